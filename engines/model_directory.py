@@ -1,0 +1,149 @@
+"""A model directory: an exported model, and a manifest that says what it is and proves that it is unaltered."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from serving.errors import ModelDirectoryError
+from serving.tensors import Geometry, Signature, encoder_signature, generator_signature, isf_signature
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+
+Component = Literal["generator", "isf", "encoder"]
+EngineName = Literal["onnxruntime", "openvino"]
+Precision = Literal["fp32", "bf16"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceFile(_Frozen):
+    """A file that the model was made from."""
+
+    role: str
+    file: str
+    format: str
+    sha256: str
+    licence: str | None = None
+
+
+class Sizes(_Frozen):
+    """The manifest's form of ``serving.tensors.Geometry``."""
+
+    resolution: int
+    w_dim: int
+    attributes: tuple[str, ...] = ()
+    noise_size: int = 0
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(self.resolution, self.w_dim, self.attributes, self.noise_size)
+
+
+class Verification(_Frozen):
+    """How far the engine's output is from the float32 PyTorch reference.
+
+    ``worst`` and ``mean`` are absolute errors in the unit of the output: levels 0..255 of pictures, or latent units.
+    ``psnr`` in dB is relative to 255 for pictures and to the reference's range for latents; None = equal.
+    """
+
+    inputs: str
+    worst: float
+    mean: float
+    psnr: float | None
+    bound: str
+
+
+class Manifest(_Frozen):
+    """What ``manifest.json`` holds."""
+
+    schema_version: int = SCHEMA_VERSION
+    component: Component
+    name: str
+    sizes: Sizes
+    engine: EngineName
+    precision: Precision
+    sources: tuple[SourceFile, ...]
+    files: dict[str, str]
+    details: dict[str, Any]
+    tools: dict[str, str]
+    verification: Verification
+
+    @property
+    def signature(self) -> Signature:
+        build = {"encoder": encoder_signature, "isf": isf_signature, "generator": generator_signature}
+        return build[self.component](self.sizes.geometry)
+
+    @property
+    def model_file(self) -> str:
+        return f"{self.component}.onnx"
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    (directory / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read a model directory's manifest and check the hash of every file that it names.
+
+    Raises:
+        ModelDirectoryError: there is no manifest, it does not parse, or a file is missing or altered.
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise ModelDirectoryError(
+            str(directory),
+            got="no manifest.json" if directory.is_dir() else "no such directory",
+            expected="a model directory",
+            remedy="make one with toonify-export",
+        )
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ModelDirectoryError(
+            str(path),
+            got=f"{first['msg']} at {'.'.join(map(str, first['loc'])) or 'the top'}",
+            expected=f"a manifest of schema version {SCHEMA_VERSION}",
+            remedy="export the model again",
+        ) from None
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise ModelDirectoryError(
+            str(path),
+            got=f"schema version {manifest.schema_version}",
+            expected=str(SCHEMA_VERSION),
+            remedy="export the model again with this version of the package",
+        )
+    for name, expected in manifest.files.items():
+        _check_file(directory, name, expected)
+    return manifest
+
+
+def _check_file(directory: Path, name: str, expected: str) -> None:
+    path = directory / name
+    if Path(name).name != name:
+        got = f"the file name {name!r}"
+    elif not path.is_file():
+        got = "no such file"
+    elif (found := sha256_of(path)) != expected:
+        got = f"a file with sha256 {found[:12]}"
+    else:
+        return
+    raise ModelDirectoryError(
+        str(path),
+        got=got,
+        expected=f"the file with sha256 {expected[:12]} that the manifest names",
+        remedy="copy the model directory again or export it again",
+    )

@@ -1,0 +1,140 @@
+"""Networks as data: named float32 arrays and the sizes that follow from them.
+
+Checkpoint readers produce these, blending combines them, and the PyTorch networks load them by the same names.
+
+Names of a generator's tensors (r = 4, 8, ..., R; ``up`` only for r >= 8; O, I output and input channels; D width of w):
+
+    mapping.{i}.weight [D, D]                 raw, as stored: the run-time factor 0.01 is not applied
+    mapping.{i}.bias [D]
+    mapping.w_avg [D]                         may be absent
+    synthesis.4.const [I, 4, 4]
+    synthesis.{r}.{up,conv}.weight [O, I, 3, 3]
+    synthesis.{r}.{up,conv}.bias [O]
+    synthesis.{r}.{up,conv}.affine.weight [I, D], .affine.bias [I]        the "+1" is in the bias
+    synthesis.{r}.{up,conv}.noise_strength []
+    synthesis.{r}.{up,conv}.noise [r, r]
+    synthesis.{r}.rgb.weight [3, I], .bias [3], .affine.weight [I, D], .affine.bias [I]
+
+An encoder's and an ISF head's tensors keep the names of their official checkpoints, without prefixes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.tensors import rows_of
+
+Array = NDArray[np.float32]
+Tensors = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where weights came from."""
+
+    path: Path
+    format: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class GeneratorWeights:
+    """A StyleGAN2 generator with skip connections (configurations e, f and any other channel schedule)."""
+
+    tensors: Tensors
+    source: Source
+    conv_clamp: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """4, 8, ..., R."""
+        return tuple(sorted({int(name.split(".")[1]) for name in self.tensors if name.startswith("synthesis.")}))
+
+    @property
+    def resolution(self) -> int:
+        return self.resolutions[-1]
+
+    @property
+    def channels(self) -> dict[int, int]:
+        """Channels of the activation at each resolution."""
+        return {r: int(self.tensors[f"synthesis.{r}.conv.weight"].shape[0]) for r in self.resolutions}
+
+    @property
+    def w_dim(self) -> int:
+        return int(self.tensors["synthesis.4.conv.affine.weight"].shape[1])
+
+    @property
+    def z_dim(self) -> int:
+        """Width of z; 0 where the mapping network is absent."""
+        return int(self.tensors["mapping.0.weight"].shape[1]) if self.mapping_depth else 0
+
+    @property
+    def mapping_depth(self) -> int:
+        """Layers of the mapping network; 0 where it is absent."""
+        return sum(name.startswith("mapping.") and name.endswith(".weight") for name in self.tensors)
+
+    @property
+    def rows(self) -> int:
+        return rows_of(self.resolution)
+
+
+@dataclass(frozen=True)
+class EncoderWeights:
+    """A pSp or e4e encoder with its average latent, [L, D] float32 (zeros where the file has none)."""
+
+    tensors: Tensors
+    source: Source
+    kind: Literal["psp", "e4e"]
+    latent_avg: Array
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        return len({name.split(".")[1] for name in self.tensors if name.startswith("styles.")})
+
+    @property
+    def w_dim(self) -> int:
+        return int(self.tensors["styles.0.linear.weight"].shape[0])
+
+
+@dataclass(frozen=True)
+class IsfWeights:
+    """An ISF head (MappingNetwork of ISF-GAN); names as in its checkpoints, ``module.`` stripped.
+
+    ``rows`` is 1 for a head trained on W (its output is one vector per picture).
+    """
+
+    tensors: Tensors
+    source: Source
+    attributes: tuple[str, ...]
+    residual: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def pre_norm(self) -> bool:
+        return self.tensors["w_net.fc.0.weight"].ndim == 1
+
+    @property
+    def norm(self) -> Literal["adaln", "adain", "none"]:
+        if "w_net.adain.norm.weight" in self.tensors:
+            return "adaln"
+        return "adain" if "w_net.adain.fc.weight" in self.tensors else "none"
+
+    @property
+    def rows(self) -> int:
+        return len({n.split(".")[3] for n in self.tensors if n.startswith("w_net.z_net.unshared.")})
+
+    @property
+    def noise_size(self) -> int:
+        return int(self.tensors["w_net.z_net.shared.0.weight"].shape[1]) - len(self.attributes)
+
+    @property
+    def w_dim(self) -> int:
+        return int(self.tensors["w_net.z_net.shared.0.weight"].shape[0])

@@ -1,0 +1,70 @@
+"""Every error that this project raises on purpose.
+
+    ToonifyError
+    ├── CheckpointError        a file that should hold a trained network does not, or is not safe to read
+    ├── BlendError             two networks, or a schedule, that cannot be blended
+    ├── ExportError            a network that cannot be exported, or an output that is already there
+    │   └── VerificationError  an exported model that differs from its PyTorch reference beyond the bound
+    ├── ModelDirectoryError    a model directory or manifest that is incomplete, altered or of another version
+    ├── EngineError            an engine that is not installed, or a tensor that it does not take
+    ├── RepositoryError        model directories that do not fit together in one Triton repository
+    ├── ServerError            a Triton server that does not start, or cannot be reached
+    ├── RequestError           a request that cannot be answered as it was made
+    └── AlignmentError         a photograph in which no usable face was found
+
+A ToonifyError is a person's mistake or a broken input: commands print it as one line and exit with 1.
+Anything else that escapes is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class ToonifyError(Exception):
+    """One sentence: which object, what was got, what was expected, what to do."""
+
+    def __init__(self, subject: str, *, got: str, expected: str, remedy: str) -> None:
+        self.subject = subject
+        self.got = got
+        self.expected = expected
+        self.remedy = remedy
+        super().__init__(f"{subject}: got {got}, expected {expected}; {remedy}.")
+
+
+class CheckpointError(ToonifyError):
+    """A file that should hold a trained network does not, or is not safe to read."""
+
+
+class BlendError(ToonifyError):
+    """Two networks, or a schedule, that cannot be blended."""
+
+
+class ExportError(ToonifyError):
+    """A network that cannot be exported, or an output that is already there."""
+
+
+class VerificationError(ExportError):
+    """An exported model that differs from its PyTorch reference beyond the bound."""
+
+
+class ModelDirectoryError(ToonifyError):
+    """A model directory or manifest that is incomplete, altered or of another version."""
+
+
+class EngineError(ToonifyError):
+    """An engine that is not installed, or a tensor that it does not take."""
+
+
+class RepositoryError(ToonifyError):
+    """Model directories that do not fit together in one Triton repository."""
+
+
+class ServerError(ToonifyError):
+    """A Triton server that does not start, or cannot be reached."""
+
+
+class RequestError(ToonifyError):
+    """A request that cannot be answered as it was made."""
+
+
+class AlignmentError(ToonifyError):
+    """A photograph in which no usable face was found."""

@@ -1,0 +1,157 @@
+"""The one source of tensor names, shapes and dtypes, for ONNX, engines, Triton configuration and clients.
+
+Letters in shapes: N batch, L rows of W+ (``2 * log2(R) - 2``), R resolution, D width of w (512 in public models),
+A attributes, Z size of the ISF noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+FACE_SIZE = 256
+"""Side of the aligned face that the encoder takes, in pixels."""
+
+ISF_ATTRIBUTES = ("gender", "glasses", "age", "expression")
+"""Order of the published ISF checkpoints; 1 = male, wears glasses, old, smiling."""
+
+
+class DType(Enum):
+    """An element type, by its NumPy name and Triton's name."""
+
+    UINT8 = ("uint8", "UINT8")
+    FLOAT32 = ("float32", "FP32")
+    INT64 = ("int64", "INT64")
+    BYTES = ("object", "BYTES")
+
+    @property
+    def numpy(self) -> np.dtype[np.generic]:
+        return np.dtype(self.value[0])
+
+    @property
+    def triton(self) -> str:
+        return self.value[1]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A named tensor; ``dims`` leaves the batch dimension out."""
+
+    name: str
+    dtype: DType
+    dims: tuple[int, ...]
+    optional: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype.numpy.name} [N{''.join(f',{d}' for d in self.dims)}]"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and what it gives."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def __iter__(self) -> Iterator[TensorSpec]:
+        return iter(self.inputs + self.outputs)
+
+
+def rows_of(resolution: int) -> int:
+    """Rows of W+ that a generator of this resolution takes: 18 at 1024, 14 at 256."""
+    return 2 * (resolution.bit_length() - 1) - 2
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The sizes from which every signature of one served pipeline follows."""
+
+    resolution: int
+    w_dim: int = 512
+    attributes: tuple[str, ...] = ISF_ATTRIBUTES
+    noise_size: int = 64
+
+    @property
+    def rows(self) -> int:
+        return rows_of(self.resolution)
+
+
+def _face() -> TensorSpec:
+    return TensorSpec("face", DType.UINT8, (FACE_SIZE, FACE_SIZE, 3))
+
+
+def _w(g: Geometry, name: str = "w") -> TensorSpec:
+    return TensorSpec(name, DType.FLOAT32, (g.rows, g.w_dim))
+
+
+def _image(g: Geometry) -> TensorSpec:
+    return TensorSpec("image", DType.UINT8, (g.resolution, g.resolution, 3))
+
+
+def _jpeg(name: str) -> TensorSpec:
+    return TensorSpec(name, DType.BYTES, (1,))
+
+
+def _controls(g: Geometry, suffix: str = "", *, optional: bool) -> tuple[TensorSpec, ...]:
+    return (
+        TensorSpec(f"attributes{suffix}", DType.FLOAT32, (len(g.attributes),), optional),
+        TensorSpec(f"z{suffix}", DType.FLOAT32, (g.noise_size,), optional),
+        TensorSpec(f"row_strength{suffix}", DType.FLOAT32, (g.rows,), optional),
+        TensorSpec(f"psi{suffix}", DType.FLOAT32, (1,), optional),
+    )
+
+
+SEED = TensorSpec("seed", DType.INT64, (1,), optional=True)
+
+
+def encoder_signature(g: Geometry) -> Signature:
+    """Aligned face, RGB 0..255 -> W+ code, w_avg included."""
+    return Signature((_face(),), (_w(g),))
+
+
+def isf_signature(g: Geometry) -> Signature:
+    """``w_edited = w + row_strength * (F(w, z, attributes) - w)``; attributes are the full target vector."""
+    attributes, z, row_strength, _ = _controls(g, optional=False)
+    return Signature((_w(g), attributes, z, row_strength), (_w(g, "w_edited"),))
+
+
+def generator_signature(g: Geometry) -> Signature:
+    """W+ code and truncation (1 = none) -> picture, RGB 0..255."""
+    return Signature((_w(g), _controls(g, optional=False)[3]), (_image(g),))
+
+
+FILLED = "_filled"
+"""Suffix of the outputs of ``condition``: the same controls, defaults filled in."""
+
+
+def condition_signature(g: Geometry) -> Signature:
+    """Fills the defaults of the optional controls.
+
+    Without ``attributes``, ``row_strength_filled`` is zero: the code passes the ISF unchanged. ``w`` is taken because
+    Triton refuses a request to a model none of whose inputs are given.
+    """
+    optional = _controls(g, optional=True)
+    return Signature((_w(g), *optional, SEED), _controls(g, FILLED, optional=False))
+
+
+def decode_face_signature() -> Signature:
+    """JPEG of an aligned face of any size -> face."""
+    return Signature((_jpeg("jpeg"),), (_face(),))
+
+
+def encode_picture_signature(g: Geometry) -> Signature:
+    """Picture -> JPEG."""
+    return Signature((_image(g),), (_jpeg("image_jpeg"),))
+
+
+def toonify_signature(g: Geometry) -> Signature:
+    """The served ensemble: aligned face and optional controls -> picture."""
+    return Signature((_face(), *_controls(g, optional=True), SEED), (_image(g),))
+
+
+def toonify_jpeg_signature(g: Geometry) -> Signature:
+    """The same ensemble with JPEG at both ends."""
+    return Signature((_jpeg("jpeg"), *_controls(g, optional=True), SEED), (_jpeg("image_jpeg"),))
