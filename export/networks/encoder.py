@@ -1,0 +1,181 @@
+"""The pSp and e4e encoders: IR-SE-50 with a feature pyramid and one style head per row of W+.
+
+pSp (Richardson et al., arXiv 2008.00951) reads each row from its head; e4e (Tov et al., arXiv 2102.02766) reads the
+first row from its head and the others as offsets from it. Both have the same parameters and names. All widths are
+taken from the tensors; the depth is IR-SE-50's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from export.weights import EncoderWeights
+
+STAGE_UNITS = (3, 4, 14, 3)
+PYRAMID_TAPS = (6, 20, 23)
+"""The blocks after which the pyramid's three levels branch off: 1/4, 1/8 and 1/16 of the input size."""
+COARSE_ROWS, MIDDLE_ROWS = 3, 7
+"""Rows 0-2 come from the coarsest level, 3-6 from the middle one, the others from the finest."""
+
+
+@dataclass(frozen=True)
+class EncoderWidths:
+    """Channels of the stem, of the four stages, and of each block's squeeze."""
+
+    stem: int
+    stages: tuple[int, int, int, int]
+    squeezed: tuple[int, ...]
+
+
+class SqueezeExcitation(nn.Module):
+    """Channel gates from the global mean."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, squeezed, 1, bias=False)
+        self.fc2 = nn.Conv2d(squeezed, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gates = self.fc2(functional.relu(self.fc1(x.mean((2, 3), keepdim=True))))
+        return x * torch.sigmoid(gates)
+
+
+class Bottleneck(nn.Module):
+    """A pre-activation residual unit with squeeze and excitation.
+
+    The first batch normalisation stands before a zero-padded convolution, so it cannot be folded into it: the border
+    would change.
+    """
+
+    def __init__(self, channels_in: int, channels: int, squeezed: int, stride: int) -> None:
+        super().__init__()
+        self.shortcut_layer: nn.Module = (
+            nn.MaxPool2d(1, stride)
+            if channels_in == channels
+            else nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+        )
+        self.res_layer = nn.Sequential(
+            nn.BatchNorm2d(channels_in),
+            nn.Conv2d(channels_in, channels, 3, 1, 1, bias=False),
+            nn.PReLU(channels),
+            nn.Conv2d(channels, channels, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            SqueezeExcitation(channels, squeezed),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.res_layer(x) + self.shortcut_layer(x)
+        return out
+
+
+class EqualLinear(nn.Module):
+    """y = x (W / sqrt(in))^T + b: the stored weight is unscaled."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels, channels_in))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.weight / sqrt(x.shape[1]), self.bias)
+
+
+class StyleHead(nn.Module):
+    """A feature map to one row: 3x3 convolutions of stride 2 down to 1x1, then a linear map."""
+
+    def __init__(self, channels_in: int, w_dim: int, halvings: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for index in range(halvings):
+            layers += [nn.Conv2d(channels_in if index == 0 else w_dim, w_dim, 3, 2, 1), nn.LeakyReLU(0.01)]
+        self.convs = nn.Sequential(*layers)
+        self.linear = EqualLinear(w_dim, w_dim)
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, C, S, S] -> [N, D]
+        row: Tensor = self.linear(self.convs(x).flatten(1))
+        return row
+
+
+class Encoder(nn.Module):
+    """Aligned faces [N, 3, 256, 256] in -1..1 -> W+ codes [N, L, D], the average latent included."""
+
+    latent_avg: Tensor
+
+    def __init__(self, widths: EncoderWidths, rows: int, w_dim: int, kind: Literal["psp", "e4e"]) -> None:
+        super().__init__()
+        self.kind = kind
+        stem, stages = widths.stem, widths.stages
+        self.input_layer = nn.Sequential(nn.Conv2d(3, stem, 3, 1, 1, bias=False), nn.BatchNorm2d(stem), nn.PReLU(stem))
+        blocks: list[nn.Module] = []
+        channels = stem
+        for stage, units in zip(stages, STAGE_UNITS, strict=True):
+            for unit in range(units):
+                blocks.append(Bottleneck(channels, stage, widths.squeezed[len(blocks)], stride=2 if unit == 0 else 1))
+                channels = stage
+        self.body = nn.Sequential(*blocks)
+        self.styles = nn.ModuleList(StyleHead(stages[3], w_dim, halvings_of(row)) for row in range(rows))
+        self.latlayer1 = nn.Conv2d(stages[2], stages[3], 1)
+        self.latlayer2 = nn.Conv2d(stages[1], stages[3], 1)
+        self.register_buffer("latent_avg", torch.zeros(rows, w_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine, middle, coarse = self.pyramid(x)
+        levels = [
+            coarse if row < COARSE_ROWS else middle if row < MIDDLE_ROWS else fine for row in range(len(self.styles))
+        ]
+        rows = [head(level) for head, level in zip(self.styles, levels, strict=True)]
+        if self.kind == "e4e":
+            # Built by addition and one stack: assignment into slices would export as Scatter operations.
+            rows = rows[:1] + [rows[0] + offset for offset in rows[1:]]
+        return torch.stack(rows, 1) + self.latent_avg
+
+    def pyramid(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Feature maps of 64x64, 32x32 and 16x16."""
+        x = self.input_layer(x)
+        taps = []
+        for index, block in enumerate(self.body):
+            x = block(x)
+            if index in PYRAMID_TAPS:
+                taps.append(x)
+        middle = doubled(taps[2]) + self.latlayer1(taps[1])
+        fine = doubled(middle) + self.latlayer2(taps[0])
+        return fine, middle, taps[2]
+
+
+def halvings_of(row: int) -> int:
+    """Strided convolutions of a row's head: as many as bring its pyramid level down to 1x1."""
+    return 4 if row < COARSE_ROWS else 5 if row < MIDDLE_ROWS else 6
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Twice the size; align_corners is part of the trained network, half-pixel sampling changes its features."""
+    return functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
+
+
+def input_from_face(face: Tensor) -> Tensor:
+    """uint8 RGB [N, 256, 256, 3] -> float [N, 3, 256, 256] in -1..1."""
+    return face.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def encoder_from_weights(weights: EncoderWeights) -> Encoder:
+    """Build the network with the widths of the tensors and load them."""
+    shapes = {name: value.shape for name, value in weights.tensors.items()}
+    ends = [sum(STAGE_UNITS[: stage + 1]) - 1 for stage in range(4)]
+    first, second, third, fourth = (shapes[f"body.{end}.res_layer.1.weight"][0] for end in ends)
+    widths = EncoderWidths(
+        stem=shapes["input_layer.0.weight"][0],
+        stages=(first, second, third, fourth),
+        squeezed=tuple(shapes[f"body.{k}.res_layer.5.fc1.weight"][0] for k in range(sum(STAGE_UNITS))),
+    )
+    encoder = Encoder(widths, weights.rows, weights.w_dim, weights.kind)
+    tensors = {name: torch.from_numpy(value) for name, value in weights.tensors.items()}
+    tensors["latent_avg"] = torch.from_numpy(weights.latent_avg)
+    encoder.load_state_dict(tensors)
+    encoder.eval().requires_grad_(False)
+    return encoder

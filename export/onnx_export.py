@@ -1,0 +1,171 @@
+"""PyTorch networks -> ONNX models with the names, shapes and dtypes of ``serving.tensors``; the batch is dynamic.
+
+The reference networks stay as they are. What an exported graph needs differently is done on the modules here: constants
+are folded, each modulated convolution becomes one node, the ISF's private heads become batched products.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import onnx
+import onnxscript.optimizer
+import torch
+from torch import Tensor, nn
+
+from export.networks.encoder import Encoder, input_from_face
+from export.networks.generator import (
+    ACTIVATION_GAIN,
+    DEMODULATION_EPSILON,
+    Generator,
+    SynthesisLayer,
+    picture_from_output,
+)
+from export.networks.isf import ConditionNetwork, Isf
+from export.onnx_functions import DOMAIN, OPSET, PLAIN, PLUGIN_ATTRIBUTES, UP, modulated_conv_function
+from serving.tensors import Signature
+
+
+class ModulatedConvNode(nn.Module):
+    """A synthesis layer as one ``ModulatedConv2d`` node; it can be exported, not run."""
+
+    def __init__(self, layer: SynthesisLayer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        layer = self.layer
+        channels, size = layer.bias.shape[0], layer.noise.shape[0]
+        weight, style = layer.scaled_weight(), layer.affine(w)
+        # rsqrt((q + eps) / 2) = sqrt(2) * rsqrt(q + eps): the activation's gain comes for free.
+        squared = weight.square().sum((2, 3)).T / ACTIVATION_GAIN**2
+        demodulation = torch.rsqrt(style.square() @ squared + DEMODULATION_EPSILON / ACTIVATION_GAIN**2)
+        noise = (layer.noise * (layer.noise_strength * ACTIVATION_GAIN))[None, None]
+        kernels = [weight.transpose(0, 1), layer.fir.expand(channels, 1, 4, 4)] if layer.up else [weight]
+        attributes: dict[str, Any] = {**PLUGIN_ATTRIBUTES, "up": int(layer.up), "channels": channels}
+        if layer.clamp is not None:
+            attributes["clamp"] = layer.clamp
+        return torch.onnx.ops.symbolic(
+            f"{DOMAIN}::{UP if layer.up else PLAIN}",
+            [x, *kernels, style, demodulation, noise, layer.bias * ACTIVATION_GAIN],
+            attributes,
+            dtype=x.dtype,
+            shape=(w.shape[0], channels, size, size),
+            version=1,
+        )
+
+
+class StackedConditionNetwork(nn.Module):
+    """The ISF's condition network with its private heads as three batched matrix products."""
+
+    def __init__(self, network: ConditionNetwork) -> None:
+        super().__init__()
+        self.shared = network.shared
+        linears = [layer for layer in network.unshared.modules() if isinstance(layer, nn.Linear)]
+        levels = [linears[level::3] for level in range(3)]
+        self.weights = nn.ParameterList(torch.stack([layer.weight.T for layer in level]) for level in levels)
+        self.biases = nn.ParameterList(torch.stack([layer.bias[None] for layer in level]) for level in levels)
+
+    def forward(self, z: Tensor, attributes: Tensor) -> Tensor:  # [N, Z], [N, A] -> [N, heads, D]
+        x: Tensor = self.shared(torch.cat([z, attributes], 1))[None]
+        for level, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = (x if level == 0 else x.relu()) @ weight + bias  # [heads, N, D]
+        return x.transpose(0, 1)
+
+
+class _GeneratorGraph(nn.Module):
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = copy.deepcopy(generator)
+        for _, block in self.generator.blocks:
+            for name, layer in list(block.named_children()):
+                if isinstance(layer, SynthesisLayer):
+                    setattr(block, name, ModulatedConvNode(layer))
+
+    def forward(self, w: Tensor, psi: Tensor) -> Tensor:
+        return picture_from_output(self.generator(w, psi))
+
+
+class _IsfGraph(nn.Module):
+    def __init__(self, isf: Isf) -> None:
+        super().__init__()
+        self.isf = copy.deepcopy(isf)
+        assert isinstance(self.isf.w_net.z_net, ConditionNetwork)
+        self.isf.w_net.z_net = StackedConditionNetwork(self.isf.w_net.z_net)
+
+    def forward(self, w: Tensor, attributes: Tensor, z: Tensor, row_strength: Tensor) -> Tensor:
+        edited: Tensor = self.isf(w, attributes, z, row_strength)
+        return edited
+
+
+class _EncoderGraph(nn.Module):
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, face: Tensor) -> Tensor:
+        w: Tensor = self.encoder(input_from_face(face))
+        return w
+
+
+def onnx_from_generator(generator: Generator, signature: Signature) -> onnx.ModelProto:
+    """(w, psi) -> uint8 pictures; each modulated 3x3 convolution is one function node."""
+    model = _exported(_GeneratorGraph(generator), signature)
+    used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
+    clamp = any(layer.clamp is not None for layer in generator.modules() if isinstance(layer, SynthesisLayer))
+    model.functions.extend(modulated_conv_function(name, clamp=clamp) for name in sorted(used))
+    return model
+
+
+def onnx_from_isf(isf: Isf, signature: Signature) -> onnx.ModelProto:
+    """(w, attributes, z, row_strength) -> w_edited."""
+    return _exported(_IsfGraph(isf), signature)
+
+
+def onnx_from_encoder(encoder: Encoder, signature: Signature) -> onnx.ModelProto:
+    """uint8 faces -> W+ codes."""
+    return _exported(_EncoderGraph(encoder), signature)
+
+
+def _exported(module: nn.Module, signature: Signature) -> onnx.ModelProto:
+    dtypes = {"uint8": torch.uint8, "float32": torch.float32}
+    # Two rows: torch.export would specialise a batch of 1 to a constant.
+    examples = tuple(torch.zeros((2, *spec.dims), dtype=dtypes[spec.dtype.numpy.name]) for spec in signature.inputs)
+    batch = torch.export.Dim("N", min=1, max=1024)
+    with torch.no_grad(), _quiet_exporter():
+        program = torch.onnx.export(
+            module.eval(),
+            examples,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[spec.name for spec in signature.inputs],
+            output_names=[spec.name for spec in signature.outputs],
+            dynamic_shapes=tuple({0: batch} for _ in signature.inputs),
+            verbose=False,
+        )
+        assert program is not None
+        # Gains times weights and the like: constants of any size, folded once here and never again at load time.
+        onnxscript.optimizer.fold_constants(
+            program.model, onnx_shape_inference=False, input_size_limit=1 << 28, output_size_limit=1 << 28
+        )
+        onnxscript.optimizer.remove_unused_nodes(program.model)
+    return program.model_proto
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Hide the exporter's remarks on torchvision's absence and on its own deprecated calls."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
