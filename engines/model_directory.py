@@ -20,7 +20,7 @@ Precision = Literal["fp32", "bf16"]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class SourceFile(_Frozen):

@@ -38,3 +38,8 @@ def _read(path: Path) -> openvino.Model:
     if not model.functions:
         return openvino.Core().read_model(path)
     return openvino.Core().read_model(onnx.inliner.inline_local_functions(model).SerializeToString())
+
+
+def supports_bf16() -> bool:
+    """Whether this processor multiplies bfloat16; elsewhere OpenVINO would silently compute in float32."""
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

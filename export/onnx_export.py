@@ -16,6 +16,7 @@ from typing import Any
 import onnx
 import onnxscript.optimizer
 import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
 from export.networks.encoder import Encoder, input_from_face
@@ -32,30 +33,36 @@ from serving.tensors import Signature
 
 
 class ModulatedConvNode(nn.Module):
-    """A synthesis layer as one ``ModulatedConv2d`` node; it can be exported, not run."""
+    """A synthesis layer as one ``ModulatedConv2d`` node over constants folded here; it can be exported, not run."""
+
+    squared_weight: Tensor
 
     def __init__(self, layer: SynthesisLayer) -> None:
         super().__init__()
-        self.layer = layer
+        self.affine, self.size = layer.affine, layer.noise.shape[0]
+        weight = layer.scaled_weight()
+        self.channels = weight.shape[0]
+        # rsqrt((q + eps) / 2) = sqrt(2) * rsqrt(q + eps): the activation's gain comes for free.
+        self.register_buffer("squared_weight", weight.square().sum((2, 3)).T / ACTIVATION_GAIN**2)
+        self.function = UP if layer.up else PLAIN
+        self.kernels = nn.ParameterList(
+            [weight.transpose(0, 1).contiguous(), layer.fir.expand(self.channels, 1, 4, 4)] if layer.up else [weight]
+        )
+        noise = layer.noise[None, None] * layer.noise_strength
+        self.added = nn.ParameterList([noise * ACTIVATION_GAIN, layer.bias * ACTIVATION_GAIN])
+        self.attributes: dict[str, Any] = {**PLUGIN_ATTRIBUTES, "up": int(layer.up), "channels": self.channels}
+        if layer.clamp is not None:
+            self.attributes["clamp"] = layer.clamp
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        layer = self.layer
-        channels, size = layer.bias.shape[0], layer.noise.shape[0]
-        weight, style = layer.scaled_weight(), layer.affine(w)
-        # rsqrt((q + eps) / 2) = sqrt(2) * rsqrt(q + eps): the activation's gain comes for free.
-        squared = weight.square().sum((2, 3)).T / ACTIVATION_GAIN**2
-        demodulation = torch.rsqrt(style.square() @ squared + DEMODULATION_EPSILON / ACTIVATION_GAIN**2)
-        noise = (layer.noise * (layer.noise_strength * ACTIVATION_GAIN))[None, None]
-        kernels = [weight.transpose(0, 1), layer.fir.expand(channels, 1, 4, 4)] if layer.up else [weight]
-        attributes: dict[str, Any] = {**PLUGIN_ATTRIBUTES, "up": int(layer.up), "channels": channels}
-        if layer.clamp is not None:
-            attributes["clamp"] = layer.clamp
+        style = self.affine(w)
+        demodulation = torch.rsqrt(style.square() @ self.squared_weight + DEMODULATION_EPSILON / ACTIVATION_GAIN**2)
         return torch.onnx.ops.symbolic(
-            f"{DOMAIN}::{UP if layer.up else PLAIN}",
-            [x, *kernels, style, demodulation, noise, layer.bias * ACTIVATION_GAIN],
-            attributes,
+            f"{DOMAIN}::{self.function}",
+            [x, *self.kernels, style, demodulation, *self.added],
+            self.attributes,
             dtype=x.dtype,
-            shape=(w.shape[0], channels, size, size),
+            shape=(w.shape[0], self.channels, self.size, self.size),
             version=1,
         )
 
@@ -154,6 +161,8 @@ def _exported(module: nn.Module, signature: Signature) -> onnx.ModelProto:
             program.model, onnx_shape_inference=False, input_size_limit=1 << 28, output_size_limit=1 << 28
         )
         onnxscript.optimizer.remove_unused_nodes(program.model)
+        # The exporter notes this machine's paths and source lines at every node.
+        ClearMetadataAndDocStringPass()(program.model)
     return program.model_proto
 
 

@@ -45,12 +45,16 @@ class Source:
 
 @dataclass(frozen=True)
 class GeneratorWeights:
-    """A StyleGAN2 generator with skip connections (configurations e, f and any other channel schedule)."""
+    """A StyleGAN2 generator with skip connections (configurations e, f and any other channel schedule).
+
+    ``fp16_from`` is the lowest resolution whose blocks ran in float16 while training, where the file says so.
+    """
 
     tensors: Tensors
     source: Source
     conv_clamp: float | None = None
     notes: tuple[str, ...] = ()
+    fp16_from: int | None = None
 
     @property
     def resolutions(self) -> tuple[int, ...]:

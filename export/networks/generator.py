@@ -142,6 +142,7 @@ class Mapping(nn.Module):
 
     def __init__(self, z_dim: int, w_dim: int, depth: int) -> None:
         super().__init__()
+        self.z_dim = z_dim
         for index in range(depth):
             linear = nn.Linear(z_dim if index == 0 else w_dim, w_dim)
             nn.init.normal_(linear.weight, std=1 / MAPPING_RATE)

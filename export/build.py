@@ -1,0 +1,234 @@
+"""From weights to a verified model directory: export, run the reference, choose an engine, write the manifest.
+
+A directory appears whole and verified under its name, or not at all.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from engines.model_directory import Component, Manifest, Sizes, SourceFile, sha256_of, write_manifest
+from export.networks.encoder import Encoder, encoder_from_weights, input_from_face
+from export.networks.generator import Generator, generator_from_weights, picture_from_output
+from export.networks.isf import isf_from_weights
+from export.onnx_export import onnx_from_encoder, onnx_from_generator, onnx_from_isf
+from export.selection import EngineChoice, PrecisionChoice, Report, select_engine
+from export.verification import AnyArray, Reference, batches_for, reference_samples
+from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Source
+from serving.atomic import atomic_directory, refuse_existing
+from serving.errors import ExportError
+from serving.tensors import Signature, encoder_signature, generator_signature, isf_signature, rows_of
+
+EXTERNAL_DATA_BYTES = 1 << 29
+"""Larger models keep their weights in a file beside the graph: one protobuf message ends at 2 GiB."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a model directory goes and how it is made."""
+
+    directory: Path
+    name: str
+    engine: EngineChoice = "auto"
+    precision: PrecisionChoice = "auto"
+    licences: tuple[str, ...] = ()
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        # The name becomes part of a served model's name and of a path.
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
+            raise ExportError(
+                "--name", got=repr(self.name), expected="letters, digits, _ and -", remedy="choose another name"
+            )
+
+
+def build_generator(
+    weights: GeneratorWeights,
+    sources: Sequence[tuple[str, Source]],
+    output: Output,
+    report: Report,
+    *,
+    details: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Export a generator.
+
+    Args:
+        weights: the network, blended or not.
+        sources: role and file of everything that the weights came from.
+        output: where to, and which engine.
+        report: called with a phrase at every stage.
+        details: what else the manifest shall say, such as the blend's shares.
+
+    Raises:
+        ExportError: the directory is already there.
+        EngineError: the engine or precision cannot be had here.
+        VerificationError: no engine's output is within its bound; nothing was written.
+    """
+    sizes = Sizes(resolution=weights.resolution, w_dim=weights.w_dim)
+    signature = generator_signature(sizes.geometry)
+    generator = generator_from_weights(weights)
+
+    def reference(w: Tensor, psi: Tensor) -> Tensor:
+        return picture_from_output(generator(w, psi))
+
+    facts = {
+        "channels": {str(r): c for r, c in weights.channels.items()},
+        "conv_clamp": weights.conv_clamp,
+        "notes": list(weights.notes),
+        **(details or {}),
+    }
+    job = _Job(
+        "generator", sizes, signature, sources, facts, "3 seeded codes, psi 1, 0.75 and 0.5, in batches of 1 and 2"
+    )
+    return _build(job, reference, lambda: onnx_from_generator(generator, signature), output, report, _codes(generator))
+
+
+def build_isf(weights: IsfWeights, output: Output, report: Report, *, resolution: int | None = None) -> Manifest:
+    """Export an ISF head; a head on W needs the ``resolution`` of the generator that it will edit.
+
+    Raises: as ``build_generator``.
+    """
+    sizes = Sizes(
+        resolution=_isf_resolution(weights, resolution),
+        w_dim=weights.w_dim,
+        attributes=weights.attributes,
+        noise_size=weights.noise_size,
+    )
+    signature = isf_signature(sizes.geometry)
+    isf = isf_from_weights(weights)
+    facts = {"pre_norm": weights.pre_norm, "norm": weights.norm, "residual": weights.residual, "heads": weights.rows}
+    job = _Job(
+        "isf", sizes, signature, [("isf", weights.source)], facts, "3 seeded codes, attributes and z, strength 0 to 1"
+    )
+    return _build(job, isf, lambda: onnx_from_isf(isf, signature), output, report)
+
+
+def build_encoder(weights: EncoderWeights, output: Output, report: Report) -> Manifest:
+    """Export a pSp or e4e encoder, its average latent included.
+
+    Raises: as ``build_generator``.
+    """
+    sizes = Sizes(resolution=2 ** (weights.rows // 2 + 1), w_dim=weights.w_dim)
+    signature = encoder_signature(sizes.geometry)
+    encoder = encoder_from_weights(weights)
+    facts = {"kind": weights.kind, "notes": list(weights.notes)}
+    job = _Job("encoder", sizes, signature, [("encoder", weights.source)], facts, "3 seeded pictures")
+    return _build(job, _face_reference(encoder), lambda: onnx_from_encoder(encoder, signature), output, report)
+
+
+@dataclass(frozen=True)
+class _Job:
+    component: Component
+    sizes: Sizes
+    signature: Signature
+    sources: Sequence[tuple[str, Source]]
+    details: Mapping[str, Any]
+    inputs: str
+
+
+def _build(
+    job: _Job,
+    reference: Reference,
+    export: Callable[[], onnx.ModelProto],
+    output: Output,
+    report: Report,
+    w: AnyArray | None = None,
+) -> Manifest:
+    # Refused here too: minutes of work must not end in "already there".
+    refuse_existing(output.directory, force=output.force)
+    report(f"running the {job.component} in PyTorch")
+    samples = reference_samples(reference, batches_for(job.signature, w))
+    report(f"exporting the {job.component} to ONNX")
+    proto = export()
+    with atomic_directory(output.directory, force=output.force) as directory:
+        model = directory / f"{job.component}.onnx"
+        _save(proto, model)
+        chosen, tried = select_engine(
+            model, job.signature, samples, job.inputs, output.engine, output.precision, report
+        )
+        manifest = Manifest(
+            component=job.component,
+            name=output.name,
+            sizes=job.sizes,
+            engine=chosen.engine,
+            precision=chosen.precision,
+            sources=_source_files(job.sources, output.licences),
+            files={path.name: sha256_of(path) for path in sorted(directory.iterdir())},
+            details={**job.details, "engines_tried": [candidate.as_json() for candidate in tried]},
+            tools=_tools(),
+            verification=chosen.verification,
+        )
+        write_manifest(directory, manifest)
+    return manifest
+
+
+def _save(proto: onnx.ModelProto, path: Path) -> None:
+    large = proto.ByteSize() > EXTERNAL_DATA_BYTES
+    onnx.save(proto, path, save_as_external_data=large, location=f"{path.name}.data" if large else None)
+    onnx.checker.check_model(path, full_check=True)
+
+
+def _source_files(sources: Sequence[tuple[str, Source]], licences: Sequence[str]) -> tuple[SourceFile, ...]:
+    given = [*licences, *[None] * len(sources)]
+    return tuple(
+        SourceFile(role=role, file=source.path.name, format=source.format, sha256=source.sha256, licence=licence)
+        for (role, source), licence in zip(sources, given, strict=False)
+    )
+
+
+def _tools() -> dict[str, str]:
+    packages = ("toonify-serve", "torch", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def _codes(generator: Generator) -> AnyArray:
+    """Three W+ codes [3, L, D]: two of one z each, and one whose rows alternate between them."""
+    draw = np.random.default_rng(0)
+    rows = rows_of(2 ** (len(generator.synthesis) + 1))
+    w_avg: AnyArray = generator.mapping.w_avg.numpy()
+    if len(list(generator.mapping.children())):
+        z = torch.from_numpy(draw.standard_normal((2, generator.mapping.z_dim), dtype=np.float32))
+        with torch.no_grad():
+            w = generator.mapping(z).numpy()
+    else:
+        w = w_avg + draw.standard_normal((2, len(w_avg)), dtype=np.float32)
+    alternating = w[np.arange(rows) % 2]
+    return np.stack([w[0][None].repeat(rows, 0), w[1][None].repeat(rows, 0), alternating])
+
+
+def _face_reference(encoder: Encoder) -> Reference:
+    def reference(face: Tensor) -> Tensor:
+        w: Tensor = encoder(input_from_face(face))
+        return w
+
+    return reference
+
+
+def _isf_resolution(weights: IsfWeights, resolution: int | None) -> int:
+    own = None if weights.rows == 1 else 2 ** (weights.rows // 2 + 1)
+    if resolution is None and own is None:
+        raise ExportError(
+            str(weights.source.path),
+            got="a head on W, which fits any generator",
+            expected="a resolution",
+            remedy="give --resolution",
+        )
+    if None not in (resolution, own) and resolution != own:
+        raise ExportError(
+            str(weights.source.path),
+            got=f"{weights.rows} rows, which is resolution {own}",
+            expected=f"the {rows_of(resolution or 0)} rows of --resolution {resolution}",
+            remedy="leave --resolution out or take another head",
+        )
+    return resolution or own or 0

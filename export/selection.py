@@ -1,0 +1,115 @@
+"""Which engine runs an exported model: the fastest one whose output is verified."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from engines import Engine, engine_from_onnx
+from engines.loading import installed
+from engines.model_directory import EngineName, Precision, Verification
+from export.verification import Sample, bound_for, verify
+from serving.errors import EngineError, VerificationError
+from serving.tensors import Signature
+
+EngineChoice = Literal["auto", "onnxruntime", "openvino"]
+PrecisionChoice = Literal["auto", "fp32", "bf16"]
+Report = Callable[[str], None]
+
+TIMED_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An engine and a precision that were tried."""
+
+    engine: EngineName
+    precision: Precision
+    milliseconds: float
+    verification: Verification
+    passed: bool
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "verification": self.verification.model_dump()}
+
+
+def candidates_for(engine: EngineChoice, precision: PrecisionChoice) -> list[tuple[EngineName, Precision]]:
+    """The pairs to try on this machine, in a fixed order.
+
+    Raises:
+        EngineError: the choice names an engine that is not installed, or a precision that the processor lacks.
+    """
+    names: list[EngineName] = ["onnxruntime", "openvino"] if engine == "auto" else [engine]
+    pairs = [(name, p) for name in names if installed(name) for p in _precisions(name)]
+    chosen = [(name, p) for name, p in pairs if precision in ("auto", p)]
+    if not chosen:
+        raise EngineError(
+            f"engine {engine} in precision {precision}",
+            got=f"only {', '.join(f'{name} {p}' for name, p in pairs) or 'no engine'} on this machine",
+            expected="at least one engine that offers it",
+            remedy="choose another --engine or --precision, or pip install 'toonify-serve[cpu]'",
+        )
+    return chosen
+
+
+def _precisions(engine: EngineName) -> list[Precision]:
+    if engine == "onnxruntime":
+        return ["fp32"]
+    from engines.openvino_engine import supports_bf16
+
+    return ["fp32", "bf16"] if supports_bf16() else ["fp32"]
+
+
+def select_engine(
+    model: Path,
+    signature: Signature,
+    samples: Sequence[Sample],
+    inputs: str,
+    engine: EngineChoice,
+    precision: PrecisionChoice,
+    report: Report,
+) -> tuple[Candidate, tuple[Candidate, ...]]:
+    """Try every allowed engine on ``model``; return the fastest verified one, and all that were tried.
+
+    Raises:
+        EngineError: the choice cannot be had on this machine.
+        VerificationError: no engine's output is within its bound.
+    """
+    tried = []
+    for name, p in candidates_for(engine, precision):
+        report(f"verifying {model.name} in {name} {p}")
+        with engine_from_onnx(model, signature, name, p) as loaded:
+            bound = bound_for(signature.outputs[0].dtype, p)
+            found = verify(loaded, samples, inputs, bound)
+            tried.append(Candidate(name, p, _median_milliseconds(loaded, samples[0].inputs), found, bound.holds(found)))
+    passed = [candidate for candidate in tried if candidate.passed]
+    if not passed:
+        raise _failure(model, min(tried, key=lambda candidate: candidate.verification.mean))
+    return min(passed, key=lambda candidate: candidate.milliseconds), tuple(tried)
+
+
+def _median_milliseconds(engine: Engine, inputs: Mapping[str, NDArray[Any]]) -> float:
+    """Median of a few runs; the verification before it was the warm-up."""
+    times = []
+    for _ in range(TIMED_RUNS):
+        start = time.perf_counter()
+        engine.run(inputs)
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def _failure(model: Path, best: Candidate) -> VerificationError:
+    found = best.verification
+    psnr = "infinite" if found.psnr is None else f"{found.psnr:.1f}"
+    return VerificationError(
+        f"{model.name} in {best.engine} {best.precision}",
+        got=f"worst error {found.worst:.3g}, mean {found.mean:.3g}, PSNR {psnr} dB against PyTorch",
+        expected=found.bound,
+        remedy="try --precision fp32 or another --engine; nothing was written",
+    )

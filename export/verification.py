@@ -1,0 +1,114 @@
+"""Does the exported model, in the engine that will run it, give what the PyTorch reference gives?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engines import Engine
+from engines.model_directory import Precision, Verification
+from serving.tensors import DType, Signature
+
+AnyArray = NDArray[Any]
+Reference = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One batch of inputs and the reference's output for it."""
+
+    inputs: Mapping[str, AnyArray]
+    output: AnyArray
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What an engine's error may be; ``worst`` and ``mean`` as in ``Verification``, None = not looked at."""
+
+    psnr: float
+    mean: float | None = None
+    worst: float | None = None
+
+    def __str__(self) -> str:
+        limits = {"mean": self.mean, "worst": self.worst}
+        named = [f"{name} <= {limit:g}" for name, limit in limits.items() if limit is not None]
+        return ", ".join([f"PSNR >= {self.psnr:g} dB", *named])
+
+    def holds(self, found: Verification) -> bool:
+        """Whether a measured error is within the bound; an error that is not a number never is."""
+        return (
+            (found.psnr is None or found.psnr >= self.psnr)
+            and (self.mean is None or found.mean <= self.mean)
+            and (self.worst is None or found.worst <= self.worst)
+        )
+
+
+def bound_for(output: DType, precision: Precision) -> Bound:
+    """The bound for a component's output.
+
+    Pictures in fp32: truncation to 8 bits turns a difference of 1e-6 into one level where a value lies on the edge of
+    two, so single levels are allowed and more are not. Pictures in bf16: a mean of 1 level and 40 dB, below which
+    differences are not seen. Latents in fp32: 80 dB is 1e-4 of their range, root mean square.
+    """
+    if precision != "fp32":
+        return Bound(psnr=40, mean=1.0) if output is DType.UINT8 else Bound(psnr=40)
+    return Bound(psnr=55, mean=0.1, worst=2) if output is DType.UINT8 else Bound(psnr=80)
+
+
+def reference_samples(reference: Reference, batches: Sequence[Mapping[str, AnyArray]]) -> tuple[Sample, ...]:
+    """Run the PyTorch reference, whose parameters are the signature's inputs by name, on each batch."""
+    with torch.no_grad():
+        return tuple(
+            Sample(batch, reference(**{name: torch.from_numpy(value) for name, value in batch.items()}).numpy())
+            for batch in batches
+        )
+
+
+def verify(engine: Engine, samples: Sequence[Sample], inputs: str, bound: Bound) -> Verification:
+    """Measure an engine's error over all samples; ``inputs`` says in words what they are."""
+    (output,) = engine.signature.outputs
+    expected = np.concatenate([sample.output.ravel() for sample in samples]).astype(np.float64)
+    got = np.concatenate([engine.run(sample.inputs)[output.name].ravel() for sample in samples]).astype(np.float64)
+    error = np.abs(got - expected)
+    # A NaN or an infinity in the output must not look like a small error.
+    error[~np.isfinite(error)] = np.inf
+    peak = 255.0 if output.dtype is DType.UINT8 else float(np.ptp(expected))
+    square = float(np.mean(error**2))
+    psnr = None if square == 0 else float(10 * np.log10(peak**2 / square)) if np.isfinite(square) else -np.inf
+    return Verification(inputs=inputs, worst=float(error.max()), mean=float(error.mean()), psnr=psnr, bound=str(bound))
+
+
+def batches_for(signature: Signature, w: AnyArray | None = None, *, seed: int = 0) -> list[dict[str, AnyArray]]:
+    """Seeded inputs, one batch of 1 and one of 2, so that the dynamic batch is exercised too.
+
+    Args:
+        signature: the inputs to draw.
+        w: three W+ codes [3, L, D] to use, where the model takes w.
+    """
+    draw = np.random.default_rng(seed)
+    pools: dict[str, Callable[[tuple[int, ...]], AnyArray]] = {
+        "face": lambda dims: _smooth_pictures(draw, dims),
+        "w": lambda dims: draw.standard_normal((3, *dims)) if w is None else w,
+        "attributes": lambda dims: draw.integers(0, 2, (3, *dims)),
+        "z": lambda dims: draw.standard_normal((3, *dims)),
+        "row_strength": lambda dims: np.linspace(0, 1, 3)[:, None] * np.ones((3, *dims)),
+        "psi": lambda dims: np.linspace(1, 0.5, 3)[:, None] * np.ones((3, *dims)),
+    }
+    drawn = {spec.name: pools[spec.name](spec.dims).astype(spec.dtype.numpy) for spec in signature.inputs}
+    return [{name: value[part] for name, value in drawn.items()} for part in (slice(0, 1), slice(1, 3))]
+
+
+def _smooth_pictures(draw: np.random.Generator, dims: tuple[int, ...]) -> AnyArray:
+    """Three pictures [3, H, W, 3] with structure at several scales, 0..255."""
+    height, width, channels = dims
+    picture = np.zeros((3, height, width, channels))
+    for size in (4, 16, 64):
+        coarse = draw.uniform(-60, 60, (3, size, size, channels))
+        picture += coarse.repeat(height // size, 1).repeat(width // size, 2)
+    return np.clip(picture + 128, 0, 255)
