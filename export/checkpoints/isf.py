@@ -1,0 +1,107 @@
+"""ISF heads: ``{"mapnet": state dict of MappingNetwork, "discriminator": ...}``."""
+
+from __future__ import annotations
+
+from export.checkpoints.opening import Checkpoint, tensors_of
+from export.checkpoints.stored import Reading, StoredTensor, StoredTensors
+from export.checkpoints.validation import Shape, check_finite, check_shapes
+from export.weights import IsfWeights
+from serving.tensors import ISF_ATTRIBUTES
+
+PUBLISHED_NOISE_SIZE = 64
+
+_Z_NET = "w_net.z_net"
+
+
+def is_isf(content: object) -> bool:
+    """Whether ``content`` is an ISF checkpoint."""
+    if not isinstance(content, dict):
+        return False
+    return "mapnet" in content or any(
+        isinstance(name, str) and name.removeprefix("module.").startswith("w_net.") for name in content
+    )
+
+
+def isf_from_mapnet(
+    checkpoint: Checkpoint, attributes: tuple[str, ...] | None = None, *, residual: bool = False
+) -> IsfWeights:
+    """Read an ISF head.
+
+    Args:
+        attributes: names in the order of training; by default the published four, where their number fits.
+        residual: whether it was trained with ``use_residual``, which leaves no trace in the file.
+
+    Raises:
+        CheckpointError: it is not a complete head, or its attributes are not known.
+    """
+    reading, content = checkpoint.reading, checkpoint.content
+    mapnet = content.get("mapnet", content) if isinstance(content, dict) else content
+    stored = tensors_of(reading, mapnet, "an ISF head")
+    check_shapes(reading, stored, _expected_shapes(reading, stored), "ISF head")
+    inputs = stored[f"{_Z_NET}.shared.0.weight"].shape[1]
+    names = _attributes(reading, inputs, _count_in_discriminator(content), attributes)
+    tensors = {name: tensor.array() for name, tensor in stored.items()}
+    check_finite(reading, tensors)
+    return IsfWeights(tensors, checkpoint.source("ISF"), names, residual)
+
+
+def _count_in_discriminator(content: object) -> int | None:
+    discriminator = content.get("discriminator") if isinstance(content, dict) else None
+    if not isinstance(discriminator, dict):
+        return None
+    classifier = discriminator.get("out_cls.3.weight", discriminator.get("module.out_cls.3.weight"))
+    return classifier.shape[0] if isinstance(classifier, StoredTensor) and classifier.shape else None
+
+
+def _attributes(reading: Reading, inputs: int, count: int | None, names: tuple[str, ...] | None) -> tuple[str, ...]:
+    published = len(ISF_ATTRIBUTES)
+    if names is None and (count == published or (count is None and inputs == PUBLISHED_NOISE_SIZE + published)):
+        names = ISF_ATTRIBUTES
+    if names is None:
+        raise reading.error(
+            f"an ISF head for {count or 'an unknown number of'} attributes whose names no checkpoint holds",
+            expected="names for its attributes",
+            remedy="give --attributes with their names in the order of training",
+        )
+    if len(set(names)) != len(names) or (count or len(names)) != len(names) or not 0 < len(names) < inputs:
+        raise reading.error(
+            f"the attributes {', '.join(names)}",
+            expected=f"{count} different names" if count else f"from 1 to {inputs - 1} different names",
+            remedy="give --attributes with one name for each attribute of the training",
+        )
+    return names
+
+
+def _expected_shapes(reading: Reading, stored: StoredTensors) -> dict[str, Shape]:
+    first = stored.get(f"{_Z_NET}.shared.0.weight")
+    last = stored.get("w_net.fc.0.weight")
+    if first is None or last is None or len(first.shape) != 2:
+        raise reading.error(
+            "no MappingNetwork of ISF-GAN", expected="an ISF head", remedy="give its nets_ema checkpoint"
+        )
+    w_dim, inputs = first.shape
+    pre_norm = len(last.shape) == 1
+    heads = {name.split(".")[3] for name in stored if name.startswith(f"{_Z_NET}.unshared.")}
+    shapes = _linear(f"{_Z_NET}.shared.0", inputs, w_dim)
+    for norm, linear in ((2, 3), (5, 6), (8, 9)) if pre_norm else ((4, 2), (7, 5), (10, 8)):
+        shapes |= _layer_norm(f"{_Z_NET}.shared.{norm}", w_dim) | _linear(f"{_Z_NET}.shared.{linear}", w_dim, w_dim)
+    for head in range(len(heads)):
+        for i in (0, 2, 4):
+            shapes |= _linear(f"{_Z_NET}.unshared.{head}.{i}", w_dim, w_dim)
+    for norm in (0, 3, 6) if pre_norm else (2, 5):
+        shapes |= _layer_norm(f"w_net.fc.{norm}", w_dim)
+    for linear in (1, 4, 7) if pre_norm else (0, 3, 6):
+        shapes |= _linear(f"w_net.fc.{linear}", w_dim, w_dim)
+    if "w_net.adain.fc.weight" in stored:
+        shapes |= _linear("w_net.adain.fc", w_dim, 2 * w_dim)
+    if "w_net.adain.norm.weight" in stored:
+        shapes |= _layer_norm("w_net.adain.norm", w_dim)
+    return shapes
+
+
+def _linear(name: str, inputs: int, outputs: int) -> dict[str, Shape]:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+def _layer_norm(name: str, width: int) -> dict[str, Shape]:
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}

@@ -1,0 +1,132 @@
+"""The order and parts of a StyleGAN2 generator that every format spells in its own names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from export.checkpoints.stored import Reading, StoredTensor, StoredTensors, clipped
+from export.weights import Array
+
+FIR = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
+"""The one resampling filter that the networks here use."""
+
+LARGEST_RESOLUTION = 4096
+
+RESAVE_GENERATOR = "convert it with the tools of its own project, or choose a StyleGAN2 generator"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A modulated convolution; ``up`` and ``conv`` have noise, ``rgb`` is toRGB."""
+
+    resolution: int
+    kind: Literal["up", "conv", "rgb"]
+
+    @property
+    def name(self) -> str:
+        return f"synthesis.{self.resolution}.{self.kind}"
+
+    @property
+    def noise_index(self) -> int:
+        """Number of the layer's noise map in the formats that count them: 0 at 4x4, then two for each resolution."""
+        return 2 * (self.resolution.bit_length() - 1) - (5 if self.kind == "up" else 4)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        common = ("weight", "bias", "affine.weight", "affine.bias")
+        return common if self.kind == "rgb" else (*common, "noise_strength", "noise")
+
+
+def layers_of(resolution: int) -> list[Layer]:
+    """Layers from 4x4 to ``resolution``, in the order in which they are computed."""
+    layers = [Layer(4, "conv"), Layer(4, "rgb")]
+    r = 8
+    while r <= resolution:
+        layers += [Layer(r, "up"), Layer(r, "conv"), Layer(r, "rgb")]
+        r *= 2
+    return layers
+
+
+def checked_resolution(reading: Reading, resolution: int) -> int:
+    """Raise CheckpointError unless ``resolution`` is a power of two from 8 to 4096."""
+    if not 8 <= resolution <= LARGEST_RESOLUTION or resolution & (resolution - 1):
+        raise reading.error(
+            f"a generator of resolution {resolution}",
+            expected=f"a power of two from 8 to {LARGEST_RESOLUTION}",
+            remedy=RESAVE_GENERATOR,
+        )
+    return resolution
+
+
+def checked_clamp(reading: Reading, value: object) -> float | None:
+    """A conv_clamp option; raise CheckpointError unless it is a positive number or None."""
+    if value is not None and not (isinstance(value, int | float) and 0 < value < np.inf):
+        raise reading.error(f"conv_clamp = {clipped(value)}", expected="a positive number or None")
+    return None if value is None else float(value)
+
+
+def taken(reading: Reading, tensors: StoredTensors, name: str) -> StoredTensor:
+    """The tensor of that name, or a CheckpointError that it is missing."""
+    if name not in tensors:
+        raise reading.error(f"no tensor {name!r}", expected="a complete StyleGAN2 generator", remedy=RESAVE_GENERATOR)
+    return tensors[name]
+
+
+def refuse_others(reading: Reading, tensors: StoredTensors, known: set[str]) -> None:
+    """Raise CheckpointError where the file holds tensors beyond the ``known``: it is another architecture."""
+    others = sorted(tensors.keys() - known)
+    if others:
+        raise reading.error(
+            f"the tensor {clipped(others[0])} and {len(others) - 1} more that StyleGAN2 does not have",
+            expected="a StyleGAN2 generator and nothing else",
+            remedy=RESAVE_GENERATOR,
+        )
+
+
+def check_fir(reading: Reading, name: str, tensor: StoredTensor, gain: float) -> None:
+    """Raise CheckpointError unless ``tensor`` is the filter [1, 3, 3, 1] times ``gain``."""
+    if tensor.shape != FIR.shape or not np.allclose(tensor.array(), FIR * gain, rtol=0, atol=1e-6):
+        raise reading.error(
+            f"a resampling filter {name!r} other than [1, 3, 3, 1]",
+            expected="the filter of StyleGAN2's configurations",
+            remedy="train or choose a generator with that filter",
+        )
+
+
+def part_of(name: str) -> str:
+    """``up.weight`` of ``synthesis.8.up.weight``, ``const`` of ``synthesis.4.const``."""
+    return name.split(".", 2)[-1]
+
+
+def without_axes(reading: Reading, name: str, array: Array, axes: tuple[int, int]) -> Array:
+    """``array`` without so many leading and trailing axes of length 1."""
+    lead, trail = axes
+    shape = array.shape[lead : max(array.ndim - trail, lead)]
+    if array.size != np.prod(shape, dtype=int) or array.ndim < lead + trail:
+        raise reading.error(
+            f"a tensor of shape {list(array.shape)} for {name}",
+            expected=f"{lead} leading and {trail} trailing axes of length 1",
+            remedy=RESAVE_GENERATOR,
+        )
+    return array.reshape(shape)
+
+
+def average_latent(reading: Reading, stored: object) -> Array | None:
+    """The mean of w [D] from a ``latent_avg`` of [D], [1, D] or [L, D] with equal rows; None where there is none.
+
+    Raises:
+        CheckpointError: its rows differ, or it is not a tensor.
+    """
+    if stored is None:
+        return None
+    if not isinstance(stored, StoredTensor) or len(stored.shape) not in (1, 2):
+        raise reading.error("a latent_avg of another form", expected="a tensor [D] or [L, D]")
+    rows: Array = stored.array().reshape(-1, stored.shape[-1])
+    if np.any(rows != rows[0]):
+        raise reading.error(
+            "a latent_avg whose rows differ", expected="one mean of w", remedy="store the mean of the mapping network"
+        )
+    return np.array(rows[0])

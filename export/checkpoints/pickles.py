@@ -1,0 +1,226 @@
+"""A pickle machine that cannot run anything: the file's globals are looked up in a table of our own stand-ins.
+
+Python's unpickler is not used. Even with ``find_class`` restricted it calls ``__setstate__`` and ``setattr`` on what
+the file names, and a five-byte memo index makes it allocate gigabytes. ``pickletools`` decodes the operations; the few
+that checkpoints use are carried out here on plain lists, dicts and tuples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pickletools import genops
+from typing import IO, Any, cast
+
+from export.checkpoints.stored import Reading, clipped
+
+PersistentLoad = Callable[[object], object]
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """Takes the place of a class or function that a pickle names, and is called in its stead."""
+
+    build: Callable[..., object]
+
+
+class Stateful:
+    """An object that takes the state that a pickle gives after making it."""
+
+    def set_state(self, state: object) -> None:
+        raise NotImplementedError
+
+
+class ByteStream:
+    """Reads forward through bytes in memory; never allocates more than is there."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._position = 0
+
+    def take(self, count: int) -> memoryview:
+        """The next ``count`` bytes, fewer at the end, without a copy."""
+        taken = self._data[self._position : self._position + count]
+        self._position += len(taken)
+        return taken
+
+    def read(self, count: int) -> bytes:
+        return bytes(self.take(count))
+
+    def readline(self) -> bytes:
+        # Modules and names are the only lines of text in a pickle since protocol 2.
+        line, newline, _ = bytes(self._data[self._position : self._position + 1024]).partition(b"\n")
+        if b"\\" in line:
+            raise ValueError("a name with an escape sequence")
+        return self.read(len(line) + len(newline))
+
+    def tell(self) -> int:
+        return self._position
+
+
+def unpickle(
+    stream: ByteStream,
+    reading: Reading,
+    stand_ins: Mapping[str, object],
+    persistent_load: PersistentLoad | None = None,
+) -> object:
+    """Read one pickle from ``stream``, which is left behind its last byte.
+
+    Args:
+        stand_ins: what a global becomes, by its full name; a StandIn where the file may call it.
+        persistent_load: turns the persistent ids of torch's files into storages.
+
+    Raises:
+        CheckpointError: the pickle names another global, uses an operation that checkpoints do not use, is damaged, or
+            costs more than ``reading`` allows.
+    """
+    try:
+        return _Machine(reading, stand_ins, persistent_load).run(stream)
+    # What damaged bytes make of a stack machine is open-ended; a CheckpointError is none of these.
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+        raise reading.error(
+            f"a damaged or truncated pickle ({clipped(str(error))})", expected="a whole pickle"
+        ) from None
+
+
+class _Machine:
+    def __init__(
+        self, reading: Reading, stand_ins: Mapping[str, object], persistent_load: PersistentLoad | None
+    ) -> None:
+        self.reading = reading
+        self.stand_ins = stand_ins
+        self.persistent_load = persistent_load
+        self.stack: list[Any] = []
+        self.outer_stacks: list[list[Any]] = []
+        self.memo: dict[int, object] = {}
+
+    def run(self, stream: ByteStream) -> object:
+        # genops needs read, readline and tell only.
+        for operation, argument, _ in genops(cast(IO[bytes], stream)):
+            self.reading.spend_operation()
+            handler = _HANDLERS.get(operation.name)
+            if handler is None:
+                raise self.reading.error(
+                    f"the pickle operation {operation.name}", expected="only those that checkpoints use"
+                )
+            handler(self, argument)
+        return self.stack.pop()
+
+    def push(self, value: object) -> None:
+        self.stack.append(value)
+
+    def push_integer(self, value: int) -> None:
+        # Arithmetic on numbers of megabytes would take hours; torch's magic number has 77 bits.
+        if value.bit_length() > 128:
+            raise ValueError("an integer of more than 128 bits")
+        self.push(value)
+
+    def pop_last(self, count: int) -> list[Any]:
+        if len(self.stack) < count:
+            raise ValueError("the stack is too short")
+        items = self.stack[-count:]
+        del self.stack[-count:]
+        return items
+
+    def mark(self) -> None:
+        self.outer_stacks.append(self.stack)
+        self.stack = []
+
+    def pop_to_mark(self) -> list[Any]:
+        items = self.stack
+        self.stack = self.outer_stacks.pop()
+        return items
+
+    def append(self, items: list[Any]) -> None:
+        self._last(list).extend(items)
+
+    def add(self, items: list[Any]) -> None:
+        self._last(set).update(map(_key, items))
+
+    def set_items(self, items: list[Any]) -> None:
+        self._last(dict).update(_dict(items))
+
+    def set_state(self) -> None:
+        state = self.stack.pop()
+        self._last(Stateful).set_state(state)
+
+    def _last(self, kind: type) -> Any:
+        if not isinstance(self.stack[-1], kind):
+            raise TypeError(f"no {kind.__name__} where one is filled")
+        return self.stack[-1]
+
+    def push_global(self, module: object, name: object) -> None:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise TypeError("a global without a name")
+        full_name = f"{module}.{name}"
+        if full_name not in self.stand_ins:
+            raise self.reading.error(
+                f"a pickle that asks for {clipped(full_name)[1:-1]}",
+                expected="only the classes of StyleGAN2, pSp, e4e and ISF checkpoints, none of which is run",
+                remedy="if you trust its origin, save only the state_dict() of the model where the file was made",
+            )
+        self.push(self.stand_ins[full_name])
+
+    def call(self) -> None:
+        function, arguments = self.pop_last(2)
+        if not isinstance(function, StandIn) or not isinstance(arguments, tuple):
+            raise TypeError("a call of something that is not a function")
+        self.push(function.build(*arguments))
+
+    def load_persistent(self) -> None:
+        if self.persistent_load is None:
+            raise ValueError("a persistent id outside a torch file")
+        self.push(self.persistent_load(self.stack.pop()))
+
+
+def _key(value: object) -> object:
+    # The hash of a nested tuple may take exponential time.
+    if not isinstance(value, str | int | float | bytes | None):
+        raise TypeError(f"a key of type {type(value).__name__}")
+    return value
+
+
+def _dict(items: list[Any]) -> dict[object, object]:
+    return {_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
+
+
+_Handler = Callable[[_Machine, Any], object]
+
+_INTEGERS = ("BININT", "BININT1", "BININT2", "LONG1", "LONG4")
+_STRINGS = ("BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
+_BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
+
+# The operations of protocols 2 to 5, without those that make instances or find objects in other ways.
+_HANDLERS: dict[str, _Handler] = {
+    **dict.fromkeys(_INTEGERS, _Machine.push_integer),
+    **dict.fromkeys((*_STRINGS, *_BYTES, "BINFLOAT"), _Machine.push),
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, _: None),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), lambda m, index: m.memo.update({index: m.stack[-1]})),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda m, index: m.push(m.memo[index])),
+    **dict.fromkeys(("REDUCE", "NEWOBJ"), lambda m, _: m.call()),
+    "MEMOIZE": lambda m, _: m.memo.update({len(m.memo): m.stack[-1]}),
+    "NONE": lambda m, _: m.push(None),
+    "NEWTRUE": lambda m, _: m.push(True),
+    "NEWFALSE": lambda m, _: m.push(False),
+    "EMPTY_TUPLE": lambda m, _: m.push(()),
+    "EMPTY_LIST": lambda m, _: m.push([]),
+    "EMPTY_DICT": lambda m, _: m.push({}),
+    "EMPTY_SET": lambda m, _: m.push(set()),
+    "MARK": lambda m, _: m.mark(),
+    "POP": lambda m, _: m.pop_last(1),
+    "POP_MARK": lambda m, _: m.pop_to_mark(),
+    "DUP": lambda m, _: m.push(m.stack[-1]),
+    "TUPLE1": lambda m, _: m.push(tuple(m.pop_last(1))),
+    "TUPLE2": lambda m, _: m.push(tuple(m.pop_last(2))),
+    "TUPLE3": lambda m, _: m.push(tuple(m.pop_last(3))),
+    "TUPLE": lambda m, _: m.push(tuple(m.pop_to_mark())),
+    "APPEND": lambda m, _: m.append(m.pop_last(1)),
+    "APPENDS": lambda m, _: m.append(m.pop_to_mark()),
+    "ADDITEMS": lambda m, _: m.add(m.pop_to_mark()),
+    "SETITEM": lambda m, _: m.set_items(m.pop_last(2)),
+    "SETITEMS": lambda m, _: m.set_items(m.pop_to_mark()),
+    "BUILD": lambda m, _: m.set_state(),
+    "GLOBAL": lambda m, names: m.push_global(*names.split(" ", 1)),
+    "STACK_GLOBAL": lambda m, _: m.push_global(*m.pop_last(2)),
+    "BINPERSID": lambda m, _: m.load_persistent(),
+}

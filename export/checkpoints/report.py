@@ -1,0 +1,106 @@
+"""What a checkpoint holds, in words and numbers, for ``toonify-export inspect``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from export.checkpoints.nvlabs import NO_NOISE
+from export.checkpoints.pixel2style2pixel import NO_LATENT_AVG, EncoderKind
+from export.checkpoints.reading import Network, read_checkpoint
+from export.checkpoints.rosinality import SEEDED_NOISE
+from export.weights import EncoderWeights, GeneratorWeights, IsfWeights
+
+
+@dataclass(frozen=True)
+class CheckpointReport:
+    """What ``describe`` finds; None where a field does not apply to the kind of network or the file does not tell.
+
+    ``w_avg`` is whether the file holds the average latent. ``architecture`` is for people.
+    """
+
+    kind: Network
+    format: str
+    sha256: str
+    architecture: str
+    rows: int
+    w_dim: int
+    resolution: int | None = None
+    channels: dict[int, int] | None = None
+    mapping_depth: int | None = None
+    noise: Literal["stored", "seeded", "none"] | None = None
+    conv_clamp: float | None = None
+    fp16_from: int | None = None
+    w_avg: bool | None = None
+    attributes: tuple[str, ...] | None = None
+    noise_size: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as values that ``json`` writes."""
+        return asdict(self)
+
+
+def describe(
+    path: Path, *, kind: EncoderKind | None = None, attributes: tuple[str, ...] | None = None
+) -> CheckpointReport:
+    """Read a checkpoint, with every check, and say what it holds.
+
+    Raises:
+        CheckpointError: it cannot be read; see ``read_checkpoint``.
+    """
+    match read_checkpoint(path, kind=kind, attributes=attributes):
+        case GeneratorWeights() as weights:
+            return _generator_report(weights)
+        case EncoderWeights() as weights:
+            return _encoder_report(weights)
+        case IsfWeights() as weights:
+            return _isf_report(weights)
+
+
+def _generator_report(weights: GeneratorWeights) -> CheckpointReport:
+    return CheckpointReport(
+        kind="generator",
+        format=weights.source.format,
+        sha256=weights.source.sha256,
+        architecture="StyleGAN2, skip connections",
+        rows=weights.rows,
+        w_dim=weights.w_dim,
+        resolution=weights.resolution,
+        channels=weights.channels,
+        mapping_depth=weights.mapping_depth,
+        noise="seeded" if SEEDED_NOISE in weights.notes else "none" if NO_NOISE in weights.notes else "stored",
+        conv_clamp=weights.conv_clamp,
+        fp16_from=weights.fp16_from,
+        w_avg="mapping.w_avg" in weights.tensors,
+        notes=weights.notes,
+    )
+
+
+def _encoder_report(weights: EncoderWeights) -> CheckpointReport:
+    return CheckpointReport(
+        kind="encoder",
+        format=weights.source.format,
+        sha256=weights.source.sha256,
+        architecture={"psp": "pSp, IR-SE-50", "e4e": "e4e, IR-SE-50"}[weights.kind],
+        rows=weights.rows,
+        w_dim=weights.w_dim,
+        resolution=2 ** ((weights.rows + 2) // 2),
+        w_avg=NO_LATENT_AVG not in weights.notes,
+        notes=weights.notes,
+    )
+
+
+def _isf_report(weights: IsfWeights) -> CheckpointReport:
+    return CheckpointReport(
+        kind="isf",
+        format=weights.source.format,
+        sha256=weights.source.sha256,
+        architecture=f"ISF, {weights.norm}, {'pre' if weights.pre_norm else 'post'}-norm",
+        rows=weights.rows,
+        w_dim=weights.w_dim,
+        attributes=weights.attributes,
+        noise_size=weights.noise_size,
+        notes=weights.notes,
+    )

@@ -1,0 +1,185 @@
+"""What takes the place of each class and function that checkpoints name: the allow-list, and inert objects for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
+from typing import Any
+
+import numpy as np
+
+from export.checkpoints.pickles import StandIn, Stateful
+from export.checkpoints.stored import ELEMENTS, Element, Reading, Storage, StoredTensor, clipped, sizes
+
+
+class OrderedDict(dict[Any, Any], Stateful):
+    """``collections.OrderedDict`` and ``dnnlib``'s EasyDict; a state dict's ``_metadata`` attribute is dropped."""
+
+    def set_state(self, state: object) -> None:
+        pass
+
+
+class Namespace(dict[Any, Any], Stateful):
+    """``argparse.Namespace``: the options of a training run."""
+
+    def set_state(self, state: object) -> None:
+        self.update(_typed(dict, state))
+
+
+@dataclass(frozen=True)
+class NvObject:
+    """An object of NVIDIA's persistence layer: its class's name and its attributes; the source code is dropped."""
+
+    class_name: str
+    state: dict[str, Any]
+
+
+class TfNetwork(Stateful):
+    """``dnnlib.tflib.network.Network`` of the TensorFlow code; the source code in it is dropped."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+
+    def set_state(self, state: object) -> None:
+        self.state = _typed(dict, state)
+
+
+class NumpyType(Stateful):
+    """``numpy.dtype``; NumPy's own would take an unchecked state."""
+
+    def __init__(self, code: object, *_: object) -> None:
+        self._code: str = _typed(str, code)
+        self._order = "<"
+
+    def set_state(self, state: object) -> None:
+        self._order = _typed(str, _typed(tuple, state)[1])
+
+    @property
+    def element(self) -> Element:
+        for element in ELEMENTS.values():
+            if element.numpy.str[1:] == self._code and element.name != "bfloat16" and self._order in ("<", "|", "="):
+                return element
+        raise TypeError(f"numbers of NumPy type {clipped(self._order + self._code)}")
+
+
+class NumpyArray(StoredTensor, Stateful):
+    """``numpy.ndarray``, a tensor once its state is set."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        super().__init__(Storage(reading, ELEMENTS["float32"], 0, memoryview(b"")), 0, (0,), (1,))
+
+    def set_state(self, state: object) -> None:
+        _, shape, number_type, fortran, raw = _typed(tuple, state)
+        # Protocols 0 to 2 hold the bytes as latin-1 text where Python 2 wrote them.
+        self.view(raw.encode("latin-1") if isinstance(raw, str) else raw, number_type, shape, fortran)
+
+    def view(self, raw: object, number_type: object, shape: object, fortran: object) -> None:
+        element = _typed(NumpyType, number_type).element
+        data = memoryview(_typed((bytes, bytearray), raw))
+        lengths = sizes(self._reading, shape)
+        storage = Storage(self._reading, element, data.nbytes, data)
+        super().__init__(storage, 0, lengths, _contiguous_strides(lengths, fortran=bool(fortran)))
+
+
+def stand_ins(reading: Reading) -> dict[str, object]:
+    """The allow-list: full name -> StandIn, or a constant."""
+    table: dict[str, object] = {
+        "collections.OrderedDict": StandIn(OrderedDict),
+        "argparse.Namespace": StandIn(Namespace),
+        "builtins.set": StandIn(_scalar_set),
+        "__builtin__.set": StandIn(_scalar_set),
+        "_codecs.encode": StandIn(lambda text, _: _encode(reading, text)),
+        "numpy.dtype": StandIn(NumpyType),
+        "numpy.ndarray": None,
+        "torch._utils._rebuild_tensor_v2": StandIn(_tensor),
+        "torch._utils._rebuild_tensor_v3": StandIn(_tensor_of_type),
+        "torch._utils._rebuild_parameter": StandIn(lambda data, *_: data),
+        "torch_utils.persistence._reconstruct_persistent_obj": StandIn(_nv_object),
+        "dnnlib.util.EasyDict": StandIn(OrderedDict),
+        "dnnlib.tflib.network.Network": StandIn(TfNetwork),
+    }
+    for numpy_core in ("numpy.core", "numpy._core"):
+        table[f"{numpy_core}.multiarray.scalar"] = StandIn(lambda kind, raw: _scalar(reading, kind, raw))
+        table[f"{numpy_core}.multiarray._reconstruct"] = StandIn(lambda *_: NumpyArray(reading))
+        table[f"{numpy_core}.numeric._frombuffer"] = StandIn(lambda *state: _array(reading, *state))
+    return table | _torch_types()
+
+
+def _torch_types() -> dict[str, object]:
+    storages = {
+        "Float": "float32",
+        "Half": "float16",
+        "Double": "float64",
+        "BFloat16": "bfloat16",
+        "Long": "int64",
+        "Int": "int32",
+        "Short": "int16",
+        "Char": "int8",
+        "Byte": "uint8",
+        "Bool": "bool",
+    }
+    untyped = ("torch.storage.UntypedStorage", "torch.UntypedStorage", "torch._UntypedStorage")
+    return {
+        **{f"torch.{name}Storage": ELEMENTS[element] for name, element in storages.items()},
+        **{f"torch.{name}": element for name, element in ELEMENTS.items()},
+        **dict.fromkeys(untyped, ELEMENTS["uint8"]),
+    }
+
+
+def _contiguous_strides(shape: tuple[int, ...], *, fortran: bool) -> tuple[int, ...]:
+    steps = list(accumulate((shape if fortran else shape[::-1]), mul, initial=1))[: len(shape)]
+    return tuple(steps if fortran else steps[::-1])
+
+
+def _typed(kind: Any, value: object) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"a {type(value).__name__} in a place of another type")
+    return value
+
+
+def _scalar_set(items: object = ()) -> set[object]:
+    if any(not isinstance(item, str | int) for item in _typed(list | tuple, items)):
+        raise TypeError("a set of nested items")
+    return set(_typed(list | tuple, items))
+
+
+def _encode(reading: Reading, text: object) -> bytes:
+    encoded = bytes(_typed(str, text).encode("latin-1"))
+    reading.spend_bytes(len(encoded))
+    return encoded
+
+
+def _tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> StoredTensor:
+    return StoredTensor(_typed(Storage, storage), offset, shape, strides)
+
+
+def _tensor_of_type(
+    storage: object,
+    offset: object,
+    shape: object,
+    strides: object,
+    grad: object,
+    hooks: object,
+    kind: object,
+    *_: object,
+) -> StoredTensor:
+    return StoredTensor(_typed(Storage, storage), offset, shape, strides, _typed(Element, kind))
+
+
+def _nv_object(meta: object) -> NvObject:
+    fields = _typed(dict, meta)
+    return NvObject(_typed(str, fields["class_name"]), _typed(dict, fields["state"]))
+
+
+def _array(reading: Reading, raw: object, number_type: object, shape: object, order: object) -> NumpyArray:
+    array = NumpyArray(reading)
+    array.view(raw, number_type, shape, order == "F")
+    return array
+
+
+def _scalar(reading: Reading, number_type: object, raw: object) -> float:
+    array = _array(reading, raw, number_type, (1,), "C")
+    element = array.element.numpy
+    return np.frombuffer(array.storage.data, element)[0].item()  # type: ignore[no-any-return]

@@ -1,0 +1,125 @@
+"""Checkpoints written in the formats that the readers of this package, and those of the original projects, take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.checkpoints.layout import FIR
+from export.checkpoints.rosinality import kernel_names, official_array, official_names
+from export.checkpoints.safetensors_files import metadata_of
+from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Tensors
+from serving.atomic import atomic_file
+from serving.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+_ENCODER_TYPES = {"psp": "GradualStyleEncoder", "e4e": "Encoder4Editing"}
+
+
+def write_rosinality(
+    weights: GeneratorWeights, path: Path, *, half: bool = False, drop_clamp: bool = False, force: bool = False
+) -> None:
+    """Write ``{"g_ema": ..., "latent_avg": ...}``; ``half`` stores float16.
+
+    Raises:
+        CheckpointError: the generator has a conv_clamp, which the format cannot hold, and ``drop_clamp`` is false; or a
+            weight is too large for float16.
+        ExportError: ``path`` exists and ``force`` is false.
+    """
+    if weights.conv_clamp is not None and not drop_clamp:
+        raise CheckpointError(
+            str(path),
+            got=f"a generator with conv_clamp {weights.conv_clamp:g}",
+            expected="one without, as rosinality's format cannot hold it",
+            remedy="write .safetensors, or drop the clamp on purpose",
+        )
+    names = official_names(weights.resolution, weights.mapping_depth)
+    state = {theirs: official_array(name, weights.tensors[name]) for name, theirs in names.items()}
+    state |= dict.fromkeys(kernel_names(weights.resolution), FIR * 4)
+    content: dict[str, Any] = {"g_ema": _torch_tensors(path, state, half=half)}
+    if "mapping.w_avg" in weights.tensors:
+        content |= _torch_tensors(path, {"latent_avg": weights.tensors["mapping.w_avg"]}, half=half)
+    _save(content, path, force=force)
+
+
+def write_generator_safetensors(
+    weights: GeneratorWeights, path: Path, *, half: bool = False, force: bool = False
+) -> None:
+    """Write the canonical tensors, with the conv_clamp and notes as metadata; ``half`` stores float16.
+
+    Raises:
+        CheckpointError: a weight is too large for float16.
+        ExportError: ``path`` exists and ``force`` is false.
+    """
+    from safetensors.numpy import save_file
+
+    tensors = {name: _stored_array(path, name, array, half=half) for name, array in weights.tensors.items()}
+    with atomic_file(path, force=force) as partial:
+        save_file(tensors, partial, metadata=metadata_of(weights))
+
+
+def write_encoder(weights: EncoderWeights, path: Path, *, half: bool = False, force: bool = False) -> None:
+    """Write ``{"state_dict": {"encoder.*"}, "opts": ..., "latent_avg": [L, D]}``; ``half`` stores float16.
+
+    Raises:
+        CheckpointError: a weight is too large for float16.
+        ExportError: ``path`` exists and ``force`` is false.
+    """
+    import torch
+
+    state = _torch_tensors(path, {f"encoder.{name}": array for name, array in weights.tensors.items()}, half=half)
+    # The official classes expect BatchNorm's counters, which inference does not use.
+    means = [name for name in state if name.endswith("running_mean")]
+    state |= {name.replace("running_mean", "num_batches_tracked"): torch.tensor(0) for name in means}
+    opts = {
+        "encoder_type": _ENCODER_TYPES[weights.kind],
+        "output_size": 2 ** ((weights.rows + 2) // 2),
+        "start_from_latent_avg": True,
+        "learn_in_w": False,
+        "input_nc": 3,
+    }
+    content = {"state_dict": state, "opts": opts, **_torch_tensors(path, {"latent_avg": weights.latent_avg}, half=half)}
+    _save(content, path, force=force)
+
+
+def write_isf(weights: IsfWeights, path: Path, *, half: bool = False, force: bool = False) -> None:
+    """Write ``{"mapnet": ...}``; attribute names and the residual flag have no place in the format.
+
+    Raises:
+        CheckpointError: a weight is too large for float16.
+        ExportError: ``path`` exists and ``force`` is false.
+    """
+    _save({"mapnet": _torch_tensors(path, weights.tensors, half=half)}, path, force=force)
+
+
+def _stored_array(path: Path, name: str, array: NDArray[np.float32], *, half: bool) -> NDArray[Any]:
+    # np.array: the library copies raw memory, so that strides would be lost; it keeps 0 dimensions.
+    if not half:
+        return np.array(array, order="C")
+    with np.errstate(over="ignore"):
+        stored = array.astype(np.float16)
+    if not np.isfinite(stored).all():
+        raise CheckpointError(
+            str(path), got=f"a weight of {name!r} beyond 65504", expected="float16 weights", remedy="store float32"
+        )
+    return stored
+
+
+def _torch_tensors(path: Path, tensors: Tensors | Mapping[str, NDArray[Any]], *, half: bool) -> dict[str, torch.Tensor]:
+    import torch
+
+    return {name: torch.from_numpy(_stored_array(path, name, array, half=half)) for name, array in tensors.items()}
+
+
+def _save(content: dict[str, Any], path: Path, *, force: bool) -> None:
+    # torch is slow to import, and only writing needs it.
+    import torch
+
+    with atomic_file(path, force=force) as partial:
+        torch.save(content, partial)
