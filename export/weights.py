@@ -34,6 +34,12 @@ Array = NDArray[np.float32]
 Tensors = Mapping[str, Array]
 
 
+def row_of(resolution: int, layer: str) -> int:
+    """The row of W+ that modulates a layer (``up``, ``conv`` or ``rgb``); toRGB shares its row with the next ``up``."""
+    level = resolution.bit_length() - 1
+    return max(2 * level - 5 + ("up", "conv", "rgb").index(layer), 0)
+
+
 @dataclass(frozen=True)
 class Source:
     """Where weights came from."""

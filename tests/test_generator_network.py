@@ -16,8 +16,8 @@ from export.networks.generator import (
     fir_kernel,
     generator_from_weights,
     picture_from_output,
-    row_of,
 )
+from export.weights import row_of
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,13 @@ width, R resolution. Parameters keep the names and raw values that ``export.weig
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import log2, sqrt
+from math import sqrt
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.weights import GeneratorWeights
+from export.weights import GeneratorWeights, row_of
 
 DEMODULATION_EPSILON = 1e-8
 ACTIVATION_GAIN = sqrt(2)
@@ -30,12 +30,6 @@ def fir_kernel() -> Tensor:
     """The low-pass filter [1,3,3,1] x [1,3,3,1] with the gain 4 of upsampling by 2, [4, 4]."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
     return torch.outer(taps, taps) / 16
-
-
-def row_of(resolution: int, layer: str) -> int:
-    """The row of W+ that feeds a layer; toRGB shares its row with the next resolution's ``up``."""
-    level = int(log2(resolution))
-    return max(2 * level - 5 + ("up", "conv", "rgb").index(layer), 0)
 
 
 class Affine(nn.Module):

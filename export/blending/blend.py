@@ -1,0 +1,185 @@
+"""Blending: every tensor of the synthesis network is a convex combination of its parents'.
+
+Raw stored tensors are blended, before any folding: the sum of squared weights that demodulation needs does not commute
+with interpolation. Filters are no parameters and are not blended. Weights are combined, not activations, although
+both are called layer swapping.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from export.blending.groups import NEGLIGIBLE, BlendSchedule, Donor, Group, Shares, group_of
+from export.blending.guards import pair_of, refuse_misfits, refuse_parent, refuse_twins, synthesis_names
+from export.blending.kinship import Kinship, kinship_of
+from export.weights import Array, GeneratorWeights, Source
+from serving.errors import BlendError
+
+
+@dataclass(frozen=True)
+class BlendReport:
+    """What was blended, and how.
+
+    Attributes:
+        schedule: the options that gave the shares.
+        sources: the models' files, base first.
+        shares: each model's share of every layer group.
+        mapping: the file that gave mapping network and w_avg.
+        noise: which model gave the noise maps.
+        kinship: the likeness to the base of each other model.
+        warnings: sentences for the user, without a full stop.
+    """
+
+    schedule: str
+    sources: tuple[Source, ...]
+    shares: Mapping[Group, Shares]
+    mapping: Source
+    noise: str
+    kinship: tuple[Kinship, ...]
+    warnings: tuple[str, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """The report in types that JSON has; shares are lists, base first."""
+        return {
+            "schedule": self.schedule,
+            "models": [str(source.path) for source in self.sources],
+            "shares": {str(group): list(shares.models) for group, shares in self.shares.items()},
+            "masks": {
+                str(group): [{"channels": list(mask.channels), "shares": list(mask.models)} for mask in shares.masks]
+                for group, shares in self.shares.items()
+                if shares.masks
+            },
+            "mapping": str(self.mapping.path),
+            "noise": self.noise,
+            "similarity": [{str(r): round(value, 4) for r, value in k.similarity.items()} for k in self.kinship],
+            "equal_noise": [k.equal_noise for k in self.kinship],
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A blended generator. Tensors that come whole from one parent are the parent's own, not copies."""
+
+    weights: GeneratorWeights
+    report: BlendReport
+
+
+def blend(models: Sequence[GeneratorWeights], schedule: BlendSchedule, *, mapping: Donor | None = None) -> Blend:
+    """Blend generators, base first.
+
+    Args:
+        models: as many as the schedule has shares for.
+        schedule: see ``export.blending.schedule``.
+        mapping: the donor of mapping network and w_avg; None takes the schedule's, or else the base.
+
+    Raises:
+        BlendError: networks that do not fit each other or the schedule, or see ``export.blending.guards``.
+    """
+    refuse_misfits(models, schedule)
+    refuse_twins(models)
+    mapping_donor = models[_mapping_index(schedule, mapping)]
+    tensors = _blended_synthesis(models, schedule)
+    refuse_parent(tensors, models, schedule)
+    tensors |= {name: value for name, value in mapping_donor.tensors.items() if name.startswith("mapping.")}
+    clamps = [model.conv_clamp for model in models if model.conv_clamp is not None]
+    notes = tuple(dict.fromkeys(note for model in models for note in model.notes))
+    report = _report(models, schedule, mapping_donor)
+    # Where the parents' clamps differ, the tighter one: the layers trained with it rely on it.
+    return Blend(GeneratorWeights(tensors, _source(report), min(clamps, default=None), notes), report)
+
+
+def _blended_synthesis(models: Sequence[GeneratorWeights], schedule: BlendSchedule) -> dict[str, Array]:
+    tensors = {}
+    for name in synthesis_names(models[0]):
+        shares = schedule.shares[group_of(name)]
+        values = [model.tensors[name] for model in models]
+        if name.endswith(".noise"):
+            tensors[name] = values[_noise_index(schedule, shares)]
+        else:
+            tensors[name] = _combined(values, shares.models)
+            if shares.masks and _has_output_channels(name):
+                tensors[name] = _masked(name, tensors[name], values, shares)
+    return tensors
+
+
+def _combined(values: Sequence[Array], shares: Sequence[float]) -> Array:
+    terms = [(np.float32(share), value) for share, value in zip(shares, values, strict=True) if share > NEGLIGIBLE]
+    if len(terms) == 1:
+        return terms[0][1]
+    total = np.zeros_like(terms[0][1])
+    for share, value in terms:
+        total += share * value
+    return total
+
+
+def _has_output_channels(name: str) -> bool:
+    return ".affine." not in name and not name.endswith(".noise_strength")
+
+
+def _masked(name: str, combined: Array, values: Sequence[Array], shares: Shares) -> Array:
+    masked = combined.copy()
+    for mask in shares.masks:
+        if max(mask.channels) >= len(masked):
+            raise BlendError(
+                f"The channel mask on {name}",
+                got=f"channel {max(mask.channels)}",
+                expected=f"0 to {len(masked) - 1}",
+                remedy="correct the schedule",
+            )
+        channels = list(mask.channels)
+        masked[channels] = _combined([value[channels] for value in values], mask.models)
+    return masked
+
+
+def _noise_index(schedule: BlendSchedule, shares: Shares) -> int:
+    if schedule.noise == "majority":
+        return shares.models.index(max(shares.models))
+    return 0 if schedule.noise == "base" else 1
+
+
+def _mapping_index(schedule: BlendSchedule, mapping: Donor | None) -> int:
+    if mapping is not None and schedule.mapping not in (None, mapping):
+        raise BlendError(
+            f"{schedule.description} --mapping {mapping}",
+            got="another mapping network than the tool's",
+            expected=f"--mapping {schedule.mapping}",
+            remedy="leave out --mapping or --compat",
+        )
+    donor = mapping or schedule.mapping or "base"
+    if donor == "transfer" and schedule.models > 2:
+        raise BlendError(
+            "--mapping transfer",
+            got=f"{schedule.models} models",
+            expected="one transferred model",
+            remedy="give the network whose mapping is wanted as the base",
+        )
+    return 0 if donor == "base" else 1
+
+
+def _report(
+    models: Sequence[GeneratorWeights], schedule: BlendSchedule, mapping_donor: GeneratorWeights
+) -> BlendReport:
+    kinship = tuple(kinship_of(models[0], other) for other in models[1:])
+    warnings = list(schedule.remarks)
+    for other, relation in zip(models[1:], kinship, strict=True):
+        warnings += relation.warnings(pair_of(models[0], other))
+    if len(schedule.donors) == 1:
+        warnings.append(f"every synthesis layer comes from {models[schedule.donors[0]].source.path}")
+    if mapping_donor is not models[0]:
+        warnings.append(f"w_avg comes from {mapping_donor.source.path}: codes of encoders for the base are offset")
+    sources = tuple(model.source for model in models)
+    return BlendReport(
+        schedule.description, sources, schedule.shares, mapping_donor.source, schedule.noise, kinship, tuple(warnings)
+    )
+
+
+def _source(report: BlendReport) -> Source:
+    recipe = [str(report.shares), report.noise, report.mapping.sha256, *(source.sha256 for source in report.sources)]
+    path = Path("+".join(source.path.name for source in report.sources))
+    return Source(path, "blend", hashlib.sha256("\n".join(recipe).encode()).hexdigest())
