@@ -35,6 +35,11 @@ class DType(Enum):
     def triton(self) -> str:
         return self.value[1]
 
+    @property
+    def triton_config(self) -> str:
+        """Triton's name in ``config.pbtxt``, where bytes are strings."""
+        return "TYPE_STRING" if self is DType.BYTES else f"TYPE_{self.triton}"
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -67,7 +72,7 @@ def rows_of(resolution: int) -> int:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The sizes from which every signature of one served pipeline follows."""
+    """The sizes from which every signature of one served pipeline follows; no ``attributes`` means no ISF head."""
 
     resolution: int
     w_dim: int = 512
@@ -96,15 +101,23 @@ def _jpeg(name: str) -> TensorSpec:
 
 
 def _controls(g: Geometry, suffix: str = "", *, optional: bool) -> tuple[TensorSpec, ...]:
+    psi = TensorSpec(f"psi{suffix}", DType.FLOAT32, (1,), optional)
+    if not g.attributes:  # no ISF head: its controls would be tensors without elements, which Triton refuses
+        return (psi,)
     return (
         TensorSpec(f"attributes{suffix}", DType.FLOAT32, (len(g.attributes),), optional),
         TensorSpec(f"z{suffix}", DType.FLOAT32, (g.noise_size,), optional),
         TensorSpec(f"row_strength{suffix}", DType.FLOAT32, (g.rows,), optional),
-        TensorSpec(f"psi{suffix}", DType.FLOAT32, (1,), optional),
+        psi,
     )
 
 
 SEED = TensorSpec("seed", DType.INT64, (1,), optional=True)
+
+
+def _request_controls(g: Geometry) -> tuple[TensorSpec, ...]:
+    seed = (SEED,) if g.attributes else ()
+    return (*_controls(g, optional=True), *seed)
 
 
 def encoder_signature(g: Geometry) -> Signature:
@@ -120,7 +133,7 @@ def isf_signature(g: Geometry) -> Signature:
 
 def generator_signature(g: Geometry) -> Signature:
     """W+ code and truncation (1 = none) -> picture, RGB 0..255."""
-    return Signature((_w(g), _controls(g, optional=False)[3]), (_image(g),))
+    return Signature((_w(g), _controls(g, optional=False)[-1]), (_image(g),))
 
 
 FILLED = "_filled"
@@ -133,8 +146,7 @@ def condition_signature(g: Geometry) -> Signature:
     Without ``attributes``, ``row_strength_filled`` is zero: the code passes the ISF unchanged. ``w`` is taken because
     Triton refuses a request to a model none of whose inputs are given.
     """
-    optional = _controls(g, optional=True)
-    return Signature((_w(g), *optional, SEED), _controls(g, FILLED, optional=False))
+    return Signature((_w(g), *_request_controls(g)), _controls(g, FILLED, optional=False))
 
 
 def decode_face_signature() -> Signature:
@@ -149,9 +161,9 @@ def encode_picture_signature(g: Geometry) -> Signature:
 
 def toonify_signature(g: Geometry) -> Signature:
     """The served ensemble: aligned face and optional controls -> picture."""
-    return Signature((_face(), *_controls(g, optional=True), SEED), (_image(g),))
+    return Signature((_face(), *_request_controls(g)), (_image(g),))
 
 
 def toonify_jpeg_signature(g: Geometry) -> Signature:
     """The same ensemble with JPEG at both ends."""
-    return Signature((_jpeg("jpeg"), *_controls(g, optional=True), SEED), (_jpeg("image_jpeg"),))
+    return Signature((_jpeg("jpeg"), *_request_controls(g)), (_jpeg("image_jpeg"),))

@@ -1,0 +1,5 @@
+"""Adapter of Triton's python backend; the code is in serving/adapters.py."""
+
+from serving.adapters import EncodePictureModel as TritonPythonModel
+
+__all__ = ["TritonPythonModel"]

@@ -1,0 +1,75 @@
+"""The optional controls of a request, defaults filled in: what the served model ``condition`` computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.errors import RequestError
+from serving.requests import AnyArray, check_request
+from serving.tensors import FILLED, Signature
+
+DEFAULT_SEED = 0
+
+
+def filled_controls(signature: Signature, given: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+    """Fill the defaults of the controls that a request leaves out.
+
+    Values need only be finite. Attributes, row strengths and psi beyond 0..1 extrapolate, which is a use and not a
+    mistake, and no finite value does more harm than an ugly picture.
+
+    Args:
+        signature: ``serving.tensors.condition_signature``.
+        given: ``w`` float32 [N, L, D], which gives N and L; optionally ``attributes`` float32 [N, A] (the full target
+            vector), ``z`` float32 [N, Z] or ``seed`` int64 [N, 1] (0 if neither is given), ``row_strength`` float32
+            [N, L] (1 with attributes; without them 0, so that w passes the ISF unchanged), ``psi`` float32 [N, 1] (1).
+
+    Returns:
+        The signature's outputs: the same controls with the suffix ``_filled``, none left out.
+
+    Raises:
+        RequestError: a tensor does not fit the signature, is not finite, or contradicts another one.
+    """
+    check_request(signature, given)
+    batch = len(given["w"])
+    filled = {"psi": given.get("psi", np.ones((batch, 1), np.float32))}
+    dims = {spec.name: spec.dims for spec in signature.inputs}
+    if "attributes" in dims:
+        _refuse_contradictions(given)
+        filled["z"] = given["z"] if "z" in given else _z_from_seed(given, batch, dims["z"])
+        strength = np.float32("attributes" in given)
+        filled["row_strength"] = given.get("row_strength", np.full((batch, *dims["row_strength"]), strength))
+        filled["attributes"] = given.get("attributes", np.zeros((batch, *dims["attributes"]), np.float32))
+    return {name + FILLED: value for name, value in filled.items()}
+
+
+def z_from_seed(seed: int, size: int) -> NDArray[np.float32]:
+    """The ISF noise of a seed: standard normal float32 [size] from NumPy's PCG64.
+
+    Raises:
+        RequestError: the seed is negative.
+    """
+    if seed < 0:
+        raise RequestError("tensor 'seed'", got=str(seed), expected="0 or more", remedy="choose another seed")
+    return np.random.default_rng(seed).standard_normal(size, dtype=np.float32)
+
+
+def _z_from_seed(given: Mapping[str, AnyArray], batch: int, dims: tuple[int, ...]) -> NDArray[np.float32]:
+    seeds = given.get("seed", np.full((batch, 1), DEFAULT_SEED))
+    return np.stack([z_from_seed(int(seed), dims[0]) for (seed,) in seeds])
+
+
+def _refuse_contradictions(given: Mapping[str, AnyArray]) -> None:
+    if "z" in given and "seed" in given:
+        raise RequestError(
+            "request", got="both 'z' and 'seed'", expected="one of them or neither", remedy="leave one out"
+        )
+    if "row_strength" in given and "attributes" not in given:
+        raise RequestError(
+            "request",
+            got="'row_strength' without 'attributes'",
+            expected="the target attributes that the rows are moved towards",
+            remedy="add 'attributes' or leave 'row_strength' out",
+        )

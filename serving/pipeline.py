@@ -1,0 +1,62 @@
+"""The served ensemble without a server: face and controls in, picture out, in this process."""
+
+from __future__ import annotations
+
+from engines.engine import Engine
+from serving.condition import filled_controls
+from serving.requests import AnyArray, check_request
+from serving.tensors import FILLED, Geometry, Signature, condition_signature, toonify_signature
+
+
+class Pipeline:
+    """Encoder, ISF head (if any) and generator; the steps, and so the pictures, are those of the served ensemble.
+
+    The engines stay the caller's: it opens and closes them. One pipeline serves one thread at a time.
+    """
+
+    def __init__(self, encoder: Engine, generator: Engine, isf: Engine | None = None) -> None:
+        self._encoder, self._generator, self._isf = encoder, generator, isf
+        geometry = _geometry(generator.signature, isf.signature if isf else None)
+        self.signature = toonify_signature(geometry)
+        self._condition = condition_signature(geometry)
+
+    def run(
+        self,
+        face: AnyArray,
+        *,
+        attributes: AnyArray | None = None,
+        z: AnyArray | None = None,
+        seed: AnyArray | None = None,
+        row_strength: AnyArray | None = None,
+        psi: AnyArray | None = None,
+    ) -> AnyArray:
+        """Toonify a batch: ``face`` uint8 [N, 256, 256, 3] RGB -> uint8 [N, R, R, 3] RGB.
+
+        The controls are those of ``serving.condition.filled_controls``, with the same defaults.
+
+        Raises:
+            RequestError: a tensor does not fit the signature, is not finite, or contradicts another one.
+            EngineError: the engines were not made for each other.
+        """
+        optional = {"attributes": attributes, "z": z, "seed": seed, "row_strength": row_strength, "psi": psi}
+        controls = {name: value for name, value in optional.items() if value is not None}
+        check_request(self.signature, {"face": face, **controls})
+        w = self._encoder.run({"face": face})["w"]
+        filled = filled_controls(self._condition, {"w": w, **controls})
+        if self._isf:
+            w = self._isf.run({"w": w} | _inputs_of(self._isf, filled))["w_edited"]
+        return self._generator.run({"w": w, "psi": filled["psi" + FILLED]})["image"]
+
+
+def _inputs_of(engine: Engine, filled: dict[str, AnyArray]) -> dict[str, AnyArray]:
+    return {s.name: filled[s.name + FILLED] for s in engine.signature.inputs if s.name != "w"}
+
+
+def _geometry(generator: Signature, isf: Signature | None) -> Geometry:
+    resolution = generator.outputs[0].dims[0]
+    w_dim = generator.inputs[0].dims[1]
+    if isf is None:
+        return Geometry(resolution, w_dim, (), 0)
+    dims = {spec.name: spec.dims[0] for spec in isf.inputs}
+    # Only the number of attributes matters here; their names are in the manifest, not in a signature.
+    return Geometry(resolution, w_dim, tuple(map(str, range(dims["attributes"]))), dims["z"])

@@ -1,0 +1,39 @@
+"""Fixtures of several test modules: tiny model directories, and one real server of them for the whole session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from serving.repository import write_repository
+from serving.server import TritonServer
+
+if TYPE_CHECKING:
+    from tiny_models import TinyModels
+
+
+@pytest.fixture(scope="session")
+def tiny_model_directories(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
+    """An encoder, an ISF head with two attributes, and the generators "plain" and "inverse"."""
+    # Imported here: most tests need no onnx.
+    from tiny_models import write_tiny_models
+
+    return write_tiny_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def triton_server(
+    tiny_model_directories: TinyModels, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TritonServer]:
+    """One real server of the tiny models on free ports; ``toonify`` is ``toonify_plain``. Leave it running."""
+    folder = tmp_path_factory.mktemp("server")
+    models = tiny_model_directories
+    write_repository(
+        folder / "repository", encoder=models.encoder, isf=models.isf, generators=[*models.generators.values()]
+    )
+    with TritonServer(
+        folder / "repository", log=folder / "server.log", grpc_port=0, http_port=0, metrics_port=0
+    ) as server:
+        yield server
