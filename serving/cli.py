@@ -1,0 +1,166 @@
+"""``toonify``: start a server, ask it for pictures, and find out what a machine lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from serving.atomic import refuse_existing
+from serving.client import DEFAULT_MODEL, DEFAULT_TIMEOUT, DEFAULT_URL, ToonifyClient
+from serving.command_line import run, stages
+from serving.controls import row_strength_for
+from serving.doctor import findings
+from serving.errors import RequestError
+from serving.images import check_suffix, picture_from_bytes, read_picture, write_picture
+from serving.inference_calls import Pictures
+from serving.jpeg import jpeg_from_picture
+from serving.landmarks import landmarker_from_option
+from serving.photograph import Toonify, toonified_crop, toonified_face, toonified_photograph
+
+app = typer.Typer(
+    help="Serve toonified faces, and ask for them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Url = Annotated[str, typer.Option(help="HOST:PORT of the server's gRPC endpoint.")]
+Model = Annotated[str, typer.Option(help="Which of the server's models; toonify is its first.")]
+
+
+@app.command()
+def serve(
+    repository: Annotated[Path, typer.Option(help="Written by toonify-export repository.")] = Path(
+        "build/model_repository"
+    ),
+    address: Annotated[str, typer.Option(help="Where to listen; other machines reach what is not loopback.")] = (
+        "127.0.0.1"
+    ),
+    grpc_port: Annotated[int, typer.Option(help="For pictures; 0 takes any free port.")] = 8001,
+    http_port: Annotated[int, typer.Option(help="For health checks.")] = 8000,
+    metrics_port: Annotated[int, typer.Option(help="For Prometheus.")] = 8002,
+) -> None:
+    """Serve a model repository with Triton Inference Server until Ctrl-C or SIGTERM."""
+    from serving.server import serve as serve_repository  # a client needs no server
+
+    with stages() as stage:
+        serve_repository(
+            repository,
+            address=address,
+            grpc_port=grpc_port,
+            http_port=http_port,
+            metrics_port=metrics_port,
+            progress=stage,
+        )
+
+
+@app.command()
+def image(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="PNG, JPEG or WebP pictures.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A file; a directory for several pictures.")],
+    url: Url = DEFAULT_URL,
+    model: Model = DEFAULT_MODEL,
+    attribute: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Edit: 0 or 1; attributes left out become 0.")
+    ] = None,
+    rows: Annotated[
+        Literal["all", "preset"], typer.Option(help="Rows of W+ to edit; preset: the published ones per attribute.")
+    ] = "all",
+    seed: Annotated[int | None, typer.Option(min=0, help="Chooses among the possible edits; default 0.")] = None,
+    psi: Annotated[float | None, typer.Option(help="Truncation: 1, none, is the default; 0 the average face.")] = None,
+    align: Annotated[
+        str,
+        typer.Option(
+            metavar="none|haar|yunet:PATH|file:PATH", help="How to find faces; none: the inputs are aligned crops."
+        ),
+    ] = "none",
+    paste: Annotated[bool, typer.Option(help="With --align: put the face back into its photograph.")] = True,
+    faces: Annotated[Literal["largest", "all"], typer.Option(help="With --align: which faces.")] = "largest",
+    jpeg: Annotated[bool, typer.Option("--jpeg", help="JPEG on the wire, for slow networks.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds for each picture.")] = DEFAULT_TIMEOUT,
+    force: Annotated[bool, typer.Option("--force", help="Replace outputs that are already there.")] = False,
+) -> None:
+    """Toonify pictures of faces: aligned crops, or with --align whole photographs."""
+    if faces == "all" and (align == "none" or not paste):
+        raise typer.BadParameter("all faces go back into a photograph; give --align and --paste", param_hint="--faces")
+    targets = _targets(inputs, output, force=force)
+    attributes = _attributes(attribute or [])
+    if rows == "preset" and not attributes:
+        raise typer.BadParameter("presets are those of attributes; give --attribute", param_hint="--rows")
+    landmarker = None if align == "none" else landmarker_from_option(align)
+    with ToonifyClient(url, timeout=timeout) as client:
+        controls: dict[str, Any] = {"attributes": attributes or None, "seed": seed, "psi": psi}
+        if rows == "preset":
+            controls["row_strength"] = row_strength_for(attributes, client.describe(model).rows)
+        toonify: Toonify = partial(_through_jpeg if jpeg else _through_bytes, client, model, controls)
+        terminal = Console(stderr=True)
+        jobs = [*zip(inputs, targets, strict=True)]
+        for source, target in track(jobs, "toonifying", console=terminal, disable=not terminal.is_terminal):
+            photo = read_picture(source)
+            if landmarker is None:
+                picture = toonified_crop(photo, toonify, name=str(source))
+            elif paste:
+                picture = toonified_photograph(photo, landmarker, toonify, every_face=faces == "all", name=source.name)
+            else:
+                picture = toonified_face(photo, landmarker, toonify, name=source.name)
+            write_picture(target, picture, force=force)
+            typer.echo(target)
+
+
+@app.command()
+def doctor(url: Url = DEFAULT_URL, model: Model = DEFAULT_MODEL) -> None:
+    """Say what this machine has and what it lacks; exit with 1 where no picture can be made."""
+    table = Table("what", "found", "what to do", box=None, pad_edge=False)
+    found = findings(url, model)
+    for finding in found:
+        table.add_row(finding.subject, finding.found, finding.remedy)
+    Console(highlight=False, markup=False).print(table)
+    if any(finding.missing and finding.essential for finding in found):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    run(app)
+
+
+def _through_bytes(client: ToonifyClient, model: str, controls: dict[str, Any], faces: Pictures) -> Pictures:
+    return client.toonify(faces, model=model, **controls)
+
+
+def _through_jpeg(client: ToonifyClient, model: str, controls: dict[str, Any], faces: Pictures) -> Pictures:
+    answers = client.toonify_jpeg([jpeg_from_picture(face) for face in faces], model=model, **controls)
+    return np.stack([picture_from_bytes(answer, "the server's answer") for answer in answers])
+
+
+def _targets(inputs: Sequence[Path], output: Path, *, force: bool) -> list[Path]:
+    """Where each picture goes; refused now, not after the work, where it could not be written."""
+    in_directory = len(inputs) > 1 or output.is_dir()
+    targets = [output / source.name if in_directory else output for source in inputs]
+    for target in targets:
+        check_suffix(target)
+        refuse_existing(target, force=force)
+        if targets.count(target) > 1:
+            raise RequestError(
+                str(target), got="two pictures of that name", expected="one", remedy="call the command for each"
+            )
+    return targets
+
+
+def _attributes(options: Sequence[str]) -> dict[str, float]:
+    attributes = {}
+    for option in options:
+        name, _, value = option.partition("=")
+        try:
+            attributes[name] = float(value)
+        except ValueError:
+            raise typer.BadParameter(f"{option!r} is not NAME=NUMBER", param_hint="--attribute") from None
+    return attributes

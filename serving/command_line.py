@@ -1,0 +1,55 @@
+"""What the two commands share: one-line errors, exit codes, progress.
+
+Exit codes: 0 done, 1 a person's mistake or a broken input (one line on stderr), 2 usage; a bug keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+from serving.errors import ToonifyError
+
+
+def run(app: typer.Typer) -> None:
+    """Run a command; print a ToonifyError as one line and exit with 1."""
+    try:
+        app()
+    except ToonifyError as error:
+        # Not through rich: it would wrap the line and style file names.
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(1) from None
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str], None]]:
+    """Yield a function to call with a phrase at the start of every stage; what it says goes to stderr.
+
+    On a terminal a spinner shows the running stage, and every finished one leaves a line with its time. Elsewhere, as
+    in a log, every stage leaves its line when it starts.
+    """
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        yield lambda phrase: console.print(f"  {phrase}", markup=False)
+        return
+    started: list[tuple[str, float]] = []
+
+    def finish() -> None:
+        if started:
+            phrase, since = started.pop()
+            console.print(f"  {phrase} ({time.perf_counter() - since:.1f} s)", markup=False)
+
+    with console.status("") as status:
+
+        def report(phrase: str) -> None:
+            finish()
+            started.append((phrase, time.perf_counter()))
+            status.update(f"{phrase} ...")
+
+        yield report
+        finish()

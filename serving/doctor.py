@@ -1,0 +1,104 @@
+"""What this machine has of all that serving and asking need."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+import cv2
+
+from serving.client import ToonifyClient
+from serving.errors import ToonifyError
+from serving.landmarks import HaarLandmarker
+
+PACKAGES = ("toonify-serve", "numpy", "opencv-python-headless", "tritonclient", "grpcio", "protobuf")
+ENGINES = {"onnxruntime": "cpu", "openvino": "cpu", "torch": "export", "tensorrt": "tensorrt"}
+"""Library -> the extra that installs it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; ``remedy`` says what to do where something is missing, and is empty otherwise."""
+
+    subject: str
+    found: str
+    remedy: str = ""
+    essential: bool = False
+
+    @property
+    def missing(self) -> bool:
+        return bool(self.remedy)
+
+
+def findings(url: str, model: str) -> tuple[Finding, ...]:
+    """Look at everything; nothing is started and no library is loaded that need not be.
+
+    The essential finding is a way to a picture: a server that answers, or one that could be started here.
+    """
+    server, engines, triton = _server(url, model), tuple(_engines()), _tritonserver()
+    can_serve = not triton.missing and any(not engine.missing for engine in engines if engine.subject in _SERVING)
+    way = Finding("a way to a picture", "yes") if can_serve or not server.missing else _NO_WAY
+    return (*_versions(), server, triton, *engines, *_landmarkers(), way)
+
+
+_SERVING = ("onnxruntime", "openvino")
+_NO_WAY = Finding(
+    "a way to a picture",
+    "neither a server that answers nor what is needed to start one",
+    "give --url, or pip install 'toonify-serve[server,cpu]'",
+    essential=True,
+)
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding("Python", platform.python_version())
+    for package in PACKAGES:
+        try:
+            yield Finding(package, version(package))
+        except PackageNotFoundError:
+            # Another distribution may provide the same module, as opencv-python does.
+            yield Finding(package, "not installed under this name")
+
+
+def _server(url: str, model: str) -> Finding:
+    with ToonifyClient(url, timeout=5) as client:
+        try:
+            served = client.describe(model)
+        except ToonifyError as error:
+            return Finding(f"server at {url}", error.got, "start one with: toonify serve")
+        attributes = ", ".join(served.attributes) or "none"
+        return Finding(f"server at {url}", f"{model}, {served.resolution} pixels, attributes: {attributes}")
+
+
+def _tritonserver() -> Finding:
+    on_path = shutil.which("tritonserver")
+    if on_path:
+        return Finding("tritonserver", on_path)
+    if find_spec("pytriton"):
+        return Finding("tritonserver", "embedded, of the package nvidia-pytriton (loopback only)")
+    return Finding("tritonserver", "none", "pip install 'toonify-serve[server]', to serve from this machine")
+
+
+def _engines() -> Iterator[Finding]:
+    for library, extra in ENGINES.items():
+        if find_spec(library):
+            yield Finding(library, version(library))
+        else:
+            yield Finding(library, "none", f"pip install 'toonify-serve[{extra}]', where models are run or exported")
+
+
+def _landmarkers() -> Iterator[Finding]:
+    yield Finding("landmarks from a file", "yes")
+    try:
+        HaarLandmarker()
+        yield Finding("landmarks by Haar cascades", "yes, coarse")
+    except ToonifyError as error:
+        yield Finding("landmarks by Haar cascades", error.got, error.remedy)
+    if hasattr(cv2, "FaceDetectorYN"):
+        yield Finding("landmarks by YuNet", "yes, with a model file of your own")
+    else:
+        yield Finding("landmarks by YuNet", "none", "pip install 'opencv-python-headless>=4.8'")
