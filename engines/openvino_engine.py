@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -10,6 +12,7 @@ import openvino
 
 from engines.engine import AnyArray, BaseEngine
 from engines.model_directory import Precision
+from serving.errors import EngineError
 from serving.tensors import Signature
 
 _HINT = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
@@ -24,13 +27,30 @@ class OpenVinoEngine(BaseEngine):
         properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINT[precision]}
         if threads:
             properties["INFERENCE_NUM_THREADS"] = threads
-        self._compiled = openvino.Core().compile_model(_read(model), "CPU", properties)
-        self._request = self._compiled.create_infer_request()
+        with _failures_named(model.name):
+            self._compiled = openvino.Core().compile_model(_read(model), "CPU", properties)
+            self._request = self._compiled.create_infer_request()
+        self._name = model.name
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         # share_outputs=False: the request's own buffers are overwritten by the next call.
-        results = self._request.infer(inputs, share_inputs=True, share_outputs=False)
+        with _failures_named(self._name):
+            results = self._request.infer(inputs, share_inputs=True, share_outputs=False)
         return {spec.name: results[spec.name] for spec in self.signature.outputs}
+
+
+@contextmanager
+def _failures_named(model: str) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        *_, reason = str(error).strip().splitlines()
+        raise EngineError(
+            f"{model} in OpenVINO",
+            got=reason.strip().rstrip("."),
+            expected="a model that it can run",
+            remedy="use --engine onnxruntime",
+        ) from error
 
 
 def _read(path: Path) -> openvino.Model:

@@ -68,20 +68,28 @@ class ModulatedConvNode(nn.Module):
 
 
 class StackedConditionNetwork(nn.Module):
-    """The ISF's condition network with its private heads as three batched matrix products."""
+    """The ISF's condition network with its private heads as one wide and two batched matrix products."""
+
+    first_weight: Tensor
+    first_bias: Tensor
 
     def __init__(self, network: ConditionNetwork) -> None:
         super().__init__()
         self.shared = network.shared
         linears = [layer for layer in network.unshared.modules() if isinstance(layer, nn.Linear)]
-        levels = [linears[level::3] for level in range(3)]
-        self.weights = nn.ParameterList(torch.stack([layer.weight.T for layer in level]) for level in levels)
-        self.biases = nn.ParameterList(torch.stack([layer.bias[None] for layer in level]) for level in levels)
+        first, *others = (linears[level::3] for level in range(3))
+        self.heads = len(first)
+        self.register_buffer("first_weight", torch.cat([layer.weight for layer in first]))
+        self.register_buffer("first_bias", torch.cat([layer.bias for layer in first]))
+        self.weights = nn.ParameterList(torch.stack([layer.weight.T for layer in level]) for level in others)
+        self.biases = nn.ParameterList(torch.stack([layer.bias[None] for layer in level]) for level in others)
 
     def forward(self, z: Tensor, attributes: Tensor) -> Tensor:  # [N, Z], [N, A] -> [N, heads, D]
-        x: Tensor = self.shared(torch.cat([z, attributes], 1))[None]
-        for level, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = (x if level == 0 else x.relu()) @ weight + bias  # [heads, N, D]
+        # Wide, not broadcast over the heads: OpenVINO 2026.4 fails on a product whose left side lacks the batch.
+        x: Tensor = nn.functional.linear(self.shared(torch.cat([z, attributes], 1)), self.first_weight, self.first_bias)
+        x = x.reshape(-1, self.heads, x.shape[1] // self.heads).transpose(0, 1)  # [heads, N, D]
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            x = x.relu() @ weight + bias
         return x.transpose(0, 1)
 
 

@@ -78,20 +78,33 @@ def select_engine(
     """Try every allowed engine on ``model``; return the fastest verified one, and all that were tried.
 
     Raises:
-        EngineError: the choice cannot be had on this machine.
+        EngineError: the choice cannot be had on this machine, or cannot run the model.
         VerificationError: no engine's output is within its bound.
     """
-    tried = []
+    tried, failures = [], []
     for name, p in candidates_for(engine, precision):
         report(f"verifying {model.name} in {name} {p}")
-        with engine_from_onnx(model, signature, name, p) as loaded:
-            bound = bound_for(signature.outputs[0].dtype, p)
-            found = verify(loaded, samples, inputs, bound)
-            tried.append(Candidate(name, p, _median_milliseconds(loaded, samples[0].inputs), found, bound.holds(found)))
+        try:
+            tried.append(_tried(model, signature, samples, inputs, name, p))
+        except EngineError as error:
+            report(f"left out {name} {p}: {error.got}")
+            failures.append(error)
+    if not tried:
+        raise failures[-1]
     passed = [candidate for candidate in tried if candidate.passed]
     if not passed:
         raise _failure(model, min(tried, key=lambda candidate: candidate.verification.mean))
     return min(passed, key=lambda candidate: candidate.milliseconds), tuple(tried)
+
+
+def _tried(
+    model: Path, signature: Signature, samples: Sequence[Sample], inputs: str, engine: EngineName, precision: Precision
+) -> Candidate:
+    bound = bound_for(signature.outputs[0].dtype, precision)
+    with engine_from_onnx(model, signature, engine, precision) as loaded:
+        found = verify(loaded, samples, inputs, bound)
+        milliseconds = _median_milliseconds(loaded, samples[0].inputs)
+    return Candidate(engine, precision, milliseconds, found, bound.holds(found))
 
 
 def _median_milliseconds(engine: Engine, inputs: Mapping[str, NDArray[Any]]) -> float:

@@ -107,7 +107,8 @@ def test_the_isf_graph_equals_the_reference_with_its_heads_stacked(tmp_path: Pat
     values = {name: draw.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
     with torch.no_grad():
         expected = isf(**{name: torch.from_numpy(value) for name, value in values.items()}).numpy()
-    with engine_from_onnx(tmp_path / "isf.onnx", signature, "onnxruntime") as loaded:
-        got = loaded.run(values)["w_edited"]
-    # Measured 5e-7 on values of order 1: one more rounding of sums in another order.
-    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+    for engine in ("onnxruntime", "openvino"):
+        with engine_from_onnx(tmp_path / "isf.onnx", signature, engine) as loaded:
+            got = loaded.run(values)["w_edited"]
+        # Measured 5e-7 on values of order 1: sums in another order.
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)

@@ -1,0 +1,44 @@
+# make demo    the main job, from two checkpoints to a picture over gRPC, into build/demo
+# make test    the whole test suite, the real server included
+# make check   style, types, generated files
+# make generate  writes the generated files anew
+# make clean   removes build/ and the environment
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check generate clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/run
+	$(BIN)/python -m export.demo --output build/demo
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m serving.repository_configs build/generated/model_repository
+	diff --recursive model_repository build/generated/model_repository
+
+generate: $(VENV)/dev
+	$(BIN)/python -m serving.repository_configs model_repository
+
+# torch is pinned in constraints.txt without a local version, so that pip prefers a "+cpu" build where one is offered.
+$(VENV)/run: pyproject.toml constraints.txt
+	@echo "Installing what the main job needs into $(VENV) (some minutes the first time) ..."
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) --editable ".[export,cpu,server]"
+	touch $@
+
+$(VENV)/dev: $(VENV)/run
+	@echo "Adding the tools of tests and checks ..."
+	$(INSTALL) --editable ".[export,cpu,server,test,dev]"
+	touch $@
+
+clean:
+	rm -rf build $(VENV)

@@ -1,0 +1,282 @@
+"""``toonify-export``: checkpoints in, verified model directories and Triton repositories out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from engines.model_directory import Manifest
+from export.blending import Blend, BlendReport, blend, schedule_from_options
+from export.build import Output, build_encoder, build_generator, build_isf
+from export.checkpoints import (
+    describe,
+    read_encoder,
+    read_generator,
+    read_isf,
+    write_generator_safetensors,
+    write_rosinality,
+)
+from export.demo_checkpoints import DemoCheckpoints, demo_checkpoints
+from export.selection import EngineChoice, PrecisionChoice
+from serving.command_line import run, stages
+from serving.errors import ExportError
+from serving.repository import write_repository
+
+DEMO_DIRECTORY = Path("build/demo-checkpoints")
+
+app = typer.Typer(
+    help="Export blended StyleGAN2 generators, ISF heads and encoders, verified against PyTorch.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False, soft_wrap=True)
+
+Checkpoint = Annotated[Path, typer.Option(help="The checkpoint file; without it, the package's demo model.")]
+Name = Annotated[str | None, typer.Option(help="The model's name; letters, digits, _ and -.")]
+OutputOption = Annotated[Path | None, typer.Option(help="The model directory to write; default build/NAME.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an output that is already there.")]
+Target = Annotated[Literal["cpu"], typer.Option(help="The kind of machine that will run the engine.")]
+Engine = Annotated[EngineChoice, typer.Option(help="auto: the fastest here whose output is verified.")]
+Precision = Annotated[PrecisionChoice, typer.Option(help="auto: the fastest here that passes verification.")]
+Licences = Annotated[
+    list[str] | None, typer.Option("--source-licence", help="Licence of each source, in order; kept in the manifest.")
+]
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Any checkpoint that this package reads.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what a checkpoint holds, without running anything in it."""
+    facts = describe(file).as_json()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    for key, value in facts.items():
+        if value not in (None, "", (), [], {}):
+            text = json.dumps(value) if isinstance(value, list | tuple | dict) else str(value)
+            console.print(f"{key.replace('_', ' '):14} {text}")
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="Any checkpoint that holds a generator.")],
+    output: Annotated[Path, typer.Argument(help="NAME.pt (rosinality's layout) or NAME.safetensors (this package's).")],
+    drop_clamp: Annotated[
+        bool, typer.Option("--drop-clamp", help="Allow .pt, which cannot hold conv_clamp, to lose it.")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Write a generator in another format."""
+    if output.suffix not in (".pt", ".safetensors"):
+        raise ExportError(
+            str(output), got=f"the suffix {output.suffix!r}", expected=".pt or .safetensors", remedy="choose one"
+        )
+    weights = read_generator(file)
+    if output.suffix == ".pt":
+        write_rosinality(weights, output, drop_clamp=drop_clamp, force=force)
+    else:
+        write_generator_safetensors(weights, output, force=force)
+    console.print(f"{output}: {weights.resolution}x{weights.resolution}, from {file}")
+
+
+@app.command("blend")
+def blend_command(
+    base: Annotated[Path | None, typer.Option(help="The generator that gives the mapping network.")] = None,
+    transfer: Annotated[
+        list[Path] | None, typer.Option(help="Its fine-tuned sibling; repeat for schedules of more models.")
+    ] = None,
+    r_swap: Annotated[
+        int | None, typer.Option(help="Layers up to this resolution come from --transfer (a power of two).")
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="sigmoid:CENTRE,WIDTH | linear:A,B | per-resolution:4=1,8=.5,... | per-row:V0,V1,... | FILE.json"
+        ),
+    ] = None,
+    compat: Annotated[
+        str | None, typer.Option(help="Do as a public tool does: pinkney | dvschultz | vtoonify | bryandlee.")
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Low resolutions from --base instead.")] = False,
+    mapping: Annotated[
+        Literal["base", "transfer"] | None,
+        typer.Option(help="Which model gives the mapping network and w_avg; base, unless --compat says otherwise."),
+    ] = None,
+    name: Name = None,
+    target: Target = "cpu",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    output: OutputOption = None,
+    licences: Licences = None,
+    force: Force = False,
+) -> None:
+    """Blend generators by resolution and export the result.
+
+    With nothing but --r-swap it blends the package's demo checkpoints.
+    """
+    base, transfer = _parents(base, transfer)
+    with stages() as report:
+        report(f"reading {', '.join(path.name for path in (base, *transfer))}")
+        models = [read_generator(path) for path in (base, *transfer)]
+        report("blending")
+        plan = schedule_from_options(models[0].resolution, r_swap, schedule, compat, reverse)
+        blended = blend(models, plan, mapping=mapping)
+        _print_report(blended.report)
+        out = _output(name or _blend_name(r_swap, compat, reverse), output, engine, precision, licences, force)
+        sources = [("base" if i == 0 else "transfer", model.source) for i, model in enumerate(models)]
+        manifest = build_generator(blended.weights, sources, out, report, details=_details(blended))
+    _print_result(manifest, out)
+
+
+@app.command()
+def generator(
+    checkpoint: Checkpoint | None = None,
+    name: Name = None,
+    target: Target = "cpu",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    output: OutputOption = None,
+    licences: Licences = None,
+    force: Force = False,
+) -> None:
+    """Export one generator as it is."""
+    path = checkpoint or _demo().base
+    out = _output(name or "generator", output, engine, precision, licences, force)
+    with stages() as report:
+        report(f"reading {path.name}")
+        weights = read_generator(path)
+        manifest = build_generator(weights, [("generator", weights.source)], out, report)
+    _print_result(manifest, out)
+
+
+@app.command()
+def isf(
+    checkpoint: Checkpoint | None = None,
+    attributes: Annotated[
+        str | None, typer.Option(help="Their names in the checkpoint's order, such as gender,glasses,age,expression.")
+    ] = None,
+    residual: Annotated[
+        bool, typer.Option("--residual", help="The head was trained with use_residual, which no checkpoint records.")
+    ] = False,
+    resolution: Annotated[int | None, typer.Option(help="For heads on W: the generator's resolution.")] = None,
+    name: Name = None,
+    target: Target = "cpu",
+    engine: Engine = "auto",
+    precision: Precision = "fp32",
+    output: OutputOption = None,
+    licences: Licences = None,
+    force: Force = False,
+) -> None:
+    """Export an ISF head."""
+    path = checkpoint or _demo().isf
+    out = _output(name or "isf", output, engine, precision, licences, force)
+    with stages() as report:
+        report(f"reading {path.name}")
+        names = tuple(attributes.split(",")) if attributes else None
+        manifest = build_isf(read_isf(path, names, residual=residual), out, report, resolution=resolution)
+    _print_result(manifest, out)
+
+
+@app.command()
+def encoder(
+    checkpoint: Checkpoint | None = None,
+    kind: Annotated[
+        Literal["psp", "e4e"] | None, typer.Option(help="Needed only where the file does not say which it is.")
+    ] = None,
+    name: Name = None,
+    target: Target = "cpu",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    output: OutputOption = None,
+    licences: Licences = None,
+    force: Force = False,
+) -> None:
+    """Export a pSp or e4e encoder."""
+    path = checkpoint or _demo().encoder
+    out = _output(name or "encoder", output, engine, precision, licences, force)
+    with stages() as report:
+        report(f"reading {path.name}")
+        manifest = build_encoder(read_encoder(path, kind=kind), out, report)
+    _print_result(manifest, out)
+
+
+@app.command()
+def repository(
+    encoder: Annotated[Path, typer.Option(help="Model directory of the encoder.")],
+    generator: Annotated[list[Path], typer.Option(help="Model directory of a generator; repeat for several.")],
+    isf: Annotated[Path | None, typer.Option(help="Model directory of the ISF head.")] = None,
+    output: Annotated[Path, typer.Option(help="The repository to write.")] = Path("build/model_repository"),
+    force: Force = False,
+) -> None:
+    """Put model directories together as a Triton model repository."""
+    write_repository(output, encoder=encoder, generators=generator, isf=isf, force=force)
+    console.print(f"{output}: serve it with: toonify serve --repository {output}")
+
+
+def main() -> None:
+    """Entry point of ``toonify-export`` and ``export``."""
+    run(app)
+
+
+def _parents(base: Path | None, transfer: list[Path] | None) -> tuple[Path, list[Path]]:
+    if base and transfer:
+        return base, transfer
+    if base or transfer:
+        raise ExportError(
+            "The models to blend",
+            got=f"only {'--base' if base else '--transfer'}",
+            expected="both --base and --transfer, or neither for the demo checkpoints",
+            remedy="give the other one",
+        )
+    demo = _demo()
+    return demo.base, [demo.transfer]
+
+
+def _demo() -> DemoCheckpoints:
+    demo = demo_checkpoints(DEMO_DIRECTORY)
+    console.print(f"No checkpoint given: using the package's demo checkpoints ({demo.description}).")
+    return demo
+
+
+def _blend_name(r_swap: int | None, compat: str | None, reverse: bool) -> str:
+    parts = ["blend", (compat or "").split(":")[0], f"r{r_swap}" if r_swap is not None else "", "reverse" * reverse]
+    return "_".join(part for part in parts if part)
+
+
+def _output(
+    name: str,
+    directory: Path | None,
+    engine: EngineChoice,
+    precision: PrecisionChoice,
+    licences: list[str] | None,
+    force: bool,
+) -> Output:
+    return Output(directory or Path("build") / name, name, engine, precision, tuple(licences or ()), force)
+
+
+def _details(blended: Blend) -> dict[str, object]:
+    return {"blend": blended.report.as_json()}
+
+
+def _print_report(report: BlendReport) -> None:
+    for source, kin in zip(report.sources[1:], report.kinship, strict=True):
+        similarity = "  ".join(f"{r}: {value:.2f}" for r, value in kin.similarity.items())
+        console.print(f"  likeness of {source.path.name} to {report.sources[0].path.name} by resolution: {similarity}")
+    for warning in report.warnings:
+        console.print(f"  [yellow]warning:[/yellow] {warning}.")
+
+
+def _print_result(manifest: Manifest, output: Output) -> None:
+    found = manifest.verification
+    psnr = "equal" if found.psnr is None else f"PSNR {found.psnr:.1f} dB"
+    console.print(
+        f"{output.directory}: {manifest.component} {manifest.name}, {manifest.engine} {manifest.precision}, verified "
+        f"against PyTorch: worst error {found.worst:.3g}, mean {found.mean:.3g}, {psnr}"
+    )

@@ -1,0 +1,194 @@
+"""``make demo``: the main job with the commands that a user types, then requests to a real server over gRPC.
+
+Writes into one folder the face, the pictures, ``contact_sheet.png`` with all of them side by side, and ``summary.md``:
+seconds of every stage, the engines and their errors, and the time of a request.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import tritonclient.grpc
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+
+from engines import Manifest, read_manifest
+from export.demo_checkpoints import demo_checkpoints
+from export.demo_face import demo_face
+from serving.client import ToonifyClient
+from serving.command_line import run
+from serving.images import write_picture
+from serving.server import TritonServer
+
+Picture = NDArray[np.uint8]
+
+R_SWAPS = (16, 64)
+TIMED_REQUESTS = 20
+TILE = 256
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of every stage, in order."""
+
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Announce a stage, and time it."""
+        console.print(f"[bold]{len(self.stages) + 1}. {name}[/bold]")
+        start = time.perf_counter()
+        yield
+        self.stages[name] = time.perf_counter() - start
+
+    def command(self, name: str, *arguments: str) -> None:
+        """Run a ``toonify-export`` command as a stage."""
+        with self.stage(name):
+            console.print(f"   $ toonify-export {shlex.join(arguments)}")
+            finished = subprocess.run([sys.executable, "-m", "export", *arguments], check=False)
+        if finished.returncode:
+            raise SystemExit(finished.returncode)  # the command has said why
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one request with one face, seen by the client, and of every model in it, seen by the server."""
+
+    median: float
+    fastest: float
+    slowest: float
+    models: dict[str, float]
+
+
+def demo(output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("build/demo")) -> None:
+    """Blend, export, verify, serve and ask: the whole package once."""
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    watch = Stopwatch()
+    with watch.stage("Draw a face, and make the demo checkpoints"):
+        checkpoints = demo_checkpoints(Path("build/demo-checkpoints"))
+        console.print(f"   The demo checkpoints are {checkpoints.description}.")
+        face = demo_face()
+        write_picture(output / "face.png", face)
+    names = _export(watch, output / "models")
+    repository = output / "model_repository"
+    generators = [part for name in names for part in ("--generator", str(output / "models" / name))]
+    parts = ["--encoder", str(output / "models/encoder"), "--isf", str(output / "models/isf"), *generators]
+    watch.command("Put a Triton model repository together", "repository", *parts, "--output", str(repository))
+    pictures, latency = _ask(watch, repository, output / "tritonserver.log", names, face)
+    for name, picture in pictures.items():
+        write_picture(output / f"{name.replace(' ', '_')}.png", picture)
+    write_picture(output / "contact_sheet.png", contact_sheet({"the face": face, **pictures}))
+    models = [read_manifest(path) for path in sorted((output / "models").iterdir())]
+    (output / "summary.md").write_text(_summary(checkpoints.description, watch, models, latency))
+    console.print(f"Done. Look at {output / 'contact_sheet.png'} and {output / 'summary.md'}.")
+
+
+def _export(watch: Stopwatch, models: Path) -> list[str]:
+    """Export everything; return the generators' names."""
+    for r in R_SWAPS:
+        target = str(models / f"blend_r{r}")
+        watch.command(f"Blend at r_swap {r}, export, verify", "blend", "--r-swap", str(r), "--output", target)
+    watch.command(
+        "Export the base generator, unblended", "generator", "--name", "base", "--output", str(models / "base")
+    )
+    watch.command("Export the encoder", "encoder", "--output", str(models / "encoder"))
+    watch.command("Export the ISF head", "isf", "--output", str(models / "isf"))
+    return [*(f"blend_r{r}" for r in R_SWAPS), "base"]
+
+
+def _ask(
+    watch: Stopwatch, repository: Path, log: Path, names: Sequence[str], face: Picture
+) -> tuple[dict[str, Picture], Latency]:
+    with watch.stage("Start the Triton server"):
+        server = TritonServer(repository, log=log, grpc_port=0, http_port=0, metrics_port=0)
+        server.start()
+        console.print(f"   process {server.pid} answers at {server.url}; its log is {log}")
+    try:
+        with watch.stage("Ask for pictures over gRPC"), ToonifyClient(server.url) as client:
+            pictures = {name: client.toonify(face, model=f"toonify_{name}")[0] for name in reversed(names)}
+            for attribute in ("glasses", "age"):
+                pictures[f"{names[0]} {attribute}"] = client.toonify(face, attributes={attribute: 1})[0]
+        with watch.stage(f"Time {TIMED_REQUESTS} requests"):
+            latency = _latency(server.url, face)
+    finally:
+        with watch.stage("Stop the server"):
+            server.stop()
+    return pictures, latency
+
+
+def _latency(url: str, face: Picture) -> Latency:
+    with ToonifyClient(url) as client:
+        before = _compute_times(url)
+        times = []
+        for _ in range(TIMED_REQUESTS):
+            start = time.perf_counter()
+            client.toonify(face, attributes={"age": 1})
+            times.append(1e3 * (time.perf_counter() - start))
+        after = _compute_times(url)
+    models = {name: (after[name] - before[name]) / TIMED_REQUESTS for name in after if after[name] > before[name]}
+    return Latency(statistics.median(times), min(times), max(times), models)
+
+
+def _compute_times(url: str) -> dict[str, float]:
+    """Milliseconds that each model has computed since the server started, from the server's own statistics."""
+    with tritonclient.grpc.InferenceServerClient(url) as client:
+        statistics_of_all: Any = client.get_inference_statistics()
+    return {model.name: model.inference_stats.compute_infer.ns / 1e6 for model in statistics_of_all.model_stats}
+
+
+def contact_sheet(pictures: dict[str, Picture]) -> Picture:
+    """Pictures side by side, each with its name above it, uint8 [H, W, 3] RGB."""
+    return np.hstack([_tile(name, picture) for name, picture in pictures.items()])
+
+
+def _tile(name: str, picture: Picture) -> Picture:
+    tile = np.full((TILE + 28, TILE + 8, 3), 255, np.uint8)
+    tile[24 : 24 + TILE, 4 : 4 + TILE] = cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_AREA)
+    cv2.putText(tile, name, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return tile
+
+
+def _summary(description: str, watch: Stopwatch, models: Sequence[Manifest], latency: Latency) -> str:
+    lines = ["# Summary of the demo", "", f"The checkpoints are {description}.", "", "| stage | seconds |", "|---|--:|"]
+    lines += [f"| {name} | {seconds:.1f} |" for name, seconds in watch.stages.items()]
+    lines += ["", "| model | engine | worst error | mean error | PSNR, dB |", "|---|---|--:|--:|--:|"]
+    for m in models:
+        found = m.verification
+        psnr = "equal" if found.psnr is None else f"{found.psnr:.1f}"
+        lines.append(f"| {m.name} | {m.engine} {m.precision} | {found.worst:.3g} | {found.mean:.3g} | {psnr} |")
+    lines += [
+        "",
+        "Errors are against PyTorch in float32: of pictures in levels of 0..255, of codes in their own unit.",
+        "",
+    ]
+    lines += [
+        f"A request with one face, over gRPC: median {latency.median:.1f} ms (fastest {latency.fastest:.1f}, slowest "
+        f"{latency.slowest:.1f}, of {TIMED_REQUESTS}). Inside the server:",
+        "",
+        "| model | ms |",
+        "|---|--:|",
+    ]
+    lines += [f"| {name} | {milliseconds:.1f} |" for name, milliseconds in sorted(latency.models.items())]
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(demo)
+    run(app)
