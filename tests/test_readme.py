@@ -1,0 +1,85 @@
+"""The README's commands, run as written; and its statements about files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from os import environ, pathsep
+from pathlib import Path
+
+import cv2
+import pytest
+
+from export.demo_face import demo_face
+from serving.images import write_picture
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+ENVIRONMENT = {**environ, "PATH": sysconfig.get_path("scripts") + pathsep + environ["PATH"]}
+
+
+def block(name: str) -> str:
+    found = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    assert found, name
+    return found[1]
+
+
+def shell(name: str, folder: Path) -> str:
+    command = ["bash", "-euo", "pipefail", "-c", block(name)]
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("newcomer")
+
+
+@pytest.fixture(scope="module")
+def exported(folder: Path) -> str:
+    return shell("export", folder)
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path, exported: str) -> Iterator[None]:
+    write_picture(folder / "build/demo/face.png", demo_face())
+    with (folder / "serve.log").open("w+") as log:
+        command = ["bash", "-c", f"exec {block('serve')}"]
+        process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + 120
+            while "serving toonify" not in (text := Path(log.name).read_text()) and time.monotonic() < deadline:
+                assert process.poll() is None, text
+                time.sleep(0.2)
+            yield
+        finally:
+            process.terminate()
+            assert process.wait(60) == 0, Path(log.name).read_text()
+
+
+@pytest.mark.triton
+def test_the_export_commands_leave_verified_models(folder: Path, exported: str) -> None:
+    assert exported.count("verified against PyTorch") == 3
+    assert (folder / "build/model_repository/toonify/config.pbtxt").is_file()
+
+
+@pytest.mark.triton
+def test_the_server_answers_the_image_command(folder: Path, served: None) -> None:
+    shell("image", folder)
+    assert cv2.imread(str(folder / "toon.png")).shape == (256, 256, 3)
+
+
+@pytest.mark.triton
+def test_the_server_answers_the_python_example(folder: Path, served: None) -> None:
+    code = block("python") + "assert pictures.shape == (1, 256, 256, 3)"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=folder, check=True, timeout=60)
+
+
+def test_what_the_readme_links_to_is_there() -> None:
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
