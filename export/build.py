@@ -23,7 +23,7 @@ from export.networks.encoder import Encoder, encoder_from_weights, input_from_fa
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import isf_from_weights
 from export.onnx_export import onnx_from_encoder, onnx_from_generator, onnx_from_isf
-from export.selection import EngineChoice, PrecisionChoice, Report, select_engine
+from export.selection import EngineChoice, PrecisionChoice, Report, candidates_for, select_engine
 from export.verification import AnyArray, Reference, batches_for, reference_samples
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Source
 from serving.atomic import atomic_directory, refuse_existing
@@ -145,8 +145,10 @@ def _build(
     report: Report,
     w: AnyArray | None = None,
 ) -> Manifest:
-    # Refused here too: minutes of work must not end in "already there".
+    # Refused now: minutes of work must not end in "already there" or "not installed".
     refuse_existing(output.directory, force=output.force)
+    candidates = candidates_for(output.engine, output.precision)
+    sources = _source_files(job.sources, output.licences)
     report(f"running the {job.component} in PyTorch")
     samples = reference_samples(reference, batches_for(job.signature, w))
     report(f"exporting the {job.component} to ONNX")
@@ -154,16 +156,14 @@ def _build(
     with atomic_directory(output.directory, force=output.force) as directory:
         model = directory / f"{job.component}.onnx"
         _save(proto, model)
-        chosen, tried = select_engine(
-            model, job.signature, samples, job.inputs, output.engine, output.precision, report
-        )
+        chosen, tried = select_engine(model, job.signature, samples, job.inputs, candidates, report)
         manifest = Manifest(
             component=job.component,
             name=output.name,
             sizes=job.sizes,
             engine=chosen.engine,
             precision=chosen.precision,
-            sources=_source_files(job.sources, output.licences),
+            sources=sources,
             files={path.name: sha256_of(path) for path in sorted(directory.iterdir())},
             details={**job.details, "engines_tried": [candidate.as_json() for candidate in tried]},
             tools=_tools(),
@@ -180,10 +180,16 @@ def _save(proto: onnx.ModelProto, path: Path) -> None:
 
 
 def _source_files(sources: Sequence[tuple[str, Source]], licences: Sequence[str]) -> tuple[SourceFile, ...]:
-    given = [*licences, *[None] * len(sources)]
+    if licences and len(licences) != len(sources):
+        raise ExportError(
+            "--source-licence",
+            got=f"{len(licences)} of them",
+            expected=f"{len(sources)}, for {', '.join(source.path.name for _, source in sources)}",
+            remedy="give one for each source, in this order",
+        )
     return tuple(
         SourceFile(role=role, file=source.path.name, format=source.format, sha256=source.sha256, licence=licence)
-        for (role, source), licence in zip(sources, given, strict=False)
+        for (role, source), licence in zip(sources, licences or [None] * len(sources), strict=True)
     )
 
 

@@ -121,6 +121,7 @@ def blend_command(
 
     With nothing but --r-swap it blends the package's demo checkpoints.
     """
+    out = _output(name or _blend_name(r_swap, compat, reverse), output, engine, precision, licences, force)
     base, transfer = _parents(base, transfer)
     with stages() as report:
         report(f"reading {', '.join(path.name for path in (base, *transfer))}")
@@ -129,7 +130,6 @@ def blend_command(
         plan = schedule_from_options(models[0].resolution, r_swap, schedule, compat, reverse)
         blended = blend(models, plan, mapping=mapping)
         _print_report(blended.report)
-        out = _output(name or _blend_name(r_swap, compat, reverse), output, engine, precision, licences, force)
         sources = [("base" if i == 0 else "transfer", model.source) for i, model in enumerate(models)]
         manifest = build_generator(blended.weights, sources, out, report, details=_details(blended))
     _print_result(manifest, out)
@@ -147,8 +147,8 @@ def generator(
     force: Force = False,
 ) -> None:
     """Export one generator as it is."""
-    path = checkpoint or _demo().base
     out = _output(name or "generator", output, engine, precision, licences, force)
+    path = checkpoint or _demo().base
     with stages() as report:
         report(f"reading {path.name}")
         weights = read_generator(path)
@@ -175,8 +175,8 @@ def isf(
     force: Force = False,
 ) -> None:
     """Export an ISF head."""
-    path = checkpoint or _demo().isf
     out = _output(name or "isf", output, engine, precision, licences, force)
+    path = checkpoint or _demo().isf
     with stages() as report:
         report(f"reading {path.name}")
         names = tuple(attributes.split(",")) if attributes else None
@@ -199,8 +199,8 @@ def encoder(
     force: Force = False,
 ) -> None:
     """Export a pSp or e4e encoder."""
-    path = checkpoint or _demo().encoder
     out = _output(name or "encoder", output, engine, precision, licences, force)
+    path = checkpoint or _demo().encoder
     with stages() as report:
         report(f"reading {path.name}")
         manifest = build_encoder(read_encoder(path, kind=kind), out, report)

@@ -71,18 +71,17 @@ def select_engine(
     signature: Signature,
     samples: Sequence[Sample],
     inputs: str,
-    engine: EngineChoice,
-    precision: PrecisionChoice,
+    candidates: Sequence[tuple[EngineName, Precision]],
     report: Report,
 ) -> tuple[Candidate, tuple[Candidate, ...]]:
-    """Try every allowed engine on ``model``; return the fastest verified one, and all that were tried.
+    """Try every candidate on ``model``; return the fastest verified one, and all that were tried.
 
     Raises:
-        EngineError: the choice cannot be had on this machine, or cannot run the model.
+        EngineError: no candidate can run the model.
         VerificationError: no engine's output is within its bound.
     """
     tried, failures = [], []
-    for name, p in candidates_for(engine, precision):
+    for name, p in candidates:
         report(f"verifying {model.name} in {name} {p}")
         try:
             tried.append(_tried(model, signature, samples, inputs, name, p))

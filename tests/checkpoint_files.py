@@ -197,7 +197,7 @@ def nvlabs_generator(
         f"fc{i}": NvModule("FullyConnectedLayer", part(f"mapping.{i}."), bias_gain=bias_gain)
         for i in range(weights.mapping_depth)
     }
-    mapping = NvModule("MappingNetwork", {"w_avg": weights.tensors["mapping.w_avg"]}, c_dim=c_dim, **layers)
+    mapping = NvModule("MappingNetwork", part("mapping."), c_dim=c_dim, **layers)
     synthesis = NvModule("SynthesisNetwork", {}, **blocks)
     return NvModule("Generator", {}, c_dim=c_dim, mapping=mapping, synthesis=synthesis)
 
@@ -230,7 +230,11 @@ def tensorflow_pickle(weights: GeneratorWeights, protocol: int = 4, **changes: A
 
 
 def tensorflow_network(
-    weights: GeneratorWeights, *, more_variables: Mapping[str, Array] | None = None, **static_kwargs: Any
+    weights: GeneratorWeights,
+    *,
+    use_noise: bool = True,
+    more_variables: Mapping[str, Array] | None = None,
+    **static_kwargs: Any,
 ) -> Network:
     tensors = weights.tensors
     mapping: dict[str, Array] = {}
@@ -245,8 +249,11 @@ def tensorflow_network(
         if r > 4:
             synthesis |= _tensorflow_layer(tensors, r, "up", "Conv0_up")
             synthesis[f"noise{2 * level - 5}"] = tensors[f"synthesis.{r}.up.noise"][None, None]
+    if not use_noise:
+        synthesis = {name: array for name, array in synthesis.items() if not name.endswith("noise_strength")}
     components = EasyDict(mapping=Network(mapping), synthesis=Network(synthesis | dict(more_variables or {})))
-    top = {"lod": np.float32(0), "dlatent_avg": tensors["mapping.w_avg"]}
+    average = {"dlatent_avg": tensors["mapping.w_avg"]} if "mapping.w_avg" in tensors else {}
+    top = {"lod": np.float32(0), **average}
     return Network(top, components=components, static_kwargs=EasyDict(static_kwargs))
 
 

@@ -102,6 +102,12 @@ def test_a_precision_that_no_engine_offers_is_refused() -> None:
         selection.candidates_for("onnxruntime", "bf16")
 
 
+def test_licences_must_be_one_for_each_source(tmp_path: Path) -> None:
+    output = Output(tmp_path / "model", "small", licences=("CC0", "MIT"))
+    with pytest.raises(ExportError, match="--source-licence: got 2 of them, expected 1, for "):
+        build_generator(WEIGHTS, [("generator", WEIGHTS.source)], output, silent)
+
+
 def test_a_name_that_cannot_be_served_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="--name: got 'a/b', expected letters, digits"):
         Output(tmp_path, "a/b")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,12 +45,24 @@ def test_an_nvidia_pickle_gives_its_tensors_clamp_and_precision(tmp_path: Path, 
     assert (weights.conv_clamp, weights.fp16_from) == (256, 16)
 
 
-def test_a_generator_without_noise_gets_strengths_of_zero(tmp_path: Path, generator: GeneratorWeights) -> None:
-    weights = read_generator(written(tmp_path / "network.pkl", nvlabs_pickle(generator, use_noise=False)))
+@pytest.mark.parametrize("pickled", [nvlabs_pickle, tensorflow_pickle])
+def test_a_generator_without_noise_gets_strengths_of_zero(
+    tmp_path: Path, generator: GeneratorWeights, pickled: Callable[..., bytes]
+) -> None:
+    weights = read_generator(written(tmp_path / "network.pkl", pickled(generator, use_noise=False)))
     noise = {name: array for name, array in weights.tensors.items() if ".noise" in name}
     assert len(noise) == 10
     assert not any(array.any() for array in noise.values())
     assert weights.notes == ("the generator was trained without noise; its noise strengths are zero",)
+
+
+@pytest.mark.parametrize("pickled", [nvlabs_pickle, tensorflow_pickle])
+def test_the_average_latent_may_be_missing(
+    tmp_path: Path, generator: GeneratorWeights, pickled: Callable[..., bytes]
+) -> None:
+    tensors = {name: array for name, array in generator.tensors.items() if name != "mapping.w_avg"}
+    weights = read_generator(written(tmp_path / "network.pkl", pickled(replace(generator, tensors=tensors))))
+    assert weights.tensors.keys() == tensors.keys()
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

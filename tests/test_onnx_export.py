@@ -80,19 +80,24 @@ def test_the_file_holds_little_more_than_the_weights(exported) -> None:
     assert max(sizes.values()) == max(noise, weights)
 
 
-@pytest.mark.parametrize(("engine", "precision"), [("onnxruntime", "fp32"), ("openvino", "fp32")])
-def test_engines_give_the_references_pictures(exported, engine, precision) -> None:
+# Truncation turns a rounding difference on the edge of two levels into one level. Where the processor lacks bfloat16,
+# OpenVINO computes in float32; the bound for it is the one that exports are held to.
+@pytest.mark.parametrize(
+    ("engine", "precision", "worst", "mean"),
+    [("onnxruntime", "fp32", 1, 0.01), ("openvino", "fp32", 1, 0.01), ("openvino", "bf16", 255, 1.0)],
+)
+def test_engines_give_the_references_pictures(exported, engine, precision, worst: int, mean: float) -> None:
     w = np.random.default_rng(0).standard_normal((3, 8, 16), dtype=np.float32)
     psi = np.float32([[1], [0.7], [0]])
     with torch.no_grad():
         expected = picture_from_output(exported.generator(torch.from_numpy(w), torch.from_numpy(psi))).numpy()
     with engine_from_onnx(exported.path, SIGNATURE, engine, precision) as loaded:
-        got = loaded.run({"w": w, "psi": psi})["image"]
+        batch = loaded.run({"w": w, "psi": psi})["image"]
         single = loaded.run({"w": w[:1], "psi": psi[:1]})["image"]
-    # Truncation turns a rounding difference on the edge of two levels into one level.
-    assert np.abs(got.astype(int) - expected).max() <= 1
-    assert np.abs(got.astype(int) - expected).mean() < 0.01
-    assert np.abs(single.astype(int) - expected[:1]).max() <= 1
+    for got in (batch, np.concatenate([single, expected[1:]])):
+        error = np.abs(got.astype(int) - expected)
+        assert error.max() <= worst
+        assert error.mean() <= mean
 
 
 @pytest.mark.parametrize("heads", [8, 1])

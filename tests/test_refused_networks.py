@@ -251,7 +251,7 @@ def test_a_neutral_file_of_another_version_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", ["", "[]", '{"conv_clamp": null}', '{"conv_clamp": 1, "fp16_from": 5, "notes": []}']
+    "options", ["", "[]", '{"conv_clamp": null}', '{"conv_clamp": 1, "fp16_from": 5, "notes": []}', "[" * 100_000]
 )
 def test_a_neutral_file_with_damaged_metadata_is_refused(tmp_path: Path, options: str) -> None:
     tensors = dict(random_generator(8, 2, w_dim=4).tensors)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +105,18 @@ def test_the_hand_made_files_of_these_tests_are_what_torch_reads(tmp_path: Path)
     for content in (zipped, torch_legacy(torch_pickle(state, legacy=True), {"0": FOUR})):
         expected = torch.load(io.BytesIO(content), weights_only=True)["a"]
         np.testing.assert_array_equal(content_of(written(tmp_path / "a.pt", content))["a"].array(), expected)
+
+
+def test_reading_takes_no_torch(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.pt", {"a": torch.ones(2)})
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import export.checkpoints\n"
+        "from pathlib import Path; from export.checkpoints.opening import open_checkpoint\n"
+        "print(open_checkpoint(Path(sys.argv[1])).content['a'].array())"
+    )
+    result = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
+    assert (result.stdout, result.stderr) == ("[1. 1.]\n", "")
 
 
 @pytest.mark.parametrize(

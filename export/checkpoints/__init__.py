@@ -3,7 +3,8 @@
 No reader runs anything from a file: pickles go through ``pickles.py``, which knows a table of inert stand-ins only.
 
     opening.py      path -> container (stored.py, pickles.py, stand_ins.py, torch_files.py, safetensors_files.py)
-    reading.py      container -> network (rosinality.py, nvlabs.py, tensorflow.py, pixel2style2pixel.py, isf.py)
+    reading.py      container -> network (rosinality.py, nvlabs.py, tensorflow.py, pixel2style2pixel.py, isf.py;
+                    layout.py is what generators have in common, validation.py what is checked of all)
     writing.py      network -> file
     report.py       what a file holds
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +16,9 @@ FIR = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
 """The one resampling filter that the networks here use."""
 
 LARGEST_RESOLUTION = 4096
+
+SEEDED_NOISE = "the file holds no noise maps; fixed random ones were drawn"
+NO_NOISE = "the generator was trained without noise; its noise strengths are zero"
 
 RESAVE_GENERATOR = "convert it with the tools of its own project, or choose a StyleGAN2 generator"
 
@@ -35,6 +40,11 @@ class Layer:
         return 2 * (self.resolution.bit_length() - 1) - (5 if self.kind == "up" else 4)
 
     @property
+    def noise_names(self) -> tuple[str, ...]:
+        """Canonical names of the layer's noise tensors."""
+        return () if self.kind == "rgb" else (f"{self.name}.noise_strength", f"{self.name}.noise")
+
+    @property
     def parts(self) -> tuple[str, ...]:
         common = ("weight", "bias", "affine.weight", "affine.bias")
         return common if self.kind == "rgb" else (*common, "noise_strength", "noise")
@@ -50,6 +60,20 @@ def layers_of(resolution: int) -> list[Layer]:
     return layers
 
 
+def zero_noise(layers: Iterable[Layer]) -> dict[str, Array]:
+    """Noise tensors of layers that were trained without noise."""
+    zeros: dict[str, Array] = {}
+    for layer in layers:
+        strength, noise = layer.noise_names
+        zeros |= {strength: np.zeros((), np.float32), noise: np.zeros((layer.resolution,) * 2, np.float32)}
+    return zeros
+
+
+def count_matching(names: Collection[str], pattern: str) -> int:
+    """How many of ``names`` match ``pattern`` as a whole."""
+    return sum(re.fullmatch(pattern, name) is not None for name in names)
+
+
 def checked_resolution(reading: Reading, resolution: int) -> int:
     """Raise CheckpointError unless ``resolution`` is a power of two from 8 to 4096."""
     if not 8 <= resolution <= LARGEST_RESOLUTION or resolution & (resolution - 1):
@@ -63,7 +87,7 @@ def checked_resolution(reading: Reading, resolution: int) -> int:
 
 def checked_clamp(reading: Reading, value: object) -> float | None:
     """A conv_clamp option; raise CheckpointError unless it is a positive number or None."""
-    if value is not None and not (isinstance(value, int | float) and 0 < value < np.inf):
+    if value is not None and not (isinstance(value, int | float) and 0 < value < 1e30):
         raise reading.error(f"conv_clamp = {clipped(value)}", expected="a positive number or None")
     return None if value is None else float(value)
 

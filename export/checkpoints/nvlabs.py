@@ -9,27 +9,26 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from export.checkpoints.layout import (
+    NO_NOISE,
     RESAVE_GENERATOR,
     Layer,
     check_fir,
     checked_clamp,
     checked_resolution,
+    count_matching,
     layers_of,
     part_of,
     refuse_others,
     taken,
     without_axes,
+    zero_noise,
 )
 from export.checkpoints.opening import Checkpoint
 from export.checkpoints.stand_ins import NvObject
 from export.checkpoints.stored import Reading, StoredTensor, StoredTensors, clipped
 from export.checkpoints.validation import check_generator
 from export.weights import Array, GeneratorWeights
-
-NO_NOISE = "the generator was trained without noise; its noise strengths are zero"
 
 
 @dataclass
@@ -51,7 +50,7 @@ class _Modules:
 def generator_of(content: object) -> NvObject | None:
     """The generator of a checkpoint of this kind; None for a file of another kind."""
     if isinstance(content, dict):
-        content = content.get("G_ema", content.get("G"))
+        content = content.get("G_ema")
     return content if isinstance(content, NvObject) else None
 
 
@@ -64,35 +63,28 @@ def generator_from_nvlabs(checkpoint: Checkpoint, generator: NvObject) -> Genera
     reading = checkpoint.reading
     modules = _flattened(reading, generator)
     _check_architecture(reading, modules)
-    blocks = {
-        int(m[1]): state
-        for name, state in modules.attributes.items()
-        if (m := re.fullmatch(r"synthesis\.b(\d{1,5})", name))
-    }
+    blocks = _blocks(modules)
     resolution = checked_resolution(reading, max(blocks, default=0))
-    depth = sum(re.fullmatch(r"mapping\.fc\d{1,3}", name) is not None for name in modules.attributes)
     filters = {name for name in modules.tensors if name.endswith("resample_filter")}
     for name in sorted(filters):
         check_fir(reading, name, modules.tensors[name], gain=1)
-    names = _official_names(resolution, depth)
-    notes: tuple[str, ...] = ()
-    silent = _layers_without_noise(modules, resolution)
-    for layer in silent:
-        names = {name: theirs for name, theirs in names.items() if not name.startswith(f"{layer.name}.noise")}
-        notes = (NO_NOISE,)
+    names = _official_names(resolution, count_matching(modules.attributes, r"mapping\.fc\d{1,3}"))
+    silent = [layer for layer in layers_of(resolution) if _is_silent(modules, layer)]
+    absent = {name for layer in silent for name in layer.noise_names}
+    absent |= {"mapping.w_avg"} - modules.tensors.keys()
+    names = {name: theirs for name, theirs in names.items() if name not in absent}
     refuse_others(reading, modules.tensors, {*names.values(), *filters})
     tensors = {
         name: _canonical(reading, name, taken(reading, modules.tensors, theirs).array())
         for name, theirs in names.items()
-    }
-    tensors |= zero_noise(silent)
+    } | zero_noise(silent)
     check_generator(reading, tensors)
     return GeneratorWeights(
         tensors,
         checkpoint.source("NVlabs"),
         conv_clamp=_conv_clamp(reading, modules),
         fp16_from=min((r for r, block in blocks.items() if block.get("use_fp16") is True), default=None),
-        notes=notes,
+        notes=(NO_NOISE,) if silent else (),
     )
 
 
@@ -122,23 +114,32 @@ def _entries(reading: Reading, module: NvObject, group: str) -> dict[str, object
 
 
 def _check_architecture(reading: Reading, modules: _Modules) -> None:
+    other = _other_architecture(modules)
+    if other:
+        raise reading.error(
+            other, expected="an unconditional StyleGAN2 generator of the 'skip' architecture", remedy=RESAVE_GENERATOR
+        )
+
+
+def _other_architecture(modules: _Modules) -> str | None:
     architectures = modules.every("architecture", "skip")
-    classes = modules.attributes
-    if "synthesis.input" in classes:
-        problem = "a StyleGAN3 generator"
-    elif architectures:
-        problem = f"the architecture {clipped(next(iter(architectures.values())))}"
-    elif any(name.endswith(".skip") for name in classes):
-        problem = "the architecture 'resnet'"
-    elif "mapping.embed" in classes or modules.every("c_dim", 0):
-        problem = "a conditional generator, which takes class labels"
-    elif any(name.startswith("mapping.fc") for name in modules.every("bias_gain", 0.01)):
-        problem = "a mapping network with another learning-rate multiplier than 0.01"
-    else:
-        return
-    raise reading.error(
-        problem, expected="an unconditional StyleGAN2 generator of the 'skip' architecture", remedy=RESAVE_GENERATOR
-    )
+    if "synthesis.input" in modules.attributes:
+        return "a StyleGAN3 generator"
+    if architectures:
+        return f"the architecture {clipped(next(iter(architectures.values())))}"
+    if any(name.endswith(".skip") for name in modules.attributes):
+        return "the architecture 'resnet'"
+    if "mapping.embed" in modules.attributes or modules.every("c_dim", 0):
+        return "a conditional generator, which takes class labels"
+    if any(name.startswith("mapping.fc") for name in modules.every("bias_gain", 0.01)):
+        return "a mapping network with another learning-rate multiplier than 0.01"
+    return None
+
+
+def _blocks(modules: _Modules) -> dict[int, dict[str, Any]]:
+    """Attributes of the synthesis blocks by their resolution."""
+    found = ((re.fullmatch(r"synthesis\.b(\d{1,5})", name), state) for name, state in modules.attributes.items())
+    return {int(match[1]): state for match, state in found if match}
 
 
 def _official_names(resolution: int, depth: int) -> dict[str, str]:
@@ -159,21 +160,8 @@ def _canonical(reading: Reading, name: str, array: Array) -> Array:
     return without_axes(reading, name, array, (0, 2) if part_of(name) == "rgb.weight" else (0, 0))
 
 
-def _layers_without_noise(modules: _Modules, resolution: int) -> list[Layer]:
-    return [
-        layer
-        for layer in layers_of(resolution)
-        if "noise" in layer.parts and modules.attributes.get(_module(layer), {}).get("use_noise") is False
-    ]
-
-
-def zero_noise(layers: list[Layer]) -> dict[str, Array]:
-    """Noise tensors of layers that were trained without noise."""
-    zeros: dict[str, Array] = {}
-    for layer in layers:
-        zeros[f"{layer.name}.noise_strength"] = np.zeros((), np.float32)
-        zeros[f"{layer.name}.noise"] = np.zeros((layer.resolution, layer.resolution), np.float32)
-    return zeros
+def _is_silent(modules: _Modules, layer: Layer) -> bool:
+    return layer.kind != "rgb" and modules.attributes.get(_module(layer), {}).get("use_noise") is False
 
 
 def _conv_clamp(reading: Reading, modules: _Modules) -> float | None:

@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from export.checkpoints.nvlabs import NO_NOISE
+from export.checkpoints.layout import NO_NOISE, SEEDED_NOISE
 from export.checkpoints.pixel2style2pixel import NO_LATENT_AVG, EncoderKind
 from export.checkpoints.reading import Network, read_checkpoint
-from export.checkpoints.rosinality import SEEDED_NOISE
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights
 
 

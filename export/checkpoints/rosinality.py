@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 
 import numpy as np
 
 from export.checkpoints.layout import (
     RESAVE_GENERATOR,
+    SEEDED_NOISE,
     Layer,
     average_latent,
     check_fir,
     checked_resolution,
+    count_matching,
     layers_of,
     part_of,
     refuse_others,
@@ -23,8 +24,6 @@ from export.checkpoints.opening import Checkpoint, tensors_of
 from export.checkpoints.stored import Reading, StoredTensors
 from export.checkpoints.validation import check_generator
 from export.weights import Array, GeneratorWeights
-
-SEEDED_NOISE = "the file holds no noise maps; fixed random ones were drawn"
 
 _PARTS = {
     "weight": "conv.weight",
@@ -75,7 +74,7 @@ def generator_from_state(
     reading = checkpoint.reading
     _refuse_relatives(reading, state)
     resolution = _resolution(reading, state)
-    names = official_names(resolution, _mapping_depth(state))
+    names = official_names(resolution, count_matching(state, r"style\.\d{1,3}\.weight"))
     kernels = kernel_names(resolution)
     seeded = not any(name.startswith("noises.") for name in state)
     if seeded:
@@ -114,17 +113,8 @@ def _refuse_relatives(reading: Reading, state: StoredTensors) -> None:
         )
 
 
-def _numbers(state: StoredTensors, pattern: str) -> list[int]:
-    return sorted(int(found[1]) for name in state if (found := re.fullmatch(pattern, name)))
-
-
 def _resolution(reading: Reading, state: StoredTensors) -> int:
-    # Counted, not taken from the largest number: 2 to the power of a number from the file may be unbounded.
-    return checked_resolution(reading, 4 << min(len(_numbers(state, r"to_rgbs\.(\d{1,3})\.bias")), 32))
-
-
-def _mapping_depth(state: StoredTensors) -> int:
-    return len(_numbers(state, r"style\.(\d{1,3})\.weight"))
+    return checked_resolution(reading, 4 << min(count_matching(state, r"to_rgbs\.\d{1,3}\.bias"), 32))
 
 
 def official_names(resolution: int, mapping_depth: int) -> dict[str, str]:
@@ -134,11 +124,14 @@ def official_names(resolution: int, mapping_depth: int) -> dict[str, str]:
         # Index 0 of the Sequential is the normalisation of z.
         names |= {f"mapping.{i}.{part}": f"style.{i + 1}.{part}" for part in ("weight", "bias")}
     for layer in layers_of(resolution):
-        module = _module(layer)
-        for part in layer.parts:
-            theirs = f"{module}.{'bias' if (layer.kind, part) == ('rgb', 'bias') else _PARTS.get(part)}"
-            names[f"{layer.name}.{part}"] = f"noises.noise_{layer.noise_index}" if part == "noise" else theirs
+        names |= {f"{layer.name}.{part}": _official_name(layer, part) for part in layer.parts}
     return names
+
+
+def _official_name(layer: Layer, part: str) -> str:
+    if part == "noise":
+        return f"noises.noise_{layer.noise_index}"
+    return f"{_module(layer)}.{'bias' if (layer.kind, part) == ('rgb', 'bias') else _PARTS[part]}"
 
 
 def kernel_names(resolution: int) -> list[str]:
@@ -168,9 +161,10 @@ def official_array(name: str, array: Array) -> Array:
 
 def seeded_noise(resolution: int) -> dict[str, Array]:
     """Noise maps for files that have none, the same in every run and for every generator of this size."""
-    names = [(f"{layer.name}.noise", layer.resolution) for layer in layers_of(resolution) if "noise" in layer.parts]
-    # RandomState's streams are frozen; those of default_rng may change between NumPy's versions.
-    return {
-        name: np.random.RandomState(zlib.crc32(name.encode())).standard_normal((r, r)).astype(np.float32)
-        for name, r in names
-    }
+    maps: dict[str, Array] = {}
+    for layer in layers_of(resolution):
+        for name in layer.noise_names[1:]:
+            # RandomState's streams are frozen; those of default_rng may change between NumPy's versions.
+            state = np.random.RandomState(zlib.crc32(name.encode()))
+            maps[name] = state.standard_normal((layer.resolution, layer.resolution)).astype(np.float32)
+    return maps

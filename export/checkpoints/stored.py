@@ -23,8 +23,8 @@ class Reading:
 
     def __init__(self, subject: str, file_size: int) -> None:
         self.subject = subject
-        # The largest public checkpoints, optimizer state included, take about 100,000 operations.
-        self._operations = 500_000
+        # The largest public checkpoints, optimizer state included, take fewer than 100,000 operations.
+        self._operations = 250_000
         # Twice the size for float16 that becomes float32, twice for the nested files of old pickles.
         self._bytes = 4 * file_size + (1 << 20)
 
@@ -34,9 +34,7 @@ class Reading:
     def spend_operation(self) -> None:
         self._operations -= 1
         if self._operations < 0:
-            raise self.error(
-                "a pickle of more than half a million operations", expected="a checkpoint of named tensors"
-            )
+            raise self.error("a pickle of more than 250,000 operations", expected="a checkpoint of named tensors")
 
     def spend_bytes(self, count: int) -> None:
         self._bytes -= count

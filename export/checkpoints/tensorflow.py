@@ -8,15 +8,17 @@ from collections.abc import Callable
 import numpy as np
 
 from export.checkpoints.layout import (
+    NO_NOISE,
     RESAVE_GENERATOR,
     Layer,
     checked_clamp,
     checked_resolution,
+    count_matching,
     layers_of,
     refuse_others,
     taken,
+    zero_noise,
 )
-from export.checkpoints.nvlabs import NO_NOISE, zero_noise
 from export.checkpoints.opening import Checkpoint
 from export.checkpoints.stand_ins import TfNetwork
 from export.checkpoints.stored import Reading, StoredTensor, StoredTensors, clipped
@@ -38,6 +40,11 @@ def _turned(x: Array) -> Array:
 def _turned_and_flipped(x: Array) -> Array:
     # TensorFlow's transposed convolution is a true convolution, PyTorch's is not.
     return _turned(x[::-1, ::-1])
+
+
+def _turned_to_matrix(x: Array) -> Array:
+    """[1, 1, I, O] -> [O, I]."""
+    return _turned(x).reshape(x.shape[3], -1)
 
 
 _PARTS: dict[str, tuple[str, _Change]] = {
@@ -69,19 +76,13 @@ def generator_from_tensorflow(checkpoint: Checkpoint, network: TfNetwork) -> Gen
     _check_architecture(reading, variables, options)
     found = [int(m[1]) for name in variables if (m := re.fullmatch(r"synthesis/(\d{1,5})x\1/ToRGB/weight", name))]
     resolution = checked_resolution(reading, max(found, default=0))
-    depth = sum(re.fullmatch(r"mapping/Dense\d{1,3}/weight", name) is not None for name in variables)
-    names = _official_names(resolution, depth)
-    silent = [
-        layer
-        for layer in layers_of(resolution)
-        if "noise" in layer.parts and names[f"{layer.name}.noise_strength"][0] not in variables
-    ]
-    absent = tuple(f"{layer.name}.noise" for layer in silent)
-    names = {name: theirs for name, theirs in names.items() if not absent or not name.startswith(absent)}
-    unused = {
-        name for name in variables if name.rpartition("/")[2] == "lod" or re.fullmatch(r"synthesis/noise\d+", name)
-    }
-    refuse_others(reading, variables, {theirs for theirs, _ in names.values()} | unused)
+    names = _official_names(resolution, count_matching(variables, r"mapping/Dense\d{1,3}/weight"))
+    official = {theirs for theirs, _ in names.values()}
+    refuse_others(reading, variables, official | {name for name in variables if name.rpartition("/")[2] == "lod"})
+    silent = [layer for layer in layers_of(resolution) if _is_silent(names, variables, layer)]
+    absent = {name for layer in silent for name in layer.noise_names}
+    absent |= set() if "dlatent_avg" in variables else {"mapping.w_avg"}
+    names = {name: theirs for name, theirs in names.items() if name not in absent}
     tensors = {
         name: _converted(reading, theirs, taken(reading, variables, theirs), change)
         for name, (theirs, change) in names.items()
@@ -115,29 +116,30 @@ def _variables(reading: Reading, root: TfNetwork) -> StoredTensors:
 
 
 def _check_architecture(reading: Reading, variables: StoredTensors, options: dict[str, object]) -> None:
-    expected = {
+    other = _other_architecture(variables, options)
+    if other:
+        raise reading.error(
+            other, expected="an unconditional StyleGAN2 generator of configuration E or F", remedy=RESAVE_GENERATOR
+        )
+
+
+def _other_architecture(variables: StoredTensors, options: dict[str, object]) -> str | None:
+    supported = {
         "architecture": "skip",
         "nonlinearity": "lrelu",
         "resample_kernel": [1, 3, 3, 1],
         "mapping_lrmul": 0.01,
         "label_size": 0,
     }
-    for option, usual in expected.items():
-        if options.get(option, usual) not in (usual, None):
-            problem = f"the option {option} = {_shown(options[option])}"
-            break
-    else:
-        if any("/ToRGB_lod" in name for name in variables):
-            problem = "a generator of configurations A to D"
-        elif any("/Skip/" in name for name in variables):
-            problem = "the architecture 'resnet'"
-        elif any("/Label" in name for name in variables):
-            problem = "a conditional generator, which takes class labels"
-        else:
-            return
-    raise reading.error(
-        problem, expected="an unconditional StyleGAN2 generator of configuration E or F", remedy=RESAVE_GENERATOR
-    )
+    for option, value in supported.items():
+        if options.get(option, value) not in (value, None):
+            return f"the option {option} = {_shown(options[option])}"
+    telling = {
+        "/ToRGB_lod": "a generator of configurations A to D",
+        "/Skip/": "the architecture 'resnet'",
+        "/Label": "a conditional generator, which takes class labels",
+    }
+    return next((what for sign, what in telling.items() if any(sign in name for name in variables)), None)
 
 
 def _shown(value: object) -> str:
@@ -164,12 +166,14 @@ def _official_part(layer: Layer, part: str) -> tuple[str, _Change]:
     if part == "noise":
         return f"synthesis/noise{layer.noise_index}", lambda x: x[0, 0]
     if part == "weight":
-        turned = {"up": _turned_and_flipped, "conv": _turned, "rgb": lambda x: _turned(x).reshape(x.shape[3], -1)}[
-            layer.kind
-        ]
+        turned = {"up": _turned_and_flipped, "conv": _turned, "rgb": _turned_to_matrix}[layer.kind]
         return f"synthesis/{r}x{r}/{module}/weight", turned
     name, change = _PARTS[part]
     return f"synthesis/{r}x{r}/{module}/{name}", change
+
+
+def _is_silent(names: dict[str, tuple[str, _Change]], variables: StoredTensors, layer: Layer) -> bool:
+    return layer.kind != "rgb" and names[f"{layer.name}.noise_strength"][0] not in variables
 
 
 def _converted(reading: Reading, name: str, tensor: StoredTensor, change: _Change) -> Array:

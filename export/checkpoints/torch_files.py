@@ -142,7 +142,9 @@ class _Archive:
         roots = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
         if len(roots) != 1:
             raise reading.error(
-                "a zip archive without one data.pkl", expected="a checkpoint written by torch.save", remedy="unpack it"
+                "a zip archive without one data.pkl",
+                expected="a checkpoint written by torch.save",
+                remedy="unpack it first",
             )
         self._members = {name.removeprefix(roots[0]): info for name, info in members.items()}
         if "constants.pkl" in self:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from export.checkpoints.layout import FIR
 from export.checkpoints.rosinality import kernel_names, official_array, official_names
@@ -57,8 +58,6 @@ def write_generator_safetensors(
         CheckpointError: a weight is too large for float16.
         ExportError: ``path`` exists and ``force`` is false.
     """
-    from safetensors.numpy import save_file
-
     tensors = {name: _stored_array(path, name, array, half=half) for name, array in weights.tensors.items()}
     with atomic_file(path, force=force) as partial:
         save_file(tensors, partial, metadata=metadata_of(weights))

@@ -1,0 +1,114 @@
+"""``toonify-export`` from the outside: what it prints, its exit codes, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from generators import random_generator
+
+from export import cli
+from export.checkpoints import read_generator, write_generator_safetensors
+from export.demo_checkpoints import DemoCheckpoints, demo_checkpoints
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> DemoCheckpoints:
+    return demo_checkpoints(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run the command in an empty folder; return its exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["toonify-export", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(left.value.code or 0), printed.out, printed.err
+
+    return call
+
+
+def test_inspect_describes_every_kind_of_checkpoint(command, demo) -> None:
+    expected = {
+        demo.base: {"kind": "generator", "resolution": 256, "rows": 14, "w_dim": 64},
+        demo.encoder: {"kind": "encoder", "rows": 14, "w_dim": 64},
+        demo.isf: {"kind": "isf", "rows": 14, "attributes": ["gender", "glasses", "age", "expression"]},
+    }
+    for path, facts in expected.items():
+        code, out, _ = command("inspect", path, "--json")
+        assert code == 0
+        assert json.loads(out).items() >= facts.items()
+
+
+def test_inspect_prints_a_fact_a_line(command, demo) -> None:
+    code, out, _ = command("inspect", demo.transfer)
+    assert code == 0
+    assert "resolution     256" in out.splitlines()
+
+
+def test_convert_keeps_every_tensor(command, demo) -> None:
+    assert command("convert", demo.base, "base.safetensors")[0] == 0
+    assert command("convert", "base.safetensors", "again.pt")[0] == 0
+    original, again = read_generator(demo.base), read_generator(Path("again.pt"))
+    assert original.tensors.keys() == again.tensors.keys()
+    assert all(np.array_equal(value, again.tensors[name]) for name, value in original.tensors.items())
+
+
+def test_a_format_that_would_lose_the_clamp_must_be_asked_for(command, tmp_path: Path) -> None:
+    write_generator_safetensors(random_generator(8, conv_clamp=256.0), tmp_path / "clamped.safetensors")
+    code, _, err = command("convert", "clamped.safetensors", "clamped.pt")
+    assert code == 1
+    assert "conv_clamp" in err
+    assert not Path("clamped.pt").exists()
+    assert command("convert", "clamped.safetensors", "clamped.pt", "--drop-clamp")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["inspect", "absent.pt"], "absent.pt"),
+        (["convert", "BASE", "base.onnx"], "base.onnx: got the suffix '.onnx', expected .pt or .safetensors"),
+        (["blend", "--r-swap", "16", "--base", "BASE"], "got only --base, expected both --base and --transfer"),
+        (["blend", "--r-swap", "17", "--base", "BASE", "--transfer", "TRANSFER"], "got 17, expected a power of two"),
+        (["blend", "--base", "BASE", "--transfer", "TRANSFER"], "got none of them, expected --r-swap R or"),
+        (["blend", "--r-swap", "16", "--base", "BASE", "--transfer", "BASE"], "base.pt"),
+        (["blend", "--r-swap", "16", "--base", "BASE", "--transfer", "ENCODER"], "encoder.pt"),
+        (["blend", "--r-swap", "16", "--base", "BASE", "--transfer", "TRANSFER", "--name", "a/b"], "got 'a/b'"),
+        (["isf", "--checkpoint", "ISF", "--resolution", "1024"], "got 14 rows, which is resolution 256"),
+        (
+            ["encoder", "--checkpoint", "ENCODER", "--engine", "onnxruntime", "--precision", "bf16"],
+            "only onnxruntime fp",
+        ),
+        (["repository", "--encoder", "absent", "--generator", "absent"], "absent: got no such directory"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(command, demo, tmp_path: Path, arguments, sentence: str) -> None:
+    files = {"BASE": demo.base, "TRANSFER": demo.transfer, "ENCODER": demo.encoder, "ISF": demo.isf}
+    code, _, err = command(*[files.get(argument, argument) for argument in arguments])
+    assert code == 1
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert sentence in last
+    assert "Traceback" not in err
+    assert list(tmp_path.rglob("*.onnx")) == []
+
+
+@pytest.mark.parametrize("arguments", [["unknown"], ["blend", "--precision", "fp12"], ["convert", "one"]])
+def test_wrong_usage_exits_with_2(command, arguments: list[str]) -> None:
+    assert command(*arguments)[0] == 2
+
+
+def test_an_output_that_is_there_is_kept(command, demo) -> None:
+    kept = Path("build/kept")
+    kept.mkdir(parents=True)
+    (kept / "mine.txt").write_text("mine")
+    code, _, err = command("generator", "--checkpoint", demo.base, "--output", kept)
+    assert code == 1
+    assert "already there" in err
+    assert [path.name for path in kept.iterdir()] == ["mine.txt"]
