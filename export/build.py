@@ -187,9 +187,10 @@ def _source_files(sources: Sequence[tuple[str, Source]], licences: Sequence[str]
             expected=f"{len(sources)}, for {', '.join(source.path.name for _, source in sources)}",
             remedy="give one for each source, in this order",
         )
+    given: Sequence[str | None] = licences or [None] * len(sources)
     return tuple(
         SourceFile(role=role, file=source.path.name, format=source.format, sha256=source.sha256, licence=licence)
-        for (role, source), licence in zip(sources, licences or [None] * len(sources), strict=True)
+        for (role, source), licence in zip(sources, given, strict=True)
     )
 
 
