@@ -46,15 +46,23 @@ Precision = Annotated[PrecisionChoice, typer.Option(help="auto: the fastest here
 Licences = Annotated[
     list[str] | None, typer.Option("--source-licence", help="Licence of each source, in order; kept in the manifest.")
 ]
+EncoderKind = Annotated[
+    Literal["psp", "e4e"] | None, typer.Option(help="Of an encoder; needed only where its file does not say it.")
+]
+AttributeNames = Annotated[
+    str | None, typer.Option(help="Of an ISF head, in its own order, such as gender,glasses,age,expression.")
+]
 
 
 @app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(help="Any checkpoint that this package reads.")],
+    kind: EncoderKind = None,
+    attributes: AttributeNames = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what a checkpoint holds, without running anything in it."""
-    facts = describe(file).as_json()
+    facts = describe(file, kind=kind, attributes=_names(attributes)).as_json()
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
@@ -159,9 +167,7 @@ def generator(
 @app.command()
 def isf(
     checkpoint: Checkpoint | None = None,
-    attributes: Annotated[
-        str | None, typer.Option(help="Their names in the checkpoint's order, such as gender,glasses,age,expression.")
-    ] = None,
+    attributes: AttributeNames = None,
     residual: Annotated[
         bool, typer.Option("--residual", help="The head was trained with use_residual, which no checkpoint records.")
     ] = False,
@@ -179,17 +185,15 @@ def isf(
     path = checkpoint or _demo().isf
     with stages() as report:
         report(f"reading {path.name}")
-        names = tuple(attributes.split(",")) if attributes else None
-        manifest = build_isf(read_isf(path, names, residual=residual), out, report, resolution=resolution)
+        weights = read_isf(path, _names(attributes), residual=residual)
+        manifest = build_isf(weights, out, report, resolution=resolution)
     _print_result(manifest, out)
 
 
 @app.command()
 def encoder(
     checkpoint: Checkpoint | None = None,
-    kind: Annotated[
-        Literal["psp", "e4e"] | None, typer.Option(help="Needed only where the file does not say which it is.")
-    ] = None,
+    kind: EncoderKind = None,
     name: Name = None,
     target: Target = "cpu",
     engine: Engine = "auto",
@@ -243,6 +247,10 @@ def _demo() -> DemoCheckpoints:
     demo = demo_checkpoints(DEMO_DIRECTORY)
     console.print(f"No checkpoint given: using the package's demo checkpoints ({demo.description}).")
     return demo
+
+
+def _names(attributes: str | None) -> tuple[str, ...] | None:
+    return tuple(attributes.split(",")) if attributes else None
 
 
 def _blend_name(r_swap: int | None, compat: str | None, reverse: bool) -> str:
