@@ -118,7 +118,9 @@ def image(
 @app.command()
 def doctor(url: Url = DEFAULT_URL, model: Model = DEFAULT_MODEL) -> None:
     """Say what this machine has and what it lacks; exit with 1 where no picture can be made."""
-    table = Table("what", "found", "what to do", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("what", "found", "what to do"):
+        table.add_column(heading, overflow="fold")  # a command must be there whole to be copied
     found = findings(url, model)
     for finding in found:
         table.add_row(finding.subject, finding.found, finding.remedy)

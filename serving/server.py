@@ -245,7 +245,7 @@ def serve(
         metrics_port=metrics_port,
         progress=progress,
     )
-    with _sigterm_as_interrupt(), suppress(KeyboardInterrupt), server:
+    with _signals_as_interrupt(), suppress(KeyboardInterrupt), server:
         restarted = -RESTART_INTERVAL
         while True:
             progress(f"serving {', '.join(server.ensembles)} at {server.url}")
@@ -259,12 +259,15 @@ def serve(
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _signals_as_interrupt() -> Iterator[None]:
+    # SIGINT too: a shell without job control starts background commands with it ignored, and Python keeps that.
+    signals = (signal.SIGTERM, signal.SIGINT)
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _check_repository(repository: Path) -> None:

@@ -166,7 +166,10 @@ def serving(repository: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path, i
     told = repository.with_name("told")
     with told.open("w") as output:
         command = [sys.executable, "-c", SERVE, str(repository), *map(str, ports.values())]
+        # With SIGINT ignored, as a shell without job control starts what runs in the background.
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        signal.signal(signal.SIGINT, previous)
     try:
         wait_until(lambda: "serving toonify" in told.read_text())
         yield process, told, ports["grpc"]
@@ -193,6 +196,18 @@ def test_a_killed_model_is_noticed_and_the_server_restarted(tiny_model_directori
         assert process.wait(60) == 0
     assert "restarting: ensemble 'toonify_plain_jpeg': got the error" in told.read_text()
     assert not processes_of(repository)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_either_signal_ends_serve_in_order(
+    tiny_model_directories: TinyModels, tmp_path: Path, number: signal.Signals
+) -> None:
+    repository = small_repository(tiny_model_directories, tmp_path)
+    with serving(repository) as (process, _, port):
+        process.send_signal(number)
+        assert process.wait(60) == 0
+    assert not processes_of(repository)
+    assert not is_listening("127.0.0.1", port)
 
 
 def test_a_second_signal_ends_a_server_that_hangs(tiny_model_directories: TinyModels, tmp_path: Path) -> None:
