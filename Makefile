@@ -1,6 +1,7 @@
 # make demo    the main job, from two checkpoints to a picture over gRPC, into build/demo
 # make test    the whole test suite, the real server included
 # make check   style, types, generated files
+# make bench   latency at 1024x1024, appended to benchmarks/results; BENCH="--batches 1" for less
 # make generate  writes the generated files anew
 # make clean   removes build/ and the environment
 
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check generate clean
+.PHONY: demo test check bench generate clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run
@@ -28,6 +29,10 @@ check: $(VENV)/dev
 generate: $(VENV)/dev
 	$(BIN)/python -m serving.repository_configs model_repository
 
+bench: $(VENV)/dev
+	$(BIN)/python -m benchmarks $(BENCH)
+	$(BIN)/python -m benchmarks.report
+
 # torch is pinned in constraints.txt without a local version, so that pip prefers a "+cpu" build where one is offered.
 $(VENV)/run: pyproject.toml constraints.txt
 	@echo "Installing what the main job needs into $(VENV) (some minutes the first time) ..."
@@ -37,7 +42,7 @@ $(VENV)/run: pyproject.toml constraints.txt
 
 $(VENV)/dev: $(VENV)/run
 	@echo "Adding the tools of tests and checks ..."
-	$(INSTALL) --editable ".[export,cpu,server,test,dev]"
+	$(INSTALL) --editable ".[export,cpu,server,bench,test,dev]"
 	touch $@
 
 clean:

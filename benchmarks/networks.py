@@ -1,0 +1,157 @@
+"""The networks that are measured, with seeded random weights: exported once per state of the code, then reused.
+
+torch is imported where it is needed only, since a process that measures another engine must not hold it in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import ROOT, versions
+from engines import read_manifest
+from export.weights import EncoderWeights, GeneratorWeights, IsfWeights
+from serving.repository import write_repository
+from serving.tensors import (
+    Geometry,
+    Signature,
+    encoder_signature,
+    generator_signature,
+    isf_signature,
+    toonify_signature,
+)
+
+Report = Callable[[str], None]
+
+SEED = 0
+COLOUR_GAIN = 0.2
+"""Of the toRGB weights, so that pictures are not clipped: clipped levels would hide errors."""
+
+OWN_SOURCES = [ROOT / name for name in ("serving/tensors.py", "benchmarks/networks.py", "benchmarks/baselines.py")]
+
+CONFIG_F = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128, 512: 64, 1024: 32}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of all networks."""
+
+    channels: Mapping[int, int]
+    w_dim: int
+    mapping_depth: int
+    encoder_stages: tuple[int, int, int, int]
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(max(self.channels), self.w_dim)
+
+
+FULL = Scale(CONFIG_F, 512, 8, (64, 128, 256, 512))
+"""StyleGAN2 config-f at 1024x1024, an e4e encoder of 267 M parameters, an ISF head of 16 M."""
+TINY = Scale({4: 8, 8: 8, 16: 8, 32: 8}, 16, 1, (4, 4, 4, 4))
+"""For functional tests; its times mean nothing."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """Where everything that is measured lies."""
+
+    folder: Path
+    scale: Scale
+
+    def directory(self, stage: str) -> Path:
+        return self.folder / stage
+
+    @property
+    def repository(self) -> Path:
+        return self.folder / "model_repository"
+
+    def port(self, batch: int) -> Path:
+        """ONNX export of the port, for one batch size."""
+        return self.folder / f"port_batch{batch}.onnx"
+
+    @property
+    def chain(self) -> Path:
+        return self.folder / "chain.npz"
+
+    def served(self, stage: str) -> tuple[str, str]:
+        """Engine and precision in which the served ensemble runs a stage that was built."""
+        manifest = read_manifest(self.directory(stage))
+        return manifest.engine, manifest.precision
+
+
+def signature_of(stage: str, geometry: Geometry) -> Signature:
+    """What a stage takes and gives: a roof nothing, the whole service no ``seed``, since z is given."""
+    if stage == "roof":
+        return Signature((), ())
+    if stage in ("pipeline", "ensemble"):
+        whole = toonify_signature(geometry)
+        return replace(whole, inputs=tuple(spec for spec in whole.inputs if spec.name != "seed"))
+    return {"encoder": encoder_signature, "isf": isf_signature, "generator": generator_signature}[stage](geometry)
+
+
+def generator_weights(scale: Scale) -> GeneratorWeights:
+    """The generator, its toRGB weights scaled down."""
+    from export.random_weights import random_generator
+
+    weights = random_generator(scale.channels, SEED, w_dim=scale.w_dim, mapping_depth=scale.mapping_depth)
+    gain = np.float32(COLOUR_GAIN)
+    tensors = {name: v * gain if name.endswith(".rgb.weight") else v for name, v in weights.tensors.items()}
+    return replace(weights, tensors=tensors)
+
+
+def encoder_weights(scale: Scale) -> EncoderWeights:
+    """The encoder, with an average latent of 0."""
+    from export.random_weights import random_encoder
+
+    latent_avg = np.zeros((scale.geometry.rows, scale.w_dim), np.float32)
+    return random_encoder(scale.encoder_stages, SEED, latent_avg=latent_avg)
+
+
+def isf_weights(scale: Scale) -> IsfWeights:
+    """The ISF head."""
+    from export.random_weights import random_isf
+
+    return random_isf(scale.geometry.rows, SEED, w_dim=scale.w_dim)
+
+
+def models_for(scale: Scale, folder: Path) -> Models:
+    """Where the models of this scale and of the code as it is now lie below ``folder``, built or not."""
+    sources = [path for part in ("export", "engines") for path in sorted((ROOT / part).rglob("*.py"))]
+    digest = sha256(repr((scale, versions())).encode())
+    for path in [*sources, *OWN_SOURCES]:
+        digest.update(path.read_bytes())
+    return Models(folder / f"{scale.geometry.resolution}-{digest.hexdigest()[:12]}", scale)
+
+
+def build(models: Models, stages: Collection[str], report: Report) -> None:
+    """Export what the stages need and is not there yet, as users export it; put a repository together for a server.
+
+    Raises:
+        VerificationError: an exported model differs from PyTorch.
+    """
+    networks = ("encoder", "isf", "generator")
+    whole = not {"pipeline", "ensemble"}.isdisjoint(stages)
+    for stage in networks:
+        if (whole or stage in stages) and not models.directory(stage).exists():
+            _build_model(models, stage, report)
+    if "ensemble" in stages:
+        encoder, isf, generator = (models.directory(stage) for stage in networks)
+        write_repository(models.repository, encoder=encoder, isf=isf, generators=[generator], force=True)
+
+
+def _build_model(models: Models, stage: str, report: Report) -> None:
+    from export.build import Output, build_encoder, build_generator, build_isf
+
+    # OpenVINO and not "auto": a choice by time could differ from run to run.
+    output = Output(models.directory(stage), "benchmark", "openvino", "fp32" if stage == "isf" else "auto")
+    if stage == "encoder":
+        build_encoder(encoder_weights(models.scale), output, report)
+    elif stage == "isf":
+        build_isf(isf_weights(models.scale), output, report)
+    else:
+        build_generator(generator_weights(models.scale), [], output, report)

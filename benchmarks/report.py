@@ -1,0 +1,145 @@
+"""``python -m benchmarks.report``: the tables of README.md, and the plots, from the raw rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from benchmarks.conditions import PORT
+from benchmarks.results import (
+    CAPTIONS,
+    batches,
+    current,
+    devices,
+    gflops,
+    measured,
+    plotted,
+    ratio,
+    roof,
+    served_engines,
+)
+from benchmarks.rows import RESULTS, Row, read_rows
+
+README = Path(__file__).parent / "README.md"
+BEGIN, END = "<!-- generated: python -m benchmarks.report -->", "<!-- end -->"
+
+
+def with_tables(text: str, rows: Sequence[Row]) -> str:
+    """A text with the tables of these rows between its markers."""
+    return re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{tables(rows)}\n{END}", text, flags=re.DOTALL)
+
+
+def tables(rows: Sequence[Row]) -> str:
+    """All tables, in Markdown."""
+    if not rows:
+        return "\nNothing has been measured yet.\n"
+    sections = [_device([row for row in rows if (row.device, row.threads) == found]) for found in devices(rows)]
+    plots = [f"![{CAPTIONS[name]}](results/{name}.png)\n" for name in plotted(rows)]
+    return "\n".join([*chain.from_iterable(sections), *plots])
+
+
+def _device(rows: Sequence[Row]) -> Iterator[str]:
+    yield f"\n### {rows[0].device}, {rows[0].threads} threads\n"
+    for batch in batches(rows):
+        generators, stages = current(rows, "generators", batch), current(rows, "stages", batch)
+        if generators:
+            yield from _generators(generators, batch)
+        if stages:
+            yield from _stages(stages, batch)
+    yield from _in_flight(current(rows, "stages", 1))
+    yield from _roofline(rows)
+
+
+def _provenance(rows: Sequence[Row]) -> str:
+    return f"Run {rows[0].run}, commit {rows[0].commit}; {rows[0].versions}.\n"
+
+
+def _generators(rows: Sequence[Row], batch: int) -> Iterator[str]:
+    port = [row for row in rows if row.engine == PORT]
+    yield f"**Generator, batch {batch}**\n"
+    yield "| engine | precision | ms | p5 to p95 | n | times as fast as the port | worst error | PSNR, dB | MiB |"
+    yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
+    for row in rows:
+        yield _line(row.engine, row.precision, *_times(row), str(ratio(port, [row]) or ""), *_quality(row))
+    yield f"\n{_provenance(rows)}"
+
+
+def _stages(rows: Sequence[Row], batch: int) -> Iterator[str]:
+    yield f"**Stages and the whole, batch {batch}**\n"
+    yield "| stage | engine | precision | served | ms | p5 to p95 | n | worst error | PSNR, dB | MiB |"
+    yield "|---|---|---|---|--:|--:|--:|--:|--:|--:|"
+    for row in rows:
+        if row.in_flight == 1:
+            served = "yes" if row.served else ""
+            yield _line(row.stage, row.engine, row.precision, served, *_times(row), *_quality(row))
+    engines = served_engines(rows)
+    for stage in ("pipeline", "ensemble"):
+        whole = [row for row in rows if row.stage == stage and row.in_flight == 1]
+        if len(engines) == 3 and (found := ratio(whole, engines)):
+            yield f"\nThe {stage} takes {found} times the sum of its three engines."
+    yield f"\n{_provenance(rows)}"
+
+
+def _in_flight(rows: Sequence[Row]) -> Iterator[str]:
+    flights = [row for row in rows if row.stage == "ensemble"]
+    if len(flights) > 1:
+        yield "**Whole service, batch 1, requests in flight**\n"
+        yield "| in flight | pictures/s | ms | p5 to p95 | n | worst error | PSNR, dB | MiB |"
+        yield "|--:|--:|--:|--:|--:|--:|--:|--:|"
+        for row in flights:
+            yield _line(str(row.in_flight), _number(row.pictures_per_s), *_times(row), *_quality(row))
+        yield f"\n{_provenance(flights)}"
+
+
+def _roofline(rows: Sequence[Row]) -> Iterator[str]:
+    lines = list(chain.from_iterable(_reached(rows, batch) for batch in batches(rows)))
+    if lines:
+        yield "**Fraction of the machine's limit that the generator reaches**\n"
+        yield "| engine | precision | batch | GFLOP/s | limit | set by | fraction |\n|---|---|--:|--:|--:|---|--:|"
+        yield from lines
+        yield ""
+
+
+def _reached(rows: Sequence[Row], batch: int) -> Iterator[str]:
+    for row in measured(current(rows, "generators", batch)):
+        limits = roof(rows, row.run).gflops
+        if row.precision in limits:
+            limit, by = limits[row.precision]
+            reached = gflops(row)
+            numbers = f"{reached:.0f}", f"{limit:.0f}", by, f"{reached / limit:.0%}"
+            yield _line(row.engine, row.precision, str(batch), *numbers)
+
+
+def _times(row: Row) -> tuple[str, str, str]:
+    if row.p50_ms is None:
+        return f"{row.status}: {row.reason}".replace("|", "/"), "", ""  # a bar would end the cell
+    note = " (interrupted)" if row.status == "interrupted" else ""
+    return _number(row.p50_ms), f"{_number(row.p5_ms)} to {_number(row.p95_ms)}", f"{row.n}{note}"
+
+
+def _quality(row: Row) -> tuple[str, str, str]:
+    psnr = "equal" if row.psnr_db == float("inf") else _number(row.psnr_db)
+    return _number(row.worst_error), psnr, "" if row.peak_mib is None else f"{row.peak_mib:.0f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Write the tables into README.md and the plots beside the CSV."""
+    from benchmarks.plots import draw
+
+    rows = read_rows(RESULTS)
+    README.write_text(with_tables(README.read_text(), rows))
+    draw(rows, RESULTS.parent)
+
+
+if __name__ == "__main__":
+    main()

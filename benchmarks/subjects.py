@@ -1,0 +1,131 @@
+"""From a condition to something that runs it; called in the process that is measured, which imports no more than it
+needs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, cast
+
+from benchmarks import conditions
+from benchmarks.conditions import Condition
+from benchmarks.memory import processes_of_session
+from benchmarks.networks import Models, generator_weights, signature_of
+from benchmarks.roof import ROOFS
+from engines import Engine, engine_from_directory, engine_from_onnx
+from engines.engine import AnyArray, BaseEngine
+from engines.model_directory import EngineName, Precision
+from serving.atomic import atomic_file
+from serving.client import ToonifyClient
+from serving.pipeline import Pipeline
+from serving.server import TritonServer
+from serving.tensors import Signature
+
+
+def open_subject(condition: Condition, models: Models, threads: int) -> Engine:
+    """Load what the condition measures."""
+    precision = cast(Precision, condition.precision)
+    if condition.stage == "roof":
+        return ROOFS[condition.engine].open(models.scale, precision, threads)
+    signature = signature_of(condition.stage, models.scale.geometry)
+    if condition.stage == "pipeline":
+        return PipelineSubject(models, signature, threads)
+    if condition.stage == "ensemble":
+        return EnsembleSubject(models, signature)
+    if condition.engine in (conditions.PORT, conditions.EAGER, conditions.COMPILED):
+        from benchmarks.torch_subjects import open_torch
+
+        return open_torch(condition, models, signature, threads)
+    if condition.engine == conditions.PORT_ONNX:
+        return engine_from_onnx(models.port(condition.batch), signature, "onnxruntime", threads=threads)
+    model = models.directory(condition.stage) / f"{condition.stage}.onnx"
+    return engine_from_onnx(model, signature, cast(EngineName, condition.engine), precision, threads=threads)
+
+
+class SubjectError(Exception):
+    """A subject that cannot be made, loaded or run; the message is the row's reason."""
+
+
+def one_line(error: Exception) -> str:
+    """An error's kind and its first line, without this machine's paths: rows are published."""
+    lines = str(error).replace(f"{Path.cwd()}/", "").strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}"
+
+
+def processes_of(subject: Engine) -> list[int]:
+    """The processes whose memory is the subject's: this one, but of a server the server's and not its client's."""
+    return subject.processes() if isinstance(subject, EnsembleSubject) else [os.getpid()]
+
+
+class PipelineSubject(BaseEngine):
+    """All three engines, as served, in this process."""
+
+    def __init__(self, models: Models, signature: Signature, threads: int) -> None:
+        super().__init__(signature)
+        with ExitStack() as stack:
+            encoder, isf, generator = (
+                stack.enter_context(engine_from_directory(models.directory(stage), threads=threads))
+                for stage in ("encoder", "isf", "generator")
+            )
+            self._pipeline = Pipeline(encoder, generator, isf)
+            self._stack = stack.pop_all()
+
+    def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
+        return {"image": self._pipeline.run(**inputs)}
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+class EnsembleSubject(BaseEngine):
+    """The real server, asked over gRPC by this process."""
+
+    def __init__(self, models: Models, signature: Signature) -> None:
+        super().__init__(signature)
+        log = models.folder / "tritonserver.log"
+        with ExitStack() as stack:
+            server = TritonServer(models.repository, log=log, grpc_port=0, http_port=0, metrics_port=0, runtime="cpu")
+            self._server = stack.enter_context(server)
+            self._client = stack.enter_context(ToonifyClient(self._server.url, timeout=600))
+            self._stack = stack.pop_all()
+
+    def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
+        controls: Any = {name: value for name, value in inputs.items() if name != "face"}
+        return {"image": self._client.toonify(inputs["face"], **controls)}
+
+    def processes(self) -> list[int]:
+        return processes_of_session(self._server.pid)
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def prepare(condition: Condition, models: Models) -> None:
+    """Make what the condition needs beside the exported models: the port's own export.
+
+    In a process of its own, so that its memory does not touch a measurement.
+
+    Raises:
+        SubjectError: the export fails.
+    """
+    path = models.port(condition.batch)
+    if condition.engine == conditions.PORT_ONNX and not path.exists():
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            try:
+                pool.submit(_export_port, models, condition.batch, path).result()
+            except Exception as error:  # whatever an exporter raises is this condition's result
+                raise SubjectError(one_line(error)) from error
+
+
+def _export_port(models: Models, batch: int, path: Path) -> None:
+    from benchmarks.baselines import export_port
+    from export.networks.generator import generator_from_weights
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it remarks on torchvision's absence
+    with atomic_file(path) as partial:
+        export_port(generator_from_weights(generator_weights(models.scale)), batch, partial)

@@ -1,0 +1,93 @@
+"""What every engine does with its files, its inputs and its outputs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+from onnx import numpy_helper
+
+from engines import engine_from_onnx, loading
+from engines.loading import EngineName
+from serving.errors import EngineError
+from serving.tensors import DType, Signature, TensorSpec
+
+ENGINES = ("onnxruntime", "openvino")
+SIGNATURE = Signature(
+    (TensorSpec("a", DType.FLOAT32, (4,)), TensorSpec("b", DType.FLOAT32, (4,))),
+    (TensorSpec("sum", DType.FLOAT32, (4,)),),
+)
+A = np.arange(8, dtype=np.float32).reshape(2, 4)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """sum = a + b + weight, the weight in a file beside the graph."""
+    proto = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["": 18]>
+        sum (float[N, 4] a, float[N, 4] b) => (float[N, 4] sum) { both = Add (a, b)  sum = Add (both, weight) }
+    """)
+    proto.graph.initializer.append(numpy_helper.from_array(np.full(4, 0.5, np.float32), "weight"))
+    path = tmp_path_factory.mktemp("model") / "sum.onnx"
+    onnx.save(proto, path, save_as_external_data=True, location="sum.onnx.data", size_threshold=0)
+    return path
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_weights_beside_the_graph_are_found_also_where_they_are_hard_links(
+    model: Path, tmp_path: Path, engine: EngineName
+) -> None:
+    # As a Triton repository links the files of a model directory.
+    for path in model.parent.iterdir():
+        os.link(path, tmp_path / path.name)
+    with engine_from_onnx(tmp_path / model.name, SIGNATURE, engine) as loaded:
+        assert np.array_equal(loaded.run({"a": A, "b": A})["sum"], 2 * A + 0.5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_outputs_belong_to_the_caller(model: Path, engine: EngineName) -> None:
+    with engine_from_onnx(model, SIGNATURE, engine) as loaded:
+        first = loaded.run({"a": A, "b": A})["sum"]
+        kept = first.copy()
+        loaded.run({"a": -A, "b": A})
+        assert np.array_equal(first, kept)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sentence"),
+    [
+        ({"a": A}, r"got the tensors \['a'\], expected \['a', 'b'\]"),
+        ({"a": A, "b": A, "c": A}, r"got the tensors \['a', 'b', 'c'\]"),
+        ({"a": A, "b": A.astype(np.float64)}, r"input 'b': got float64 \[2, 4\], expected b float32 \[N,4\]"),
+        ({"a": A, "b": A[:, :3]}, r"input 'b': got float32 \[2, 3\]"),
+        ({"a": A, "b": A[:1]}, "with one N of at least 1 for all inputs"),
+        ({"a": A[:0], "b": A[:0]}, "with one N of at least 1 for all inputs"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(model: Path, inputs: dict[str, np.ndarray], sentence: str) -> None:
+    with (
+        engine_from_onnx(model, SIGNATURE, "onnxruntime") as loaded,
+        pytest.raises(EngineError, match=sentence),
+    ):
+        loaded.run(inputs)
+
+
+def test_inputs_need_not_be_contiguous(model: Path) -> None:
+    with engine_from_onnx(model, SIGNATURE, "openvino") as loaded:
+        turned = np.asfortranarray(A)
+        assert np.array_equal(loaded.run({"a": turned, "b": turned})["sum"], 2 * A + 0.5)
+
+
+def test_an_engine_that_is_not_installed_is_named_with_the_remedy(model: Path, monkeypatch) -> None:
+    monkeypatch.setattr(loading, "installed", lambda engine: False)
+    with pytest.raises(EngineError, match=r"engine openvino: got no such library.*pip install 'toonify-serve\[cpu\]'"):
+        engine_from_onnx(model, SIGNATURE, "openvino")
+
+
+def test_a_precision_that_the_engine_lacks_is_refused(model: Path) -> None:
+    with pytest.raises(EngineError, match="engine onnxruntime: got precision bf16, expected fp32"):
+        engine_from_onnx(model, SIGNATURE, "onnxruntime", "bf16")
