@@ -44,17 +44,17 @@ class BlendReport:
     warnings: tuple[str, ...]
 
     def as_json(self) -> dict[str, object]:
-        """The report in types that JSON has; shares are lists, base first."""
+        """The report in types that JSON has: shares are lists, base first; files go by their names, without folders."""
         return {
             "schedule": self.schedule,
-            "models": [str(source.path) for source in self.sources],
+            "models": [source.path.name for source in self.sources],
             "shares": {str(group): list(shares.models) for group, shares in self.shares.items()},
             "masks": {
                 str(group): [{"channels": list(mask.channels), "shares": list(mask.models)} for mask in shares.masks]
                 for group, shares in self.shares.items()
                 if shares.masks
             },
-            "mapping": str(self.mapping.path),
+            "mapping": self.mapping.path.name,
             "noise": self.noise,
             "similarity": [{str(r): round(value, 4) for r, value in k.similarity.items()} for k in self.kinship],
             "equal_noise": [k.equal_noise for k in self.kinship],
