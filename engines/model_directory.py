@@ -59,6 +59,10 @@ class Verification(_Frozen):
     psnr: float | None
     bound: str
 
+    def __str__(self) -> str:
+        psnr = "equal" if self.psnr is None else f"PSNR {self.psnr:.1f} dB"
+        return f"worst error {self.worst:.3g}, mean {self.mean:.3g}, {psnr}"
+
 
 class Manifest(_Frozen):
     """What ``manifest.json`` holds."""

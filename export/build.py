@@ -18,17 +18,18 @@ import onnx
 import torch
 from torch import Tensor
 
+from engines.engine import AnyArray
 from engines.model_directory import Component, Manifest, Sizes, SourceFile, sha256_of, write_manifest
-from export.networks.encoder import Encoder, encoder_from_weights, input_from_face
+from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import isf_from_weights
 from export.onnx_export import onnx_from_encoder, onnx_from_generator, onnx_from_isf
 from export.selection import EngineChoice, PrecisionChoice, Report, candidates_for, select_engine
-from export.verification import AnyArray, Reference, batches_for, reference_samples
+from export.verification import Reference, batches_for, reference_samples
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Source
 from serving.atomic import atomic_directory, refuse_existing
 from serving.errors import ExportError
-from serving.tensors import Signature, encoder_signature, generator_signature, isf_signature, rows_of
+from serving.tensors import Signature, encoder_signature, generator_signature, isf_signature, resolution_of, rows_of
 
 EXTERNAL_DATA_BYTES = 1 << 29
 """Larger models keep their weights in a file beside the graph: one protobuf message ends at 2 GiB."""
@@ -91,7 +92,14 @@ def build_generator(
     job = _Job(
         "generator", sizes, signature, sources, facts, "3 seeded codes, psi 1, 0.75 and 0.5, in batches of 1 and 2"
     )
-    return _build(job, reference, lambda: onnx_from_generator(generator, signature), output, report, _codes(generator))
+    return _build(
+        job,
+        reference,
+        lambda: onnx_from_generator(generator, signature),
+        output,
+        report,
+        _codes(generator, weights.rows),
+    )
 
 
 def build_isf(weights: IsfWeights, output: Output, report: Report, *, resolution: int | None = None) -> Manifest:
@@ -119,12 +127,17 @@ def build_encoder(weights: EncoderWeights, output: Output, report: Report) -> Ma
 
     Raises: as ``build_generator``.
     """
-    sizes = Sizes(resolution=2 ** (weights.rows // 2 + 1), w_dim=weights.w_dim)
+    sizes = Sizes(resolution=resolution_of(weights.rows), w_dim=weights.w_dim)
     signature = encoder_signature(sizes.geometry)
     encoder = encoder_from_weights(weights)
+
+    def reference(face: Tensor) -> Tensor:
+        w: Tensor = encoder(input_from_face(face))
+        return w
+
     facts = {"kind": weights.kind, "notes": list(weights.notes)}
     job = _Job("encoder", sizes, signature, [("encoder", weights.source)], facts, "3 seeded pictures")
-    return _build(job, _face_reference(encoder), lambda: onnx_from_encoder(encoder, signature), output, report)
+    return _build(job, reference, lambda: onnx_from_encoder(encoder, signature), output, report)
 
 
 @dataclass(frozen=True)
@@ -199,10 +212,9 @@ def _tools() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def _codes(generator: Generator) -> AnyArray:
+def _codes(generator: Generator, rows: int) -> AnyArray:
     """Three W+ codes [3, L, D]: two of one z each, and one whose rows alternate between them."""
     draw = np.random.default_rng(0)
-    rows = rows_of(2 ** (len(generator.synthesis) + 1))
     w_avg: AnyArray = generator.mapping.w_avg.numpy()
     if len(list(generator.mapping.children())):
         z = torch.from_numpy(draw.standard_normal((2, generator.mapping.z_dim), dtype=np.float32))
@@ -214,16 +226,8 @@ def _codes(generator: Generator) -> AnyArray:
     return np.stack([w[0][None].repeat(rows, 0), w[1][None].repeat(rows, 0), alternating])
 
 
-def _face_reference(encoder: Encoder) -> Reference:
-    def reference(face: Tensor) -> Tensor:
-        w: Tensor = encoder(input_from_face(face))
-        return w
-
-    return reference
-
-
 def _isf_resolution(weights: IsfWeights, resolution: int | None) -> int:
-    own = None if weights.rows == 1 else 2 ** (weights.rows // 2 + 1)
+    own = None if weights.rows == 1 else resolution_of(weights.rows)
     if resolution is None and own is None:
         raise ExportError(
             str(weights.source.path),

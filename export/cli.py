@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from engines.model_directory import Manifest
-from export.blending import Blend, BlendReport, blend, schedule_from_options
+from export.blending import BlendReport, blend, schedule_from_options
 from export.build import Output, build_encoder, build_generator, build_isf
 from export.checkpoints import (
     describe,
@@ -139,7 +139,7 @@ def blend_command(
         blended = blend(models, plan, mapping=mapping)
         _print_report(blended.report)
         sources = [("base" if i == 0 else "transfer", model.source) for i, model in enumerate(models)]
-        manifest = build_generator(blended.weights, sources, out, report, details=_details(blended))
+        manifest = build_generator(blended.weights, sources, out, report, details={"blend": blended.report.as_json()})
     _print_result(manifest, out)
 
 
@@ -269,10 +269,6 @@ def _output(
     return Output(directory or Path("build") / name, name, engine, precision, tuple(licences or ()), force)
 
 
-def _details(blended: Blend) -> dict[str, object]:
-    return {"blend": blended.report.as_json()}
-
-
 def _print_report(report: BlendReport) -> None:
     for source, kin in zip(report.sources[1:], report.kinship, strict=True):
         similarity = "  ".join(f"{r}: {value:.2f}" for r, value in kin.similarity.items())
@@ -282,9 +278,7 @@ def _print_report(report: BlendReport) -> None:
 
 
 def _print_result(manifest: Manifest, output: Output) -> None:
-    found = manifest.verification
-    psnr = "equal" if found.psnr is None else f"PSNR {found.psnr:.1f} dB"
     console.print(
         f"{output.directory}: {manifest.component} {manifest.name}, {manifest.engine} {manifest.precision}, verified "
-        f"against PyTorch: worst error {found.worst:.3g}, mean {found.mean:.3g}, {psnr}"
+        f"against PyTorch: {manifest.verification}"
     )

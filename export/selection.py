@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from numpy.typing import NDArray
-
 from engines import Engine, engine_from_onnx
+from engines.engine import AnyArray
 from engines.loading import installed
 from engines.model_directory import EngineName, Precision, Verification
 from export.verification import Sample, bound_for, verify
@@ -106,7 +105,7 @@ def _tried(
     return Candidate(engine, precision, milliseconds, found, bound.holds(found))
 
 
-def _median_milliseconds(engine: Engine, inputs: Mapping[str, NDArray[Any]]) -> float:
+def _median_milliseconds(engine: Engine, inputs: Mapping[str, AnyArray]) -> float:
     """Median of a few runs; the verification before it was the warm-up."""
     times = []
     for _ in range(TIMED_RUNS):
@@ -117,11 +116,9 @@ def _median_milliseconds(engine: Engine, inputs: Mapping[str, NDArray[Any]]) -> 
 
 
 def _failure(model: Path, best: Candidate) -> VerificationError:
-    found = best.verification
-    psnr = "infinite" if found.psnr is None else f"{found.psnr:.1f}"
     return VerificationError(
         f"{model.name} in {best.engine} {best.precision}",
-        got=f"worst error {found.worst:.3g}, mean {found.mean:.3g}, PSNR {psnr} dB against PyTorch",
-        expected=found.bound,
+        got=f"{best.verification} against PyTorch",
+        expected=best.verification.bound,
         remedy="try --precision fp32 or another --engine; nothing was written",
     )

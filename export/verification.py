@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from engines import Engine
+from engines.engine import AnyArray
 from engines.model_directory import Precision, Verification
 from serving.tensors import DType, Signature
 
-AnyArray = NDArray[Any]
 Reference = Callable[..., Tensor]
 
 

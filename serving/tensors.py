@@ -70,6 +70,11 @@ def rows_of(resolution: int) -> int:
     return 2 * (resolution.bit_length() - 1) - 2
 
 
+def resolution_of(rows: int) -> int:
+    """The resolution of the generator that takes this many rows of W+: 1024 for 18, 256 for 14."""
+    return 1 << (rows // 2 + 1)
+
+
 @dataclass(frozen=True)
 class Geometry:
     """The sizes from which every signature of one served pipeline follows; no ``attributes`` means no ISF head."""

@@ -168,7 +168,9 @@ def serving(repository: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path, i
         command = [sys.executable, "-c", SERVE, str(repository), *map(str, ports.values())]
         # With SIGINT ignored, as a shell without job control starts what runs in the background.
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        # What a killed process cannot remove stays below the test's own folder.
+        environment = {**os.environ, "TMPDIR": str(repository.parent)}
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         signal.signal(signal.SIGINT, previous)
     try:
         wait_until(lambda: "serving toonify" in told.read_text())

@@ -10,6 +10,7 @@ from export.checkpoints.layout import NO_NOISE, SEEDED_NOISE
 from export.checkpoints.pixel2style2pixel import NO_LATENT_AVG, EncoderKind
 from export.checkpoints.reading import Network, read_checkpoint
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights
+from serving.tensors import resolution_of
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _encoder_report(weights: EncoderWeights) -> CheckpointReport:
         architecture={"psp": "pSp, IR-SE-50", "e4e": "e4e, IR-SE-50"}[weights.kind],
         rows=weights.rows,
         w_dim=weights.w_dim,
-        resolution=2 ** ((weights.rows + 2) // 2),
+        resolution=resolution_of(weights.rows),
         w_avg=NO_LATENT_AVG not in weights.notes,
         notes=weights.notes,
     )

@@ -16,6 +16,7 @@ from export.checkpoints.safetensors_files import metadata_of
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Tensors
 from serving.atomic import atomic_file
 from serving.errors import CheckpointError
+from serving.tensors import resolution_of
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +79,7 @@ def write_encoder(weights: EncoderWeights, path: Path, *, half: bool = False, fo
     state |= {name.replace("running_mean", "num_batches_tracked"): torch.tensor(0) for name in means}
     opts = {
         "encoder_type": _ENCODER_TYPES[weights.kind],
-        "output_size": 2 ** ((weights.rows + 2) // 2),
+        "output_size": resolution_of(weights.rows),
         "start_from_latent_avg": True,
         "learn_in_w": False,
         "input_nc": 3,
