@@ -16,7 +16,7 @@ import tritonclient.grpc.aio
 from serving.channel import channel_arguments
 from serving.client_operations import CLOSING_ATTEMPTS, Operation, Operations
 from serving.controls import Controls
-from serving.inference_calls import Pictures, ServedModel
+from serving.inference_calls import Codes, Pictures, ServedModel
 
 DEFAULT_URL = "127.0.0.1:8001"
 DEFAULT_MODEL = "toonify"
@@ -78,6 +78,19 @@ class ToonifyClient:
     ) -> list[bytes]:
         """The same with JPEG files' bytes at both ends: a tenth of the data, for slow networks."""
         return self._run(self._operations.toonify_jpeg(jpegs, model, timeout, controls))
+
+    def encode(self, faces: Pictures, *, timeout: float | None = None) -> Codes:
+        """The first half of ``toonify``: the same faces -> their codes, float32 [N, L, D].
+
+        For codes that are smoothed over frames, or rendered several times; they travel to the client and back.
+        """
+        return self._run(self._operations.encode(faces, timeout))
+
+    def render(
+        self, w: Codes, *, model: str = DEFAULT_MODEL, timeout: float | None = None, **controls: Unpack[Controls]
+    ) -> Pictures:
+        """The second half: codes float32 [N, L, D] -> uint8 [N, R, R, 3], RGB, as ``toonify`` has them."""
+        return self._run(self._operations.render(w, model, timeout, controls))
 
     def models(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """Names to give as ``model``: the served ensembles that are loaded."""
@@ -160,6 +173,16 @@ class AsyncToonifyClient:
     ) -> list[bytes]:
         """See ``ToonifyClient.toonify_jpeg``."""
         return await self._run(self._operations.toonify_jpeg(jpegs, model, timeout, controls))
+
+    async def encode(self, faces: Pictures, *, timeout: float | None = None) -> Codes:
+        """See ``ToonifyClient.encode``."""
+        return await self._run(self._operations.encode(faces, timeout))
+
+    async def render(
+        self, w: Codes, *, model: str = DEFAULT_MODEL, timeout: float | None = None, **controls: Unpack[Controls]
+    ) -> Pictures:
+        """See ``ToonifyClient.render``."""
+        return await self._run(self._operations.render(w, model, timeout, controls))
 
     async def models(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """See ``ToonifyClient.models``."""

@@ -7,12 +7,13 @@ same names and arguments.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 from tritonclient.utils import InferenceServerException
 from tritonclient.utils.shared_memory import SharedMemoryException
 
@@ -22,16 +23,20 @@ from serving.errors import RequestError, ServerError, ToonifyError
 from serving.inference_calls import (
     JPEG_SUFFIX,
     Call,
+    Codes,
     Pictures,
     ServedModel,
+    checked_ensemble,
     face_calls,
+    filled_inputs,
     infer_inputs,
+    joined,
     jpeg_calls,
     jpegs_from,
     output_of,
-    pictures_from,
     requested_output,
     served_model_from_config,
+    step_calls,
 )
 from serving.requests import AnyArray
 from serving.shared_memory import SharedRegion
@@ -76,18 +81,30 @@ class Operations:
         self._finished: set[str] = set()
 
     def toonify(self, faces: Pictures, model: str, timeout: float | None, controls: Controls) -> Operation[Pictures]:
-        outputs = yield from self._answers(model, partial(face_calls, faces=faces, controls=controls), timeout)
-        return pictures_from(outputs)
+        return (yield from self._whole(model, partial(face_calls, faces=faces, controls=controls), timeout, joined))
 
     def toonify_jpeg(
         self, jpegs: bytes | Sequence[bytes], model: str, timeout: float | None, controls: Controls
     ) -> Operation[list[bytes]]:
         calls = partial(jpeg_calls, jpegs=[jpegs] if isinstance(jpegs, bytes) else jpegs, controls=controls)
-        outputs = yield from self._answers(model + JPEG_SUFFIX, calls, timeout)
-        return jpegs_from(outputs)
+        return (yield from self._whole(model + JPEG_SUFFIX, calls, timeout, jpegs_from))
+
+    def encode(self, faces: Pictures, timeout: float | None) -> Operation[Codes]:
+        array = np.asarray(faces)
+        tensors = {"face": array[None] if array.ndim == 3 else array}
+        return (yield from self._step("encoder", tensors, self._deadline(timeout)))
+
+    def render(self, w: Codes, model: str, timeout: float | None, controls: Controls) -> Operation[Pictures]:
+        deadline = self._deadline(timeout)
+        with self._forgotten_on_error(model):
+            ensemble = yield from self._ensemble(model, deadline)
+            inputs = {"w": w, **filled_inputs(ensemble, w, controls)}
+            if controls.get("attributes") is not None:  # else the ISF head would pass w unchanged
+                inputs["w"] = yield from self._step("isf", inputs, deadline)
+            return (yield from self._step(f"generator_{ensemble.facts['generator']}", inputs, deadline))
 
     def describe(self, model: str, timeout: float | None) -> Operation[ServedModel]:
-        return (yield from self._describe(model, self._deadline(timeout)))
+        return checked_ensemble((yield from self._describe(model, self._deadline(timeout))))
 
     def models(self, timeout: float | None) -> Operation[tuple[str, ...]]:
         index = yield from self._ask("get_model_repository_index", "", self._deadline(timeout))
@@ -115,26 +132,49 @@ class Operations:
                     yield self._rpc("unregister_system_shared_memory", deadline, name=name)
                     self._finished.discard(name)
 
-    def _answers(
-        self, model: str, calls: Callable[[ServedModel], list[Call]], timeout: float | None
-    ) -> Operation[list[AnyArray]]:
-        """Outputs of the calls that ``calls`` makes for a served model.
-
-        One after the other: a client that sent a long list at once would fill the server's queue for all others.
-        """
+    def _whole(
+        self,
+        model: str,
+        calls: Callable[[ServedModel], list[Call]],
+        timeout: float | None,
+        result: Callable[[list[AnyArray]], T],
+    ) -> Operation[T]:
+        """The result of the calls that ``calls`` makes for an ensemble."""
         deadline = self._deadline(timeout)
+        with self._forgotten_on_error(model):
+            ensemble = yield from self._ensemble(model, deadline)
+            return result((yield from self._answers(calls(ensemble), deadline)))
+
+    def _step(self, model: str, tensors: Mapping[str, AnyArray], deadline: Deadline) -> Operation[AnyArray]:
+        """The output of one of the models that an ensemble is made of, for what it takes of ``tensors``."""
+        with self._forgotten_on_error(model):
+            step = yield from self._known(model, deadline)
+            return joined((yield from self._answers(step_calls(step, tensors), deadline)))
+
+    def _answers(self, calls: Sequence[Call], deadline: Deadline) -> Operation[list[AnyArray]]:
+        """One after the other: a client that sent a long list at once would fill the server's queue for all others."""
+        outputs = []
+        for call in calls:
+            outputs.append((yield from self._infer(call, deadline)))
+        return outputs
+
+    @contextmanager
+    def _forgotten_on_error(self, model: str) -> Iterator[None]:
+        """The server may have another model of this name by now: ask again next time."""
+        try:
+            yield
+        except ToonifyError:
+            self._served.pop(model, None)
+            raise
+
+    def _ensemble(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
+        return checked_ensemble((yield from self._known(model, deadline)))
+
+    def _known(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
         served = self._served.get(model)
         if served is None:
             served = self._served[model] = yield from self._describe(model, deadline)
-        outputs = []
-        try:
-            for call in calls(served):
-                outputs.append((yield from self._infer(call, deadline)))
-        except ToonifyError:
-            # The server may have another model of this name by now: ask again next time.
-            self._served.pop(model, None)
-            raise
-        return outputs
+        return served
 
     def _describe(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
         answer = yield from self._ask("get_model_config", model, deadline, model_name=model)

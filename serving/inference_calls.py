@@ -12,12 +12,14 @@ from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 from tritonclient.utils import np_to_triton_dtype
 
+from serving.condition import filled_controls
 from serving.controls import control_tensors
 from serving.errors import RequestError, ServerError
 from serving.requests import AnyArray, check_request
-from serving.tensors import DType, Signature, TensorSpec, rows_of
+from serving.tensors import FILLED, DType, Geometry, Signature, TensorSpec, condition_signature, rows_of
 
 Pictures = NDArray[np.uint8]
+Codes = NDArray[np.float32]
 
 JPEG_SUFFIX = "_jpeg"
 """Of the ensembles with JPEG at both ends."""
@@ -52,21 +54,26 @@ class ServedModel:
 
 
 def served_model_from_config(config: ModelConfig) -> ServedModel:
-    """Read Triton's model configuration.
+    """Read Triton's configuration of any model of a repository; those that an ensemble is made of have no facts."""
+    facts = {key: parameter.string_value for key, parameter in config.parameters.items()}
+    signature = Signature(_specs(config.input), _specs(config.output))
+    return ServedModel(config.name, max(config.max_batch_size, 1), signature, facts)
+
+
+def checked_ensemble(model: ServedModel) -> ServedModel:
+    """The model, if it is one of the ensembles of this package.
 
     Raises:
-        RequestError: the model is not one of the ensembles of this package.
+        RequestError: it is not.
     """
-    facts = {key: parameter.string_value for key, parameter in config.parameters.items()}
-    if not facts.get("resolution", "").isdigit():
+    if not model.facts.get("resolution", "").isdigit():
         raise RequestError(
-            f"model {config.name!r}",
+            f"model {model.name!r}",
             got="a model that does not say its resolution",
             expected="an ensemble that toonify-export made",
             remedy="choose one that the client's models() lists",
         )
-    signature = Signature(_specs(config.input), _specs(config.output))
-    return ServedModel(config.name, max(config.max_batch_size, 1), signature, facts)
+    return model
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,28 @@ def face_calls(model: ServedModel, faces: Pictures, controls: Mapping[str, Any])
     """
     array = np.asarray(faces)
     return _calls(model, array[None] if array.ndim == 3 else array, controls)
+
+
+def filled_inputs(model: ServedModel, w: AnyArray, controls: Mapping[str, Any]) -> dict[str, AnyArray]:
+    """The controls of an ensemble for codes [N, L, D], defaults filled in as its model ``condition`` does.
+
+    Raises:
+        RequestError: codes of another form, or a control that does not fit the model.
+    """
+    tensors = {"w": w, **control_tensors(model.signature, model.attributes, controls, len(w))}
+    noise = next((spec.dims[0] for spec in model.signature.inputs if spec.name == "z"), 0)
+    geometry = Geometry(model.resolution, w.shape[-1], model.attributes, noise)
+    filled = filled_controls(condition_signature(geometry), tensors)
+    return {name.removesuffix(FILLED): value for name, value in filled.items()}
+
+
+def step_calls(model: ServedModel, tensors: Mapping[str, AnyArray]) -> list[Call]:
+    """Requests to one of the models that an ensemble is made of, for what it takes of ``tensors`` [N, ...].
+
+    Raises:
+        RequestError: a tensor is missing or of another form.
+    """
+    return _split(model, {spec.name: tensors[spec.name] for spec in model.signature.inputs if spec.name in tensors})
 
 
 def jpeg_calls(model: ServedModel, jpegs: Sequence[bytes], controls: Mapping[str, Any]) -> list[Call]:
@@ -137,8 +166,8 @@ def output_of(call: Call, result: InferResult) -> AnyArray:
     return np.asarray(value)
 
 
-def pictures_from(outputs: Iterable[AnyArray]) -> Pictures:
-    """One array, owned by the caller, of the batches' pictures."""
+def joined(outputs: Iterable[AnyArray]) -> AnyArray:
+    """One array, owned by the caller, of the batches' pictures or codes."""
     return np.concatenate([*outputs])
 
 
@@ -149,12 +178,15 @@ def jpegs_from(outputs: Iterable[AnyArray]) -> list[bytes]:
 def _calls(model: ServedModel, first: AnyArray, controls: Mapping[str, Any]) -> list[Call]:
     tensors = {model.signature.inputs[0].name: first}
     check_request(Signature(model.signature.inputs[:1], ()), tensors)
-    tensors |= control_tensors(model.signature, model.attributes, controls, len(first))
+    return _split(model, tensors | control_tensors(model.signature, model.attributes, controls, len(first)))
+
+
+def _split(model: ServedModel, tensors: Mapping[str, AnyArray]) -> list[Call]:
     check_request(model.signature, tensors)
-    output = model.signature.outputs[0]
+    output, batch = model.signature.outputs[0], len(next(iter(tensors.values())))
     return [
         Call(model.name, {name: value[start : start + model.max_batch] for name, value in tensors.items()}, output)
-        for start in range(0, len(first), model.max_batch)
+        for start in range(0, batch, model.max_batch)
     ]
 
 

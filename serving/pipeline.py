@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from engines.engine import Engine
 from serving.condition import filled_controls
 from serving.requests import AnyArray, check_request
@@ -41,7 +43,23 @@ class Pipeline:
         optional = {"attributes": attributes, "z": z, "seed": seed, "row_strength": row_strength, "psi": psi}
         controls = {name: value for name, value in optional.items() if value is not None}
         check_request(self.signature, {"face": face, **controls})
-        w = self._encoder.run({"face": face})["w"]
+        return self.render(self.encode(face), controls)
+
+    def encode(self, face: AnyArray) -> AnyArray:
+        """The first step: uint8 [N, 256, 256, 3] RGB -> codes float32 [N, L, D], for ``render``.
+
+        Raises:
+            EngineError: an array of another form.
+        """
+        return self._encoder.run({"face": face})["w"]
+
+    def render(self, w: AnyArray, controls: Mapping[str, AnyArray]) -> AnyArray:
+        """The second step: codes float32 [N, L, D] and the controls of ``run`` as tensors -> uint8 [N, R, R, 3] RGB.
+
+        Raises:
+            RequestError: see ``run``.
+            EngineError: the engines were not made for each other.
+        """
         filled = filled_controls(self._condition, {"w": w, **controls})
         if self._isf:
             w = self._isf.run({"w": w} | _inputs_of(self._isf, filled))["w_edited"]

@@ -1,0 +1,206 @@
+"""Aligned faces to pictures, whoever computes them: engines in this process, or a Triton server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+
+from engines import Engine, engine_from_directory, read_manifest
+from serving.client import DEFAULT_MODEL, ToonifyClient
+from serving.controls import Controls, control_tensors
+from serving.errors import RequestError
+from serving.inference_calls import Codes, Pictures
+from serving.pipeline import Pipeline
+from serving.requests import AnyArray, check_request
+from serving.tensors import Signature
+
+
+@dataclass(frozen=True)
+class Style:
+    """How pictures shall look.
+
+    ``attributes``: the full target of the ISF edit by name, what is left out being 0; None edits nothing.
+    ``seed``: which of the possible edits; the noise that it stands for is the same in every frame.
+    ``strength``: how far the codes follow the edit, 0 not at all, 1 wholly; ``row_strength`` [L] scales it row by row.
+    ``psi``: truncation towards the generator's average, 1 none, 0 wholly.
+    ``model``: name of the generator, such as "blend_r16"; None takes the default one.
+    """
+
+    attributes: Mapping[str, float] | None = None
+    seed: int = 0
+    strength: float = 1.0
+    row_strength: tuple[float, ...] | None = None
+    psi: float = 1.0
+    model: str | None = None
+
+    def controls(self, rows: int) -> Controls:
+        """The same as controls of a request to a model whose codes have ``rows`` rows."""
+        controls = Controls(psi=self.psi)
+        if self.attributes is not None:
+            by_row = np.ones(rows) if self.row_strength is None else np.asarray(self.row_strength)
+            controls |= Controls(attributes=self.attributes, seed=self.seed, row_strength=self.strength * by_row)
+        return controls
+
+
+class Toonifier(Protocol):
+    """What toonifies a batch of aligned faces; use it in a ``with`` block. Threads may share one.
+
+    ``toonify`` gives the pictures of ``encode`` and ``render``, which stand alone for codes that are smoothed between
+    them. All raise RequestError for what cannot be answered as asked, ServerError or EngineError where the back end
+    fails.
+    """
+
+    def toonify(self, faces: Pictures, style: Style) -> Pictures:
+        """uint8 [N, 256, 256, 3] RGB -> uint8 [N, R, R, 3] RGB."""
+        ...
+
+    def encode(self, faces: Pictures) -> Codes:
+        """uint8 [N, 256, 256, 3] RGB -> codes float32 [N, L, D]."""
+        ...
+
+    def render(self, w: Codes, style: Style) -> Pictures:
+        """Codes float32 [N, L, D] -> uint8 [N, R, R, 3] RGB."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class EngineToonifier:
+    """Model directories, run by their engines in this process; the first generator is the default one.
+
+    Each engine runs one batch at a time: while one thread encodes, another may render.
+
+    Args:
+        threads: of each engine; 0 takes every core.
+
+    Raises:
+        ModelDirectoryError: a directory is incomplete or altered.
+        EngineError: an engine's library is not installed.
+        RequestError: no generator, or two of one name.
+    """
+
+    def __init__(self, encoder: Path, generators: Sequence[Path], isf: Path | None = None, *, threads: int = 0) -> None:
+        names = [read_manifest(generator).name for generator in generators]
+        if not names or len({*names}) < len(names):
+            raise RequestError(
+                "generators",
+                got=", ".join(names) or "none",
+                expected="one at least, each of another name",
+                remedy="give model directories of different names",
+            )
+        self._default = names[0]
+        self._attributes = read_manifest(isf).sizes.attributes if isf else ()
+        with ExitStack() as stack:
+
+            def load(directory: Path) -> Engine:
+                return _OneAtATime(stack.enter_context(engine_from_directory(directory, threads=threads)))
+
+            first, edit = load(encoder), load(isf) if isf else None
+            self._pipelines = {
+                name: Pipeline(first, load(path), edit) for name, path in zip(names, generators, strict=True)
+            }
+            self._engines = stack.pop_all()
+
+    def toonify(self, faces: Pictures, style: Style) -> Pictures:
+        """See ``Toonifier``."""
+        return self.render(self.encode(faces), style)
+
+    def encode(self, faces: Pictures) -> Codes:
+        """See ``Toonifier``."""
+        pipeline = self._pipelines[self._default]
+        check_request(Signature(pipeline.signature.inputs[:1], ()), {"face": faces})
+        return pipeline.encode(faces)
+
+    def render(self, w: Codes, style: Style) -> Pictures:
+        """See ``Toonifier``."""
+        pipeline = self._pipeline(style.model)
+        tensors = control_tensors(pipeline.signature, self._attributes, style.controls(w.shape[1]), len(w))
+        return pipeline.render(w, tensors)
+
+    def _pipeline(self, model: str | None) -> Pipeline:
+        try:
+            return self._pipelines[model or self._default]
+        except KeyError:
+            raise RequestError(
+                f"model {model!r}",
+                got="no generator of that name",
+                expected=f"one of {', '.join(self._pipelines)}",
+                remedy="choose among those, or load it too",
+            ) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._engines.close()
+
+
+class ServedToonifier:
+    """The models of a Triton server. It takes the client over, and closes it.
+
+    The ensemble ``model`` is the default; the generator NAME of a style is its sibling ``toonify_NAME``.
+    """
+
+    def __init__(self, client: ToonifyClient, model: str = DEFAULT_MODEL) -> None:
+        self._client = client
+        self._default = model
+        self._rows: dict[str, int] = {}
+
+    def toonify(self, faces: Pictures, style: Style) -> Pictures:
+        """See ``Toonifier``; one request, between whose halves nothing comes back."""
+        model = self._ensemble(style)
+        if model not in self._rows:
+            self._rows[model] = self._client.describe(model).rows
+        return self._client.toonify(faces, model=model, **style.controls(self._rows[model]))
+
+    def encode(self, faces: Pictures) -> Codes:
+        """See ``Toonifier``."""
+        return self._client.encode(faces)
+
+    def render(self, w: Codes, style: Style) -> Pictures:
+        """See ``Toonifier``."""
+        return self._client.render(w, model=self._ensemble(style), **style.controls(w.shape[1]))
+
+    def _ensemble(self, style: Style) -> str:
+        return f"toonify_{style.model}" if style.model else self._default
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+
+class _OneAtATime:
+    """An engine that threads may share; whoever made the engine closes it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = Lock()
+        self.signature = engine.signature
+
+    def run(self, inputs: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+        with self._lock:
+            return self._engine.run(inputs)
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
