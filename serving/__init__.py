@@ -22,26 +22,40 @@ if TYPE_CHECKING:
         ServerError,
         ToonifyError,
         VerificationError,
+        VideoError,
     )
     from serving.pipeline import Pipeline
     from serving.server import TritonServer
+    from serving.toonifier import EngineToonifier, ServedToonifier, Style, Toonifier
+    from serving.video.async_session import AsyncToonSession
+    from serving.video.pipeline import VideoReport, toonify_video
+    from serving.video.session import ToonSession
 
 __all__ = [
     "AlignmentError",
+    "AsyncToonSession",
     "AsyncToonifyClient",
     "BlendError",
     "CheckpointError",
     "EngineError",
+    "EngineToonifier",
     "ExportError",
     "ModelDirectoryError",
     "Pipeline",
     "RepositoryError",
     "RequestError",
+    "ServedToonifier",
     "ServerError",
+    "Style",
+    "ToonSession",
+    "Toonifier",
     "ToonifyClient",
     "ToonifyError",
     "TritonServer",
     "VerificationError",
+    "VideoError",
+    "VideoReport",
+    "toonify_video",
 ]
 
 _HOMES = {
@@ -49,6 +63,14 @@ _HOMES = {
     "ToonifyClient": "serving.client",
     "Pipeline": "serving.pipeline",
     "TritonServer": "serving.server",
+    "EngineToonifier": "serving.toonifier",
+    "ServedToonifier": "serving.toonifier",
+    "Style": "serving.toonifier",
+    "Toonifier": "serving.toonifier",
+    "AsyncToonSession": "serving.video.async_session",
+    "ToonSession": "serving.video.session",
+    "VideoReport": "serving.video.pipeline",
+    "toonify_video": "serving.video.pipeline",
 }
 
 if not TYPE_CHECKING:  # or every misspelt name would have a type

@@ -10,7 +10,8 @@
     ├── RepositoryError        model directories that do not fit together in one Triton repository
     ├── ServerError            a Triton server that does not start, or cannot be reached
     ├── RequestError           a request that cannot be answered as it was made
-    └── AlignmentError         a photograph in which no usable face was found
+    ├── AlignmentError         a photograph in which no usable face was found
+    └── VideoError             a video that cannot be read or written
 
 A ToonifyError is a person's mistake or a broken input: commands print it as one line and exit with 1.
 Anything else that escapes is a bug and keeps its traceback.
@@ -68,3 +69,7 @@ class RequestError(ToonifyError):
 
 class AlignmentError(ToonifyError):
     """A photograph in which no usable face was found."""
+
+
+class VideoError(ToonifyError):
+    """A video that cannot be read or written."""

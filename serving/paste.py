@@ -16,6 +16,8 @@ from serving.errors import RequestError
 if TYPE_CHECKING:
     from cv2.typing import MatLike
 
+Mask = NDArray[np.float32]
+
 FEATHER = 0.3
 """Part of the ellipse's radius over which the picture fades into the photograph."""
 
@@ -37,22 +39,58 @@ def paste(photo: Photo, picture: Photo, placement: Placement, feather: float = F
     Raises:
         RequestError: an array of another form, or a feather outside of 0..1.
     """
-    _check(photo, picture, feather)
+    if not 0 <= feather <= 1:
+        raise _outside("feather", feather, "0.3 suits most faces")
+    _check(photo, picture)
     result = photo.copy()
-    corners = placement @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]])
-    x0, y0 = (max(floor(low), 0) for low in corners.min(1))
-    x1, y1 = (ceil(high) + 1 for high in corners.max(1))
-    region = result[y0:y1, x0:x1]
-    if region.size:
-        in_region = placement - [[0, 0, x0], [0, 0, y0]]
-        mask = _warped(soft_ellipse(feather), in_region, region, cv2.BORDER_CONSTANT)
-        over = _warped(_shrunk(picture, side_of(placement)), in_region, region, cv2.BORDER_REPLICATE)
-        region[:] = cv2.blendLinear(over, np.ascontiguousarray(region), mask, 1 - mask)
+    paste_into(result, picture, placement, mask=soft_ellipse(feather))
     return result
 
 
+def paste_into(
+    photo: Photo,
+    picture: Photo,
+    placement: Placement,
+    *,
+    mask: Mask | None = None,
+    opacity: float = 1.0,
+    colour_match: float = 0.0,
+) -> None:
+    """``paste`` into the photograph itself, of which only the crop's region is touched.
+
+    Args:
+        photo: uint8 [H, W, 3], written to.
+        picture: square, of any size.
+        placement: of the crop, as ``serving.alignment.align`` returned it.
+        mask: float32 [S, S], the picture's opacity over the crop, 0..1; by default ``soft_ellipse``.
+        opacity: of the whole, 0..1.
+        colour_match: 0 (the picture's own colours) to 1 (mean and spread of the colours that it covers).
+
+    Raises:
+        RequestError: an array of another form, or a number outside of 0..1.
+    """
+    for name, number in (("opacity", opacity), ("colour_match", colour_match)):
+        if not 0 <= number <= 1:
+            raise _outside(name, number, "correct the number")
+    _check(photo, picture)
+    corners = placement @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]])
+    x0, y0 = (max(floor(low), 0) for low in corners.min(1))
+    x1, y1 = (ceil(high) + 1 for high in corners.max(1))
+    region = photo[y0 : max(y1, 0), x0 : max(x1, 0)]  # negative ends would count from the other side
+    if not region.size or opacity == 0:
+        return
+    in_region = placement - [[0, 0, x0], [0, 0, y0]]
+    whole = soft_ellipse(FEATHER) if mask is None else mask
+    alpha = opacity * _warped(whole, in_region, region, cv2.BORDER_CONSTANT)
+    over = _warped(_shrunk(picture, side_of(placement)), in_region, region, cv2.BORDER_REPLICATE)
+    under = np.ascontiguousarray(region)
+    if colour_match:
+        over = _recoloured(over, under, alpha > 0.5 * opacity, colour_match)
+    region[:] = cv2.blendLinear(over, under, alpha, 1 - alpha)
+
+
 @lru_cache(maxsize=8)
-def soft_ellipse(feather: float) -> NDArray[np.float32]:
+def soft_ellipse(feather: float) -> Mask:
     """Opacity over the crop, float32 [256, 256]: 1 inside, a smooth step (3t^2 - 2t^3) of the feather's width, 0."""
     axis = (np.arange(_MASK_SIZE, dtype=np.float32) + 0.5) / _MASK_SIZE - 0.5
     radius = np.hypot(axis[None, :] / _HALF_WIDTH, axis[:, None] / _HALF_HEIGHT)
@@ -76,7 +114,22 @@ def _warped(source: MatLike, placement: Placement, region: Photo, border: int) -
     return cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
 
 
-def _check(photo: Photo, picture: Photo, feather: float) -> None:
+def _recoloured(picture: MatLike, photo: MatLike, where: NDArray[np.bool_], amount: float) -> MatLike:
+    """The picture, its colours' mean and spread moved towards the photograph's (Reinhard et al. 2001, in CIELAB)."""
+    inside = where.astype(np.uint8)
+    if not inside.any():
+        return picture
+    own = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)
+    mean, spread = cv2.meanStdDev(own, mask=inside)  # [3, 1] each
+    target_mean, target_spread = cv2.meanStdDev(cv2.cvtColor(photo, cv2.COLOR_RGB2LAB), mask=inside)
+    # A flat drawing has little spread: without the bounds its noise would become paint.
+    gain = 1 + amount * (np.clip(target_spread / np.maximum(spread, 1), 0.5, 2) - 1)
+    levels = gain * (np.arange(256) - mean) + mean + amount * (target_mean - mean)  # [3, 256]
+    table = np.clip(np.rint(levels), 0, 255).astype(np.uint8).T[None]
+    return cv2.cvtColor(cv2.LUT(own, table), cv2.COLOR_LAB2RGB)
+
+
+def _check(photo: Photo, picture: Photo) -> None:
     for name, array in (("photograph", photo), ("picture", picture)):
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
             raise RequestError(
@@ -92,5 +145,7 @@ def _check(photo: Photo, picture: Photo, feather: float) -> None:
             expected="the square picture of an aligned face",
             remedy="paste pictures as the server returns them",
         )
-    if not 0 <= feather <= 1:
-        raise RequestError("feather", got=str(feather), expected="0 to 1", remedy="0.3 suits most faces")
+
+
+def _outside(name: str, got: float, remedy: str) -> RequestError:
+    return RequestError(name, got=str(got), expected="0 to 1", remedy=remedy)

@@ -17,7 +17,7 @@ def loaded_by(statement: str) -> set[str]:
     return set(subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.split())
 
 
-@pytest.mark.parametrize("module", ["serving.client", "serving.cli"])
+@pytest.mark.parametrize("module", ["serving.client", "serving.cli", "serving.toonifier", "serving.video.pipeline"])
 def test_a_client_loads_no_learning_library(module: str) -> None:
     assert not loaded_by(f"import {module}") & LEARNING
 

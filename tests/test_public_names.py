@@ -8,20 +8,29 @@ import serving
 def test_the_public_names_of_serving_are_these() -> None:
     assert serving.__all__ == [
         "AlignmentError",
+        "AsyncToonSession",
         "AsyncToonifyClient",
         "BlendError",
         "CheckpointError",
         "EngineError",
+        "EngineToonifier",
         "ExportError",
         "ModelDirectoryError",
         "Pipeline",
         "RepositoryError",
         "RequestError",
+        "ServedToonifier",
         "ServerError",
+        "Style",
+        "ToonSession",
+        "Toonifier",
         "ToonifyClient",
         "ToonifyError",
         "TritonServer",
         "VerificationError",
+        "VideoError",
+        "VideoReport",
+        "toonify_video",
     ]
 
 

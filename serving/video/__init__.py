@@ -1,0 +1,1 @@
+"""Videos: reading, toonifying and writing them, frame by frame."""

@@ -1,0 +1,72 @@
+"""Frames of a camera, as they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from types import TracebackType
+from typing import Self
+
+import cv2
+import numpy as np
+
+from serving.errors import VideoError
+from serving.video.frames import Frame
+
+
+class CameraReader:
+    """Frames of the camera with OpenCV's number ``index``, without end; use it in ``with``, and iterate once.
+
+    ``pts`` is when a frame came, in seconds since the first one, by a clock that never goes back.
+
+    Args:
+        index: 0 is the first camera.
+        size: width and height to ask for; a camera takes the nearest that it has.
+
+    Raises:
+        VideoError: there is no such camera, or it gives no picture; while iterating: it stopped.
+    """
+
+    frame_count: int | None = None
+    duration: float | None = None
+
+    def __init__(self, index: int = 0, *, size: tuple[int, int] | None = None) -> None:
+        self._name = f"camera {index}"
+        self._capture = cv2.VideoCapture(index)
+        if size is not None:
+            self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
+            self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
+        try:
+            height, width = self._read().shape[:2]
+        except BaseException:
+            self._capture.release()
+            raise
+        self.size: tuple[int, int] = (width, height)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._capture.release()
+
+    def __iter__(self) -> Iterator[Frame]:
+        first: int | None = None
+        while True:
+            pixels = cv2.cvtColor(self._read(), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+            now = time.monotonic_ns()
+            first = now if first is None else first
+            yield Frame(pixels, Fraction(now - first, 10**9))
+
+    def _read(self) -> cv2.typing.MatLike:
+        there, pixels = self._capture.read()
+        if not there:
+            raise VideoError(
+                self._name,
+                got="no picture",
+                expected="a camera that gives pictures",
+                remedy="connect it, or give another number",
+            )
+        return pixels

@@ -1,0 +1,130 @@
+"""Between the pixels of video files and RGB: matrix, range, HDR, rotation, square pixels, even sizes.
+
+A frame that is read and written again without a change comes out with the same luma and chroma: chroma samples are
+repeated on the way in and averaged over the same pixels on the way out, and both conversions round. libswscale's fast
+default would darken by one level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.video.libav import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    Interpolation,
+    VideoReformatter,
+    av,
+)
+
+_EXACT = Interpolation.POINT | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+_SCALED = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+_AVERAGED = Interpolation.AREA | Interpolation.FULL_CHR_H_INP
+
+_UNSPECIFIED = 2  # in AVColorSpace, which has the numbers of H.273
+_HDR = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)  # PQ and HLG
+_WIDE = (ColorPrimaries.BT2020, ColorPrimaries.SMPTE431, ColorPrimaries.SMPTE432)  # the latter two are P3
+
+_PIXEL_ASPECTS = (0.25, 4.0)
+"""Pixels that are longer than this are a mistake in the file, and taken as square."""
+
+
+class ToRgb:
+    """Turns decoded frames into upright RGB of one size, with square pixels.
+
+    HDR (PQ and HLG) and wide gamuts (BT.2020 and P3) are converted to BT.709 by libswscale: HDR's reference white, 203
+    nits, becomes white, and what is brighter, or outside of the gamut, is cut off. That takes seconds once, for a
+    table, and then several times as long as for other frames. Transparency is dropped; interlaced frames are taken as
+    they are.
+
+    Args:
+        first: the stream's first frame; later ones of another size are scaled to its size.
+        pixel_aspect: width of a stored pixel by its height.
+    """
+
+    def __init__(self, first: av.VideoFrame, pixel_aspect: float = 1.0) -> None:
+        plausible = _PIXEL_ASPECTS[0] <= pixel_aspect <= _PIXEL_ASPECTS[1]
+        self._stored = round(first.width * (pixel_aspect if plausible else 1)) or 1, first.height
+        self._orientation = _orientation(first)
+        self._reformatter = VideoReformatter()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of what is returned."""
+        width, height = self._stored
+        return (height, width) if self._orientation[0] else (width, height)
+
+    def __call__(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
+        """uint8 [H, W, 3], contiguous."""
+        converted = frame.color_trc in _HDR or frame.color_primaries in _WIDE
+        rgb = self._reformatter.reformat(
+            frame,
+            *self._stored,
+            format="rgb24",
+            src_colorspace=_assumed_matrix(frame),
+            interpolation=_EXACT if (frame.width, frame.height) == self._stored else _SCALED,
+            dst_color_range=ColorRange.JPEG,
+            dst_color_trc=ColorTrc.BT709 if converted else None,
+            dst_color_primaries=ColorPrimaries.BT709 if converted else None,
+        )
+        return _upright(rgb.to_ndarray().astype(np.uint8, copy=False), self._orientation)
+
+
+class ToYuv:
+    """Turns RGB into limited-range BT.709 4:2:0, which needs even sizes: an odd side gets its last line twice."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._padding = size[0] % 2, size[1] % 2
+        self.size = size[0] + self._padding[0], size[1] + self._padding[1]
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> av.VideoFrame:
+        """``pixels``: uint8 [H, W, 3]. The frame has a copy of them."""
+        right, bottom = self._padding
+        if right or bottom:
+            pixels = cv2.copyMakeBorder(pixels, 0, bottom, 0, right, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+        yuv = self._reformatter.reformat(
+            av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(pixels), "rgb24"),
+            format="yuv420p",
+            interpolation=_AVERAGED,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+        )
+        yuv.color_primaries = ColorPrimaries.BT709
+        yuv.color_trc = ColorTrc.BT709
+        return yuv
+
+
+def _assumed_matrix(frame: av.VideoFrame) -> Colorspace | None:
+    """What players assume where the file does not say."""
+    if frame.colorspace != _UNSPECIFIED:
+        return None
+    return Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
+
+
+def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+    """Whether rows and columns are swapped for display, and whether it is then mirrored left-right and up-down."""
+    matrix = cast("Mapping[str, bytes | None]", frame.side_data).get("DISPLAYMATRIX")
+    if matrix is None:
+        return False, False, False
+    # x' = a x + c y, y' = b x + d y, of which one pair is zero; int32 [3, 3] with 16 fractional bits.
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+    swapped = abs(b) > abs(a)
+    return (True, c < 0, b < 0) if swapped else (False, a < 0, d < 0)
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: tuple[bool, bool, bool]) -> NDArray[np.uint8]:
+    swapped, mirrored, upside_down = orientation
+    if swapped:
+        pixels = cv2.transpose(pixels).astype(np.uint8, copy=False)
+    if mirrored or upside_down:
+        code = -1 if mirrored and upside_down else int(mirrored)
+        pixels = cv2.flip(pixels, code).astype(np.uint8, copy=False)
+    return pixels

@@ -1,0 +1,101 @@
+"""From the frame and its toonified faces to the picture that is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from serving.alignment import Photo, Placement
+from serving.paste import FEATHER, Mask, paste_into, soft_ellipse
+
+
+@dataclass(frozen=True, eq=False)
+class ToonFace:
+    """A face of one frame.
+
+    ``track``: its number, the same while it is in sight. ``placement``: of its crop in the frame. ``seen``: whether it
+    was found in this very frame, and not just held in its place. ``opacity``: 1, and less while it fades.
+    ``crop``: uint8 [256, 256, 3], what was toonified. ``picture``: uint8 [R, R, 3], what came of it.
+    """
+
+    track: int
+    placement: Placement
+    seen: bool
+    opacity: float
+    crop: Photo
+    picture: Photo
+
+
+class Masker(Protocol):
+    """Any callable of this form serves; one is used by one thread at a time."""
+
+    def __call__(self, crop: Photo) -> Mask:
+        """What of a crop, uint8 [256, 256, 3] RGB, its picture shall cover: float32 [S, S], 0..1, soft at its edge."""
+        ...
+
+
+class Composer(Protocol):
+    """Any callable of this form serves; one is used by one thread at a time."""
+
+    def __call__(self, pixels: Photo, faces: Sequence[ToonFace]) -> Photo:
+        """The picture to show, uint8 [H', W', 3], for a frame uint8 [H, W, 3]; the frame itself stays as it is.
+
+        H' and W' are the same for every frame of a video.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Paste:
+    """Every face back in its place; a frame without faces is returned as it is.
+
+    ``feather``, ``opacity``, ``colour_match``: see ``serving.paste``. ``masker``: in place of the soft ellipse.
+    """
+
+    feather: float = FEATHER
+    opacity: float = 1.0
+    colour_match: float = 0.0
+    masker: Masker | None = None
+
+    def __call__(self, pixels: Photo, faces: Sequence[ToonFace]) -> Photo:
+        if not faces:
+            return pixels
+        result = pixels.copy()
+        for face in faces:
+            paste_into(
+                result,
+                face.picture,
+                face.placement,
+                mask=self.masker(face.crop) if self.masker else soft_ellipse(self.feather),
+                opacity=self.opacity * face.opacity,
+                colour_match=self.colour_match,
+            )
+        return result
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The frame on the left, what ``composer`` makes of it on the right; both need the frame's height."""
+
+    composer: Composer = Paste()
+
+    def __call__(self, pixels: Photo, faces: Sequence[ToonFace]) -> Photo:
+        return np.hstack([pixels, self.composer(pixels, faces)])
+
+
+@dataclass(frozen=True)
+class FirstFace:
+    """The picture of the face that has been in sight longest, uint8 [size, size, 3]; black while there is none."""
+
+    size: int = 512
+
+    def __call__(self, pixels: Photo, faces: Sequence[ToonFace]) -> Photo:
+        if not faces:
+            return np.zeros((self.size, self.size, 3), np.uint8)
+        picture = faces[0].picture
+        way = cv2.INTER_AREA if self.size < len(picture) else cv2.INTER_CUBIC
+        return cv2.resize(picture, (self.size, self.size), interpolation=way).astype(np.uint8, copy=False)

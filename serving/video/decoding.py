@@ -1,0 +1,150 @@
+"""Pictures of a part of a video file, as libav decodes them, each with its time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+from serving.video.libav import av, input_container, not_a_video
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A part of a file: from ``begin`` up to but without ``end``, in seconds by the file's own clock."""
+
+    path: Path
+    begin: Fraction
+    end: Fraction | None
+    whole: bool
+    """Nothing is left out at the start, so what the file has before ``begin``, such as a codec's lead-in, belongs."""
+
+
+class Picture(NamedTuple):
+    """``tick`` counts from the clip's begin; ``duration``, in ticks too, is 0 where unknown."""
+
+    tick: int
+    duration: int
+    frame: av.VideoFrame
+
+
+class Decoder:
+    """Pictures of a file's first video stream from ``start`` to ``end``, in seconds from the file's start; once each.
+
+    ``damaged`` counts packets that could not be decoded, whose pictures are missing. FFmpeg's errors get out as they
+    are.
+
+    Raises:
+        VideoError: the file is missing, of another kind, or has no video stream.
+    """
+
+    def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
+        self.damaged = 0
+        self._path = path
+        self._open()
+        self.time_base = self.stream.time_base or Fraction(1, 90000)
+        self._origin = self._ticks(_origin(self._container, self.stream))
+        # Whole ticks, so that every time remains a multiple of the tick.
+        self._begin = self._origin + self._ticks(start or 0)
+        self._end = None if end is None else self._origin + self._ticks(end)
+        until = None if self._end is None else self._end * self.time_base
+        self.clip = Clip(path, self._begin * self.time_base, until, whole=not start)
+
+    def close(self) -> None:
+        self._container.close()
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds of the clip, by the length of the file; None where the file does not state one."""
+        length = self._container.duration
+        if length is None or length <= 0:
+            return None
+        end = Fraction((self._container.start_time or 0) + length, av.time_base)
+        end = end if self.clip.end is None else min(end, self.clip.end)
+        return float(max(Fraction(0), end - self.clip.begin))
+
+    def __iter__(self) -> Iterator[Picture]:
+        """A picture lasts until the next one, the last one as long as the file says, or as the one before it."""
+        held: tuple[int, av.VideoFrame] | None = None
+        duration = 0
+        for tick, frame in self._timed():
+            if held is not None:
+                duration = tick - held[0]
+                yield Picture(held[0] - self._begin, duration, held[1])
+            held = tick, frame
+        if held is not None:
+            tick, frame = held
+            duration = frame.duration or duration
+            yield Picture(tick - self._begin, duration if self._end is None else min(duration, self._end - tick), frame)
+
+    def _open(self) -> None:
+        self._container = input_container(self._path)
+        # The cover of a sound file is a video stream of one picture.
+        cover = av.stream.Disposition.attached_pic
+        streams = [stream for stream in self._container.streams.video if not stream.disposition & cover]
+        if not streams:
+            self._container.close()
+            raise not_a_video(self._path, "a file without a video stream")
+        self.stream = streams[0]
+        self.stream.thread_type = "AUTO"
+
+    def _ticks(self, seconds: float | Fraction) -> int:
+        return round(Fraction(seconds) / self.time_base)
+
+    def _timed(self) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Pictures of the clip with rising ticks of the file's clock."""
+        nominal = max(1, self._ticks(1 / (self.stream.guessed_rate or Fraction(25))))
+        last: int | None = None
+        for frame in self._frames():
+            tick = frame.pts if frame.pts is not None else frame.dts
+            if tick is None:
+                tick = self._origin if last is None else last + (frame.duration or nominal)
+            last = tick if last is None else max(tick, last + 1)
+            if self._end is not None and last >= self._end:
+                return
+            if self.clip.whole or last >= self._begin:
+                yield last, frame
+
+    def _frames(self) -> Iterator[av.VideoFrame]:
+        """From the last key frame before the clip, or from the file's start where that cannot be found."""
+        if self._begin > self._origin:
+            frames = self._frames_from_key_frame()
+            first = next(frames, None)
+            if first is not None and first.pts is not None and first.pts <= self._begin:
+                yield from chain([first], frames)
+                return
+            self._container.close()
+            self._open()
+        yield from self._decoded()
+
+    def _frames_from_key_frame(self) -> Iterator[av.VideoFrame]:
+        try:
+            self._container.seek(self._begin, stream=self.stream)
+        except av.FFmpegError:
+            return
+        yield from self._decoded()
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        for packet in self._container.demux(self.stream):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                self.damaged += 1
+            else:
+                yield from frames
+
+
+def _origin(container: av.container.InputContainer, video: av.video.stream.VideoStream) -> Fraction:
+    """Where the file starts by its own clock: with whichever of picture and sound comes first.
+
+    Sound before 0 does not count: it is a codec's lead-in, which is not to be heard.
+    """
+    starts = [_start(video), *(max(Fraction(0), _start(stream)) for stream in container.streams.audio)]
+    return min(starts)
+
+
+def _start(stream: av.stream.Stream) -> Fraction:
+    return Fraction(stream.start_time or 0) * (stream.time_base or 0)

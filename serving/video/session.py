@@ -1,0 +1,300 @@
+"""One stream of frames, toonified: what an app keeps for each camera, call or file.
+
+A session is a chain of steps, each in a method of its own: ``follow`` -> ``encode`` -> ``smooth`` -> ``render`` ->
+``compose``. ``push`` takes a frame through all of them; ``serving.video.pipeline`` gives each a thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import groupby
+from time import perf_counter
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+
+from serving.alignment import Photo, Placement, crop, placement_of_face
+from serving.errors import AlignmentError, RequestError
+from serving.inference_calls import Codes, Pictures
+from serving.landmarks import Face, Landmarker
+from serving.requests import AnyArray
+from serving.toonifier import Style, Toonifier
+from serving.video.composing import Composer, Paste, ToonFace
+from serving.video.frames import Frame
+from serving.video.stability import (
+    CUT_THRESHOLD,
+    ROW_WEIGHTS,
+    CodeFilter,
+    CutDetector,
+    GaussianFilter,
+    NoFilter,
+    OneEuroFilter,
+    PlacementFilter,
+    RowWeights,
+    Tracks,
+)
+from serving.video.tracking import Track, Tracker, Tracking
+
+Smoothing = Literal["live", "file", "off"]
+
+
+@dataclass(eq=False)
+class FrameJob:
+    """A frame on its way through a session; every step fills in what it finds out.
+
+    ``crops``, ``codes`` and ``pictures`` have one row for each of ``tracks``. ``seconds`` is the time of each step.
+    """
+
+    frame: Frame
+    style: Style
+    composer: Composer
+    tracks: Tracks = ()
+    crops: Pictures | None = None
+    codes: Codes | None = None
+    pictures: Pictures | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """What became of a frame.
+
+    ``frame``: the picture to show, with the time of the frame that it was made from. ``faces``: oldest track first.
+    ``seconds``: by step, "detect", "align", "encode", "render" and "paste"; of a batch, the frame's share.
+    """
+
+    frame: Frame
+    faces: tuple[ToonFace, ...]
+    seconds: Mapping[str, float]
+
+    @property
+    def pixels(self) -> Photo:
+        """uint8 [H, W, 3], RGB."""
+        return self.frame.pixels
+
+    @property
+    def pts(self) -> Fraction:
+        """Seconds."""
+        return self.frame.pts
+
+
+class ToonSession:
+    """Toonifies one stream; use it in a ``with`` block, and as many as there are streams.
+
+    One thread pushes. ``style`` and ``composer`` may be set at any time, by any thread, and hold for the frames pushed
+    after that.
+
+    Args:
+        toonifier: may be shared by sessions; the caller closes it.
+        landmarker: this session's own. As ``name`` it is told the frame's number in the stream, "0" for the first.
+        style: how pictures shall look.
+        composer: makes the picture to show; ``Paste()`` unless another is given.
+        smoothing: "live" steadies crops without delay. "file" does so better, but needs nine frames more before it
+            gives one back. "off" leaves them as they are found. Or a filter of the caller's.
+        codes: how codes are averaged over frames; None does not, and asks for each picture in one request.
+        tracking: how many faces are followed, and what happens to lost ones.
+        cut_threshold: see ``serving.video.stability.CutDetector``; infinity sees no cuts.
+
+    Raises:
+        RequestError: another word for ``smoothing``.
+    """
+
+    def __init__(
+        self,
+        toonifier: Toonifier,
+        landmarker: Landmarker,
+        *,
+        style: Style | None = None,
+        composer: Composer | None = None,
+        smoothing: Smoothing | PlacementFilter = "live",
+        codes: RowWeights | None = ROW_WEIGHTS,
+        tracking: Tracking | None = None,
+        cut_threshold: float = CUT_THRESHOLD,
+    ) -> None:
+        self.style = style or Style()
+        self.composer = composer or Paste()
+        self._toonifier = toonifier
+        self._landmarker = landmarker
+        self._filter = _filter_of(smoothing)
+        self._codes = CodeFilter(codes) if codes else None
+        self._tracker = Tracker(tracking)
+        self._cuts = CutDetector(cut_threshold)
+        self._waiting: deque[FrameJob] = deque()  # for the filter
+        self._number = 0
+
+    def push(self, pixels: Photo, pts: Fraction | float) -> FrameResult | None:
+        """Take the next frame, uint8 [H, W, 3] RGB, shown at ``pts`` seconds, and give one back; None if none is due.
+
+        Every frame is given back once, in order, by ``push`` or by ``flush``.
+
+        Raises:
+            RequestError: an array of another form, or what the toonifier refuses.
+            ServerError, EngineError: the toonifier fails.
+        """
+        job = self.follow(Frame(np.ascontiguousarray(pixels), Fraction(pts)))
+        return self._finished(job) if job else None
+
+    def flush(self) -> list[FrameResult]:
+        """End the stream and give back its last frames; the next frame begins a new one."""
+        return [self._finished(job) for job in self.drain()]
+
+    def reset(self) -> None:
+        """Forget everything, frames that were not given back included."""
+        self._filter.flush()
+        self._begin_stream()
+        if self._codes:
+            self._codes.reset()
+
+    # The steps. Each takes frames in order; ``encode`` and ``render`` keep no state, and any thread may call them.
+
+    def follow(self, frame: Frame) -> FrameJob | None:
+        """Find, follow and cut out the faces of the next frame; None while the filter waits for more frames."""
+        _check(frame.pixels)
+        job = FrameJob(frame, self.style, self.composer)
+        with _timed([job], "detect"):
+            faces = self._landmarker(frame.pixels, str(self._number))
+            if self._cuts.is_cut(frame.pixels):
+                self._tracker.reset()
+            tracks = self._tracker.update([*_placements(faces)], float(frame.pts))
+        self._number += 1
+        self._waiting.append(job)
+        steady = self._filter.push(tracks, float(frame.pts))
+        return None if steady is None else self._aligned(steady)
+
+    def drain(self) -> list[FrameJob]:
+        """The frames that ``follow`` still holds back; the next one begins a new stream."""
+        jobs = [self._aligned(steady) for steady in self._filter.flush()]
+        self._begin_stream()
+        return jobs
+
+    def encode(self, jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:
+        """Codes of a batch of frames, where they are smoothed."""
+        with_faces = [job for job in jobs if job.crops is not None]
+        if self._codes and with_faces:
+            with _timed(with_faces, "encode"):
+                codes = _together(self._toonifier.encode, [job.crops for job in with_faces])
+            for job, w in zip(with_faces, codes, strict=True):
+                job.codes = w
+        return jobs
+
+    def smooth(self, jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:
+        """Average the codes with those of the frames before."""
+        for job in jobs:
+            if self._codes and job.codes is not None:
+                job.codes = self._codes.push([track.id for track in job.tracks], job.codes, float(job.frame.pts))
+        return jobs
+
+    def render(self, jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:
+        """Pictures of a batch of frames."""
+        with_faces = (job for job in jobs if job.crops is not None)
+        for style, group in groupby(with_faces, key=lambda job: job.style):
+            alike = [*group]
+            with _timed(alike, "render"):
+                for job, pictures in zip(alike, self._pictures(alike, style), strict=True):
+                    job.pictures = pictures
+        return jobs
+
+    def compose(self, job: FrameJob) -> FrameResult:
+        """The picture to show."""
+        with _timed([job], "paste"):
+            faces = tuple(_toon_faces(job))
+            pixels = job.composer(job.frame.pixels, faces)
+        return FrameResult(replace(job.frame, pixels=pixels), faces, job.seconds)
+
+    def _begin_stream(self) -> None:
+        self._waiting.clear()
+        self._tracker.reset()
+        self._cuts.reset()
+        self._number = 0
+
+    def _finished(self, job: FrameJob) -> FrameResult:
+        self.render(self.smooth(self.encode([job])))
+        return self.compose(job)
+
+    def _aligned(self, tracks: Tracks) -> FrameJob:
+        """The frame that has waited longest, its faces cut out where ``tracks`` says."""
+        job = self._waiting.popleft()
+        with _timed([job], "align"):
+            crops = {track: cut for track in tracks if (cut := _crop(job.frame.pixels, track)) is not None}
+            job.tracks = tuple(crops)
+            job.crops = np.stack([*crops.values()]) if crops else None
+        return job
+
+    def _pictures(self, jobs: Sequence[FrameJob], style: Style) -> list[Pictures]:
+        if self._codes:
+            return _together(lambda w: self._toonifier.render(w, style), [job.codes for job in jobs])
+        return _together(lambda crops: self._toonifier.toonify(crops, style), [job.crops for job in jobs])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.reset()
+
+
+def _filter_of(smoothing: Smoothing | PlacementFilter) -> PlacementFilter:
+    if not isinstance(smoothing, str):
+        return smoothing
+    filters: dict[str, type[PlacementFilter]] = {"live": OneEuroFilter, "file": GaussianFilter, "off": NoFilter}
+    if smoothing not in filters:
+        raise RequestError(
+            f"smoothing {smoothing!r}",
+            got="an unknown word",
+            expected=f"one of {', '.join(filters)}, or a filter",
+            remedy="use 'live' for cameras and 'file' for files",
+        )
+    return filters[smoothing]()
+
+
+def _placements(faces: Iterable[Face]) -> Iterator[Placement]:
+    """Of the faces of which one can be made: a detector may take anything for a face."""
+    for face in faces:
+        with suppress(AlignmentError):
+            yield placement_of_face(face.points)
+
+
+def _crop(pixels: Photo, track: Track) -> Photo | None:
+    """None where a face that was held, or whose smoothed place lags, lies outside of the frame."""
+    try:
+        return crop(pixels, track.placement)
+    except AlignmentError:
+        return None
+
+
+def _toon_faces(job: FrameJob) -> Iterator[ToonFace]:
+    if job.crops is not None and job.pictures is not None:
+        for track, face, picture in zip(job.tracks, job.crops, job.pictures, strict=True):
+            yield ToonFace(track.id, track.placement, track.seen, track.opacity, face, picture)
+
+
+def _together(function: Callable[[AnyArray], AnyArray], parts: Sequence[AnyArray | None]) -> list[AnyArray]:
+    """Apply a function to the rows of all parts at once, and divide what it gives as the parts were."""
+    arrays = [part for part in parts if part is not None]
+    ends = np.cumsum([len(array) for array in arrays])[:-1]
+    return np.split(function(np.concatenate(arrays)), ends)
+
+
+@contextmanager
+def _timed(jobs: Sequence[FrameJob], step: str) -> Iterator[None]:
+    start = perf_counter()
+    yield
+    share = (perf_counter() - start) / len(jobs)
+    for job in jobs:
+        job.seconds[step] = job.seconds.get(step, 0.0) + share
+
+
+def _check(pixels: AnyArray) -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise RequestError(
+            "frame",
+            got=f"{pixels.dtype} {list(pixels.shape)}",
+            expected="uint8 [H,W,3], RGB",
+            remedy="convert the array before the call",
+        )

@@ -1,0 +1,175 @@
+"""The sound of a clip, on its way into another file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from typing import Literal
+
+from serving.video.decoding import Clip
+from serving.video.libav import av, input_container
+
+Audio = Literal["copy", "aac", "none"]
+
+_PLAYED_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
+"""MP4 may hold others, Opus and PCM among them, but many players do not play them from there."""
+
+_BITS_PER_CHANNEL = 96_000
+
+_MARGIN = 1
+"""Seconds by which sound is sought too early: files interleave it with pictures only roughly."""
+
+_FOLLOW_TIMES = {"async": "1", "min_hard_comp": "0.01"}
+"""Gaps from 10 ms on are filled; libswresample's own 100 ms could be heard and seen."""
+
+
+class Soundtrack:
+    """All audio streams of a clip, each written as far as the pictures have come.
+
+    The clip's file is read by a handle of its own: so pictures may be far ahead, and nothing piles up. Packets are
+    copied as they are where the output takes their codec, else encoded as AAC. A part of a file begins with the first
+    packet that begins in it. FFmpeg's errors get out as they are.
+
+    Raises:
+        VideoError: the clip's file cannot be opened.
+    """
+
+    def __init__(self, clip: Clip, output: av.container.OutputContainer, audio: Audio) -> None:
+        self._clip = clip
+        self._container = _opened_at_begin(clip)
+        copied = frozenset() if audio == "aac" else _copied_codecs(output)
+        self._tracks: dict[int, _Copied | _Encoded] = {}
+        for stream in _known_streams(self._container):
+            track = _Copied if stream.codec_context.codec.canonical_name in copied else _Encoded
+            self._tracks[stream.index] = track(stream, output, clip.begin)
+        self._packets = self._packets_of_clip()
+        self._next = next(self._packets, None)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def write_until(self, pts: Fraction) -> None:
+        """Write the packets that begin up to ``pts``, in seconds from the clip's begin."""
+        while self._next is not None and _time(self._next) <= self._clip.begin + pts:
+            self._write(self._next)
+
+    def finish(self) -> None:
+        """Write what is left."""
+        while self._next is not None:
+            self._write(self._next)
+        for track in self._tracks.values():
+            track.finish()
+
+    def _write(self, packet: av.Packet[av.AudioStream]) -> None:
+        self._tracks[packet.stream_index].write(packet)
+        self._next = next(self._packets, None)
+
+    def _packets_of_clip(self) -> Iterator[av.Packet[av.AudioStream]]:
+        unfinished = set(self._tracks)
+        for packet in _audio_packets(self._container):
+            if self._clip.end is not None and _time(packet) >= self._clip.end:
+                unfinished.discard(packet.stream_index)
+                if not unfinished:
+                    return
+            elif self._clip.whole or _time(packet) >= self._clip.begin:
+                yield packet
+
+
+class _Copied:
+    """Packets go over as they are, but for their times."""
+
+    def __init__(self, source: av.AudioStream, output: av.container.OutputContainer, begin: Fraction) -> None:
+        self._output = output
+        self._stream = output.add_stream_from_template(source)
+        self._begin = begin
+        self._last: int | None = None
+
+    def write(self, packet: av.Packet[av.AudioStream]) -> None:
+        # Muxers refuse times that do not rise, which damaged files have.
+        tick = round((_time(packet) - self._begin) / packet.time_base)
+        self._last = tick if self._last is None else max(tick, self._last + 1)
+        packet.pts = packet.dts = self._last
+        packet.stream = self._stream
+        self._output.mux_one(packet)
+
+    def finish(self) -> None:
+        pass
+
+
+class _Encoded:
+    """Packets are decoded and encoded as AAC; gaps between them become silence, so that sound stays with pictures."""
+
+    def __init__(self, source: av.AudioStream, output: av.container.OutputContainer, begin: Fraction) -> None:
+        self._source = source.codec_context
+        self._output = output
+        self._begin = begin
+        rates = av.codec.Codec("aac", "w").audio_rates or []
+        rate = source.rate if source.rate in rates else 48000
+        layout = source.layout.name
+        if layout.endswith("channels"):  # PCM need not say which ones
+            layout = "mono" if source.channels == 1 else "stereo"
+        self._stream = output.add_stream("aac", rate=rate, layout=layout)
+        self._stream.bit_rate = _BITS_PER_CHANNEL * self._stream.channels
+        self._resampler = av.AudioResampler("fltp", layout, rate, options=_FOLLOW_TIMES)
+
+    def write(self, packet: av.Packet[av.AudioStream]) -> None:
+        with suppress(av.error.InvalidDataError):  # a gap, like any other
+            self._encode(packet.decode())
+
+    def finish(self) -> None:
+        self._encode(self._source.decode(None))
+        for frame in self._resampler.resample(None):
+            self._output.mux(self._stream.encode(frame))
+        self._output.mux(self._stream.encode(None))
+
+    def _encode(self, frames: list[av.AudioFrame]) -> None:
+        for frame in frames:
+            if frame.pts is not None and frame.time_base is not None:
+                frame.pts -= round(self._begin / frame.time_base)
+            for resampled in self._resampler.resample(frame):
+                self._output.mux(self._stream.encode(resampled))
+
+
+def _opened_at_begin(clip: Clip) -> av.container.InputContainer:
+    container = input_container(clip.path)
+    if not clip.whole and not _sought(container, clip.begin):
+        container.close()
+        container = input_container(clip.path)
+    for stream in container.streams:
+        if stream.type != "audio":
+            stream.discard = av.stream.Discard.all
+    return container
+
+
+def _sought(container: av.container.InputContainer, begin: Fraction) -> bool:
+    """Go to just before ``begin``; False where the file does not let itself be searched."""
+    before = int((begin - _MARGIN) * av.time_base)
+    try:
+        container.seek(before)
+        first = next(_audio_packets(container), None)
+        container.seek(before)
+    except av.FFmpegError:
+        return False
+    return first is not None and _time(first) <= begin
+
+
+def _known_streams(container: av.container.InputContainer) -> tuple[av.AudioStream, ...]:
+    """Without those that FFmpeg cannot decode: it knows too little of them to copy them either."""
+    return tuple(stream for stream in container.streams.audio if stream.codec_context is not None)
+
+
+def _audio_packets(container: av.container.InputContainer) -> Iterator[av.Packet[av.AudioStream]]:
+    streams = _known_streams(container)
+    if streams:  # or every stream would be read
+        packets: Iterator[av.Packet[av.AudioStream]] = container.demux(streams)
+        yield from (packet for packet in packets if packet.pts is not None or packet.dts is not None)
+
+
+def _time(packet: av.Packet[av.AudioStream]) -> Fraction:
+    tick = packet.pts if packet.pts is not None else packet.dts
+    return Fraction(tick or 0) * packet.time_base
+
+
+def _copied_codecs(output: av.container.OutputContainer) -> frozenset[str]:
+    return _PLAYED_IN_MP4 if output.format.name == "mp4" else frozenset(output.supported_codecs)

@@ -1,0 +1,123 @@
+"""Which face of a frame is which face of the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import count, product
+from math import hypot, log
+
+from serving.alignment import Placement, side_of
+from serving.errors import RequestError
+
+_REACH = 0.6
+"""How far apart, as ``apart`` has it, two placements of one face may be; at 30 frames/s faces move a tenth of it."""
+
+_DOUBLE = 0.25
+"""Below this, a detection beside another one is taken for the same face found twice."""
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """A face that is followed, as of one frame.
+
+    ``placement``: of its crop, where it was last seen. ``seen``: whether that is this frame. ``opacity``: 1, and less
+    while it fades out or in again.
+    """
+
+    id: int
+    placement: Placement
+    seen: bool = True
+    opacity: float = 1.0
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """How faces are followed.
+
+    ``max_faces``: at once; those that are followed keep their places, the largest of the others come next.
+    ``hold``: seconds for which a lost face stays in its place; detectors miss faces for a few frames at a time.
+    ``fade``: seconds over which it then disappears.
+
+    Raises:
+        RequestError: no face at all, or a negative time.
+    """
+
+    max_faces: int = 4
+    hold: float = 0.5
+    fade: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.max_faces < 1 or min(self.hold, self.fade) < 0:
+            raise RequestError(
+                "tracking",
+                got=f"{self.max_faces} faces, hold {self.hold} s, fade {self.fade} s",
+                expected="1 face or more, and times of 0 or more",
+                remedy="correct the numbers",
+            )
+
+
+class Tracker:
+    """Gives faces numbers that stay theirs while they are in sight; numbers are never given twice."""
+
+    def __init__(self, tracking: Tracking | None = None) -> None:
+        self._tracking = tracking or Tracking()
+        self._ids = count()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all faces: what comes next is another scene."""
+        self._tracks: tuple[Track, ...] = ()
+        self._last_seen: dict[int, float] = {}
+        self._pts = 0.0
+
+    def update(self, placements: Sequence[Placement], pts: float) -> tuple[Track, ...]:
+        """The faces of the next frame, at ``pts`` seconds, from the crops of those found in it, the largest first."""
+        elapsed, self._pts = pts - self._pts, pts
+        found = _matches(self._tracks, placements)
+        followed = [self._followed(track, found.get(track.id), elapsed) for track in self._tracks]
+        visible = [track for track in followed if track.seen or track.opacity > 0]
+        self._tracks = (*visible, *self._begun(placements, visible))
+        self._last_seen = {track.id: pts if track.seen else self._last_seen[track.id] for track in self._tracks}
+        return self._tracks
+
+    def _followed(self, track: Track, placement: Placement | None, elapsed: float) -> Track:
+        held = self._pts - self._last_seen[track.id] <= self._tracking.hold
+        step = elapsed / self._tracking.fade if self._tracking.fade else 1.0
+        opacity = track.opacity + (step if placement is not None or held else -step)
+        return replace(
+            track,
+            placement=track.placement if placement is None else placement,
+            seen=placement is not None,
+            opacity=min(max(opacity, 0.0), 1.0),
+        )
+
+    def _begun(self, placements: Sequence[Placement], followed: Sequence[Track]) -> list[Track]:
+        begun: list[Track] = []
+        for placement in placements:
+            others = [track for track in (*followed, *begun) if track.seen]
+            if len(followed) + len(begun) >= self._tracking.max_faces:
+                break
+            if all(apart(placement, track.placement) > _DOUBLE for track in others):
+                begun.append(Track(next(self._ids), placement))
+        return begun
+
+
+def apart(a: Placement, b: Placement) -> float:
+    """How different two placements are: their centres' distance, in sides of the larger, and the log of their ratio."""
+    (xa, ya), (xb, yb) = (placement @ (0.5, 0.5, 1) for placement in (a, b))
+    side_a, side_b = side_of(a), side_of(b)
+    return hypot(xb - xa, yb - ya) / max(side_a, side_b) + abs(log(side_b / side_a))
+
+
+def _matches(tracks: Sequence[Track], placements: Sequence[Placement]) -> dict[int, Placement]:
+    """Track id -> its placement in this frame; the nearest pair first, none beyond the reach."""
+    pairs = sorted(
+        (apart(track.placement, placement), track.id, i)
+        for track, (i, placement) in product(tracks, enumerate(placements))
+    )
+    found: dict[int, int] = {}
+    for distance, track_id, i in pairs:
+        if distance <= _REACH and track_id not in found and i not in found.values():
+            found[track_id] = i
+    return {track_id: placements[i] for track_id, i in found.items()}
