@@ -2,6 +2,7 @@
 # make test    the whole test suite, the real server included
 # make check   style, types, generated files
 # make bench   latency at 1024x1024, appended to benchmarks/results; BENCH="--batches 1" for less
+# make models  measures the demo models again, writes their tables and pictures
 # make generate  writes the generated files anew
 # make clean   removes build/ and the environment
 
@@ -10,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench generate clean
+.PHONY: demo test check bench models generate clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run
@@ -33,16 +34,19 @@ bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks $(BENCH)
 	$(BIN)/python -m benchmarks.report
 
+models: $(VENV)/dev
+	$(BIN)/python -m benchmarks.demo_models
+
 # torch is pinned in constraints.txt without a local version, so that pip prefers a "+cpu" build where one is offered.
 $(VENV)/run: pyproject.toml constraints.txt
 	@echo "Installing what the main job needs into $(VENV) (some minutes the first time) ..."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) --editable ".[export,cpu,server]"
+	$(INSTALL) --editable ".[export,cpu,server,video]"
 	touch $@
 
 $(VENV)/dev: $(VENV)/run
 	@echo "Adding the tools of tests and checks ..."
-	$(INSTALL) --editable ".[export,cpu,server,bench,test,dev]"
+	$(INSTALL) --editable ".[export,cpu,server,video,bench,test,dev]"
 	touch $@
 
 clean:

@@ -20,13 +20,11 @@ from export.checkpoints import (
     write_generator_safetensors,
     write_rosinality,
 )
-from export.demo_checkpoints import DemoCheckpoints, demo_checkpoints
+from export.demo_models.files import DESCRIPTION, DemoFiles
 from export.selection import EngineChoice, PrecisionChoice
 from serving.command_line import run, stages
 from serving.errors import ExportError
 from serving.repository import write_repository
-
-DEMO_DIRECTORY = Path("build/demo-checkpoints")
 
 app = typer.Typer(
     help="Export blended StyleGAN2 generators, ISF heads and encoders, verified against PyTorch.",
@@ -127,7 +125,7 @@ def blend_command(
 ) -> None:
     """Blend generators by resolution and export the result.
 
-    With nothing but --r-swap it blends the package's demo checkpoints.
+    With nothing but --r-swap it blends the package's demo models.
     """
     out = _output(name or _blend_name(r_swap, compat, reverse), output, engine, precision, licences, force)
     base, transfer = _parents(base, transfer)
@@ -236,17 +234,16 @@ def _parents(base: Path | None, transfer: list[Path] | None) -> tuple[Path, list
         raise ExportError(
             "The models to blend",
             got=f"only {'--base' if base else '--transfer'}",
-            expected="both --base and --transfer, or neither for the demo checkpoints",
+            expected="both --base and --transfer, or neither for the demo models",
             remedy="give the other one",
         )
     demo = _demo()
     return demo.base, [demo.transfer]
 
 
-def _demo() -> DemoCheckpoints:
-    demo = demo_checkpoints(DEMO_DIRECTORY)
-    console.print(f"No checkpoint given: using the package's demo checkpoints ({demo.description}).")
-    return demo
+def _demo() -> DemoFiles:
+    console.print(f"No checkpoint given: using the package's demo models ({DESCRIPTION}).")
+    return DemoFiles()
 
 
 def _names(attributes: str | None) -> tuple[str, ...] | None:

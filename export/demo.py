@@ -1,11 +1,12 @@
 """``make demo``: the main job with the commands that a user types, then requests to a real server over gRPC.
 
-Writes into one folder the face, the pictures, ``contact_sheet.png`` with all of them side by side, and ``summary.md``:
-seconds of every stage, the engines and their errors, and the time of a request.
+Writes into one folder the face, the pictures, ``contact_sheet.png`` with all of them, a toonified clip, and
+``summary.md``: seconds of every stage, the engines and their errors, and the time of a request.
 """
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import statistics
@@ -15,8 +16,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import cv2
 import numpy as np
@@ -26,18 +28,31 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from engines import Manifest, read_manifest
-from export.demo_checkpoints import demo_checkpoints
-from export.demo_face import demo_face
+from export.demo_face import demo_code, demo_photograph
+from export.demo_models.clips import ClipFrame, talking_head
+from export.demo_models.files import DESCRIPTION
+from serving.alignment import align
 from serving.client import ToonifyClient
 from serving.command_line import run
 from serving.images import write_picture
+from serving.landmarks import FileLandmarker
+from serving.paste import paste
 from serving.server import TritonServer
+from serving.tensors import ISF_ATTRIBUTES
+from serving.toonifier import ServedToonifier, Style
+from serving.video.frames import Frame
+from serving.video.pipeline import toonify_video
+from serving.video.reading import VideoReader
+from serving.video.session import ToonSession
+from serving.video.writing import VideoWriter
 
 Picture = NDArray[np.uint8]
 
-R_SWAPS = (16, 64)
+R_SWAPS = (16, 32, 64)
+EDITED = "blend_r64"
+CLIP_SECONDS, CLIP_RATE = 2, 12
 TIMED_REQUESTS = 20
-TILE = 256
+TILE = 192
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -80,23 +95,69 @@ def demo(output: Annotated[Path, typer.Option(help="Folder for the results.")] =
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     watch = Stopwatch()
-    with watch.stage("Draw a face, and make the demo checkpoints"):
-        checkpoints = demo_checkpoints(Path("build/demo-checkpoints"))
-        console.print(f"   The demo checkpoints are {checkpoints.description}.")
-        face = demo_face()
+    console.print(f"The demo models are {DESCRIPTION}.")
+    with watch.stage("Draw a photograph and a clip, and cut the face out"):
+        photograph, points = demo_photograph()
+        face, placement = align(photograph, points)
+        write_picture(output / "photograph.png", photograph)
         write_picture(output / "face.png", face)
+        _draw_clip(output)
     names = _export(watch, output / "models")
     repository = output / "model_repository"
     generators = [part for name in names for part in ("--generator", str(output / "models" / name))]
     parts = ["--encoder", str(output / "models/encoder"), "--isf", str(output / "models/isf"), *generators]
     watch.command("Put a Triton model repository together", "repository", *parts, "--output", str(repository))
-    pictures, latency = _ask(watch, repository, output / "tritonserver.log", names, face)
+    pictures, latency = _ask(watch, repository, output, names, face)
     for name, picture in pictures.items():
-        write_picture(output / f"{name.replace(' ', '_')}.png", picture)
+        write_picture(output / f"{name.replace(' ', '_').replace(',', '')}.png", picture)
+    write_picture(output / "pasted.png", paste(photograph, pictures[EDITED], placement))
     write_picture(output / "contact_sheet.png", contact_sheet({"the face": face, **pictures}))
     models = [read_manifest(path) for path in sorted((output / "models").iterdir())]
-    (output / "summary.md").write_text(_summary(checkpoints.description, watch, models, latency))
-    console.print(f"Done. Look at {output / 'contact_sheet.png'} and {output / 'summary.md'}.")
+    (output / "summary.md").write_text(_summary(DESCRIPTION, watch, models, latency))
+    console.print(f"Done. Look at {output / 'contact_sheet.png'}, {output / 'toon.mp4'} and {output / 'summary.md'}.")
+
+
+def _draw_clip(output: Path) -> None:
+    """Write clip.mp4 and its landmarks, clip.json."""
+    clip = _Drawn(list(talking_head(demo_code(), CLIP_SECONDS, rate=CLIP_RATE)))
+    with VideoWriter(output / "clip.mp4", clip, codec="libx264") as writer:
+        for frame in clip:
+            writer.write(frame)
+    landmarks = [
+        {"picture": str(number), "faces": [{"points": frame.points.tolist()}]}
+        for number, frame in enumerate(clip.frames)
+    ]
+    (output / "clip.json").write_text(json.dumps(landmarks))
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A drawn clip as a source of frames."""
+
+    frames: Sequence[ClipFrame]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        height, width = self.frames[0].picture.shape[:2]
+        return width, height
+
+    @property
+    def frame_count(self) -> int:
+        return len(self.frames)
+
+    @property
+    def duration(self) -> float:
+        return len(self.frames) / CLIP_RATE
+
+    def __iter__(self) -> Iterator[Frame]:
+        for number, frame in enumerate(self.frames):
+            yield Frame(frame.picture, Fraction(number, CLIP_RATE), Fraction(1, CLIP_RATE))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
 
 
 def _export(watch: Stopwatch, models: Path) -> list[str]:
@@ -113,23 +174,37 @@ def _export(watch: Stopwatch, models: Path) -> list[str]:
 
 
 def _ask(
-    watch: Stopwatch, repository: Path, log: Path, names: Sequence[str], face: Picture
+    watch: Stopwatch, repository: Path, output: Path, names: Sequence[str], face: Picture
 ) -> tuple[dict[str, Picture], Latency]:
+    log = output / "tritonserver.log"
     with watch.stage("Start the Triton server"):
         server = TritonServer(repository, log=log, grpc_port=0, http_port=0, metrics_port=0)
         server.start()
         console.print(f"   process {server.pid} answers at {server.url}; its log is {log}")
     try:
         with watch.stage("Ask for pictures over gRPC"), ToonifyClient(server.url) as client:
-            pictures = {name: client.toonify(face, model=f"toonify_{name}")[0] for name in reversed(names)}
-            for attribute in ("glasses", "age"):
-                pictures[f"{names[0]} {attribute}"] = client.toonify(face, attributes={attribute: 1})[0]
+            pictures = {name: client.toonify(face, model=f"toonify_{name}")[0] for name in ("base", *names[:-1])}
+            for attribute in ISF_ATTRIBUTES:
+                for model in ("base", EDITED):
+                    (picture,) = client.toonify(face, model=f"toonify_{model}", attributes={attribute: 1}, seed=1)
+                    pictures[f"{model}, {attribute}"] = picture
+        with watch.stage("Toonify the clip"):
+            _toonify_clip(server.url, output)
         with watch.stage(f"Time {TIMED_REQUESTS} requests"):
             latency = _latency(server.url, face)
     finally:
         with watch.stage("Stop the server"):
             server.stop()
     return pictures, latency
+
+
+def _toonify_clip(url: str, output: Path) -> None:
+    source = VideoReader(output / "clip.mp4")
+    with ServedToonifier(ToonifyClient(url)) as toonifier:
+        landmarker = FileLandmarker(output / "clip.json")
+        with ToonSession(toonifier, landmarker, style=Style(model=EDITED), smoothing="file") as session:
+            report = toonify_video(source, VideoWriter(output / "toon.mp4", source, codec="libx264"), session)
+    console.print(f"   {report.frames} frames at {report.fps:.1f} a second")
 
 
 def _latency(url: str, face: Picture) -> Latency:
@@ -153,8 +228,12 @@ def _compute_times(url: str) -> dict[str, float]:
 
 
 def contact_sheet(pictures: dict[str, Picture]) -> Picture:
-    """Pictures side by side, each with its name above it, uint8 [H, W, 3] RGB."""
-    return np.hstack([_tile(name, picture) for name, picture in pictures.items()])
+    """Pictures in rows, each with its name above it, uint8 [H, W, 3] RGB."""
+    tiles = [_tile(name, picture) for name, picture in pictures.items()]
+    blank = np.full_like(tiles[0], 255)
+    columns = len(R_SWAPS) + 2
+    tiles += [blank] * (-len(tiles) % columns)
+    return np.vstack([np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)])
 
 
 def _tile(name: str, picture: Picture) -> Picture:
@@ -165,7 +244,7 @@ def _tile(name: str, picture: Picture) -> Picture:
 
 
 def _summary(description: str, watch: Stopwatch, models: Sequence[Manifest], latency: Latency) -> str:
-    lines = ["# Summary of the demo", "", f"The checkpoints are {description}.", "", "| stage | seconds |", "|---|--:|"]
+    lines = ["# Summary of the demo", "", f"The demo models are {description}.", "", "| stage | seconds |", "|---|--:|"]
     lines += [f"| {name} | {seconds:.1f} |" for name, seconds in watch.stages.items()]
     lines += ["", "| model | engine | worst error | mean error | PSNR, dB |", "|---|---|--:|--:|--:|"]
     for m in models:

@@ -11,12 +11,12 @@ from generators import random_generator
 
 from export import cli
 from export.checkpoints import read_generator, write_generator_safetensors
-from export.demo_checkpoints import DemoCheckpoints, demo_checkpoints
+from export.demo_models.files import DemoFiles
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory) -> DemoCheckpoints:
-    return demo_checkpoints(tmp_path_factory.mktemp("demo"))
+def demo() -> DemoFiles:
+    return DemoFiles()
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def command(monkeypatch, capsys, tmp_path):
 
 def test_inspect_describes_every_kind_of_checkpoint(command, demo) -> None:
     expected = {
-        demo.base: {"kind": "generator", "resolution": 256, "rows": 14, "w_dim": 64},
-        demo.encoder: {"kind": "encoder", "rows": 14, "w_dim": 64},
+        demo.base: {"kind": "generator", "resolution": 256, "rows": 14, "w_dim": 46},
+        demo.encoder: {"kind": "encoder", "rows": 14, "w_dim": 46},
         demo.isf: {"kind": "isf", "rows": 14, "attributes": ["gender", "glasses", "age", "expression"]},
     }
     for path, facts in expected.items():

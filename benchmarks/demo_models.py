@@ -1,0 +1,169 @@
+"""``python -m benchmarks.demo_models``: measures the demo models; writes the figures, the tables and the pictures.
+
+``results/demo_models.json`` holds the figures; the tables of README.md and of the model card come from it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+
+from export.demo_models.faces import CARTOON, draw_face
+from export.demo_models.files import DIRECTORY, DemoFiles
+from export.demo_models.isf_training import NOISE
+from export.demo_models.measure import R_SWAPS, Models, blended, encoded, load_models, measure, synthesised
+from export.demo_models.traits import attributes_of, random_codes
+from export.networks.generator import generator_from_weights
+from serving.command_line import run
+from serving.images import write_picture
+from serving.tensors import ISF_ATTRIBUTES
+
+Picture = NDArray[np.uint8]
+Figures = dict[str, Any]
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks/results"
+FIGURES = RESULTS / "demo_models.json"
+DOCUMENTS = (ROOT / "README.md", DIRECTORY.parent / "README.md")
+BEGIN, END = "<!-- generated: python -m benchmarks.demo_models -->", "<!-- end -->"
+
+FACES = 200
+SHOWN_SEED = 30_000_011
+TILE = 128
+
+
+def main(faces: Annotated[int, typer.Option(help="Held-out faces to measure on.")] = FACES) -> None:
+    """Measure the demo models, write figures, tables and pictures."""
+    models = load_models(DemoFiles())
+    figures = measure(models, faces).as_json()
+    FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+    for name, grid in grids(models).items():
+        write_picture(RESULTS / f"demo_{name}.jpg", grid)
+    write_tables()
+
+
+def write_tables() -> None:
+    """Bring the tables of the documents up to date."""
+    figures = json.loads(FIGURES.read_text())
+    for document in DOCUMENTS:
+        document.write_text(with_tables(document.read_text(), figures))
+
+
+def with_tables(text: str, figures: Figures) -> str:
+    """A text with the tables between its markers."""
+    return re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{tables(figures)}\n{END}", text, flags=re.DOTALL)
+
+
+def tables(figures: Figures) -> str:
+    """All tables, in Markdown."""
+    found = figures["reconstruction"]
+    edits = figures["edits"]
+    mean_accuracy = np.mean([edit["accuracy"] for edit in edits])
+    return "\n".join([
+        f"\nReconstruction of {figures['faces']} held-out drawings by encoder and base generator: PSNR "
+        f"{found['psnr']:.1f} dB (5th percentile {found['psnr_p5']:.1f}), SSIM {found['ssim']:.3f} "
+        f"({found['ssim_p5']:.3f}).\n",
+        *_blend_table(figures),
+        "",
+        "| edit | accuracy | likeness | diversity | PPL | PIR |",
+        "|---|--:|--:|--:|--:|--:|",
+        *(
+            f"| {e['attribute']} | {100 * e['accuracy']:.1f} % | {e['likeness']:.3f} | {e['diversity']:.3f} | "
+            f"{e['path_length']:.3f} | {e['path_range']:.2f} |"
+            for e in edits
+        ),
+        f"| mean | {100 * mean_accuracy:.1f} % (mAcc) | {np.mean([e['likeness'] for e in edits]):.3f} | "
+        f"{np.mean([e['diversity'] for e in edits]):.3f} | {np.mean([e['path_length'] for e in edits]):.3f} | "
+        f"{np.mean([e['path_range'] for e in edits]):.2f} |",
+        "",
+    ])  # fmt: skip
+
+
+def _blend_table(figures: Figures) -> list[str]:
+    drawn = figures["drawn"]
+    by_direction = {
+        reverse: {b["r_swap"]: b for b in figures["blends"] if b["reverse"] is reverse} for reverse in (False, True)
+    }
+    lines = [
+        "| r_swap | eye height | chin width | outlines | eye height, `--reverse` | chin width | outlines |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for r_swap in R_SWAPS:
+        cells = [
+            text
+            for reverse in (False, True)
+            for text in _cells(
+                *(by_direction[reverse][r_swap][k] for k in ("eye_height", "chin_width", "outline_strength"))
+            )
+        ]
+        lines.append(f"| {r_swap} | {' | '.join(cells)} |")
+    for name, values in drawn.items():
+        lines.append(f"| drawn {name} | {' | '.join(_cells(*values.values()))} | | | |")
+    return lines
+
+
+def _cells(eye: float, chin: float, outline: float) -> tuple[str, str, str]:
+    return f"{eye:.1f}", f"{chin:.1f}", f"{outline:.2f}"
+
+
+def grids(models: Models) -> dict[str, Picture]:
+    """The pictures: what encoder and base make of drawings, blends by r_swap, and edits by attribute and z."""
+    codes = random_codes(6, SHOWN_SEED)
+    photos = np.stack([draw_face(code) for code in codes])
+    base = generator_from_weights(models.base)
+    w = encoded(models.encoder, photos)
+    again = synthesised(base, w)
+    return {
+        "reconstruction": labelled({"drawn": photos, "encoder + base": again}),
+        "blends": labelled({"drawn": photos, "base": again} | _blends(models, w) | {
+            "drawn cartoon": np.stack([draw_face(code, CARTOON) for code in codes])}),
+        "edits": labelled({"drawn": photos, "base": again} | _edits(models, w, attributes_of(codes))),
+    }  # fmt: skip
+
+
+def _blends(models: Models, w: torch.Tensor) -> dict[str, Picture]:
+    return {
+        f"r_swap {r_swap}{' reverse' if reverse else ''}": synthesised(blended(models, r_swap, reverse=reverse), w)
+        for reverse in (False, True)
+        for r_swap in R_SWAPS[1:-1]
+    } | {"transfer": synthesised(blended(models, R_SWAPS[-1], reverse=False), w)}
+
+
+def _edits(models: Models, w: torch.Tensor, source: NDArray[np.float32]) -> dict[str, Picture]:
+    base = generator_from_weights(models.base)
+    rows = {}
+    for index, name in enumerate(ISF_ATTRIBUTES):
+        target = source.copy()
+        target[:, index] = 1 - target[:, index]
+        for seed in (1, 2):
+            z = torch.randn(1, NOISE, generator=torch.Generator().manual_seed(seed)).expand(len(w), -1)
+            with torch.no_grad():
+                rows[f"{name}, z {seed}"] = synthesised(base, models.isf.edit(w, z, torch.from_numpy(target)))
+    return rows
+
+
+def labelled(rows: dict[str, Picture]) -> Picture:
+    """Rows of pictures, uint8 [N, R, R, 3] each, with their names at the left."""
+    return np.vstack([_row(name, pictures) for name, pictures in rows.items()])
+
+
+def _row(name: str, pictures: Sequence[Picture] | Picture) -> Picture:
+    label = np.full((TILE, 150, 3), 255, np.uint8)
+    cv2.putText(label, name, (6, TILE // 2 + 5), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    tiles = [cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_AREA) for picture in pictures]
+    return np.hstack([label, *tiles]).astype(np.uint8, copy=False)
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    run(app)

@@ -1,0 +1,105 @@
+"""Draws faces from codes: as a photograph would show them, as a cartoon would, or anything between.
+
+Both domains are drawn from the same traits. ``structure`` moves the proportions (large eyes, small chin), ``texture``
+the surface (flat colours, outlines), each from 0 = photograph to 1 = cartoon; so that what layer swapping does to
+either can be measured on pictures that differ in one of them alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.demo_models.canvas import Canvas, Points
+from export.demo_models.cartoon import paint_cartoon, paint_cartoon_backdrop
+from export.demo_models.photo import paint_photo, paint_photo_backdrop
+from export.demo_models.shape import Shape
+from serving.alignment import placement_of_face
+from serving.tensors import FACE_SIZE
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """How far a drawing is from a photograph (0) to a cartoon (1), in proportions and in surface."""
+
+    structure: float
+    texture: float
+
+
+PHOTO, CARTOON = Domain(0, 0), Domain(1, 1)
+
+MEASURES = ("eye height", "chin width", "outline strength")
+"""What layer swapping moves: the first two are structure, in pixels of 256, the last one is texture, in 0..1."""
+
+_LARGE = 1000.0
+
+
+def draw_face(code: NDArray[np.float32], domain: Domain = PHOTO, size: int = FACE_SIZE) -> Picture:
+    """A face as the FFHQ crop of its own landmarks: uint8 RGB [size, size, 3]."""
+    placement = np.array([[size, 0, -0.5], [0, size, -0.5]])
+    photo, toon = np.zeros((2, size, size, 3), np.float32)
+    face, matrix = _fitted(code, domain, placement)
+    if domain.texture < 1:
+        canvas = Canvas(photo, matrix)
+        paint_photo_backdrop(canvas, face)
+        paint_photo(canvas, face)
+    if domain.texture > 0:
+        canvas = Canvas(toon, matrix)
+        paint_cartoon_backdrop(canvas, face)
+        paint_cartoon(canvas, face)
+    return _rounded(photo + np.float32(domain.texture) * (toon - photo))
+
+
+def draw_into(
+    background: Picture, code: NDArray[np.float32], placement: NDArray[np.float64], domain: Domain = PHOTO
+) -> tuple[Picture, Points]:
+    """A person in front of a background.
+
+    Args:
+        background: uint8 RGB [H, W, 3].
+        code: traits [traits].
+        placement: where the FFHQ crop of the face lies, as ``serving.alignment`` defines it, [2, 3].
+        domain: a photograph's or a cartoon's surface; nothing between.
+
+    Returns:
+        The picture, uint8 RGB [H, W, 3], and the five points, [5, 2].
+    """
+    face, matrix = _fitted(code, domain, placement)
+    pixels = background.astype(np.float32)
+    paint = paint_cartoon if domain.texture else paint_photo
+    paint(Canvas(pixels, matrix), face)
+    return _rounded(pixels), face.landmarks() @ matrix[:, :2].T + matrix[:, 2]
+
+
+def _fitted(
+    code: NDArray[np.float32], domain: Domain, placement: NDArray[np.float64]
+) -> tuple[Shape, NDArray[np.float64]]:
+    """A face's shape, and the matrix that brings its own FFHQ crop to a placement."""
+    face = Shape(code, domain.structure)
+    # The crop's rules are scale-free but for the smallest face, which is in pixels.
+    own = placement_of_face(face.landmarks() * _LARGE) / _LARGE
+    return face, _composed(placement, _inverse(own))
+
+
+def _rounded(pixels: NDArray[np.float32]) -> Picture:
+    return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
+
+
+def measures_of(code: NDArray[np.float32], domain: Domain) -> NDArray[np.float32]:
+    """The drawing's ``MEASURES``, eyes wide open."""
+    face, matrix = _fitted(code, domain, np.array([[FACE_SIZE, 0, 0], [0, FACE_SIZE, 0]], np.float64))
+    scale = np.hypot(*matrix[:, 0])
+    return np.array([2 * face.eye_half_axes[1] * scale, 2 * face.chin_half_width * scale, domain.texture], np.float32)
+
+
+def _composed(outer: NDArray[np.float64], inner: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])
+
+
+def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    inverse = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([inverse, -inverse @ matrix[:, 2]])

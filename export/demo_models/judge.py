@@ -1,0 +1,162 @@
+"""A small network that reads drawn faces: traits, attributes, and how cartoon-like a face is built and painted.
+
+It is trained on drawings alone, never on a generator's pictures, and so can measure those: accuracy of attributes,
+what stays of a person, how far apart two pictures look, and where blending moves eyes, chin and outlines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from export.demo_models.dataset import Faces
+from export.demo_models.faces import MEASURES
+from export.demo_models.training import Schedule, optimise
+from export.demo_models.traits import ATTRIBUTES, TRAITS, attributes_of
+from serving.atomic import atomic_file
+
+SIDE = 128
+WIDTHS = (16, 32, 48, 64, 80)
+HIDDEN = 80
+OUTPUTS = [len(TRAITS), len(ATTRIBUTES), len(MEASURES)]
+BATCH = 64
+SCHEDULE = Schedule(steps=700, rate=3e-3)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the judge sees in N pictures.
+
+    Args:
+        traits: estimates of the normalised codes [N, traits].
+        attributes: probabilities 0..1 [N, attributes].
+        measures: eye height and chin width in pixels of 256, outline strength in 0..1, [N, 3].
+        features: activations of every level, normalised, for distances; [N, ...] each.
+    """
+
+    traits: NDArray[np.float32]
+    attributes: NDArray[np.float32]
+    measures: NDArray[np.float32]
+    features: tuple[Tensor, ...]
+
+
+class Judge(nn.Module):
+    """Convolutions of stride 2 from 128x128 to 4x4, then linear maps."""
+
+    measure_mean: Tensor
+    measure_spread: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, *WIDTHS)
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU(),
+                nn.Conv2d(b, b, 3, 1, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU(),
+            )
+            for a, b in zip(widths[:-1], WIDTHS, strict=True)
+        )  # fmt: skip
+        self.hidden = nn.Linear(WIDTHS[-1] * 16, HIDDEN)
+        self.out = nn.Linear(HIDDEN, sum(OUTPUTS))
+        self.register_buffer("measure_mean", torch.zeros(len(MEASURES)))
+        self.register_buffer("measure_spread", torch.ones(len(MEASURES)))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:  # [N, 3, 128, 128] -> [N, outputs], features
+        features = []
+        for level in self.levels:
+            x = level(x)
+            features.append(x)
+        return self.out(functional.relu(self.hidden(x.flatten(1)))), tuple(features)
+
+
+def read_faces(judge: Judge, pictures: NDArray[np.uint8], batch: int = 64) -> Reading:
+    """Read uint8 RGB pictures [N, R, R, 3] of any size."""
+    with torch.no_grad():
+        parts = [judge(input_of(pictures[start : start + batch])) for start in range(0, len(pictures), batch)]
+    out = torch.cat([part[0] for part in parts])
+    traits, attributes, measures = torch.split(out, OUTPUTS, 1)
+    features = tuple(
+        functional.normalize(torch.cat(level), dim=1) for level in zip(*(part[1] for part in parts), strict=True)
+    )
+    true_scale = measures * judge.measure_spread + judge.measure_mean
+    return Reading(traits.numpy(), torch.sigmoid(attributes).numpy(), true_scale.numpy(), features)
+
+
+def distance(a: Reading, b: Reading) -> NDArray[np.float32]:
+    """How differently pictures look, [N].
+
+    Squared differences of unit features, averaged over places, summed over levels: LPIPS (Zhang et al., arXiv
+    1801.03924) without learned weights, over the judge's features.
+    """
+    levels = [(x - y).square().sum(1).mean((1, 2)) for x, y in zip(a.features, b.features, strict=True)]
+    total: NDArray[np.float32] = torch.stack(levels).sum(0).numpy()
+    return total
+
+
+def input_of(pictures: NDArray[np.uint8]) -> Tensor:
+    """uint8 [N, R, R, 3] -> float [N, 3, 128, 128] in -1..1."""
+    small = np.stack([cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for picture in pictures])
+    return torch.from_numpy(small).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def train_judge(faces: list[Faces], schedule: Schedule, state: Path, *, seed: int) -> Judge:
+    """Train on drawings of all domains."""
+    torch.manual_seed(seed)
+    judge = Judge()
+    small = torch.cat([input_of(each.pictures).to(torch.bfloat16) for each in faces])
+    codes = torch.from_numpy(np.concatenate([each.codes for each in faces]))
+    measures = torch.from_numpy(np.concatenate([each.measures for each in faces]))
+    judge.measure_mean.copy_(measures.mean(0))
+    judge.measure_spread.copy_(measures.std(0))
+    attributes = torch.from_numpy(attributes_of(codes.numpy()))
+    scaled = (measures - judge.measure_mean) / judge.measure_spread
+
+    def loss(chosen: Tensor) -> Tensor:
+        out, _ = judge(_roughened(small[chosen].float()))
+        traits, logits, seen = torch.split(out, OUTPUTS, 1)
+        return (
+            functional.mse_loss(traits, codes[chosen])
+            + functional.binary_cross_entropy_with_logits(logits, attributes[chosen])
+            + functional.mse_loss(seen, scaled[chosen])
+        )
+
+    optimise(judge, loss, _choices(len(codes), seed), schedule, state, "judge")
+    return judge.eval()
+
+
+def _choices(count: int, seed: int) -> Iterator[Tensor]:
+    rng = np.random.default_rng(seed)
+    while True:
+        yield torch.from_numpy(rng.choice(count, BATCH, replace=False))
+
+
+def _roughened(x: Tensor) -> Tensor:
+    """Softened and noisy, as generated pictures are beside drawings."""
+    blurred = functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    x = torch.lerp(x, blurred, torch.rand(len(x), 1, 1, 1))
+    return x + 0.04 * torch.rand(len(x), 1, 1, 1) * torch.randn_like(x)
+
+
+def write_judge(judge: Judge, path: Path) -> None:
+    """Store a judge in half precision."""
+    with atomic_file(path, force=True) as partial:
+        save_file({name: value.half().contiguous() for name, value in judge.state_dict().items()}, partial)
+
+
+def read_judge(path: Path) -> Judge:
+    """Load a judge for use."""
+    judge = Judge()
+    tensors = load_file(path)
+    dtypes = {name: value.dtype for name, value in judge.state_dict().items()}
+    judge.load_state_dict({name: value.to(dtypes[name]) for name, value in tensors.items()})
+    judge.requires_grad_(False)
+    return judge.eval()

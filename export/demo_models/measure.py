@@ -1,0 +1,265 @@
+"""Measures the demo models on faces they were not trained on: reconstruction, blending, and the ISF head.
+
+Definitions are the papers': layer swapping's donors by resolution (Pinkney & Adler), and for the ISF head accuracy of
+attributes (mAcc), likeness of the person, diversity over z, and smoothness of the way from w to w' (PPL, PIR; Liu et
+al.). The judge, a network trained on drawings alone, stands in for the papers' classifiers and LPIPS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import combinations, pairwise
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from export.blending import blend, schedule_from_options
+from export.checkpoints import read_encoder, read_generator, read_isf
+from export.demo_models.faces import CARTOON, MEASURES, PHOTO, Domain, draw_face, measures_of
+from export.demo_models.files import DemoFiles
+from export.demo_models.isf_training import NOISE
+from export.demo_models.judge import Judge, Reading, distance, read_faces, read_judge
+from export.demo_models.traits import IDENTITY, INDEX, Codes, attributes_of, random_codes
+from export.networks.encoder import Encoder, encoder_from_weights, input_from_face
+from export.networks.generator import Generator, generator_from_weights, picture_from_output
+from export.networks.isf import Isf, isf_from_weights
+from export.weights import GeneratorWeights
+from serving.tensors import ISF_ATTRIBUTES
+
+Pictures = NDArray[np.uint8]
+
+HELD_OUT_SEED = 20_000_003
+R_SWAPS = (4, 8, 16, 32, 64, 128, 256)
+STEPS = 20
+"""Of the way from w to w', as the paper's evaluation has it."""
+DRAWS = 10
+"""Of z, for the diversity."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Held-out drawings through encoder and base generator: PSNR in dB and SSIM, mean and 5th percentile."""
+
+    psnr: float
+    psnr_p5: float
+    ssim: float
+    ssim_p5: float
+
+
+@dataclass(frozen=True)
+class BlendMeasures:
+    """Mean ``MEASURES`` of the pictures of one blend."""
+
+    r_swap: int
+    reverse: bool
+    eye_height: float
+    chin_width: float
+    outline_strength: float
+
+
+@dataclass(frozen=True)
+class EditMeasures:
+    """The ISF head's edits of one attribute.
+
+    Args:
+        attribute: which.
+        accuracy: part of the edited faces in which the judge sees the target, over both targets.
+        likeness: cosine of the identity's traits, read before and after.
+        diversity: mean distance of pairs of pictures that differ in z alone.
+        path_length: PPL, mean distance of neighbours on the way from w to w'.
+        path_range: PIR, (longest - shortest step) / (distance of the ends + 1e-6).
+    """
+
+    attribute: str
+    accuracy: float
+    likeness: float
+    diversity: float
+    path_length: float
+    path_range: float
+
+
+@dataclass(frozen=True)
+class Models:
+    """The demo's networks."""
+
+    base: GeneratorWeights
+    transfer: GeneratorWeights
+    encoder: Encoder
+    isf: Isf
+    judge: Judge
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Everything, and the judge's own quality on drawings."""
+
+    faces: int
+    judge_accuracy: dict[str, float]
+    judge_errors: dict[str, float]
+    drawn: dict[str, dict[str, float]]
+    reconstruction: Reconstruction
+    blends: tuple[BlendMeasures, ...]
+    edits: tuple[EditMeasures, ...]
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def load_models(files: DemoFiles) -> Models:
+    """The networks, ready to be measured."""
+    return Models(
+        base=read_generator(files.base),
+        transfer=read_generator(files.transfer),
+        encoder=encoder_from_weights(read_encoder(files.encoder)),
+        isf=isf_from_weights(read_isf(files.isf)),
+        judge=read_judge(files.judge),
+    )
+
+
+def measure(models: Models, faces: int, seed: int = HELD_OUT_SEED) -> Measurement:
+    """Measure on ``faces`` drawings that no training has seen."""
+    codes = random_codes(faces, seed)
+    photos = np.stack([draw_face(code) for code in codes])
+    toons = np.stack([draw_face(code, CARTOON) for code in codes])
+    base = generator_from_weights(models.base)
+    w = rows_of_codes(base, codes)
+    photo_reading = read_faces(models.judge, photos)
+    return Measurement(
+        faces=faces,
+        judge_accuracy=_judge_accuracy(photo_reading, codes),
+        judge_errors=_judge_errors(models.judge, codes, photos, toons),
+        drawn={"photograph": _drawn_means(codes, PHOTO), "cartoon": _drawn_means(codes, CARTOON)},
+        reconstruction=reconstruction(photos, synthesised(base, encoded(models.encoder, photos))),
+        blends=tuple(
+            blend_measures(models, w, r_swap, reverse=reverse) for reverse in (False, True) for r_swap in R_SWAPS
+        ),
+        edits=tuple(edit_measures(models, base, w, codes, index) for index in range(len(ISF_ATTRIBUTES))),
+    )
+
+
+def rows_of_codes(generator: Generator, codes: Codes) -> torch.Tensor:
+    """The codes' own w in every row, [N, L, D]: blends and edits are measured on W, as in the papers."""
+    with torch.no_grad():
+        w = generator.mapping(torch.from_numpy(codes))
+    return w[:, None].expand(-1, 2 * len(generator.synthesis), -1)
+
+
+def encoded(encoder: Encoder, pictures: Pictures, batch: int = 16) -> torch.Tensor:
+    """uint8 [N, 256, 256, 3] -> W+ codes [N, L, D]."""
+    with torch.no_grad():
+        parts = [
+            encoder(input_from_face(torch.from_numpy(pictures[start : start + batch])))
+            for start in range(0, len(pictures), batch)
+        ]
+    return torch.cat(parts)
+
+
+def synthesised(generator: Generator, w: torch.Tensor, batch: int = 16) -> Pictures:
+    """W+ codes [N, L, D] -> uint8 [N, R, R, 3]."""
+    with torch.no_grad():
+        parts = [picture_from_output(generator.synthesise(part)) for part in torch.split(w, batch)]
+    pictures: Pictures = torch.cat(parts).numpy()
+    return pictures
+
+
+def reconstruction(photos: Pictures, again: Pictures) -> Reconstruction:
+    """Compare pictures with what became of them, both uint8 [N, R, R, 3]."""
+    psnr = [cv2.PSNR(a, b) for a, b in zip(photos, again, strict=True)]
+    similar = [ssim(a, b) for a, b in zip(photos, again, strict=True)]
+    means = (
+        float(np.mean(psnr)),
+        float(np.percentile(psnr, 5)),
+        float(np.mean(similar)),
+        float(np.percentile(similar, 5)),
+    )
+    return Reconstruction(*means)
+
+
+def ssim(a: Pictures, b: Pictures) -> float:
+    """Structural similarity (Wang et al. 2004) of two uint8 RGB pictures [H, W, 3]: Gaussian window of 1.5 pixels."""
+    x, y = a.astype(np.float64), b.astype(np.float64)
+
+    def mean(picture: NDArray[np.float64]) -> NDArray[np.float64]:
+        return cv2.GaussianBlur(picture, (11, 11), 1.5).astype(np.float64)
+
+    mx, my = mean(x), mean(y)
+    vx, vy, vxy = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    return float((((2 * mx * my + c1) * (2 * vxy + c2)) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean())
+
+
+def blended(models: Models, r_swap: int, *, reverse: bool) -> Generator:
+    """The layer-swapped generator; at 256 without ``reverse`` it is the cartoon network under the base's mapping."""
+    schedule = schedule_from_options(models.base.resolution, r_swap, reverse=reverse)
+    return generator_from_weights(blend([models.base, models.transfer], schedule).weights)
+
+
+def blend_measures(models: Models, w: torch.Tensor, r_swap: int, *, reverse: bool) -> BlendMeasures:
+    """Read the pictures of a blend."""
+    seen = read_faces(models.judge, synthesised(blended(models, r_swap, reverse=reverse), w)).measures.mean(0)
+    return BlendMeasures(r_swap, reverse, *map(float, seen))
+
+
+def edit_measures(models: Models, base: Generator, w: torch.Tensor, codes: Codes, attribute: int) -> EditMeasures:
+    """Flip one attribute of every face with the ISF head, all rows at full strength."""
+    source = attributes_of(codes)
+    target = source.copy()
+    target[:, attribute] = 1 - target[:, attribute]
+    rng = torch.Generator().manual_seed(attribute)
+    z = torch.randn(DRAWS, len(w), NOISE, generator=rng)
+    goal = torch.from_numpy(target)
+    with torch.no_grad():
+        edited = models.isf.edit(w, z[0], goal)
+    before, after = (read_faces(models.judge, synthesised(base, rows)) for rows in (w, edited))
+    hit = (after.attributes[:, attribute] > 0.5) == (target[:, attribute] > 0.5)
+    few = slice(0, min(len(w), 24))  # a path has 20 pictures, a diversity 10: enough faces for a stable mean
+    length, spread = _path(models, base, w[few], edited[few])
+    return EditMeasures(
+        attribute=ISF_ATTRIBUTES[attribute],
+        accuracy=float(hit.mean()),
+        likeness=float(_cosine(before.traits, after.traits).mean()),
+        diversity=_diversity(models, base, w[few], z[:, few], goal[few]),
+        path_length=length,
+        path_range=spread,
+    )
+
+
+def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    columns = [INDEX[name] for name in IDENTITY]
+    x, y = a[:, columns], b[:, columns]
+    cosine: NDArray[np.float32] = (x * y).sum(1) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))
+    return cosine
+
+
+def _diversity(models: Models, base: Generator, w: torch.Tensor, z: torch.Tensor, goal: torch.Tensor) -> float:
+    with torch.no_grad():
+        readings = [read_faces(models.judge, synthesised(base, models.isf.edit(w, noise, goal))) for noise in z]
+    return float(np.mean([distance(a, b) for a, b in combinations(readings, 2)]))
+
+
+def _path(models: Models, base: Generator, w: torch.Tensor, edited: torch.Tensor) -> tuple[float, float]:
+    readings = [
+        read_faces(models.judge, synthesised(base, torch.lerp(w, edited, float(part))))
+        for part in np.linspace(0, 1, STEPS)
+    ]
+    steps = np.stack([distance(a, b) for a, b in pairwise(readings)])
+    ends = distance(readings[0], readings[-1])
+    return float(steps.mean()), float(((steps.max(0) - steps.min(0)) / (ends + 1e-6)).mean())
+
+
+def _judge_accuracy(reading: Reading, codes: Codes) -> dict[str, float]:
+    right = ((reading.attributes > 0.5) == (attributes_of(codes) > 0.5)).mean(0)
+    return {name: float(value) for name, value in zip(ISF_ATTRIBUTES, right, strict=True)}
+
+
+def _judge_errors(judge: Judge, codes: Codes, photos: Pictures, toons: Pictures) -> dict[str, float]:
+    seen = np.concatenate([read_faces(judge, photos).measures, read_faces(judge, toons).measures])
+    true = np.stack([measures_of(code, domain) for domain in (PHOTO, CARTOON) for code in codes])
+    return {name: float(value) for name, value in zip(MEASURES, np.abs(seen - true).mean(0), strict=True)}
+
+
+def _drawn_means(codes: Codes, domain: Domain) -> dict[str, float]:
+    means = np.mean([measures_of(code, domain) for code in codes], axis=0)
+    return {name: float(value) for name, value in zip(MEASURES, means, strict=True)}

@@ -1,0 +1,139 @@
+"""``python -m export.demo_models.train``: draws the faces, trains the demo's five networks, writes their checkpoints.
+
+One and a half hours on two cores. An interrupted run goes on where it was; ``--quick`` runs every step with next to
+nothing, to see that it works.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from export.checkpoints import write_encoder, write_isf, write_rosinality
+from export.demo_models.dataset import drawn_faces
+from export.demo_models.encoder_training import SCHEDULE as ENCODER_SCHEDULE
+from export.demo_models.encoder_training import train_encoder
+from export.demo_models.faces import CARTOON, PHOTO
+from export.demo_models.files import DIRECTORY, DemoFiles
+from export.demo_models.generator_training import (
+    CARTOON_STAGES,
+    PHOTO_STAGES,
+    Stage,
+    new_generator,
+    parameters_of,
+    train_generator,
+)
+from export.demo_models.isf_training import SCHEDULE as ISF_SCHEDULE
+from export.demo_models.isf_training import train_isf
+from export.demo_models.judge import SCHEDULE as JUDGE_SCHEDULE
+from export.demo_models.judge import train_judge, write_judge
+from export.demo_models.training import Schedule
+from export.networks.encoder import Encoder
+from export.networks.generator import Generator
+from export.networks.isf import Isf
+from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Source
+from serving.command_line import run
+from serving.tensors import ISF_ATTRIBUTES
+
+SEED = 1
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many faces are drawn in each domain, and what part of each schedule is trained."""
+
+    photos: int = 16384
+    cartoons: int = 8192
+    mixed: int = 4096
+    part: float = 1
+
+    def of(self, schedule: Schedule) -> Schedule:
+        """The schedule with this effort."""
+        return replace(schedule, steps=max(round(self.part * schedule.steps), 2))
+
+    def stages(self, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        return tuple(replace(stage, schedule=self.of(stage.schedule)) for stage in stages)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether compiling, a minute for every network, pays."""
+        return self.part == 1
+
+
+FULL, QUICK = Effort(), Effort(photos=64, cartoons=64, mixed=64, part=0.001)
+
+
+def train(
+    work: Annotated[Path, typer.Option(help="Folder for drawings and for what is needed to resume.")] = Path(
+        "build/demo-training"
+    ),
+    output: Annotated[Path, typer.Option(help="Folder for the checkpoints.")] = DIRECTORY,
+    quick: Annotated[bool, typer.Option(help="Next to no training: see that every step runs.")] = False,
+) -> None:
+    """Draw the faces, train every network of the demo, write the checkpoints."""
+    train_all(work, output, QUICK if quick else FULL)
+    console.print(f"Done: {output}. Now measure them: python -m benchmarks.demo_models")
+
+
+def train_all(work: Path, output: Path, effort: Effort) -> DemoFiles:
+    """See ``train``."""
+    photos = drawn_faces(work / "photo.npy", effort.photos, SEED, PHOTO)
+    cartoons = drawn_faces(work / "cartoon.npy", effort.cartoons, SEED, CARTOON)
+    base = new_generator(SEED)
+    train_generator(base, photos, effort.stages(PHOTO_STAGES), work / "base.state", seed=SEED, compiled=effort.compiled)
+    photo_weights = _generator_weights(base, "base")
+    encoder = train_encoder(
+        base, photos, effort.of(ENCODER_SCHEDULE), work / "encoder.state", seed=SEED, compiled=effort.compiled
+    )
+    isf = train_isf(base.mapping, len(encoder.styles), effort.of(ISF_SCHEDULE), work / "isf.state", seed=SEED)
+    mixed = drawn_faces(work / "mixed.npy", effort.mixed, SEED + 1, None)
+    judge = train_judge([photos, cartoons, mixed], effort.of(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
+    # Last, since it goes on from the photograph's weights in place.
+    base.requires_grad_(True)
+    train_generator(
+        base, cartoons, effort.stages(CARTOON_STAGES), work / "transfer.state", seed=SEED + 1, compiled=effort.compiled
+    )
+    files = DemoFiles(output)
+    write_rosinality(photo_weights, files.base, half=True, force=True)
+    write_rosinality(_generator_weights(base, "transfer"), files.transfer, half=True, force=True)
+    write_encoder(_encoder_weights(encoder), files.encoder, half=True, force=True)
+    write_isf(_isf_weights(isf), files.isf, half=True, force=True)
+    write_judge(judge, files.judge)
+    return files
+
+
+def _generator_weights(network: Generator, name: str) -> GeneratorWeights:
+    return GeneratorWeights({key: value.copy() for key, value in parameters_of(network).items()}, _source(name))
+
+
+def _encoder_weights(encoder: Encoder) -> EncoderWeights:
+    tensors = {
+        name: value for name, value in parameters_of(encoder).items() if not name.endswith("num_batches_tracked")
+    }
+    latent_avg = tensors.pop("latent_avg")
+    return EncoderWeights(tensors, _source("encoder"), "e4e", latent_avg)
+
+
+def _isf_weights(isf: Isf) -> IsfWeights:
+    return IsfWeights(parameters_of(isf), _source("isf"), ISF_ATTRIBUTES)
+
+
+def _source(name: str) -> Source:
+    recipe = json.dumps({"network": name, "seed": SEED})
+    return Source(Path(f"{name}.pt"), "trained on drawings", hashlib.sha256(recipe.encode()).hexdigest())
+
+
+if __name__ == "__main__":
+    torch.set_flush_denormal(True)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(train)
+    run(app)

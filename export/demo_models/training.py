@@ -1,0 +1,104 @@
+"""The optimisation that all of the demo's networks share: Adam, a falling rate, averaged weights, resumable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from serving.atomic import atomic_file
+
+Batch = TypeVar("Batch")
+
+AVERAGE_DECAY = 0.99
+SAVE_EVERY = 100
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps, and the learning rate, which rises over the first 2 % and falls to a thirtieth along a cosine."""
+
+    steps: int
+    rate: float
+
+    def factor(self, step: int) -> float:
+        """Of the rate."""
+        warm = min(1.0, (step + 1) / (0.02 * self.steps))
+        return warm * (0.033 + 0.967 * 0.5 * (1 + math.cos(math.pi * step / self.steps)))
+
+
+def optimise(
+    network: nn.Module,
+    loss: Callable[[Batch], Tensor],
+    batches: Iterator[Batch],
+    schedule: Schedule,
+    state: Path,
+    title: str,
+) -> None:
+    """Train in place, and leave the running average of the weights in the network.
+
+    Args:
+        network: parameters that require a gradient are trained.
+        loss: of a batch, to be minimised.
+        batches: as many as the schedule has steps are taken.
+        schedule: length and rate.
+        state: a file from which an interrupted training goes on; when it is complete, training is skipped.
+        title: for the progress bar.
+    """
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.Adam(trained, schedule.rate, betas=(0.9, 0.99))
+    rates = torch.optim.lr_scheduler.LambdaLR(optimiser, schedule.factor)
+    average = deepcopy(network.state_dict())
+    start = 0
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        start, average = saved["step"], saved["average"]
+        network.load_state_dict(saved["network"])
+        optimiser.load_state_dict(saved["optimiser"])
+        rates.load_state_dict(saved["rates"])
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                  TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.4f}")) as progress:  # fmt: skip
+        task = progress.add_task(title, total=schedule.steps, completed=start, loss=math.nan)
+        recent = math.nan
+        for step in range(start, schedule.steps):
+            value = loss(next(batches))
+            optimiser.zero_grad(set_to_none=True)
+            value.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(trained, 1.0)
+            optimiser.step()
+            rates.step()
+            _average(average, network)
+            recent = value.item() if math.isnan(recent) else 0.98 * recent + 0.02 * value.item()
+            progress.update(task, completed=step + 1, loss=recent)
+            if (step + 1) % SAVE_EVERY == 0 or step + 1 == schedule.steps:
+                _save(state, step + 1, network, optimiser, rates, average)
+    network.load_state_dict(average)
+
+
+def _average(average: dict[str, Tensor], network: nn.Module) -> None:
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                average[name].lerp_(value, 1 - AVERAGE_DECAY)
+            else:
+                average[name].copy_(value)
+
+
+def _save(
+    state: Path,
+    step: int,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    rates: torch.optim.lr_scheduler.LambdaLR,
+    average: dict[str, Tensor],
+) -> None:
+    with atomic_file(state, force=True) as partial:
+        torch.save({"step": step, "network": network.state_dict(), "optimiser": optimiser.state_dict(),
+                    "rates": rates.state_dict(), "average": average}, partial)  # fmt: skip

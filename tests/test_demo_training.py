@@ -1,0 +1,103 @@
+"""The demo's training runs from drawing to checkpoints, and goes on where it was."""
+
+from __future__ import annotations
+
+from itertools import count, repeat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from export.checkpoints import read_encoder, read_generator, read_isf
+from export.demo_models.files import DemoFiles
+from export.demo_models.generator_training import new_generator, skip_pictures, target_from_pictures
+from export.demo_models.train import Effort, train_all
+from export.demo_models.training import Schedule, optimise
+from export.demo_models.traits import TRAITS, random_codes
+from export.networks.generator import generator_from_weights
+
+LEAST = Effort(photos=24, cartoons=24, mixed=24, part=0.0001)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DemoFiles]:
+    folder = tmp_path_factory.mktemp("training")
+    return folder, train_all(folder / "work", folder / "weights", LEAST)
+
+
+def test_training_writes_checkpoints_that_fit_each_other(trained: tuple[Path, DemoFiles]) -> None:
+    _, files = trained
+    base, transfer = read_generator(files.base), read_generator(files.transfer)
+    encoder, isf = read_encoder(files.encoder), read_isf(files.isf)
+    assert base.rows == transfer.rows == encoder.rows == isf.rows == 14
+    assert base.w_dim == encoder.w_dim == isf.w_dim == len(TRAITS)
+    for name in ("mapping.0.weight", "mapping.1.weight"):
+        np.testing.assert_array_equal(base.tensors[name], transfer.tensors[name])
+    assert not np.array_equal(base.tensors["synthesis.16.conv.weight"], transfer.tensors["synthesis.16.conv.weight"])
+
+
+def test_a_finished_training_is_not_repeated(trained: tuple[Path, DemoFiles]) -> None:
+    folder, files = trained
+    before = {
+        path.name: path.read_bytes() for path in (files.base, files.transfer, files.encoder, files.isf, files.judge)
+    }
+    states = {path: path.stat().st_mtime_ns for path in (folder / "work").iterdir()}
+    train_all(folder / "work", folder / "weights", LEAST)
+    assert {path: path.stat().st_mtime_ns for path in (folder / "work").iterdir()} == states
+    assert {name: (folder / "weights" / name).read_bytes() for name in before} == before
+
+
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
+    def trained_for(state: Path, broken_off_at: int | None = None) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        network, calls = nn.Linear(2, 1), count()
+
+        def loss(x: Tensor) -> Tensor:
+            if next(calls) == broken_off_at:
+                raise KeyboardInterrupt
+            error: Tensor = (network(x) - 3).square().mean()
+            return error
+
+        optimise(network, loss, repeat(torch.tensor([[1.0, 2.0]])), Schedule(300, 0.1), state, "line")
+        return network.state_dict()
+
+    whole = trained_for(tmp_path / "whole.state")
+    with pytest.raises(KeyboardInterrupt):
+        trained_for(tmp_path / "parts.state", broken_off_at=250)
+    parts = trained_for(tmp_path / "parts.state")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_the_mapping_network_only_turns_a_code() -> None:
+    codes = torch.from_numpy(random_codes(20, 3))
+    with torch.no_grad():
+        w = new_generator(0).mapping(3.0 * codes)
+    torch.testing.assert_close(w @ w.T, codes @ codes.T, atol=1e-4, rtol=1e-4)
+    hidden = codes[:, TRAITS.index("cloth_light")]
+    torch.testing.assert_close(w.mean(1).abs(), hidden.abs() / len(TRAITS) ** 0.5, atol=1e-5, rtol=1e-4)
+
+
+def test_the_last_of_the_pictures_trained_on_is_the_generators() -> None:
+    network = new_generator(0)
+    w = torch.randn(2, 14, len(TRAITS))
+    with torch.no_grad():
+        pictures = skip_pictures(network, w, 256)
+        torch.testing.assert_close(pictures[-1], network.synthesise(w), atol=1e-4, rtol=1e-4)
+    assert [picture.shape[-1] for picture in pictures] == [4, 8, 16, 32, 64, 128, 256]
+
+
+def test_targets_are_averages_in_minus_one_to_one() -> None:
+    picture = np.zeros((1, 256, 256, 3), np.uint8)
+    picture[:, :, ::2] = 255
+    target = target_from_pictures(picture, 64)
+    assert target.shape == (1, 3, 64, 64)
+    assert target.abs().max() < 0.01
+
+
+def test_a_written_generator_gives_the_pictures_it_was_trained_to(trained: tuple[Path, DemoFiles]) -> None:
+    _, files = trained
+    network = generator_from_weights(read_generator(files.base))
+    w = network.mapping(torch.from_numpy(random_codes(1, 9)))
+    assert network.synthesise(w[:, None].expand(-1, 14, -1)).isfinite().all()
