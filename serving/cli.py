@@ -23,7 +23,9 @@ from serving.images import check_suffix, picture_from_bytes, read_picture, write
 from serving.inference_calls import Pictures
 from serving.jpeg import jpeg_from_picture
 from serving.landmarks import landmarker_from_option
+from serving.options import AttributeOptions, Force, Model, Psi, Rows, Seed, Url, attributes_from_options
 from serving.photograph import Toonify, toonified_crop, toonified_face, toonified_photograph
+from serving.video.cli import cam, video
 
 app = typer.Typer(
     help="Serve toonified faces, and ask for them.",
@@ -32,8 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Url = Annotated[str, typer.Option(help="HOST:PORT of the server's gRPC endpoint.")]
-Model = Annotated[str, typer.Option(help="Which of the server's models; toonify is its first.")]
+app.command()(video)
+app.command()(cam)
 
 
 @app.command()
@@ -68,14 +70,10 @@ def image(
     output: Annotated[Path, typer.Option("--output", "-o", help="A file; a directory for several pictures.")],
     url: Url = DEFAULT_URL,
     model: Model = DEFAULT_MODEL,
-    attribute: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Edit: 0 or 1; attributes left out become 0.")
-    ] = None,
-    rows: Annotated[
-        Literal["all", "preset"], typer.Option(help="Rows of W+ to edit; preset: the published ones per attribute.")
-    ] = "all",
-    seed: Annotated[int | None, typer.Option(min=0, help="Chooses among the possible edits; default 0.")] = None,
-    psi: Annotated[float | None, typer.Option(help="Truncation: 1, none, is the default; 0 the average face.")] = None,
+    attribute: AttributeOptions = None,
+    rows: Rows = "all",
+    seed: Seed = None,
+    psi: Psi = None,
     align: Annotated[
         str,
         typer.Option(
@@ -86,15 +84,13 @@ def image(
     faces: Annotated[Literal["largest", "all"], typer.Option(help="With --align: which faces.")] = "largest",
     jpeg: Annotated[bool, typer.Option("--jpeg", help="JPEG on the wire, for slow networks.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds for each picture.")] = DEFAULT_TIMEOUT,
-    force: Annotated[bool, typer.Option("--force", help="Replace outputs that are already there.")] = False,
+    force: Force = False,
 ) -> None:
     """Toonify pictures of faces: aligned crops, or with --align whole photographs."""
     if faces == "all" and (align == "none" or not paste):
         raise typer.BadParameter("all faces go back into a photograph; give --align and --paste", param_hint="--faces")
     targets = _targets(inputs, output, force=force)
-    attributes = _attributes(attribute or [])
-    if rows == "preset" and not attributes:
-        raise typer.BadParameter("presets are those of attributes; give --attribute", param_hint="--rows")
+    attributes = attributes_from_options(attribute or [], rows)
     landmarker = None if align == "none" else landmarker_from_option(align)
     with ToonifyClient(url, timeout=timeout) as client:
         controls: dict[str, Any] = {"attributes": attributes or None, "seed": seed, "psi": psi}
@@ -155,14 +151,3 @@ def _targets(inputs: Sequence[Path], output: Path, *, force: bool) -> list[Path]
                 str(target), got="two pictures of that name", expected="one", remedy="call the command for each"
             )
     return targets
-
-
-def _attributes(options: Sequence[str]) -> dict[str, float]:
-    attributes = {}
-    for option in options:
-        name, _, value = option.partition("=")
-        try:
-            attributes[name] = float(value)
-        except ValueError:
-            raise typer.BadParameter(f"{option!r} is not NAME=NUMBER", param_hint="--attribute") from None
-    return attributes

@@ -42,7 +42,7 @@ def findings(url: str, model: str) -> tuple[Finding, ...]:
     server, engines, triton = _server(url, model), tuple(_engines()), _tritonserver()
     can_serve = not triton.missing and any(not engine.missing for engine in engines if engine.subject in _SERVING)
     way = Finding("a way to a picture", "yes") if can_serve or not server.missing else _NO_WAY
-    return (*_versions(), server, triton, *engines, *_landmarkers(), way)
+    return (*_versions(), server, triton, *engines, *_codecs(), *_landmarkers(), way)
 
 
 _SERVING = ("onnxruntime", "openvino")
@@ -89,6 +89,21 @@ def _engines() -> Iterator[Finding]:
             yield Finding(library, version(library))
         else:
             yield Finding(library, "none", f"pip install 'toonify-serve[{extra}]', where models are run or exported")
+
+
+def _codecs() -> Iterator[Finding]:
+    if not find_spec("av"):
+        yield Finding("video files", "none", "pip install 'toonify-serve[video]', for toonify video and toonify cam")
+        return
+    from serving.video.encoders import nvenc_works
+    from serving.video.libav import av
+
+    yield Finding("video files", f"av {version('av')}")
+    if "libx264" in av.codecs_available:
+        yield Finding("H.264 by x264", "yes")
+    else:
+        yield Finding("H.264 by x264", "none", "pip install --force-reinstall av, whose own builds have it")
+    yield Finding("H.264 by NVENC", "yes" if nvenc_works() else "no, x264 takes its place")
 
 
 def _landmarkers() -> Iterator[Finding]:

@@ -1,0 +1,38 @@
+"""Options that several commands of ``toonify`` share, and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import typer
+
+Url = Annotated[str, typer.Option(help="HOST:PORT of the server's gRPC endpoint.")]
+Model = Annotated[str, typer.Option(help="Which of the server's models; toonify is its first.")]
+AttributeOptions = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="Edit: 0 or 1; attributes left out become 0.")
+]
+Rows = Annotated[
+    Literal["all", "preset"], typer.Option(help="Rows of W+ to edit; preset: the published ones per attribute.")
+]
+Seed = Annotated[int | None, typer.Option(min=0, help="Chooses among the possible edits; default 0.")]
+Psi = Annotated[float | None, typer.Option(help="Truncation: 1, none, is the default; 0 the average face.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace outputs that are already there.")]
+
+
+def attributes_from_options(options: Sequence[str], rows: str) -> dict[str, float]:
+    """The target of ``--attribute NAME=VALUE ...``, for which ``--rows preset`` asks.
+
+    Raises:
+        BadParameter: an option of another form, or presets of no attribute.
+    """
+    if rows == "preset" and not options:
+        raise typer.BadParameter("presets are those of attributes; give --attribute", param_hint="--rows")
+    attributes = {}
+    for option in options:
+        name, _, value = option.partition("=")
+        try:
+            attributes[name] = float(value)
+        except ValueError:
+            raise typer.BadParameter(f"{option!r} is not NAME=NUMBER", param_hint="--attribute") from None
+    return attributes

@@ -1,0 +1,210 @@
+"""``toonify video`` and ``toonify cam``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from serving.client import DEFAULT_TIMEOUT
+from serving.options import AttributeOptions, Force, Psi, Rows, Seed, attributes_from_options
+from serving.video.targets import targets_of, videos_in
+
+if TYPE_CHECKING:
+    from serving.toonifier import Style
+    from serving.video.back_end import BackEnd
+    from serving.video.pipeline import VideoReport
+    from serving.video.running import Runner
+
+CANCELLED = 130
+"""Exit code of a command that Ctrl-C ended, as shells have it."""
+
+Url = Annotated[str | None, typer.Option(help="HOST:PORT of the server's gRPC endpoint; 127.0.0.1:8001 unless given.")]
+Model = Annotated[str | None, typer.Option(help="Which of the server's models, or of the generators, by name.")]
+Encoder = Annotated[Path | None, typer.Option(help="Directory of an encoder, to work without a server.")]
+Isf = Annotated[Path | None, typer.Option(help="Directory of an ISF head, with --encoder.")]
+Generators = Annotated[list[Path] | None, typer.Option(help="Directory of a generator, with --encoder.")]
+Align = Annotated[
+    str,
+    typer.Option(
+        metavar="haar|yunet:PATH|file:PATH|prealigned",
+        help="How to find faces. file: each frame goes by its number, 0 first. prealigned: frames are aligned crops.",
+    ),
+]
+Strength = Annotated[float, typer.Option(help="How far faces follow the edit: 0 not at all, 1 wholly.")]
+OutputStyle = Annotated[
+    Literal["paste", "crop", "side-by-side"],
+    typer.Option(help="The whole picture, the face alone, or the original beside the whole picture."),
+]
+Smooth = Annotated[
+    Literal["file", "live", "off"], typer.Option(help="file looks ahead; live does not; off leaves faces as found.")
+]
+Quality = Annotated[int, typer.Option(min=0, max=100, help="Of the video; 70 is hard to tell from the original.")]
+Timeout = Annotated[float, typer.Option(help="Seconds for each request to the server.")]
+ShowProgress = Annotated[
+    Literal["auto", "bar", "json", "none"], typer.Option(help="auto: a bar on a terminal; json: lines on stdout.")
+]
+Stats = Annotated[bool, typer.Option("--stats", help="At the end, say how long each stage took.")]
+
+
+def video(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, or folders of them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A file; a folder for several videos.")],
+    url: Url = None,
+    model: Model = None,
+    encoder: Encoder = None,
+    isf: Isf = None,
+    generator: Generators = None,
+    align: Align = "haar",
+    attribute: AttributeOptions = None,
+    rows: Rows = "all",
+    seed: Seed = None,
+    strength: Strength = 1.0,
+    psi: Psi = None,
+    output_style: OutputStyle = "paste",
+    trim: Annotated[str | None, typer.Option(metavar="START:END", help="A part, in seconds; 2: or :5 too.")] = None,
+    smoothing: Smooth = "file",
+    quality: Quality = 70,
+    audio: Annotated[
+        Literal["copy", "aac", "none"], typer.Option(help="copy: unchanged where players take it, else AAC.")
+    ] = "copy",
+    batch: Annotated[int, typer.Option(min=1, help="Frames that are toonified together.")] = 4,
+    in_flight: Annotated[int, typer.Option(min=1, help="Batches that are toonified at the same time.")] = 2,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    progress: ShowProgress = "auto",
+    stats: Stats = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Only a picture of a few frames, before and after.")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Toonify videos. Of several, those already done are skipped, and one that fails does not stop the others."""
+    from serving.video.back_end import BackEnd
+    from serving.video.preview import ContactSheet, SampledFrames
+    from serving.video.reading import VideoReader
+    from serving.video.running import before_and_after, composer_of, size_of
+    from serving.video.writing import VideoWriter
+
+    videos = videos_in(inputs)
+    several = len(videos) > 1 or inputs[0].is_dir()
+    _refuse_numbered_landmarks(align, several=several, preview=preview)
+    in_folder = several or output.is_dir() or not output.suffix
+    targets = targets_of(videos, output, in_folder=in_folder, suffix=".png" if preview else None)
+    start, end = _part(trim)
+    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout)
+    style = _style(back_end, attribute, rows, seed, strength, psi)
+
+    with _runner(back_end, align, style, progress, stats) as runner:
+
+        def toonified(source: Path, target: Path) -> VideoReport:
+            return runner.run(
+                VideoReader(source, start=start, end=end),
+                lambda reader: VideoWriter(
+                    target, reader, size=size_of(output_style, reader.size), audio=audio, quality=quality, force=force
+                ),
+                composer=composer_of(output_style),
+                smoothing=smoothing,
+                batch=batch,
+                in_flight=in_flight,
+            )
+
+        def previewed(source: Path, target: Path) -> VideoReport:
+            frames = SampledFrames(source, start=start, end=end)
+            composer = before_and_after(output_style, frames.size)
+            return runner.run(frames, lambda _: ContactSheet(target, force), composer=composer, smoothing="off")
+
+        jobs = [*zip(videos, targets, strict=True)]
+        good = runner.run_all(jobs, previewed if preview else toonified, skip=several and not force)
+    if not good:
+        raise typer.Exit(CANCELLED if runner.cancel.is_set() else 1)
+
+
+def cam(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The video file to write.")],
+    camera: Annotated[int, typer.Option(min=0, help="Number of the camera; 0 is the first.")] = 0,
+    seconds: Annotated[float | None, typer.Option(min=0, help="How long; until Ctrl-C unless given.")] = None,
+    url: Url = None,
+    model: Model = None,
+    encoder: Encoder = None,
+    isf: Isf = None,
+    generator: Generators = None,
+    align: Align = "haar",
+    attribute: AttributeOptions = None,
+    rows: Rows = "all",
+    seed: Seed = None,
+    strength: Strength = 1.0,
+    psi: Psi = None,
+    output_style: OutputStyle = "paste",
+    smoothing: Smooth = "live",
+    quality: Quality = 70,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    progress: ShowProgress = "auto",
+    stats: Stats = False,
+    force: Force = False,
+) -> None:
+    """Record a camera, toonified, until Ctrl-C; frames that come too fast are dropped."""
+    from serving.video.back_end import BackEnd
+    from serving.video.camera import CameraReader
+    from serving.video.running import composer_of, size_of
+    from serving.video.writing import VideoWriter
+
+    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout)
+    style = _style(back_end, attribute, rows, seed, strength, psi)
+    with _runner(back_end, align, style, progress, stats) as runner:
+
+        def recorded(_: Path, target: Path) -> VideoReport:
+            return runner.run(
+                CameraReader(camera),
+                lambda reader: VideoWriter(
+                    target, reader, size=size_of(output_style, reader.size), quality=quality, force=force
+                ),
+                composer=composer_of(output_style),
+                smoothing=smoothing,
+                seconds=seconds,
+                live=True,
+            )
+
+        good = runner.run_all([(Path(), output)], recorded, skip=False)
+    if not good:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _runner(
+    back_end: BackEnd, align: str, style: Style, progress: Literal["auto", "bar", "json", "none"], stats: bool
+) -> Iterator[Runner]:
+    from serving.video.reporting import reporter
+    from serving.video.running import Runner, cancelled_by_signals, video_landmarker
+
+    landmarker = video_landmarker(align)
+    with back_end.toonifier() as toonifier, cancelled_by_signals() as cancel, reporter(progress) as reports:
+        yield Runner(toonifier, landmarker, style, reports, cancel, stats)
+
+
+def _style(
+    back_end: BackEnd, attribute: list[str] | None, rows: str, seed: int | None, strength: float, psi: float | None
+) -> Style:
+    attributes = attributes_from_options(attribute or [], rows)
+    return back_end.style(attributes, rows=rows, seed=seed or 0, strength=strength, psi=1.0 if psi is None else psi)
+
+
+def _part(trim: str | None) -> tuple[float | None, float | None]:
+    if trim is None:
+        return None, None
+    start, colon, end = trim.partition(":")
+    try:
+        if not colon:
+            raise ValueError
+        return (float(start) if start else None), (float(end) if end else None)
+    except ValueError:
+        raise typer.BadParameter(f"{trim!r} is not START:END in seconds", param_hint="--trim") from None
+
+
+def _refuse_numbered_landmarks(align: str, *, several: bool, preview: bool) -> None:
+    if align.startswith("file:") and preview:
+        raise typer.BadParameter("a preview seeks, and does not know the numbers of frames", param_hint="--preview")
+    if align.startswith("file:") and several:
+        raise typer.BadParameter("landmarks by number of the frame are those of one video", param_hint="--align")

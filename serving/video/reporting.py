@@ -1,0 +1,154 @@
+"""What a run says while it goes on: for a person at a terminal, for a program, or for a log."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any, Literal, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from serving.errors import ToonifyError
+from serving.video.pipeline import VideoProgress, VideoReport
+
+ProgressStyle = Literal["auto", "bar", "json", "none"]
+
+_SECONDS_BETWEEN_LINES = 0.5
+
+
+class Reporter(Protocol):
+    """Told of everything that becomes of a target. Targets come one after the other."""
+
+    def skipped(self, target: Path) -> None: ...
+
+    def begun(self, target: Path) -> None: ...
+
+    def progress(self, progress: VideoProgress) -> None: ...
+
+    def finished(self, target: Path, report: VideoReport) -> None: ...
+
+    def failed(self, target: Path, error: ToonifyError) -> None: ...
+
+
+class Lines:
+    """Targets that were written on stdout, all else on stderr."""
+
+    def skipped(self, target: Path) -> None:
+        sys.stderr.write(f"skipped: {target} is already there; give --force to replace it\n")
+
+    def begun(self, target: Path) -> None: ...
+
+    def progress(self, progress: VideoProgress) -> None: ...
+
+    def finished(self, target: Path, report: VideoReport) -> None:
+        if report.cancelled:
+            sys.stderr.write(f"cancelled: {target} was not written\n")
+        else:
+            sys.stdout.write(f"{target}\n")
+
+    def failed(self, target: Path, error: ToonifyError) -> None:
+        sys.stderr.write(f"error: {error}\n")
+
+
+class Bar(Lines):
+    """Lines, and a bar with speed, time to go and the milliseconds of every step."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+
+    def begun(self, target: Path) -> None:
+        self._task = self._bar.add_task(target.name, total=None, details="starting")
+
+    def progress(self, progress: VideoProgress) -> None:
+        self._bar.update(self._task, completed=progress.frames, total=progress.total, details=_details(progress))
+
+    def finished(self, target: Path, report: VideoReport) -> None:
+        self._bar.remove_task(self._task)
+        super().finished(target, report)
+
+    def failed(self, target: Path, error: ToonifyError) -> None:
+        self._bar.remove_task(self._task)
+        super().failed(target, error)
+
+
+class JsonLines:
+    """One JSON object a line on stdout: its ``event`` is begun, progress, finished, cancelled, skipped or failed."""
+
+    def __init__(self) -> None:
+        self._target = ""
+        self._last = 0.0
+
+    def skipped(self, target: Path) -> None:
+        _write_event("skipped", target)
+
+    def begun(self, target: Path) -> None:
+        self._target = str(target)
+        _write_event("begun", target)
+
+    def progress(self, progress: VideoProgress) -> None:
+        if monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = monotonic()
+            _write_event("progress", self._target, **_numbers(progress))
+
+    def finished(self, target: Path, report: VideoReport) -> None:
+        _write_event("cancelled" if report.cancelled else "finished", target, **_numbers(report))
+
+    def failed(self, target: Path, error: ToonifyError) -> None:
+        _write_event("failed", target, error=str(error))
+
+
+@contextmanager
+def reporter(style: ProgressStyle) -> Iterator[Reporter]:
+    """The reporter of ``--progress``; "auto" is a bar on a terminal, and none elsewhere."""
+    console = Console(stderr=True)
+    if style == "json":
+        yield JsonLines()
+    elif style == "bar" or (style == "auto" and console.is_terminal):
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(20), MofNCompleteColumn())
+        details = TextColumn("{task.fields[details]}", markup=False)
+        # Paths on stdout pass above the bar only where both are on one terminal; a pipe gets them itself.
+        with Progress(*columns, details, console=console, redirect_stdout=sys.stdout.isatty()) as bar:
+            yield Bar(bar)
+    else:
+        yield Lines()
+
+
+def stage_table(report: VideoProgress) -> Table:
+    """Milliseconds of each step per frame; steps overlap, so their sum exceeds the time of the run."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage")
+    table.add_column("ms per frame", justify="right")
+    for stage, seconds in report.stages.items():
+        table.add_row(stage, f"{1000 * seconds / max(report.frames, 1):.1f}")
+    seconds = 1000 * report.seconds / max(report.frames, 1)
+    table.add_row("elapsed", f"{seconds:.1f}", end_section=True)
+    faces = f"{report.faces} with a face, {report.dropped} dropped"
+    table.caption = f"{report.frames} frames, {faces}, {report.fps:.1f} frames per second"
+    return table
+
+
+def _details(progress: VideoProgress) -> str:
+    left = "" if progress.remaining is None else f", {_clock(progress.remaining)} to go"
+    steps = (f"{stage} {1000 * time / max(progress.frames, 1):.0f}" for stage, time in progress.stages.items())
+    return f"{progress.fps:.1f} fps{left}; ms: {' '.join(steps)}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def _numbers(progress: VideoProgress) -> dict[str, Any]:
+    fields = {name: value for name, value in vars(progress).items() if name != "cancelled"}
+    return {**fields, "fps": progress.fps, "remaining": progress.remaining}
+
+
+def _write_event(event: str, target: Path | str, **fields: object) -> None:
+    sys.stdout.write(json.dumps({"event": event, "target": str(target), **fields}) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,65 @@
+"""Which videos a command was given, and where each goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from serving.errors import RequestError, VideoError
+
+SUFFIXES = frozenset(
+    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov"}
+    | {".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+)
+"""Of the files of a folder that are taken for videos; a file that is named is opened whatever its suffix."""
+
+WRITTEN = frozenset({".mp4", ".m4v", ".mov", ".mkv"})
+"""Those of ``serving.video.writing.FORMATS``, which cannot be asked without PyAV."""
+
+
+def videos_in(inputs: Sequence[Path]) -> list[Path]:
+    """The files among ``inputs``, and the videos of the folders among them, by name.
+
+    Raises:
+        VideoError: a folder without any.
+    """
+    videos: list[Path] = []
+    for path in inputs:
+        found = _videos_of(path) if path.is_dir() else [path]
+        if not found:
+            raise VideoError(str(path), got="no video in it", expected="one at least", remedy="give another folder")
+        videos += found
+    return videos
+
+
+def targets_of(videos: Sequence[Path], output: Path, *, in_folder: bool, suffix: str | None = None) -> list[Path]:
+    """Where each video goes: ``output`` itself, or a name in it that ends in ``suffix``, or as the video's does.
+
+    Raises:
+        RequestError: two targets of one name, or a video that would be written onto itself.
+    """
+    if not in_folder:
+        targets = [output]
+    else:
+        targets = [output / f"{video.stem}{_suffix_for(video) if suffix is None else suffix}" for video in videos]
+    originals = {video.resolve() for video in videos}
+    for target in targets:
+        if targets.count(target) > 1:
+            raise _refused(target, "two videos of that name", "one", "call the command for each")
+        if target.resolve() in originals:
+            raise _refused(target, "one of the inputs", "another file", "choose another output")
+    return targets
+
+
+def _videos_of(folder: Path) -> list[Path]:
+    # A leading dot marks files that a run has not finished.
+    files = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in files if path.suffix.lower() in SUFFIXES)
+
+
+def _suffix_for(video: Path) -> str:
+    return video.suffix if video.suffix.lower() in WRITTEN else ".mp4"
+
+
+def _refused(target: Path, got: str, expected: str, remedy: str) -> RequestError:
+    return RequestError(str(target), got=got, expected=expected, remedy=remedy)
