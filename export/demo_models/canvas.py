@@ -115,7 +115,8 @@ def ellipse(x: float, y: float, width: float, height: float, tilt: float = 0, po
 
 def moved(points: Points, right: float, down: float) -> Points:
     """The same outline elsewhere."""
-    return points + np.array((right, down))
+    placed: Points = points + np.array((right, down))
+    return placed
 
 
 def closed_curve(points: ArrayLike) -> Points:

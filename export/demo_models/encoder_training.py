@@ -48,13 +48,13 @@ def new_encoder(w_avg: Tensor, rows: int, seed: int) -> Encoder:
                 parameter.zero_()
         for index, unit in enumerate(encoder.body):
             if index not in TRAINED_UNITS:
-                for parameter in unit.parameters():
-                    parameter.zero_()
-        stem, _, activation = encoder.input_layer
-        for parameter, value in ((stem.weight, 0), (activation.weight, 1)):
-            parameter.fill_(value)
+                for residual in unit.parameters():
+                    residual.zero_()
+        first = dict(encoder.input_layer.named_parameters())
+        first["0.weight"].zero_()
+        first["2.weight"].fill_(1)  # of the rectifier: it passes on everything
         for colour in range(3):
-            stem.weight[colour, colour] = torch.from_numpy(np.outer(SMOOTHING, SMOOTHING))
+            first["0.weight"][colour, colour] = torch.from_numpy(np.outer(SMOOTHING, SMOOTHING))
     return encoder
 
 

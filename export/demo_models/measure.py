@@ -143,7 +143,8 @@ def rows_of_codes(generator: Generator, codes: Codes) -> torch.Tensor:
     """The codes' own w in every row, [N, L, D]: blends and edits are measured on W, as in the papers."""
     with torch.no_grad():
         w = generator.mapping(torch.from_numpy(codes))
-    return w[:, None].expand(-1, 2 * len(generator.synthesis), -1)
+    rows: torch.Tensor = w[:, None].expand(-1, 2 * len(generator.synthesis), -1)
+    return rows
 
 
 def encoded(encoder: Encoder, pictures: Pictures, batch: int = 16) -> torch.Tensor:
