@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -43,7 +44,8 @@ def drawn_faces(file: Path, count: int, seed: int, domain: Domain | None) -> Fac
         shape = (count, FACE_SIZE, FACE_SIZE, 3)
         pictures: NDArray[np.uint8] = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)  # type: ignore[no-untyped-call]
         starts = range(0, count, _PART)
-        with ProcessPoolExecutor() as pool:
+        # A forked process would wait forever for threads of OpenCV and PyTorch that only its parent has.
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
             parts = pool.map(
                 _draw, *zip(*((codes[s : s + _PART], domains[s : s + _PART]) for s in starts), strict=True)
             )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.demo_models.dataset import Faces
-from export.demo_models.training import Schedule, optimise
+from export.demo_models.training import Schedule, mixed_precision, optimise
 from export.networks.encoder import STAGE_UNITS, Encoder, EncoderWidths
 from export.networks.generator import Generator
 from serving.tensors import rows_of
@@ -71,7 +71,7 @@ def train_encoder(
         pictures, codes = batch
         with torch.no_grad():
             w = generator.mapping(codes) - generator.mapping.w_avg
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             found = code_of(pictures)
         error: Tensor = (found.float() - w).square().mean()
         return error

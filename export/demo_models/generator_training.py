@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from export.demo_models.dataset import Faces
-from export.demo_models.training import Schedule, optimise
+from export.demo_models.training import Schedule, mixed_precision, optimise
 from export.demo_models.traits import TRAITS
 from export.networks.generator import ACTIVATION_GAIN, LEAKY_SLOPE, MAPPING_RATE, Generator, estimated_w_avg
 from export.weights import row_of
@@ -113,7 +113,7 @@ def _loss_of(network: Generator, stage: Stage, *, compiled: bool) -> Callable[[t
 
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
         z, target = batch
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             w_plus = network.mapping(z)[:, None].expand(-1, rows, -1)
             pictures = pictures_at(network, w_plus, stage.resolution)
         return picture_loss(pictures, target, stage.mouth)
