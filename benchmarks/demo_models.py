@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ import torch
 import typer
 from numpy.typing import NDArray
 
+from benchmarks.generated import with_section
 from export.demo_models.faces import CARTOON, draw_face
 from export.demo_models.files import DIRECTORY, DemoFiles
 from export.demo_models.isf_training import NOISE
@@ -34,7 +34,6 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks/results"
 FIGURES = RESULTS / "demo_models.json"
 DOCUMENTS = (ROOT / "README.md", DIRECTORY.parent / "README.md")
-BEGIN, END = "<!-- generated: python -m benchmarks.demo_models -->", "<!-- end -->"
 
 FACES = 200
 SHOWN_SEED = 30_000_011
@@ -47,7 +46,7 @@ def main(faces: Annotated[int, typer.Option(help="Held-out faces to measure on."
     figures = measure(models, faces).as_json()
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
     for name, grid in grids(models).items():
-        write_picture(RESULTS / f"demo_{name}.jpg", grid)
+        write_picture(RESULTS / f"demo_{name}.jpg", grid, force=True)
     write_tables()
 
 
@@ -55,12 +54,7 @@ def write_tables() -> None:
     """Bring the tables of the documents up to date."""
     figures = json.loads(FIGURES.read_text())
     for document in DOCUMENTS:
-        document.write_text(with_tables(document.read_text(), figures))
-
-
-def with_tables(text: str, figures: Figures) -> str:
-    """A text with the tables between its markers."""
-    return re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{tables(figures)}\n{END}", text, flags=re.DOTALL)
+        document.write_text(with_section(document.read_text(), "benchmarks.demo_models", tables(figures)))
 
 
 def tables(figures: Figures) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
 from benchmarks.conditions import PORT
+from benchmarks.generated import with_section
 from benchmarks.results import (
     CAPTIONS,
     batches,
@@ -23,12 +23,11 @@ from benchmarks.results import (
 from benchmarks.rows import RESULTS, Row, read_rows
 
 README = Path(__file__).parent / "README.md"
-BEGIN, END = "<!-- generated: python -m benchmarks.report -->", "<!-- end -->"
 
 
 def with_tables(text: str, rows: Sequence[Row]) -> str:
     """A text with the tables of these rows between its markers."""
-    return re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{tables(rows)}\n{END}", text, flags=re.DOTALL)
+    return with_section(text, "benchmarks.report", tables(rows))
 
 
 def tables(rows: Sequence[Row]) -> str:

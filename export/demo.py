@@ -101,7 +101,7 @@ def demo(output: Annotated[Path, typer.Option(help="Folder for the results.")] =
         face, placement = align(photograph, points)
         write_picture(output / "photograph.png", photograph)
         write_picture(output / "face.png", face)
-        _draw_clip(output)
+        draw_clip(output)
     names = _export(watch, output / "models")
     repository = output / "model_repository"
     generators = [part for name in names for part in ("--generator", str(output / "models" / name))]
@@ -117,7 +117,7 @@ def demo(output: Annotated[Path, typer.Option(help="Folder for the results.")] =
     console.print(f"Done. Look at {output / 'contact_sheet.png'}, {output / 'toon.mp4'} and {output / 'summary.md'}.")
 
 
-def _draw_clip(output: Path) -> None:
+def draw_clip(output: Path) -> None:
     """Write clip.mp4 and its landmarks, clip.json."""
     clip = _Drawn(list(talking_head(demo_code(), CLIP_SECONDS, rate=CLIP_RATE)))
     with VideoWriter(output / "clip.mp4", clip, codec="libx264") as writer:

@@ -87,8 +87,8 @@ def test_the_pair_blends_as_siblings() -> None:
 
 def test_drawn_faces_are_reconstructed(models: Models) -> None:
     found = reconstruction(PHOTOS, synthesised(generator_from_weights(models.base), encoded(models.encoder, PHOTOS)))
-    assert found.psnr > 20
-    assert found.ssim > 0.7
+    assert found.psnr > 22  # of 200 faces: 23.9 and 0.856 on average, 20.7 and 0.798 at the 5th percentile
+    assert found.ssim > 0.82
 
 
 def test_the_transferred_network_draws_the_cartoon_of_the_same_person(models: Models, w: torch.Tensor) -> None:
@@ -99,12 +99,18 @@ def test_the_transferred_network_draws_the_cartoon_of_the_same_person(models: Mo
     assert own > others
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-def test_a_blend_lies_between_its_parents(models: Models, w: torch.Tensor, reverse: bool) -> None:
-    low, middle, high = (blend_measures(models, w, r_swap, reverse=reverse) for r_swap in (4, 32, 256))
-    for name in ("eye_height", "chin_width", "outline_strength"):
-        ends = sorted(getattr(blend, name) for blend in (low, high))
-        assert ends[0] < getattr(middle, name) < ends[1]
+def test_structure_comes_from_low_resolutions_and_texture_from_high_ones(models: Models, w: torch.Tensor) -> None:
+    for reverse in (False, True):
+        low, middle, high = (blend_measures(models, w, r_swap, reverse=reverse) for r_swap in (4, 32, 256))
+
+        def way(name: str, blends=(low, middle, high)) -> float:
+            """How far the measure has gone at r_swap 32 on its way from the lowest r_swap to the highest."""
+            start, here, end = (getattr(blend, name) for blend in blends)
+            return (here - start) / (end - start)
+
+        assert 0.75 < way("eye_height") < 1.3  # of 200 faces 0.87, in reverse 0.92
+        assert 0.75 < way("chin_width") < 1.3  # 1.03, 0.92
+        assert 0 < way("outline_strength") < 0.25  # 0.08, 0.15
 
 
 @pytest.mark.parametrize("attribute", range(4), ids=ISF_ATTRIBUTES)
@@ -114,7 +120,7 @@ def test_the_isf_head_edits_what_it_is_asked_for(models: Models, w: torch.Tensor
     z = torch.randn(len(w), 64, generator=torch.Generator().manual_seed(attribute))
     pictures = synthesised(generator_from_weights(models.base), models.isf.edit(w, z, target))
     seen = read_faces(models.judge, pictures).attributes[:, attribute] > 0.5
-    assert np.mean(seen == (target[:, attribute].numpy() > 0.5)) >= 0.6  # of 8; the README has the accuracy
+    assert np.mean(seen == (target[:, attribute].numpy() > 0.5)) >= 7 / 8  # of 200: 94.5 % or more of each
 
 
 def test_the_judge_reads_attributes_off_drawings(models: Models) -> None:

@@ -11,14 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from export.checkpoints import read_encoder, read_generator, read_isf
+from export.demo_models.dataset import drawn_faces
+from export.demo_models.encoder_training import LENGTH_WEIGHT, TrainedPart, code_loss, new_encoder, scale_convolutions
+from export.demo_models.faces import PHOTO
 from export.demo_models.files import DemoFiles
-from export.demo_models.generator_training import new_generator, skip_pictures, target_from_pictures
+from export.demo_models.generator_training import (
+    Stage,
+    new_generator,
+    skip_pictures,
+    target_from_pictures,
+    train_generator,
+)
 from export.demo_models.train import Effort, train_all
 from export.demo_models.training import Schedule, optimise
 from export.demo_models.traits import TRAITS, random_codes
 from export.networks.generator import generator_from_weights
 
-LEAST = Effort(photos=24, cartoons=24, mixed=24, part=0.0001)
+LEAST = Effort(photos=24, between=24, cartoons=24, mixed=24, part=0.0001)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +95,49 @@ def test_the_last_of_the_pictures_trained_on_is_the_generators() -> None:
         pictures = skip_pictures(network, w, 256)
         torch.testing.assert_close(pictures[-1], network.synthesise(w), atol=1e-4, rtol=1e-4)
     assert [picture.shape[-1] for picture in pictures] == [4, 8, 16, 32, 64, 128, 256]
+
+
+def test_the_part_of_an_encoder_that_is_trained_gives_the_whole_encoders_row() -> None:
+    encoder = new_encoder(torch.ones(len(TRAITS)), 14, 0)
+    for name, value in encoder.named_buffers():
+        if "running" in name:
+            nn.init.uniform_(value, 0.5, 1.5)
+    pictures = torch.randn(2, 3, 256, 256)
+    part = TrainedPart(encoder.eval())
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(pictures), (part(pictures) + 1)[:, None].expand(-1, 14, -1))
+
+
+def test_an_encoder_s_convolutions_can_be_scaled_to_unit_variance_without_a_change() -> None:
+    part = TrainedPart(new_encoder(torch.ones(len(TRAITS)), 14, 0)).eval()
+    for name, value in part.named_buffers():
+        if "running" in name:
+            nn.init.uniform_(value, 0.5, 1e5)
+    pictures = torch.randn(2, 3, 256, 256)
+    with torch.no_grad():
+        before = part(pictures)
+        scale_convolutions(part)
+        torch.testing.assert_close(part(pictures), before, atol=1e-4, rtol=1e-4)
+    variances = [value for name, value in part.named_buffers() if name.endswith(("4.running_var", "1.running_var"))]
+    assert variances
+    assert all(value.max() < 1 for value in variances)
+
+
+def test_a_code_of_the_right_direction_costs_only_its_length() -> None:
+    true = torch.randn(5, 46)
+    assert code_loss(true, true) < 1e-10
+    torch.testing.assert_close(code_loss(0.5 * true, true), torch.tensor(0.25 * LENGTH_WEIGHT), rtol=1e-4, atol=1e-6)
+    assert code_loss(-true, true) > 1
+
+
+def test_a_stage_trains_its_own_resolutions_only(tmp_path: Path) -> None:
+    network = new_generator(0)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    faces = drawn_faces(tmp_path / "faces.npy", 8, 0, PHOTO)
+    stage = Stage(64, 8, Schedule(2, 1e-2), trained=(16, 32))
+    train_generator(network, faces, [stage], tmp_path / "base.state", seed=0, compiled=False)
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[1] for name in changed if name.startswith("synthesis")} == {"16", "32"}
 
 
 def test_targets_are_averages_in_minus_one_to_one() -> None:

@@ -2,14 +2,15 @@
 
 The code of a training picture is known, so the encoder is trained by regression. Two things keep that short. The rows'
 offsets stay 0, as in the first stage of e4e's progressive training, so that every code lies in W. And most residual
-units stay as they start, with a residual of 0: they pass on what they get, and are left out while training. The first
-stage is one of them, so training begins with pictures of half the size. They are moved and turned a little, as
-landmarks of real photographs are never exact.
+units stay as they start, with a residual of 0: they pass on what they get, and are left out while training. Those of
+the two largest stages are among them, so that the stem is needed at every fourth pixel only. Pictures are moved and
+turned a little, as landmarks of real photographs are never exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -17,19 +18,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from export.demo_models.dataset import Faces
 from export.demo_models.training import Schedule, mixed_precision, optimise
-from export.networks.encoder import STAGE_UNITS, Encoder, EncoderWidths
+from export.networks.encoder import STAGE_UNITS, Encoder, EncoderWidths, input_from_face
 from export.networks.generator import Generator
 from serving.tensors import rows_of
 
 STAGES = (16, 24, 32, 48)
-TRAINED_UNITS = (3, 4, 7, 8, 9, 21, 22, 23)
-"""Of the 24; those that change the number of channels must be among them."""
+WIDENING_UNIT = 3
+"""Its shortcut, a convolution of 1x1, is trained; before it nothing but the stem is."""
+TRAINED_UNITS = (7, 8, 9, 21, 22, 23)
+"""Of those after it; the ones that change the number of channels must be among them."""
 BATCH = 16
-SCHEDULE = Schedule(steps=2400, rate=4e-3)
-SMOOTHING = np.array([0.25, 0.5, 0.25], np.float32)
+SCHEDULE = Schedule(steps=16_000, rate=4e-3)
+LENGTH_WEIGHT = 0.1
+"""Of a code's length, beside its direction."""
 MOVES = (0.012, 0.02, 1.5)
 """Standard deviations of the crop's place (parts of its side), of its size, and of its angle in degrees."""
 
@@ -48,13 +53,9 @@ def new_encoder(w_avg: Tensor, rows: int, seed: int) -> Encoder:
                 parameter.zero_()
         for index, unit in enumerate(encoder.body):
             if index not in TRAINED_UNITS:
-                for residual in unit.parameters():
-                    residual.zero_()
-        first = dict(encoder.input_layer.named_parameters())
-        first["0.weight"].zero_()
-        first["2.weight"].fill_(1)  # of the rectifier: it passes on everything
-        for colour in range(3):
-            first["0.weight"][colour, colour] = torch.from_numpy(np.outer(SMOOTHING, SMOOTHING))
+                for name, residual in unit.named_parameters():
+                    if name.startswith("res_layer."):
+                        residual.zero_()
     return encoder
 
 
@@ -73,27 +74,66 @@ def train_encoder(
             w = generator.mapping(codes) - generator.mapping.w_avg
         with mixed_precision():
             found = code_of(pictures)
-        error: Tensor = (found.float() - w).square().mean()
-        return error
+        return code_loss(found.float(), w)
 
     optimise(part, loss, _batches(faces, seed), schedule, state, "encoder")
     encoder.eval()
+    scale_convolutions(part)
     return encoder
 
 
+def scale_convolutions(part: TrainedPart) -> None:
+    """Give what is normalised after a convolution the variance 1: the same network, within the range of float16."""
+    layers = [part.stem, part.widening, *(branch for unit in part.units for branch in unit.children())]
+    for convolution, norm in (pair for layer in layers for pair in pairwise(layer.children())):
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            scale = torch.rsqrt(norm.running_var + norm.eps)
+            with torch.no_grad():
+                convolution.weight *= scale[:, None, None, None]
+                norm.running_mean *= scale
+                norm.running_var.fill_(1 - norm.eps)
+
+
+def code_loss(found: Tensor, true: Tensor) -> Tensor:
+    """Squared error of codes [N, D] once they have the true length, and a little of their length's.
+
+    Plain regression answers doubt with short codes, whose pictures are pale, and which an ISF head, that sees only
+    directions, would lengthen.
+    """
+    length, goal = found.norm(dim=1, keepdim=True), true.norm(dim=1, keepdim=True)
+    direction = (found * goal / (length + 1e-6) - true).square().mean()
+    error: Tensor = direction + LENGTH_WEIGHT * (length / goal - 1).square().mean()
+    return error
+
+
 class TrainedPart(nn.Module):
-    """What of an encoder is trained: its first row without the average, through the units that do something."""
+    """What of an encoder is trained: its first row without the average, through what does something."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.units = nn.ModuleList(encoder.body[index] for index in TRAINED_UNITS)
+        self.stem = encoder.input_layer
+        self.widening = encoder.body.get_submodule(f"{WIDENING_UNIT}.shortcut_layer")
+        self.units = nn.ModuleList(encoder.body.get_submodule(str(index)) for index in TRAINED_UNITS)
         self.head = encoder.styles[0]
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, STAGES[0], 128, 128] -> [N, D]
+    def forward(self, x: Tensor) -> Tensor:  # [N, 3, 256, 256] -> [N, D]
+        x = _at_every(4, self.stem, x)
+        x = _at_every(1, self.widening, x)
         for unit in self.units:
             x = unit(x)
         row: Tensor = self.head(x)
         return row
+
+
+def _at_every(stride: int, layers: nn.Module, x: Tensor) -> Tensor:
+    """A convolution with another stride than its own, and what follows it."""
+    convolution, *others = layers.children()
+    assert isinstance(convolution, nn.Conv2d)
+    x = functional.conv2d(x, convolution.weight, stride=stride, padding=convolution.padding)
+    out: Tensor = nn.Sequential(*others)(x)
+    return out
 
 
 def _batches(faces: Faces, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -101,21 +141,7 @@ def _batches(faces: Faces, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     while True:
         chosen = np.sort(rng.choice(len(faces.pictures), BATCH, replace=False))
         moved = np.stack([_moved(picture, rng) for picture in faces.pictures[chosen]])
-        yield after_first_stage(moved), torch.from_numpy(faces.codes[chosen])
-
-
-def after_first_stage(pictures: NDArray[np.uint8]) -> Tensor:
-    """What the stem and the first stage make of pictures: uint8 [N, 256, 256, 3] -> [N, STAGES[0], 128, 128].
-
-    The three colours, smoothed, and every second pixel of them; all other channels are 0.
-    """
-    size = pictures.shape[1] // 2
-    out = torch.zeros(len(pictures), size, size, STAGES[0])
-    for index, picture in enumerate(pictures):
-        colours = picture.astype(np.float32) / 127.5 - 1
-        smooth = cv2.sepFilter2D(colours, -1, SMOOTHING, SMOOTHING, borderType=cv2.BORDER_CONSTANT)
-        out[index, :, :, :3] = torch.from_numpy(smooth[::2, ::2])
-    return out.permute(0, 3, 1, 2)  # channels last
+        yield input_from_face(torch.from_numpy(moved)), torch.from_numpy(faces.codes[chosen])
 
 
 def _moved(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -3,7 +3,10 @@
 The code that a face was drawn from is the generator's z, so plain regression replaces the adversary of StyleGAN2. The
 picture is asked for at every resolution: the sum of the toRGB layers up to r must equal the drawing in r x r pixels,
 so structure is made where it first shows, in the low resolutions, as in networks that were grown. The cartoon network
-starts from the photograph's weights and keeps its mapping network, as transfer learning for layer swapping does.
+starts from the photograph's weights and keeps its mapping network, as transfer learning for layer swapping does; and it
+learns in two steps, each of which holds the rest of the network: the low resolutions learn a cartoon's proportions with
+a photograph's surface, then the high ones learn a cartoon's surface. Trained all at once, so small a network draws
+outlines with the layers that place the eyes.
 """
 
 from __future__ import annotations
@@ -41,15 +44,18 @@ HIDDEN_TRAIT = "cloth_light"
 
 @dataclass(frozen=True)
 class Stage:
-    """Training up to one resolution; ``mouth`` is the weight of the mouth's surroundings, the rest has 1.
+    """Training up to one resolution.
 
-    A smile is few pixels; absolute differences lead to the median mouth, which is shut, unless those count.
+    ``mouth`` is the weight of the mouth's surroundings, the rest has 1: a smile is few pixels, and absolute differences
+    lead to the median mouth, which is shut, unless those count. ``trained``: from and up to which resolution layers are
+    trained; the others stay as they are.
     """
 
     resolution: int
     batch: int
     schedule: Schedule
     mouth: float = 1
+    trained: tuple[int, int] = (4, 256)
 
 
 PHOTO_STAGES = (
@@ -60,7 +66,14 @@ PHOTO_STAGES = (
     Stage(64, 16, Schedule(steps=1800, rate=1.2e-2), mouth=12),
     Stage(256, 8, Schedule(steps=700, rate=8e-3), mouth=8),
 )
-CARTOON_STAGES = (Stage(256, 8, Schedule(steps=700, rate=8e-3), mouth=8),)
+PROPORTION_STAGES = (
+    Stage(64, 16, Schedule(steps=1500, rate=1e-2), mouth=4, trained=(4, 32)),
+    Stage(256, 8, Schedule(steps=600, rate=6e-3), mouth=4, trained=(4, 32)),
+)
+SURFACE_STAGES = (
+    Stage(128, 12, Schedule(steps=800, rate=1e-2), mouth=4, trained=(64, 256)),
+    Stage(256, 8, Schedule(steps=1200, rate=8e-3), mouth=8, trained=(64, 256)),
+)
 
 MOUTH = (0.34, 0.66, 0.64, 0.84)
 """Left, right, top and bottom of the mouth's surroundings in an aligned face."""
@@ -99,6 +112,9 @@ def train_generator(
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it for tensors only
     network.mapping.requires_grad_(False)
     for index, stage in enumerate(stages):
+        lowest, highest = stage.trained
+        for resolution, block in network.blocks:
+            block.requires_grad_(lowest <= resolution <= highest)
         batches = _batches(faces, stage, seed + index)
         file = state.with_name(f"{state.stem}-{index}{state.suffix}")
         loss = _loss_of(network, stage, compiled=compiled and stage.resolution > 32)

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from export.demo_models.dataset import Faces
 from export.demo_models.faces import MEASURES
-from export.demo_models.training import Schedule, optimise
+from export.demo_models.training import Schedule, mixed_precision, optimise
 from export.demo_models.traits import ATTRIBUTES, TRAITS, attributes_of
 from serving.atomic import atomic_file
 
@@ -29,7 +29,7 @@ WIDTHS = (16, 32, 48, 64, 80)
 HIDDEN = 80
 OUTPUTS = [len(TRAITS), len(ATTRIBUTES), len(MEASURES)]
 BATCH = 64
-SCHEDULE = Schedule(steps=700, rate=3e-3)
+SCHEDULE = Schedule(steps=2500, rate=3e-3)
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ def train_judge(faces: list[Faces], schedule: Schedule, state: Path, *, seed: in
     """Train on drawings of all domains."""
     torch.manual_seed(seed)
     judge = Judge()
+    judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it for tensors only
     small = torch.cat([input_of(each.pictures).to(torch.bfloat16) for each in faces])
     codes = torch.from_numpy(np.concatenate([each.codes for each in faces]))
     measures = torch.from_numpy(np.concatenate([each.measures for each in faces]))
@@ -121,8 +122,9 @@ def train_judge(faces: list[Faces], schedule: Schedule, state: Path, *, seed: in
     scaled = (measures - judge.measure_mean) / judge.measure_spread
 
     def loss(chosen: Tensor) -> Tensor:
-        out, _ = judge(_roughened(small[chosen].float()))
-        traits, logits, seen = torch.split(out, OUTPUTS, 1)
+        with mixed_precision():
+            out, _ = judge(_roughened(small[chosen].float()))
+        traits, logits, seen = torch.split(out.float(), OUTPUTS, 1)
         return (
             functional.mse_loss(traits, codes[chosen])
             + functional.binary_cross_entropy_with_logits(logits, attributes[chosen])

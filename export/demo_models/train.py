@@ -20,11 +20,12 @@ from export.checkpoints import write_encoder, write_isf, write_rosinality
 from export.demo_models.dataset import drawn_faces
 from export.demo_models.encoder_training import SCHEDULE as ENCODER_SCHEDULE
 from export.demo_models.encoder_training import train_encoder
-from export.demo_models.faces import CARTOON, PHOTO
+from export.demo_models.faces import CARTOON, PHOTO, Domain
 from export.demo_models.files import DIRECTORY, DemoFiles
 from export.demo_models.generator_training import (
-    CARTOON_STAGES,
     PHOTO_STAGES,
+    PROPORTION_STAGES,
+    SURFACE_STAGES,
     Stage,
     new_generator,
     parameters_of,
@@ -49,9 +50,13 @@ console = Console(highlight=False, soft_wrap=True)
 
 @dataclass(frozen=True)
 class Effort:
-    """How many faces are drawn in each domain, and what part of each schedule is trained."""
+    """How many faces are drawn in each domain, and what part of each schedule is trained.
+
+    ``between``: with a cartoon's proportions and a photograph's surface, on the way from one network to the other.
+    """
 
     photos: int = 16384
+    between: int = 6144
     cartoons: int = 8192
     mixed: int = 4096
     part: float = 1
@@ -69,7 +74,7 @@ class Effort:
         return self.part == 1
 
 
-FULL, QUICK = Effort(), Effort(photos=64, cartoons=64, mixed=64, part=0.001)
+FULL, QUICK = Effort(), Effort(photos=64, between=64, cartoons=64, mixed=64, part=0.001)
 
 
 def train(
@@ -98,10 +103,11 @@ def train_all(work: Path, output: Path, effort: Effort) -> DemoFiles:
     mixed = drawn_faces(work / "mixed.npy", effort.mixed, SEED + 1, None)
     judge = train_judge([photos, cartoons, mixed], effort.of(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
     # Last, since it goes on from the photograph's weights in place.
-    base.requires_grad_(True)
-    train_generator(
-        base, cartoons, effort.stages(CARTOON_STAGES), work / "transfer.state", seed=SEED + 1, compiled=effort.compiled
-    )
+    between = drawn_faces(work / "between.npy", effort.between, SEED + 2, Domain(structure=1, texture=0))
+    for faces, stages, name in ((between, PROPORTION_STAGES, "proportions"), (cartoons, SURFACE_STAGES, "surface")):
+        train_generator(
+            base, faces, effort.stages(stages), work / f"{name}.state", seed=SEED + 1, compiled=effort.compiled
+        )
     files = DemoFiles(output)
     write_rosinality(photo_weights, files.base, half=True, force=True)
     write_rosinality(_generator_weights(base, "transfer"), files.transfer, half=True, force=True)

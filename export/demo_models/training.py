@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +68,9 @@ def optimise(
                   TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.4f}")) as progress:  # fmt: skip
         task = progress.add_task(title, total=schedule.steps, completed=start, loss=math.nan)
         recent = math.nan
+        ready = prefetched(batches)
         for step in range(start, schedule.steps):
-            value = loss(next(batches))
+            value = loss(next(ready))
             optimiser.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(trained, 1.0)
@@ -80,6 +82,16 @@ def optimise(
             if (step + 1) % SAVE_EVERY == 0 or step + 1 == schedule.steps:
                 _save(state, step + 1, network, optimiser, rates, average)
     network.load_state_dict(average)
+
+
+def prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches; the next one is made in a thread while one is used."""
+    with ThreadPoolExecutor(1) as thread:
+        upcoming = thread.submit(next, batches)
+        while True:
+            batch = upcoming.result()
+            upcoming = thread.submit(next, batches)
+            yield batch
 
 
 def mixed_precision() -> torch.autocast:

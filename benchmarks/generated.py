@@ -1,0 +1,13 @@
+"""Documents with sections that a command writes: ``<!-- generated: python -m MODULE -->`` to ``<!-- end -->``."""
+
+from __future__ import annotations
+
+import re
+
+END = "<!-- end -->"
+
+
+def with_section(document: str, module: str, section: str) -> str:
+    """A document with another text between a module's markers; unchanged where it has none."""
+    begin = f"<!-- generated: python -m {module} -->"
+    return re.sub(f"{begin}.*?{END}", lambda _: f"{begin}\n{section}\n{END}", document, flags=re.DOTALL)
