@@ -23,7 +23,7 @@ from serving.images import check_suffix, picture_from_bytes, read_picture, write
 from serving.inference_calls import Pictures
 from serving.jpeg import jpeg_from_picture
 from serving.landmarks import landmarker_from_option
-from serving.options import AttributeOptions, Force, Model, Psi, Rows, Seed, Url, attributes_from_options
+from serving.options import Align, AttributeOptions, Force, Model, Psi, Rows, Seed, Url, attributes_from_options
 from serving.photograph import Toonify, toonified_crop, toonified_face, toonified_photograph
 from serving.video.cli import cam, video
 
@@ -74,12 +74,7 @@ def image(
     rows: Rows = "all",
     seed: Seed = None,
     psi: Psi = None,
-    align: Annotated[
-        str,
-        typer.Option(
-            metavar="none|haar|yunet:PATH|file:PATH", help="How to find faces; none: the inputs are aligned crops."
-        ),
-    ] = "none",
+    align: Align = "none",
     paste: Annotated[bool, typer.Option(help="With --align: put the face back into its photograph.")] = True,
     faces: Annotated[Literal["largest", "all"], typer.Option(help="With --align: which faces.")] = "largest",
     jpeg: Annotated[bool, typer.Option("--jpeg", help="JPEG on the wire, for slow networks.")] = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,7 @@ import cv2
 from serving.client import ToonifyClient
 from serving.errors import ToonifyError
 from serving.landmarks import HaarLandmarker
+from serving.mediapipe_landmarks import INSTALLATION as MEDIAPIPE_INSTALLATION
 
 PACKAGES = ("toonify-serve", "numpy", "opencv-python-headless", "tritonclient", "grpcio", "protobuf")
 ENGINES = {"onnxruntime": "cpu", "openvino": "cpu", "torch": "export", "tensorrt": "tensorrt"}
@@ -35,14 +37,14 @@ class Finding:
 
 
 def findings(url: str, model: str) -> tuple[Finding, ...]:
-    """Look at everything; nothing is started and no library is loaded that need not be.
+    """Look at everything; no server is started and no library is loaded that need not be.
 
     The essential finding is a way to a picture: a server that answers, or one that could be started here.
     """
     server, engines, triton = _server(url, model), tuple(_engines()), _tritonserver()
     can_serve = not triton.missing and any(not engine.missing for engine in engines if engine.subject in _SERVING)
     way = Finding("a way to a picture", "yes") if can_serve or not server.missing else _NO_WAY
-    return (*_versions(), server, triton, *engines, *_codecs(), *_landmarkers(), way)
+    return (*_versions(), server, triton, *engines, _gpu(), *_codecs(), *_landmarkers(), way)
 
 
 _SERVING = ("onnxruntime", "openvino")
@@ -91,6 +93,18 @@ def _engines() -> Iterator[Finding]:
             yield Finding(library, "none", f"pip install 'toonify-serve[{extra}]', where models are run or exported")
 
 
+def _gpu() -> Finding:
+    program = shutil.which("nvidia-smi")
+    if not program:
+        return Finding("GPU", "none of NVIDIA's; the processor does the work")
+    query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return Finding("GPU", "nvidia-smi fails", "run nvidia-smi, which says what is wrong with the driver")
+    return Finding("GPU", "; ".join(answer.splitlines()))
+
+
 def _codecs() -> Iterator[Finding]:
     if not find_spec("av"):
         yield Finding("video files", "none", "pip install 'toonify-serve[video]', for toonify video and toonify cam")
@@ -117,3 +131,7 @@ def _landmarkers() -> Iterator[Finding]:
         yield Finding("landmarks by YuNet", "yes, with a model file of your own")
     else:
         yield Finding("landmarks by YuNet", "none", "pip install 'opencv-python-headless>=4.8'")
+    if find_spec("mediapipe"):
+        yield Finding("landmarks by MediaPipe", f"mediapipe {version('mediapipe')}, with a model file of your own")
+    else:
+        yield Finding("landmarks by MediaPipe", "none", f"{MEDIAPIPE_INSTALLATION}, for --align mediapipe:PATH")

@@ -72,7 +72,7 @@ class HaarLandmarker:
         smallest = max(min(grey.shape) // 16, 24)
         boxes, counts = self._faces.detectMultiScale2(grey, 1.1, _DETECTIONS, minSize=(smallest, smallest))
         faces = (self._face(grey, box, float(count)) for box, count in zip(boxes, counts, strict=True))
-        return _largest_first(_unreduced(face, scale) for face in faces)
+        return largest_first(_unreduced(face, scale) for face in faces)
 
     def _face(self, grey: Photo, box: Sequence[int], score: float) -> Face:
         x, y, width, height = (int(value) for value in box)
@@ -122,18 +122,14 @@ class YuNetLandmarker:
         try:
             self._detector = cv2.FaceDetectorYN.create(str(model), "", (320, 320), score)
         except cv2.error:
-            raise AlignmentError(
-                str(model),
-                got="a file that OpenCV cannot load" if model.is_file() else "no such file",
-                expected="a YuNet model in ONNX form",
-                remedy="take face_detection_yunet from OpenCV's model zoo",
-            ) from None
+            remedy = "take face_detection_yunet from OpenCV's model zoo"
+            raise unloadable(model, "OpenCV", "a YuNet model in ONNX form", remedy) from None
 
     def __call__(self, photo: Photo, name: str = "") -> tuple[Face, ...]:
         small, scale = _reduced(photo)
         self._detector.setInputSize((small.shape[1], small.shape[0]))
         _, rows = self._detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-        return _largest_first(_unreduced(face_from_yunet(row), scale) for row in (() if rows is None else rows))
+        return largest_first(_unreduced(face_from_yunet(row), scale) for row in (() if rows is None else rows))
 
 
 def face_from_yunet(row: NDArray[np.generic]) -> Face:
@@ -159,8 +155,7 @@ class _FaceRecord(_FileRecord):
 
     def face(self) -> Face:
         points = np.array(self.points, np.float64)
-        low, high = points.min(0), points.max(0)
-        return Face(points, self.box or (*low.tolist(), *(high - low).tolist()), self.score)
+        return Face(points, self.box or box_around(points), self.score)
 
 
 class _PictureRecord(_FileRecord):
@@ -197,7 +192,7 @@ class FileLandmarker:
                 expected="one for every picture",
                 remedy="add it, with no faces if there are none",
             )
-        return _largest_first(record.face() for record in self._faces[name])
+        return largest_first(record.face() for record in self._faces[name])
 
     def _refused(self, got: str) -> AlignmentError:
         return AlignmentError(
@@ -209,7 +204,7 @@ class FileLandmarker:
 
 
 def landmarker_from_option(option: str) -> Landmarker:
-    """``haar``, ``yunet:PATH`` or ``file:PATH``.
+    """``haar``, ``yunet:PATH``, ``mediapipe:PATH`` or ``file:PATH``.
 
     Raises:
         AlignmentError: another word, or what the landmarker itself raises.
@@ -219,11 +214,35 @@ def landmarker_from_option(option: str) -> Landmarker:
         return HaarLandmarker()
     if kind == "yunet" and path:
         return YuNetLandmarker(Path(path))
+    if kind == "mediapipe" and path:
+        from serving.mediapipe_landmarks import MediaPipeLandmarker  # which needs this module
+
+        return MediaPipeLandmarker(Path(path))
     if kind == "file" and path:
         return FileLandmarker(Path(path))
     raise AlignmentError(
-        "landmarks", got=repr(option), expected="none, haar, yunet:PATH or file:PATH", remedy="choose one of them"
+        "landmarks",
+        got=repr(option),
+        expected="none, haar, yunet:PATH, mediapipe:PATH or file:PATH",
+        remedy="choose one of them",
     )
+
+
+def unloadable(model: Path, library: str, expected: str, remedy: str) -> AlignmentError:
+    """The error for a landmarker's model file that its library refuses."""
+    got = f"a file that {library} cannot load" if model.is_file() else "no such file"
+    return AlignmentError(str(model), got=got, expected=expected, remedy=remedy)
+
+
+def largest_first(faces: Iterable[Face]) -> tuple[Face, ...]:
+    """In the order in which every landmarker gives them."""
+    return tuple(sorted(faces, key=lambda face: face.box[2] * face.box[3], reverse=True))
+
+
+def box_around(points: Points) -> tuple[float, float, float, float]:
+    """x, y, width, height of the box around points [N, 2]."""
+    (x, y), (width, height) = points.min(0).tolist(), np.ptp(points, axis=0).tolist()
+    return x, y, width, height
 
 
 def _records(data: bytes) -> list[_PictureRecord]:
@@ -257,10 +276,6 @@ def _unreduced(face: Face, scale: float) -> Face:
     x, y, width, height = face.box
     box = ((x + 0.5) / scale - 0.5, (y + 0.5) / scale - 0.5, width / scale, height / scale)
     return Face((face.points + 0.5) / scale - 0.5, box, face.score)
-
-
-def _largest_first(faces: Iterable[Face]) -> tuple[Face, ...]:
-    return tuple(sorted(faces, key=lambda face: face.box[2] * face.box[3], reverse=True))
 
 
 def _complex(points: ArrayLike) -> NDArray[np.complex128]:

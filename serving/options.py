@@ -20,6 +20,21 @@ Psi = Annotated[float | None, typer.Option(help="Truncation: 1, none, is the def
 Force = Annotated[bool, typer.Option("--force", help="Replace outputs that are already there.")]
 
 
+def _one_word(align: str) -> str:
+    return "none" if align == "prealigned" else align
+
+
+Align = Annotated[
+    str,
+    typer.Option(
+        metavar="none|haar|yunet:PATH|mediapipe:PATH|file:PATH",
+        callback=_one_word,
+        help="How to find faces. none (or prealigned): pictures, or frames, are aligned crops. "
+        "file: a video's frames go by their number, 0 first.",
+    ),
+]
+
+
 def attributes_from_options(options: Sequence[str], rows: str) -> dict[str, float]:
     """The target of ``--attribute NAME=VALUE ...``, for which ``--rows preset`` asks.
 

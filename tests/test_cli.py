@@ -120,7 +120,7 @@ def test_all_faces_of_a_photograph_travel_in_one_request(toonify: Toonify, fake:
             ["--align", "none"],
             "photo.png: got 640x480 pixels, expected the square picture of an aligned face; give --align",
         ),
-        (["--align", "dlib"], "landmarks: got 'dlib', expected none, haar, yunet:PATH or file:PATH"),
+        (["--align", "dlib"], "landmarks: got 'dlib', expected none, haar, yunet:PATH, mediapipe:PATH or file:PATH"),
         (["--align", "yunet:nowhere.onnx"], "nowhere.onnx: got no such file, expected a YuNet model"),
         (["--attribute", "smile=1", "--align", "haar"], "attribute 'smile': got no attribute of the model"),
         (["--model", "nobody", "--align", "haar"], "unknown model: 'nobody' is not found"),

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import cv2
 import numpy as np
@@ -22,6 +24,7 @@ from serving.landmarks import (
     landmarker_from_option,
     points_from_eyes,
 )
+from serving.mediapipe_landmarks import MESH_ROWS, MediaPipeLandmarker
 
 PHOTO, POINTS = demo_photograph()
 BLANK = np.full((300, 400, 3), 128, np.uint8)
@@ -178,10 +181,98 @@ def test_a_missing_landmarks_file_is_named(tmp_path: Path) -> None:
         FileLandmarker(tmp_path / "none.json")
 
 
+class FakeMediaPipe(ModuleType):
+    """MediaPipe 1.2 as far as it is used: its model file says ``model``, and it finds ``meshes`` in every picture."""
+
+    def __init__(self) -> None:
+        super().__init__("mediapipe")
+        self.ImageFormat = SimpleNamespace(SRGB="srgb")
+        self.Image = SimpleNamespace
+        self.tasks = SimpleNamespace(
+            BaseOptions=SimpleNamespace,
+            vision=SimpleNamespace(FaceLandmarkerOptions=SimpleNamespace, FaceLandmarker=self),
+        )
+        self.meshes: list[NDArray[np.float64]] = []
+        self.pictures: list[SimpleNamespace] = []
+
+    def create_from_options(self, options: SimpleNamespace) -> FakeMediaPipe:
+        self.options = options
+        if Path(options.base_options.model_asset_path).read_text() != "model":
+            raise RuntimeError("Unable to open zip archive.")
+        return self
+
+    def detect(self, image: SimpleNamespace) -> SimpleNamespace:
+        self.pictures.append(image)
+        return SimpleNamespace(face_landmarks=[[SimpleNamespace(x=x, y=y) for x, y in mesh] for mesh in self.meshes])
+
+
+@pytest.fixture
+def mediapipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeMediaPipe:
+    fake = FakeMediaPipe()
+    monkeypatch.setitem(sys.modules, "mediapipe", fake)
+    (tmp_path / "face.task").write_text("model")
+    return fake
+
+
+def mesh_around(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """478 points at the face's middle, but for those of which the five are means."""
+    mesh = np.tile(points.mean(0), (478, 1))
+    for rows, point in zip(MESH_ROWS, points, strict=True):
+        offsets = np.arange(len(rows)) - (len(rows) - 1) / 2
+        mesh[[*rows]] = point + offsets[:, None] * [2, 1]
+    return mesh
+
+
+def test_mediapipes_mesh_becomes_five_points_the_largest_face_first(mediapipe: FakeMediaPipe, tmp_path: Path) -> None:
+    height, width = PHOTO.shape[:2]
+    small = POINTS * 0.5
+    # From edge to edge, 0 to 1: the first pixel's centre is at half a pixel.
+    mediapipe.meshes = [(mesh_around(points) + 0.5) / [width, height] for points in (small, POINTS)]
+    landmarker = landmarker_from_option(f"mediapipe:{tmp_path / 'face.task'}")
+    faces = landmarker(PHOTO)
+    np.testing.assert_allclose([face.points for face in faces], [POINTS, small], rtol=0, atol=1e-9)
+    mesh = mesh_around(POINTS)
+    np.testing.assert_allclose(faces[0].box, [*mesh.min(0), *np.ptp(mesh, axis=0)], rtol=0, atol=1e-9)
+    placement_of_face(faces[0].points)
+    np.testing.assert_array_equal(mediapipe.pictures[0].data, PHOTO)
+    assert mediapipe.pictures[0].image_format == "srgb"
+    assert mediapipe.options.num_faces == 8
+    mediapipe.meshes = []
+    assert landmarker(BLANK) == ()
+
+
+def test_the_points_of_the_mesh_are_those_of_the_eyes_and_corners_of_the_mouth() -> None:
+    # Outlines of the subject's right and left eye and the lips in MediaPipe 1.2's FaceLandmarksConnections.
+    right_eye = {7, 33, 133, 144, 145, 153, 154, 155, 157, 158, 159, 160, 161, 163, 173, 246}
+    left_eye = {249, 263, 362, 373, 374, 380, 381, 382, 384, 385, 386, 387, 388, 390, 398, 466}
+    image_left, image_right, _, *corners = MESH_ROWS
+    assert right_eye.issuperset(image_left)
+    assert left_eye.issuperset(image_right)
+    assert corners == [(61,), (291,)]
+
+
+@pytest.mark.parametrize(("content", "got"), [(None, "no such file"), ("text", "a file that MediaPipe cannot load")])
+def test_a_mediapipe_model_that_cannot_be_loaded_is_named(
+    mediapipe: FakeMediaPipe, tmp_path: Path, content: str | None, got: str
+) -> None:
+    path = tmp_path / "other.task"
+    if content:
+        path.write_text(content)
+    with pytest.raises(AlignmentError, match=rf"other\.task: got {got}, expected a face landmarker of MediaPipe Tasks"):
+        MediaPipeLandmarker(path)
+
+
+def test_without_mediapipe_its_installation_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    with pytest.raises(AlignmentError, match=r"got no module mediapipe, .* pip install --no-deps mediapipe; pip"):
+        landmarker_from_option("mediapipe:face.task")
+
+
 def test_an_option_names_the_landmarker(tmp_path: Path) -> None:
     (tmp_path / "landmarks.json").write_text("[]")
     assert isinstance(landmarker_from_option("haar"), HaarLandmarker)
     assert isinstance(landmarker_from_option(f"file:{tmp_path / 'landmarks.json'}"), FileLandmarker)
-    for option in ("dlib", "yunet", "file:", "haar:x"):
-        with pytest.raises(AlignmentError, match=f"got '{option}', expected none, haar, yunet:PATH or file:PATH"):
+    expected = "expected none, haar, yunet:PATH, mediapipe:PATH or file:PATH"
+    for option in ("dlib", "yunet", "mediapipe:", "file:", "haar:x"):
+        with pytest.raises(AlignmentError, match=f"got '{option}', {expected}"):
             landmarker_from_option(option)

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from fake_triton import FakeTriton, running
 from toon_fakes import FakeSource, FakeToonifier, drawn, face_at, room
+from typer.main import get_command
 from video_files import STEADY, Sound, audio_packets, number_in, write_video
 
-from serving import cli, doctor
+from serving import cli
 from serving.alignment import crop, placement_of_face, prealigned
 from serving.errors import AlignmentError, RequestError, ServerError
 from serving.images import read_picture
@@ -28,15 +29,23 @@ from serving.video.back_end import BackEnd
 from serving.video.frames import Frame
 from serving.video.prealigned import prealigned_landmarker
 from serving.video.reading import VideoReader
-from serving.video.targets import WRITTEN, targets_of
-from serving.video.writing import FORMATS
+from serving.video.targets import FORMATS, targets_of
 
 Toonify = Callable[..., tuple[int, str, str]]
-ALIGNED = ("--align", "prealigned")
+ALIGNED = ("--align", "none")
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def built() -> Any:
+    """The command; to build it for every test would take longer than most of them."""
+    return get_command(cli.app)
 
 
 @pytest.fixture
-def toonify(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Toonify:
+def toonify(built: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Toonify:
+    monkeypatch.setattr(cli, "app", built)
+
     def command(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["toonify", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
@@ -51,12 +60,18 @@ def toonify(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def toonifier(monkeypatch: pytest.MonkeyPatch) -> FakeToonifier:
     fake = FakeToonifier()
     monkeypatch.setattr(BackEnd, "toonifier", lambda self: fake)
+    monkeypatch.setattr(BackEnd, "resolution", lambda self: 1024)
     return fake
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", STEADY[:FRAMES], size=(64, 64))
+
+
 @pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    return write_video(tmp_path / "clip.mp4", STEADY[:12], size=(64, 64))
+def clip(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(original, tmp_path))
 
 
 @pytest.fixture
@@ -81,9 +96,10 @@ def events(out: str) -> list[dict[str, Any]]:
 
 
 def test_a_video_becomes_a_video_with_the_same_times(
-    toonify: Toonify, toonifier: FakeToonifier, clip: Path, tmp_path: Path
+    toonify: Toonify, toonifier: FakeToonifier, tmp_path: Path
 ) -> None:
-    output = tmp_path / "toon.mp4"
+    # Longer than what smoothing looks ahead.
+    clip, output = write_video(tmp_path / "clip.mp4", STEADY[:14], size=(64, 64)), tmp_path / "toon.mp4"
     assert toonify("video", clip, "-o", output, *ALIGNED) == (0, f"{output}\n", "")
     assert [frame.pts for frame in frames_in(output)] == [frame.pts for frame in frames_in(clip)]
     assert toonifier.closed == 1
@@ -96,7 +112,7 @@ def test_a_server_toonifies_a_video(toonify: Toonify, clip: Path, tmp_path: Path
             "video", clip, "-o", tmp_path / "toon.mp4", *ALIGNED, "--url", server.url, "--smoothing", "off", *options
         )
     assert (code, err) == (0, "")
-    assert sum(len(request["face"]) for request in server.requests) == 12
+    assert sum(len(request["face"]) for request in server.requests) == FRAMES
     request = server.requests[0]
     np.testing.assert_array_equal(request["attributes"][0], [0, 0, 1, 0])
     np.testing.assert_array_equal(request["row_strength"][0], [0] * 4 + [0.5] * 4 + [0] * 8)
@@ -104,14 +120,54 @@ def test_a_server_toonifies_a_video(toonify: Toonify, clip: Path, tmp_path: Path
     assert request["psi"].flat[0] == np.float32(0.7)
 
 
-@pytest.mark.parametrize(("style", "size"), [("paste", (64, 64)), ("crop", (512, 512)), ("side-by-side", (128, 64))])
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        (["paste"], (64, 64)),
+        (["crop"], (256, 256)),
+        (["crop", "--size", 512], (512, 512)),
+        (["side-by-side"], (128, 64)),
+    ],
+)
 def test_each_output_style_has_its_size(
-    toonify: Toonify, toonifier: FakeToonifier, clip: Path, tmp_path: Path, style: str, size: tuple[int, int]
+    toonify: Toonify, toonifier: FakeToonifier, clip: Path, tmp_path: Path, options: list[object], size: tuple[int, int]
 ) -> None:
     output = tmp_path / "toon.mp4"
-    assert toonify("video", clip, "-o", output, *ALIGNED, "--output-style", style)[0] == 0
+    assert toonify("video", clip, "-o", output, *ALIGNED, "--output-style", *options)[0] == 0
     with VideoReader(output) as reader:
         assert reader.size == size
+
+
+def test_aligned_frames_have_two_names(toonify: Toonify, toonifier: FakeToonifier, clip: Path, tmp_path: Path) -> None:
+    for name in ("none", "prealigned"):
+        assert toonify("video", clip, "-o", tmp_path / f"{name}.mp4", "--align", name)[0] == 0
+    first, second = (frames_in(tmp_path / f"{name}.mp4") for name in ("none", "prealigned"))
+    np.testing.assert_array_equal([frame.pixels for frame in first], [frame.pixels for frame in second])
+    assert sum(rows for name, rows in toonifier.calls if name == "render") == 2 * FRAMES
+
+
+def test_frames_become_a_folder_of_pictures(
+    toonify: Toonify, toonifier: FakeToonifier, clip: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "frames"
+    assert toonify("video", clip, "-o", output, *ALIGNED, "--png") == (0, f"{output}\n", "")
+    assert sorted(path.name for path in output.iterdir()) == [f"{number:06}.png" for number in range(FRAMES)]
+    assert read_picture(output / "000000.png").shape == (64, 64, 3)
+    code, _, err = toonify("video", clip, "-o", output, *ALIGNED, "--png")
+    assert code == 1
+    assert "already there" in err
+
+
+def test_a_folder_of_videos_becomes_folders_of_pictures_those_already_whole_skipped(
+    toonify: Toonify, toonifier: FakeToonifier, folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "frames"
+    (folder / "b.mp4").unlink()
+    (output / "a").mkdir(parents=True)
+    code, out, err = toonify("video", folder, "-o", output, *ALIGNED, "--png")
+    assert (code, out) == (0, f"{output / 'c'}\n")
+    assert err.startswith(f"skipped: {output / 'a'} ")
+    assert len([*(output / "c").iterdir()]) == FRAMES
 
 
 def test_sound_is_kept_or_left_out(toonify: Toonify, toonifier: FakeToonifier, tmp_path: Path) -> None:
@@ -192,6 +248,7 @@ def test_an_interrupted_run_leaves_nothing(
     toonify: Toonify, toonifier: FakeToonifier, folder: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    threads = {*threading.enumerate()}
     once = iter([lambda: os.kill(os.getpid(), number)])
     toonifier.before = lambda: next(once, lambda: None)()
     code, out, err = toonify("video", folder, "-o", tmp_path / "toons", *ALIGNED)
@@ -199,7 +256,7 @@ def test_an_interrupted_run_leaves_nothing(
     assert err == f"cancelled: {tmp_path / 'toons' / 'a.mp4'} was not written\n"
     assert [*(tmp_path / "toons").iterdir()] == []
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
-    assert threading.active_count() == 1
+    assert {*threading.enumerate()} <= threads
 
 
 def test_programs_read_progress_as_json_lines(
@@ -217,7 +274,7 @@ def test_programs_read_progress_as_json_lines(
         ("begun", "c.mov"),
         ("finished", "c.mov"),
     ]
-    assert told[1]["frames"] == told[1]["total"] == told[1]["faces"] == 12
+    assert told[1]["frames"] == told[1]["total"] == told[1]["faces"] == FRAMES
     assert set(told[1]["stages"]) == {"decode", "detect", "align", "encode", "render", "paste", "write"}
     code, out, _ = toonify("video", folder / "a.mp4", folder / "c.mov", "-o", output, *ALIGNED, "--progress", "json")
     assert [event["event"] for event in events(out)] == ["skipped", "skipped"]
@@ -238,7 +295,7 @@ def test_a_bar_shows_speed_and_stages(
 def test_statistics_name_every_stage(toonify: Toonify, toonifier: FakeToonifier, clip: Path) -> None:
     _, out, err = toonify("video", clip, "-o", clip.with_name("toon.mp4"), *ALIGNED, "--stats")
     assert out == f"{clip.with_name('toon.mp4')}\n"
-    for stage in ("decode", "detect", "align", "encode", "render", "paste", "write", "elapsed", "12 frames"):
+    for stage in ("decode", "detect", "align", "encode", "render", "paste", "write", "elapsed", f"{FRAMES} frames"):
         assert stage in err
 
 
@@ -272,6 +329,11 @@ def test_a_preview_without_frames_in_its_part_is_refused(
         (["--rows", "preset"], "give --attribute"),
         (["--align", "file:x.json", "--preview"], "numbers of frames"),
         (["--batch", 0], "--batch"),
+        (["--size", "large"], "neither auto nor a number of pixels"),
+        (["--size", "9"], "16 to 4096"),
+        (["--size", "256"], "give --output-style crop"),
+        (["--png"], "frames go into a folder"),
+        (["--png", "--preview"], "a preview is one picture"),
     ],
 )
 def test_usage_mistakes_end_with_2(
@@ -341,14 +403,19 @@ def test_a_camera_that_is_not_there_is_one_line(
     assert err.startswith("error: camera 3: got no picture")
 
 
-def test_the_doctor_knows_the_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {finding.subject: finding for finding in doctor._codecs()}
-    assert found["video files"].found.startswith("av ")
-    assert found["H.264 by x264"].found == "yes"
-    assert "H.264 by NVENC" in found
-    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    (missing,) = doctor._codecs()
-    assert "toonify-serve[video]" in missing.remedy
+def test_a_cameras_face_alone_has_a_size_by_the_face(
+    toonify: Toonify, toonifier: FakeToonifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = face_at(160, 120, 300).points.tolist()
+    records = [{"picture": str(number), "faces": [{"points": points}]} for number in range(3)]
+    (tmp_path / "face.json").write_text(json.dumps(records))
+    source = FakeSource([Frame(room(), Fraction(number, 30)) for number in range(3)])
+    monkeypatch.setattr(camera, "CameraReader", lambda index: source)
+    output = tmp_path / "cam.mp4"
+    options = ["--align", f"file:{tmp_path / 'face.json'}", "--output-style", "crop"]
+    assert toonify("cam", "-o", output, *options)[0] == 0
+    with VideoReader(output) as reader:
+        assert reader.size == (512, 512)
 
 
 def test_a_prealigned_frame_is_its_own_crop() -> None:
@@ -361,11 +428,18 @@ def test_a_prealigned_frame_is_its_own_crop() -> None:
 
 
 def test_a_folders_targets_keep_the_suffixes_that_can_be_written() -> None:
-    assert set(FORMATS) == WRITTEN
+    kept = [Path(f"a{suffix}") for suffix in FORMATS]
+    assert targets_of(kept[:1], Path("out"), in_folder=True) == [Path("out") / kept[0]]
     videos = [Path("a.mov"), Path("b.webm")]
     assert targets_of(videos, Path("out"), in_folder=True) == [Path("out/a.mov"), Path("out/b.mp4")]
     with pytest.raises(RequestError, match="two videos of that name"):
         targets_of([Path("a.avi"), Path("a.webm")], Path("out"), in_folder=True)
+
+
+def test_several_videos_do_not_go_into_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(RequestError, match="out: got a file, expected a folder"):
+        targets_of([Path("a.mov"), Path("b.mov")], tmp_path / "out", in_folder=True)
 
 
 def test_a_style_without_options_is_the_usual_one() -> None:

@@ -47,10 +47,22 @@ def test_a_folder_that_is_there_is_kept(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(ExportError, match="got an output that is already there"):
         PngSequence(tmp_path / "out").__enter__()
-    write_one = PngSequence(tmp_path / "out", force=True)
-    with write_one:
-        write_one.write(Frame(numbered(0), Fraction(0)))
+    for _ in range(2):
+        with PngSequence(tmp_path / "out", force=True) as write_one:
+            write_one.write(Frame(numbered(0), Fraction(0)))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["000000.png"]
+
+
+@pytest.mark.parametrize("name", ["holiday.png", "000000.png/deep"])
+def test_a_folder_with_other_files_is_never_replaced(tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "out" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(ExportError, match=f"out: got a folder with {name.split('/')[0]} in it, expected a new folder"):
+        PngSequence(tmp_path / "out", force=True).__enter__()
+    assert mine.read_text() == "mine"
+    with pytest.raises(ExportError, match="got a file"):
+        PngSequence(mine, force=True).__enter__()
 
 
 class FakeCamera:

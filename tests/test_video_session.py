@@ -8,14 +8,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toon_fakes import RATE, FakeToonifier, Pixels, drawn, face_at, landmarks, room
+from toon_fakes import (
+    RATE,
+    FakeSource,
+    FakeToonifier,
+    Pixels,
+    drawn,
+    face_at,
+    face_from_points,
+    frames_of,
+    landmarks,
+    room,
+)
 
 from serving.alignment import crop, placement_of_face
 from serving.errors import RequestError, ServerError
 from serving.landmarks import Face
 from serving.toonifier import Style
 from serving.video.async_session import AsyncToonSession
-from serving.video.composing import FirstFace, Paste, SideBySide
+from serving.video.composing import FirstFace, Paste, SideBySide, composed_size, crop_size_for
 from serving.video.session import FrameResult, ToonSession
 from serving.video.stability import RowWeights
 from serving.video.tracking import Tracking
@@ -217,6 +228,31 @@ def test_an_output_has_one_size_with_and_without_faces(composer: Any, shape: tup
     with session((), (FACE,), composer=composer) as stream:
         results = pushed(stream, [PICTURE] * 3)
     assert [result.pixels.shape for result in results] == [shape] * 3
+    assert composed_size(composer, (320, 240)) == (shape[1], shape[0])
+
+
+@pytest.mark.parametrize(
+    ("frames", "resolution", "size"),
+    [
+        (((face_at(160, 120, 60),),), 1024, 256),
+        (((face_at(160, 120, 300), FACE),), 1024, 512),
+        (((face_at(160, 120, 300),),), 256, 256),
+        (((face_at(160, 120, 2000),),), 1024, 1024),
+        (((), (face_from_points(np.zeros((5, 2))),), (face_at(160, 120, 600),), (FACE,)), 1024, 1024),
+        (((),), 1024, 512),
+        (((),), 256, 256),
+    ],
+)
+def test_a_face_alone_is_as_large_as_the_first_one_in_the_video(
+    frames: tuple[tuple[Face, ...], ...], resolution: int, size: int
+) -> None:
+    assert crop_size_for(frames_of([PICTURE] * 60), landmarks(*frames), resolution) == size
+
+
+def test_a_face_is_looked_for_in_the_first_frames_only() -> None:
+    source = FakeSource(frames_of([PICTURE] * 500))
+    crop_size_for(source, landmarks(()), 1024)
+    assert source.taken <= 60
 
 
 def test_side_by_side_shows_before_and_after() -> None:

@@ -10,6 +10,7 @@ from engines import read_manifest
 from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
 from serving.controls import row_strength_for
 from serving.errors import RequestError
+from serving.tensors import rows_of
 from serving.toonifier import EngineToonifier, ServedToonifier, Style, Toonifier
 
 
@@ -58,21 +59,26 @@ class BackEnd:
             RequestError: an attribute without a preset.
             ServerError: the server does not say how many rows its codes have.
         """
-        by_row = [*map(float, row_strength_for(attributes, self._rows()))] if rows == "preset" else None
+        by_row = row_strength_for(attributes, rows_of(self.resolution())) if rows == "preset" else None
         return Style(
             attributes=attributes or None,
             seed=seed,
             strength=strength,
-            row_strength=None if by_row is None else tuple(by_row),
+            row_strength=None if by_row is None else tuple(by_row.tolist()),
             psi=psi,
             model=self.model if self.in_process else None,
         )
 
-    def _rows(self) -> int:
+    def resolution(self) -> int:
+        """Side of the pictures in pixels.
+
+        Raises:
+            ServerError: the server does not answer, or does not say it.
+        """
         if self.encoder:
-            return read_manifest(self.encoder).sizes.geometry.rows
+            return read_manifest(self.encoder).sizes.resolution
         with self._client() as client:
-            return client.describe(self.model or DEFAULT_MODEL).rows
+            return client.describe(self.model or DEFAULT_MODEL).resolution
 
     def _client(self) -> ToonifyClient:
         return ToonifyClient(self.url or DEFAULT_URL, timeout=self.timeout)

@@ -16,9 +16,9 @@ from serving.video.frames import Frame
 
 
 class CameraReader:
-    """Frames of the camera with OpenCV's number ``index``, without end; use it in ``with``, and iterate once.
+    """Frames of the camera with OpenCV's number ``index``, without end; use it in ``with``.
 
-    ``pts`` is when a frame came, in seconds since the first one, by a clock that never goes back.
+    ``pts`` is when a frame came, in seconds since the iteration's first one, by a clock that never goes back.
 
     Args:
         index: 0 is the first camera.

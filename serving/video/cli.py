@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from serving.client import DEFAULT_TIMEOUT
-from serving.options import AttributeOptions, Force, Psi, Rows, Seed, attributes_from_options
-from serving.video.targets import targets_of, videos_in
+from serving.options import Align, AttributeOptions, Force, Psi, Rows, Seed, attributes_from_options
+from serving.video.targets import DEFAULT_QUALITY, FORMATS, targets_of, videos_in
 
 if TYPE_CHECKING:
     from serving.toonifier import Style
     from serving.video.back_end import BackEnd
-    from serving.video.pipeline import VideoReport
+    from serving.video.frames import FrameSink
+    from serving.video.pipeline import VideoProgress, VideoReport
+    from serving.video.reporting import ProgressStyle
     from serving.video.running import Runner
 
 CANCELLED = 130
@@ -27,17 +29,18 @@ Model = Annotated[str | None, typer.Option(help="Which of the server's models, o
 Encoder = Annotated[Path | None, typer.Option(help="Directory of an encoder, to work without a server.")]
 Isf = Annotated[Path | None, typer.Option(help="Directory of an ISF head, with --encoder.")]
 Generators = Annotated[list[Path] | None, typer.Option(help="Directory of a generator, with --encoder.")]
-Align = Annotated[
-    str,
-    typer.Option(
-        metavar="haar|yunet:PATH|file:PATH|prealigned",
-        help="How to find faces. file: each frame goes by its number, 0 first. prealigned: frames are aligned crops.",
-    ),
-]
 Strength = Annotated[float, typer.Option(help="How far faces follow the edit: 0 not at all, 1 wholly.")]
 OutputStyle = Annotated[
     Literal["paste", "crop", "side-by-side"],
     typer.Option(help="The whole picture, the face alone, or the original beside the whole picture."),
+]
+Size = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|N",
+        help="Side of the pictures of --output-style crop, in pixels. "
+        "auto: 256, 512 or 1024, as large as the face is in the video, and no larger than the generator's pictures.",
+    ),
 ]
 Smooth = Annotated[
     Literal["file", "live", "off"], typer.Option(help="file looks ahead; live does not; off leaves faces as found.")
@@ -52,7 +55,7 @@ Stats = Annotated[bool, typer.Option("--stats", help="At the end, say how long e
 
 def video(
     inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, or folders of them.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A file; a folder for several videos.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A file; a folder for several videos, or for --png.")],
     url: Url = None,
     model: Model = None,
     encoder: Encoder = None,
@@ -65,9 +68,13 @@ def video(
     strength: Strength = 1.0,
     psi: Psi = None,
     output_style: OutputStyle = "paste",
+    size: Size = "auto",
+    png: Annotated[
+        bool, typer.Option("--png", help="Frames as 000000.png, 000001.png, ... in a folder, without sound.")
+    ] = False,
     trim: Annotated[str | None, typer.Option(metavar="START:END", help="A part, in seconds; 2: or :5 too.")] = None,
     smoothing: Smooth = "file",
-    quality: Quality = 70,
+    quality: Quality = DEFAULT_QUALITY,
     audio: Annotated[
         Literal["copy", "aac", "none"], typer.Option(help="copy: unchanged where players take it, else AAC.")
     ] = "copy",
@@ -83,38 +90,55 @@ def video(
 ) -> None:
     """Toonify videos. Of several, those already done are skipped, and one that fails does not stop the others."""
     from serving.video.back_end import BackEnd
+    from serving.video.composing import composed_size, crop_size_for
+    from serving.video.pipeline import toonify_video
+    from serving.video.png_sequence import PngSequence
     from serving.video.preview import ContactSheet, SampledFrames
     from serving.video.reading import VideoReader
-    from serving.video.running import before_and_after, composer_of, size_of
+    from serving.video.running import before_and_after, composer_of
     from serving.video.writing import VideoWriter
 
+    side = _side(size, output_style)
     videos = videos_in(inputs)
     several = len(videos) > 1 or inputs[0].is_dir()
     _refuse_numbered_landmarks(align, several=several, preview=preview)
-    in_folder = several or output.is_dir() or not output.suffix
-    targets = targets_of(videos, output, in_folder=in_folder, suffix=".png" if preview else None)
+    _refuse_a_file_of_frames(output, png=png, preview=preview)
+    in_folder = several or (not png and (output.is_dir() or not output.suffix))
+    targets = targets_of(videos, output, in_folder=in_folder, suffix=".png" if preview else "" if png else None)
     start, end = _part(trim)
     back_end = BackEnd(url, model, encoder, generator or (), isf, timeout)
     style = _style(back_end, attribute, rows, seed, strength, psi)
 
     with _runner(back_end, align, style, progress, stats) as runner:
 
+        def crop_size(source: Path) -> int:
+            with VideoReader(source, start=start, end=end) as reader:
+                return crop_size_for(reader, runner.landmarker, back_end.resolution())
+
         def toonified(source: Path, target: Path) -> VideoReport:
-            return runner.run(
-                VideoReader(source, start=start, end=end),
-                lambda reader: VideoWriter(
-                    target, reader, size=size_of(output_style, reader.size), audio=audio, quality=quality, force=force
-                ),
-                composer=composer_of(output_style),
-                smoothing=smoothing,
-                batch=batch,
-                in_flight=in_flight,
-            )
+            composer = composer_of(output_style, lambda: side or crop_size(source))
+            with VideoReader(source, start=start, end=end) as reader, runner.session(composer, smoothing) as session:
+                sink: FrameSink
+                if png:
+                    sink = PngSequence(target, force=force)
+                else:
+                    shown = composed_size(composer, reader.size)
+                    sink = VideoWriter(target, reader, size=shown, audio=audio, quality=quality, force=force)
+                return toonify_video(
+                    reader,
+                    sink,
+                    session,
+                    batch=batch,
+                    in_flight=in_flight,
+                    progress=runner.reporter.progress,
+                    cancel=runner.cancel,
+                )
 
         def previewed(source: Path, target: Path) -> VideoReport:
             frames = SampledFrames(source, start=start, end=end)
-            composer = before_and_after(output_style, frames.size)
-            return runner.run(frames, lambda _: ContactSheet(target, force), composer=composer, smoothing="off")
+            with runner.session(before_and_after(output_style, frames.size), "off") as session:
+                sheet = ContactSheet(target, force)
+                return toonify_video(frames, sheet, session, progress=runner.reporter.progress, cancel=runner.cancel)
 
         jobs = [*zip(videos, targets, strict=True)]
         good = runner.run_all(jobs, previewed if preview else toonified, skip=several and not force)
@@ -138,8 +162,9 @@ def cam(
     strength: Strength = 1.0,
     psi: Psi = None,
     output_style: OutputStyle = "paste",
+    size: Size = "auto",
     smoothing: Smooth = "live",
-    quality: Quality = 70,
+    quality: Quality = DEFAULT_QUALITY,
     timeout: Timeout = DEFAULT_TIMEOUT,
     progress: ShowProgress = "auto",
     stats: Stats = False,
@@ -148,24 +173,30 @@ def cam(
     """Record a camera, toonified, until Ctrl-C; frames that come too fast are dropped."""
     from serving.video.back_end import BackEnd
     from serving.video.camera import CameraReader
-    from serving.video.running import composer_of, size_of
+    from serving.video.composing import composed_size, crop_size_for
+    from serving.video.pipeline import toonify_video
+    from serving.video.running import composer_of
     from serving.video.writing import VideoWriter
 
+    side = _side(size, output_style)
     back_end = BackEnd(url, model, encoder, generator or (), isf, timeout)
     style = _style(back_end, attribute, rows, seed, strength, psi)
     with _runner(back_end, align, style, progress, stats) as runner:
 
+        def reported(state: VideoProgress) -> None:
+            runner.reporter.progress(state)
+            if seconds is not None and state.seconds >= seconds:
+                runner.cancel.set()
+
         def recorded(_: Path, target: Path) -> VideoReport:
-            return runner.run(
-                CameraReader(camera),
-                lambda reader: VideoWriter(
-                    target, reader, size=size_of(output_style, reader.size), quality=quality, force=force
-                ),
-                composer=composer_of(output_style),
-                smoothing=smoothing,
-                seconds=seconds,
-                live=True,
-            )
+            with CameraReader(camera) as reader:
+                composer = composer_of(
+                    output_style, lambda: side or crop_size_for(reader, runner.landmarker, back_end.resolution())
+                )
+                shown = composed_size(composer, reader.size)
+                sink = VideoWriter(target, reader, size=shown, quality=quality, force=force)
+                with runner.session(composer, smoothing) as session:
+                    return toonify_video(reader, sink, session, live=True, progress=reported, cancel=runner.cancel)
 
         good = runner.run_all([(Path(), output)], recorded, skip=False)
     if not good:
@@ -173,9 +204,7 @@ def cam(
 
 
 @contextmanager
-def _runner(
-    back_end: BackEnd, align: str, style: Style, progress: Literal["auto", "bar", "json", "none"], stats: bool
-) -> Iterator[Runner]:
+def _runner(back_end: BackEnd, align: str, style: Style, progress: ProgressStyle, stats: bool) -> Iterator[Runner]:
     from serving.video.reporting import reporter
     from serving.video.running import Runner, cancelled_by_signals, video_landmarker
 
@@ -189,6 +218,19 @@ def _style(
 ) -> Style:
     attributes = attributes_from_options(attribute or [], rows)
     return back_end.style(attributes, rows=rows, seed=seed or 0, strength=strength, psi=1.0 if psi is None else psi)
+
+
+def _side(size: str, output_style: str) -> int | None:
+    """None for "auto"."""
+    if size == "auto":
+        return None
+    if not size.isdecimal() or not 16 <= int(size) <= 4096:
+        raise typer.BadParameter(f"{size!r} is neither auto nor a number of pixels, 16 to 4096", param_hint="--size")
+    if output_style != "crop":
+        raise typer.BadParameter(
+            "only the face alone has a size of its own; give --output-style crop", param_hint="--size"
+        )
+    return int(size)
 
 
 def _part(trim: str | None) -> tuple[float | None, float | None]:
@@ -208,3 +250,10 @@ def _refuse_numbered_landmarks(align: str, *, several: bool, preview: bool) -> N
         raise typer.BadParameter("a preview seeks, and does not know the numbers of frames", param_hint="--preview")
     if align.startswith("file:") and several:
         raise typer.BadParameter("landmarks by number of the frame are those of one video", param_hint="--align")
+
+
+def _refuse_a_file_of_frames(output: Path, *, png: bool, preview: bool) -> None:
+    if png and preview:
+        raise typer.BadParameter("a preview is one picture", param_hint="--png")
+    if png and output.suffix.lower() in {*FORMATS, ".png"}:
+        raise typer.BadParameter(f"frames go into a folder, and {output} is the name of a file", param_hint="--png")

@@ -14,23 +14,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.video.libav import (
-    ColorPrimaries,
-    ColorRange,
-    Colorspace,
-    ColorTrc,
-    Interpolation,
-    VideoReformatter,
-    av,
-)
+from serving.video.libav import av, sws
 
-_EXACT = Interpolation.POINT | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-_SCALED = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-_AVERAGED = Interpolation.AREA | Interpolation.FULL_CHR_H_INP
+_EXACT = sws.Interpolation.POINT | sws.Interpolation.ACCURATE_RND | sws.Interpolation.FULL_CHR_H_INT
+_SCALED = sws.Interpolation.BICUBIC | sws.Interpolation.ACCURATE_RND | sws.Interpolation.FULL_CHR_H_INT
+_AVERAGED = sws.Interpolation.AREA | sws.Interpolation.FULL_CHR_H_INP
 
 _UNSPECIFIED = 2  # in AVColorSpace, which has the numbers of H.273
-_HDR = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)  # PQ and HLG
-_WIDE = (ColorPrimaries.BT2020, ColorPrimaries.SMPTE431, ColorPrimaries.SMPTE432)  # the latter two are P3
+_HDR = (sws.ColorTrc.SMPTE2084, sws.ColorTrc.ARIB_STD_B67)  # PQ and HLG
+_WIDE = (sws.ColorPrimaries.BT2020, sws.ColorPrimaries.SMPTE431, sws.ColorPrimaries.SMPTE432)  # the latter two are P3
 
 _PIXEL_ASPECTS = (0.25, 4.0)
 """Pixels that are longer than this are a mistake in the file, and taken as square."""
@@ -53,7 +45,7 @@ class ToRgb:
         plausible = _PIXEL_ASPECTS[0] <= pixel_aspect <= _PIXEL_ASPECTS[1]
         self._stored = round(first.width * (pixel_aspect if plausible else 1)) or 1, first.height
         self._orientation = _orientation(first)
-        self._reformatter = VideoReformatter()
+        self._reformatter = sws.VideoReformatter()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -70,9 +62,9 @@ class ToRgb:
             format="rgb24",
             src_colorspace=_assumed_matrix(frame),
             interpolation=_EXACT if (frame.width, frame.height) == self._stored else _SCALED,
-            dst_color_range=ColorRange.JPEG,
-            dst_color_trc=ColorTrc.BT709 if converted else None,
-            dst_color_primaries=ColorPrimaries.BT709 if converted else None,
+            dst_color_range=sws.ColorRange.JPEG,
+            dst_color_trc=sws.ColorTrc.BT709 if converted else None,
+            dst_color_primaries=sws.ColorPrimaries.BT709 if converted else None,
         )
         return _upright(rgb.to_ndarray().astype(np.uint8, copy=False), self._orientation)
 
@@ -83,7 +75,7 @@ class ToYuv:
     def __init__(self, size: tuple[int, int]) -> None:
         self._padding = size[0] % 2, size[1] % 2
         self.size = size[0] + self._padding[0], size[1] + self._padding[1]
-        self._reformatter = VideoReformatter()
+        self._reformatter = sws.VideoReformatter()
 
     def __call__(self, pixels: NDArray[np.uint8]) -> av.VideoFrame:
         """``pixels``: uint8 [H, W, 3]. The frame has a copy of them."""
@@ -94,19 +86,30 @@ class ToYuv:
             av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(pixels), "rgb24"),
             format="yuv420p",
             interpolation=_AVERAGED,
-            dst_colorspace=Colorspace.ITU709,
-            dst_color_range=ColorRange.MPEG,
+            dst_colorspace=sws.Colorspace.ITU709,
+            dst_color_range=sws.ColorRange.MPEG,
         )
-        yuv.color_primaries = ColorPrimaries.BT709
-        yuv.color_trc = ColorTrc.BT709
+        _set_gamut(yuv)
         return yuv
 
+    @staticmethod
+    def describe(context: av.VideoCodecContext) -> None:
+        """Tell an encoder what its frames will be, for what it writes at the head of the stream."""
+        context.colorspace = sws.Colorspace.ITU709
+        context.color_range = sws.ColorRange.MPEG
+        _set_gamut(context)
 
-def _assumed_matrix(frame: av.VideoFrame) -> Colorspace | None:
+
+def _set_gamut(target: av.VideoFrame | av.VideoCodecContext) -> None:
+    target.color_primaries = sws.ColorPrimaries.BT709
+    target.color_trc = sws.ColorTrc.BT709
+
+
+def _assumed_matrix(frame: av.VideoFrame) -> sws.Colorspace | None:
     """What players assume where the file does not say."""
     if frame.colorspace != _UNSPECIFIED:
         return None
-    return Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
+    return sws.Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else sws.Colorspace.ITU601
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:

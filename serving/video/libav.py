@@ -1,4 +1,4 @@
-"""PyAV, and its errors in this project's words."""
+"""PyAV and its side of libswscale (``sws``), and their errors in this project's words."""
 
 from __future__ import annotations
 
@@ -10,14 +10,7 @@ from serving.errors import VideoError
 
 try:
     import av
-    from av.video.reformatter import (
-        ColorPrimaries,
-        ColorRange,
-        Colorspace,
-        ColorTrc,
-        Interpolation,
-        VideoReformatter,
-    )
+    from av.video import reformatter as sws
 except ModuleNotFoundError:
     raise VideoError(
         "video files",
@@ -26,18 +19,7 @@ except ModuleNotFoundError:
         remedy="install it with: pip install 'toonify-serve[video]'",
     ) from None
 
-__all__ = [
-    "ColorPrimaries",
-    "ColorRange",
-    "ColorTrc",
-    "Colorspace",
-    "Interpolation",
-    "VideoReformatter",
-    "av",
-    "input_container",
-    "not_a_video",
-    "own_errors",
-]
+__all__ = ["av", "input_container", "not_a_video", "own_errors", "sws"]
 
 _DEMUXERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,h264,hevc,ivf,mxf,yuv4mpegpipe,dv,nut"
 """Formats of files that hold a video. Left out: playlists, which name other files, and text, which becomes one too."""

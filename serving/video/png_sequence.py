@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from serving.atomic import atomic_directory
+from serving.errors import ExportError
 from serving.images import write_picture
 from serving.video.frames import Frame
+
+_NUMBERED = re.compile(r"\d{6,}\.png")
 
 
 class PngSequence:
@@ -18,26 +21,38 @@ class PngSequence:
     The folder appears when it is whole; after an error there is none.
 
     Raises:
-        ExportError: the folder exists and ``force`` is false.
+        ExportError: the folder exists and ``force`` is false, or something else than such files is in it.
     """
 
     def __init__(self, folder: Path, *, force: bool = False) -> None:
         self._folder = folder
-        self._force = force
+        self._replacement = atomic_directory(folder, force=force)
         self._count = 0
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self._staging = stack.enter_context(atomic_directory(self._folder, force=self._force))
-            self._resources = stack.pop_all()
+        _refuse_other_files(self._folder)
+        self._staging = self._replacement.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._resources.__exit__(kind, error, traceback)
+        self._replacement.__exit__(kind, error, traceback)
 
     def write(self, frame: Frame) -> None:
         """Write one frame as the next file."""
         write_picture(self._staging / f"{self._count:06}.png", frame.pixels)
         self._count += 1
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """``force`` replaces the whole folder, which may be one that holds more than a former run's frames."""
+    paths = [*folder.iterdir()] if folder.is_dir() else [folder] if folder.exists() else []
+    others = [path for path in paths if not (path.is_file() and _NUMBERED.fullmatch(path.name))]
+    if others:
+        raise ExportError(
+            str(folder),
+            got="a file" if folder in others else f"a folder with {others[0].name} in it",
+            expected="a new folder, or one of numbered PNG files alone",
+            remedy="choose another folder",
+        )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
-from serving.alignment import Photo, Placement, placement_of_face, prealigned
+from serving.alignment import Photo, Placement, placement_of_face
+from serving.errors import AlignmentError
 from serving.landmarks import CANONICAL_POINTS, Face
 
 
@@ -14,13 +17,25 @@ def prealigned_landmarker(photo: Photo, name: str = "") -> tuple[Face, ...]:
     Raises:
         AlignmentError: the frame is not square.
     """
-    _, frame = prealigned(photo, name=f"frame {name}")
-    points = 1000 * CANONICAL_POINTS  # any size above the smallest face's
-    crop = _square(placement_of_face(points))
-    to_frame = _square(frame) @ np.linalg.inv(crop)
-    placed = points @ to_frame[:2, :2].T + to_frame[:2, 2]
     height, width = photo.shape[:2]
-    return (Face(placed, (0, 0, width, height), 1.0),)
+    if height != width:
+        raise AlignmentError(
+            f"frame {name}",
+            got=f"{width}x{height} pixels",
+            expected="a square frame, wholly one aligned face",
+            remedy="look for faces, with --align haar or yunet:PATH",
+        )
+    return (_face_of_frame(width),)
+
+
+@lru_cache(maxsize=8)
+def _face_of_frame(side: int) -> Face:
+    points = 1000 * CANONICAL_POINTS  # any size above the smallest face's
+    frame = np.array([[side, 0, -0.5], [0, side, -0.5], [0, 0, 1]])
+    to_frame = frame @ np.linalg.inv(_square(placement_of_face(points)))
+    placed = points @ to_frame[:2, :2].T + to_frame[:2, 2]
+    placed.flags.writeable = False  # shared by every frame
+    return Face(placed, (0, 0, side, side), 1.0)
 
 
 def _square(placement: Placement) -> Placement:

@@ -124,10 +124,8 @@ def stage_table(report: VideoProgress) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("stage")
     table.add_column("ms per frame", justify="right")
-    for stage, seconds in report.stages.items():
-        table.add_row(stage, f"{1000 * seconds / max(report.frames, 1):.1f}")
-    seconds = 1000 * report.seconds / max(report.frames, 1)
-    table.add_row("elapsed", f"{seconds:.1f}", end_section=True)
+    for stage, seconds in (*report.stages.items(), ("elapsed", report.seconds)):
+        table.add_row(stage, f"{_ms_per_frame(seconds, report):.1f}")
     faces = f"{report.faces} with a face, {report.dropped} dropped"
     table.caption = f"{report.frames} frames, {faces}, {report.fps:.1f} frames per second"
     return table
@@ -135,8 +133,12 @@ def stage_table(report: VideoProgress) -> Table:
 
 def _details(progress: VideoProgress) -> str:
     left = "" if progress.remaining is None else f", {_clock(progress.remaining)} to go"
-    steps = (f"{stage} {1000 * time / max(progress.frames, 1):.0f}" for stage, time in progress.stages.items())
+    steps = (f"{stage} {_ms_per_frame(seconds, progress):.0f}" for stage, seconds in progress.stages.items())
     return f"{progress.fps:.1f} fps{left}; ms: {' '.join(steps)}"
+
+
+def _ms_per_frame(seconds: float, progress: VideoProgress) -> float:
+    return 1000 * seconds / max(progress.frames, 1)
 
 
 def _clock(seconds: float) -> str:

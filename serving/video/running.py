@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from types import FrameType
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from rich.console import Console
 
@@ -17,15 +17,13 @@ from serving.errors import ToonifyError
 from serving.landmarks import Landmarker, landmarker_from_option
 from serving.toonifier import Style, Toonifier
 from serving.video.composing import Composer, FirstFace, Paste, SideBySide
-from serving.video.frames import FrameSink, FrameSource
-from serving.video.pipeline import VideoProgress, VideoReport, toonify_video
+from serving.video.pipeline import VideoReport
 from serving.video.prealigned import prealigned_landmarker
 from serving.video.reporting import Reporter, stage_table
 from serving.video.session import Smoothing, ToonSession
 from serving.video.stability import ROW_WEIGHTS
 
 Look = Literal["paste", "crop", "side-by-side"]
-Source = TypeVar("Source", bound=FrameSource)
 
 
 @dataclass(frozen=True)
@@ -66,57 +64,28 @@ class Runner:
                 Console(stderr=True).print(stage_table(report))
         return good
 
-    def run(
-        self,
-        source: Source,
-        target: Callable[[Source], FrameSink],
-        *,
-        composer: Composer,
-        smoothing: Smoothing,
-        seconds: float | None = None,
-        **options: Any,
-    ) -> VideoReport:
-        """Toonify one source into the target that is made for it; ``options`` are those of ``toonify_video``.
-
-        ``smoothing``: "off" also leaves the codes of every frame as they are. ``seconds``: end then.
-        """
-
-        def progress(state: VideoProgress) -> None:
-            self.reporter.progress(state)
-            if seconds is not None and state.seconds >= seconds:
-                self.cancel.set()
-
-        codes = None if smoothing == "off" else ROW_WEIGHTS
-        with (
-            source,  # here too, as a target that is refused would leave it open
-            ToonSession(
-                self.toonifier,
-                self.landmarker,
-                style=self.style,
-                composer=composer,
-                smoothing=smoothing,
-                codes=codes,
-            ) as session,
-        ):
-            return toonify_video(source, target(source), session, progress=progress, cancel=self.cancel, **options)
+    def session(self, composer: Composer, smoothing: Smoothing) -> ToonSession:
+        """A session for one video; "off" also leaves the codes of every frame as they are."""
+        return ToonSession(
+            self.toonifier,
+            self.landmarker,
+            style=self.style,
+            composer=composer,
+            smoothing=smoothing,
+            codes=None if smoothing == "off" else ROW_WEIGHTS,
+        )
 
 
 def video_landmarker(option: str) -> Landmarker:
-    """As ``landmarker_from_option``, and "prealigned" for frames that are aligned faces."""
-    return prealigned_landmarker if option == "prealigned" else landmarker_from_option(option)
+    """As ``landmarker_from_option``, and "none" for frames that are aligned faces."""
+    return prealigned_landmarker if option == "none" else landmarker_from_option(option)
 
 
-def composer_of(look: Look) -> Composer:
-    """What ``--output-style`` names."""
-    composers: dict[Look, Composer] = {"paste": Paste(), "crop": FirstFace(), "side-by-side": SideBySide()}
-    return composers[look]
-
-
-def size_of(look: Look, size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height of what ``composer_of`` makes of frames of ``size``."""
+def composer_of(look: Look, crop_size: Callable[[], int]) -> Composer:
+    """What ``--output-style`` names; ``crop_size`` is asked where it is the face alone."""
     if look == "crop":
-        return (FirstFace().size, FirstFace().size)
-    return (2 * size[0], size[1]) if look == "side-by-side" else size
+        return FirstFace(crop_size())
+    return SideBySide() if look == "side-by-side" else Paste()
 
 
 def before_and_after(look: Look, size: tuple[int, int]) -> Composer:

@@ -7,8 +7,8 @@ A session is a chain of steps, each in a method of its own: ``follow`` -> ``enco
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import groupby
@@ -18,10 +18,10 @@ from typing import Literal, Self
 
 import numpy as np
 
-from serving.alignment import Photo, Placement, crop, placement_of_face
+from serving.alignment import Photo, crop
 from serving.errors import AlignmentError, RequestError
 from serving.inference_calls import Codes, Pictures
-from serving.landmarks import Face, Landmarker
+from serving.landmarks import Landmarker
 from serving.requests import AnyArray
 from serving.toonifier import Style, Toonifier
 from serving.video.composing import Composer, Paste, ToonFace
@@ -38,7 +38,7 @@ from serving.video.stability import (
     RowWeights,
     Tracks,
 )
-from serving.video.tracking import Track, Tracker, Tracking
+from serving.video.tracking import Track, Tracker, Tracking, placements_of
 
 Smoothing = Literal["live", "file", "off"]
 
@@ -160,7 +160,7 @@ class ToonSession:
             faces = self._landmarker(frame.pixels, str(self._number))
             if self._cuts.is_cut(frame.pixels):
                 self._tracker.reset()
-            tracks = self._tracker.update([*_placements(faces)], float(frame.pts))
+            tracks = self._tracker.update(placements_of(faces), float(frame.pts))
         self._number += 1
         self._waiting.append(job)
         steady = self._filter.push(tracks, float(frame.pts))
@@ -251,13 +251,6 @@ def _filter_of(smoothing: Smoothing | PlacementFilter) -> PlacementFilter:
             remedy="use 'live' for cameras and 'file' for files",
         )
     return filters[smoothing]()
-
-
-def _placements(faces: Iterable[Face]) -> Iterator[Placement]:
-    """Of the faces of which one can be made: a detector may take anything for a face."""
-    for face in faces:
-        with suppress(AlignmentError):
-            yield placement_of_face(face.points)
 
 
 def _crop(pixels: Photo, track: Track) -> Photo | None:

@@ -13,8 +13,10 @@ SUFFIXES = frozenset(
 )
 """Of the files of a folder that are taken for videos; a file that is named is opened whatever its suffix."""
 
-WRITTEN = frozenset({".mp4", ".m4v", ".mov", ".mkv"})
-"""Those of ``serving.video.writing.FORMATS``, which cannot be asked without PyAV."""
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+"""Suffixes in which a video can be written, and FFmpeg's names of their formats."""
+
+DEFAULT_QUALITY = 70
 
 
 def videos_in(inputs: Sequence[Path]) -> list[Path]:
@@ -36,10 +38,13 @@ def targets_of(videos: Sequence[Path], output: Path, *, in_folder: bool, suffix:
     """Where each video goes: ``output`` itself, or a name in it that ends in ``suffix``, or as the video's does.
 
     Raises:
-        RequestError: two targets of one name, or a video that would be written onto itself.
+        RequestError: a file where the folder should be, two targets of one name, or a video that would be written onto
+            itself.
     """
     if not in_folder:
         targets = [output]
+    elif output.is_file():
+        raise _refused(output, "a file", "a folder", "choose another output")
     else:
         targets = [output / f"{video.stem}{_suffix_for(video) if suffix is None else suffix}" for video in videos]
     originals = {video.resolve() for video in videos}
@@ -58,7 +63,7 @@ def _videos_of(folder: Path) -> list[Path]:
 
 
 def _suffix_for(video: Path) -> str:
-    return video.suffix if video.suffix.lower() in WRITTEN else ".mp4"
+    return video.suffix if video.suffix.lower() in FORMATS else ".mp4"
 
 
 def _refused(target: Path, got: str, expected: str, remedy: str) -> RequestError:

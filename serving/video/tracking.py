@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count, product
 from math import hypot, log
 
-from serving.alignment import Placement, side_of
-from serving.errors import RequestError
+from serving.alignment import Placement, placement_of_face, side_of
+from serving.errors import AlignmentError, RequestError
+from serving.landmarks import Face
 
 _REACH = 0.6
 """How far apart, as ``apart`` has it, two placements of one face may be; at 30 frames/s faces move a tenth of it."""
@@ -101,6 +103,15 @@ class Tracker:
             if all(apart(placement, track.placement) > _DOUBLE for track in others):
                 begun.append(Track(next(self._ids), placement))
         return begun
+
+
+def placements_of(faces: Iterable[Face]) -> list[Placement]:
+    """Of the faces of which one can be made: a detector may take anything for a face."""
+    placements = []
+    for face in faces:
+        with suppress(AlignmentError):
+            placements.append(placement_of_face(face.points))
+    return placements
 
 
 def apart(a: Placement, b: Placement) -> float:

@@ -14,12 +14,10 @@ from serving.errors import VideoError
 from serving.video.colour import ToYuv
 from serving.video.encoders import Codec, encoder_named, encoder_options
 from serving.video.frames import Frame, FrameSource
-from serving.video.libav import ColorPrimaries, ColorRange, Colorspace, ColorTrc, av, own_errors
+from serving.video.libav import av, own_errors
 from serving.video.reading import VideoReader
 from serving.video.soundtrack import Audio, Soundtrack
-
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-DEFAULT_QUALITY = 70
+from serving.video.targets import DEFAULT_QUALITY, FORMATS
 
 _TIME_BASE = Fraction(1, 90000)
 """For frames that come from no file; the clock of MPEG, of which every usual frame rate is a multiple."""
@@ -126,10 +124,7 @@ class VideoWriter:
         )
         context = stream.codec_context
         context.flags |= av.codec.context.Flags.frame_duration
-        context.color_range = ColorRange.MPEG
-        context.colorspace = Colorspace.ITU709
-        context.color_primaries = ColorPrimaries.BT709
-        context.color_trc = ColorTrc.BT709
+        self._to_yuv.describe(context)
         return stream
 
     def _finish(

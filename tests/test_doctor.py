@@ -1,0 +1,56 @@
+"""What ``toonify doctor`` finds, each part by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serving import doctor
+
+
+@pytest.fixture
+def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+
+
+def test_the_doctor_knows_the_codecs() -> None:
+    found = {finding.subject: finding for finding in doctor._codecs()}
+    assert found["video files"].found.startswith("av ")
+    assert found["H.264 by x264"].found == "yes"
+    assert "H.264 by NVENC" in found
+
+
+def test_without_pyav_there_are_no_videos(nothing_installed: None) -> None:
+    (missing,) = doctor._codecs()
+    assert "toonify-serve[video]" in missing.remedy
+
+
+def nvidia_smi(folder: Path, script: str) -> None:
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+
+def test_every_gpu_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia_smi(tmp_path, "echo NVIDIA L4, 23034 MiB, 570.1\necho NVIDIA T4, 15360 MiB, 570.1")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    finding = doctor._gpu()
+    assert (finding.found, finding.missing) == ("NVIDIA L4, 23034 MiB, 570.1; NVIDIA T4, 15360 MiB, 570.1", False)
+
+
+def test_a_driver_that_does_not_work_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia_smi(tmp_path, "echo no device >&2\nexit 9")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "run nvidia-smi" in doctor._gpu().remedy
+
+
+def test_a_machine_without_a_gpu_lacks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not doctor._gpu().missing
+
+
+def test_landmarks_by_mediapipe_need_its_package(nothing_installed: None) -> None:
+    found = {finding.subject: finding for finding in doctor._landmarkers()}
+    assert "pip install --no-deps mediapipe" in found["landmarks by MediaPipe"].remedy
+    assert not found["landmarks from a file"].missing
