@@ -2,6 +2,7 @@
 # make test    the whole test suite, the real server included
 # make check   style, types, generated files
 # make bench   latency at 1024x1024, appended to benchmarks/results; BENCH="--batches 1" for less
+# make bench-video  speed, memory and flicker of videos, some minutes
 # make models  measures the demo models again, writes their tables and pictures
 # make generate  writes the generated files anew
 # make clean   removes build/ and the environment
@@ -11,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench models generate clean
+.PHONY: demo test check bench bench-video models generate clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run
@@ -34,6 +35,9 @@ bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks $(BENCH)
 	$(BIN)/python -m benchmarks.report
 
+bench-video: $(VENV)/dev
+	$(BIN)/python -m benchmarks.video
+
 models: $(VENV)/dev
 	$(BIN)/python -m benchmarks.demo_models
 
@@ -41,12 +45,12 @@ models: $(VENV)/dev
 $(VENV)/run: pyproject.toml constraints.txt
 	@echo "Installing what the main job needs into $(VENV) (some minutes the first time) ..."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) --editable ".[export,cpu,server,video]"
+	$(INSTALL) --editable ".[export,cpu,server,video,studio]"
 	touch $@
 
 $(VENV)/dev: $(VENV)/run
 	@echo "Adding the tools of tests and checks ..."
-	$(INSTALL) --editable ".[export,cpu,server,video,bench,test,dev]"
+	$(INSTALL) --editable ".[export,cpu,server,video,studio,bench,test,dev]"
 	touch $@
 
 clean:

@@ -25,6 +25,7 @@ from serving.jpeg import jpeg_from_picture
 from serving.landmarks import landmarker_from_option
 from serving.options import Align, AttributeOptions, Force, Model, Psi, Rows, Seed, Url, attributes_from_options
 from serving.photograph import Toonify, toonified_crop, toonified_face, toonified_photograph
+from serving.studio.cli import studio
 from serving.video.cli import cam, video
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ app = typer.Typer(
 
 app.command()(video)
 app.command()(cam)
+app.command()(studio)
 
 
 @app.command()

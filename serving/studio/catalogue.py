@@ -1,0 +1,81 @@
+"""What there is to choose from: the generators that are loaded or served, and the attributes of the ISF head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engines import read_manifest
+from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
+from serving.errors import RequestError
+from serving.inference_calls import ServedModel
+from serving.video.back_end import BackEnd
+
+_ENSEMBLE = "toonify_"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A generator.
+
+    ``name``: as in ``serving.toonifier.Style.model``, None for a server's own default.
+    ``blend``: the schedule that it was blended by, such as "--r-swap 16"; empty where it is no blend.
+    ``resolution``: side of its pictures in pixels.
+    """
+
+    name: str | None
+    blend: str
+    resolution: int
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """``models``: the default one first. ``attributes``: names, in the ISF head's order; empty without a head."""
+
+    models: tuple[Choice, ...]
+    attributes: tuple[str, ...]
+
+
+def catalogue_of(back_end: BackEnd) -> Catalogue:
+    """Ask the server, or read the model directories.
+
+    Raises:
+        RequestError: there is no model of the back end's name.
+        ModelDirectoryError: a directory is incomplete or altered.
+        ServerError: the server cannot be reached.
+    """
+    return _loaded(back_end) if back_end.in_process else _served(back_end)
+
+
+def _loaded(back_end: BackEnd) -> Catalogue:
+    manifests = [read_manifest(directory) for directory in back_end.generators]
+    choices = [Choice(m.name, m.details.get("blend", {}).get("schedule", ""), m.sizes.resolution) for m in manifests]
+    names = [manifest.name for manifest in manifests]
+    if back_end.model is not None and back_end.model not in names:
+        raise RequestError(
+            f"model {back_end.model!r}",
+            got="no generator of that name",
+            expected=f"one of {', '.join(names)}",
+            remedy="choose among those, or load it too",
+        )
+    return Catalogue(
+        _first(back_end.model, choices), read_manifest(back_end.isf).sizes.attributes if back_end.isf else ()
+    )
+
+
+def _served(back_end: BackEnd) -> Catalogue:
+    with ToonifyClient(back_end.url or DEFAULT_URL, timeout=back_end.timeout) as client:
+        default = client.describe(back_end.model or DEFAULT_MODEL)
+        siblings = [client.describe(name) for name in client.models() if name.startswith(_ENSEMBLE)]
+    choices = [_choice(model.name.removeprefix(_ENSEMBLE), model) for model in siblings]
+    generator = default.facts.get("generator")
+    if generator not in [choice.name for choice in choices]:
+        choices.insert(0, _choice(None, default))
+    return Catalogue(_first(generator, choices), default.attributes)
+
+
+def _choice(name: str | None, model: ServedModel) -> Choice:
+    return Choice(name, model.facts.get("blend", ""), model.resolution)
+
+
+def _first(name: str | None, choices: list[Choice]) -> tuple[Choice, ...]:
+    return tuple(sorted(choices, key=lambda choice: choice.name != name))

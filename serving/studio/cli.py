@@ -1,0 +1,72 @@
+"""``toonify studio``."""
+
+from __future__ import annotations
+
+import socket
+import webbrowser
+from typing import Annotated
+
+import typer
+
+from serving.client import DEFAULT_TIMEOUT
+from serving.command_line import stages
+from serving.errors import ServerError
+from serving.landmarks import landmarker_from_option
+from serving.video.cli import Encoder, Generators, Isf, Model, Timeout, Url
+
+
+def studio(
+    url: Url = None,
+    model: Model = None,
+    encoder: Encoder = None,
+    isf: Isf = None,
+    generator: Generators = None,
+    align: Annotated[str, typer.Option(metavar="haar|yunet:PATH|mediapipe:PATH", help="How to find faces.")] = "haar",
+    address: Annotated[str, typer.Option(help="Where to listen; other machines reach what is not loopback.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="0 takes any free one.")] = 8080,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Name by which browsers reach it, beside localhost and --address.")
+    ] = None,
+    max_upload: Annotated[int, typer.Option(min=1, help="MiB of a picture or a clip.")] = 1024,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Toonify pictures, clips and the webcam on a web page of this machine, until Ctrl-C."""
+    from serving.studio.catalogue import catalogue_of
+    from serving.studio.studio import Studio
+    from serving.studio.web import LOOPBACK, application, run
+    from serving.video.back_end import BackEnd
+
+    if align.startswith("file:"):
+        raise typer.BadParameter("what comes from a page has no name to look landmarks up by", param_hint="--align")
+    landmarker = landmarker_from_option(align)
+    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout)
+    with _listening(address, port) as listener, stages() as stage:
+        stage("loading models")
+        catalogue = catalogue_of(back_end)
+        with back_end.toonifier() as toonifier:
+            app = application(
+                Studio(toonifier, landmarker),
+                catalogue,
+                hosts=(*LOOPBACK, address, *(allow_host or ())),
+                max_upload=max_upload * 2**20,
+            )
+            page = f"http://{address}:{listener.getsockname()[1]}/"
+            stage(f"toonify studio is at {page} until Ctrl-C")
+            if open_page:
+                webbrowser.open(page)
+            run(app, listener)
+
+
+def _listening(address: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((address, port))
+    except OSError as error:
+        raise ServerError(
+            f"port {port} of {address}",
+            got=error.strerror or str(error),
+            expected="one that is free to listen on",
+            remedy="stop the program that has it, or choose another with --port",
+        ) from None

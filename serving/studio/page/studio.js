@@ -1,0 +1,96 @@
+// The page of toonify studio: what a person does, to the one thing that is on the stage.
+
+import { $, Camera, Clip, Picture, ask, complain, form, offer, say } from './stages.js';
+
+let stage = null;
+let largest = Infinity; // bytes of a file
+
+function put(next) {
+  stage?.close();
+  stage = next;
+  const camera = next?.kind === 'camera';
+  $('stage').dataset.kind = next?.kind ?? 'none';
+  $('compare').classList.toggle('mirrored', camera);
+  form.querySelector('option[value=aligned]').disabled = camera; // it never shows a face alone
+  if (camera && form.elements.look.value === 'aligned') form.elements.look.value = 'paste';
+  say('');
+  offer(null);
+  arrange();
+  Promise.resolve(next?.open()).catch(complain);
+}
+
+function take([file]) {
+  if (!file) return;
+  const mib = (bytes) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+  if (file.size > largest) say(`${file.name} has ${mib(file.size)}; the studio takes ${mib(largest)} at most.`, true);
+  else put(file.type.startsWith('image/') ? new Picture(file) : new Clip(file));
+}
+
+function arrange() {
+  const alone = form.elements.look.value === 'crop'; // such a face does not lie over the original
+  $('view').hidden = alone;
+  $('compare').classList.toggle('beside', alone || $('view').ariaPressed === 'true');
+}
+
+function changed() {
+  for (const slider of form.querySelectorAll('.slider')) {
+    slider.querySelector('output').value = slider.querySelector('input').valueAsNumber.toFixed(2);
+  }
+  for (const input of form.querySelectorAll('#edit :is(input, button):not([name=editing])')) {
+    input.disabled = !form.elements.editing.checked;
+  }
+  arrange();
+  if (form.checkValidity()) stage?.changed();
+}
+
+function element(tag, properties, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+function choice({ name, blend, resolution }, index) {
+  const about = blend.replace('--r-swap', 'r_swap').replaceAll('--', '') || `${resolution} px`;
+  return element('label', { className: 'choice', title: `${resolution} px` },
+    element('input', { type: 'radio', name: 'model', value: name ?? '', defaultChecked: index === 0 }),
+    name ?? 'default',
+    element('small', { textContent: about }));
+}
+
+function attribute(name) {
+  const slider = element('input', { type: 'range', min: 0, max: 1, step: 0.05, defaultValue: 0 });
+  slider.dataset.name = name;
+  return element('label', { className: 'slider' }, element('span', { textContent: name }), slider, element('output'));
+}
+
+$('file').onchange = ({ target }) => { take(target.files); target.value = ''; };
+$('webcam').onclick = () => put(new Camera());
+$('close').onclick = () => put(null);
+$('start').onclick = () => stage.start();
+$('cancel').onclick = () => stage.cancel();
+$('play').onclick = () => stage.play();
+$('seek').oninput = ({ target }) => stage.seek(target.valueAsNumber);
+$('split').oninput = ({ target }) => $('compare').style.setProperty('--split', `${target.value}%`);
+$('view').onclick = ({ target }) => { target.ariaPressed = String(target.ariaPressed !== 'true'); arrange(); };
+$('dice').onclick = () => { form.elements.seed.value = Math.floor(Math.random() * 10000); changed(); };
+form.oninput = changed;
+form.onreset = () => setTimeout(changed); // when the controls have their values
+form.onsubmit = (event) => event.preventDefault();
+
+addEventListener('dragover', (event) => { event.preventDefault(); $('stage').classList.add('dropping'); });
+addEventListener('dragleave', ({ relatedTarget }) => relatedTarget || $('stage').classList.remove('dropping'));
+addEventListener('drop', (event) => {
+  event.preventDefault();
+  $('stage').classList.remove('dropping');
+  take(event.dataTransfer.files);
+});
+addEventListener('paste', ({ clipboardData }) => take(clipboardData.files));
+addEventListener('pagehide', () => put(null));
+
+ask('/api/models').then((answer) => answer.json()).then(({ models, attributes, max_upload }) => {
+  largest = max_upload;
+  $('models').append(...models.map(choice));
+  $('attributes').append(...attributes.map(attribute));
+  $('edit').hidden = !attributes.length;
+  changed();
+}).catch(complain);

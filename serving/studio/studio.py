@@ -1,0 +1,95 @@
+"""What the page asks for, done by the package's own API: a picture at once, a webcam and clips by sessions."""
+
+from __future__ import annotations
+
+from functools import partial
+from threading import Lock
+from time import perf_counter
+
+import cv2
+
+from serving.alignment import Photo
+from serving.images import picture_from_bytes
+from serving.jpeg import jpeg_from_picture
+from serving.landmarks import Face, Landmarker
+from serving.photograph import toonified_crop, toonified_face, toonified_photograph
+from serving.studio.controls import PageControls
+from serving.toonifier import Toonifier
+from serving.video.composing import FirstFace, Paste
+from serving.video.prealigned import prealigned_landmarker
+from serving.video.session import Smoothing, ToonSession
+
+
+class Studio:
+    """Threads may share one. The caller closes the toonifier; the landmarker must not depend on pictures' names."""
+
+    def __init__(self, toonifier: Toonifier, landmarker: Landmarker) -> None:
+        self._toonifier = toonifier
+        self._landmarker = _in_turns(landmarker)
+
+    def picture(self, data: bytes, controls: PageControls) -> bytes:
+        """Toonify a PNG, JPEG or WebP picture into a PNG.
+
+        Raises:
+            RequestError: the picture cannot be decoded, or the toonifier refuses the controls.
+            AlignmentError: no face is found, or one cannot be aligned.
+            ServerError, EngineError: the toonifier fails.
+        """
+        picture = self._toonified(picture_from_bytes(data, "picture"), controls)
+        return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+    def session(self, controls: PageControls, smoothing: Smoothing) -> ToonSession:
+        """A session for a new stream; enter it."""
+        return ToonSession(
+            self._toonifier,
+            prealigned_landmarker if controls.look == "aligned" else self._landmarker,
+            style=controls.style,
+            composer=Paste() if controls.look == "paste" else FirstFace(),
+            smoothing=smoothing,
+        )
+
+    def _toonified(self, photo: Photo, controls: PageControls) -> Photo:
+        toonify = partial(self._toonifier.toonify, style=controls.style)
+        if controls.look == "aligned":
+            return toonified_crop(photo, toonify)
+        if controls.look == "crop":
+            return toonified_face(photo, self._landmarker, toonify, name="picture")
+        return toonified_photograph(photo, self._landmarker, toonify, every_face=True, name="picture")
+
+
+class Camera:
+    """One webcam, whose frames are steadied without delay; one thread at a time."""
+
+    def __init__(self, studio: Studio, controls: PageControls) -> None:
+        self._studio = studio
+        self._start = perf_counter()
+        self._look = controls.look
+        self._session = studio.session(controls, "live")
+
+    def choose(self, controls: PageControls) -> None:
+        """How the next frames shall look; with another ``look`` the stream begins anew."""
+        if controls.look == self._look:
+            self._session.style = controls.style
+        else:
+            self._look, self._session = controls.look, self._studio.session(controls, "live")
+
+    def push(self, frame: bytes) -> tuple[bytes, int]:
+        """Toonify the next frame, a picture's bytes: a JPEG, and the number of faces in it.
+
+        Raises:
+            As ``Studio.picture``, but a frame without a face is no error.
+        """
+        result = self._session.push(picture_from_bytes(frame, "frame"), perf_counter() - self._start)
+        assert result, "a live session gives every frame back at once"
+        return jpeg_from_picture(result.pixels), len(result.faces)
+
+
+def _in_turns(landmarker: Landmarker) -> Landmarker:
+    """The landmarker for several threads."""
+    lock = Lock()
+
+    def find(photo: Photo, name: str = "") -> tuple[Face, ...]:
+        with lock:
+            return landmarker(photo, name)
+
+    return find
