@@ -1,0 +1,169 @@
+"""A resolution's last convolution in one kernel: an implicit GEMM with tail and ToRGB behind it.
+
+    y = clamp(leaky_relu(conv3x3(x) * demodulation + noise + bias))
+    next = y * next_style, where a resolution follows
+    image = clamp(sum over channels of y * style * weight, + bias) + FIR-upsampled skip
+
+The product's rows are a tile of TILE_H x TILE_W pixels, its columns all output channels, as ToRGB sums over them, and
+its depth 9 taps of I channels. The taps read almost the same pixels, which the L1 cache is asked to keep (``.ca``), so
+that memory is read once. At the last resolution y lives in registers only.
+
+It is meant for the large and narrow maps at 512 and 1024. Where there are more channels, arithmetic is the limit, and a
+library's convolution with ``to_rgb`` behind it does as well.
+
+Bytes: 2 in for each of N * I * H * W numbers and, where a resolution follows, 2 out for each of N * O * H * W; noise
+and colours as in ``to_rgb``. FLOPs: 18 * I * O a pixel.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+from engines.kernels.device import activate, colour_of, store_image
+from engines.kernels.launch import KernelSpec, blocks, jit, power_of_two
+from engines.kernels.operands import Activation, checked, checked_map
+from engines.kernels.rgb import Rgb, RgbForm
+from serving.errors import EngineError
+
+MOST_CHANNELS_OUT = 128
+
+
+@jit
+def _conv_rgb(
+    x_ptr: tl.tensor,
+    weight_ptr: tl.tensor,
+    demodulation_ptr: tl.tensor,
+    noise_ptr: tl.tensor,
+    bias_ptr: tl.tensor,
+    rgb_weight_ptr: tl.tensor,
+    rgb_style_ptr: tl.tensor,
+    rgb_bias_ptr: tl.tensor,
+    skip_ptr: tl.tensor,
+    next_style_ptr: tl.tensor,
+    next_ptr: tl.tensor,
+    image_ptr: tl.tensor,
+    CHANNELS_IN: tl.constexpr,
+    CHANNELS_OUT: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+    CLAMP: tl.constexpr,
+    RGB_CLAMP: tl.constexpr,
+    QUANTISED: tl.constexpr,
+    TILE_H: tl.constexpr,
+    TILE_W: tl.constexpr,
+    BLOCK_I: tl.constexpr,
+    BLOCK_O: tl.constexpr,
+) -> None:
+    n = tl.program_id(2).to(tl.int64)
+    pixel = tl.arange(0, TILE_H * TILE_W)
+    row = tl.program_id(1) * TILE_H + pixel // TILE_W
+    column = tl.program_id(0) * TILE_W + pixel % TILE_W
+    depth = tl.arange(0, BLOCK_I)
+    channels = tl.arange(0, BLOCK_O)
+    inside = channels < CHANNELS_OUT
+    x_ptr += n * HEIGHT * WIDTH * CHANNELS_IN
+
+    # One loop over taps and blocks of channels, not one in the other, so that the pipeline is filled once.
+    depth_blocks: tl.constexpr = (CHANNELS_IN + BLOCK_I - 1) // BLOCK_I
+    total = tl.zeros((TILE_H * TILE_W, BLOCK_O), tl.float32)
+    for step in range(9 * depth_blocks):
+        tap = step // depth_blocks
+        i = step % depth_blocks * BLOCK_I + depth
+        in_depth = i < CHANNELS_IN
+        from_row = row + (tap // 3 - 1)
+        from_column = column + (tap % 3 - 1)
+        readable = (from_row >= 0) & (from_row < HEIGHT) & (from_column >= 0) & (from_column < WIDTH)
+        x_offset = (from_row * WIDTH + from_column)[:, None] * CHANNELS_IN + i[None, :]
+        x = tl.load(x_ptr + x_offset, mask=readable[:, None] & in_depth[None, :], other=0, cache_modifier=".ca")
+        offset = (channels * 9 + tap)[None, :] * CHANNELS_IN + i[:, None]
+        mask = inside[None, :] & in_depth[:, None]
+        weight = tl.load(weight_ptr + offset, mask=mask, other=0, cache_modifier=".ca")
+        total = tl.dot(x, weight, total)
+
+    pixel = row * WIDTH + column
+    on_map = (row < HEIGHT) & (column < WIDTH)
+    demodulation = tl.load(demodulation_ptr + n * CHANNELS_OUT + channels, mask=inside, other=0)
+    bias = tl.load(bias_ptr + channels, mask=inside, other=0)
+    noise = tl.load(noise_ptr + pixel, mask=on_map, other=0).to(tl.float32)
+    y = activate(total, demodulation[None, :], noise[:, None], bias[None, :], CLAMP)
+    if next_ptr is not None:
+        next_style = tl.load(next_style_ptr + n * CHANNELS_OUT + channels, mask=inside, other=0)
+        next_ptr += n * HEIGHT * WIDTH * CHANNELS_OUT
+        offset = pixel[:, None] * CHANNELS_OUT + channels[None, :]
+        tl.store(next_ptr + offset, (y * next_style[None, :]).to(tl.float16), mask=on_map[:, None] & inside[None, :])
+    style = tl.load(rgb_style_ptr + n * CHANNELS_OUT + channels, mask=inside, other=0)
+    red = colour_of(y, style, rgb_weight_ptr, channels, inside)
+    green = colour_of(y, style, rgb_weight_ptr + CHANNELS_OUT, channels, inside)
+    blue = colour_of(y, style, rgb_weight_ptr + 2 * CHANNELS_OUT, channels, inside)
+    store_image(
+        red, green, blue, rgb_bias_ptr, skip_ptr, image_ptr, row, column, on_map, HEIGHT, WIDTH, RGB_CLAMP, QUANTISED
+    )
+
+
+def conv_rgb_spec(channels_in: int, channels_out: int, height: int, width: int, form: RgbForm) -> KernelSpec:
+    """The launch for a map [N, channels_out, height, width].
+
+    Raises:
+        EngineError: more than 128 output channels, which one block cannot hold.
+    """
+    if channels_out > MOST_CHANNELS_OUT:
+        raise EngineError(
+            "the fused convolution with ToRGB",
+            got=f"{channels_out} output channels",
+            expected=f"at most {MOST_CHANNELS_OUT}",
+            remedy="use a library's convolution and to_rgb",
+        )
+    tile_h, tile_w = 8, 16
+    return KernelSpec(
+        kernel=_conv_rgb,
+        pointers={
+            "x_ptr": torch.float16,
+            "weight_ptr": torch.float16,
+            "demodulation_ptr": torch.float32,
+            "noise_ptr": torch.float16,
+            "bias_ptr": torch.float32,
+            **form.pointers,
+        },
+        constants={
+            "CHANNELS_IN": channels_in,
+            "CHANNELS_OUT": channels_out,
+            "HEIGHT": height,
+            "WIDTH": width,
+            "TILE_H": tile_h,
+            "TILE_W": tile_w,
+            "BLOCK_I": power_of_two(channels_in, least=16, most=32),
+            "BLOCK_O": power_of_two(channels_out, least=16, most=MOST_CHANNELS_OUT),
+            **form.constants,
+        },
+        grid=(blocks(width, tile_w), blocks(height, tile_h)),
+        stages=3,
+    )
+
+
+def conv_rgb(x: Tensor, weight: Tensor, activation: Activation, rgb: Rgb) -> tuple[Tensor, Tensor | None]:
+    """Convolve, activate and finish a resolution.
+
+    Args:
+        x: the styled map, float16 [N, I, H, W], channels last.
+        weight: float16 [O, I, 3, 3], channels last; O is at most 128.
+        activation: the convolution's operands.
+        rgb: what leaves the resolution.
+
+    Returns:
+        The sum of the images so far, float32 [N, 3, H, W], or the picture, uint8 [N, H, W, 3]; and the next layer's
+        input, float16 [N, O, H, W] in channels last, where ``rgb`` has its style.
+
+    Raises:
+        EngineError: an operand does not fit.
+    """
+    pointers = {"x_ptr": checked_map("x", x)}
+    (batch, channels_in, height, width), channels = x.shape, len(weight)
+    shape = (channels, channels_in, 3, 3)
+    pointers["weight_ptr"] = checked("weight", weight, torch.float16, shape, torch.channels_last)
+    spec = conv_rgb_spec(channels_in, channels, height, width, rgb.form(activation))
+    pointers |= activation.pointers(batch, channels, height, width)
+    pointers |= rgb.pointers(batch, channels, height, width) | rgb.outputs(batch, channels, height, width)
+    spec.launch(batch, pointers)
+    return pointers["image_ptr"], pointers.get("next_ptr")

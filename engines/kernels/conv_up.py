@@ -1,0 +1,167 @@
+"""An up-convolution in one kernel: y = clamp(leaky_relu(F(conv_transpose(x)) * demodulation + noise + bias)) * style.
+
+Half of the FIR filter F is merged into the weight, half stays a filter. Along a row, F and the transposed convolution
+of stride 2 are together an ordinary 3-tap convolution to twice the channels, those of the even and those of the odd
+columns (``weights.merged_along_rows``); side by side in memory, the two are the row of doubled width. Along a column
+the transposed convolution stays: input row m adds to the rows 2m, 2m + 1 and 2m + 2 of a map t, which is filtered with
+[1,3,3,1] / 4. A block walks down its columns with the last three rows of t in registers, so that t is never written.
+
+Merging both directions would take twice these products, merging none a pass of its own for F.
+
+Bytes: 2 in for each of N * I * H * W / 4 numbers, H and W being the output's, 2 out for each of N * O * H * W; noise as
+in ``tail``. FLOPs: 9 * I * O an output pixel, twice the transposed convolution's own, and 13 for each number of y.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+from engines.kernels.device import activate
+from engines.kernels.launch import KernelSpec, blocks, jit, power_of_two
+from engines.kernels.operands import Activation, checked, checked_map, empty_map
+
+
+@jit
+def _conv_up(
+    x_ptr: tl.tensor,
+    weight_ptr: tl.tensor,
+    demodulation_ptr: tl.tensor,
+    noise_ptr: tl.tensor,
+    bias_ptr: tl.tensor,
+    style_ptr: tl.tensor,
+    y_ptr: tl.tensor,
+    CHANNELS_IN: tl.constexpr,
+    CHANNELS_OUT: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+    CLAMP: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK_W: tl.constexpr,
+    BLOCK_I: tl.constexpr,
+    BLOCK_O: tl.constexpr,
+) -> None:
+    # A pair is a phase and a channel: of the even columns first, then of the odd ones.
+    pair_blocks: tl.constexpr = (2 * CHANNELS_OUT + BLOCK_O - 1) // BLOCK_O
+    n = tl.program_id(2).to(tl.int64)
+    pairs = tl.program_id(0) % pair_blocks * BLOCK_O + tl.arange(0, BLOCK_O)
+    columns = tl.program_id(0) // pair_blocks * BLOCK_W + tl.arange(0, BLOCK_W)
+    first = tl.program_id(1) * ROWS
+    depth = tl.arange(0, BLOCK_I)
+    inside = pairs < 2 * CHANNELS_OUT
+    channels = pairs % CHANNELS_OUT
+
+    # The column's taps sum up to 4 where its gain is 2; the row's are in the weight.
+    demodulation = tl.load(demodulation_ptr + n * CHANNELS_OUT + channels, mask=inside, other=0) * 0.25
+    bias = tl.load(bias_ptr + channels, mask=inside, other=0)
+    style = tl.load(style_ptr + n * CHANNELS_OUT + channels, mask=inside, other=0)
+    x_ptr += n * (HEIGHT // 2) * (WIDTH // 2) * CHANNELS_IN
+    y_ptr += n * HEIGHT * WIDTH * CHANNELS_OUT
+
+    zeros = tl.zeros((BLOCK_W, BLOCK_O), tl.float32)
+    earlier_odd = zeros  # t at row 2m - 3,
+    last_even = zeros  # at 2m - 2,
+    last_odd = zeros  # at 2m - 1,
+    carried = zeros  # and what input row m - 1 adds to row 2m.
+    depth_blocks: tl.constexpr = (CHANNELS_IN + BLOCK_I - 1) // BLOCK_I
+    for walked in range(ROWS + 2):
+        from_row = first - 1 + walked + tl.zeros_like(columns)  # m
+        even = carried
+        odd = zeros
+        carried = zeros
+        for step in range(3 * depth_blocks):
+            tap = step // depth_blocks
+            i = step % depth_blocks * BLOCK_I + depth
+            in_depth = i < CHANNELS_IN
+            from_column = columns + (tap - 1)
+            readable = (from_row >= 0) & (from_row < HEIGHT // 2) & (from_column >= 0) & (from_column < WIDTH // 2)
+            x_offset = (from_row * (WIDTH // 2) + from_column)[:, None] * CHANNELS_IN + i[None, :]
+            x = tl.load(x_ptr + x_offset, mask=readable[:, None] & in_depth[None, :], other=0, cache_modifier=".ca")
+            column_ptr = weight_ptr + (pairs * 9 + tap)[None, :] * CHANNELS_IN + i[:, None]
+            mask = inside[None, :] & in_depth[:, None]
+            weight = tl.load(column_ptr, mask=mask, other=0, cache_modifier=".ca")
+            even = tl.dot(x, weight, even)
+            weight = tl.load(column_ptr + 3 * CHANNELS_IN, mask=mask, other=0, cache_modifier=".ca")
+            odd = tl.dot(x, weight, odd)
+            weight = tl.load(column_ptr + 6 * CHANNELS_IN, mask=mask, other=0, cache_modifier=".ca")
+            carried = tl.dot(x, weight, carried)
+        above = earlier_odd + 3 * (last_even + last_odd) + even  # y at row 2m - 2,
+        below = last_even + 3 * (last_odd + even) + odd  # and at 2m - 1.
+        for side in tl.static_range(2):
+            # The first two steps only gather t.
+            row = 2 * from_row - 2 + side
+            on_map = (row >= 2 * first) & (row < HEIGHT) & (2 * columns < WIDTH)
+            pixel = row * WIDTH + 2 * columns
+            left = tl.load(noise_ptr + pixel, mask=on_map, other=0).to(tl.float32)
+            right = tl.load(noise_ptr + pixel + 1, mask=on_map, other=0).to(tl.float32)
+            noise = tl.where((pairs < CHANNELS_OUT)[None, :], left[:, None], right[:, None])
+            y = activate(above if side == 0 else below, demodulation[None, :], noise, bias[None, :], CLAMP)
+            offset = pixel[:, None] * CHANNELS_OUT + pairs[None, :]
+            tl.store(y_ptr + offset, (y * style[None, :]).to(tl.float16), mask=on_map[:, None] & inside[None, :])
+        earlier_odd = last_odd
+        last_even = even
+        last_odd = odd
+
+
+def conv_up_spec(
+    channels_in: int, channels_out: int, height: int, width: int, *, clamp: float | None = None
+) -> KernelSpec:
+    """The launch for an output map [N, channels_out, height, width]; height and width are even."""
+    # Six tiles of 64 x 32 sums at a time are 96 registers for each of 128 threads; larger tiles spill.
+    block_w, block_o = 64, 32
+    # Each block filters two rows more than it stores; fewer blocks would leave processors idle.
+    rows = power_of_two(height // 32, least=4, most=32)
+    return KernelSpec(
+        kernel=_conv_up,
+        pointers={
+            "x_ptr": torch.float16,
+            "weight_ptr": torch.float16,
+            "demodulation_ptr": torch.float32,
+            "noise_ptr": torch.float16,
+            "bias_ptr": torch.float32,
+            "style_ptr": torch.float32,
+            "y_ptr": torch.float16,
+        },
+        constants={
+            "CHANNELS_IN": channels_in,
+            "CHANNELS_OUT": channels_out,
+            "HEIGHT": height,
+            "WIDTH": width,
+            "CLAMP": clamp,
+            "ROWS": rows,
+            "BLOCK_W": block_w,
+            "BLOCK_I": power_of_two(channels_in, least=16, most=32),
+            "BLOCK_O": block_o,
+        },
+        grid=(blocks(width // 2, block_w) * blocks(2 * channels_out, block_o), blocks(height // 2, rows)),
+        stages=3,
+    )
+
+
+def conv_up(x: Tensor, weight: Tensor, activation: Activation, style: Tensor) -> Tensor:
+    """Convolve to the doubled size, filter and activate.
+
+    Args:
+        x: the styled map, float16 [N, I, H / 2, W / 2], channels last.
+        weight: ``weights.merged_along_rows`` in float16, [2 O, I, 3, 3], channels last.
+        activation: the convolution's operands.
+        style: the next convolution's, float32 [N, O].
+
+    Returns:
+        float16 [N, O, H, W], channels last.
+
+    Raises:
+        EngineError: an operand does not fit.
+    """
+    pointers = {"x_ptr": checked_map("x", x)}
+    batch, channels_in, channels = x.shape[0], x.shape[1], len(weight) // 2
+    height, width = 2 * x.shape[2], 2 * x.shape[3]
+    shape = (2 * channels, channels_in, 3, 3)
+    pointers["weight_ptr"] = checked("weight", weight, torch.float16, shape, torch.channels_last)
+    pointers |= activation.pointers(batch, channels, height, width)
+    pointers["style_ptr"] = checked("style", style, torch.float32, (batch, channels))
+    pointers["y_ptr"] = y = empty_map(x, (batch, channels, height, width))
+    spec = conv_up_spec(channels_in, channels, height, width, clamp=activation.clamp)
+    spec.launch(batch, pointers)
+    return y

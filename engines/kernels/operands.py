@@ -1,0 +1,81 @@
+"""What the kernels take beside a map, and the checks that it fits.
+
+Letters in shapes: N batch, I and O input and output channels, H and W the height and width of the layer's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from serving.errors import EngineError
+
+
+@dataclass(frozen=True)
+class Activation:
+    """y = clamp(leaky_relu(x * demodulation + noise + bias)); the gain sqrt 2 is in the three operands.
+
+    Attributes:
+        demodulation: float32 [N, O].
+        noise: float16 [H, W].
+        bias: float32 [O].
+        clamp: bound of |y|, for networks trained with one.
+    """
+
+    demodulation: Tensor
+    noise: Tensor
+    bias: Tensor
+    clamp: float | None = None
+
+    def pointers(self, batch: int, channels: int, height: int, width: int) -> dict[str, Tensor]:
+        """The kernels' arguments.
+
+        Raises:
+            EngineError: an operand does not fit a map [batch, channels, height, width].
+        """
+        return {
+            "demodulation_ptr": checked("demodulation", self.demodulation, torch.float32, (batch, channels)),
+            "noise_ptr": checked("noise", self.noise, torch.float16, (height, width)),
+            "bias_ptr": checked("bias", self.bias, torch.float32, (channels,)),
+        }
+
+
+def checked(
+    name: str,
+    tensor: Tensor,
+    dtype: torch.dtype,
+    shape: Sequence[int | str],
+    layout: torch.memory_format = torch.contiguous_format,
+) -> Tensor:
+    """The tensor, if it is what a kernel will read; another one would be read out of bounds.
+
+    Raises:
+        EngineError: it has another dtype, shape or memory format.
+    """
+    fits = tensor.dtype == dtype and tuple(tensor.shape) == tuple(shape)
+    if fits and tensor.is_contiguous(memory_format=layout):
+        return tensor
+    raise EngineError(
+        f"kernel operand {name!r}",
+        got=f"{tensor.dtype} {list(tensor.shape)} with strides {list(tensor.stride())}",
+        expected=f"{dtype} [{', '.join(map(str, shape))}] in {layout}",
+        remedy="convert the tensor before the call",
+    )
+
+
+def checked_map(name: str, tensor: Tensor) -> Tensor:
+    """The tensor, if it is a float16 map [N, C, H, W] in channels_last.
+
+    Raises:
+        EngineError: it is something else.
+    """
+    shape = tuple(tensor.shape) if tensor.ndim == 4 else ("N", "C", "H", "W")
+    return checked(name, tensor, torch.float16, shape, torch.channels_last)
+
+
+def empty_map(beside: Tensor, shape: Sequence[int]) -> Tensor:
+    """A float16 map in channels_last, not yet written, on the device of ``beside``."""
+    return torch.empty(shape, dtype=torch.float16, device=beside.device, memory_format=torch.channels_last)

@@ -1,0 +1,109 @@
+"""What leaves a resolution: its image, through ToRGB, and the next resolution's input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engines.kernels.launch import Constant
+from engines.kernels.operands import Activation, checked, empty_map
+
+
+@dataclass(frozen=True)
+class RgbForm:
+    """Which of the operands there are.
+
+    Attributes:
+        skip: resolutions below are added.
+        followed: a resolution follows, and its input is written.
+        quantised: the image is uint8.
+        clamp: the activation's bound.
+        rgb_clamp: ToRGB's bound.
+    """
+
+    skip: bool = True
+    followed: bool = True
+    quantised: bool = False
+    clamp: float | None = None
+    rgb_clamp: float | None = None
+
+    @property
+    def pointers(self) -> dict[str, torch.dtype | None]:
+        """ToRGB's pointer parameters, which are a kernel's last."""
+        return {
+            "rgb_weight_ptr": torch.float32,
+            "rgb_style_ptr": torch.float32,
+            "rgb_bias_ptr": torch.float32,
+            "skip_ptr": torch.float32 if self.skip else None,
+            "next_style_ptr": torch.float32 if self.followed else None,
+            "next_ptr": torch.float16 if self.followed else None,
+            "image_ptr": torch.uint8 if self.quantised else torch.float32,
+        }
+
+    @property
+    def constants(self) -> dict[str, Constant]:
+        """Constants of a kernel with these pointers."""
+        return {"CLAMP": self.clamp, "RGB_CLAMP": self.rgb_clamp, "QUANTISED": self.quantised}
+
+
+@dataclass(frozen=True)
+class Rgb:
+    """Of an activated map y: image = clamp(sum over channels of y * style * weight, + bias) + FIR-upsampled skip.
+
+    Attributes:
+        weight: float32 [3, O], with its equalised learning rate's gain.
+        style: float32 [N, O].
+        bias: float32 [3].
+        skip: float32 [N, 3, H / 2, W / 2], the image of the resolutions below.
+        next_style: that of the next resolution's up-convolution, float32 [N, O]: y * next_style is its input.
+        quantised: the image is the picture, trunc(clamp(127.5 image + 128, 0, 255)).
+        clamp: bound of |image| before the skip is added, for networks trained with one.
+    """
+
+    weight: Tensor
+    style: Tensor
+    bias: Tensor
+    skip: Tensor | None = None
+    next_style: Tensor | None = None
+    quantised: bool = False
+    clamp: float | None = None
+
+    def form(self, activation: Activation | None) -> RgbForm:
+        """What a kernel is specialised for."""
+        return RgbForm(
+            skip=self.skip is not None,
+            followed=self.next_style is not None,
+            quantised=self.quantised,
+            clamp=None if activation is None else activation.clamp,
+            rgb_clamp=self.clamp,
+        )
+
+    def pointers(self, batch: int, channels: int, height: int, width: int) -> dict[str, Tensor]:
+        """The inputs among ``RgbForm.pointers``.
+
+        Raises:
+            EngineError: an operand does not fit a map [batch, channels, height, width].
+        """
+        pointers = {
+            "rgb_weight_ptr": checked("ToRGB's weight", self.weight, torch.float32, (3, channels)),
+            "rgb_style_ptr": checked("ToRGB's style", self.style, torch.float32, (batch, channels)),
+            "rgb_bias_ptr": checked("ToRGB's bias", self.bias, torch.float32, (3,)),
+        }
+        if self.skip is not None:
+            half = [side // 2 if side % 2 == 0 else f"{side} / 2" for side in (height, width)]
+            pointers["skip_ptr"] = checked("skip", self.skip, torch.float32, (batch, 3, *half))
+        if self.next_style is not None:
+            pointers["next_style_ptr"] = checked("next style", self.next_style, torch.float32, (batch, channels))
+        return pointers
+
+    def outputs(self, batch: int, channels: int, height: int, width: int) -> dict[str, Tensor]:
+        """The outputs among ``RgbForm.pointers``, not yet written."""
+        if self.quantised:
+            outputs = {"image_ptr": self.weight.new_empty((batch, height, width, 3), dtype=torch.uint8)}
+        else:
+            outputs = {"image_ptr": self.weight.new_empty((batch, 3, height, width))}
+        if self.next_style is not None:
+            outputs["next_ptr"] = empty_map(self.weight, (batch, channels, height, width))
+        return outputs

@@ -1,0 +1,132 @@
+"""The tail of a resolution's last convolution together with ToRGB, in one pass over its map.
+
+    y = clamp(leaky_relu(x * demodulation + noise + bias)), or x where that is activated already
+    next = y * next_style, where a resolution follows
+    image = clamp(sum over channels of y * style * weight, + bias) + FIR-upsampled skip
+
+y has exactly these two readers, so that y itself is never written. The last image is the picture in uint8 [N, H, W, 3],
+trunc(clamp(127.5 image + 128, 0, 255)). A block holds BLOCK_P pixels and walks over their channels.
+
+Bytes: 2 in and, where a resolution follows, 2 out for each of N * C * H * W numbers; 2 for each of H * W noises; 3 in
+and 12 (the picture: 3) out for the colours of each pixel. FLOPs: 13 a number.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+from engines.kernels.device import activate, colour_of, store_image
+from engines.kernels.launch import KernelSpec, blocks, jit, power_of_two
+from engines.kernels.operands import Activation, checked_map
+from engines.kernels.rgb import Rgb, RgbForm
+
+
+@jit
+def _to_rgb(
+    x_ptr: tl.tensor,
+    demodulation_ptr: tl.tensor,
+    noise_ptr: tl.tensor,
+    bias_ptr: tl.tensor,
+    rgb_weight_ptr: tl.tensor,
+    rgb_style_ptr: tl.tensor,
+    rgb_bias_ptr: tl.tensor,
+    skip_ptr: tl.tensor,
+    next_style_ptr: tl.tensor,
+    next_ptr: tl.tensor,
+    image_ptr: tl.tensor,
+    CHANNELS: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+    CLAMP: tl.constexpr,
+    RGB_CLAMP: tl.constexpr,
+    QUANTISED: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+) -> None:
+    n = tl.program_id(2).to(tl.int64)
+    pixel = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
+    on_map = pixel < HEIGHT * WIDTH
+    x_ptr += n * HEIGHT * WIDTH * CHANNELS
+    if next_ptr is not None:
+        next_ptr += n * HEIGHT * WIDTH * CHANNELS
+    if demodulation_ptr is not None:
+        noise = tl.load(noise_ptr + pixel, mask=on_map, other=0).to(tl.float32)
+
+    red = tl.zeros((BLOCK_P,), tl.float32)
+    green = tl.zeros((BLOCK_P,), tl.float32)
+    blue = tl.zeros((BLOCK_P,), tl.float32)
+    for first in range(0, CHANNELS, BLOCK_C):
+        channels = first + tl.arange(0, BLOCK_C)
+        inside = channels < CHANNELS
+        mask = on_map[:, None] & inside[None, :]
+        offset = pixel[:, None] * CHANNELS + channels[None, :]
+        y = tl.load(x_ptr + offset, mask=mask, other=0).to(tl.float32)
+        if demodulation_ptr is not None:
+            demodulation = tl.load(demodulation_ptr + n * CHANNELS + channels, mask=inside, other=0)
+            bias = tl.load(bias_ptr + channels, mask=inside, other=0)
+            y = activate(y, demodulation[None, :], noise[:, None], bias[None, :], CLAMP)
+        if next_ptr is not None:
+            next_style = tl.load(next_style_ptr + n * CHANNELS + channels, mask=inside, other=0)
+            tl.store(next_ptr + offset, (y * next_style[None, :]).to(tl.float16), mask=mask)
+        style = tl.load(rgb_style_ptr + n * CHANNELS + channels, mask=inside, other=0)
+        red += colour_of(y, style, rgb_weight_ptr, channels, inside)
+        green += colour_of(y, style, rgb_weight_ptr + CHANNELS, channels, inside)
+        blue += colour_of(y, style, rgb_weight_ptr + 2 * CHANNELS, channels, inside)
+    row = pixel // WIDTH
+    column = pixel % WIDTH
+    store_image(
+        red, green, blue, rgb_bias_ptr, skip_ptr, image_ptr, row, column, on_map, HEIGHT, WIDTH, RGB_CLAMP, QUANTISED
+    )
+
+
+def to_rgb_spec(channels: int, height: int, width: int, form: RgbForm, *, activated: bool = False) -> KernelSpec:
+    """The launch for a map [N, channels, height, width]; ``activated`` where it is no convolution's raw output."""
+    # 2048 numbers in flight in 128 threads: 16 each, two 16-byte accesses.
+    block_c = power_of_two(channels, most=64)
+    block_p = 2048 // block_c
+    return KernelSpec(
+        kernel=_to_rgb,
+        pointers={
+            "x_ptr": torch.float16,
+            "demodulation_ptr": None if activated else torch.float32,
+            "noise_ptr": None if activated else torch.float16,
+            "bias_ptr": None if activated else torch.float32,
+            **form.pointers,
+        },
+        constants={
+            "CHANNELS": channels,
+            "HEIGHT": height,
+            "WIDTH": width,
+            "BLOCK_P": block_p,
+            "BLOCK_C": block_c,
+            **form.constants,
+        },
+        grid=(blocks(height * width, block_p), 1),
+    )
+
+
+def to_rgb(x: Tensor, rgb: Rgb, activation: Activation | None = None) -> tuple[Tensor, Tensor | None]:
+    """Finish a resolution.
+
+    Args:
+        x: float16 [N, O, H, W], channels last: a convolution's output, or an activated map without ``activation``.
+        rgb: what leaves the resolution.
+        activation: the convolution's operands.
+
+    Returns:
+        The sum of the images so far, float32 [N, 3, H, W], or the picture, uint8 [N, H, W, 3]; and the next layer's
+        input, float16 [N, O, H, W] in channels last, where ``rgb`` has its style.
+
+    Raises:
+        EngineError: an operand does not fit.
+    """
+    pointers = {"x_ptr": checked_map("x", x)}
+    batch, channels, height, width = x.shape
+    if activation is not None:
+        pointers |= activation.pointers(batch, channels, height, width)
+    pointers |= rgb.pointers(batch, channels, height, width) | rgb.outputs(batch, channels, height, width)
+    form = rgb.form(activation)
+    to_rgb_spec(channels, height, width, form, activated=activation is None).launch(batch, pointers)
+    return pointers["image_ptr"], pointers.get("next_ptr")

@@ -1,0 +1,246 @@
+"""What the fused kernels are tried on, in Triton's interpreter and on a GPU, and what they are compiled to.
+
+Each case measures two errors against the float64 formula, on the same operands: the kernel's, and that of the plain
+half-precision PyTorch version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from engines.kernels import reference
+from engines.kernels.ahead_of_time import CompiledKernel, compile_ahead
+from engines.kernels.conv_rgb import conv_rgb, conv_rgb_spec
+from engines.kernels.conv_up import conv_up, conv_up_spec
+from engines.kernels.launch import KernelSpec
+from engines.kernels.operands import Activation
+from engines.kernels.rgb import Rgb, RgbForm
+from engines.kernels.tail import tail, tail_spec
+from engines.kernels.to_rgb import to_rgb, to_rgb_spec
+from engines.kernels.weights import convolution_weight, modulation
+from export.networks.generator import SynthesisBlock, SynthesisLayer, ToRgb
+
+_DTYPES = (torch.float64, torch.float16)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of one output: the largest difference from float64, or in uint8 the number of differing levels."""
+
+    output: str
+    kernel: float
+    half: float
+
+
+def errors(output: str, kernel: Tensor, exact: Tensor, half: Tensor) -> Errors:
+    """Compare; a NaN counts as infinitely wrong."""
+    assert kernel.shape == exact.shape
+    if exact.dtype == torch.uint8:
+        assert (kernel.int() - exact.int()).abs().max() <= 1
+        return Errors(output, float((kernel != exact).sum()), float((half != exact).sum()))
+    wrong = [float((y.double() - exact).abs().nan_to_num(nan=torch.inf).max()) for y in (kernel, half)]
+    return Errors(output, *wrong)
+
+
+class Draw:
+    """Seeded random operands on a device."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._generator = torch.Generator().manual_seed(0)
+
+    def normal(self, *shape: int, scale: float = 1.0) -> Tensor:
+        return (torch.randn(*shape, generator=self._generator) * scale).to(self._device)
+
+    def map(self, *shape: int) -> Tensor:
+        return self.normal(*shape).half().contiguous(memory_format=torch.channels_last)
+
+    def activation(self, batch: int, channels: int, height: int, width: int, clamp: float | None) -> Activation:
+        noise, bias = self.normal(height, width, scale=0.3).half(), self.normal(channels, scale=0.3)
+        return Activation(1 + self.normal(batch, channels, scale=0.2), noise, bias, clamp)
+
+    def rgb(self, batch: int, channels: int, height: int, width: int, *, last: bool, clamp: float | None = None) -> Rgb:
+        return Rgb(
+            weight=self.normal(3, channels, scale=channels**-0.5),
+            style=self.normal(batch, channels),
+            bias=self.normal(3, scale=0.1),
+            skip=None if height % 2 else self.normal(batch, 3, height // 2, width // 2),
+            next_style=None if last else self.normal(batch, channels),
+            quantised=last,
+            clamp=clamp,
+        )
+
+
+def tail_errors(
+    batch: int, channels: int, height: int, width: int, device: str, *, up: bool, clamp: float | None = None
+) -> Iterator[Errors]:
+    """The tail of a convolution; the style is left out where nothing is clamped."""
+    draw = Draw(device)
+    x = draw.map(batch, channels, height + up, width + up)
+    activation = draw.activation(batch, channels, height, width, clamp)
+    style = draw.normal(batch, channels) if clamp else None
+    exact, half = (reference.tail(x.to(d), activation, style=style, up=up) for d in _DTYPES)
+    yield errors("y", tail(x, activation, style=style, up=up), exact, half)
+
+
+def to_rgb_errors(
+    batch: int, channels: int, height: int, width: int, device: str, *, last: bool, activated: bool = False
+) -> Iterator[Errors]:
+    """ToRGB behind a tail, or of an activated map."""
+    draw = Draw(device)
+    x = draw.map(batch, channels, height, width)
+    activation = None if activated else draw.activation(batch, channels, height, width, 1.5)
+    rgb = draw.rgb(batch, channels, height, width, last=last, clamp=2.0)
+    activated_maps = [x.to(d) if activation is None else reference.tail(x.to(d), activation) for d in _DTYPES]
+    yield from rgb_errors(to_rgb(x, rgb, activation), *activated_maps, rgb)
+
+
+def conv_rgb_errors(
+    batch: int, channels_in: int, channels: int, height: int, width: int, device: str, *, last: bool
+) -> Iterator[Errors]:
+    """A convolution with tail and ToRGB behind it."""
+    draw = Draw(device)
+    weight = convolution_weight(draw.normal(channels, channels_in, 3, 3))
+    x = draw.map(batch, channels_in, height, width)
+    activation = draw.activation(batch, channels, height, width, None)
+    rgb = draw.rgb(batch, channels, height, width, last=last)
+    activated = [reference.tail(reference.convolve(x.to(d), weight.half), activation) for d in _DTYPES]
+    yield from rgb_errors(conv_rgb(x, weight.half, activation, rgb), *activated, rgb)
+
+
+def conv_up_errors(
+    batch: int, channels_in: int, channels: int, height: int, width: int, device: str, *, clamp: float | None
+) -> Iterator[Errors]:
+    """An up-convolution with FIR filter and tail; its float64 takes the weight before it was rounded."""
+    draw = Draw(device)
+    weight = convolution_weight(draw.normal(channels, channels_in, 3, 3))
+    x = draw.map(batch, channels_in, height // 2, width // 2)
+    activation, style = draw.activation(batch, channels, height, width, clamp), draw.normal(batch, channels)
+    expected = (reference.convolve(x.to(d), weight.kernel, up=True) for d in _DTYPES)
+    exact, half = (reference.tail(y, activation, style=style, up=True) for y in expected)
+    yield errors("y", conv_up(x, weight.half_merged, activation, style), exact, half)
+
+
+def rgb_errors(outputs: tuple[Tensor, Tensor | None], exact: Tensor, half: Tensor, rgb: Rgb) -> Iterator[Errors]:
+    """Of the image and the next layer's input, from the activated maps in float64 and in half precision."""
+    image, next_map = outputs
+    exact_image, half_image = reference.to_rgb(exact, rgb), reference.to_rgb(half, rgb)
+    if rgb.quantised:
+        exact_image, half_image = reference.picture(exact_image), reference.picture(half_image)
+    yield errors("image", image, exact_image, half_image)
+    assert (next_map is None) == (rgb.next_style is None)
+    if next_map is not None and rgb.next_style is not None:
+        style = rgb.next_style[:, :, None, None]
+        yield errors("next", next_map, exact * style.double(), half * style.half())
+
+
+def block_errors(device: str, *, fused: bool) -> Iterator[Errors]:
+    """A resolution of the reference network, of fused convolutions or of library ones with the passes behind them."""
+    torch.manual_seed(0)
+    block = SynthesisBlock(20, 12, 16, 16).to(device).requires_grad_(False)
+    for layer in (block.up, block.conv):
+        layer.noise_strength.fill_(0.4)
+        layer.bias.normal_()
+    draw = Draw(device)
+    x, w, skip = draw.normal(2, 20, 8, 8), draw.normal(2, 16), draw.normal(2, 3, 8, 8)
+    image = (block_fused if fused else block_in_passes)(block, x, w, skip)
+
+    def plain(dtype: torch.dtype) -> Tensor:
+        block.to(dtype)
+        y = block.conv(block.up(x.to(dtype), w.to(dtype)), w.to(dtype))
+        result: Tensor = block.rgb(y, w.to(dtype), skip.to(dtype))
+        return result
+
+    # In the order of precision: a network that was once rounded stays so.
+    exact, half = plain(torch.float64), plain(torch.float16)
+    yield errors("image", image, exact, half)
+
+
+def layer_operands(layer: SynthesisLayer, style: Tensor) -> tuple[Tensor, Activation]:
+    """A layer's normalised style and its activation."""
+    style, demodulation = modulation(style, convolution_weight(layer.weight))
+    gain = reference.ACTIVATION_GAIN
+    noise = (layer.noise * layer.noise_strength * gain).half()
+    return style, Activation(demodulation, noise, layer.bias * gain)
+
+
+def rgb_operands(layer: ToRgb, w: Tensor, skip: Tensor) -> Rgb:
+    """What leaves a network's last resolution."""
+    return Rgb(layer.scaled_weight(), layer.affine(w), layer.bias, skip)
+
+
+def block_fused(block: SynthesisBlock, x: Tensor, w: Tensor, skip: Tensor) -> Tensor:
+    """The block with ``conv_up`` and ``conv_rgb``."""
+    up, conv = block.up, block.conv
+    style, activation = layer_operands(up, up.affine(w))
+    next_style, next_activation = layer_operands(conv, conv.affine(w))
+    x = (x * style[:, :, None, None]).half().contiguous(memory_format=torch.channels_last)
+    x = conv_up(x, convolution_weight(up.weight).half_merged, activation, next_style)
+    return conv_rgb(x, convolution_weight(conv.weight).half, next_activation, rgb_operands(block.rgb, w, skip))[0]
+
+
+def block_in_passes(block: SynthesisBlock, x: Tensor, w: Tensor, skip: Tensor) -> Tensor:
+    """The block with PyTorch's convolutions, ``tail`` and ``to_rgb``."""
+    up, conv = block.up, block.conv
+    style, activation = layer_operands(up, up.affine(w))
+    next_style, next_activation = layer_operands(conv, conv.affine(w))
+    x = (x * style[:, :, None, None]).half().contiguous(memory_format=torch.channels_last)
+    x = reference.convolve(x, convolution_weight(up.weight).half, up=True)
+    x = tail(x.contiguous(memory_format=torch.channels_last), activation, style=next_style, up=True)
+    x = reference.convolve(x, convolution_weight(conv.weight).half)
+    x = x.contiguous(memory_format=torch.channels_last)
+    return to_rgb(x, rgb_operands(block.rgb, w, skip), next_activation)[0]
+
+
+CASES: dict[str, Callable[..., Iterator[Errors]]] = {
+    "tail, 13 channels, 5x7": partial(tail_errors, 3, 13, 5, 7, up=False),
+    "tail, 72 channels, 9x6, clamped": partial(tail_errors, 2, 72, 9, 6, up=False, clamp=0.8),
+    "FIR tail, 13 channels, 6x10": partial(tail_errors, 2, 13, 6, 10, up=True),
+    "FIR tail, 72 channels, 17x12, clamped": partial(tail_errors, 1, 72, 17, 12, up=True, clamp=0.8),
+    "ToRGB, 100 channels, 10x14": partial(to_rgb_errors, 2, 100, 10, 14, last=False),
+    "ToRGB, 13 channels, 5x7, no skip": partial(to_rgb_errors, 3, 13, 5, 7, last=False),
+    "ToRGB, 24 channels, 16x6, activated": partial(to_rgb_errors, 2, 24, 16, 6, last=True, activated=True),
+    "ToRGB, 32 channels, 16x20, last": partial(to_rgb_errors, 2, 32, 16, 20, last=True),
+    "convolution, 40 to 20 channels, 10x18": partial(conv_rgb_errors, 2, 40, 20, 10, 18, last=False),
+    "convolution, 5 to 7 channels, 7x9, no skip": partial(conv_rgb_errors, 3, 5, 7, 7, 9, last=False),
+    "convolution, 32 to 32 channels, 12x16, last": partial(conv_rgb_errors, 2, 32, 32, 12, 16, last=True),
+    "up-convolution, 40 to 20 channels, 6x18": partial(conv_up_errors, 2, 40, 20, 6, 18, clamp=None),
+    "up-convolution, 5 to 7 channels, 6x134, clamped": partial(conv_up_errors, 1, 5, 7, 6, 134, clamp=0.8),
+    "a resolution, fused": partial(block_errors, fused=True),
+    "a resolution, in passes": partial(block_errors, fused=False),
+}
+
+LARGE_CASES: dict[str, Callable[..., Iterator[Errors]]] = {
+    "FIR tail, 128 channels, 256x256": partial(tail_errors, 2, 128, 256, 256, up=True),
+    "ToRGB, 512 channels, 64x64": partial(to_rgb_errors, 2, 512, 64, 64, last=False),
+    "up-convolution, 128 to 64 channels, 512x512": partial(conv_up_errors, 2, 128, 64, 512, 512, clamp=None),
+    "convolution, 64 to 64 channels, 512x512": partial(conv_rgb_errors, 2, 64, 64, 512, 512, last=False),
+    "up-convolution, 64 to 32 channels, 1024x1024": partial(conv_up_errors, 2, 64, 32, 1024, 1024, clamp=None),
+    "convolution, 32 to 32 channels, 1024x1024, last": partial(conv_rgb_errors, 2, 32, 32, 1024, 1024, last=True),
+}
+"""Layers of the usual generator of 1024x1024, which an interpreter would take hours for."""
+
+
+def measured(case: str, device: str) -> list[Errors]:
+    """Run a case."""
+    return list((CASES | LARGE_CASES)[case](device))
+
+
+SPECS: dict[str, Callable[[], KernelSpec]] = {
+    "FIR tail at 256": partial(tail_spec, 128, 256, 256, up=True, styled=True),
+    "ToRGB at 256": partial(to_rgb_spec, 128, 256, 256, RgbForm(clamp=256.0, rgb_clamp=256.0)),
+    "convolution at 512": partial(conv_rgb_spec, 64, 64, 512, 512, RgbForm()),
+    "up-convolution at 1024": partial(conv_up_spec, 64, 32, 1024, 1024),
+    "convolution at 1024": partial(conv_rgb_spec, 32, 32, 1024, 1024, RgbForm(followed=False, quantised=True)),
+}
+"""Layers of the usual generator of 1024x1024."""
+
+
+def compiled(spec: str, capability: int) -> CompiledKernel:
+    """Compile one of the layers."""
+    return compile_ahead(SPECS[spec](), capability)
