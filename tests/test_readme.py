@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from engines import engine_from_directory
+from export.demo import draw_clip
 from export.demo_face import demo_face
 from serving import Pipeline, ToonifyClient
 from serving.images import write_picture
@@ -66,6 +67,12 @@ def served(folder: Path, exported: str) -> Iterator[None]:
             assert process.wait(60) == 0, Path(log.name).read_text()
 
 
+@pytest.fixture(scope="module")
+def clip(folder: Path) -> None:
+    (folder / "build/demo").mkdir(parents=True, exist_ok=True)
+    draw_clip(folder / "build/demo")
+
+
 @pytest.mark.triton
 def test_the_export_commands_leave_verified_models(folder: Path, exported: str) -> None:
     assert exported.count("verified against PyTorch") == 3
@@ -107,3 +114,20 @@ def test_the_server_gives_the_bytes_of_the_pipeline_in_one_process(folder: Path,
     difference = np.abs(np.concatenate(singles).astype(int) - pictures)
     assert difference.max() <= 1
     assert difference.mean() < 1e-3
+
+
+@pytest.mark.triton
+def test_the_video_commands_toonify_the_clip_of_the_demo(folder: Path, clip: None, served: None) -> None:
+    assert shell("video", folder).splitlines() == ["sheet.png", "toon.mp4", "toons/clip.mp4", "faces"]
+    assert len([*(folder / "faces").iterdir()]) == 6
+
+
+@pytest.mark.triton
+def test_the_example_app_toonifies_the_clip_of_the_demo(folder: Path, clip: None, exported: str) -> None:
+    command = [sys.executable, "-W", "error", "-c", block("video app")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "24 of 24 frames have a face" in done.stdout
+    assert done.stdout.count("faces [0]") == 24
+    assert (folder / "aged.mp4").is_file()
+    assert len(block("video app").splitlines()) < 60
