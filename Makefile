@@ -25,6 +25,9 @@ check: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint serving/container/Dockerfile
+	$(BIN)/yamllint --strict --config-data '{extends: default, rules: {line-length: {max: 120}, document-start: disable}}' \
+		serving/container/compose.yaml
 	$(BIN)/python -m serving.repository_configs build/generated/model_repository
 	diff --recursive model_repository build/generated/model_repository
 
