@@ -72,4 +72,4 @@ def _roofline(axes: Axes, generators: Sequence[Row], rows: Sequence[Row]) -> Non
     axes.set_yscale("log")
     axes.set_xlabel("operations for each byte, maps and weights counted once in float32")
     axes.set_ylabel("GFLOP/s")
-    axes.figure.legend(loc="outside right upper", fontsize=7)
+    axes.figure.legend(loc="outside lower center", ncols=2, fontsize=7)

@@ -57,7 +57,7 @@ class Plan:
     step: int
 
 
-FULL = Plan((1920, 1080), 75, 50, 3, models=True, wait=0.05, still=50, long=10_000, step=500)
+FULL = Plan((1920, 1080), 200, 50, 3, models=True, wait=0.05, still=50, long=10_000, step=500)
 QUICK = Plan((320, 240), 12, 6, 2, models=False, wait=0.001, still=12, long=60, step=20)
 """For functional tests; its times mean nothing."""
 
