@@ -32,7 +32,7 @@ def engine_from_directory(directory: Path, *, threads: int = 0) -> Engine:
 def engine_from_onnx(
     model: Path, signature: Signature, engine: EngineName, precision: Precision = "fp32", *, threads: int = 0
 ) -> Engine:
-    """Load an ONNX file; ``threads`` 0 takes every core.
+    """Load an ONNX file; ``threads``, of engines on a CPU, 0 takes every core; ``torch`` runs on an NVIDIA GPU.
 
     Raises:
         EngineError: the engine's library is not installed, or it does not offer the precision.
@@ -42,16 +42,23 @@ def engine_from_onnx(
             f"engine {engine}",
             got="no such library",
             expected=f"the package {engine}",
-            remedy="install it with: pip install 'toonify-serve[cpu]'",
+            remedy=f"install it with: pip install 'toonify-serve[{'gpu' if engine == 'torch' else 'cpu'}]'",
         )
     # Imported here: a machine needs only the library of the engine that it uses.
     if engine == "openvino":
         from engines.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(model, signature, precision=precision, threads=threads)
-    if precision != "fp32":
+    if engine == "torch" and precision == "fp16":
+        from engines.torch_engine import TorchEngine
+
+        return TorchEngine(model, signature)
+    if engine == "torch" or precision != "fp32":
         raise EngineError(
-            f"engine {engine}", got=f"precision {precision}", expected="fp32", remedy="use openvino for bf16"
+            f"engine {engine}",
+            got=f"precision {precision}",
+            expected="fp16" if engine == "torch" else "fp32",
+            remedy="use openvino for bf16, torch for fp16",
         )
     from engines.onnxruntime_engine import OnnxRuntimeEngine
 

@@ -15,8 +15,8 @@ MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 
 Component = Literal["generator", "isf", "encoder"]
-EngineName = Literal["onnxruntime", "openvino"]
-Precision = Literal["fp32", "bf16"]
+EngineName = Literal["onnxruntime", "openvino", "torch"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class _Frozen(BaseModel):

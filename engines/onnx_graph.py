@@ -1,0 +1,93 @@
+"""An ONNX file's nodes and constants, for an engine that runs them itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+from engines.engine import AnyArray
+from serving.errors import EngineError
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operation.
+
+    Attributes:
+        operator: the ONNX operator's or the model-local function's name.
+        inputs: names of tensors; empty where an optional one is left out.
+        outputs: names of tensors.
+        attributes: numbers, strings and tuples of numbers.
+    """
+
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class OnnxGraph:
+    """A model's nodes, each after those whose outputs it reads, and its constants by name."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, AnyArray]
+
+
+def read_graph(model: Path) -> OnnxGraph:
+    """Read an ONNX file and the weights beside it.
+
+    Raises:
+        EngineError: it is not an ONNX model, or its weights are missing or cut off.
+    """
+    try:
+        proto = onnx.load(model, load_external_data=False)
+    except DecodeError:
+        raise EngineError(
+            str(model), got="a file that does not parse", expected="an ONNX model", remedy="export the model again"
+        ) from None
+    nodes = tuple(_node(node) for node in proto.graph.node)
+    return OnnxGraph(model.name, nodes, _constants(proto.graph.initializer, model.parent))
+
+
+def _node(node: NodeProto) -> Node:
+    attributes = {attribute.name: _value(helper.get_attribute_value(attribute)) for attribute in node.attribute}
+    return Node(node.op_type, tuple(node.input), tuple(node.output), attributes)
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _constants(tensors: Iterable[TensorProto], folder: Path) -> dict[str, AnyArray]:
+    return {
+        tensor.name: _external(tensor, folder) if uses_external_data(tensor) else numpy_helper.to_array(tensor)
+        for tensor in tensors
+    }
+
+
+def _external(tensor: TensorProto, folder: Path) -> AnyArray:
+    # Read here: onnx refuses a file with hard links, which is what a Triton repository has.
+    info = ExternalDataInfo(tensor)
+    path, count = folder / Path(info.location).name, int(np.prod(tensor.dims))
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    values = np.fromfile(path, dtype, count, offset=info.offset or 0) if path.is_file() else np.empty(0, dtype)
+    if len(values) != count:
+        raise EngineError(
+            str(path),
+            got=f"{len(values)} of the {count} numbers of {tensor.name}" if path.is_file() else "no such file",
+            expected="the weights that belong to the model",
+            remedy="copy the model directory again or export it again",
+        )
+    return values.reshape(tuple(tensor.dims))

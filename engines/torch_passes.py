@@ -1,0 +1,108 @@
+"""How a generator's layers are computed: by plain formulas anywhere, or by the fused kernels on a GPU.
+
+A convolution's weight is brought into its pass's form once; what is returned is called for every batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engines.kernels import reference
+from engines.kernels.conv_rgb import MOST_CHANNELS_OUT, conv_rgb
+from engines.kernels.conv_up import conv_up
+from engines.kernels.operands import Activation
+from engines.kernels.rgb import Rgb
+from engines.kernels.tail import tail
+from engines.kernels.to_rgb import to_rgb
+from engines.kernels.weights import ConvolutionWeight
+
+FUSED_FROM = 512
+"""The lowest resolution whose convolutions are kernels of this package: below, arithmetic is the limit, not memory."""
+
+UpPass = Callable[[Tensor, Activation, Tensor], Tensor]
+"""(styled map, activation, next style) -> the next convolution's input, of twice the size."""
+
+LastPass = Callable[[Tensor, Activation, Rgb], tuple[Tensor, Tensor | None]]
+"""(styled map, activation, rgb) -> the image so far, and the next resolution's input where one follows."""
+
+
+class Passes(Protocol):
+    """Where layers of output ``size`` get their passes from; ``dtype`` is that of maps and noise."""
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def up(self, weight: ConvolutionWeight, size: int) -> UpPass: ...
+
+    def last(self, weight: ConvolutionWeight, size: int) -> LastPass: ...
+
+
+class Plain:
+    """The formulas of ``kernels.reference`` in one precision."""
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        self.dtype = dtype
+
+    def up(self, weight: ConvolutionWeight, size: int) -> UpPass:
+        return partial(_plain_up, weight.kernel)
+
+    def last(self, weight: ConvolutionWeight, size: int) -> LastPass:
+        return partial(_plain_last, weight.kernel)
+
+
+def _plain_up(kernel: Tensor, x: Tensor, activation: Activation, style: Tensor) -> Tensor:
+    return reference.tail(reference.convolve(x, kernel, up=True), activation, style=style, up=True)
+
+
+def _plain_last(kernel: Tensor, x: Tensor, activation: Activation, rgb: Rgb) -> tuple[Tensor, Tensor | None]:
+    y = reference.tail(reference.convolve(x, kernel), activation)
+    image = reference.to_rgb(y, rgb)
+    following = None if rgb.next_style is None else y * rgb.next_style.to(y)[:, :, None, None]
+    return reference.picture(image) if rgb.quantised else image, following
+
+
+class Fused:
+    """The fused kernels, float16: behind PyTorch's convolutions, or from the size ``conv_from`` on with their own."""
+
+    dtype = torch.float16
+
+    def __init__(self, conv_from: int = FUSED_FROM) -> None:
+        self._conv_from = conv_from
+
+    def up(self, weight: ConvolutionWeight, size: int) -> UpPass:
+        if size >= self._conv_from:
+            return partial(_fused_up, weight.half_merged)
+        # Transposed here: cuDNN would bring a transposed view into channels_last at every call.
+        return partial(_library_up, channels_last(weight.kernel.transpose(0, 1).half()))
+
+    def last(self, weight: ConvolutionWeight, size: int) -> LastPass:
+        fused = size >= self._conv_from and len(weight.kernel) <= MOST_CHANNELS_OUT
+        return partial(_fused_last if fused else _library_last, weight.half)
+
+
+def _fused_up(kernel: Tensor, x: Tensor, activation: Activation, style: Tensor) -> Tensor:
+    return conv_up(x, kernel, activation, style)
+
+
+def _fused_last(kernel: Tensor, x: Tensor, activation: Activation, rgb: Rgb) -> tuple[Tensor, Tensor | None]:
+    return conv_rgb(x, kernel, activation, rgb)
+
+
+def _library_up(kernel: Tensor, x: Tensor, activation: Activation, style: Tensor) -> Tensor:
+    doubled = functional.conv_transpose2d(x, kernel, stride=2)
+    return tail(channels_last(doubled), activation, style=style, up=True)
+
+
+def _library_last(kernel: Tensor, x: Tensor, activation: Activation, rgb: Rgb) -> tuple[Tensor, Tensor | None]:
+    return to_rgb(channels_last(functional.conv2d(x, kernel, padding=1)), rgb, activation)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The map in channels_last; itself where it is so already."""
+    return x.contiguous(memory_format=torch.channels_last)
