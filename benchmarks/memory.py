@@ -1,4 +1,4 @@
-"""Peak resident memory of processes, from Linux's /proc."""
+"""Resident memory of processes, from Linux's /proc."""
 
 from __future__ import annotations
 
@@ -43,10 +43,15 @@ def reset_peaks(processes: Iterable[int]) -> None:
 
 def peak_bytes(processes: Iterable[int]) -> int:
     """Sum of the processes' peaks; memory that they share is counted in each."""
-    return sum(_peak(process) for process in processes)
-
-
-def _peak(process: int) -> int:
     # Not getrusage: its maximum survives exec, and so a child would report its parent's.
-    found = re.search(r"VmHWM:\s+(\d+) kB", (PROC / str(process) / "status").read_text())
+    return sum(_status(process, "VmHWM") for process in processes)
+
+
+def resident_bytes() -> int:
+    """Of this process, now."""
+    return _status("self", "VmRSS")
+
+
+def _status(process: int | str, field: str) -> int:
+    found = re.search(rf"{field}:\s+(\d+) kB", (PROC / str(process) / "status").read_text())
     return int(found[1]) * 1024 if found else 0

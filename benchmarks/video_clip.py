@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from export.demo_face import demo_code
 from export.demo_models.clips import talking_head
 from serving.inference_calls import Codes, Pictures
-from serving.landmarks import Face
+from serving.landmarks import Face, box_around
 from serving.toonifier import Style
 
 Picture = NDArray[np.uint8]
@@ -104,8 +104,7 @@ class KnownLandmarks:
     def __call__(self, photo: Picture, name: str = "") -> tuple[Face, ...]:
         """See ``serving.landmarks.Landmarker``."""
         points = self.points[int(name)]
-        low, high = points.min(0), points.max(0)
-        return (Face(points, (*low.tolist(), *(high - low).tolist()), 1.0),)
+        return (Face(points, box_around(points), 1.0),)
 
 
 class StandIn:

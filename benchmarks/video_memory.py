@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.memory import PROC, return_freed_memory
+from benchmarks.memory import resident_bytes, return_freed_memory
 from benchmarks.video_clip import KnownLandmarks, StandIn, draw_clip
 from benchmarks.video_rows import Memory, Row, attempted
 from serving.video.pipeline import VideoProgress, toonify_video
@@ -44,9 +43,3 @@ def _rows(folder: Path, frames: int, step: int) -> list[Memory]:
     with ToonSession(StandIn(), KnownLandmarks(clip.points), smoothing="file") as session:
         toonify_video(source, target, session, progress=sample)
     return rows
-
-
-def resident_bytes() -> int:
-    """Of this process, now."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", (PROC / "self" / "status").read_text())
-    return int(found[1]) * 1024 if found else 0

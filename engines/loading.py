@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,9 +12,31 @@ from serving.errors import EngineError
 from serving.tensors import Signature
 
 
+@dataclass(frozen=True)
+class EngineKind:
+    """What an engine needs and offers.
+
+    Attributes:
+        library: what must be there to be imported.
+        extra: of this package, which installs it.
+        precisions: that it computes in.
+    """
+
+    library: str
+    extra: str
+    precisions: tuple[Precision, ...]
+
+
+ENGINES: dict[EngineName, EngineKind] = {
+    "onnxruntime": EngineKind("onnxruntime", "cpu", ("fp32",)),
+    "openvino": EngineKind("openvino", "cpu", ("fp32", "bf16")),
+    "torch": EngineKind("torch", "gpu", ("fp16",)),
+}
+
+
 def installed(engine: EngineName) -> bool:
     """Whether the engine's library can be imported."""
-    return find_spec(engine) is not None
+    return find_spec(ENGINES[engine].library) is not None
 
 
 def engine_from_directory(directory: Path, *, threads: int = 0) -> Engine:
@@ -37,29 +60,34 @@ def engine_from_onnx(
     Raises:
         EngineError: the engine's library is not installed, or it does not offer the precision.
     """
-    if not installed(engine):
-        raise EngineError(
-            f"engine {engine}",
-            got="no such library",
-            expected=f"the package {engine}",
-            remedy=f"install it with: pip install 'toonify-serve[{'gpu' if engine == 'torch' else 'cpu'}]'",
-        )
+    _check(engine, precision)
     # Imported here: a machine needs only the library of the engine that it uses.
     if engine == "openvino":
         from engines.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(model, signature, precision=precision, threads=threads)
-    if engine == "torch" and precision == "fp16":
+    if engine == "torch":
         from engines.torch_engine import TorchEngine
 
         return TorchEngine(model, signature)
-    if engine == "torch" or precision != "fp32":
-        raise EngineError(
-            f"engine {engine}",
-            got=f"precision {precision}",
-            expected="fp16" if engine == "torch" else "fp32",
-            remedy="use openvino for bf16, torch for fp16",
-        )
     from engines.onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model, signature, threads=threads)
+
+
+def _check(engine: EngineName, precision: Precision) -> None:
+    kind = ENGINES[engine]
+    if not installed(engine):
+        raise EngineError(
+            f"engine {engine}",
+            got="no such library",
+            expected=f"the package {kind.library}",
+            remedy=f"install it with: pip install 'toonify-serve[{kind.extra}]'",
+        )
+    if precision not in kind.precisions:
+        raise EngineError(
+            f"engine {engine}",
+            got=f"precision {precision}",
+            expected=" or ".join(kind.precisions),
+            remedy="use openvino for bf16, torch for fp16",
+        )

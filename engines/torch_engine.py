@@ -52,11 +52,10 @@ class TorchEngine(BaseEngine):
                 remedy="load it for smaller batches",
             ) from error
 
+    @torch.no_grad()
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         with self._on_device():
-            outputs = self.run_on_gpu(
-                {spec.name: self._sent(spec, inputs[spec.name]) for spec in self.signature.inputs}
-            )
+            outputs = self._network({spec.name: self._sent(spec, inputs[spec.name]) for spec in self.signature.inputs})
             fetched = {spec.name: self._fetched(spec, outputs[spec.name]) for spec in self.signature.outputs}
             if self._gpu:
                 torch.cuda.current_stream().synchronize()

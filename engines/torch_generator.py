@@ -9,20 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import sqrt
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engines.engine import AnyArray
-from engines.generator_weights import Affine, Convolution, GeneratorWeights
-from engines.kernels.operands import Activation
-from engines.kernels.reference import ACTIVATION_GAIN
+from engines.generator_weights import Affine, GeneratorWeights
+from engines.kernels.operands import Activation, channels_last
 from engines.kernels.rgb import Rgb
-from engines.kernels.weights import ConvolutionWeight, convolution_weight
-from engines.torch_passes import Passes, channels_last
+from engines.kernels.weights import ConvolutionWeight, convolution_weight, modulation
+from engines.torch_passes import Passes
 
 
 @dataclass(frozen=True)
@@ -54,11 +50,7 @@ class _Styles:
         w = w + (1 - psi[:, :, None]) * (self._w_avg - w)
         rows = w.index_select(1, self._rows).transpose(0, 1)  # [A, N, D]
         styles, rgb_styles = torch.baddbmm(self._bias, rows, self._weight).tensor_split([len(self._epsilon)])
-        # As kernels.weights.modulation: within half precision's range, which the demodulation makes up for.
-        largest = styles.abs().amax(2, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)  # [K, N, 1]
-        styles = styles / largest  # [K, N, C]
-        squares = torch.baddbmm(self._epsilon / largest.square(), styles.square(), self._squares)
-        demodulations = ACTIVATION_GAIN * torch.rsqrt(squares)
+        styles, demodulations = modulation(styles, self._squares, self._epsilon)  # [K, N, C] each
         count = len(styles)
         return _Scales(
             _unpadded(styles, self._widths[:count]),
@@ -84,7 +76,7 @@ class TorchGenerator:
         self._tensor = partial(torch.tensor, device=device)
         # In the order of W+'s rows: the lowest resolution's convolution, then the two of each further one.
         layers = [layer for resolution in resolutions for layer in (resolution.up, resolution.conv) if layer]
-        kernels = [convolution_weight(self._tensor(_raw(layer))) for layer in layers]
+        kernels = [convolution_weight(self._tensor(layer.weight)) for layer in layers]
         affines = [layer.affine for layer in layers] + [resolution.rgb.affine for resolution in resolutions]
         self._styles = _Styles(self._tensor(weights.w_avg), affines, kernels)
         self._constant = self._tensor(weights.constant)  # [1, C, 4, 4]
@@ -131,9 +123,3 @@ class TorchGenerator:
             image, x = last(channels_last(x), activations[2 * level], rgb)
         assert image is not None
         return {"image": image}
-
-
-def _raw(layer: Convolution) -> AnyArray:
-    """The weight without its equalised learning rate's gain, which ``convolution_weight`` sets again."""
-    weight: AnyArray = layer.weight * np.float32(sqrt(layer.weight[0].size))
-    return weight

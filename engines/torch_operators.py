@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engines.engine import AnyArray
+from engines.kernels.operands import channels_last
 from engines.onnx_graph import Node, OnnxGraph
 from serving.errors import EngineError
 
@@ -171,5 +172,5 @@ def _constant(node: Node, value: AnyArray, device: torch.device) -> Operand:
     if node.operator not in ("Conv", "PRelu"):
         return constant
     if node.operator == "Conv" and value.ndim == 4:
-        constant = constant.contiguous(memory_format=torch.channels_last)
+        constant = channels_last(constant)
     return constant.half() if device.type == "cuda" else constant

@@ -16,7 +16,7 @@ from torch.nn import functional
 from engines.kernels import reference
 from engines.kernels.conv_rgb import MOST_CHANNELS_OUT, conv_rgb
 from engines.kernels.conv_up import conv_up
-from engines.kernels.operands import Activation
+from engines.kernels.operands import Activation, channels_last
 from engines.kernels.rgb import Rgb
 from engines.kernels.tail import tail
 from engines.kernels.to_rgb import to_rgb
@@ -101,8 +101,3 @@ def _library_up(kernel: Tensor, x: Tensor, activation: Activation, style: Tensor
 
 def _library_last(kernel: Tensor, x: Tensor, activation: Activation, rgb: Rgb) -> tuple[Tensor, Tensor | None]:
     return to_rgb(channels_last(functional.conv2d(x, kernel, padding=1)), rgb, activation)
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """The map in channels_last; itself where it is so already."""
-    return x.contiguous(memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from engines import Engine, engine_from_onnx
 from engines.engine import AnyArray
-from engines.loading import installed
+from engines.loading import ENGINES, installed
 from engines.model_directory import EngineName, Precision, Verification
 from export.verification import Sample, bound_for, verify
 from serving.errors import EngineError, VerificationError
@@ -58,11 +58,14 @@ def candidates_for(engine: EngineChoice, precision: PrecisionChoice) -> list[tup
 
 
 def _precisions(engine: EngineName) -> list[Precision]:
-    if engine == "onnxruntime":
-        return ["fp32"]
+    """Those that the engine offers on this machine."""
+    return [p for p in ENGINES[engine].precisions if p != "bf16" or _has_bf16()]
+
+
+def _has_bf16() -> bool:
     from engines.openvino_engine import supports_bf16
 
-    return ["fp32", "bf16"] if supports_bf16() else ["fp32"]
+    return supports_bf16()
 
 
 def select_engine(

@@ -68,10 +68,13 @@ def write_picture(path: Path, picture: Photo, *, force: bool = False) -> None:
         ExportError: the file exists and ``force`` is false.
     """
     check_suffix(path)
-    suffix = path.suffix.lower()
-    encoded = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _FLAGS[suffix])[1]
     with atomic_file(path, force=force) as partial:
-        partial.write_bytes(encoded.tobytes())
+        partial.write_bytes(bytes_from_picture(picture, path.suffix.lower()))
+
+
+def bytes_from_picture(picture: Photo, suffix: str) -> bytes:
+    """Encode uint8 [H, W, 3] RGB as ``write_picture`` does; the suffix is one of its, in lower case."""
+    return cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _FLAGS[suffix])[1].tobytes()
 
 
 def check_suffix(path: Path) -> None:

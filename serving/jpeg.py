@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from serving.errors import RequestError
 from serving.image_sizes import size_in_header
+from serving.images import bytes_from_picture
 from serving.tensors import FACE_SIZE
 
 Picture = NDArray[np.uint8]
@@ -15,8 +16,6 @@ Picture = NDArray[np.uint8]
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 4096 * 4096
 """Aligned faces are 1024x1024 as a rule; a far larger claim is a mistake or an attack on memory."""
-
-QUALITY = 95
 
 _UNCHANGED = "send the file's bytes unchanged"
 
@@ -46,8 +45,7 @@ def face_from_jpeg(data: bytes) -> Picture:
 
 def jpeg_from_picture(picture: Picture) -> bytes:
     """Encode a picture, uint8 [H, W, 3] RGB, as a JPEG of quality 95."""
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+    return bytes_from_picture(picture, ".jpg")
 
 
 def _refused(got: str, expected: str, remedy: str) -> RequestError:

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from toonify_command import Toonify, toonify_command
+from typer.main import get_command
 
+from serving import cli
 from serving.repository import write_repository
 from serving.server import TritonServer
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels
+
+
+@pytest.fixture(scope="session")
+def built_cli() -> Any:
+    """The command; to build it for every test would take longer than most of them."""
+    return get_command(cli.app)
+
+
+@pytest.fixture
+def toonify(built_cli: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Toonify:
+    """Runs ``toonify``."""
+    return toonify_command(built_cli, monkeypatch, capsys)
+
+
+@pytest.fixture
+def no_gradients() -> Iterator[None]:
+    """For tests of networks' outputs."""
+    import torch
+
+    with torch.no_grad():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from engines.kernels.ahead_of_time import CompiledKernel, compile_ahead
 from engines.kernels.conv_rgb import conv_rgb, conv_rgb_spec
 from engines.kernels.conv_up import conv_up, conv_up_spec
 from engines.kernels.launch import KernelSpec
-from engines.kernels.operands import Activation
+from engines.kernels.operands import Activation, channels_last
 from engines.kernels.rgb import Rgb, RgbForm
 from engines.kernels.tail import tail, tail_spec
 from engines.kernels.to_rgb import to_rgb, to_rgb_spec
@@ -58,7 +58,7 @@ class Draw:
         return (torch.randn(*shape, generator=self._generator) * scale).to(self._device)
 
     def map(self, *shape: int) -> Tensor:
-        return self.normal(*shape).half().contiguous(memory_format=torch.channels_last)
+        return channels_last(self.normal(*shape).half())
 
     def activation(self, batch: int, channels: int, height: int, width: int, clamp: float | None) -> Activation:
         noise, bias = self.normal(height, width, scale=0.3).half(), self.normal(channels, scale=0.3)
@@ -163,7 +163,8 @@ def block_errors(device: str, *, fused: bool) -> Iterator[Errors]:
 
 def layer_operands(layer: SynthesisLayer, style: Tensor) -> tuple[Tensor, Activation]:
     """A layer's normalised style and its activation."""
-    style, demodulation = modulation(style, convolution_weight(layer.weight))
+    weight = convolution_weight(layer.scaled_weight())
+    style, demodulation = modulation(style, weight.squares, weight.epsilon)
     gain = reference.ACTIVATION_GAIN
     noise = (layer.noise * layer.noise_strength * gain).half()
     return style, Activation(demodulation, noise, layer.bias * gain)
@@ -179,9 +180,11 @@ def block_fused(block: SynthesisBlock, x: Tensor, w: Tensor, skip: Tensor) -> Te
     up, conv = block.up, block.conv
     style, activation = layer_operands(up, up.affine(w))
     next_style, next_activation = layer_operands(conv, conv.affine(w))
-    x = (x * style[:, :, None, None]).half().contiguous(memory_format=torch.channels_last)
-    x = conv_up(x, convolution_weight(up.weight).half_merged, activation, next_style)
-    return conv_rgb(x, convolution_weight(conv.weight).half, next_activation, rgb_operands(block.rgb, w, skip))[0]
+    x = channels_last((x * style[:, :, None, None]).half())
+    x = conv_up(x, convolution_weight(up.scaled_weight()).half_merged, activation, next_style)
+    return conv_rgb(
+        x, convolution_weight(conv.scaled_weight()).half, next_activation, rgb_operands(block.rgb, w, skip)
+    )[0]
 
 
 def block_in_passes(block: SynthesisBlock, x: Tensor, w: Tensor, skip: Tensor) -> Tensor:
@@ -189,11 +192,10 @@ def block_in_passes(block: SynthesisBlock, x: Tensor, w: Tensor, skip: Tensor) -
     up, conv = block.up, block.conv
     style, activation = layer_operands(up, up.affine(w))
     next_style, next_activation = layer_operands(conv, conv.affine(w))
-    x = (x * style[:, :, None, None]).half().contiguous(memory_format=torch.channels_last)
-    x = reference.convolve(x, convolution_weight(up.weight).half, up=True)
-    x = tail(x.contiguous(memory_format=torch.channels_last), activation, style=next_style, up=True)
-    x = reference.convolve(x, convolution_weight(conv.weight).half)
-    x = x.contiguous(memory_format=torch.channels_last)
+    x = channels_last((x * style[:, :, None, None]).half())
+    x = reference.convolve(x, convolution_weight(up.scaled_weight()).half, up=True)
+    x = tail(channels_last(x), activation, style=next_style, up=True)
+    x = channels_last(reference.convolve(x, convolution_weight(conv.scaled_weight()).half))
     return to_rgb(x, rgb_operands(block.rgb, w, skip), next_activation)[0]
 
 

@@ -1,39 +1,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_triton import FakeTriton, running, toonified
+from toonify_command import Toonify
 
 from export.demo_face import demo_face, demo_photograph
 from serving import cli, doctor
 from serving.images import read_picture, write_picture
 
 PHOTO, POINTS = demo_photograph()
-Toonify = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def fake() -> Iterator[FakeTriton]:
     with running(FakeTriton()) as server:
         yield server
-
-
-@pytest.fixture
-def toonify(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Toonify:
-    """The command as a shell would run it: exit code, stdout and stderr."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["toonify", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        code = end.value.code
-        return (code if isinstance(code, int) else 0), *capsys.readouterr()
-
-    return command
 
 
 @pytest.fixture

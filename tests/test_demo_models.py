@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -30,15 +29,11 @@ from export.demo_models.traits import attributes_of, random_codes
 from export.networks.generator import generator_from_weights
 from serving.tensors import ISF_ATTRIBUTES
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 FILES = DemoFiles()
 CODES = random_codes(8, 40_000_003)
 PHOTOS = np.stack([draw_face(code) for code in CODES])
-
-
-@pytest.fixture(autouse=True)
-def _no_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -18,15 +18,11 @@ from export.onnx_export import onnx_from_encoder
 from export.random_weights import random_encoder
 from serving.tensors import Geometry, encoder_signature
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 ROWS, W_DIM = 14, 24
 LATENT_AVG = np.random.default_rng(0).standard_normal((ROWS, W_DIM), dtype=np.float32)
 WEIGHTS = random_encoder((8, 12, 16, 24), 0, latent_avg=LATENT_AVG)
-
-
-@pytest.fixture(autouse=True)
-def _no_gradients():
-    with torch.no_grad():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,7 @@ from export.networks.generator import (
 )
 from export.weights import row_of
 
-
-@pytest.fixture(autouse=True)
-def _no_gradients():
-    with torch.no_grad():
-        yield
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
 def codes(generator: Generator, batch: int, w_dim: int = 16) -> Tensor:

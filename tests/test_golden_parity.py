@@ -21,11 +21,7 @@ from export.networks.generator import Generator, generator_from_weights
 from export.networks.isf import isf_from_weights
 from export.weights import EncoderWeights, GeneratorWeights, Source
 
-
-@pytest.fixture(autouse=True)
-def _no_gradients():
-    with torch.no_grad():
-        yield
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
 def recorded(file: str) -> dict[str, torch.Tensor]:

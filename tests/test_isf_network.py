@@ -12,13 +12,9 @@ from torch import Tensor
 from export.networks.isf import Isf, Norm, isf_from_weights
 from export.weights import IsfWeights, Source
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 WIDTH, NOISE, ATTRIBUTES = 24, 6, ("gender", "age")
-
-
-@pytest.fixture(autouse=True)
-def _no_gradients():
-    with torch.no_grad():
-        yield
 
 
 def head(norm: Norm = "adaln", *, pre_norm: bool = True, heads: int = 8, residual: bool = False) -> Isf:

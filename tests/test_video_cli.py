@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 from fake_triton import FakeTriton, running
 from toon_fakes import FakeSource, FakeToonifier, drawn, face_at, room
-from typer.main import get_command
+from toonify_command import Toonify
 from video_files import STEADY, Sound, audio_packets, number_in, write_video
 
-from serving import cli
 from serving.alignment import crop, placement_of_face, prealigned
 from serving.errors import AlignmentError, RequestError, ServerError
 from serving.images import read_picture
@@ -31,29 +30,8 @@ from serving.video.prealigned import prealigned_landmarker
 from serving.video.reading import VideoReader
 from serving.video.targets import FORMATS, targets_of
 
-Toonify = Callable[..., tuple[int, str, str]]
 ALIGNED = ("--align", "none")
 FRAMES = 6
-
-
-@pytest.fixture(scope="module")
-def built() -> Any:
-    """The command; to build it for every test would take longer than most of them."""
-    return get_command(cli.app)
-
-
-@pytest.fixture
-def toonify(built: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Toonify:
-    monkeypatch.setattr(cli, "app", built)
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["toonify", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        code = end.value.code
-        return (code if isinstance(code, int) else 0), *capsys.readouterr()
-
-    return command
 
 
 @pytest.fixture

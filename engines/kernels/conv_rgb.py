@@ -23,7 +23,7 @@ from torch import Tensor
 
 from engines.kernels.device import activate, colour_of, store_image
 from engines.kernels.launch import KernelSpec, blocks, jit, power_of_two
-from engines.kernels.operands import Activation, checked, checked_map
+from engines.kernels.operands import ACTIVATION_POINTERS, Activation, checked, checked_map
 from engines.kernels.rgb import Rgb, RgbForm
 from serving.errors import EngineError
 
@@ -121,9 +121,7 @@ def conv_rgb_spec(channels_in: int, channels_out: int, height: int, width: int, 
         pointers={
             "x_ptr": torch.float16,
             "weight_ptr": torch.float16,
-            "demodulation_ptr": torch.float32,
-            "noise_ptr": torch.float16,
-            "bias_ptr": torch.float32,
+            **ACTIVATION_POINTERS,
             **form.pointers,
         },
         constants={

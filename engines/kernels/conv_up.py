@@ -20,7 +20,7 @@ from torch import Tensor
 
 from engines.kernels.device import activate
 from engines.kernels.launch import KernelSpec, blocks, jit, power_of_two
-from engines.kernels.operands import Activation, checked, checked_map, empty_map
+from engines.kernels.operands import ACTIVATION_POINTERS, Activation, checked, checked_map, empty_map
 
 
 @jit
@@ -117,9 +117,7 @@ def conv_up_spec(
         pointers={
             "x_ptr": torch.float16,
             "weight_ptr": torch.float16,
-            "demodulation_ptr": torch.float32,
-            "noise_ptr": torch.float16,
-            "bias_ptr": torch.float32,
+            **ACTIVATION_POINTERS,
             "style_ptr": torch.float32,
             "y_ptr": torch.float16,
         },

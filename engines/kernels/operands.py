@@ -13,6 +13,9 @@ from torch import Tensor
 
 from serving.errors import EngineError
 
+ACTIVATION_POINTERS = {"demodulation_ptr": torch.float32, "noise_ptr": torch.float16, "bias_ptr": torch.float32}
+"""The kernels' parameters for an ``Activation``, in their order."""
+
 
 @dataclass(frozen=True)
 class Activation:
@@ -36,10 +39,10 @@ class Activation:
         Raises:
             EngineError: an operand does not fit a map [batch, channels, height, width].
         """
+        shapes = {"demodulation": (batch, channels), "noise": (height, width), "bias": (channels,)}
         return {
-            "demodulation_ptr": checked("demodulation", self.demodulation, torch.float32, (batch, channels)),
-            "noise_ptr": checked("noise", self.noise, torch.float16, (height, width)),
-            "bias_ptr": checked("bias", self.bias, torch.float32, (channels,)),
+            f"{name}_ptr": checked(name, getattr(self, name), ACTIVATION_POINTERS[f"{name}_ptr"], shape)
+            for name, shape in shapes.items()
         }
 
 
@@ -74,6 +77,11 @@ def checked_map(name: str, tensor: Tensor) -> Tensor:
     """
     shape = tuple(tensor.shape) if tensor.ndim == 4 else ("N", "C", "H", "W")
     return checked(name, tensor, torch.float16, shape, torch.channels_last)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The map in channels_last; itself where it is so already."""
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def empty_map(beside: Tensor, shape: Sequence[int]) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from engines.kernels.device import activate, colour_of, store_image
 from engines.kernels.launch import KernelSpec, blocks, jit, power_of_two
-from engines.kernels.operands import Activation, checked_map
+from engines.kernels.operands import ACTIVATION_POINTERS, Activation, checked_map
 from engines.kernels.rgb import Rgb, RgbForm
 
 
@@ -90,9 +90,7 @@ def to_rgb_spec(channels: int, height: int, width: int, form: RgbForm, *, activa
         kernel=_to_rgb,
         pointers={
             "x_ptr": torch.float16,
-            "demodulation_ptr": None if activated else torch.float32,
-            "noise_ptr": None if activated else torch.float16,
-            "bias_ptr": None if activated else torch.float32,
+            **(dict.fromkeys(ACTIVATION_POINTERS) if activated else ACTIVATION_POINTERS),
             **form.pointers,
         },
         constants={

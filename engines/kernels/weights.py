@@ -13,9 +13,12 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from engines.kernels.operands import channels_last
 from engines.kernels.reference import ACTIVATION_GAIN
 
 DEMODULATION_EPSILON = 1e-8
+
+_TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -35,30 +38,37 @@ class ConvolutionWeight:
     @property
     def half(self) -> Tensor:
         """The kernel in float16, channels last: for an ordinary convolution and for ``conv_rgb``."""
-        return self.kernel.half().contiguous(memory_format=torch.channels_last)
+        return channels_last(self.kernel.half())
 
     @property
     def half_merged(self) -> Tensor:
         """The kernel merged along rows, float16 [2 O, I, 3, 3], channels last: for ``conv_up``."""
-        return merged_along_rows(self.kernel).half().contiguous(memory_format=torch.channels_last)
+        return channels_last(merged_along_rows(self.kernel).half())
 
 
 def convolution_weight(weight: Tensor) -> ConvolutionWeight:
-    """From the raw float32 weight [O, I, 3, 3] of a network."""
-    largest = weight.abs().amax((1, 2, 3)).clamp_min(torch.finfo(torch.float32).tiny)  # [O]
-    # The equalised learning rate's gain 1 / sqrt(9 I) stays: it keeps the convolution's sums near 1.
-    kernel = weight / (largest * sqrt(weight[0].numel()))[:, None, None, None]
-    return ConvolutionWeight(
-        kernel, kernel.square().sum((2, 3)).T.contiguous(), DEMODULATION_EPSILON / largest.square()
-    )
+    """From a network's float32 weight [O, I, 3, 3], with its equalised learning rate's gain."""
+    # Divided to 1 / sqrt(9 I) instead of 1: it keeps the convolution's sums near 1.
+    divisor = sqrt(weight[0].numel()) * weight.abs().amax((1, 2, 3)).clamp_min(_TINY)  # [O]
+    kernel = weight / divisor[:, None, None, None]
+    squares = kernel.square().sum((2, 3)).T.contiguous()
+    return ConvolutionWeight(kernel, squares, DEMODULATION_EPSILON / divisor.square())
 
 
-def modulation(style: Tensor, weight: ConvolutionWeight) -> tuple[Tensor, Tensor]:
-    """A layer's float32 style [N, I] -> its input's scale [N, I], and the demodulation [N, O] with the gain."""
-    largest = style.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)  # [N, 1]
+def modulation(style: Tensor, squares: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
+    """What a float32 style makes of a weight; of one layer, or of K layers stacked in front of all shapes.
+
+    Args:
+        style: [N, I].
+        squares: a ``ConvolutionWeight``'s, [I, O].
+        epsilon: a ``ConvolutionWeight``'s, [O]; [K, 1, O] where layers are stacked.
+
+    Returns:
+        The scale of the layer's input [N, I], and the demodulation [N, O] with the activation's gain.
+    """
+    largest = style.abs().amax(-1, keepdim=True).clamp_min(_TINY)  # [N, 1]
     style = style / largest
-    epsilon = weight.epsilon / largest.square()
-    return style, ACTIVATION_GAIN * torch.rsqrt(style.square() @ weight.squares + epsilon)
+    return style, ACTIVATION_GAIN * torch.rsqrt(style.square() @ squares + epsilon / largest.square())
 
 
 def merged_along_rows(kernel: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Literal, Self
 from serving.errors import ToonifyError
 from serving.studio.controls import PageControls
 from serving.studio.studio import Studio
-from serving.video.composing import FirstFace
+from serving.video.composing import composed_size
 from serving.video.pipeline import VideoProgress, toonify_video
 from serving.video.reading import VideoReader
 from serving.video.writing import VideoWriter
@@ -114,8 +114,7 @@ class Clips:
 
         clip.state = ClipState("running")
         with VideoReader(clip.source) as reader, self._studio.session(controls, "file") as session:
-            size = reader.size if controls.look == "paste" else (FirstFace.size, FirstFace.size)
-            writer = VideoWriter(clip.result, reader, size=size)
+            writer = VideoWriter(clip.result, reader, size=composed_size(session.composer, reader.size))
             toonify_video(reader, writer, session, progress=progress, cancel=clip.cancel)
 
     def _fail(self, clip: Clip, error: str) -> None:

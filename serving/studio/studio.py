@@ -6,10 +6,8 @@ from functools import partial
 from threading import Lock
 from time import perf_counter
 
-import cv2
-
 from serving.alignment import Photo
-from serving.images import picture_from_bytes
+from serving.images import bytes_from_picture, picture_from_bytes
 from serving.jpeg import jpeg_from_picture
 from serving.landmarks import Face, Landmarker
 from serving.photograph import toonified_crop, toonified_face, toonified_photograph
@@ -35,8 +33,7 @@ class Studio:
             AlignmentError: no face is found, or one cannot be aligned.
             ServerError, EngineError: the toonifier fails.
         """
-        picture = self._toonified(picture_from_bytes(data, "picture"), controls)
-        return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+        return bytes_from_picture(self._toonified(picture_from_bytes(data, "picture"), controls), ".png")
 
     def session(self, controls: PageControls, smoothing: Smoothing) -> ToonSession:
         """A session for a new stream; enter it."""
