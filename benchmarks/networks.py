@@ -148,7 +148,9 @@ def _build_model(models: Models, stage: str, report: Report) -> None:
     from export.build import Output, build_encoder, build_generator, build_isf
 
     # OpenVINO and not "auto": a choice by time could differ from run to run.
-    output = Output(models.directory(stage), "benchmark", "openvino", "fp32" if stage == "isf" else "auto")
+    output = Output(
+        models.directory(stage), "benchmark", engine="openvino", precision="fp32" if stage == "isf" else "auto"
+    )
     if stage == "encoder":
         build_encoder(encoder_weights(models.scale), output, report)
     elif stage == "isf":

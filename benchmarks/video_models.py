@@ -27,4 +27,4 @@ def demo_toonifier(folder: Path, report: Callable[[str], None]) -> EngineToonifi
 
 def _output(folder: Path, name: str) -> Output:
     # OpenVINO and not "auto": a choice by time could differ from run to run.
-    return Output(folder / name, name, "openvino")
+    return Output(folder / name, name, engine="openvino")

@@ -6,12 +6,13 @@ for the captures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from engines.batch_sizes import parts_for
 from serving.tensors import DType, Signature, TensorSpec
 
 Network = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
@@ -20,9 +21,6 @@ DTYPES = {DType.UINT8: torch.uint8, DType.FLOAT32: torch.float32}
 
 _WARM_UPS = 3
 """Runs before a capture, in which kernels are compiled and cuDNN chooses its algorithms."""
-
-_WORTH_FILLING = 0.75
-"""How full a batch must be to be padded; an emptier one costs more than several smaller ones."""
 
 
 class CudaGraphs:
@@ -46,12 +44,9 @@ class CudaGraphs:
         """Run on the device's current stream; the results are the caller's."""
         batch = len(next(iter(inputs.values())))
         outputs = {spec.name: empty(spec, batch, self._device) for spec in self._outputs}
-        first = 0
         with torch.cuda.device(self._device):
-            for size in sizes_for(batch, self._graphs):
-                part = slice(first, first + size)
+            for size, part in parts_for(batch, self._graphs):
                 self._graphs[size].run(_part(inputs, part), _part(outputs, part))
-                first += size
         return outputs
 
 
@@ -63,7 +58,8 @@ class _Graph:
         self._graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.backends.cudnn.flags(enabled=True, benchmark=True):
+        # TF32, which PyTorch would allow convolutions of float32, has 10 bits of mantissa.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
             with torch.cuda.stream(stream):
                 for _ in range(_WARM_UPS):
                     network(inputs)
@@ -79,17 +75,6 @@ class _Graph:
         self._graph.replay()
         for name, value in outputs.items():
             value.copy_(self._outputs[name][: len(value)])
-
-
-def sizes_for(batch: int, captured: Collection[int]) -> Iterator[int]:
-    """The captured sizes that take a batch, one after the other; the last one may exceed what is left."""
-    while batch > 0:
-        padded = min((size for size in captured if size >= batch), default=None)
-        if padded is None or batch < _WORTH_FILLING * padded:
-            padded = max((size for size in captured if size <= batch), default=padded)
-        assert padded is not None
-        yield padded
-        batch -= padded
 
 
 def empty(spec: TensorSpec, batch: int, device: torch.device, *, pinned: bool = False) -> Tensor:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from engines.engine import Engine
 from engines.model_directory import EngineName, Precision, read_manifest
 from serving.errors import EngineError
 from serving.tensors import Signature
+
+Target = Literal["cpu", "torch-cuda", "onnxruntime-cuda"]
 
 
 @dataclass(frozen=True)
@@ -19,24 +22,48 @@ class EngineKind:
     Attributes:
         library: what must be there to be imported.
         extra: of this package, which installs it.
+        target: the kind of machine that it is for.
         precisions: that it computes in.
     """
 
     library: str
     extra: str
+    target: Target
     precisions: tuple[Precision, ...]
 
 
 ENGINES: dict[EngineName, EngineKind] = {
-    "onnxruntime": EngineKind("onnxruntime", "cpu", ("fp32",)),
-    "openvino": EngineKind("openvino", "cpu", ("fp32", "bf16")),
-    "torch": EngineKind("torch", "gpu", ("fp16",)),
+    "onnxruntime": EngineKind("onnxruntime", "cpu", "cpu", ("fp32",)),
+    "openvino": EngineKind("openvino", "cpu", "cpu", ("fp32", "bf16")),
+    "torch": EngineKind("torch", "gpu", "torch-cuda", ("fp32", "fp16")),
+    "onnxruntime-cuda": EngineKind("onnxruntime", "gpu", "onnxruntime-cuda", ("fp32", "fp16")),
 }
 
 
 def installed(engine: EngineName) -> bool:
     """Whether the engine's library can be imported."""
     return find_spec(ENGINES[engine].library) is not None
+
+
+def precisions_here(engine: EngineName) -> tuple[Precision, ...]:
+    """Those that an installed engine offers on this machine.
+
+    Raises:
+        EngineError: the engine needs a GPU that is not there.
+    """
+    if engine == "openvino":
+        from engines.openvino_engine import supports_bf16
+
+        return ("fp32", "bf16") if supports_bf16() else ("fp32",)
+    if engine == "torch":
+        from engines.torch_engine import checked_device
+
+        checked_device("cuda")
+    if engine == "onnxruntime-cuda":
+        from engines import onnxruntime_cuda_engine
+
+        return onnxruntime_cuda_engine.precisions_here()
+    return ENGINES[engine].precisions
 
 
 def engine_from_directory(directory: Path, *, threads: int = 0) -> Engine:
@@ -55,7 +82,7 @@ def engine_from_directory(directory: Path, *, threads: int = 0) -> Engine:
 def engine_from_onnx(
     model: Path, signature: Signature, engine: EngineName, precision: Precision = "fp32", *, threads: int = 0
 ) -> Engine:
-    """Load an ONNX file; ``threads``, of engines on a CPU, 0 takes every core; ``torch`` runs on an NVIDIA GPU.
+    """Load an ONNX file; ``threads``, of engines on a CPU, 0 takes every core.
 
     Raises:
         EngineError: the engine's library is not installed, or it does not offer the precision.
@@ -69,7 +96,11 @@ def engine_from_onnx(
     if engine == "torch":
         from engines.torch_engine import TorchEngine
 
-        return TorchEngine(model, signature)
+        return TorchEngine(model, signature, precision=precision)
+    if engine == "onnxruntime-cuda":
+        from engines.onnxruntime_cuda_engine import OnnxRuntimeCudaEngine
+
+        return OnnxRuntimeCudaEngine(model, signature, precision=precision)
     from engines.onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model, signature, threads=threads)
@@ -89,5 +120,5 @@ def _check(engine: EngineName, precision: Precision) -> None:
             f"engine {engine}",
             got=f"precision {precision}",
             expected=" or ".join(kind.precisions),
-            remedy="use openvino for bf16, torch for fp16",
+            remedy="choose one of these, or another engine",
         )

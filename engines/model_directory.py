@@ -15,7 +15,7 @@ MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 
 Component = Literal["generator", "isf", "encoder"]
-EngineName = Literal["onnxruntime", "openvino", "torch"]
+EngineName = Literal["onnxruntime", "openvino", "torch", "onnxruntime-cuda"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 

@@ -1,4 +1,4 @@
-"""PyTorch on a CUDA GPU: float16 maps, fused kernels and CUDA graphs; for generators, encoders and ISF heads."""
+"""PyTorch on a CUDA GPU: CUDA graphs, and in float16 fused kernels; for generators, encoders and ISF heads."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from engines.batch_sizes import BATCHES
 from engines.cuda_graphs import DTYPES, CudaGraphs, Network, empty
 from engines.engine import AnyArray, BaseEngine
 from engines.generator_weights import is_generator, weights_from_graph
+from engines.model_directory import Precision
 from engines.onnx_graph import read_graph
 from engines.torch_generator import TorchGenerator
 from engines.torch_operators import TorchGraph
 from engines.torch_passes import Fused, Plain
 from serving.errors import EngineError
 from serving.tensors import Signature, TensorSpec
-
-BATCHES = (1, 4, 8)
-"""Batch sizes that are captured unless others are asked for."""
 
 
 class TorchEngine(BaseEngine):
@@ -30,9 +29,22 @@ class TorchEngine(BaseEngine):
     """
 
     def __init__(
-        self, model: Path, signature: Signature, *, device: str = "cuda", batches: Collection[int] = BATCHES
+        self,
+        model: Path,
+        signature: Signature,
+        *,
+        precision: Precision = "fp16",
+        device: str = "cuda",
+        batches: Collection[int] = BATCHES,
     ) -> None:
         """Load ``model`` and capture a CUDA graph for each size in ``batches``; other batches are made up of these.
+
+        Args:
+            model: the ONNX file.
+            signature: its tensors.
+            precision: "fp16", of maps alone: sums, styles and codes stay in float32; or "fp32".
+            device: "cuda", "cuda:1" or "cpu".
+            batches: sizes to capture.
 
         Raises:
             EngineError: there is no such GPU or too little memory on it, or the model is none of this package.
@@ -42,7 +54,7 @@ class TorchEngine(BaseEngine):
         self._gpu = self._device.type == "cuda"
         try:
             with self._on_device():
-                network = network_from_onnx(model, signature, self._device)
+                network = network_from_onnx(model, signature, self._device, half=precision == "fp16" and self._gpu)
                 self._network = CudaGraphs(network, signature, self._device, batches) if self._gpu else network
         except torch.OutOfMemoryError as error:
             raise EngineError(
@@ -93,16 +105,16 @@ class TorchEngine(BaseEngine):
         return torch.cuda.device(self._device) if self._gpu else nullcontext()
 
 
-def network_from_onnx(model: Path, signature: Signature, device: torch.device) -> Network:
-    """Read an ONNX file onto a device.
+def network_from_onnx(model: Path, signature: Signature, device: torch.device, *, half: bool = False) -> Network:
+    """Read an ONNX file onto a device; ``half``: with maps in float16, and fused kernels.
 
     Raises:
         EngineError: the model is none of this package.
     """
     graph = read_graph(model)
     if is_generator(graph):
-        return TorchGenerator(weights_from_graph(graph), Fused() if device.type == "cuda" else Plain(), device)
-    return TorchGraph(graph, frozenset(spec.name for spec in signature.outputs), device)
+        return TorchGenerator(weights_from_graph(graph), Fused() if half else Plain(), device)
+    return TorchGraph(graph, frozenset(spec.name for spec in signature.outputs), device, half=half)
 
 
 def checked_device(name: str) -> torch.device:

@@ -1,6 +1,6 @@
 """An ONNX graph in PyTorch, node by node: what encoders and ISF heads consist of.
 
-On a GPU, maps are float16 in channels_last from the first convolution on; everything that is no map stays float32.
+In half precision, maps are float16 from the first convolution on; everything that is no map stays float32.
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ class _Step:
 class TorchGraph:
     """A graph that is run node by node."""
 
-    def __init__(self, graph: OnnxGraph, outputs: frozenset[str], device: torch.device) -> None:
-        """Put the constants on ``device``; ``outputs`` are the names of what a call returns.
+    def __init__(self, graph: OnnxGraph, outputs: frozenset[str], device: torch.device, *, half: bool = False) -> None:
+        """Put the constants on ``device``; ``outputs`` are the names of what a call returns; ``half``: see above.
 
         Raises:
             EngineError: there is an operator that is not in ``OPERATORS``.
@@ -152,7 +152,9 @@ class TorchGraph:
         needed = set(outputs)
         for node in reversed(graph.nodes):
             constants = {
-                name: _constant(node, graph.constants[name], device) for name in node.inputs if name in graph.constants
+                name: _constant(node, graph.constants[name], device, half=half)
+                for name in node.inputs
+                if name in graph.constants
             }
             self._steps.insert(0, _Step(node, constants | {"": None}, frozenset(node.inputs) - needed))
             needed |= set(node.inputs)
@@ -165,7 +167,7 @@ class TorchGraph:
         return {name: values[name] for name in self._outputs}
 
 
-def _constant(node: Node, value: AnyArray, device: torch.device) -> Operand:
+def _constant(node: Node, value: AnyArray, device: torch.device, *, half: bool) -> Operand:
     if value.dtype.kind == "i" or node.operator == "Resize":
         return tuple(value.tolist())
     constant = torch.tensor(value, device=device)
@@ -173,4 +175,4 @@ def _constant(node: Node, value: AnyArray, device: torch.device) -> Operand:
         return constant
     if node.operator == "Conv" and value.ndim == 4:
         constant = channels_last(constant)
-    return constant.half() if device.type == "cuda" else constant
+    return constant.half() if half else constant

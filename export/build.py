@@ -8,8 +8,9 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from engines.engine import AnyArray
+from engines.loading import Target
 from engines.model_directory import Component, Manifest, Sizes, SourceFile, sha256_of, write_manifest
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
@@ -34,6 +36,18 @@ from serving.tensors import Signature, encoder_signature, generator_signature, i
 EXTERNAL_DATA_BYTES = 1 << 29
 """Larger models keep their weights in a file beside the graph: one protobuf message ends at 2 GiB."""
 
+_PACKAGES = (
+    "toonify-serve",
+    "torch",
+    "triton",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "numpy",
+)
+
 
 @dataclass(frozen=True)
 class Output:
@@ -41,6 +55,7 @@ class Output:
 
     directory: Path
     name: str
+    target: Target = "cpu"
     engine: EngineChoice = "auto"
     precision: PrecisionChoice = "auto"
     licences: tuple[str, ...] = ()
@@ -160,7 +175,7 @@ def _build(
 ) -> Manifest:
     # Refused now: minutes of work must not end in "already there" or "not installed".
     refuse_existing(output.directory, force=output.force)
-    candidates = candidates_for(output.engine, output.precision)
+    candidates = candidates_for(output.target, output.engine, output.precision)
     sources = _source_files(job.sources, output.licences)
     report(f"running the {job.component} in PyTorch")
     samples = reference_samples(reference, batches_for(job.signature, w))
@@ -208,8 +223,11 @@ def _source_files(sources: Sequence[tuple[str, Source]], licences: Sequence[str]
 
 
 def _tools() -> dict[str, str]:
-    packages = ("toonify-serve", "torch", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _codes(generator: Generator, rows: int) -> AnyArray:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from engines.loading import Target
 from engines.model_directory import Manifest
 from export.blending import BlendReport, blend, schedule_from_options
 from export.build import Output, build_encoder, build_generator, build_isf
@@ -38,7 +39,7 @@ Checkpoint = Annotated[Path, typer.Option(help="The checkpoint file; without it,
 Name = Annotated[str | None, typer.Option(help="The model's name; letters, digits, _ and -.")]
 OutputOption = Annotated[Path | None, typer.Option(help="The model directory to write; default build/NAME.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that is already there.")]
-Target = Annotated[Literal["cpu"], typer.Option(help="The kind of machine that will run the engine.")]
+TargetOption = Annotated[Target, typer.Option(help="What will run the model; for a GPU, export on a machine with one.")]
 Engine = Annotated[EngineChoice, typer.Option(help="auto: the fastest here whose output is verified.")]
 Precision = Annotated[PrecisionChoice, typer.Option(help="auto: the fastest here that passes verification.")]
 Licences = Annotated[
@@ -116,7 +117,7 @@ def blend_command(
         typer.Option(help="Which model gives the mapping network and w_avg; base, unless --compat says otherwise."),
     ] = None,
     name: Name = None,
-    target: Target = "cpu",
+    target: TargetOption = "cpu",
     engine: Engine = "auto",
     precision: Precision = "auto",
     output: OutputOption = None,
@@ -127,7 +128,7 @@ def blend_command(
 
     With nothing but --r-swap it blends the package's demo models.
     """
-    out = _output(name or _blend_name(r_swap, compat, reverse), output, engine, precision, licences, force)
+    out = _output(name or _blend_name(r_swap, compat, reverse), output, target, engine, precision, licences, force)
     base, transfer = _parents(base, transfer)
     with stages() as report:
         report(f"reading {', '.join(path.name for path in (base, *transfer))}")
@@ -145,7 +146,7 @@ def blend_command(
 def generator(
     checkpoint: Checkpoint | None = None,
     name: Name = None,
-    target: Target = "cpu",
+    target: TargetOption = "cpu",
     engine: Engine = "auto",
     precision: Precision = "auto",
     output: OutputOption = None,
@@ -153,7 +154,7 @@ def generator(
     force: Force = False,
 ) -> None:
     """Export one generator as it is."""
-    out = _output(name or "generator", output, engine, precision, licences, force)
+    out = _output(name or "generator", output, target, engine, precision, licences, force)
     path = checkpoint or _demo().base
     with stages() as report:
         report(f"reading {path.name}")
@@ -171,7 +172,7 @@ def isf(
     ] = False,
     resolution: Annotated[int | None, typer.Option(help="For heads on W: the generator's resolution.")] = None,
     name: Name = None,
-    target: Target = "cpu",
+    target: TargetOption = "cpu",
     engine: Engine = "auto",
     precision: Precision = "fp32",
     output: OutputOption = None,
@@ -179,7 +180,7 @@ def isf(
     force: Force = False,
 ) -> None:
     """Export an ISF head."""
-    out = _output(name or "isf", output, engine, precision, licences, force)
+    out = _output(name or "isf", output, target, engine, precision, licences, force)
     path = checkpoint or _demo().isf
     with stages() as report:
         report(f"reading {path.name}")
@@ -193,7 +194,7 @@ def encoder(
     checkpoint: Checkpoint | None = None,
     kind: EncoderKind = None,
     name: Name = None,
-    target: Target = "cpu",
+    target: TargetOption = "cpu",
     engine: Engine = "auto",
     precision: Precision = "auto",
     output: OutputOption = None,
@@ -201,7 +202,7 @@ def encoder(
     force: Force = False,
 ) -> None:
     """Export a pSp or e4e encoder."""
-    out = _output(name or "encoder", output, engine, precision, licences, force)
+    out = _output(name or "encoder", output, target, engine, precision, licences, force)
     path = checkpoint or _demo().encoder
     with stages() as report:
         report(f"reading {path.name}")
@@ -258,12 +259,13 @@ def _blend_name(r_swap: int | None, compat: str | None, reverse: bool) -> str:
 def _output(
     name: str,
     directory: Path | None,
+    target: Target,
     engine: EngineChoice,
     precision: PrecisionChoice,
     licences: list[str] | None,
     force: bool,
 ) -> Output:
-    return Output(directory or Path("build") / name, name, engine, precision, tuple(licences or ()), force)
+    return Output(directory or Path("build") / name, name, target, engine, precision, tuple(licences or ()), force)
 
 
 def _print_report(report: BlendReport) -> None:

@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 from engines import Engine, engine_from_onnx
 from engines.engine import AnyArray
-from engines.loading import ENGINES, installed
+from engines.loading import ENGINES, Target, installed, precisions_here
 from engines.model_directory import EngineName, Precision, Verification
 from export.verification import Sample, bound_for, verify
 from serving.errors import EngineError, VerificationError
 from serving.tensors import Signature
 
 EngineChoice = Literal["auto", "onnxruntime", "openvino"]
-PrecisionChoice = Literal["auto", "fp32", "bf16"]
+PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 Report = Callable[[str], None]
 
 TIMED_RUNS = 5
@@ -38,34 +38,25 @@ class Candidate:
         return {**asdict(self), "verification": self.verification.model_dump()}
 
 
-def candidates_for(engine: EngineChoice, precision: PrecisionChoice) -> list[tuple[EngineName, Precision]]:
+def candidates_for(
+    target: Target, engine: EngineChoice, precision: PrecisionChoice
+) -> list[tuple[EngineName, Precision]]:
     """The pairs to try on this machine, in a fixed order.
 
     Raises:
-        EngineError: the choice names an engine that is not installed, or a precision that the processor lacks.
+        EngineError: the machine is not of the target's kind, an engine is not installed, or nothing is left to choose.
     """
-    names: list[EngineName] = ["onnxruntime", "openvino"] if engine == "auto" else [engine]
-    pairs = [(name, p) for name in names if installed(name) for p in _precisions(name)]
+    names = [name for name, kind in ENGINES.items() if kind.target == target and engine in ("auto", name)]
+    pairs = [(name, p) for name in names if installed(name) for p in precisions_here(name)]
     chosen = [(name, p) for name, p in pairs if precision in ("auto", p)]
     if not chosen:
         raise EngineError(
-            f"engine {engine} in precision {precision}",
-            got=f"only {', '.join(f'{name} {p}' for name, p in pairs) or 'no engine'} on this machine",
-            expected="at least one engine that offers it",
-            remedy="choose another --engine or --precision, or pip install 'toonify-serve[cpu]'",
+            f"--target {target} --engine {engine} --precision {precision}",
+            got=f"{' and '.join(f'{name} {p}' for name, p in pairs) or 'no such engine'} on this machine",
+            expected="an engine that offers it",
+            remedy=f"choose otherwise, or pip install 'toonify-serve[{'cpu' if target == 'cpu' else 'gpu'}]'",
         )
     return chosen
-
-
-def _precisions(engine: EngineName) -> list[Precision]:
-    """Those that the engine offers on this machine."""
-    return [p for p in ENGINES[engine].precisions if p != "bf16" or _has_bf16()]
-
-
-def _has_bf16() -> bool:
-    from engines.openvino_engine import supports_bf16
-
-    return supports_bf16()
 
 
 def select_engine(

@@ -7,6 +7,7 @@ is for loopback only.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from engines.loading import ENGINES
+from engines.model_directory import MANIFEST
 from serving.errors import ServerError
 from serving.model_config import Runtime
 
@@ -55,12 +58,21 @@ def find_installation(scratch: Path) -> Installation:
 
 
 def best_runtime(repository: Path, installation: Installation) -> Runtime:
-    """TensorRT where there is a GPU and a plan of every engine model, else Triton's onnxruntime there, else the CPU."""
+    """TensorRT where there is a GPU and a plan of every engine model, else Triton's onnxruntime there, else "cpu".
+
+    That one runs the manifests' engines, which may be for a GPU themselves: then they were asked for, and are taken.
+    """
     # The embedded server has neither of the two backends.
     if installation.embedded or not has_gpu():
         return "cpu"
-    engine_models = [path.parents[1] for path in repository.glob("*/configs/cpu.pbtxt")]
-    return "tensorrt" if all(any(model.glob("1/*.plan")) for model in engine_models) else "onnxruntime"
+    versions = [path.parents[1] / "1" for path in repository.glob("*/configs/cpu.pbtxt")]
+    if all(any(version.glob("*.plan")) for version in versions):
+        return "tensorrt"
+    return "onnxruntime" if all(_is_for_cpu(version / MANIFEST) for version in versions) else "cpu"
+
+
+def _is_for_cpu(manifest: Path) -> bool:
+    return ENGINES[json.loads(manifest.read_bytes())["engine"]].target == "cpu"
 
 
 def has_gpu() -> bool:

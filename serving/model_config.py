@@ -24,7 +24,7 @@ MAX_BATCH = 8
 """Largest batch of every served model, and so the upper end of a TensorRT optimisation profile."""
 
 Runtime = Literal["tensorrt", "onnxruntime", "cpu"]
-"""TensorRT plan on a GPU; the same ONNX in Triton's onnxruntime on a GPU; the engine of the manifest on a CPU."""
+"""TensorRT plan on a GPU; the same ONNX in Triton's onnxruntime there; the manifest's engine in the python backend."""
 
 
 def text_from_config(config: ModelConfig) -> str:

@@ -12,6 +12,7 @@ from generators import random_generator
 from test_isf_network import ATTRIBUTES, head
 
 from engines import engine_from_directory, read_manifest
+from engines.loading import Target
 from engines.model_directory import MANIFEST, Verification
 from export import build, selection
 from export.build import Output, build_generator, build_isf
@@ -98,8 +99,21 @@ def test_a_failed_verification_leaves_nothing_behind(tmp_path: Path, monkeypatch
 
 
 def test_a_precision_that_no_engine_offers_is_refused() -> None:
-    with pytest.raises(EngineError, match="engine onnxruntime in precision bf16: got only onnxruntime fp32"):
-        selection.candidates_for("onnxruntime", "bf16")
+    with pytest.raises(EngineError, match="--engine onnxruntime --precision bf16: got onnxruntime fp32 on"):
+        selection.candidates_for("cpu", "onnxruntime", "bf16")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("target", ["torch-cuda", "onnxruntime-cuda"])
+def test_an_export_for_a_gpu_is_verified_on_it(tmp_path: Path, target: Target) -> None:
+    try:
+        selection.candidates_for(target, "auto", "auto")
+    except EngineError as error:
+        pytest.skip(str(error))
+    build_generator(WEIGHTS, [("generator", WEIGHTS.source)], Output(tmp_path / "small", "small", target), silent)
+    with engine_from_directory(tmp_path / "small") as engine:
+        inputs = {spec.name: np.zeros((2, *spec.dims), np.float32) for spec in engine.signature.inputs}
+        assert engine.run(inputs)["image"].shape == (2, 16, 16, 3)
 
 
 def test_licences_must_be_one_for_each_source(tmp_path: Path) -> None:
@@ -119,7 +133,7 @@ def isf_weights(heads: int) -> IsfWeights:
 
 
 def test_a_head_on_w_needs_a_resolution_and_then_edits_every_row(tmp_path: Path) -> None:
-    output = Output(tmp_path / "isf", "isf", "onnxruntime")
+    output = Output(tmp_path / "isf", "isf", engine="onnxruntime")
     with pytest.raises(ExportError, match="got a head on W, which fits any generator, expected a resolution"):
         build_isf(isf_weights(1), output, silent)
     manifest = build_isf(isf_weights(1), output, silent, resolution=64)

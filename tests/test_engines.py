@@ -11,8 +11,9 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
-from engines import engine_from_onnx, loading
+from engines import engine_from_onnx, loading, onnxruntime_cuda_engine
 from engines.loading import EngineName
+from engines.onnxruntime_cuda_engine import OnnxRuntimeCudaEngine
 from serving.errors import EngineError
 from serving.tensors import DType, Signature, TensorSpec
 
@@ -86,6 +87,34 @@ def test_an_engine_that_is_not_installed_is_named_with_the_remedy(model: Path, m
     monkeypatch.setattr(loading, "installed", lambda engine: False)
     with pytest.raises(EngineError, match=r"engine openvino: got no such library.*pip install 'toonify-serve\[cpu\]'"):
         engine_from_onnx(model, SIGNATURE, "openvino")
+
+
+@pytest.mark.parametrize("batch", [1, 3, 6])
+def test_onnx_runtimes_buffers_take_batches_of_any_size(model: Path, batch: int) -> None:
+    a = np.arange(4 * batch, dtype=np.float32).reshape(batch, 4)
+    with OnnxRuntimeCudaEngine(model, SIGNATURE, device="cpu", batches=(1, 4)) as loaded:
+        first = loaded.run({"a": a, "b": a})["sum"]
+        loaded.run({"a": -a, "b": a})
+        assert np.array_equal(first, 2 * a + 0.5)
+
+
+@pytest.mark.parametrize(("precision", "provider"), [("fp32", "CUDA"), ("fp16", "Tensorrt")])
+def test_an_onnx_runtime_that_would_take_the_processor_instead_is_refused(
+    model: Path, monkeypatch, precision, provider: str
+) -> None:
+    # So does one for GPUs where a library of CUDA is missing: it writes into a log and goes on.
+    monkeypatch.setattr(onnxruntime_cuda_engine, "providers_for", lambda precision, cache: ["CPUExecutionProvider"])
+    with pytest.raises(
+        EngineError, match=f"in {precision}: got CPUExecutionProvider, expected {provider}ExecutionProvider; .*-gpu"
+    ):
+        OnnxRuntimeCudaEngine(model, SIGNATURE, precision=precision)
+
+
+def test_the_tensorrt_provider_keeps_what_it_builds_where_there_is_a_cache(tmp_path: Path) -> None:
+    (first, options), (second, _) = onnxruntime_cuda_engine.providers_for("fp16", tmp_path)
+    assert (first, second) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
+    assert options["trt_engine_cache_path"] == str(tmp_path)
+    assert not any("cache" in name for name in onnxruntime_cuda_engine.providers_for("fp16")[0][1])
 
 
 def test_a_precision_that_the_engine_lacks_is_refused(model: Path) -> None:

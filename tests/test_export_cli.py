@@ -83,7 +83,13 @@ def test_a_format_that_would_lose_the_clamp_must_be_asked_for(command, tmp_path:
         (["isf", "--checkpoint", "ISF", "--resolution", "1024"], "got 14 rows, which is resolution 256"),
         (
             ["encoder", "--checkpoint", "ENCODER", "--engine", "onnxruntime", "--precision", "bf16"],
-            "only onnxruntime fp",
+            "got onnxruntime fp32 on this machine, expected an engine that offers it",
+        ),
+        (["generator", "--checkpoint", "BASE", "--target", "torch-cuda"], "expected an NVIDIA GPU with a PyTorch for"),
+        (["generator", "--checkpoint", "BASE", "--target", "onnxruntime-cuda"], "got no such engine on this machine"),
+        (
+            ["generator", "--checkpoint", "BASE", "--target", "torch-cuda", "--engine", "openvino"],
+            "got no such engine on this machine",
         ),
         (["repository", "--encoder", "absent", "--generator", "absent"], "absent: got no such directory"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -79,14 +80,22 @@ def installation(*, embedded: bool) -> Installation:
     return Installation(Path("tritonserver"), (), {}, embedded)
 
 
-@pytest.mark.parametrize(("plans", "runtime"), [(2, "tensorrt"), (1, "onnxruntime"), (0, "onnxruntime")])
-def test_a_gpu_runs_plans_where_every_model_has_one(
-    plans: int, runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("plans", "engine", "runtime"),
+    [
+        (2, "openvino", "tensorrt"),
+        (1, "openvino", "onnxruntime"),
+        (0, "openvino", "onnxruntime"),
+        (0, "torch", "cpu"),
+    ],
+)
+def test_a_gpu_runs_plans_where_every_model_has_one_and_else_the_engine_that_was_asked_for(
+    plans: int, engine: str, runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, model in enumerate(("encoder", "generator_a")):
-        for name in ("configs/cpu.pbtxt", *(["1/model.plan"] if number < plans else [])):
+        for name in ("configs/cpu.pbtxt", "1/manifest.json", *(["1/model.plan"] if number < plans else [])):
             (tmp_path / model / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / model / name).touch()
+            (tmp_path / model / name).write_text(json.dumps({"engine": engine}))
     assert best_runtime(tmp_path, installation(embedded=True)) == "cpu"
     monkeypatch.setattr("serving.installation.has_gpu", lambda: True)
     assert best_runtime(tmp_path, installation(embedded=False)) == runtime

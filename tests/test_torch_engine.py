@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from test_isf_network import ATTRIBUTES, NOISE, WIDTH, head
 from tiny_models import TinyModels, expected_pictures
 
-from engines.cuda_graphs import CudaGraphs, Network, _Graph, sizes_for
+from engines.cuda_graphs import CudaGraphs, Network, _Graph
 from engines.engine import AnyArray
 from engines.generator_weights import weights_from_graph
 from engines.model_directory import read_manifest
@@ -209,23 +209,6 @@ def test_a_machine_without_a_gpu_is_told_so(generator: Path, monkeypatch) -> Non
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(EngineError, match=r"device cuda: got .* expected an NVIDIA GPU .* or use --target cpu"):
         TorchEngine(generator, SIGNATURE)
-
-
-@pytest.mark.parametrize(
-    ("batch", "captured", "sizes"),
-    [
-        (1, (1, 4, 8), [1]),
-        (2, (1, 4, 8), [1, 1]),
-        (3, (1, 4, 8), [4]),
-        (5, (1, 4, 8), [4, 1]),
-        (6, (8, 4, 1), [8]),
-        (20, (1, 4, 8), [8, 8, 4]),
-        (2, (4, 8), [4]),
-        (5, (4,), [4, 4]),
-    ],
-)
-def test_a_batch_is_made_up_of_the_captured_sizes(batch: int, captured: tuple[int, ...], sizes: list[int]) -> None:
-    assert list(sizes_for(batch, captured)) == sizes
 
 
 class ReplayedOnTheCpu:
