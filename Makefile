@@ -3,6 +3,7 @@
 # make check   style, types, generated files
 # make bench   latency at 1024x1024, appended to benchmarks/results; BENCH="--batches 1" for less
 # make bench-video  speed, memory and flicker of videos, some minutes
+# make bench-gpu  checks and latency on an NVIDIA GPU, nine minutes; needs $(PYTHON) with torch, triton, numpy, onnx
 # make models  measures the demo models again, writes their tables and pictures
 # make generate  writes the generated files anew
 # make clean   removes build/ and the environment
@@ -12,7 +13,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench bench-video models generate clean
+.PHONY: demo test check bench bench-video bench-gpu models generate clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run
@@ -40,6 +41,10 @@ bench: $(VENV)/dev
 
 bench-video: $(VENV)/dev
 	$(BIN)/python -m benchmarks.video
+
+# No environment of its own: it runs in whatever image has PyTorch for CUDA.
+bench-gpu:
+	$(PYTHON) -m benchmarks.gpu $(BENCH)
 
 models: $(VENV)/dev
 	$(BIN)/python -m benchmarks.demo_models

@@ -7,7 +7,7 @@ input and compared with the reference's output, so an error is the stage's own; 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,11 @@ from benchmarks.networks import (
     isf_weights,
     signature_of,
 )
-from export.verification import Sample
 from serving.atomic import atomic_file
 from serving.tensors import FACE_SIZE, ISF_ATTRIBUTES
+
+if TYPE_CHECKING:
+    from export.verification import Sample
 
 Array = NDArray[Any]
 
@@ -42,12 +44,20 @@ class Chain:
 
     def sample(self, stage: str, batch: int) -> Sample:
         """Inputs of a batch, and the reference's output for them; nothing of either for a roof."""
+        from export.verification import Sample
+
+        return Sample(self.inputs(stage, batch), self.output(stage, batch))
+
+    def inputs(self, stage: str, batch: int) -> dict[str, Array]:
+        """Inputs of a batch by name."""
         signature = signature_of(stage, self._models.scale.geometry)
-        if not signature.outputs:
-            return Sample({}, np.empty(0))
         names = {"w": "w_edited"} if stage == "generator" else {}
-        inputs = {spec.name: self._arrays[names.get(spec.name, spec.name)][:batch] for spec in signature.inputs}
-        return Sample(inputs, self._arrays[signature.outputs[0].name][:batch])
+        return {spec.name: self._arrays[names.get(spec.name, spec.name)][:batch] for spec in signature.inputs}
+
+    def output(self, stage: str, batch: int) -> Array:
+        """What the reference makes of them."""
+        outputs = signature_of(stage, self._models.scale.geometry).outputs
+        return self._arrays[outputs[0].name][:batch] if outputs else np.empty(0)
 
     def costs(self, stage: str) -> Costs:
         """Of one picture."""

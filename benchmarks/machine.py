@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -36,8 +37,12 @@ def device() -> str:
 
 
 def versions() -> str:
-    """Python and the libraries that compute."""
-    return "; ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in LIBRARIES)])
+    """Python and the libraries that compute, as far as they are installed."""
+    found = [f"python {platform.python_version()}"]
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return "; ".join(found)
 
 
 def commit() -> str:

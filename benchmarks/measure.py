@@ -14,10 +14,11 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.chain import Chain
 from benchmarks.conditions import Condition, Group
+from benchmarks.failures import SubjectError
 from benchmarks.networks import Models, signature_of
 from benchmarks.roof import ROOFS
 from benchmarks.rows import Row, Status
-from benchmarks.subjects import SubjectError, open_subject, prepare
+from benchmarks.subjects import open_subject, prepare
 from benchmarks.worker import Turn, Worker
 from engines.model_directory import Verification
 from engines.openvino_engine import supports_bf16

@@ -1,6 +1,7 @@
 """The networks that are measured, with seeded random weights: exported once per state of the code, then reused.
 
-torch is imported where it is needed only, since a process that measures another engine must not hold it in memory.
+torch is imported where it is needed only, since a process that measures another engine must not hold it in memory;
+what needs pydantic too, which a machine with a GPU may not have.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import ROOT, versions
-from engines import read_manifest
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights
-from serving.repository import write_repository
 from serving.tensors import (
     Geometry,
     Signature,
@@ -74,12 +73,18 @@ class Models:
         """ONNX export of the port, for one batch size."""
         return self.folder / f"port_batch{batch}.onnx"
 
+    def onnx(self, stage: str) -> Path:
+        """A network's ONNX file, where one was written outside of a model directory."""
+        return self.folder / f"{stage}.onnx"
+
     @property
     def chain(self) -> Path:
         return self.folder / "chain.npz"
 
     def served(self, stage: str) -> tuple[str, str]:
         """Engine and precision in which the served ensemble runs a stage that was built."""
+        from engines import read_manifest
+
         manifest = read_manifest(self.directory(stage))
         return manifest.engine, manifest.precision
 
@@ -140,6 +145,8 @@ def build(models: Models, stages: Collection[str], report: Report) -> None:
         if (whole or stage in stages) and not models.directory(stage).exists():
             _build_model(models, stage, report)
     if "ensemble" in stages:
+        from serving.repository import write_repository
+
         encoder, isf, generator = (models.directory(stage) for stage in networks)
         write_repository(models.repository, encoder=encoder, isf=isf, generators=[generator], force=True)
 

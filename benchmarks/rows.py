@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-from pydantic import TypeAdapter
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
 
 Status = Literal["ok", "interrupted", "failed", "unavailable"]
 
@@ -80,13 +83,19 @@ COLUMNS = tuple(field.name for field in fields(Row))
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
     """Append to the CSV, which is begun where there is none."""
+    append_records(path, Row, rows)
+
+
+def append_records(path: Path, kind: type[Record], records: Iterable[Record]) -> None:
+    """Append dataclasses of one kind, whose fields are the columns."""
+    columns = [field.name for field in fields(kind)]
     path.parent.mkdir(parents=True, exist_ok=True)
     begun = path.exists()
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         if not begun:
             writer.writeheader()
-        writer.writerows({name: _text(value) for name, value in asdict(row).items()} for row in rows)
+        writer.writerows({name: _text(getattr(record, name)) for name in columns} for record in records)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -95,12 +104,20 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         pydantic.ValidationError: a row is not of the schema.
     """
+    return read_records(path, Row)
+
+
+def read_records(path: Path, kind: type[Record]) -> list[Record]:
+    """As ``read_rows``, of one kind of dataclass."""
+    # Imported here: a machine that only measures needs it not.
+    from pydantic import TypeAdapter
+
     if not path.exists():
         return []
-    adapter = TypeAdapter(Row)
+    adapter = TypeAdapter(kind)
     with path.open(newline="") as file:
-        records = list(csv.DictReader(file))
-    return [adapter.validate_python({k: v for k, v in record.items() if v != ""}) for record in records]
+        found = list(csv.DictReader(file))
+    return [adapter.validate_python({k: v for k, v in record.items() if v != ""}) for record in found]
 
 
 def _text(value: object) -> str:

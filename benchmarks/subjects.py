@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from benchmarks import conditions
 from benchmarks.conditions import Condition
+from benchmarks.failures import SubjectError, one_line
 from benchmarks.memory import processes_of_session
 from benchmarks.networks import Models, generator_weights, signature_of
 from benchmarks.roof import ROOFS
@@ -45,16 +46,6 @@ def open_subject(condition: Condition, models: Models, threads: int) -> Engine:
         return engine_from_onnx(models.port(condition.batch), signature, "onnxruntime", threads=threads)
     model = models.directory(condition.stage) / f"{condition.stage}.onnx"
     return engine_from_onnx(model, signature, cast(EngineName, condition.engine), precision, threads=threads)
-
-
-class SubjectError(Exception):
-    """A subject that cannot be made, loaded or run; the message is the row's reason."""
-
-
-def one_line(error: Exception) -> str:
-    """An error's kind and its first line, without this machine's paths: rows are published."""
-    lines = str(error).replace(f"{Path.cwd()}/", "").strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:200]}"
 
 
 def processes_of(subject: Engine) -> list[int]:

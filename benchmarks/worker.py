@@ -14,8 +14,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from benchmarks.failures import SubjectError, one_line
 from benchmarks.memory import be_killed_first, peak_bytes, reset_peaks, return_freed_memory
-from benchmarks.subjects import SubjectError, one_line, processes_of
+from benchmarks.subjects import processes_of
 from engines import Engine
 from engines.engine import AnyArray, BaseEngine
 from serving.tensors import Signature

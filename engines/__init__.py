@@ -1,7 +1,31 @@
-"""Exported models, and the engines that run them."""
+"""Exported models, and the engines that run them.
 
-from engines.engine import Engine
-from engines.loading import engine_from_directory, engine_from_onnx
-from engines.model_directory import Manifest, read_manifest
+The names below are loaded when first used, so that one engine can be used without what the others need.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engines.engine import Engine
+    from engines.loading import engine_from_directory, engine_from_onnx
+    from engines.model_directory import Manifest, read_manifest
 
 __all__ = ["Engine", "Manifest", "engine_from_directory", "engine_from_onnx", "read_manifest"]
+
+_HOMES = {
+    "Engine": "engines.engine",
+    "Manifest": "engines.model_directory",
+    "engine_from_directory": "engines.loading",
+    "engine_from_onnx": "engines.loading",
+    "read_manifest": "engines.model_directory",
+}
+
+if not TYPE_CHECKING:  # or every misspelt name would have a type
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
@@ -16,9 +16,11 @@ from onnxruntime import OrtValue
 
 from engines.batch_sizes import BATCHES, parts_for
 from engines.engine import AnyArray, BaseEngine
-from engines.model_directory import Precision
 from serving.errors import EngineError
 from serving.tensors import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from engines.model_directory import Precision
 
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 

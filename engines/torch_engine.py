@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,14 +14,18 @@ from torch import Tensor
 from engines.batch_sizes import BATCHES
 from engines.cuda_graphs import DTYPES, CudaGraphs, Network, empty
 from engines.engine import AnyArray, BaseEngine
-from engines.generator_weights import is_generator, weights_from_graph
-from engines.model_directory import Precision
+from engines.generator_weights import GeneratorWeights, is_generator, weights_from_graph
 from engines.onnx_graph import read_graph
 from engines.torch_generator import TorchGenerator
 from engines.torch_operators import TorchGraph
 from engines.torch_passes import Fused, Plain
 from serving.errors import EngineError
 from serving.tensors import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from engines.model_directory import Precision
+
+OnDevice = Callable[[torch.device], Network]
 
 
 class TorchEngine(BaseEngine):
@@ -30,7 +36,7 @@ class TorchEngine(BaseEngine):
 
     def __init__(
         self,
-        model: Path,
+        model: Path | OnDevice,
         signature: Signature,
         *,
         precision: Precision = "fp16",
@@ -40,9 +46,9 @@ class TorchEngine(BaseEngine):
         """Load ``model`` and capture a CUDA graph for each size in ``batches``; other batches are made up of these.
 
         Args:
-            model: the ONNX file.
+            model: an ONNX file, or what puts a network of any other origin on the device.
             signature: its tensors.
-            precision: "fp16", of maps alone: sums, styles and codes stay in float32; or "fp32".
+            precision: an ONNX file's maps are in "fp16", its sums, styles and codes in float32; or all is in "fp32".
             device: "cuda", "cuda:1" or "cpu".
             batches: sizes to capture.
 
@@ -52,13 +58,15 @@ class TorchEngine(BaseEngine):
         super().__init__(signature)
         self._device = checked_device(device)
         self._gpu = self._device.type == "cuda"
+        half = precision == "fp16" and self._gpu
+        load = partial(network_from_onnx, model, signature, half=half) if isinstance(model, Path) else model
         try:
             with self._on_device():
-                network = network_from_onnx(model, signature, self._device, half=precision == "fp16" and self._gpu)
+                network = load(self._device)
                 self._network = CudaGraphs(network, signature, self._device, batches) if self._gpu else network
         except torch.OutOfMemoryError as error:
             raise EngineError(
-                f"{model.name} on {device}",
+                f"{model.name if isinstance(model, Path) else 'the network'} on {device}",
                 got="too little GPU memory",
                 expected=f"room for batches of {max(batches)}",
                 remedy="load it for smaller batches",
@@ -113,8 +121,13 @@ def network_from_onnx(model: Path, signature: Signature, device: torch.device, *
     """
     graph = read_graph(model)
     if is_generator(graph):
-        return TorchGenerator(weights_from_graph(graph), Fused() if half else Plain(), device)
+        return generator_network(weights_from_graph(graph), device, half=half)
     return TorchGraph(graph, frozenset(spec.name for spec in signature.outputs), device, half=half)
+
+
+def generator_network(weights: GeneratorWeights, device: torch.device, *, half: bool) -> Network:
+    """A generator on a device; ``half``: as of ``network_from_onnx``."""
+    return TorchGenerator(weights, Fused() if half else Plain(), device)
 
 
 def checked_device(name: str) -> torch.device:

@@ -1,0 +1,60 @@
+"""A generator in PyTorch -> the weights that the PyTorch engine takes, without an ONNX file between them.
+
+The same numbers as ``engines.generator_weights.weights_from_graph`` finds in the exported graph, for a machine that
+has a GPU and cannot export.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from engines import generator_weights as engine
+from engines.engine import AnyArray
+from export.networks.generator import ACTIVATION_GAIN, Affine, Generator, SynthesisBlock, SynthesisLayer, ToRgb
+from export.weights import row_of
+
+
+def engine_weights(generator: Generator) -> engine.GeneratorWeights:
+    """Layer by layer, gains folded as at export."""
+    blocks = list(generator.blocks)
+    return engine.GeneratorWeights(
+        w_avg=_array(generator.mapping.w_avg),
+        constant=_array(blocks[0][1].const[None]),
+        resolutions=tuple(_resolution(resolution, block) for resolution, block in blocks),
+    )
+
+
+def _resolution(resolution: int, block: SynthesisBlock) -> engine.Resolution:
+    assert isinstance(block.conv, SynthesisLayer)
+    assert isinstance(block.rgb, ToRgb)
+    up = getattr(block, "up", None)
+    assert up is None or isinstance(up, SynthesisLayer)
+    return engine.Resolution(
+        up=None if up is None else _convolution(up, row_of(resolution, "up")),
+        conv=_convolution(block.conv, row_of(resolution, "conv")),
+        rgb=engine.ToRgb(
+            affine=_affine(block.rgb.affine, row_of(resolution, "rgb")),
+            weight=_array(block.rgb.scaled_weight()),
+            bias=_array(block.rgb.bias),
+            clamp=block.rgb.clamp,
+        ),
+    )
+
+
+def _convolution(layer: SynthesisLayer, row: int) -> engine.Convolution:
+    return engine.Convolution(
+        affine=_affine(layer.affine, row),
+        weight=_array(layer.scaled_weight()),
+        noise=_array(layer.noise * layer.noise_strength * ACTIVATION_GAIN),
+        bias=_array(layer.bias * ACTIVATION_GAIN),
+        clamp=layer.clamp,
+    )
+
+
+def _affine(affine: Affine, row: int) -> engine.Affine:
+    return engine.Affine(row, _array(affine.weight / affine.weight.shape[1] ** 0.5), _array(affine.bias))
+
+
+def _array(tensor: Tensor) -> AnyArray:
+    array: AnyArray = tensor.detach().cpu().numpy()
+    return array
