@@ -57,7 +57,19 @@ def _read(path: Path) -> openvino.Model:
     # Weights beside the graph are left to OpenVINO: onnx refuses them where a repository has hard-linked the file.
     if not onnx.load(path, load_external_data=False).functions:
         return openvino.Core().read_model(path)
-    return openvino.Core().read_model(onnx.inliner.inline_local_functions(onnx.load(path)).SerializeToString())
+    return openvino.Core().read_model(_inlined(onnx.load(path)).SerializeToString())
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without functions. The inliner gets the weights' names only: it would copy their values twice."""
+    weights = {tensor.name: tensor.raw_data for tensor in model.graph.initializer if tensor.HasField("raw_data")}
+    for tensor in model.graph.initializer:
+        tensor.ClearField("raw_data")
+    inlined = onnx.inliner.inline_local_functions(model)
+    for tensor in inlined.graph.initializer:
+        if tensor.name in weights:
+            tensor.raw_data = weights[tensor.name]
+    return inlined
 
 
 def supports_bf16() -> bool:
