@@ -14,6 +14,9 @@ from serving.tensors import Signature
 
 Target = Literal["cpu", "torch-cuda", "onnxruntime-cuda"]
 
+CACHE_VARIABLE = "TOONIFY_CACHE"
+"""Names the cache folder to the processes of Triton's python backend, which inherit the server's environment."""
+
 
 @dataclass(frozen=True)
 class EngineKind:
@@ -66,23 +69,30 @@ def precisions_here(engine: EngineName) -> tuple[Precision, ...]:
     return ENGINES[engine].precisions
 
 
-def engine_from_directory(directory: Path, *, threads: int = 0) -> Engine:
-    """Load a model directory with the engine and precision that its manifest names.
+def engine_from_directory(directory: Path, *, threads: int = 0, cache: Path | None = None) -> Engine:
+    """Load a model directory with the engine and precision that its manifest names; see ``engine_from_onnx``.
 
     Raises:
         ModelDirectoryError: the directory is incomplete or altered.
         EngineError: the engine's library is not installed.
     """
     manifest = read_manifest(directory)
-    return engine_from_onnx(
-        directory / manifest.model_file, manifest.signature, manifest.engine, manifest.precision, threads=threads
-    )
+    model, signature = directory / manifest.model_file, manifest.signature
+    return engine_from_onnx(model, signature, manifest.engine, manifest.precision, threads=threads, cache=cache)
 
 
 def engine_from_onnx(
-    model: Path, signature: Signature, engine: EngineName, precision: Precision = "fp32", *, threads: int = 0
+    model: Path,
+    signature: Signature,
+    engine: EngineName,
+    precision: Precision = "fp32",
+    *,
+    threads: int = 0,
+    cache: Path | None = None,
 ) -> Engine:
     """Load an ONNX file; ``threads``, of engines on a CPU, 0 takes every core.
+
+    ``cache`` is a folder of compiled models for the next load; ``openvino`` and ``onnxruntime-cuda`` have them.
 
     Raises:
         EngineError: the engine's library is not installed, or it does not offer the precision.
@@ -92,7 +102,7 @@ def engine_from_onnx(
     if engine == "openvino":
         from engines.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(model, signature, precision=precision, threads=threads)
+        return OpenVinoEngine(model, signature, precision=precision, threads=threads, cache=cache)
     if engine == "torch":
         from engines.torch_engine import TorchEngine
 
@@ -100,7 +110,7 @@ def engine_from_onnx(
     if engine == "onnxruntime-cuda":
         from engines.onnxruntime_cuda_engine import OnnxRuntimeCudaEngine
 
-        return OnnxRuntimeCudaEngine(model, signature, precision=precision)
+        return OnnxRuntimeCudaEngine(model, signature, precision=precision, cache=cache)
     from engines.onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model, signature, threads=threads)

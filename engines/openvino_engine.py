@@ -21,12 +21,25 @@ _HINT = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
 class OpenVinoEngine(BaseEngine):
     """Runs an ONNX file, its model-local functions inlined first: OpenVINO has no rule for them."""
 
-    def __init__(self, model: Path, signature: Signature, *, precision: Precision = "fp32", threads: int = 0) -> None:
-        """Load ``model``; ``threads`` 0 lets OpenVINO take every core."""
+    def __init__(
+        self,
+        model: Path,
+        signature: Signature,
+        *,
+        precision: Precision = "fp32",
+        threads: int = 0,
+        cache: Path | None = None,
+    ) -> None:
+        """Load ``model``; ``threads`` 0 lets OpenVINO take every core.
+
+        In ``cache`` OpenVINO keeps what it has compiled, under a hash of model, properties, processor and version.
+        """
         super().__init__(signature)
         properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINT[precision]}
         if threads:
             properties["INFERENCE_NUM_THREADS"] = threads
+        if cache:
+            properties["CACHE_DIR"] = str(cache)
         with _failures_named(model.name):
             self._compiled = openvino.Core().compile_model(_read(model), "CPU", properties)
             self._request = self._compiled.create_infer_request()

@@ -9,6 +9,7 @@ What nobody foresaw is logged with its traceback and reported as INTERNAL withou
 from __future__ import annotations
 
 import json
+import os
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -91,11 +92,12 @@ class EngineModel(RequestModel):
 
     def initialize(self, args: Mapping[str, str]) -> None:
         # Imported here: the other adapters start without the engines' libraries.
-        from engines import engine_from_directory
+        from engines.loading import CACHE_VARIABLE, engine_from_directory
 
         super().initialize(args)
         directory = Path(args["model_repository"], args["model_version"])
-        self.engine = engine_from_directory(directory)
+        cache = os.environ.get(CACHE_VARIABLE)
+        self.engine = engine_from_directory(directory, cache=Path(cache) if cache else None)
         if self.engine.signature != self.signature:
             raise ModelDirectoryError(
                 str(directory),

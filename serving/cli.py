@@ -51,6 +51,9 @@ def serve(
     grpc_port: Annotated[int, typer.Option(help="For pictures; 0 takes any free port.")] = 8001,
     http_port: Annotated[int, typer.Option(help="For health checks.")] = 8000,
     metrics_port: Annotated[int, typer.Option(help="For Prometheus.")] = 8002,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of compiled models for the next start; large.", envvar="TOONIFY_CACHE")
+    ] = None,
 ) -> None:
     """Serve a model repository with Triton Inference Server until Ctrl-C or SIGTERM."""
     from serving.server import serve as serve_repository  # a client needs no server
@@ -62,6 +65,7 @@ def serve(
             grpc_port=grpc_port,
             http_port=http_port,
             metrics_port=metrics_port,
+            cache=cache,
             progress=stage,
         )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from engines.loading import CACHE_VARIABLE
 from serving.canary import Canary
 from serving.errors import ServerError
 from serving.installation import Installation, best_runtime, find_installation
@@ -54,6 +55,7 @@ class TritonServer:
         http_port: int = 8000,
         metrics_port: int = 8002,
         runtime: Runtime | None = None,
+        cache: Path | None = None,
         progress: Progress | None = None,
     ) -> None:
         """Prepare a server of ``repository``; nothing is started yet.
@@ -63,6 +65,7 @@ class TritonServer:
             address: where it listens; the embedded server takes loopback addresses only.
             grpc_port, http_port, metrics_port: 0 takes any free port.
             runtime: which configuration of the engine models; None takes the best that this machine can run.
+            cache: folder, made where there is none, in which engines keep compiled models for the next start.
             progress: is called with a phrase at the start of every stage.
         """
         self.repository, self.log, self.address = repository.resolve(), log, address
@@ -70,6 +73,7 @@ class TritonServer:
         self.ensembles: list[str] = []
         self.shared_memory_prefix = f"toonify_{uuid.uuid4().hex[:12]}_"
         self._runtime = runtime
+        self._cache = cache
         self._progress = progress or (lambda phrase: None)
         self._drain = _BROKEN_DRAIN
         self._stack = ExitStack()
@@ -100,7 +104,8 @@ class TritonServer:
             stack.callback(self._free_shared_memory)
             self._log_start = self.log.stat().st_size if self.log.exists() else 0
             command = [str(installation.executable), *installation.arguments, *self._arguments(installation)]
-            group = process_group(command, environment=installation.environment, log=self.log)
+            environment = {**installation.environment, **self._cache_variable()}
+            group = process_group(command, environment=environment, log=self.log)
             self._process = stack.enter_context(group)
             stack.callback(self._end)
             self._progress("loading the models")
@@ -175,6 +180,20 @@ class TritonServer:
         if runtime != "tensorrt":
             yield f"--model-config-name={runtime}"
 
+    def _cache_variable(self) -> dict[str, str]:
+        if self._cache is None:
+            return {}
+        try:
+            self._cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServerError(
+                f"cache {self._cache}",
+                got=error.strerror or str(error),
+                expected="a folder, or a place for one",
+                remedy="choose another with --cache, or none",
+            ) from None
+        return {CACHE_VARIABLE: str(self._cache.resolve())}
+
     def _end(self) -> None:
         if self._process.poll() is None:
             self._progress("stopping the Triton server; accepted requests are answered first")
@@ -221,6 +240,7 @@ def serve(
     http_port: int = 8000,
     metrics_port: int = 8002,
     log: Path | None = None,
+    cache: Path | None = None,
     progress: Progress | None = None,
     canary_interval: float = CANARY_INTERVAL,
 ) -> None:
@@ -243,6 +263,7 @@ def serve(
         grpc_port=grpc_port,
         http_port=http_port,
         metrics_port=metrics_port,
+        cache=cache,
         progress=progress,
     )
     with _signals_as_interrupt(), suppress(KeyboardInterrupt), server:

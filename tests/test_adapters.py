@@ -17,6 +17,7 @@ import pytest
 from google.protobuf import json_format
 from tiny_models import ISF_SIZES, SIZES, TinyModels, expected_pictures
 
+from engines import Engine, engine_from_directory, loading
 from engines.engine import BaseEngine
 from serving.errors import ModelDirectoryError
 from serving.jpeg import jpeg_from_picture
@@ -84,6 +85,21 @@ def test_requests_of_one_batch_run_together_and_get_their_own_pictures(generator
     assert np.array_equal(first.outputs["image"], pictures_of(0.5))
     assert np.array_equal(second.outputs["image"], pictures_of(-0.5, 0.25))
     assert runs == [3]
+
+
+def test_compiled_models_are_kept_where_the_server_says(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caches = []
+
+    def load(directory: Path, *, cache: Path | None) -> Engine:
+        caches.append(cache)
+        return engine_from_directory(directory, cache=cache)
+
+    monkeypatch.setattr(loading, "engine_from_directory", load)
+    monkeypatch.setenv(loading.CACHE_VARIABLE, str(tmp_path / "cache"))
+    request.getfixturevalue("generator")
+    assert caches == [tmp_path / "cache"]
 
 
 def test_a_latent_that_is_not_finite_fails_alone(generator: Any) -> None:

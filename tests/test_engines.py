@@ -83,6 +83,26 @@ def test_inputs_need_not_be_contiguous(model: Path) -> None:
         assert np.array_equal(loaded.run({"a": turned, "b": turned})["sum"], 2 * A + 0.5)
 
 
+def test_a_cached_model_is_the_model_and_a_damaged_one_is_made_anew(model: Path, tmp_path: Path) -> None:
+    def answer() -> np.ndarray:
+        with engine_from_onnx(model, SIGNATURE, "openvino", cache=tmp_path / "cache") as loaded:
+            return loaded.run({"a": A, "b": A})["sum"]
+
+    assert np.array_equal(answer(), 2 * A + 0.5)
+    (blob,) = (tmp_path / "cache").iterdir()
+    whole = blob.read_bytes()
+    assert np.array_equal(answer(), 2 * A + 0.5)
+    blob.write_bytes(whole[: len(whole) // 2])
+    assert np.array_equal(answer(), 2 * A + 0.5)
+    assert blob.stat().st_size >= len(whole)
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with engine_from_onnx(model, SIGNATURE, "openvino", cache=tmp_path / "cache") as loaded:
+        assert np.array_equal(loaded.run({"a": A, "b": A})["sum"], 2 * A + 0.5)
+
+
 def test_an_engine_that_is_not_installed_is_named_with_the_remedy(model: Path, monkeypatch) -> None:
     monkeypatch.setattr(loading, "installed", lambda engine: False)
     with pytest.raises(EngineError, match=r"engine openvino: got no such library.*pip install 'toonify-serve\[cpu\]'"):

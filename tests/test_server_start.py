@@ -48,6 +48,16 @@ def test_a_folder_that_is_no_repository_is_refused(tmp_path: Path) -> None:
         TritonServer(tmp_path, log=tmp_path / "log").start()
 
 
+def test_a_cache_that_cannot_be_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "find_installation", lambda scratch: installation(embedded=True))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.pbtxt").touch()
+    (tmp_path / "cache").touch()
+    with pytest.raises(ServerError, match=r"cache: got File exists, expected a folder.*choose another with --cache"):
+        TritonServer(tmp_path, log=tmp_path / "log", cache=tmp_path / "cache").start()
+    assert not (tmp_path / "log").exists()
+
+
 LOADING = """\
 E1122 01:25:51.582955 6867 backend_model.cc:692] "ERROR: Failed to create instance: ModelDirectoryError: one.\\n\\nAt:"
 E1122 01:25:51.583089 6867 model_lifecycle.cc:642] "failed to load 'isf' version 1: Internal: ModelDirectoryError: \
