@@ -2,6 +2,7 @@
 # make test    the whole test suite, the real server included
 # make check   style, types, generated files
 # make bench   latency at 1024x1024, appended to benchmarks/results; BENCH="--batches 1" for less
+# make bench-growth  how time and memory grow with resolution, batch and blends; starts of a server
 # make bench-video  speed, memory and flicker of videos, some minutes
 # make bench-gpu  checks and latency on an NVIDIA GPU, nine minutes; needs $(PYTHON) with torch, triton, numpy, onnx
 # make models  measures the demo models again, writes their tables and pictures
@@ -13,7 +14,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench bench-video bench-gpu models generate clean
+.PHONY: demo test check bench bench-growth bench-video bench-gpu models generate clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run
@@ -38,6 +39,10 @@ generate: $(VENV)/dev
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks $(BENCH)
 	$(BIN)/python -m benchmarks.report
+
+bench-growth: $(VENV)/dev
+	$(BIN)/python -m benchmarks.growth $(BENCH)
+	$(BIN)/python -m benchmarks.growth_report
 
 bench-video: $(VENV)/dev
 	$(BIN)/python -m benchmarks.video

@@ -40,7 +40,7 @@ class Chain:
     def __init__(self, models: Models) -> None:
         with np.load(models.chain) as file:
             self._arrays = dict(file)
-        self._models = models
+        self.models = models
 
     def sample(self, stage: str, batch: int) -> Sample:
         """Inputs of a batch, and the reference's output for them; nothing of either for a roof."""
@@ -50,18 +50,18 @@ class Chain:
 
     def inputs(self, stage: str, batch: int) -> dict[str, Array]:
         """Inputs of a batch by name."""
-        signature = signature_of(stage, self._models.scale.geometry)
+        signature = signature_of(stage, self.models.scale.geometry)
         names = {"w": "w_edited"} if stage == "generator" else {}
         return {spec.name: self._arrays[names.get(spec.name, spec.name)][:batch] for spec in signature.inputs}
 
     def output(self, stage: str, batch: int) -> Array:
         """What the reference makes of them."""
-        outputs = signature_of(stage, self._models.scale.geometry).outputs
+        outputs = signature_of(stage, self.models.scale.geometry).outputs
         return self._arrays[outputs[0].name][:batch] if outputs else np.empty(0)
 
     def costs(self, stage: str) -> Costs:
         """Of one picture."""
-        channels = self._models.scale.channels
+        channels = self.models.scale.channels
         if stage == "generator":
             return Costs(generator_macs(channels), generator_bytes(channels))
         macs = {name: float(self._arrays[f"{name}_macs"]) for name in ("encoder", "isf")}

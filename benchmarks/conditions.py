@@ -40,6 +40,8 @@ class Condition:
     in_flight: int = 1
     served: bool = False
     weight: float = 1.0
+    resolution: int = 0
+    """Of smaller pictures than the other conditions'; 0 where it is the same."""
 
     @property
     def subject(self) -> Condition:
@@ -48,7 +50,8 @@ class Condition:
 
     def __str__(self) -> str:
         flight = f", {self.in_flight} in flight" if self.stage == "ensemble" else ""
-        return f"{self.stage}, {self.engine}, {self.precision}, batch {self.batch}{flight}"
+        size = f", resolution {self.resolution}" if self.resolution else ""
+        return f"{self.stage}, {self.engine}, {self.precision}, batch {self.batch}{flight}{size}"
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,26 @@ def groups_for(
             stages = _stages(models, batch, in_flight if batch == 1 else [1], only)
             groups.append(Group("stages", tuple(stages)))
     return [group for group in groups if group.conditions]
+
+
+def resolution_group(models: Models, resolutions: Sequence[int]) -> Group:
+    """What is served, by the size of the pictures."""
+    conditions = [
+        Condition(stage, *models.at(resolution).served("generator"), served=True, resolution=resolution)
+        for stage in ("generator", "pipeline")
+        for resolution in resolutions
+    ]
+    return Group("resolution", tuple(conditions))
+
+
+def batch_group(models: Models, batches: Sequence[int]) -> Group:
+    """What is served, by the size of the batch.
+
+    The ensemble and not the pipeline: one server answers all sizes, so that they fit into memory together.
+    """
+    served = models.served("generator")
+    stages = ("generator", "ensemble")
+    return Group("batch", tuple(Condition(stage, *served, batch, served=True) for stage in stages for batch in batches))
 
 
 def _generators(batch: int) -> Iterator[Condition]:

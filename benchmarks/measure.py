@@ -69,7 +69,7 @@ class Run:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._chain = Chain(plan.models)
+        self._chains: dict[int, Chain] = {}
         self._started = machine.now()
         self._commit, self._device, self._versions = machine.commit(), machine.device(), machine.versions()
 
@@ -103,7 +103,8 @@ class Run:
             tally.attempt(partial(self._open, workers=workers, stack=stack))
 
     def _open(self, tally: Tally, workers: dict[Condition, Worker], stack: ExitStack) -> None:
-        condition, models = tally.condition, self._plan.models
+        condition, chain = tally.condition, self._chain(tally.condition)
+        models = chain.models
         if condition.subject not in workers:
             prepare(condition, models)
             signature = signature_of(condition.stage, models.scale.geometry)
@@ -111,7 +112,7 @@ class Run:
             workers[condition.subject] = Worker(signature, opened, models.folder / "workers.log")
             tally.load_s = stack.enter_context(workers[condition.subject]).load()
         worker = tally.worker = workers[condition.subject]
-        sample = self._chain.sample(condition.stage, condition.batch)
+        sample = chain.sample(condition.stage, condition.batch)
         # The first call may compile; its output is checked. The second one tells how many fit into a turn.
         if condition.stage == "roof":
             worker.run(sample.inputs)
@@ -125,13 +126,20 @@ class Run:
         assert tally.worker is not None
         condition = tally.condition
         time.sleep(SETTLE)
-        inputs = self._chain.sample(condition.stage, condition.batch).inputs
+        inputs = self._chain(condition).sample(condition.stage, condition.batch).inputs
         tally.turns.append(tally.worker.turn(inputs, tally.calls, condition.in_flight))
 
+    def _chain(self, condition: Condition) -> Chain:
+        size = condition.resolution
+        if size not in self._chains:
+            self._chains[size] = Chain(self._plan.models.at(size))
+        return self._chains[size]
+
     def _row(self, group: Group, tally: Tally) -> Row:
-        condition, scale = tally.condition, self._plan.models.scale
+        condition, chain = tally.condition, self._chain(tally.condition)
+        scale = chain.models.scale
         is_roof = condition.stage == "roof"
-        costs = ROOFS[condition.engine].costs(scale) if is_roof else self._chain.costs(condition.stage)
+        costs = ROOFS[condition.engine].costs(scale) if is_roof else chain.costs(condition.stage)
         whole = len(tally.turns) == self._plan.rounds
         row = Row(
             run=self._started,

@@ -47,6 +47,12 @@ def peak_bytes(processes: Iterable[int]) -> int:
     return sum(_status(process, "VmHWM") for process in processes)
 
 
+def rollup_bytes(processes: Iterable[int], field: str) -> int:
+    """Sum over processes: of "Rss", or of "Pss", where a page that k processes share counts 1/k in each."""
+    texts = [(PROC / str(process) / "smaps_rollup").read_text() for process in processes]
+    return 1024 * sum(int(size) for text in texts for size in re.findall(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE))
+
+
 def resident_bytes() -> int:
     """Of this process, now."""
     return _status("self", "VmRSS")

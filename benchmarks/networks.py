@@ -48,6 +48,10 @@ class Scale:
     def geometry(self) -> Geometry:
         return Geometry(max(self.channels), self.w_dim)
 
+    def at(self, resolution: int) -> Scale:
+        """The same networks for smaller pictures: the generator without its last layers."""
+        return replace(self, channels={size: width for size, width in self.channels.items() if size <= resolution})
+
 
 FULL = Scale(CONFIG_F, 512, 8, (64, 128, 256, 512))
 """StyleGAN2 config-f at 1024x1024, an e4e encoder of 267 M parameters, an ISF head of 16 M."""
@@ -80,6 +84,12 @@ class Models:
     @property
     def chain(self) -> Path:
         return self.folder / "chain.npz"
+
+    def at(self, resolution: int) -> Models:
+        """The models for smaller pictures, in the folder beside this one; 0 stands for these models."""
+        if resolution in (0, self.scale.geometry.resolution):
+            return self
+        return models_for(self.scale.at(resolution), self.folder.parent)
 
     def served(self, stage: str) -> tuple[str, str]:
         """Engine and precision in which the served ensemble runs a stage that was built."""

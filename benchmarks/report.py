@@ -61,7 +61,7 @@ def _generators(rows: Sequence[Row], batch: int) -> Iterator[str]:
     yield "| engine | precision | ms | p5 to p95 | n | times as fast as the port | worst error | PSNR, dB | MiB |"
     yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
     for row in rows:
-        yield _line(row.engine, row.precision, *_times(row), str(ratio(port, [row]) or ""), *_quality(row))
+        yield line(row.engine, row.precision, *times(row), str(ratio(port, [row]) or ""), *quality(row))
     yield f"\n{_provenance(rows)}"
 
 
@@ -72,7 +72,7 @@ def _stages(rows: Sequence[Row], batch: int) -> Iterator[str]:
     for row in rows:
         if row.in_flight == 1:
             served = "yes" if row.served else ""
-            yield _line(row.stage, row.engine, row.precision, served, *_times(row), *_quality(row))
+            yield line(row.stage, row.engine, row.precision, served, *times(row), *quality(row))
     engines = served_engines(rows)
     for stage in ("pipeline", "ensemble"):
         whole = [row for row in rows if row.stage == stage and row.in_flight == 1]
@@ -88,7 +88,7 @@ def _in_flight(rows: Sequence[Row]) -> Iterator[str]:
         yield "| in flight | pictures/s | ms | p5 to p95 | n | worst error | PSNR, dB | MiB |"
         yield "|--:|--:|--:|--:|--:|--:|--:|--:|"
         for row in flights:
-            yield _line(str(row.in_flight), _number(row.pictures_per_s), *_times(row), *_quality(row))
+            yield line(str(row.in_flight), number(row.pictures_per_s), *times(row), *quality(row))
         yield f"\n{_provenance(flights)}"
 
 
@@ -108,26 +108,30 @@ def _reached(rows: Sequence[Row], batch: int) -> Iterator[str]:
             limit, by = limits[row.precision]
             reached = gflops(row)
             numbers = f"{reached:.0f}", f"{limit:.0f}", by, f"{reached / limit:.0%}"
-            yield _line(row.engine, row.precision, str(batch), *numbers)
+            yield line(row.engine, row.precision, str(batch), *numbers)
 
 
-def _times(row: Row) -> tuple[str, str, str]:
+def times(row: Row) -> tuple[str, str, str]:
+    """Cells of the median, the percentiles and the count; why there is none."""
     if row.p50_ms is None:
         return f"{row.status}: {row.reason}".replace("|", "/"), "", ""  # a bar would end the cell
     note = " (interrupted)" if row.status == "interrupted" else ""
-    return _number(row.p50_ms), f"{_number(row.p5_ms)} to {_number(row.p95_ms)}", f"{row.n}{note}"
+    return number(row.p50_ms), f"{number(row.p5_ms)} to {number(row.p95_ms)}", f"{row.n}{note}"
 
 
-def _quality(row: Row) -> tuple[str, str, str]:
-    psnr = "equal" if row.psnr_db == float("inf") else _number(row.psnr_db)
-    return _number(row.worst_error), psnr, "" if row.peak_mib is None else f"{row.peak_mib:.0f}"
+def quality(row: Row) -> tuple[str, str, str]:
+    """Cells of the worst error, the PSNR and the memory."""
+    psnr = "equal" if row.psnr_db == float("inf") else number(row.psnr_db)
+    return number(row.worst_error), psnr, "" if row.peak_mib is None else f"{row.peak_mib:.0f}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Three digits, whole numbers from 1000 on; "" of nothing."""
     return "" if value is None else f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def _line(*cells: str) -> str:
+def line(*cells: str) -> str:
+    """A line of a table."""
     return f"| {' | '.join(cells)} |"
 
 

@@ -1,4 +1,6 @@
-"""The schema of ``results/latency.csv``: one row is one measured condition, or the reason why it was not measured."""
+"""The schema of ``results/latency.csv`` and ``growth.csv``: one row is one measured condition, or the reason why it was
+not measured.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Record = TypeVar("Record", bound="DataclassInstance")
+
+R = TypeVar("R")
 
 Status = Literal["ok", "interrupted", "failed", "unavailable"]
 
