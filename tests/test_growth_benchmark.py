@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.conditions import batch_group
 from benchmarks.growth_report import (
     GROWTH,
     MAIN_README,
@@ -150,6 +151,15 @@ def test_shared_pages_are_counted_once() -> None:
     assert 0 < rollup_bytes([own], "Pss") <= rollup_bytes([own], "Rss")
 
 
+def test_one_server_answers_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Models, "served", lambda self, stage: ("openvino", "bf16"))
+    conditions = batch_group(Models(tmp_path, TINY), [1, 4]).conditions
+    assert [(one.stage, one.batch) for one in conditions] == [
+        (stage, batch) for stage in ("generator", "ensemble") for batch in (1, 4)
+    ]
+    assert len({one.subject for one in conditions}) == 3
+
+
 def test_a_filled_cache_follows_an_empty_one() -> None:
     assert ways(2) == [Way(1), Way(2), Way(1, "empty"), Way(1, "filled")]
 
@@ -187,13 +197,12 @@ def quick(folder: Path, *arguments: str) -> None:
 
 @pytest.mark.triton
 def test_a_quick_run_measures_growth_and_starts(tmp_path: Path) -> None:
-    quick(tmp_path, "--batches", "1,2", "--blends", "2")
+    quick(tmp_path, "--only", "resolution,starts", "--blends", "2")
     rows = read_rows(tmp_path / "growth.csv")
     assert {row.status for row in rows} == {"ok"}, [row.reason for row in rows]
-    by_size = [(row.stage, row.resolution) for row in rows if row.group == "resolution"]
-    assert by_size == [(stage, size) for stage in ("generator", "pipeline") for size in (16, 32)]
-    by_batch = [(row.stage, row.batch) for row in rows if row.group == "batch"]
-    assert by_batch == [(stage, batch) for stage in ("generator", "ensemble") for batch in (1, 2)]
+    assert [(row.stage, row.resolution) for row in rows] == [
+        (stage, size) for stage in ("generator", "pipeline") for size in (16, 32)
+    ]
     starts = read_records(tmp_path / "starts.csv", Start)
     assert [(row.blends, row.cache, row.status) for row in starts] == [
         (1, "off", "ok"),
