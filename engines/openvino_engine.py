@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx.inliner
 import openvino
@@ -19,7 +20,11 @@ _HINT = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
 
 
 class OpenVinoEngine(BaseEngine):
-    """Runs an ONNX file, its model-local functions inlined first: OpenVINO has no rule for them."""
+    """Runs an ONNX file, its model-local functions inlined first: OpenVINO has no rule for them.
+
+    A generator runs row by row in a graph of batch 1: where the batch is dynamic, OpenVINO does not fuse what lies
+    between the convolutions and changes the memory layout around it, and a batch of pictures gains nothing by itself.
+    """
 
     def __init__(
         self,
@@ -41,14 +46,22 @@ class OpenVinoEngine(BaseEngine):
         if cache:
             properties["CACHE_DIR"] = str(cache)
         with _failures_named(model.name):
-            self._compiled = openvino.Core().compile_model(_read(model), "CPU", properties)
+            graph, self._by_row = _read(model)
+            self._compiled = openvino.Core().compile_model(graph, "CPU", properties)
             self._request = self._compiled.create_infer_request()
         self._name = model.name
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
-        # share_outputs=False: the request's own buffers are overwritten by the next call.
         with _failures_named(self._name):
-            results = self._request.infer(inputs, share_inputs=True, share_outputs=False)
+            if not self._by_row:
+                return self._answer(inputs)
+            batch = len(next(iter(inputs.values())))
+            rows = [self._answer({name: value[k : k + 1] for name, value in inputs.items()}) for k in range(batch)]
+        return rows[0] if batch == 1 else {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    def _answer(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
+        # share_outputs=False: the request's own buffers are overwritten by the next call.
+        results = self._request.infer(inputs, share_inputs=True, share_outputs=False)
         return {spec.name: results[spec.name] for spec in self.signature.outputs}
 
 
@@ -66,11 +79,14 @@ def _failures_named(model: str) -> Iterator[None]:
         ) from error
 
 
-def _read(path: Path) -> openvino.Model:
+def _read(path: Path) -> tuple[openvino.Model, bool]:
+    """The graph, and whether its batch is 1: of a generator, known by its functions."""
     # Weights beside the graph are left to OpenVINO: onnx refuses them where a repository has hard-linked the file.
     if not onnx.load(path, load_external_data=False).functions:
-        return openvino.Core().read_model(path)
-    return openvino.Core().read_model(_inlined(onnx.load(path)).SerializeToString())
+        return openvino.Core().read_model(path), False
+    graph = openvino.Core().read_model(_inlined(onnx.load(path)).SerializeToString())
+    graph.reshape({value.any_name: [1, *list(value.partial_shape)[1:]] for value in graph.inputs})
+    return graph, True
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
