@@ -70,6 +70,11 @@ class GeneratorWeights:
     constant: AnyArray
     resolutions: tuple[Resolution, ...]
 
+    @property
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """In the order of W+'s rows: the lowest resolution's, then the two of each further one."""
+        return tuple(layer for resolution in self.resolutions for layer in (resolution.up, resolution.conv) if layer)
+
 
 def is_generator(graph: OnnxGraph) -> bool:
     """Whether the graph has modulated convolutions."""

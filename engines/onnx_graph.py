@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from engines.engine import AnyArray
@@ -49,14 +49,30 @@ def read_graph(model: Path) -> OnnxGraph:
     Raises:
         EngineError: it is not an ONNX model, or its weights are missing or cut off.
     """
+    proto = _parsed(model)
+    nodes = tuple(_node(node) for node in proto.graph.node)
+    return OnnxGraph(model.name, nodes, _constants(proto.graph.initializer, model.parent))
+
+
+def read_model(model: Path) -> ModelProto:
+    """Read an ONNX file with all its weights, for those who want it whole.
+
+    Raises: as ``read_graph``.
+    """
+    proto = _parsed(model)
+    for tensor in proto.graph.initializer:
+        if uses_external_data(tensor):
+            tensor.CopyFrom(numpy_helper.from_array(_external(tensor, model.parent), tensor.name))
+    return proto
+
+
+def _parsed(model: Path) -> ModelProto:
     try:
-        proto = onnx.load(model, load_external_data=False)
+        return onnx.load(model, load_external_data=False)
     except DecodeError:
         raise EngineError(
             str(model), got="a file that does not parse", expected="an ONNX model", remedy="export the model again"
         ) from None
-    nodes = tuple(_node(node) for node in proto.graph.node)
-    return OnnxGraph(model.name, nodes, _constants(proto.graph.initializer, model.parent))
 
 
 def _node(node: NodeProto) -> Node:

@@ -12,12 +12,12 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from engines.generator_weights import Affine, GeneratorWeights
+from engines.generator_weights import GeneratorWeights
 from engines.kernels.operands import Activation, channels_last
 from engines.kernels.rgb import Rgb
-from engines.kernels.weights import ConvolutionWeight, convolution_weight, modulation
+from engines.kernels.weights import convolution_weight, modulation
+from engines.style_weights import StyleWeights, style_weights
 from engines.torch_passes import Passes
 
 
@@ -31,36 +31,22 @@ class _Scales:
 
 
 class _Styles:
-    """(w, psi) -> scales, in float32; the layers are padded with zeros to the widest."""
+    """(w, psi) -> scales, in float32."""
 
-    def __init__(self, w_avg: Tensor, affines: Sequence[Affine], weights: Sequence[ConvolutionWeight]) -> None:
-        """``affines`` are those of the convolutions, whose ``weights`` are given, and then those of ToRGB."""
-        self._w_avg = w_avg
-        self._widths = [len(affine.bias) for affine in affines]
-        self._widths_out = [len(weight.epsilon) for weight in weights]
-        widest, device = max(self._widths), w_avg.device
-        self._rows = torch.tensor([affine.row for affine in affines], device=device)  # [A]
-        self._weight = _stacked([torch.tensor(affine.weight.T, device=device) for affine in affines], widest)
-        self._bias = _stacked([torch.tensor(affine.bias[None], device=device) for affine in affines], widest)
-        squares = [functional.pad(weight.squares, (0, 0, 0, widest - len(weight.squares))) for weight in weights]
-        self._squares = _stacked(squares, widest)  # [K, C, C]
-        self._epsilon = _stacked([weight.epsilon[None] for weight in weights], widest)  # [K, 1, C]
+    def __init__(self, w_avg: Tensor, weights: StyleWeights) -> None:
+        self._w_avg, self._weights = w_avg, weights
 
     def __call__(self, w: Tensor, psi: Tensor) -> _Scales:  # [N, L, D], [N, 1]
         w = w + (1 - psi[:, :, None]) * (self._w_avg - w)
-        rows = w.index_select(1, self._rows).transpose(0, 1)  # [A, N, D]
-        styles, rgb_styles = torch.baddbmm(self._bias, rows, self._weight).tensor_split([len(self._epsilon)])
-        styles, demodulations = modulation(styles, self._squares, self._epsilon)  # [K, N, C] each
-        count = len(styles)
+        weights, count = self._weights, len(self._weights.widths_out)
+        rows = w.index_select(1, weights.rows).transpose(0, 1)  # [A, N, D]
+        styles, rgb_styles = torch.baddbmm(weights.bias, rows, weights.affine).tensor_split([count])
+        styles, demodulations = modulation(styles, weights.squares, weights.epsilon)  # [K, N, C] each
         return _Scales(
-            _unpadded(styles, self._widths[:count]),
-            _unpadded(demodulations, self._widths_out),
-            _unpadded(rgb_styles, self._widths[count:]),
+            _unpadded(styles, weights.widths[:count]),
+            _unpadded(demodulations, weights.widths_out),
+            _unpadded(rgb_styles, weights.widths[count:]),
         )
-
-
-def _stacked(tensors: Sequence[Tensor], width: int) -> Tensor:
-    return torch.stack([functional.pad(tensor, (0, width - tensor.shape[-1])) for tensor in tensors])
 
 
 def _unpadded(layers: Tensor, widths: Sequence[int]) -> tuple[Tensor, ...]:
@@ -74,11 +60,9 @@ class TorchGenerator:
         """Put the weights on ``device``, in the form that ``passes`` takes them."""
         resolutions = weights.resolutions
         self._tensor = partial(torch.tensor, device=device)
-        # In the order of W+'s rows: the lowest resolution's convolution, then the two of each further one.
-        layers = [layer for resolution in resolutions for layer in (resolution.up, resolution.conv) if layer]
+        layers = weights.convolutions
         kernels = [convolution_weight(self._tensor(layer.weight)) for layer in layers]
-        affines = [layer.affine for layer in layers] + [resolution.rgb.affine for resolution in resolutions]
-        self._styles = _Styles(self._tensor(weights.w_avg), affines, kernels)
+        self._styles = _Styles(self._tensor(weights.w_avg), style_weights(weights, kernels))
         self._constant = self._tensor(weights.constant)  # [1, C, 4, 4]
         self._dtype = passes.dtype
         self._activations = [

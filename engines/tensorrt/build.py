@@ -1,0 +1,227 @@
+"""An exported model -> TensorRT plans, one for each batch size, for this GPU.
+
+Precision is the graph's own: networks are strongly typed. Batches are fixed, since plugins compiled ahead of time leak
+memory whenever a shape changes (TensorRT issue 4849, open for 11.2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorrt as trt
+from onnx import ModelProto
+
+from engines.batch_sizes import BATCHES
+from engines.generator_weights import is_generator, weights_from_graph
+from engines.model_directory import Precision, sha256_of
+from engines.onnx_graph import read_graph, read_model
+from engines.tensorrt.device import current, gpu, platform_here
+from engines.tensorrt.facts import Compatibility, PlanFacts, Platform, kernel_capability
+from engines.tensorrt.graph import exported_graph, graph_of_native_layers, graph_with_plugins, plugin_nodes
+from serving.atomic import atomic_file
+from serving.errors import EngineError
+from serving.tensors import Signature
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How plans are built.
+
+    Attributes:
+        precision: of the arithmetic; inputs and outputs keep their types.
+        batches: a plan for each.
+        plugins: fused kernels in a generator of half precision; native layers only where False.
+        compatibility: which other GPUs shall run the plans, at some speed.
+        timing_cache: folder of measured layer times, which make the next build fast; None = measure all.
+        workspace: bytes of scratch memory for layers; None = all that the GPU has.
+    """
+
+    precision: Precision = "fp16"
+    batches: tuple[int, ...] = BATCHES
+    plugins: bool = True
+    compatibility: Compatibility = "none"
+    timing_cache: Path | None = None
+    workspace: int | None = None
+
+
+def build_plans(model: Path, signature: Signature, directory: Path, options: BuildOptions, report: Report) -> PlanFacts:
+    """Build and write ``<model>.b<batch>.plan`` for each batch size.
+
+    Args:
+        model: an ONNX file as ``toonify-export`` writes it.
+        signature: the model's.
+        directory: where the plans go; it exists.
+        options: how.
+        report: called with a phrase at every stage.
+
+    Raises:
+        EngineError: there is no GPU, the file is no model of this package, or TensorRT refuses it.
+    """
+    here = platform_here()
+    plans: dict[int, str] = {}
+    plugins = capability = 0
+    with current(gpu().retain_primary_context()):
+        for batch in options.batches:
+            report(f"building TensorRT's plan of {model.stem} for batches of {batch}")
+            graph = graph_for(model, signature, batch, options, here)
+            plugins = plugin_nodes(graph)
+            plans[batch] = f"{model.stem}.b{batch}.plan"
+            (directory / plans[batch]).write_bytes(plan_of_graph(graph, here, options, report))
+    if plugins:
+        capability = kernel_capability(here.capability, options.compatibility)
+    return PlanFacts(
+        platform=here,
+        compatibility=options.compatibility,
+        plugins=plugins,
+        kernel_capability=capability,
+        plans=plans,
+    )
+
+
+def graph_for(model: Path, signature: Signature, batch: int, options: BuildOptions, here: Platform) -> ModelProto:
+    """What is built.
+
+    Raises:
+        EngineError: as ``build_plans``.
+    """
+    exported = read_graph(model)
+    if options.precision != "fp16" or not is_generator(exported):
+        return exported_graph(read_model(model), batch, options.precision)
+    weights = weights_from_graph(exported)
+    if not options.plugins:
+        return graph_of_native_layers(weights, signature, batch)
+    # Imported here: TensorRT warns at this import.
+    from engines.tensorrt.plugins import register_plugins
+
+    register_plugins()
+    capability = kernel_capability(here.capability, options.compatibility)
+    return graph_with_plugins(weights, signature, batch, capability=capability)
+
+
+def plan_of_graph(graph: ModelProto, here: Platform, options: BuildOptions, report: Report) -> bytes:
+    """Parse, check that every plugin was found, and build.
+
+    Raises:
+        EngineError: TensorRT refuses the graph.
+    """
+    logger = trt.Logger(trt.Logger.Severity.WARNING)
+    builder: trt.Builder = trt.Builder(logger)
+    network: trt.INetworkDefinition = builder.create_network(network_flags())
+    parse(network, graph, logger)
+    check_plugins(network, expected=plugin_nodes(graph))
+    config: trt.IBuilderConfig = builder.create_builder_config()
+    monitor = ProgressMonitor(report)
+    config.progress_monitor = monitor
+    configure(config, options)
+    cache = _timing_cache_file(options, here)
+    use_timing_cache(config, cache)
+    plan = builder.build_serialized_network(network, config)
+    if monitor.interrupted:
+        raise KeyboardInterrupt
+    if plan is None:
+        raise _refusal("no plan", "look at TensorRT's messages above; --plugins off avoids the fused kernels")
+    save_timing_cache(config, cache)
+    return bytes(plan)
+
+
+def network_flags() -> int:
+    """Strong typing where it must be asked for; TensorRT 11 always types strongly. The flags' numbers moved in 11."""
+    flag = trt.NetworkDefinitionCreationFlag.__members__.get("STRONGLY_TYPED")
+    return 0 if flag is None else 1 << int(flag)
+
+
+def parse(network: trt.INetworkDefinition, graph: ModelProto, logger: trt.Logger) -> None:
+    """Fill the network from the graph.
+
+    Raises:
+        EngineError: with the parser's first message.
+    """
+    parser: trt.OnnxParser = trt.OnnxParser(network, logger)
+    if not parser.parse(graph.SerializeToString()):
+        errors: Sequence[object] = [parser.get_error(index) for index in range(parser.num_errors)]
+        raise _refusal(f"the parser's error {errors[0]}" if errors else "no network", "try --plugins off")
+
+
+def check_plugins(network: trt.INetworkDefinition, expected: int) -> None:
+    """Raise EngineError unless every plugin was found; the parser silently takes a missing one's function body."""
+    layers = (network.get_layer(index) for index in range(network.num_layers))
+    found = sum(layer.type == trt.LayerType.PLUGIN_V3 for layer in layers)
+    if found != expected:
+        raise EngineError(
+            "TensorRT's network",
+            got=f"{found} plugin layers",
+            expected=str(expected),
+            remedy="build with --plugins off, and report this with TensorRT's version",
+        )
+
+
+def configure(config: trt.IBuilderConfig, options: BuildOptions) -> None:
+    """Set what the options say."""
+    level = options.compatibility.upper()
+    config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.__members__[level]
+    # On by default; it would leave styles and ISF heads ten bits of their float32.
+    config.clear_flag(trt.BuilderFlag.TF32)
+    if options.workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace)
+
+
+def use_timing_cache(config: trt.IBuilderConfig, file: Path | None) -> None:
+    """Start from measured times, or from none where there are none or they were measured elsewhere."""
+    if file is None:
+        return
+    known = file.read_bytes() if file.exists() else b""
+    if not config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False):
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+
+
+def save_timing_cache(config: trt.IBuilderConfig, file: Path | None) -> None:
+    """Keep the measured times."""
+    if file is None:
+        return
+    cache: trt.ITimingCache = config.get_timing_cache()
+    with atomic_file(file, force=True) as path:
+        path.write_bytes(bytes(cache.serialize()))
+
+
+def _timing_cache_file(options: BuildOptions, here: Platform) -> Path | None:
+    """One for each TensorRT, GPU and state of the kernels: plugins have no identity of their own in the cache."""
+    if options.timing_cache is None:
+        return None
+    kernels = sorted((Path(__file__).parents[1] / "kernels").glob("*.py"))
+    facts = [here.model_dump_json(), options.compatibility, *(sha256_of(file) for file in kernels)]
+    return options.timing_cache / f"{hashlib.sha256(' '.join(facts).encode()).hexdigest()[:16]}.cache"
+
+
+def _refusal(got: str, remedy: str) -> EngineError:
+    return EngineError("the model in TensorRT", got=got, expected="a network that it can build", remedy=remedy)
+
+
+class ProgressMonitor(trt.IProgressMonitor):  # type: ignore[misc]
+    """Tells of every phase, and of each tenth of it; an exception must not pass through TensorRT's C++."""
+
+    def __init__(self, report: Report) -> None:
+        trt.IProgressMonitor.__init__(self)
+        self._report = report
+        self._steps: dict[str, int] = {}
+        self.interrupted = False
+
+    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+        self._steps[phase_name] = num_steps
+
+    def step_complete(self, phase_name: str, step: int) -> bool:
+        """Whether to go on: not after Ctrl-C."""
+        count = self._steps.get(phase_name, 0)
+        try:
+            if count and 10 * (step + 1) // count > 10 * step // count:
+                self._report(f"{phase_name}, {step + 1} of {count}")
+        except KeyboardInterrupt:
+            self.interrupted = True
+        return not self.interrupted
+
+    def phase_finish(self, phase_name: str) -> None:
+        self._steps.pop(phase_name, None)

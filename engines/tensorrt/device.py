@@ -1,0 +1,64 @@
+"""The GPU, through PyCUDA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from engines.tensorrt.facts import Platform
+from serving.errors import EngineError
+
+if TYPE_CHECKING:
+    import pycuda.driver as cuda
+
+
+def gpu(device: int = 0) -> cuda.Device:
+    """The GPU of this number.
+
+    Raises:
+        EngineError: there is none, or no driver.
+    """
+    # Imported here: without NVIDIA's driver, PyCUDA does not even import, and is to be refused with a sentence.
+    try:
+        import pycuda.driver as cuda
+
+        cuda.init()
+        return cuda.Device(device)
+    except (ImportError, RuntimeError) as error:  # PyCUDA's own errors are RuntimeErrors
+        raise EngineError(
+            f"TensorRT's GPU {device}",
+            got=str(error),
+            expected="an NVIDIA GPU with its driver",
+            remedy="check nvidia-smi, or use --target cpu",
+        ) from None
+
+
+@contextmanager
+def current(context: cuda.Context) -> Iterator[None]:
+    """Make a context the thread's current one."""
+    context.push()
+    try:
+        yield
+    finally:
+        context.pop()
+
+
+def platform_here(device: int = 0) -> Platform:
+    """What plans are built with and for on this machine.
+
+    Raises:
+        EngineError: there is no TensorRT or no GPU.
+    """
+    try:
+        import tensorrt as trt
+    except ImportError as error:
+        raise EngineError(
+            "TensorRT",
+            got=str(error),
+            expected="its Python package, 10.13 or newer",
+            remedy="install it with: pip install 'toonify-serve[tensorrt]'",
+        ) from None
+    found = gpu(device)
+    major, minor = found.compute_capability()
+    return Platform(tensorrt=trt.__version__, gpu=found.name(), capability=10 * major + minor)

@@ -1,0 +1,183 @@
+"""The graphs that TensorRT builds plans of: strongly typed, for one batch size.
+
+A generator in half precision is written anew from its weights, for the operators that plugins compute:
+
+- each up-convolution is one ``ConvUp``, or a ConvTranspose with a ``Tail`` behind it;
+- each resolution's last convolution and its ToRGB are one ``ConvRgb``, or a Conv with a ``ToRgb`` behind it;
+- maps and their weights are float16; styles, demodulation, biases and images stay float32, and the picture is made of
+  the last image by standard operators, since plugins give no uint8.
+
+A node carries what TensorRT's parser needs to find a plugin: ``plugin_namespace``, ``plugin_version``, ``aot``, and the
+plugin's own attributes ``clamp`` (infinite = none) and ``capability`` (of the GPU, times 10). Its function body runs
+where there is no plugin; inlined, it is the graph of native layers.
+
+Other networks, and those in float32, are the exported graph itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx.inliner
+import torch
+from onnx import ModelProto, TensorProto
+from torch import Tensor
+
+from engines.engine import AnyArray
+from engines.generator_weights import Convolution, GeneratorWeights
+from engines.kernels.conv_rgb import MOST_CHANNELS_OUT
+from engines.kernels.weights import ConvolutionWeight, convolution_weight
+from engines.model_directory import Precision
+from engines.tensorrt.functions import function_of
+from engines.tensorrt.graph_writer import GraphWriter, Operand
+from engines.tensorrt.operators import (
+    CONV_RGB,
+    CONV_UP,
+    DOMAIN,
+    LAST_CONV_RGB,
+    LAST_TO_RGB,
+    OPERATORS,
+    TAIL,
+    TO_RGB,
+    Operator,
+)
+from engines.tensorrt.styles import write_scales
+from engines.torch_passes import FUSED_FROM
+from serving.tensors import Signature
+
+
+def graph_with_plugins(
+    weights: GeneratorWeights, signature: Signature, batch: int, *, capability: int, fused_from: float = FUSED_FROM
+) -> ModelProto:
+    """A generator in half precision.
+
+    Args:
+        weights: the generator's.
+        signature: its inputs and output.
+        batch: the only batch size.
+        capability: of the GPU, times 10; one of ``engines.kernels.ahead_of_time.CAPABILITIES``.
+        fused_from: the lowest resolution whose convolutions are plugins, where these take so many channels.
+    """
+    return _Generator(weights, batch, capability, fused_from).written(signature)
+
+
+def graph_of_native_layers(weights: GeneratorWeights, signature: Signature, batch: int) -> ModelProto:
+    """The same without plugins."""
+    # Imported here: it takes seconds, and plugins do without.
+    import onnxscript.optimizer
+
+    functions = graph_with_plugins(weights, signature, batch, capability=0, fused_from=math.inf)
+    inlined = onnx.inliner.inline_local_functions(functions)
+    # What the functions compute of constants, such as a FIR filter for each channel, TensorRT takes as constants only.
+    folded: ModelProto = onnxscript.optimizer.optimize(inlined, onnx_shape_inference=False)
+    return folded
+
+
+def exported_graph(model: ModelProto, batch: int, precision: Precision) -> ModelProto:
+    """An exported model for one batch size; with "fp16", its arithmetic and constants are in half precision."""
+    graph = onnx.inliner.inline_local_functions(model)
+    for value in [*graph.graph.input, *graph.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    graph.graph.ClearField("value_info")
+    if precision == "fp32":
+        return graph
+    # Imported here: only a build needs it.
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    halved: ModelProto = convert_float_to_float16(graph, keep_io_types=True, disable_shape_infer=True)
+    return halved
+
+
+def plugin_nodes(model: ModelProto) -> int:
+    """How many nodes are to become plugins."""
+    return sum(node.domain == DOMAIN for node in model.graph.node)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A convolution; ``style`` and ``demodulation`` are names in the graph."""
+
+    kernel: ConvolutionWeight
+    convolution: Convolution
+    style: str
+    demodulation: str
+
+    @property
+    def activation(self) -> list[str | AnyArray]:
+        """The operands of a kernel's activation, in their order."""
+        return [self.demodulation, self.convolution.noise.astype(np.float16), self.convolution.bias]
+
+
+class _Generator:
+    def __init__(self, weights: GeneratorWeights, batch: int, capability: int, fused_from: float) -> None:
+        self.weights, self.batch, self.fused_from = weights, batch, fused_from
+        # A network clamps all its layers or none.
+        self.clamp = weights.convolutions[0].clamp or math.inf
+        self.attributes = {"plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
+        self.attributes |= {"clamp": self.clamp, "capability": capability}
+        self.graph = GraphWriter()
+
+    def written(self, signature: Signature) -> ModelProto:
+        convolutions = self.weights.convolutions
+        kernels = [convolution_weight(torch.tensor(convolution.weight)) for convolution in convolutions]
+        scales = write_scales(self.graph, self.weights, kernels)
+        parts = zip(kernels, convolutions, scales.styles, scales.demodulations, strict=True)
+        layers = [_Layer(*part) for part in parts]
+        x = self.first_map(layers[0])
+        # The images below the lowest resolution are black, so that all resolutions are alike.
+        image = self.graph.constant(np.zeros((self.batch, 3, 2, 2), np.float32))
+        for level, resolution in enumerate(self.weights.resolutions):
+            last, following = layers[2 * level], layers[2 * level + 1 : 2 * level + 2]
+            if level > 0:
+                x = self.up_convolution(layers[2 * level - 1], last.style, x)
+            rgb: list[Operand] = [resolution.rgb.weight, scales.rgb_styles[level], resolution.rgb.bias, image]
+            *styled, image = self.last_convolution(last, x, rgb, [layer.style for layer in following])
+            x = "".join(styled)
+        self.write_picture(image)
+        used = {node.op_type for node in self.graph.nodes if node.domain == DOMAIN}
+        functions = [function_of(OPERATORS[name], self.clamp) for name in sorted(used)]
+        return self.graph.model(signature, self.batch, functions)
+
+    def first_map(self, layer: _Layer) -> str:
+        """The network's constant under the first style, of every sample."""
+        styled = self.graph.node("Mul", self.weights.constant, self.graph.node("Unsqueeze", layer.style, [2, 3]))
+        return self.graph.node("Cast", styled, to=TensorProto.FLOAT16)
+
+    def up_convolution(self, layer: _Layer, style: str, x: str) -> str:
+        channels, size = len(layer.convolution.weight), len(layer.convolution.noise)
+        if size < self.fused_from:
+            kernel = _half(layer.kernel.kernel.transpose(0, 1))
+            x = self.graph.node("ConvTranspose", x, kernel, strides=[2, 2])
+            return self.operator(TAIL, x, *layer.activation, style, channels=channels)[0]
+        kernel = _half(layer.kernel.half_merged.permute(0, 2, 3, 1))
+        shapes = {"phases": [0, 2, channels, size, size // 2], "shape": [0, channels, size, size]}
+        return self.operator(CONV_UP, x, kernel, *layer.activation, style, pairs=2 * channels, **shapes)[0]
+
+    def last_convolution(self, layer: _Layer, x: str, rgb: list[Operand], next_style: list[str]) -> list[str]:
+        """The next resolution's input, where one follows, and the sum of the images so far."""
+        channels, size = len(layer.convolution.weight), len(layer.convolution.noise)
+        operands = [*layer.activation, *rgb, *next_style]
+        if size >= self.fused_from and channels <= MOST_CHANNELS_OUT:
+            kernel = _half(layer.kernel.half.permute(0, 2, 3, 1))
+            return self.operator(CONV_RGB if next_style else LAST_CONV_RGB, x, kernel, *operands)
+        x = self.graph.node("Conv", x, _half(layer.kernel.half), pads=[1, 1, 1, 1])
+        return self.operator(TO_RGB if next_style else LAST_TO_RGB, x, *operands)
+
+    def write_picture(self, image: str) -> None:
+        """``engines.kernels.reference.picture``."""
+        levels = self.graph.node("Add", self.graph.node("Mul", image, 127.5), 128.0)
+        clamped = self.graph.node("Clip", levels, 0.0, 255.0)
+        self.graph.node(
+            "Cast", self.graph.node("Transpose", clamped, perm=[0, 2, 3, 1]), to=TensorProto.UINT8, named="image"
+        )
+
+    def operator(self, operator: Operator, *inputs: Operand, **shapes: int | list[int]) -> list[str]:
+        return self.graph.operator(operator, inputs, **self.attributes, **shapes)
+
+
+def _half(kernel: Tensor) -> AnyArray:
+    array: AnyArray = kernel.half().contiguous().numpy()
+    return array

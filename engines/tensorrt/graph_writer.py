@@ -1,0 +1,68 @@
+"""An ONNX graph in the making: nodes after each other, and constants where they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from engines.tensorrt.operators import DOMAIN, Operator
+from serving.tensors import Signature, TensorSpec
+
+OPSET = 18
+IR_VERSION = 10
+
+Operand = str | ArrayLike
+"""A value's name, or a constant."""
+
+
+class GraphWriter:
+    """Every method that adds something returns the names of what it gives."""
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeProto] = []
+        self._constants: list[TensorProto] = []
+
+    def node(self, kind: str, *inputs: Operand, named: str | None = None, **attributes: Any) -> str:
+        """A standard operator with one output, which may be ``named``."""
+        name = f"{kind}.{len(self.nodes)}"
+        output = named or name
+        self.nodes.append(helper.make_node(kind, [self._name(x) for x in inputs], [output], name, **attributes))
+        return output
+
+    def operator(self, operator: Operator, inputs: Sequence[Operand], **attributes: Any) -> list[str]:
+        """One of this package's operators."""
+        name = f"{operator.name}.{len(self.nodes)}"
+        outputs = [f"{name}.{output}" for output in operator.outputs]
+        names = [self._name(x) for x in inputs]
+        self.nodes.append(helper.make_node(operator.name, names, outputs, name, domain=DOMAIN, **attributes))
+        return outputs
+
+    def _name(self, operand: Operand) -> str:
+        return operand if isinstance(operand, str) else self.constant(operand)
+
+    def constant(self, value: ArrayLike) -> str:
+        """A constant; numbers with a point become float32, unless they are of NumPy's float16."""
+        value = np.asarray(value)
+        value = value.astype(np.float32) if value.dtype == np.float64 else value
+        name = f"constant.{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def model(self, signature: Signature, batch: int, functions: Collection[onnx.FunctionProto]) -> ModelProto:
+        """The whole, with the signature's inputs and outputs in batches of one size."""
+        inputs, outputs = ([_value(spec, batch) for spec in specs] for specs in (signature.inputs, signature.outputs))
+        graph = helper.make_graph(self.nodes, "generator", inputs, outputs, self._constants)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, functions=list(functions))
+        onnx.checker.check_model(model)
+        return model
+
+
+def _value(spec: TensorSpec, batch: int) -> onnx.ValueInfoProto:
+    element = helper.np_dtype_to_tensor_dtype(spec.dtype.numpy)
+    return helper.make_tensor_value_info(spec.name, element, (batch, *spec.dims))

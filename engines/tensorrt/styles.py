@@ -1,0 +1,58 @@
+"""The part of a generator's graph that makes styles and demodulations of codes: two batched products, in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engines.generator_weights import GeneratorWeights
+from engines.kernels.reference import ACTIVATION_GAIN
+from engines.kernels.weights import ConvolutionWeight
+from engines.style_weights import style_weights
+from engines.tensorrt.graph_writer import GraphWriter
+
+_TINY = np.finfo(np.float32).tiny
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Names of what codes make of the weights: for each convolution [N, I] and [N, O], for each ToRGB [N, I].
+
+    The convolutions' styles are divided by their largest value, which their demodulations make good.
+    """
+
+    styles: list[str]
+    demodulations: list[str]
+    rgb_styles: list[str]
+
+
+def write_scales(graph: GraphWriter, generator: GeneratorWeights, kernels: Sequence[ConvolutionWeight]) -> Scales:
+    """Add what ``engines.kernels.weights.modulation`` computes, of the graph's inputs w [N, L, D] and psi [N, 1]."""
+    weights = style_weights(generator, kernels)
+    kept = graph.node("Unsqueeze", graph.node("Sub", 1.0, "psi"), [2])
+    w = graph.node("Add", "w", graph.node("Mul", kept, graph.node("Sub", generator.w_avg, "w")))
+    rows = graph.node("Transpose", graph.node("Gather", w, weights.rows.numpy(), axis=1), perm=[1, 0, 2])  # [A, N, D]
+    affine = graph.node("Add", graph.node("MatMul", rows, weights.affine.numpy()), weights.bias.numpy())  # [A, N, C]
+
+    count = len(kernels)
+    raw = graph.node("Slice", affine, [0], [count], [0])  # [K, N, C]
+    largest = graph.node("ReduceMax", graph.node("Abs", raw), [2], keepdims=1)
+    largest = graph.node("Max", largest, _TINY)
+    styles = graph.node("Div", raw, largest)
+    sums = graph.node("MatMul", graph.node("Mul", styles, styles), weights.squares.numpy())
+    epsilon = graph.node("Div", weights.epsilon.numpy(), graph.node("Mul", largest, largest))
+    root = graph.node("Sqrt", graph.node("Add", sums, epsilon))
+    demodulations = graph.node("Div", ACTIVATION_GAIN, root)
+    return Scales(
+        _layers(graph, styles, weights.widths[:count]),
+        _layers(graph, demodulations, weights.widths_out),
+        _layers(graph, graph.node("Slice", affine, [count], [len(weights.widths)], [0]), weights.widths[count:]),
+    )
+
+
+def _layers(graph: GraphWriter, stacked: str, widths: Sequence[int]) -> list[str]:
+    """Each layer's part of [layers, N, C], without the padding."""
+    parts = [graph.node("Slice", stacked, [layer, 0], [layer + 1, width], [0, 2]) for layer, width in enumerate(widths)]
+    return [graph.node("Squeeze", part, [0]) for part in parts]
