@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -55,10 +56,8 @@ def growth(
     with progress_bar(steps_of(plan, groups) + len(starts) * plan.rounds) as step:
         measure(plan, groups, results / GROWTH.name, step)
         if starts:
-            append = results / STARTS.name
-            measure_starts(
-                built, starts, plan.rounds, 1 if quick else 2, step, lambda rows: append_records(append, Start, rows)
-            )
+            append = partial(append_records, results / STARTS.name, Start)
+            measure_starts(built, starts, plan.rounds, 1 if quick else 2, step, append)
     console.print(f"Rows are in {results}; tables and plots: python -m benchmarks.growth_report")
 
 

@@ -9,10 +9,12 @@ from typing import Literal
 
 from engines.engine import Engine
 from engines.model_directory import EngineName, Precision, read_manifest
+from engines.tensorrt.device import platform_here
+from engines.tensorrt.facts import PlanFacts, check_platform, rebuild
 from serving.errors import EngineError
 from serving.tensors import Signature
 
-Target = Literal["cpu", "torch-cuda", "onnxruntime-cuda"]
+Target = Literal["cpu", "torch-cuda", "onnxruntime-cuda", "tensorrt"]
 
 CACHE_VARIABLE = "TOONIFY_CACHE"
 """Names the cache folder to the processes of Triton's python backend, which inherit the server's environment."""
@@ -40,6 +42,7 @@ ENGINES: dict[EngineName, EngineKind] = {
     "openvino": EngineKind("openvino", "cpu", "cpu", ("fp32", "bf16")),
     "torch": EngineKind("torch", "gpu", "torch-cuda", ("fp32", "fp16")),
     "onnxruntime-cuda": EngineKind("onnxruntime", "gpu", "onnxruntime-cuda", ("fp32", "fp16")),
+    "tensorrt": EngineKind("tensorrt", "tensorrt", "tensorrt", ("fp32", "fp16")),
 }
 
 
@@ -66,6 +69,8 @@ def precisions_here(engine: EngineName) -> tuple[Precision, ...]:
         from engines import onnxruntime_cuda_engine
 
         return onnxruntime_cuda_engine.precisions_here()
+    if engine == "tensorrt":
+        platform_here()
     return ENGINES[engine].precisions
 
 
@@ -77,8 +82,16 @@ def engine_from_directory(directory: Path, *, threads: int = 0, cache: Path | No
         EngineError: the engine's library is not installed.
     """
     manifest = read_manifest(directory)
-    model, signature = directory / manifest.model_file, manifest.signature
-    return engine_from_onnx(model, signature, manifest.engine, manifest.precision, threads=threads, cache=cache)
+    model = directory / manifest.model_file
+    return engine_from_onnx(
+        model,
+        manifest.signature,
+        manifest.engine,
+        manifest.precision,
+        threads=threads,
+        cache=cache,
+        plans=manifest.plans,
+    )
 
 
 def engine_from_onnx(
@@ -89,13 +102,22 @@ def engine_from_onnx(
     *,
     threads: int = 0,
     cache: Path | None = None,
+    plans: PlanFacts | None = None,
 ) -> Engine:
-    """Load an ONNX file; ``threads``, of engines on a CPU, 0 takes every core.
+    """Load an ONNX file.
 
-    ``cache`` is a folder of compiled models for the next load; ``openvino`` and ``onnxruntime-cuda`` have them.
+    Args:
+        model: the file.
+        signature: its tensors.
+        engine: which engine.
+        precision: of its arithmetic.
+        threads: of engines on a CPU; 0 takes every core.
+        cache: folder of compiled models for the next load; ``openvino`` and ``onnxruntime-cuda`` have them.
+        plans: what TensorRT built of the file, beside it; no other engine has any.
 
     Raises:
-        EngineError: the engine's library is not installed, or it does not offer the precision.
+        EngineError: the engine's library is not installed, it does not offer the precision, or plans are missing or
+            were built elsewhere.
     """
     _check(engine, precision)
     # Imported here: a machine needs only the library of the engine that it uses.
@@ -111,9 +133,26 @@ def engine_from_onnx(
         from engines.onnxruntime_cuda_engine import OnnxRuntimeCudaEngine
 
         return OnnxRuntimeCudaEngine(model, signature, precision=precision, cache=cache)
+    if engine == "tensorrt":
+        return _tensorrt_engine(model.parent, signature, plans)
     from engines.onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model, signature, threads=threads)
+
+
+def _tensorrt_engine(directory: Path, signature: Signature, plans: PlanFacts | None) -> Engine:
+    if plans is None:
+        raise EngineError(
+            f"engine tensorrt on {directory}",
+            got="no plans",
+            expected="some in the manifest",
+            remedy=rebuild(directory),
+        )
+    # Before the engine's module, which does not import without a GPU's driver.
+    check_platform(plans, platform_here(), directory)
+    from engines.tensorrt_engine import TensorRtEngine
+
+    return TensorRtEngine(directory, signature, plans)
 
 
 def _check(engine: EngineName, precision: Precision) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from engines.tensorrt.facts import PlanFacts
 from serving.errors import ModelDirectoryError
 from serving.tensors import Geometry, Signature, encoder_signature, generator_signature, isf_signature
 
@@ -15,7 +16,7 @@ MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 
 Component = Literal["generator", "isf", "encoder"]
-EngineName = Literal["onnxruntime", "openvino", "torch", "onnxruntime-cuda"]
+EngineName = Literal["onnxruntime", "openvino", "torch", "onnxruntime-cuda", "tensorrt"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
@@ -65,7 +66,7 @@ class Verification(_Frozen):
 
 
 class Manifest(_Frozen):
-    """What ``manifest.json`` holds."""
+    """What ``manifest.json`` holds; ``plans`` where the engine is TensorRT."""
 
     schema_version: int = SCHEMA_VERSION
     component: Component
@@ -78,6 +79,7 @@ class Manifest(_Frozen):
     details: dict[str, Any]
     tools: dict[str, str]
     verification: Verification
+    plans: PlanFacts | None = None
 
     @property
     def signature(self) -> Signature:

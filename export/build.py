@@ -26,6 +26,7 @@ from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import isf_from_weights
 from export.onnx_export import onnx_from_encoder, onnx_from_generator, onnx_from_isf
+from export.plans import plans_of
 from export.selection import EngineChoice, PrecisionChoice, Report, candidates_for, select_engine
 from export.verification import Reference, batches_for, reference_samples
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Source
@@ -45,13 +46,14 @@ _PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "openvino",
+    "tensorrt",
     "numpy",
 )
 
 
 @dataclass(frozen=True)
 class Output:
-    """Where a model directory goes and how it is made."""
+    """Where a model directory goes and how it is made; ``plugins`` are those of TensorRT's plans."""
 
     directory: Path
     name: str
@@ -60,6 +62,7 @@ class Output:
     precision: PrecisionChoice = "auto"
     licences: tuple[str, ...] = ()
     force: bool = False
+    plugins: bool = True
 
     def __post_init__(self) -> None:
         # The name becomes part of a served model's name and of a path.
@@ -184,7 +187,11 @@ def _build(
     with atomic_directory(output.directory, force=output.force) as directory:
         model = directory / f"{job.component}.onnx"
         _save(proto, model)
-        chosen, tried = select_engine(model, job.signature, samples, job.inputs, candidates, report)
+        plans = None
+        if output.target == "tensorrt":
+            ((_, precision),) = candidates
+            plans = plans_of(model, job.signature, precision, report, plugins=output.plugins)
+        chosen, tried = select_engine(model, job.signature, samples, job.inputs, candidates, report, plans=plans)
         manifest = Manifest(
             component=job.component,
             name=output.name,
@@ -194,8 +201,9 @@ def _build(
             sources=sources,
             files={path.name: sha256_of(path) for path in sorted(directory.iterdir())},
             details={**job.details, "engines_tried": [candidate.as_json() for candidate in tried]},
-            tools=_tools(),
+            tools=tools(),
             verification=chosen.verification,
+            plans=plans,
         )
         write_manifest(directory, manifest)
     return manifest
@@ -222,7 +230,7 @@ def _source_files(sources: Sequence[tuple[str, Source]], licences: Sequence[str]
     )
 
 
-def _tools() -> dict[str, str]:
+def tools() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from engines.loading import Target
 from engines.model_directory import Manifest
+from engines.tensorrt.facts import Compatibility
 from export.blending import BlendReport, blend, schedule_from_options
 from export.build import Output, build_encoder, build_generator, build_isf
 from export.checkpoints import (
@@ -22,6 +23,7 @@ from export.checkpoints import (
     write_rosinality,
 )
 from export.demo_models.files import DESCRIPTION, DemoFiles
+from export.plans import rebuild_plans
 from export.selection import EngineChoice, PrecisionChoice
 from serving.command_line import run, stages
 from serving.errors import ExportError
@@ -40,6 +42,9 @@ Name = Annotated[str | None, typer.Option(help="The model's name; letters, digit
 OutputOption = Annotated[Path | None, typer.Option(help="The model directory to write; default build/NAME.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that is already there.")]
 TargetOption = Annotated[Target, typer.Option(help="What will run the model; for a GPU, export on a machine with one.")]
+Plugins = Annotated[
+    Literal["on", "off"], typer.Option(help="Of --target tensorrt: fused kernels, or TensorRT's own layers only.")
+]
 Engine = Annotated[EngineChoice, typer.Option(help="auto: the fastest here whose output is verified.")]
 Precision = Annotated[PrecisionChoice, typer.Option(help="auto: the fastest here that passes verification.")]
 Licences = Annotated[
@@ -123,12 +128,14 @@ def blend_command(
     output: OutputOption = None,
     licences: Licences = None,
     force: Force = False,
+    plugins: Plugins = "on",
 ) -> None:
     """Blend generators by resolution and export the result.
 
     With nothing but --r-swap it blends the package's demo models.
     """
-    out = _output(name or _blend_name(r_swap, compat, reverse), output, target, engine, precision, licences, force)
+    blend_name = name or _blend_name(r_swap, compat, reverse)
+    out = _output(blend_name, output, target, engine, precision, licences, force, plugins)
     base, transfer = _parents(base, transfer)
     with stages() as report:
         report(f"reading {', '.join(path.name for path in (base, *transfer))}")
@@ -152,9 +159,10 @@ def generator(
     output: OutputOption = None,
     licences: Licences = None,
     force: Force = False,
+    plugins: Plugins = "on",
 ) -> None:
     """Export one generator as it is."""
-    out = _output(name or "generator", output, target, engine, precision, licences, force)
+    out = _output(name or "generator", output, target, engine, precision, licences, force, plugins)
     path = checkpoint or _demo().base
     with stages() as report:
         report(f"reading {path.name}")
@@ -208,6 +216,25 @@ def encoder(
         report(f"reading {path.name}")
         manifest = build_encoder(read_encoder(path, kind=kind), out, report)
     _print_result(manifest, out)
+
+
+@app.command("plans")
+def plans_command(
+    directory: Annotated[Path, typer.Argument(help="A model directory; it is replaced.")],
+    plugins: Plugins = "on",
+    compatibility: Annotated[
+        Compatibility, typer.Option(help="Which other GPUs shall run the plans, at some cost in speed.")
+    ] = "none",
+    timing_cache: Annotated[
+        Path | None, typer.Option(help="A folder for measured layer times, which make the next build fast.")
+    ] = None,
+) -> None:
+    """Build a model directory's TensorRT plans for this machine."""
+    with stages() as report:
+        manifest = rebuild_plans(
+            directory, report, plugins=plugins == "on", compatibility=compatibility, timing_cache=timing_cache
+        )
+    console.print(f"{directory}: {manifest.plans and manifest.plans.platform}, verified: {manifest.verification}")
 
 
 @app.command()
@@ -264,8 +291,18 @@ def _output(
     precision: PrecisionChoice,
     licences: list[str] | None,
     force: bool,
+    plugins: Literal["on", "off"] = "on",
 ) -> Output:
-    return Output(directory or Path("build") / name, name, target, engine, precision, tuple(licences or ()), force)
+    return Output(
+        directory or Path("build") / name,
+        name,
+        target,
+        engine,
+        precision,
+        tuple(licences or ()),
+        force,
+        plugins=plugins == "on",
+    )
 
 
 def _print_report(report: BlendReport) -> None:

@@ -13,6 +13,7 @@ from engines import Engine, engine_from_onnx
 from engines.engine import AnyArray
 from engines.loading import ENGINES, Target, installed, precisions_here
 from engines.model_directory import EngineName, Precision, Verification
+from engines.tensorrt.facts import PlanFacts
 from export.verification import Sample, bound_for, verify
 from serving.errors import EngineError, VerificationError
 from serving.tensors import Signature
@@ -48,13 +49,16 @@ def candidates_for(
     """
     names = [name for name, kind in ENGINES.items() if kind.target == target and engine in ("auto", name)]
     pairs = [(name, p) for name in names if installed(name) for p in precisions_here(name)]
-    chosen = [(name, p) for name, p in pairs if precision in ("auto", p)]
+    # TensorRT takes minutes for a plan: it is built in one precision only.
+    wanted = "fp16" if (target, precision) == ("tensorrt", "auto") else precision
+    chosen = [(name, p) for name, p in pairs if wanted in ("auto", p)]
     if not chosen:
+        extras = {kind.extra for kind in ENGINES.values() if kind.target == target}
         raise EngineError(
             f"--target {target} --engine {engine} --precision {precision}",
             got=f"{' and '.join(f'{name} {p}' for name, p in pairs) or 'no such engine'} on this machine",
             expected="an engine that offers it",
-            remedy=f"choose otherwise, or pip install 'toonify-serve[{'cpu' if target == 'cpu' else 'gpu'}]'",
+            remedy=f"choose otherwise, or pip install 'toonify-serve[{','.join(sorted(extras))}]'",
         )
     return chosen
 
@@ -66,8 +70,12 @@ def select_engine(
     inputs: str,
     candidates: Sequence[tuple[EngineName, Precision]],
     report: Report,
+    *,
+    plans: PlanFacts | None = None,
 ) -> tuple[Candidate, tuple[Candidate, ...]]:
     """Try every candidate on ``model``; return the fastest verified one, and all that were tried.
+
+    ``plans`` are what TensorRT built of the model.
 
     Raises:
         EngineError: no candidate can run the model.
@@ -77,7 +85,7 @@ def select_engine(
     for name, p in candidates:
         report(f"verifying {model.name} in {name} {p}")
         try:
-            tried.append(_tried(model, signature, samples, inputs, name, p))
+            tried.append(_tried(model, signature, samples, inputs, name, p, plans))
         except EngineError as error:
             report(f"left out {name} {p}: {error.got}")
             failures.append(error)
@@ -90,10 +98,16 @@ def select_engine(
 
 
 def _tried(
-    model: Path, signature: Signature, samples: Sequence[Sample], inputs: str, engine: EngineName, precision: Precision
+    model: Path,
+    signature: Signature,
+    samples: Sequence[Sample],
+    inputs: str,
+    engine: EngineName,
+    precision: Precision,
+    plans: PlanFacts | None,
 ) -> Candidate:
     bound = bound_for(signature.outputs[0].dtype, precision)
-    with engine_from_onnx(model, signature, engine, precision) as loaded:
+    with engine_from_onnx(model, signature, engine, precision, plans=plans) as loaded:
         found = verify(loaded, samples, inputs, bound)
         milliseconds = _median_milliseconds(loaded, samples[0].inputs)
     return Candidate(engine, precision, milliseconds, found, bound.holds(found))
@@ -112,7 +126,7 @@ def _median_milliseconds(engine: Engine, inputs: Mapping[str, AnyArray]) -> floa
 def _failure(model: Path, best: Candidate) -> VerificationError:
     return VerificationError(
         f"{model.name} in {best.engine} {best.precision}",
-        got=f"{best.verification} against PyTorch",
+        got=f"{best.verification} against the reference",
         expected=best.verification.bound,
-        remedy="try --precision fp32 or another --engine; nothing was written",
+        remedy="try another precision or engine; nothing was written",
     )

@@ -66,7 +66,8 @@ def best_runtime(repository: Path, installation: Installation) -> Runtime:
     if installation.embedded or not has_gpu():
         return "cpu"
     versions = [path.parents[1] / "1" for path in repository.glob("*/configs/cpu.pbtxt")]
-    if all(any(version.glob("*.plan")) for version in versions):
+    # Plans of one batch size, as "generator.b8.plan", are for this package's own engine.
+    if all(any("." not in plan.stem for plan in version.glob("*.plan")) for version in versions):
         return "tensorrt"
     return "onnxruntime" if all(_is_for_cpu(version / MANIFEST) for version in versions) else "cpu"
 

@@ -93,7 +93,7 @@ def test_an_existing_output_is_kept_and_refused_before_any_work(built: Path, mon
 
 def test_a_failed_verification_leaves_nothing_behind(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(selection, "bound_for", lambda *_: Bound(psnr=1000, worst=-1))
-    with pytest.raises(VerificationError, match=r"got worst error .* against PyTorch, expected PSNR >= 1000 dB"):
+    with pytest.raises(VerificationError, match=r"got worst error .* against the reference, expected PSNR >= 1000 dB"):
         build_generator(WEIGHTS, [], Output(tmp_path / "model", "small"), silent)
     assert list(tmp_path.iterdir()) == []
 

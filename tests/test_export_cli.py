@@ -86,6 +86,8 @@ def test_a_format_that_would_lose_the_clamp_must_be_asked_for(command, tmp_path:
             "got onnxruntime fp32 on this machine, expected an engine that offers it",
         ),
         (["generator", "--checkpoint", "BASE", "--target", "torch-cuda"], "expected an NVIDIA GPU with a PyTorch for"),
+        (["generator", "--checkpoint", "BASE", "--target", "tensorrt"], "or pip install 'toonify-serve[tensorrt]'"),
+        (["plans", "absent"], "absent: got no such directory"),
         (["generator", "--checkpoint", "BASE", "--target", "onnxruntime-cuda"], "got no such engine on this machine"),
         (
             ["generator", "--checkpoint", "BASE", "--target", "torch-cuda", "--engine", "openvino"],

@@ -97,6 +97,7 @@ def installation(*, embedded: bool) -> Installation:
         (1, "openvino", "onnxruntime"),
         (0, "openvino", "onnxruntime"),
         (0, "torch", "cpu"),
+        (0, "tensorrt", "cpu"),
     ],
 )
 def test_a_gpu_runs_plans_where_every_model_has_one_and_else_the_engine_that_was_asked_for(
@@ -106,6 +107,8 @@ def test_a_gpu_runs_plans_where_every_model_has_one_and_else_the_engine_that_was
         for name in ("configs/cpu.pbtxt", "1/manifest.json", *(["1/model.plan"] if number < plans else [])):
             (tmp_path / model / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / model / name).write_text(json.dumps({"engine": engine}))
+        if engine == "tensorrt":  # plans of one batch size each, which Triton's own backend cannot batch
+            (tmp_path / model / "1/generator.b8.plan").touch()
     assert best_runtime(tmp_path, installation(embedded=True)) == "cpu"
     monkeypatch.setattr("serving.installation.has_gpu", lambda: True)
     assert best_runtime(tmp_path, installation(embedded=False)) == runtime

@@ -1,0 +1,88 @@
+"""TensorRT plans of a model directory that is there already, for the machine that it is on now."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from engines import engine_from_onnx
+from engines.model_directory import Manifest, Precision, read_manifest, sha256_of, write_manifest
+from engines.tensorrt.facts import Compatibility, PlanFacts
+from export.selection import Report, candidates_for, select_engine
+from export.verification import Sample, batches_for
+from serving.atomic import atomic_directory
+from serving.tensors import Signature
+
+
+def plans_of(
+    model: Path,
+    signature: Signature,
+    precision: Precision,
+    report: Report,
+    *,
+    plugins: bool = True,
+    compatibility: Compatibility = "none",
+    timing_cache: Path | None = None,
+) -> PlanFacts:
+    """Build the plans of an ONNX file beside it.
+
+    Raises:
+        EngineError: there is no TensorRT or GPU, or TensorRT refuses the model.
+    """
+    # Imported here: only machines for this target have TensorRT.
+    from engines.tensorrt.build import BuildOptions, build_plans
+
+    options = BuildOptions(precision, plugins=plugins, compatibility=compatibility, timing_cache=timing_cache)
+    return build_plans(model, signature, model.parent, options, report)
+
+
+def rebuild_plans(
+    directory: Path,
+    report: Report,
+    *,
+    plugins: bool = True,
+    compatibility: Compatibility = "none",
+    timing_cache: Path | None = None,
+) -> Manifest:
+    """Make a model directory, of any target, one of TensorRT for this machine; verified against its ONNX file.
+
+    ISF heads stay in float32. The directory is replaced as a whole, or not at all.
+
+    Raises:
+        ModelDirectoryError: the directory is incomplete or altered.
+        EngineError: there is no TensorRT or GPU, or TensorRT refuses the model.
+        VerificationError: the plans' output is not within its bound.
+    """
+    manifest = read_manifest(directory)
+    component, signature = manifest.component, manifest.signature
+    candidates = candidates_for("tensorrt", "auto", "fp32" if component == "isf" else "fp16")
+    report(f"running {manifest.model_file} in ONNX Runtime")
+    samples = _samples(directory / manifest.model_file, signature)
+    with atomic_directory(directory, force=True) as staging:
+        for name in manifest.files:
+            if not name.endswith(".plan"):
+                shutil.copyfile(directory / name, staging / name)
+        model = staging / manifest.model_file
+        ((engine, precision),) = candidates
+        plans = plans_of(
+            model,
+            signature,
+            precision,
+            report,
+            plugins=plugins,
+            compatibility=compatibility,
+            timing_cache=timing_cache,
+        )
+        inputs = "seeded inputs, in batches of 1 and 2, against the ONNX file in ONNX Runtime"
+        chosen, _ = select_engine(model, signature, samples, inputs, candidates, report, plans=plans)
+        files = {path.name: sha256_of(path) for path in sorted(staging.iterdir())}
+        changes = {"engine": engine, "precision": precision, "files": files, "plans": plans}
+        rebuilt = manifest.model_copy(update={**changes, "verification": chosen.verification})
+        write_manifest(staging, rebuilt)
+    return rebuilt
+
+
+def _samples(model: Path, signature: Signature) -> list[Sample]:
+    (output,) = signature.outputs
+    with engine_from_onnx(model, signature, "onnxruntime") as engine:
+        return [Sample(batch, engine.run(batch)[output.name]) for batch in batches_for(signature)]
