@@ -15,6 +15,7 @@ from functools import cache
 from inspect import Parameter
 from typing import Any
 
+import numpy.typing  # noqa: F401  tensorrt.plugin uses numpy.typing, and leaves its import to others
 import tensorrt.plugin as trtp
 
 from engines.kernels.ahead_of_time import CompiledKernel, compile_ahead
