@@ -14,6 +14,7 @@ from engines.model_directory import Manifest
 from engines.tensorrt.facts import Compatibility
 from export.blending import BlendReport, blend, schedule_from_options
 from export.build import Output, build_encoder, build_generator, build_isf
+from export.chain import Chain, verify_chain
 from export.checkpoints import (
     describe,
     read_encoder,
@@ -27,7 +28,7 @@ from export.plans import rebuild_plans
 from export.selection import EngineChoice, PrecisionChoice
 from serving.command_line import run, stages
 from serving.errors import ExportError
-from serving.repository import write_repository
+from serving.repository import check_repository, write_repository
 
 app = typer.Typer(
     help="Export blended StyleGAN2 generators, ISF heads and encoders, verified against PyTorch.",
@@ -246,7 +247,12 @@ def repository(
     force: Force = False,
 ) -> None:
     """Put model directories together as a Triton model repository."""
+    check_repository(output, encoder=encoder, generators=generator, isf=isf, force=force)
+    chain = Chain(encoder, isf, generator)
+    errors = {} if chain.is_float32 else verify_chain(chain)
     write_repository(output, encoder=encoder, generators=generator, isf=isf, force=force)
+    for directory, error in errors.items():
+        console.print(f"  from face to picture of {directory.name}, against float32: {error}")
     console.print(f"{output}: serve it with: toonify serve --repository {output}")
 
 

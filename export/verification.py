@@ -71,12 +71,17 @@ def reference_samples(reference: Reference, batches: Sequence[Mapping[str, AnyAr
 def verify(engine: Engine, samples: Sequence[Sample], inputs: str, bound: Bound) -> Verification:
     """Measure an engine's error over all samples; ``inputs`` says in words what they are."""
     (output,) = engine.signature.outputs
-    expected = np.concatenate([sample.output.ravel() for sample in samples]).astype(np.float64)
-    got = np.concatenate([engine.run(sample.inputs)[output.name].ravel() for sample in samples]).astype(np.float64)
-    error = np.abs(got - expected)
+    expected = np.concatenate([sample.output.ravel() for sample in samples])
+    got = np.concatenate([engine.run(sample.inputs)[output.name].ravel() for sample in samples])
+    return compared(output.dtype, expected, got, inputs, bound)
+
+
+def compared(dtype: DType, expected: AnyArray, got: AnyArray, inputs: str, bound: Bound) -> Verification:
+    """The errors of an output of this ``dtype``; both arrays are of one shape."""
+    error = np.abs(got.astype(np.float64) - expected)
     # A NaN or an infinity in the output must not look like a small error.
     error[~np.isfinite(error)] = np.inf
-    peak = 255.0 if output.dtype is DType.UINT8 else float(np.ptp(expected))
+    peak = 255.0 if dtype is DType.UINT8 else float(np.ptp(expected))
     square = float(np.mean(error**2))
     psnr = None if square == 0 else float(10 * np.log10(peak**2 / square)) if np.isfinite(square) else -np.inf
     return Verification(inputs=inputs, worst=float(error.max()), mean=float(error.mean()), psnr=psnr, bound=str(bound))

@@ -51,15 +51,22 @@ def write_repository(
         RepositoryError: the models do not fit together, or ``force`` would replace something else than a repository.
         ExportError: ``output`` exists and ``force`` is false.
     """
-    refuse_existing(output, force=force)
-    _refuse_another_folder(output)
-    models = [_model(encoder, "encoder"), *(_model(path, "generator") for path in generators)]
-    models += [_model(isf, "isf")] if isf else []
+    check_repository(output, encoder=encoder, generators=generators, isf=isf, force=force)
+    models = _models(encoder, generators, isf)
     served = _served(models)
     with atomic_directory(output, force=force) as staging:
         write_texts(staging, repository_configs(served))
         for model in models:
             _place(model, staging / model.name / "1")
+
+
+def check_repository(
+    output: Path, *, encoder: Path, generators: Sequence[Path], isf: Path | None = None, force: bool = False
+) -> None:
+    """Raise what ``write_repository`` would raise, before anything that takes long."""
+    refuse_existing(output, force=force)
+    _refuse_another_folder(output)
+    _served(_models(encoder, generators, isf))
 
 
 def _refuse_another_folder(output: Path) -> None:
@@ -70,6 +77,11 @@ def _refuse_another_folder(output: Path) -> None:
             expected="a new path, or a repository to replace",
             remedy="choose another output",
         )
+
+
+def _models(encoder: Path, generators: Sequence[Path], isf: Path | None) -> list[_Model]:
+    models = [_model(encoder, "encoder"), *(_model(path, "generator") for path in generators)]
+    return models + ([_model(isf, "isf")] if isf else [])
 
 
 def _model(directory: Path, component: Component) -> _Model:

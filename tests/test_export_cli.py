@@ -8,8 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from generators import random_generator
+from tiny_models import TinyModels, write_generator
 
-from export import cli
+from engines import Engine, engine_from_directory
+from engines.model_directory import Sizes
+from export import chain, cli
+from export.chain import Chain
 from export.checkpoints import read_generator, write_generator_safetensors
 from export.demo_models.files import DemoFiles
 
@@ -120,3 +124,45 @@ def test_an_output_that_is_there_is_kept(command, demo) -> None:
     assert code == 1
     assert "already there" in err
     assert [path.name for path in kept.iterdir()] == ["mine.txt"]
+
+
+@pytest.fixture
+def repository_command(command, tiny_model_directories: TinyModels, monkeypatch):
+    """Puts the tiny models together as if one of them were in half precision, which makes the chain be verified."""
+    monkeypatch.setattr(Chain, "is_float32", False)
+    models = tiny_model_directories
+    return lambda: command(
+        *("repository", "--encoder", models.encoder, "--isf", models.isf, "--generator", models.generators["plain"])
+    )
+
+
+def test_a_repository_says_how_far_its_whole_chain_is_from_float32(repository_command) -> None:
+    code, out, _ = repository_command()
+    assert code == 0
+    assert "from face to picture of plain, against float32: worst error 0" in out
+    assert Path("build/model_repository/toonify/config.pbtxt").is_file()
+
+
+def test_models_whose_errors_add_up_to_visible_ones_are_not_put_together(
+    repository_command, tiny_model_directories: TinyModels, monkeypatch
+) -> None:
+    generators = tiny_model_directories.generators
+
+    def load(directory: Path) -> Engine:
+        return engine_from_directory(generators["inverse"] if directory == generators["plain"] else directory)
+
+    monkeypatch.setattr(chain, "engine_from_directory", load)
+    code, _, err = repository_command()
+    assert code == 1
+    assert "together: got worst error" in err.replace("\n", " ")
+    assert not Path("build").exists()
+
+
+def test_models_that_do_not_fit_are_refused_before_their_pictures_are_looked_at(
+    command, tiny_model_directories: TinyModels, demo, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(Chain, "is_float32", False)
+    larger = write_generator(tmp_path / "larger", "larger", Sizes(resolution=64, w_dim=16))
+    code, _, err = command("repository", "--encoder", tiny_model_directories.encoder, "--generator", larger)
+    assert code == 1
+    assert "serve models of different sizes from different repositories" in err

@@ -1,0 +1,84 @@
+"""Encoder, ISF head and generator one after the other: are their errors together still invisible?
+
+Each model was verified alone. In half precision an encoder's small error becomes a larger one in the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engines import Engine, engine_from_directory, engine_from_onnx, read_manifest
+from engines.engine import AnyArray
+from engines.model_directory import Verification
+from export.demo_face import demo_face
+from export.verification import Bound, compared
+from serving.errors import VerificationError
+from serving.pipeline import Pipeline
+from serving.tensors import DType
+
+BOUND = Bound(psnr=40)
+"""Below 40 dB differences are seen; each engine's own bound is the same."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Model directories that are to be served together."""
+
+    encoder: Path
+    isf: Path | None
+    generators: Sequence[Path]
+
+    @property
+    def is_float32(self) -> bool:
+        parts = (self.encoder, *([self.isf] if self.isf else []), *self.generators)
+        return all(read_manifest(part).precision == "fp32" for part in parts)
+
+
+def verify_chain(chain: Chain) -> dict[Path, Verification]:
+    """Compare each generator's pictures of a drawn face, edited where there is an ISF head, with float32's.
+
+    Float32 is that of the same ONNX files in ONNX Runtime, which were verified against PyTorch.
+
+    Raises:
+        VerificationError: a picture is not within ``BOUND``.
+        EngineError, ModelDirectoryError: a model cannot be loaded.
+    """
+    pictures = zip(_pictures(chain, engine_from_directory), _pictures(chain, _in_float32), strict=True)
+    found = {
+        directory: compared(DType.UINT8, exact, got, "a drawn face through the whole chain", BOUND)
+        for directory, (got, exact) in zip(chain.generators, pictures, strict=True)
+    }
+    for directory, verification in found.items():
+        if not BOUND.holds(verification):
+            raise VerificationError(
+                f"{chain.encoder}{f', {chain.isf}' if chain.isf else ''} and {directory} together",
+                got=f"{verification} against float32",
+                expected=str(BOUND),
+                remedy="export the encoder again with --precision fp32; nothing was written",
+            )
+    return found
+
+
+def _pictures(chain: Chain, load: Callable[[Path], Engine]) -> Iterator[AnyArray]:
+    with ExitStack() as stack:
+        encoder = stack.enter_context(load(chain.encoder))
+        isf = stack.enter_context(load(chain.isf)) if chain.isf else None
+        w = encoder.run({"face": demo_face()[None]})["w"]
+        controls = {"attributes": np.ones((1, *_attributes(isf)), np.float32)} if isf else {}
+        for directory in chain.generators:
+            with load(directory) as generator:
+                yield Pipeline(encoder, generator, isf).render(w, controls)
+
+
+def _attributes(isf: Engine) -> tuple[int, ...]:
+    return next(spec.dims for spec in isf.signature.inputs if spec.name == "attributes")
+
+
+def _in_float32(directory: Path) -> Engine:
+    manifest = read_manifest(directory)
+    return engine_from_onnx(directory / manifest.model_file, manifest.signature, "onnxruntime")
