@@ -26,8 +26,8 @@ def growth(
     only: Annotated[str, typer.Option(help=f"Parts to measure: {', '.join(PARTS)}.")] = ",".join(PARTS),
     batches: Annotated[str, typer.Option(help="Batch sizes, up to 8.")] = "1,2,4,8",
     blends: Annotated[int, typer.Option(min=1, help="Serve 1 to this many blends.")] = 4,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of every condition, starts of every kind.")] = 3,
-    seconds_per_condition: Annotated[float, typer.Option(min=0, help="Time for all turns of a condition.")] = 6.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of every condition, starts of every kind.")] = 2,
+    seconds_per_condition: Annotated[float, typer.Option(min=0, help="Time for all turns of a condition.")] = 4.0,
     quick: Annotated[bool, typer.Option("--quick", help="Tiny networks, one call each: does it work?")] = False,
     models: Annotated[Path, typer.Option(help="Folder for exported models, reused by later runs.")] = Path(
         "build/benchmarks"
