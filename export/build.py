@@ -30,7 +30,7 @@ from export.plans import plans_of
 from export.selection import EngineChoice, PrecisionChoice, Report, candidates_for, select_engine
 from export.verification import Reference, batches_for, reference_samples
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Source
-from serving.atomic import atomic_directory, refuse_existing
+from serving.atomic import atomic_directory, check_output
 from serving.errors import ExportError
 from serving.tensors import Signature, encoder_signature, generator_signature, isf_signature, resolution_of, rows_of
 
@@ -177,7 +177,7 @@ def _build(
     w: AnyArray | None = None,
 ) -> Manifest:
     # Refused now: minutes of work must not end in "already there" or "not installed".
-    refuse_existing(output.directory, force=output.force)
+    check_output(output.directory, force=output.force)
     candidates = candidates_for(output.target, output.engine, output.precision)
     sources = _source_files(job.sources, output.licences)
     report(f"running the {job.component} in PyTorch")

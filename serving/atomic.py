@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,14 +12,22 @@ from pathlib import Path
 from serving.errors import ExportError
 
 
-def refuse_existing(target: Path, *, force: bool) -> None:
-    """Raise ExportError where ``target`` is already there and ``force`` is not given."""
+def check_output(target: Path, *, force: bool) -> None:
+    """Raise ExportError where ``target`` is there without ``force``, or where nothing can be written."""
     if target.exists() and not force:
         raise ExportError(
             str(target),
             got="an output that is already there",
             expected="a new path",
             remedy="choose another output or give --force to replace it",
+        )
+    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise ExportError(
+            str(target),
+            got=f"a place below {folder}, {'which cannot be written' if folder.is_dir() else 'a file'}",
+            expected="one in a folder of yours",
+            remedy="choose another output",
         )
 
 
@@ -27,9 +36,9 @@ def atomic_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
     """Yield an empty directory that becomes ``target`` when the block ends without an error.
 
     Raises:
-        ExportError: ``target`` exists and ``force`` is false.
+        ExportError: see ``check_output``.
     """
-    refuse_existing(target, force=force)
+    check_output(target, force=force)
     target.parent.mkdir(parents=True, exist_ok=True)
     # A neighbour, not the system's temporary folder: rename is atomic within one file system only.
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -50,10 +59,10 @@ def atomic_file(target: Path, *, force: bool = False) -> Iterator[Path]:
     """Yield a path beside ``target`` that is renamed to it when the block ends without an error.
 
     Raises:
-        ExportError: ``target`` exists and ``force`` is false.
+        ExportError: see ``check_output``.
     """
     with_suffix = target.with_name(f".{target.stem}-partial{target.suffix}")
-    refuse_existing(target, force=force)
+    check_output(target, force=force)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield with_suffix

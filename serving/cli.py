@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from serving.atomic import refuse_existing
+from serving.atomic import check_output
 from serving.client import DEFAULT_MODEL, DEFAULT_TIMEOUT, DEFAULT_URL, ToonifyClient
 from serving.command_line import run, stages
 from serving.controls import row_strength_for
@@ -146,7 +146,7 @@ def _targets(inputs: Sequence[Path], output: Path, *, force: bool) -> list[Path]
     targets = [output / source.name if in_directory else output for source in inputs]
     for target in targets:
         check_suffix(target)
-        refuse_existing(target, force=force)
+        check_output(target, force=force)
         if targets.count(target) > 1:
             raise RequestError(
                 str(target), got="two pictures of that name", expected="one", remedy="call the command for each"

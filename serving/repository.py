@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.model_directory import MANIFEST, Component, Manifest, Sizes, read_manifest, sha256_of
-from serving.atomic import atomic_directory, refuse_existing
+from serving.atomic import atomic_directory, check_output
 from serving.errors import RepositoryError
 from serving.repository_configs import Served, ServedGenerator, repository_configs, write_texts
 from serving.tensors import Geometry
@@ -64,7 +64,7 @@ def check_repository(
     output: Path, *, encoder: Path, generators: Sequence[Path], isf: Path | None = None, force: bool = False
 ) -> None:
     """Raise what ``write_repository`` would raise, before anything that takes long."""
-    refuse_existing(output, force=force)
+    check_output(output, force=force)
     _refuse_another_folder(output)
     _served(_models(encoder, generators, isf))
 

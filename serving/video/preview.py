@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from serving.alignment import Photo
-from serving.atomic import refuse_existing
+from serving.atomic import check_output
 from serving.errors import VideoError
 from serving.images import check_suffix, write_picture
 from serving.video.frames import Frame
@@ -97,7 +97,7 @@ class ContactSheet:
 
     def __enter__(self) -> Self:
         check_suffix(self.path)
-        refuse_existing(self.path, force=self.force)
+        check_output(self.path, force=self.force)
         return self
 
     def __exit__(
