@@ -41,8 +41,10 @@ class TensorRtEngine(BaseEngine):
         self._logger = trt.Logger(trt.Logger.Severity.WARNING)
         with current(self._context), ExitStack() as graphs:
             runtime: trt.Runtime = trt.Runtime(self._logger)
+            files = {name: directory / name for name in facts.plans.values()}
+            engines = {name: _loaded(runtime, file) for name, file in files.items()}
             self._plans = {
-                batch: _Plan(runtime, directory / name, signature, batch) for batch, name in facts.plans.items()
+                batch: _Plan(engines[name], signature, batch, files[name]) for batch, name in facts.plans.items()
             }
             if cuda_graph:
                 for plan in self._plans.values():
@@ -65,25 +67,32 @@ class TensorRtEngine(BaseEngine):
             self._plans.clear()
 
 
-class _Plan:
-    """A plan, its context, and its buffers on both sides."""
+def _loaded(runtime: trt.Runtime, file: Path) -> trt.ICudaEngine:
+    engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(file.read_bytes())
+    if engine is None:
+        raise EngineError(
+            str(file),
+            got="a plan that TensorRT cannot load",
+            expected="one of this TensorRT and GPU",
+            remedy=rebuild(file.parent),
+        )
+    return engine
 
-    def __init__(self, runtime: trt.Runtime, file: Path, signature: Signature, batch: int) -> None:
-        engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(file.read_bytes())
-        if engine is None:
-            raise EngineError(
-                str(file),
-                got="a plan that TensorRT cannot load",
-                expected="one of this TensorRT and GPU",
-                remedy=rebuild(file.parent),
-            )
-        check_tensors(engine, signature, batch, file)
+
+class _Plan:
+    """A plan for one batch size, its context, and its buffers on both sides."""
+
+    def __init__(self, engine: trt.ICudaEngine, signature: Signature, batch: int, file: Path) -> None:
+        context: trt.IExecutionContext = engine.create_execution_context()
+        for spec in signature.inputs:
+            # What a plan for a range of batches has to be told; it says no where it does not take the shape.
+            context.set_input_shape(spec.name, (batch, *spec.dims))
+        check_tensors(engine, context, signature, batch, file)
         self._engine = engine
         self._signature = signature
         self._stream = cuda.Stream()
         self._host = {s.name: cuda.pagelocked_zeros((batch, *s.dims), s.dtype.numpy) for s in signature}
         self._buffers = {name: cuda.mem_alloc(array.nbytes) for name, array in self._host.items()}
-        context: trt.IExecutionContext = engine.create_execution_context()
         for name, buffer in self._buffers.items():
             context.set_tensor_address(name, int(buffer))
         self._context = context
@@ -120,9 +129,11 @@ class _Plan:
             cuda.memcpy_dtoh_async(self._host[spec.name], self._buffers[spec.name], self._stream)
 
 
-def check_tensors(engine: trt.ICudaEngine, signature: Signature, batch: int, file: Path) -> None:
+def check_tensors(
+    engine: trt.ICudaEngine, context: trt.IExecutionContext, signature: Signature, batch: int, file: Path
+) -> None:
     """Raise EngineError unless the plan's inputs and outputs are the signature's, by name, type and shape."""
-    found = {_found(engine, engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)}
+    found = {_found(engine, context, engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)}
     expected = {_expected(spec, batch, "INPUT") for spec in signature.inputs}
     expected |= {_expected(spec, batch, "OUTPUT") for spec in signature.outputs}
     if found != expected:
@@ -131,9 +142,9 @@ def check_tensors(engine: trt.ICudaEngine, signature: Signature, batch: int, fil
         )
 
 
-def _found(engine: trt.ICudaEngine, name: str) -> str:
+def _found(engine: trt.ICudaEngine, context: trt.IExecutionContext, name: str) -> str:
     element = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
-    return f"{name} {engine.get_tensor_mode(name).name} {element} {[*engine.get_tensor_shape(name)]}"
+    return f"{name} {engine.get_tensor_mode(name).name} {element} {[*context.get_tensor_shape(name)]}"
 
 
 def _expected(spec: TensorSpec, batch: int, mode: str) -> str:

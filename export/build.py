@@ -9,7 +9,7 @@ import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,9 @@ from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import isf_from_weights
 from export.onnx_export import onnx_from_encoder, onnx_from_generator, onnx_from_isf
-from export.plans import plans_of
+from export.plans import PlanOptions, plans_of
 from export.selection import EngineChoice, PrecisionChoice, Report, candidates_for, select_engine
-from export.verification import Reference, batches_for, reference_samples
+from export.verification import BATCHES, Reference, batches_for, in_batches, reference_samples
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Source
 from serving.atomic import atomic_directory, check_output
 from serving.errors import ExportError
@@ -53,7 +53,7 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Output:
-    """Where a model directory goes and how it is made; ``plugins`` are those of TensorRT's plans."""
+    """Where a model directory goes and how it is made; ``plans`` are TensorRT's."""
 
     directory: Path
     name: str
@@ -62,7 +62,7 @@ class Output:
     precision: PrecisionChoice = "auto"
     licences: tuple[str, ...] = ()
     force: bool = False
-    plugins: bool = True
+    plans: PlanOptions = field(default_factory=PlanOptions)
 
     def __post_init__(self) -> None:
         # The name becomes part of a served model's name and of a path.
@@ -107,9 +107,7 @@ def build_generator(
         "notes": list(weights.notes),
         **(details or {}),
     }
-    job = _Job(
-        "generator", sizes, signature, sources, facts, "3 seeded codes, psi 1, 0.75 and 0.5, in batches of 1 and 2"
-    )
+    job = _Job("generator", sizes, signature, sources, facts, "seeded codes, psi 1 to 0.5")
     return _build(
         job,
         reference,
@@ -135,7 +133,7 @@ def build_isf(weights: IsfWeights, output: Output, report: Report, *, resolution
     isf = isf_from_weights(weights)
     facts = {"pre_norm": weights.pre_norm, "norm": weights.norm, "residual": weights.residual, "heads": weights.rows}
     job = _Job(
-        "isf", sizes, signature, [("isf", weights.source)], facts, "3 seeded codes, attributes and z, strength 0 to 1"
+        "isf", sizes, signature, [("isf", weights.source)], facts, "seeded codes, attributes and z, strength 0 to 1"
     )
     return _build(job, isf, lambda: onnx_from_isf(isf, signature), output, report)
 
@@ -154,7 +152,7 @@ def build_encoder(weights: EncoderWeights, output: Output, report: Report) -> Ma
         return w
 
     facts = {"kind": weights.kind, "notes": list(weights.notes)}
-    job = _Job("encoder", sizes, signature, [("encoder", weights.source)], facts, "3 seeded pictures")
+    job = _Job("encoder", sizes, signature, [("encoder", weights.source)], facts, "seeded pictures")
     return _build(job, reference, lambda: onnx_from_encoder(encoder, signature), output, report)
 
 
@@ -181,7 +179,8 @@ def _build(
     candidates = candidates_for(output.target, output.engine, output.precision)
     sources = _source_files(job.sources, output.licences)
     report(f"running the {job.component} in PyTorch")
-    samples = reference_samples(reference, batches_for(job.signature, w))
+    sizes = BATCHES[output.target]
+    samples = reference_samples(reference, batches_for(job.signature, w, sizes=sizes))
     report(f"exporting the {job.component} to ONNX")
     proto = export()
     with atomic_directory(output.directory, force=output.force) as directory:
@@ -190,8 +189,9 @@ def _build(
         plans = None
         if output.target == "tensorrt":
             ((_, precision),) = candidates
-            plans = plans_of(model, job.signature, precision, report, plugins=output.plugins)
-        chosen, tried = select_engine(model, job.signature, samples, job.inputs, candidates, report, plans=plans)
+            plans = plans_of(model, job.signature, precision, report, output.plans)
+        inputs = f"{job.inputs}, {in_batches(sizes)}"
+        chosen, tried = select_engine(model, job.signature, samples, inputs, candidates, report, plans=plans)
         manifest = Manifest(
             component=job.component,
             name=output.name,

@@ -24,7 +24,7 @@ from export.checkpoints import (
     write_rosinality,
 )
 from export.demo_models.files import DESCRIPTION, DemoFiles
-from export.plans import rebuild_plans
+from export.plans import PlanOptions, rebuild_plans
 from export.selection import EngineChoice, PrecisionChoice
 from serving.command_line import run, stages
 from serving.errors import ExportError
@@ -223,6 +223,9 @@ def encoder(
 def plans_command(
     directory: Annotated[Path, typer.Argument(help="A model directory; it is replaced.")],
     plugins: Plugins = "on",
+    one_plan: Annotated[
+        bool, typer.Option("--one-plan", help="One for all batches, which Triton's own backend runs; no plugins.")
+    ] = False,
     compatibility: Annotated[
         Compatibility, typer.Option(help="Which other GPUs shall run the plans, at some cost in speed.")
     ] = "none",
@@ -232,9 +235,8 @@ def plans_command(
 ) -> None:
     """Build a model directory's TensorRT plans for this machine."""
     with stages() as report:
-        manifest = rebuild_plans(
-            directory, report, plugins=plugins == "on", compatibility=compatibility, timing_cache=timing_cache
-        )
+        options = PlanOptions(plugins == "on", one_plan, compatibility, timing_cache)
+        manifest = rebuild_plans(directory, report, options)
     console.print(f"{directory}: {manifest.plans and manifest.plans.platform}, verified: {manifest.verification}")
 
 
@@ -307,7 +309,7 @@ def _output(
         precision,
         tuple(licences or ()),
         force,
-        plugins=plugins == "on",
+        plans=PlanOptions(plugins == "on"),
     )
 
 

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engines import engine_from_onnx
 from engines.model_directory import Manifest, Precision, read_manifest, sha256_of, write_manifest
 from engines.tensorrt.facts import Compatibility, PlanFacts
 from export.selection import Report, candidates_for, select_engine
-from export.verification import Sample, batches_for
+from export.verification import BATCHES, Sample, batches_for, in_batches
 from serving.atomic import atomic_directory
 from serving.tensors import Signature
 
 
+@dataclass(frozen=True)
+class PlanOptions:
+    """What a user chooses of ``engines.tensorrt.build.BuildOptions``, which see."""
+
+    plugins: bool = True
+    one_plan: bool = False
+    compatibility: Compatibility = "none"
+    timing_cache: Path | None = None
+
+
 def plans_of(
-    model: Path,
-    signature: Signature,
-    precision: Precision,
-    report: Report,
-    *,
-    plugins: bool = True,
-    compatibility: Compatibility = "none",
-    timing_cache: Path | None = None,
+    model: Path, signature: Signature, precision: Precision, report: Report, options: PlanOptions
 ) -> PlanFacts:
     """Build the plans of an ONNX file beside it.
 
@@ -32,18 +36,10 @@ def plans_of(
     # Imported here: only machines for this target have TensorRT.
     from engines.tensorrt.build import BuildOptions, build_plans
 
-    options = BuildOptions(precision, plugins=plugins, compatibility=compatibility, timing_cache=timing_cache)
-    return build_plans(model, signature, model.parent, options, report)
+    return build_plans(model, signature, model.parent, BuildOptions(precision, **asdict(options)), report)
 
 
-def rebuild_plans(
-    directory: Path,
-    report: Report,
-    *,
-    plugins: bool = True,
-    compatibility: Compatibility = "none",
-    timing_cache: Path | None = None,
-) -> Manifest:
+def rebuild_plans(directory: Path, report: Report, options: PlanOptions) -> Manifest:
     """Make a model directory, of any target, one of TensorRT for this machine; verified against its ONNX file.
 
     ISF heads stay in float32. The directory is replaced as a whole, or not at all.
@@ -64,16 +60,8 @@ def rebuild_plans(
                 shutil.copyfile(directory / name, staging / name)
         model = staging / manifest.model_file
         ((engine, precision),) = candidates
-        plans = plans_of(
-            model,
-            signature,
-            precision,
-            report,
-            plugins=plugins,
-            compatibility=compatibility,
-            timing_cache=timing_cache,
-        )
-        inputs = "seeded inputs, in batches of 1 and 2, against the ONNX file in ONNX Runtime"
+        plans = plans_of(model, signature, precision, report, options)
+        inputs = f"seeded inputs, {in_batches(BATCHES['tensorrt'])}, against the ONNX file in ONNX Runtime"
         chosen, _ = select_engine(model, signature, samples, inputs, candidates, report, plans=plans)
         files = {path.name: sha256_of(path) for path in sorted(staging.iterdir())}
         changes = {"engine": engine, "precision": precision, "files": files, "plans": plans}
@@ -84,5 +72,6 @@ def rebuild_plans(
 
 def _samples(model: Path, signature: Signature) -> list[Sample]:
     (output,) = signature.outputs
+    batches = batches_for(signature, sizes=BATCHES["tensorrt"])
     with engine_from_onnx(model, signature, "onnxruntime") as engine:
-        return [Sample(batch, engine.run(batch)[output.name]) for batch in batches_for(signature)]
+        return [Sample(batch, engine.run(batch)[output.name]) for batch in batches]

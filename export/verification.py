@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
@@ -11,10 +12,14 @@ from torch import Tensor
 
 from engines import Engine
 from engines.engine import AnyArray
+from engines.loading import Target
 from engines.model_directory import Precision, Verification
 from serving.tensors import DType, Signature
 
 Reference = Callable[..., Tensor]
+
+BATCHES: dict[Target, tuple[int, ...]] = dict.fromkeys(get_args(Target), (1, 3, 6)) | {"cpu": (1, 2)}
+"""Sizes of the batches that an engine is verified with; GPUs' are prepared for 1, 4 and 8, and fill up the others."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,16 @@ def bound_for(output: DType, precision: Precision) -> Bound:
 
 def reference_samples(reference: Reference, batches: Sequence[Mapping[str, AnyArray]]) -> tuple[Sample, ...]:
     """Run the PyTorch reference, whose parameters are the signature's inputs by name, on each batch."""
+
+    def output(batch: Mapping[str, AnyArray]) -> AnyArray:
+        tensors = {name: torch.from_numpy(value) for name, value in batch.items()}
+        size = len(next(iter(tensors.values())))
+        # One by one: a batch of float32 maps at 1024x1024 would take gigabytes.
+        rows = [reference(**{name: value[row : row + 1] for name, value in tensors.items()}) for row in range(size)]
+        return torch.cat(rows).numpy()
+
     with torch.no_grad():
-        return tuple(
-            Sample(batch, reference(**{name: torch.from_numpy(value) for name, value in batch.items()}).numpy())
-            for batch in batches
-        )
+        return tuple(Sample(batch, output(batch)) for batch in batches)
 
 
 def verify(engine: Engine, samples: Sequence[Sample], inputs: str, bound: Bound) -> Verification:
@@ -87,31 +97,45 @@ def compared(dtype: DType, expected: AnyArray, got: AnyArray, inputs: str, bound
     return Verification(inputs=inputs, worst=float(error.max()), mean=float(error.mean()), psnr=psnr, bound=str(bound))
 
 
-def batches_for(signature: Signature, w: AnyArray | None = None, *, seed: int = 0) -> list[dict[str, AnyArray]]:
-    """Seeded inputs, one batch of 1 and one of 2, so that the dynamic batch is exercised too.
+def batches_for(
+    signature: Signature, w: AnyArray | None = None, *, sizes: Sequence[int] = (1, 2), seed: int = 0
+) -> list[dict[str, AnyArray]]:
+    """Seeded inputs, in batches of several sizes, so that the dynamic batch is exercised too.
 
     Args:
         signature: the inputs to draw.
-        w: three W+ codes [3, L, D] to use, where the model takes w.
+        w: W+ codes [K, L, D] to use in turn, where the model takes w.
+        sizes: of the batches.
+        seed: of everything that is drawn.
     """
     draw = np.random.default_rng(seed)
+    count = sum(sizes)
     pools: dict[str, Callable[[tuple[int, ...]], AnyArray]] = {
-        "face": lambda dims: _smooth_pictures(draw, dims),
-        "w": lambda dims: draw.standard_normal((3, *dims)) if w is None else w,
-        "attributes": lambda dims: draw.integers(0, 2, (3, *dims)),
-        "z": lambda dims: draw.standard_normal((3, *dims)),
-        "row_strength": lambda dims: np.linspace(0, 1, 3)[:, None] * np.ones((3, *dims)),
-        "psi": lambda dims: np.linspace(1, 0.5, 3)[:, None] * np.ones((3, *dims)),
+        "face": lambda dims: _smooth_pictures(draw, count, dims),
+        "w": lambda dims: draw.standard_normal((count, *dims)) if w is None else w[np.arange(count) % len(w)],
+        "attributes": lambda dims: draw.integers(0, 2, (count, *dims)),
+        "z": lambda dims: draw.standard_normal((count, *dims)),
+        "row_strength": lambda dims: np.linspace(0, 1, count)[:, None] * np.ones((count, *dims)),
+        "psi": lambda dims: np.linspace(1, 0.5, count)[:, None] * np.ones((count, *dims)),
     }
     drawn = {spec.name: pools[spec.name](spec.dims).astype(spec.dtype.numpy) for spec in signature.inputs}
-    return [{name: value[part] for name, value in drawn.items()} for part in (slice(0, 1), slice(1, 3))]
+    ends = np.cumsum(sizes)
+    return [
+        {name: value[end - size : end] for name, value in drawn.items()} for size, end in zip(sizes, ends, strict=True)
+    ]
 
 
-def _smooth_pictures(draw: np.random.Generator, dims: tuple[int, ...]) -> AnyArray:
-    """Three pictures [3, H, W, 3] with structure at several scales, 0..255."""
+def in_batches(sizes: Sequence[int]) -> str:
+    """In words."""
+    *first, last = map(str, sizes)
+    return f"in batches of {', '.join(first)} and {last}"
+
+
+def _smooth_pictures(draw: np.random.Generator, count: int, dims: tuple[int, ...]) -> AnyArray:
+    """Pictures [count, H, W, 3] with structure at several scales, 0..255."""
     height, width, channels = dims
-    picture = np.zeros((3, height, width, channels))
+    picture = np.zeros((count, height, width, channels))
     for size in (4, 16, 64):
-        coarse = draw.uniform(-60, 60, (3, size, size, channels))
+        coarse = draw.uniform(-60, 60, (count, size, size, channels))
         picture += coarse.repeat(height // size, 1).repeat(width // size, 2)
     return np.clip(picture + 128, 0, 255)

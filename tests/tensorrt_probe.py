@@ -229,15 +229,30 @@ def running() -> dict[str, Any]:
     signature = generator_signature(Geometry(32, 16))
     launches: list[int] = []
 
+    dims = {"w": (8, 16), "psi": (1,), "image": (32, 32, 3)}
+    loads: list[bytes] = []
+
+    class Context(MagicMock):
+        """A plan's, for the one batch that it was built for, or for any."""
+
+        def set_input_shape(self, name: str, shape: Shape) -> bool:
+            self.size = self.built_for or shape[0]
+            return bool(self.size == shape[0])
+
+        def get_tensor_shape(self, name: str) -> Any:
+            return trt.Dims((self.size, *dims[name]))
+
+        def execute_async_v3(self, stream: int) -> bool:
+            launches.append(self.size)
+            return True
+
     def loaded(data: bytes) -> MagicMock:
-        batch = int(data)
-        shapes = {"w": (batch, 8, 16), "psi": (batch, 1), "image": (batch, 32, 32, 3)}
+        loads.append(data)
         engine = MagicMock(num_io_tensors=3)
-        engine.get_tensor_name = list(shapes).__getitem__
-        engine.get_tensor_shape = lambda name: trt.Dims(shapes[name])
+        engine.get_tensor_name = list(dims).__getitem__
+        engine.create_execution_context = lambda: Context(built_for=int(data))
         engine.get_tensor_dtype = lambda name: trt.uint8 if name == "image" else trt.float32
         engine.get_tensor_mode = lambda name: trt.TensorIOMode.OUTPUT if name == "image" else trt.TensorIOMode.INPUT
-        engine.create_execution_context().execute_async_v3 = lambda stream: launches.append(batch) or True
         return engine
 
     trt.Runtime = lambda logger: MagicMock(deserialize_cuda_engine=loaded)
@@ -266,8 +281,15 @@ def running() -> dict[str, Any]:
                 "image"
             ].shape
             engine.close()
+        several = list(launches)
+        launches.clear()
+        loads.clear()
+        (folder / "generator.plan").write_text("0")
+        with engine_of(dict.fromkeys(plans, "generator.plan")) as engine:
+            engine.run({"w": np.zeros((5, 8, 16), np.float32), "psi": np.ones((5, 1), np.float32)})
         return {
-            "launches": launches,
+            "one_plan": {"loads": len(loads), "launches": launches},
+            "launches": several,
             "shape": shape,
             "other_batch": refusal(lambda: engine_of({4: plans[8]})).replace(path, "DIRECTORY"),
             "other_gpu": refusal(

@@ -92,9 +92,16 @@ def test_the_server_answers_the_python_example(folder: Path, served: None) -> No
 
 
 def test_what_the_readme_links_to_is_there() -> None:
-    headings = {heading.lower().replace(" ", "-") for heading in re.findall("^#+ (.+)$", README, re.MULTILINE)}
     for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert target.removeprefix("#") in headings or (ROOT / target).exists(), target
+        file, _, anchor = target.partition("#")
+        assert (ROOT / file).exists(), target
+        assert not anchor or anchor in anchors(ROOT / (file or "README.md")), target
+
+
+def anchors(page: Path) -> set[str]:
+    """What its headings are linked by."""
+    headings = re.findall("^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.triton

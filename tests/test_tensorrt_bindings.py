@@ -186,6 +186,7 @@ def test_a_batch_is_run_by_plans_of_several_sizes(libraries: list[str]) -> None:
     ran = ask(libraries, "running")
     assert ran["launches"] == [8, 8]  # six samples are worth a batch of eight
     assert ran["shape"] == [14, 32, 32, 3]
+    assert ran["one_plan"] == {"loads": 1, "launches": [4, 1]}
     for refusal in ("other_batch", "other_gpu"):
         assert ran[refusal].endswith("build them for this machine with: toonify-export plans DIRECTORY.")
     assert "generator.b8.plan: got image OUTPUT uint8 [8, 32, 32, 3], psi INPUT" in ran["other_batch"]

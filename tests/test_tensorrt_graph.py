@@ -41,6 +41,7 @@ GRAPHS: dict[str, Callable[[GeneratorWeights], onnx.ModelProto]] = {
     "passes": partial(graph_with_plugins, signature=SIGNATURE, batch=BATCH, capability=80),
     "fused": partial(graph_with_plugins, signature=SIGNATURE, batch=BATCH, capability=80, fused_from=16),
     "native": partial(graph_of_native_layers, signature=SIGNATURE, batch=BATCH),
+    "native, any batch": partial(graph_of_native_layers, signature=SIGNATURE, batch=None),
 }
 
 
@@ -84,6 +85,7 @@ def test_a_graph_for_tensorrt_gives_the_exported_generators_pictures(
         ("passes", {"Tail": 3, "ToRgb": 3, "LastToRgb": 1}),
         ("fused", {"Tail": 1, "ConvUp": 2, "ToRgb": 2, "ConvRgb": 1, "LastConvRgb": 1}),
         ("native", {}),
+        ("native, any batch", {}),
     ],
 )
 def test_each_layer_becomes_one_node(weights: GeneratorWeights, form: str, expected: dict[str, int]) -> None:
@@ -121,6 +123,19 @@ def test_a_node_says_where_its_plugin_is(weights: GeneratorWeights) -> None:
 def encoder() -> onnx.ModelProto:
     weights = random_encoder((8, 12, 16, 24), 0, latent_avg=W[0])
     return onnx_from_encoder(encoder_from_weights(weights), ENCODER_SIGNATURE)
+
+
+def test_a_graph_for_any_batch_gives_each_sample_what_it_gives_it_alone(weights: GeneratorWeights) -> None:
+    graph = GRAPHS["native, any batch"](weights)
+    together, alone = run(graph, w=W, psi=PSI), [run(graph, w=W[i : i + 1], psi=PSI[i : i + 1]) for i in range(BATCH)]
+    assert np.abs(together - np.concatenate(alone).astype(int)).max() <= 1
+
+
+def test_an_encoder_for_any_batch_is_in_half_precision_too(encoder: onnx.ModelProto) -> None:
+    face = batches_for(ENCODER_SIGNATURE)[1]["face"]
+    graph = exported_graph(encoder, None, "fp16")
+    for part in (face, face[:1]):
+        np.testing.assert_allclose(run(graph, face=part), run(encoder, face=part), rtol=0, atol=0.03)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])

@@ -1,7 +1,8 @@
-"""An exported model -> TensorRT plans, one for each batch size, for this GPU.
+"""An exported model -> TensorRT plans, for this GPU.
 
-Precision is the graph's own: networks are strongly typed. Batches are fixed, since plugins compiled ahead of time leak
-memory whenever a shape changes (TensorRT issue 4849, open for 11.2).
+Precision is the graph's own: networks are strongly typed. A plan has one batch size, since plugins compiled ahead of
+time leak memory whenever a shape changes (TensorRT issue 4849, open for 11.2); without plugins it may have a range,
+which Triton's own tensorrt backend needs.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class BuildOptions:
     Attributes:
         precision: of the arithmetic; inputs and outputs keep their types.
         batches: a plan for each.
+        one_plan: instead, one plan for batches up to the largest, of native layers only.
         plugins: fused kernels in a generator of half precision; native layers only where False.
         compatibility: which other GPUs shall run the plans, at some speed.
         timing_cache: folder of measured layer times, which make the next build fast; None = measure all.
@@ -43,6 +45,7 @@ class BuildOptions:
 
     precision: Precision = "fp16"
     batches: tuple[int, ...] = BATCHES
+    one_plan: bool = False
     plugins: bool = True
     compatibility: Compatibility = "none"
     timing_cache: Path | None = None
@@ -50,7 +53,7 @@ class BuildOptions:
 
 
 def build_plans(model: Path, signature: Signature, directory: Path, options: BuildOptions, report: Report) -> PlanFacts:
-    """Build and write ``<model>.b<batch>.plan`` for each batch size.
+    """Build and write ``<model>.b<batch>.plan`` for each batch size, or the ``<model>.plan`` of all.
 
     Args:
         model: an ONNX file as ``toonify-export`` writes it.
@@ -66,12 +69,13 @@ def build_plans(model: Path, signature: Signature, directory: Path, options: Bui
     plans: dict[int, str] = {}
     plugins = capability = 0
     with current(gpu().retain_primary_context()):
-        for batch in options.batches:
-            report(f"building TensorRT's plan of {model.stem} for batches of {batch}")
-            graph = graph_for(model, signature, batch, options, here)
+        for name, batches in plan_batches(model.stem, options).items():
+            report(f"building TensorRT's plan of {model.stem} for batches of {' to '.join(map(str, batches))}")
+            graph = graph_for(model, signature, batches[0] if len(batches) == 1 else None, options, here)
             plugins = plugin_nodes(graph)
-            plans[batch] = f"{model.stem}.b{batch}.plan"
-            (directory / plans[batch]).write_bytes(plan_of_graph(graph, here, options, report))
+            job = PlanJob(graph, signature, batches, here)
+            (directory / name).write_bytes(plan_of_graph(job, options, report))
+            plans |= dict.fromkeys(batches, name)
     if plugins:
         capability = kernel_capability(here.capability, options.compatibility)
     return PlanFacts(
@@ -83,8 +87,17 @@ def build_plans(model: Path, signature: Signature, directory: Path, options: Bui
     )
 
 
-def graph_for(model: Path, signature: Signature, batch: int, options: BuildOptions, here: Platform) -> ModelProto:
-    """What is built.
+def plan_batches(stem: str, options: BuildOptions) -> dict[str, tuple[int, ...]]:
+    """The plans' files, and which batches each of them is for."""
+    if options.one_plan:
+        return {f"{stem}.plan": options.batches}
+    return {f"{stem}.b{batch}.plan": (batch,) for batch in options.batches}
+
+
+def graph_for(
+    model: Path, signature: Signature, batch: int | None, options: BuildOptions, here: Platform
+) -> ModelProto:
+    """What is built; for batches of any size where ``batch`` is None.
 
     Raises:
         EngineError: as ``build_plans``.
@@ -93,7 +106,7 @@ def graph_for(model: Path, signature: Signature, batch: int, options: BuildOptio
     if options.precision != "fp16" or not is_generator(exported):
         return exported_graph(read_model(model), batch, options.precision)
     weights = weights_from_graph(exported)
-    if not options.plugins:
+    if batch is None or not options.plugins:
         return graph_of_native_layers(weights, signature, batch)
     # Imported here: TensorRT warns at this import.
     from engines.tensorrt.plugins import register_plugins
@@ -103,7 +116,17 @@ def graph_for(model: Path, signature: Signature, batch: int, options: BuildOptio
     return graph_with_plugins(weights, signature, batch, capability=capability)
 
 
-def plan_of_graph(graph: ModelProto, here: Platform, options: BuildOptions, report: Report) -> bytes:
+@dataclass(frozen=True)
+class PlanJob:
+    """A graph, and for which batches of the signature's inputs its plan is built where."""
+
+    graph: ModelProto
+    signature: Signature
+    batches: tuple[int, ...]
+    here: Platform
+
+
+def plan_of_graph(job: PlanJob, options: BuildOptions, report: Report) -> bytes:
     """Parse, check that every plugin was found, and build.
 
     Raises:
@@ -112,13 +135,15 @@ def plan_of_graph(graph: ModelProto, here: Platform, options: BuildOptions, repo
     logger = trt.Logger(trt.Logger.Severity.WARNING)
     builder: trt.Builder = trt.Builder(logger)
     network: trt.INetworkDefinition = builder.create_network(network_flags())
-    parse(network, graph, logger)
-    check_plugins(network, expected=plugin_nodes(graph))
+    parse(network, job.graph, logger)
+    check_plugins(network, expected=plugin_nodes(job.graph))
     config: trt.IBuilderConfig = builder.create_builder_config()
     monitor = ProgressMonitor(report)
     config.progress_monitor = monitor
     configure(config, options)
-    cache = _timing_cache_file(options, here)
+    if len(job.batches) > 1:
+        add_profile(builder.create_optimization_profile(), config, job)
+    cache = _timing_cache_file(options, job.here)
     use_timing_cache(config, cache)
     plan = builder.build_serialized_network(network, config)
     if monitor.interrupted:
@@ -168,6 +193,15 @@ def configure(config: trt.IBuilderConfig, options: BuildOptions) -> None:
     config.clear_flag(trt.BuilderFlag.TF32)
     if options.workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace)
+
+
+def add_profile(profile: trt.IOptimizationProfile, config: trt.IBuilderConfig, job: PlanJob) -> None:
+    """Allow batches of 1 to the largest; layers are chosen for the middle one."""
+    batches = sorted(job.batches)
+    middle, largest = batches[len(batches) // 2], batches[-1]
+    for spec in job.signature.inputs:
+        profile.set_shape(spec.name, *((batch, *spec.dims) for batch in (1, middle, largest)))
+    config.add_optimization_profile(profile)
 
 
 def use_timing_cache(config: trt.IBuilderConfig, file: Path | None) -> None:

@@ -39,7 +39,7 @@ class PlanFacts(_Frozen):
         compatibility: where else they run.
         plugins: plugin layers in each plan; 0 = native layers only.
         kernel_capability: what the plugins' kernels were compiled for, times 10; 0 = there are none.
-        plans: file of each batch size.
+        plans: file of each batch size, which may be the same one.
     """
 
     platform: Platform

@@ -1,4 +1,4 @@
-"""The graphs that TensorRT builds plans of: strongly typed, for one batch size.
+"""The graphs that TensorRT builds plans of: strongly typed, for one batch size, or with native layers for any.
 
 A generator in half precision is written anew from its weights, for the operators that plugins compute:
 
@@ -64,23 +64,27 @@ def graph_with_plugins(
     return _Generator(weights, batch, capability, fused_from).written(signature)
 
 
-def graph_of_native_layers(weights: GeneratorWeights, signature: Signature, batch: int) -> ModelProto:
-    """The same without plugins."""
+def graph_of_native_layers(weights: GeneratorWeights, signature: Signature, batch: int | None) -> ModelProto:
+    """The same without plugins; for batches of any size where ``batch`` is None."""
     # Imported here: it takes seconds, and plugins do without.
     import onnxscript.optimizer
 
-    functions = graph_with_plugins(weights, signature, batch, capability=0, fused_from=math.inf)
+    functions = _Generator(weights, batch, capability=0, fused_from=math.inf).written(signature)
     inlined = onnx.inliner.inline_local_functions(functions)
     # What the functions compute of constants, such as a FIR filter for each channel, TensorRT takes as constants only.
     folded: ModelProto = onnxscript.optimizer.optimize(inlined, onnx_shape_inference=False)
     return folded
 
 
-def exported_graph(model: ModelProto, batch: int, precision: Precision) -> ModelProto:
-    """An exported model for one batch size; with "fp16", its arithmetic and constants are in half precision."""
+def exported_graph(model: ModelProto, batch: int | None, precision: Precision) -> ModelProto:
+    """An exported model for one batch size, or for any where it is None.
+
+    With "fp16", its arithmetic and constants are in half precision.
+    """
     graph = onnx.inliner.inline_local_functions(model)
-    for value in [*graph.graph.input, *graph.graph.output]:
-        value.type.tensor_type.shape.dim[0].dim_value = batch
+    if batch is not None:
+        for value in [*graph.graph.input, *graph.graph.output]:
+            value.type.tensor_type.shape.dim[0].dim_value = batch
     graph.graph.ClearField("value_info")
     if precision == "fp32":
         return graph
@@ -112,7 +116,7 @@ class _Layer:
 
 
 class _Generator:
-    def __init__(self, weights: GeneratorWeights, batch: int, capability: int, fused_from: float) -> None:
+    def __init__(self, weights: GeneratorWeights, batch: int | None, capability: int, fused_from: float) -> None:
         self.weights, self.batch, self.fused_from = weights, batch, fused_from
         # A network clamps all its layers or none.
         self.clamp = weights.convolutions[0].clamp or math.inf
@@ -127,8 +131,9 @@ class _Generator:
         parts = zip(kernels, convolutions, scales.styles, scales.demodulations, strict=True)
         layers = [_Layer(*part) for part in parts]
         x = self.first_map(layers[0])
-        # The images below the lowest resolution are black, so that all resolutions are alike.
-        image = self.graph.constant(np.zeros((self.batch, 3, 2, 2), np.float32))
+        # The images below the lowest resolution are black, so that all resolutions are alike; one image for a batch of
+        # any size, to which native layers add what they make.
+        image = self.graph.constant(np.zeros((self.batch or 1, 3, 2, 2), np.float32))
         for level, resolution in enumerate(self.weights.resolutions):
             last, following = layers[2 * level], layers[2 * level + 1 : 2 * level + 2]
             if level > 0:

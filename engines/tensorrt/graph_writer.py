@@ -53,8 +53,8 @@ class GraphWriter:
         self._constants.append(numpy_helper.from_array(value, name))
         return name
 
-    def model(self, signature: Signature, batch: int, functions: Collection[onnx.FunctionProto]) -> ModelProto:
-        """The whole, with the signature's inputs and outputs in batches of one size."""
+    def model(self, signature: Signature, batch: int | None, functions: Collection[onnx.FunctionProto]) -> ModelProto:
+        """The whole, with the signature's inputs and outputs in batches of one size, or of any."""
         inputs, outputs = ([_value(spec, batch) for spec in specs] for specs in (signature.inputs, signature.outputs))
         graph = helper.make_graph(self.nodes, "generator", inputs, outputs, self._constants)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
@@ -63,6 +63,6 @@ class GraphWriter:
         return model
 
 
-def _value(spec: TensorSpec, batch: int) -> onnx.ValueInfoProto:
+def _value(spec: TensorSpec, batch: int | None) -> onnx.ValueInfoProto:
     element = helper.np_dtype_to_tensor_dtype(spec.dtype.numpy)
-    return helper.make_tensor_value_info(spec.name, element, (batch, *spec.dims))
+    return helper.make_tensor_value_info(spec.name, element, ("N" if batch is None else batch, *spec.dims))
