@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import ctypes
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
-import numpy as np
 import pytest
 import torch
-from kernel_cases import CASES, LARGE_CASES, Errors, measured
+from driver_launch import compiled_for, launch_by_driver
+from kernel_cases import AHEAD_OF_TIME, CASES, LARGE_CASES, Errors, measured
 from torch import Tensor
 from torch.nn import functional
 
 from engines.kernels import reference
 from engines.kernels.ahead_of_time import compile_ahead
 from engines.kernels.conv_rgb import conv_rgb_spec
-from engines.kernels.launch import KernelSpec
 from engines.kernels.operands import Activation, channels_last
 from engines.kernels.rgb import Rgb, RgbForm
-from engines.kernels.tail import tail
+from engines.kernels.tail import tail, tail_spec
 from engines.kernels.to_rgb import to_rgb
 from engines.kernels.weights import convolution_weight, merged_along_rows, modulation
 from export.networks.generator import convolve_up, fir_kernel
@@ -56,30 +57,43 @@ def test_a_kernel_is_at_most_twice_as_wrong_as_half_precision_on_a_gpu(case: str
     assert_close(measured(case, "cuda"))
 
 
-@pytest.fixture
-def launched_by_the_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Kernels are compiled ahead of time, and launched by nothing but their description."""
-    cupy = pytest.importorskip("cupy")
-    major, minor = torch.cuda.get_device_capability()
-
-    def launch(spec: KernelSpec, batch: int, operands: Mapping[str, Tensor]) -> None:
-        kernel = compile_ahead(spec, 10 * major + minor)
-        ptx = tmp_path / "kernel.ptx"
-        ptx.write_text(kernel.ptx)
-        function = cupy.RawModule(path=str(ptx)).get_function(kernel.name)
-        addresses = tuple(np.uint64(operands[name].data_ptr()) for name in kernel.arguments)
-        with cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream):
-            function((*kernel.grid, batch), (kernel.threads,), addresses, shared_mem=kernel.shared_bytes)
-
-    monkeypatch.setattr(KernelSpec, "launch", launch)
-
-
 @pytest.mark.gpu
 @needs_gpu
-@pytest.mark.usefixtures("launched_by_the_driver")
 @pytest.mark.parametrize("case", CASES | LARGE_CASES)
 def test_a_kernel_compiled_ahead_of_time_gives_the_same_on_a_gpu(case: str) -> None:
-    assert_close(measured(case, "cuda"))
+    assert_close(measured(AHEAD_OF_TIME + case, "cuda"))
+
+
+class Driver(MagicMock):
+    """In place of NVIDIA's; keeps what is launched."""
+
+    def cuModuleLoadData(self, module: object, ptx: bytes) -> int:
+        self.ptx = ptx.decode()
+        return 0
+
+    def cuModuleGetFunction(self, function: object, module: object, name: bytes) -> int:
+        return 0 if f".visible .entry {name.decode()}(" in self.ptx else 500
+
+    def cuLaunchKernel(self, function: object, *arguments: Any) -> int:
+        *self.geometry, _stream, pointers, _extra = arguments
+        self.passed = [ctypes.cast(p, ctypes.POINTER(ctypes.c_uint64)).contents.value for p in pointers]
+        return 0
+
+
+def test_the_driver_is_given_a_kernels_geometry_and_its_operands_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: MagicMock(cuda_stream=0))
+    spec = tail_spec(16, 8, 8, up=False, styled=True)
+    operands = {name: torch.zeros(1) for name in spec.arguments}
+    driver = Driver()
+    launch_by_driver(driver, spec, 80, 3, operands)
+    assert driver.passed == [tensor.data_ptr() for tensor in operands.values()]
+    assert driver.geometry == [*spec.grid, 3, 32 * spec.warps, 1, 1, compile_ahead(spec, 80).shared_bytes]
+    driver.cuModuleUnload.assert_called_once()
+
+
+@pytest.mark.parametrize(("gpu", "expected"), [((8, 0), 80), ((8, 7), 86), ((9, 0), 90), ((10, 0), 89), ((12, 1), 89)])
+def test_a_gpu_gets_kernels_that_run_on_it(gpu: tuple[int, int], expected: int) -> None:
+    assert compiled_for(*gpu) == expected
 
 
 def test_a_weight_merged_along_rows_leaves_the_filter_along_columns() -> None:

@@ -1,0 +1,60 @@
+"""Kernels launched by NVIDIA's driver from their PTX and their description alone, as a plan launches them."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from engines.kernels.ahead_of_time import CAPABILITIES, compile_ahead
+from engines.kernels.launch import KernelSpec
+
+
+@contextmanager
+def launched_by_the_driver() -> Iterator[None]:
+    """In this block kernels are compiled ahead of time for the GPU that is here; Triton launches nothing."""
+    driver: Any = ctypes.CDLL("libcuda.so.1")
+    capability = compiled_for(*torch.cuda.get_device_capability())
+
+    def launch(spec: KernelSpec, batch: int, operands: Mapping[str, Tensor | None]) -> None:
+        launch_by_driver(driver, spec, capability, batch, operands)
+
+    with patch.object(KernelSpec, "launch", launch):
+        yield
+
+
+def compiled_for(major: int, minor: int) -> int:
+    """The newest kernels that run on a GPU: those of 9.0 on no other, those of 8.x on all later ones."""
+    have = 10 * major + minor
+    return max(known for known in CAPABILITIES if known == have or (known <= have and known != 90))
+
+
+def launch_by_driver(
+    driver: Any, spec: KernelSpec, capability: int, batch: int, operands: Mapping[str, Tensor | None]
+) -> None:
+    """Compile, load and launch on PyTorch's current stream, and wait: the module goes when this returns."""
+    kernel = compile_ahead(spec, capability)
+    tensors = [operands[name] for name in kernel.arguments]
+    pointers = [ctypes.c_uint64(tensor.data_ptr()) for tensor in tensors if tensor is not None]
+    assert len(pointers) == len(kernel.arguments)
+    arguments = (ctypes.c_void_p * len(pointers))(*map(ctypes.addressof, pointers))
+    module, function = ctypes.c_void_p(), ctypes.c_void_p()
+    stream = torch.cuda.current_stream()
+    _check(driver.cuModuleLoadData(ctypes.byref(module), kernel.ptx.encode()))
+    try:
+        _check(driver.cuModuleGetFunction(ctypes.byref(function), module, kernel.name.encode()))
+        geometry = (*kernel.grid, batch, kernel.threads, 1, 1, kernel.shared_bytes)
+        _check(driver.cuLaunchKernel(function, *geometry, ctypes.c_void_p(stream.cuda_stream), arguments, None))
+        stream.synchronize()
+    finally:
+        driver.cuModuleUnload(module)
+
+
+def _check(result: int) -> None:
+    if result:
+        raise RuntimeError(f"the driver's error {result}; its names are in cuda.h under CUresult")
