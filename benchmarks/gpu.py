@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 import time
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,10 +52,11 @@ def main() -> None:
             preparing.ask("references", timeout=PREPARATION_TIMEOUT)
             say("exporting")
             not_exported = preparing.ask("export", timeout=PREPARATION_TIMEOUT)
+            not_served = preparing.ask("repository", given.device, timeout=PREPARATION_TIMEOUT)
     except SubjectError as error:
         raise SystemExit(f"error: {error}") from None
     wrong = _wrong_kernels(run)
-    rows, kernels = _measured(run, not_exported, given.results, quick=given.quick)
+    rows, kernels = _measured(run, Missing(not_exported, not_served), given.results, quick=given.quick)
     wrong += [
         f"{row.stage}, {row.engine}, batch {row.batch}: {row.reason or f'{row.psnr_db:.1f} dB'}"
         for row in rows
@@ -105,8 +106,16 @@ def _wrong_kernels(run: Run) -> list[str]:
     return wrong
 
 
-def _measured(run: Run, not_exported: str, results: Path, *, quick: bool) -> tuple[list[GpuRow], list[KernelRow]]:
-    ours = MODULES if not_exported else OURS
+@dataclass(frozen=True)
+class Missing:
+    """Why nothing could be exported, and nothing served; empty where it could."""
+
+    exports: str
+    server: str
+
+
+def _measured(run: Run, missing: Missing, results: Path, *, quick: bool) -> tuple[list[GpuRow], list[KernelRow]]:
+    ours = MODULES if missing.exports else OURS
     generator = Subject("generator", OURS, "fp16")
     half_port = Subject("generator", PORT, "fp16")
     onnx_cuda, compiled = Subject("generator", ONNX_CUDA, "tf32"), Subject("generator", COMPILED, "fp16")
@@ -114,9 +123,8 @@ def _measured(run: Run, not_exported: str, results: Path, *, quick: bool) -> tup
     generators += [Subject("generator", PORT, precision) for precision in ("tf32", "fp32")]
     stages = [Subject("encoder", ours, "fp16"), Subject("encoder", EAGER, "fp16"), Subject("isf", ours, "fp32")]
     stages += [Subject("isf", EAGER, "fp32"), generator, Subject("pipeline", ours, "fp16")]
-    missing = {}
-    if reason := not_exported or _without_onnxruntime():
-        missing[onnx_cuda] = reason
+    ensemble = Subject("ensemble", OURS, "fp16")
+    reasons = {onnx_cuda: missing.exports or _without_onnxruntime(), ensemble: missing.server}
     rows: list[GpuRow] = []
     kernels: list[KernelRow] = []
 
@@ -124,9 +132,8 @@ def _measured(run: Run, not_exported: str, results: Path, *, quick: bool) -> tup
         rows.extend(found)
         append_records(results / LATENCIES.name, GpuRow, found)
 
-    keep(run.group("generators", generators, missing))
-    keep(run.group("stages", stages, {}))
-    keep([run.unavailable(Subject("ensemble", OURS, "fp16"), _without_ensemble())])
+    keep(run.group("generators", generators, reasons))
+    keep(run.group("stages", [*stages, ensemble], reasons))
     scale = run.plan.models.scale
     layers = layers_of(scale.channels, 16, fused_from=32) if quick else layers_of(scale.channels, 64)
     sizes = ((1,), 1 << 16, 64) if quick else ((1, 8), 1 << 29, 8192)
@@ -134,8 +141,7 @@ def _measured(run: Run, not_exported: str, results: Path, *, quick: bool) -> tup
     append_records(results / KERNELS.name, KernelRow, kernels)
     # Last, and for a single picture: its compilation may take minutes.
     single = Run(_for_one_picture(run.plan), run.device, run.versions, run.say, run.started, run.commit)
-    missing = {compiled: "not in a quick run"} if quick else {}
-    keep(single.group("compiled", [generator, half_port, compiled], missing))
+    keep(single.group("compiled", [generator, half_port, compiled], {compiled: "not in a quick run" if quick else ""}))
     return rows, kernels
 
 
@@ -151,12 +157,6 @@ def _without_onnxruntime() -> str:
 
     offered = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     return "" if offered else "onnxruntime is installed without CUDA"
-
-
-def _without_ensemble() -> str:
-    if shutil.which("tritonserver") is None:
-        return "tritonserver is not installed"
-    return "this benchmark starts no server yet"
 
 
 if __name__ == "__main__":

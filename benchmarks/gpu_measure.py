@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -72,8 +72,9 @@ class Run:
     started: str = field(default_factory=machine.now)
     commit: str = field(default_factory=machine.commit)
 
-    def group(self, name: str, subjects: Sequence[Subject], missing: dict[Subject, str]) -> list[GpuRow]:
-        """Load the subjects, but those that are ``missing`` for a reason, and let them take turns."""
+    def group(self, name: str, subjects: Sequence[Subject], reasons: Mapping[Subject, str]) -> list[GpuRow]:
+        """Load the subjects, but those that cannot be had for a reason, and let them take turns."""
+        missing = {subject: reason for subject, reason in reasons.items() if reason}
         tallies = [Tally(s, batch, missing.get(s, ""), s in missing) for batch in self.plan.batches for s in subjects]
         loads: dict[Subject, float] = {}
         with ExitStack() as stack:
@@ -123,17 +124,16 @@ class Run:
             status = "unavailable"
         measured: dict[str, float | int | str] = {}
         if tally.turns:
-            p5, p50, p95 = _percentiles([ms for turn in tally.turns for ms in turn.device])
-            host = _percentiles([ms for turn in tally.turns for ms in turn.host])
+            device = [ms for turn in tally.turns for ms in turn.device]
+            host = [ms for turn in tally.turns for ms in turn.host]
             measured = {
-                "n": sum(len(turn.device) for turn in tally.turns),
-                "p5_ms": p5,
-                "p50_ms": p50,
-                "p95_ms": p95,
-                **dict(zip(("host_p5_ms", "host_p50_ms", "host_p95_ms"), host, strict=True)),
-                "rounds_ms": " ".join(f"{np.median(turn.device):.6g}" for turn in tally.turns),
-                "peak_mib": max(turn.peak_bytes for turn in tally.turns) / 2**20,
+                "n": len(device or host),
+                **dict(zip(("host_p5_ms", "host_p50_ms", "host_p95_ms"), _percentiles(host), strict=True)),
+                "rounds_ms": " ".join(f"{np.median(turn.device or turn.host):.6g}" for turn in tally.turns),
             }
+            if device:
+                measured |= dict(zip(("p5_ms", "p50_ms", "p95_ms"), _percentiles(device), strict=True))
+                measured["peak_mib"] = max(turn.peak_bytes for turn in tally.turns) / 2**20
         if tally.parity:
             parity = tally.parity
             measured |= {"worst_error": parity.worst, "mean_error": parity.mean, "psnr_db": parity.psnr}
@@ -155,10 +155,6 @@ class Run:
             versions=self.versions,
             **measured,  # type: ignore[arg-type]
         )
-
-    def unavailable(self, subject: Subject, reason: str) -> GpuRow:
-        """The row of something that this machine does not have."""
-        return self._row("stages", Tally(subject, 1, reason, unavailable=True), None)
 
     def kernels(self, layers: Sequence[Layer], batches: Sequence[int], copied: int, side: int) -> list[KernelRow]:
         """Time the two ceilings, then every layer."""

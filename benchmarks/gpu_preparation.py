@@ -6,18 +6,25 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from benchmarks import machine
 from benchmarks.chain import write_chain
-from benchmarks.networks import Models, encoder_weights, generator_weights, isf_weights, signature_of
+from benchmarks.networks import Models, build, encoder_weights, generator_weights, isf_weights, signature_of
 from engines.torch_engine import checked_device
 
+if TYPE_CHECKING:
+    from engines.loading import Target
+
 EXPORTERS = ("onnxscript", "onnx_ir")
+SERVERS = ("pydantic", "tritonclient", "cv2")
 INTERPRETED = 3
 """Cases in Triton's interpreter, where there is no GPU."""
 
@@ -48,9 +55,8 @@ class Preparation:
 
     def export(self) -> str:
         """Export the networks; where that cannot be done, returns why."""
-        missing = [name for name in EXPORTERS if find_spec(name) is None]
-        if missing:
-            return f"nothing can be exported without {', '.join(missing)}"
+        if missing := _missing(EXPORTERS):
+            return f"nothing can be exported without {missing}"
         import onnx
 
         from export import onnx_export
@@ -71,6 +77,26 @@ class Preparation:
                     onnx.save(export(signature_of(stage, scale.geometry)), partial_file)
         return ""
 
+    def repository(self, device: str) -> str:
+        """Export what a server serves; where that cannot be done, returns why."""
+        if missing := _missing((*EXPORTERS, *SERVERS)):
+            return f"nothing can be served without {missing}"
+        from serving.errors import ToonifyError
+        from serving.installation import find_installation
+
+        try:
+            with TemporaryDirectory() as scratch:
+                find_installation(Path(scratch))
+            target: Target = "torch-cuda" if checked_device(device).type == "cuda" else "cpu"
+            build(self._models.on_gpu, ["ensemble"], print, target)
+        except ToonifyError as error:
+            return str(error)
+        return ""
+
+
+def _missing(names: Sequence[str]) -> str:
+    return ", ".join(name for name in names if find_spec(name) is None)
+
 
 class KernelCases:
     """The cases of the kernels' tests."""
@@ -81,9 +107,12 @@ class KernelCases:
         self._cases: Any = import_module("kernel_cases")
 
     def names(self) -> list[str]:
-        """Of all cases; the large ones are for a GPU."""
+        """Of all cases; the large ones, and those that NVIDIA's driver launches, are for a GPU."""
         cases = self._cases
-        return list(cases.CASES | cases.LARGE_CASES) if self._device == "cuda" else list(cases.CASES)[:INTERPRETED]
+        if self._device != "cuda":
+            return list(cases.CASES)[:INTERPRETED]
+        names = [*cases.CASES, *cases.LARGE_CASES]
+        return names + [cases.AHEAD_OF_TIME + name for name in names]
 
     def wrong(self, case: str) -> str:
         """What is wrong with a kernel, if anything: it may be at most twice as wrong as plain half precision."""

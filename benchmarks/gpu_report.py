@@ -38,12 +38,13 @@ def _latencies(rows: Sequence[GpuRow]) -> Iterator[str]:
     yield "|---|---|---|--:|--:|--:|--:|--:|--:|"
     for row in rows:
         cells = [row.stage, row.engine, row.precision, str(row.batch)]
-        if row.p50_ms is None:
+        if row.host_p50_ms is None:
             cells += [f"{row.status}: {row.reason}".replace("|", "/"), "", "", "", ""]
         else:
             note = " (interrupted)" if row.status == "interrupted" else ""
-            cells += [f"{_number(row.p50_ms)}{note}", f"{_number(row.p5_ms)} to {_number(row.p95_ms)}"]
-            cells += [_number(row.host_p50_ms), _number(1e3 * row.batch / row.p50_ms), _beside_port(row, rows)]
+            spread = "" if row.p50_ms is None else f"{_number(row.p5_ms)} to {_number(row.p95_ms)}"
+            cells += [f"{_number(row.p50_ms)}{note}", spread, _number(row.host_p50_ms)]
+            cells += [_number(1e3 * row.batch / (row.p50_ms or row.host_p50_ms)), _beside_port(row, rows)]
         yield f"| {' | '.join(cells)} |"
     yield "\n| stage | engine | precision | batch | worst error | mean error | PSNR, dB | loaded in, s | GPU MiB |"
     yield "|---|---|---|--:|--:|--:|--:|--:|--:|"

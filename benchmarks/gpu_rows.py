@@ -17,7 +17,8 @@ class GpuRow:
 
     Attributes:
         precision: "tf32" is float32 with convolutions in TF32, which is PyTorch's default; "fp32" is without.
-        n: timed calls from GPU memory to GPU memory; p5_ms, p50_ms and p95_ms are theirs, by CUDA events.
+        n: timed calls from GPU memory to GPU memory; p5_ms, p50_ms and p95_ms are theirs, by CUDA events. A server has
+            none of these: its ``n`` and ``rounds_ms`` are those of the host's clock.
         rounds_ms: the median of each round, separated by spaces.
         host_p5_ms, host_p50_ms, host_p95_ms: of calls from host memory to host memory, by the host's clock.
         load_s: building the network on the GPU, with compilation, choice of algorithms and capture of graphs.

@@ -56,7 +56,10 @@ class Parity:
 
 @dataclass(frozen=True)
 class Turn:
-    """Milliseconds of each call on the device and from host to host, and the peak of GPU memory in bytes."""
+    """Milliseconds of each call on the device and from host to host, and the peak of GPU memory in bytes.
+
+    Of a server only its answers' times are known.
+    """
 
     device: tuple[float, ...]
     host: tuple[float, ...]
@@ -93,6 +96,8 @@ class Measured:
     def turn(self, batch: int, seconds: float) -> Turn:
         """Time calls for so many seconds, half of them on the device alone."""
         inputs = self._chain.inputs(self._subject.stage, batch)
+        if self._subject.stage == "ensemble":
+            return Turn((), tuple(host_times(lambda: self._engine.run(inputs), seconds)), 0)
         on_device = {name: torch.from_numpy(value.copy()).to(self._device) for name, value in inputs.items()}
         # The first calls may compile, choose algorithms and fetch memory.
         event_times(lambda: self._engine.run_on_gpu(on_device), self._device, 0)
@@ -103,6 +108,11 @@ class Measured:
             peak = torch.cuda.max_memory_allocated(self._device)
             torch.cuda.empty_cache()  # for the processes that take turns with this one
         return Turn(tuple(device), tuple(host), peak)
+
+    def close(self) -> None:
+        """Stop what was loaded."""
+        if self._engine is not None:
+            self._engine.close()
 
 
 def parity(output: AnyArray, expected: AnyArray) -> Parity:
@@ -133,6 +143,11 @@ class EagerEngine(BaseEngine):
 
 def _opened(subject: Subject, models: Models, device: torch.device, batches: Collection[int]) -> BaseEngine:
     signature = signature_of(subject.stage, models.scale.geometry)
+    if subject.stage == "ensemble":
+        # Imported here: it needs more than there may be.
+        from benchmarks.subjects import EnsembleSubject
+
+        return EnsembleSubject(models.on_gpu, signature)
     if subject.engine in (OURS, MODULES):
         network = partial(_network, subject.stage, models)
         return TorchEngine(network, signature, device=str(device), batches=batches)

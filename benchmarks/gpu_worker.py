@@ -9,12 +9,19 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from benchmarks.failures import SubjectError, one_line
 
 END_TIMEOUT = 10.0
 """Seconds that a process has to end by itself."""
+
+
+@runtime_checkable
+class Closeable(Protocol):
+    """A servant that has something to end."""
+
+    def close(self) -> None: ...
 
 
 class Worker:
@@ -78,10 +85,12 @@ def _serve(connection: Connection, made: Callable[[], object], log: Path) -> Non
         try:
             method, arguments = connection.recv()
         except EOFError:
-            return
+            break
         try:
             servant = servant or made()
             answer = getattr(servant, method)(*arguments)
         except Exception as error:  # whatever a subject raises is its result
             answer = SubjectError(one_line(error))
         connection.send(answer)
+    if isinstance(servant, Closeable):
+        servant.close()

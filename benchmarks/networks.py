@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +24,10 @@ from serving.tensors import (
     isf_signature,
     toonify_signature,
 )
+
+if TYPE_CHECKING:
+    from engines.loading import Target
+    from export.selection import EngineChoice, PrecisionChoice
 
 Report = Callable[[str], None]
 
@@ -80,6 +85,11 @@ class Models:
     def onnx(self, stage: str) -> Path:
         """A network's ONNX file, where one was written outside of a model directory."""
         return self.folder / f"{stage}.onnx"
+
+    @property
+    def on_gpu(self) -> Models:
+        """The same networks, exported for a GPU."""
+        return replace(self, folder=self.folder / "gpu")
 
     @property
     def chain(self) -> Path:
@@ -143,7 +153,7 @@ def models_for(scale: Scale, folder: Path) -> Models:
     return Models(folder / f"{scale.geometry.resolution}-{digest.hexdigest()[:12]}", scale)
 
 
-def build(models: Models, stages: Collection[str], report: Report) -> None:
+def build(models: Models, stages: Collection[str], report: Report, target: Target = "cpu") -> None:
     """Export what the stages need and is not there yet, as users export it; put a repository together for a server.
 
     Raises:
@@ -153,7 +163,7 @@ def build(models: Models, stages: Collection[str], report: Report) -> None:
     whole = not {"pipeline", "ensemble"}.isdisjoint(stages)
     for stage in networks:
         if (whole or stage in stages) and not models.directory(stage).exists():
-            _build_model(models, stage, report)
+            _build_model(models, stage, report, target)
     if "ensemble" in stages:
         from serving.repository import write_repository
 
@@ -161,13 +171,13 @@ def build(models: Models, stages: Collection[str], report: Report) -> None:
         write_repository(models.repository, encoder=encoder, isf=isf, generators=[generator], force=True)
 
 
-def _build_model(models: Models, stage: str, report: Report) -> None:
+def _build_model(models: Models, stage: str, report: Report, target: Target) -> None:
     from export.build import Output, build_encoder, build_generator, build_isf
 
-    # OpenVINO and not "auto": a choice by time could differ from run to run.
-    output = Output(
-        models.directory(stage), "benchmark", engine="openvino", precision="fp32" if stage == "isf" else "auto"
-    )
+    # Not "auto": a choice by time could differ from run to run.
+    engine: EngineChoice = "openvino" if target == "cpu" else "auto"
+    precision: PrecisionChoice = "fp32" if stage == "isf" else "auto" if target == "cpu" else "fp16"
+    output = Output(models.directory(stage), "benchmark", target, engine, precision)
     if stage == "encoder":
         build_encoder(encoder_weights(models.scale), output, report)
     elif stage == "isf":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +16,15 @@ from generators import random_generator
 
 from benchmarks.costs import generator_macs
 from benchmarks.failures import SubjectError
+from benchmarks.gpu_clock import LEAST
 from benchmarks.gpu_kernels import Layer, layers_of
-from benchmarks.gpu_report import README, with_tables
+from benchmarks.gpu_measure import Plan, Run
+from benchmarks.gpu_preparation import Preparation
+from benchmarks.gpu_report import README, tables, with_tables
 from benchmarks.gpu_rows import KERNELS, LATENCIES, GpuRow, KernelRow
-from benchmarks.gpu_subjects import parity
+from benchmarks.gpu_subjects import OURS, Subject, parity
 from benchmarks.gpu_worker import Worker
-from benchmarks.networks import CONFIG_F
+from benchmarks.networks import CONFIG_F, TINY, models_for
 from benchmarks.rows import read_records
 from engines.generator_weights import weights_from_graph
 from engines.onnx_graph import read_graph
@@ -75,6 +79,25 @@ def test_a_quick_run_needs_torch_triton_numpy_and_onnx_only(tmp_path: Path) -> N
     assert all(row.reason for row in rows if row.status == "unavailable")
     kernels = read_records(tmp_path / KERNELS.name, KernelRow)
     assert {row.kernel for row in kernels if row.status == "ok"} >= {"copy", "product", "tail", "conv_up", "conv_rgb"}
+
+
+@pytest.mark.triton
+def test_a_server_is_measured_by_the_times_of_its_answers(tmp_path: Path) -> None:
+    models = models_for(TINY, tmp_path)
+    models.folder.mkdir()
+    preparation = Preparation(models)
+    preparation.references()
+    assert preparation.repository("cpu") == ""
+    ensemble = Subject("ensemble", OURS, "fp16")
+    run = Run(Plan(models, "cpu", (2,), 1, 0, minutes=5), "a processor", "", lambda phrase: None)
+    (row,) = run.group("stages", [ensemble], {})
+    assert (row.status, row.reason, row.p50_ms, row.peak_mib) == ("ok", "", None, None)
+    assert row.psnr_db is not None
+    assert row.psnr_db > 40
+    assert row.n == LEAST
+    cells = re.search(r"\| ensemble \| torch-cuda \| fp16 \| 2 \| (.*)", tables([row], []))
+    assert cells is not None
+    assert [bool(cell.strip()) for cell in cells[1].split("|")[:4]] == [False, False, True, True]
 
 
 def test_a_machine_without_a_gpu_is_told_so(tmp_path: Path) -> None:
