@@ -9,13 +9,17 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
+from generators import random_generator
 from onnx import numpy_helper
 
 from engines import engine_from_onnx, loading, onnxruntime_cuda_engine
 from engines.loading import EngineName
 from engines.onnxruntime_cuda_engine import OnnxRuntimeCudaEngine
+from engines.openvino_engine import OpenVinoEngine
+from export.networks.generator import generator_from_weights
+from export.onnx_export import onnx_from_generator
 from serving.errors import EngineError
-from serving.tensors import DType, Signature, TensorSpec
+from serving.tensors import DType, Geometry, Signature, TensorSpec, generator_signature
 
 ENGINES = ("onnxruntime", "openvino")
 SIGNATURE = Signature(
@@ -81,6 +85,18 @@ def test_inputs_need_not_be_contiguous(model: Path) -> None:
     with engine_from_onnx(model, SIGNATURE, "openvino") as loaded:
         turned = np.asfortranarray(A)
         assert np.array_equal(loaded.run({"a": turned, "b": turned})["sum"], 2 * A + 0.5)
+
+
+def test_openvino_keeps_no_constant_of_a_maps_size(tmp_path: Path) -> None:
+    channels = {4: 12, 8: 10, 16: 7}
+    generator = generator_from_weights(random_generator(16, channels))
+    signature = generator_signature(Geometry(16, 16))
+    onnx.save(onnx_from_generator(generator, signature), tmp_path / "generator.onnx")
+    with OpenVinoEngine(tmp_path / "generator.onnx", signature) as engine:
+        nodes = engine._compiled.get_runtime_model().get_ops()
+    constants = {tuple(node.shape) for node in nodes if str(node.rt_info["layerType"].value) == "Const"}
+    assert (1, 1, 16, 16) in constants  # the noise
+    assert constants.isdisjoint((1, count, size, size) for size, count in channels.items() if size > 4)
 
 
 def test_a_cached_model_is_the_model_and_a_damaged_one_is_made_anew(model: Path, tmp_path: Path) -> None:
