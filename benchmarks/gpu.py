@@ -21,9 +21,9 @@ from benchmarks.gpu_preparation import KernelCases, Preparation
 from benchmarks.gpu_report import tables
 from benchmarks.gpu_rows import KERNELS, LATENCIES, GpuRow, KernelRow
 from benchmarks.gpu_subjects import COMPILED, EAGER, MODULES, ONNX_CUDA, OURS, PORT, Subject
-from benchmarks.gpu_worker import Worker
 from benchmarks.networks import FULL, TINY, models_for
 from benchmarks.rows import append_records
+from benchmarks.worker import Worker
 
 LEAST_PSNR = 40.0
 """Of this package's engine, in dB; below, differences can be seen."""

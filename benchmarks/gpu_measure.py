@@ -17,8 +17,8 @@ from benchmarks.failures import SubjectError
 from benchmarks.gpu_kernels import Kernels, Layer
 from benchmarks.gpu_rows import GpuRow, KernelRow
 from benchmarks.gpu_subjects import Measured, Parity, Subject, Turn
-from benchmarks.gpu_worker import Worker
 from benchmarks.networks import Models
+from benchmarks.worker import Worker
 
 Say = Callable[[str], None]
 

@@ -16,10 +16,10 @@ from benchmarks.chain import Chain
 from benchmarks.conditions import Condition, Group
 from benchmarks.failures import SubjectError
 from benchmarks.networks import Models, signature_of
+from benchmarks.remote_engine import RemoteEngine, Turn
 from benchmarks.roof import ROOFS
 from benchmarks.rows import Row, Status
 from benchmarks.subjects import open_subject, prepare
-from benchmarks.worker import Turn, Worker
 from engines.model_directory import Verification
 from engines.openvino_engine import supports_bf16
 from export.verification import Bound, verify
@@ -49,7 +49,7 @@ class Tally:
     condition: Condition
     status: Status | None = None
     reason: str = ""
-    worker: Worker | None = None
+    worker: RemoteEngine | None = None
     load_s: float | None = None
     error: Verification | None = None
     calls: int = 0
@@ -95,21 +95,21 @@ class Run:
                 keep([row for row in rows if row.n or row.status != "interrupted"])
 
     def _load(self, tallies: Sequence[Tally], stack: ExitStack, step: Step) -> None:
-        workers: dict[Condition, Worker] = {}
+        workers: dict[Condition, RemoteEngine] = {}
         for tally in tallies:
             step(f"loading: {tally.condition}")
             if tally.condition.precision == "bf16" and not supports_bf16():
                 tally.status, tally.reason = "unavailable", "this processor does not multiply bfloat16"
             tally.attempt(partial(self._open, workers=workers, stack=stack))
 
-    def _open(self, tally: Tally, workers: dict[Condition, Worker], stack: ExitStack) -> None:
+    def _open(self, tally: Tally, workers: dict[Condition, RemoteEngine], stack: ExitStack) -> None:
         condition, chain = tally.condition, self._chain(tally.condition)
         models = chain.models
         if condition.subject not in workers:
             prepare(condition, models)
             signature = signature_of(condition.stage, models.scale.geometry)
             opened = partial(open_subject, condition, models, self._plan.threads)
-            workers[condition.subject] = Worker(signature, opened, models.folder / "workers.log")
+            workers[condition.subject] = RemoteEngine(signature, opened, models.folder / "workers.log")
             tally.load_s = stack.enter_context(workers[condition.subject]).load()
         worker = tally.worker = workers[condition.subject]
         sample = chain.sample(condition.stage, condition.batch)

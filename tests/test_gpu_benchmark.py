@@ -23,9 +23,9 @@ from benchmarks.gpu_preparation import Preparation
 from benchmarks.gpu_report import README, tables, with_tables
 from benchmarks.gpu_rows import KERNELS, LATENCIES, GpuRow, KernelRow
 from benchmarks.gpu_subjects import OURS, Subject, parity
-from benchmarks.gpu_worker import Worker
 from benchmarks.networks import CONFIG_F, TINY, models_for
 from benchmarks.rows import read_records
+from benchmarks.worker import Worker
 from engines.generator_weights import weights_from_graph
 from engines.onnx_graph import read_graph
 from export.engine_weights import engine_weights
