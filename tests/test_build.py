@@ -31,7 +31,7 @@ def silent(_: str) -> None:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("models") / "small"
-    output = Output(directory, "small", licences=("CC0",))
+    output = Output(directory, "small", precision="fp32", licences=("CC0",))
     build_generator(WEIGHTS, [("generator", WEIGHTS.source)], output, silent, details={"blend": {"r_swap": 8}})
     return directory
 
@@ -44,7 +44,7 @@ def test_the_manifest_says_what_the_model_is_and_how_it_was_verified(built: Path
     assert manifest.details["blend"] == {"r_swap": 8}
     assert manifest.verification.worst <= 1
     tried = {(c["engine"], c["precision"]) for c in manifest.details["engines_tried"]}
-    assert {("onnxruntime", "fp32"), ("openvino", "fp32")} <= tried
+    assert tried == {("onnxruntime", "fp32"), ("openvino", "fp32")}
 
 
 def test_a_built_directory_runs(built: Path) -> None:
