@@ -176,7 +176,7 @@ def _build_model(models: Models, stage: str, report: Report, target: Target) -> 
 
     # Not "auto": a choice by time could differ from run to run.
     engine: EngineChoice = "openvino" if target == "cpu" else "auto"
-    precision: PrecisionChoice = "fp32" if stage == "isf" else "auto" if target == "cpu" else "fp16"
+    precision = "fp32" if stage == "isf" else _fastest_precision(target)
     output = Output(models.directory(stage), "benchmark", target, engine, precision)
     if stage == "encoder":
         build_encoder(encoder_weights(models.scale), output, report)
@@ -184,3 +184,12 @@ def _build_model(models: Models, stage: str, report: Report, target: Target) -> 
         build_isf(isf_weights(models.scale), output, report)
     else:
         build_generator(generator_weights(models.scale), [], output, report)
+
+
+def _fastest_precision(target: Target) -> PrecisionChoice:
+    if target != "cpu":
+        return "fp16"
+    # Imported here: a machine with a GPU may not have OpenVINO.
+    from engines.openvino_engine import supports_bf16
+
+    return "bf16" if supports_bf16() else "fp32"
