@@ -23,12 +23,18 @@ def check_output(target: Path, *, force: bool) -> None:
         )
     folder = next(parent for parent in target.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise ExportError(
-            str(target),
-            got=f"a place below {folder}, {'which cannot be written' if folder.is_dir() else 'a file'}",
-            expected="one in a folder of yours",
-            remedy="choose another output",
-        )
+        raise _no_place(target, f"a place below {folder}, {'which cannot be written' if folder.is_dir() else 'a file'}")
+
+
+def _make_folder(target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # what the permissions did not tell, as of /proc or of a network's folder
+        raise _no_place(target, f"{error.strerror or error} at its folder") from None
+
+
+def _no_place(target: Path, got: str) -> ExportError:
+    return ExportError(str(target), got=got, expected="a place in a folder of yours", remedy="choose another output")
 
 
 @contextmanager
@@ -39,7 +45,7 @@ def atomic_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
         ExportError: see ``check_output``.
     """
     check_output(target, force=force)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target)
     # A neighbour, not the system's temporary folder: rename is atomic within one file system only.
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
@@ -63,7 +69,7 @@ def atomic_file(target: Path, *, force: bool = False) -> Iterator[Path]:
     """
     with_suffix = target.with_name(f".{target.stem}-partial{target.suffix}")
     check_output(target, force=force)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target)
     try:
         yield with_suffix
         with_suffix.replace(target)

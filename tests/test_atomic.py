@@ -75,3 +75,9 @@ def test_a_folder_that_takes_nothing_is_refused(made: Output, tmp_path: Path, mo
     with pytest.raises(ExportError, match="which cannot be written"), made(tmp_path / "new" / "output"):
         pytest.fail("entered")
     assert not any(tmp_path.iterdir())
+
+
+@both
+def test_a_folder_that_only_seems_to_take_something_is_named(made: Output) -> None:
+    with pytest.raises(ExportError, match=r"/proc/new/output: got .* at its folder"), made(Path("/proc/new/output")):
+        pytest.fail("entered")
