@@ -16,9 +16,10 @@ from benchmarks.chain import Chain
 from benchmarks.failures import SubjectError
 from benchmarks.gpu_kernels import Kernels, Layer
 from benchmarks.gpu_rows import GpuRow, KernelRow
-from benchmarks.gpu_subjects import Measured, Parity, Subject, Turn
+from benchmarks.gpu_subjects import Measured, Subject, Turn
 from benchmarks.networks import Models
 from benchmarks.worker import Worker
+from export.parity import Parity
 
 Say = Callable[[str], None]
 

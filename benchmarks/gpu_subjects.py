@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from export.engine_weights import engine_weights
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import isf_from_weights
+from export.parity import Parity, parity
 from serving.tensors import Signature
 
 OURS = "torch-cuda"
@@ -43,15 +43,6 @@ class Subject:
 
     def __str__(self) -> str:
         return f"{self.stage}, {self.engine}, {self.precision}"
-
-
-@dataclass(frozen=True)
-class Parity:
-    """Errors against the float32 reference; ``psnr`` is infinite where both are equal."""
-
-    worst: float
-    mean: float
-    psnr: float
 
 
 @dataclass(frozen=True)
@@ -113,16 +104,6 @@ class Measured:
         """Stop what was loaded."""
         if self._engine is not None:
             self._engine.close()
-
-
-def parity(output: AnyArray, expected: AnyArray) -> Parity:
-    """Errors, of pictures in levels of 0..255, of codes in their own unit and relative to their range."""
-    error = np.abs(output.astype(np.float64) - expected)
-    error[~np.isfinite(error)] = np.inf  # NaN must not look like a small error
-    peak = 255.0 if output.dtype == np.uint8 else float(np.ptp(expected))
-    square = float(np.mean(error**2))
-    psnr = float(20 * np.log10(peak) - 10 * np.log10(square)) if square else np.inf
-    return Parity(float(error.max()), float(error.mean()), psnr)
 
 
 class EagerEngine(BaseEngine):

@@ -19,7 +19,6 @@ from export.demo_face import demo_face
 from export.verification import Bound, compared
 from serving.errors import VerificationError
 from serving.pipeline import Pipeline
-from serving.tensors import DType
 
 BOUND = Bound(psnr=40)
 """Below 40 dB differences are seen; each engine's own bound is the same."""
@@ -50,7 +49,7 @@ def verify_chain(chain: Chain) -> dict[Path, Verification]:
     """
     pictures = zip(_pictures(chain, engine_from_directory), _pictures(chain, _in_float32), strict=True)
     found = {
-        directory: compared(DType.UINT8, exact, got, "a drawn face through the whole chain", BOUND)
+        directory: compared(exact, got, "a drawn face through the whole chain", BOUND)
         for directory, (got, exact) in zip(chain.generators, pictures, strict=True)
     }
     for directory, verification in found.items():

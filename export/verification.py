@@ -14,6 +14,7 @@ from engines import Engine
 from engines.engine import AnyArray
 from engines.loading import Target
 from engines.model_directory import Precision, Verification
+from export.parity import parity
 from serving.tensors import DType, Signature
 
 Reference = Callable[..., Tensor]
@@ -83,18 +84,14 @@ def verify(engine: Engine, samples: Sequence[Sample], inputs: str, bound: Bound)
     (output,) = engine.signature.outputs
     expected = np.concatenate([sample.output.ravel() for sample in samples])
     got = np.concatenate([engine.run(sample.inputs)[output.name].ravel() for sample in samples])
-    return compared(output.dtype, expected, got, inputs, bound)
+    return compared(expected, got, inputs, bound)
 
 
-def compared(dtype: DType, expected: AnyArray, got: AnyArray, inputs: str, bound: Bound) -> Verification:
-    """The errors of an output of this ``dtype``; both arrays are of one shape."""
-    error = np.abs(got.astype(np.float64) - expected)
-    # A NaN or an infinity in the output must not look like a small error.
-    error[~np.isfinite(error)] = np.inf
-    peak = 255.0 if dtype is DType.UINT8 else float(np.ptp(expected))
-    square = float(np.mean(error**2))
-    psnr = None if square == 0 else float(10 * np.log10(peak**2 / square)) if np.isfinite(square) else -np.inf
-    return Verification(inputs=inputs, worst=float(error.max()), mean=float(error.mean()), psnr=psnr, bound=str(bound))
+def compared(expected: AnyArray, got: AnyArray, inputs: str, bound: Bound) -> Verification:
+    """The errors of an output; both arrays are of one shape."""
+    found = parity(got, expected)
+    psnr = None if found.psnr == np.inf else found.psnr
+    return Verification(inputs=inputs, worst=found.worst, mean=found.mean, psnr=psnr, bound=str(bound))
 
 
 def batches_for(

@@ -22,7 +22,7 @@ from benchmarks.gpu_measure import Plan, Run
 from benchmarks.gpu_preparation import Preparation
 from benchmarks.gpu_report import README, tables, with_tables
 from benchmarks.gpu_rows import KERNELS, LATENCIES, GpuRow, KernelRow
-from benchmarks.gpu_subjects import OURS, Subject, parity
+from benchmarks.gpu_subjects import OURS, Subject
 from benchmarks.networks import CONFIG_F, TINY, models_for
 from benchmarks.rows import read_records
 from benchmarks.worker import Worker
@@ -31,6 +31,7 @@ from engines.onnx_graph import read_graph
 from export.engine_weights import engine_weights
 from export.networks.generator import generator_from_weights
 from export.onnx_export import onnx_from_generator
+from export.parity import parity
 from serving.tensors import Geometry, generator_signature
 
 ROOT = Path(__file__).parent.parent
