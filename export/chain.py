@@ -5,7 +5,7 @@ Each model was verified alone. In half precision an encoder's small error become
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 
 from engines import Engine, engine_from_directory, engine_from_onnx, read_manifest
 from engines.engine import AnyArray
-from engines.model_directory import Verification
+from engines.model_directory import Manifest, Verification
 from export.demo_face import demo_face
 from export.verification import Bound, compared
 from serving.errors import VerificationError
@@ -32,10 +32,10 @@ class Chain:
     isf: Path | None
     generators: Sequence[Path]
 
-    @property
-    def is_float32(self) -> bool:
-        parts = (self.encoder, *([self.isf] if self.isf else []), *self.generators)
-        return all(read_manifest(part).precision == "fp32" for part in parts)
+
+def all_float32(models: Iterable[Manifest]) -> bool:
+    """Whether a chain of these models is float32 itself."""
+    return all(model.precision == "fp32" for model in models)
 
 
 def verify_chain(chain: Chain) -> dict[Path, Verification]:
@@ -47,10 +47,11 @@ def verify_chain(chain: Chain) -> dict[Path, Verification]:
         VerificationError: a picture is not within ``BOUND``.
         EngineError, ModelDirectoryError: a model cannot be loaded.
     """
-    pictures = zip(_pictures(chain, engine_from_directory), _pictures(chain, _in_float32), strict=True)
+    # One after the other: both chains together would need twice the memory.
+    served, exact = (list(_pictures(chain, load)) for load in (engine_from_directory, _in_float32))
     found = {
-        directory: compared(exact, got, "a drawn face through the whole chain", BOUND)
-        for directory, (got, exact) in zip(chain.generators, pictures, strict=True)
+        directory: compared(expected, got, "a drawn face through the whole chain", BOUND)
+        for directory, expected, got in zip(chain.generators, exact, served, strict=True)
     }
     for directory, verification in found.items():
         if not BOUND.holds(verification):

@@ -14,7 +14,7 @@ from engines.model_directory import Manifest
 from engines.tensorrt.facts import Compatibility
 from export.blending import BlendReport, blend, schedule_from_options
 from export.build import Output, build_encoder, build_generator, build_isf
-from export.chain import Chain, verify_chain
+from export.chain import Chain, all_float32, verify_chain
 from export.checkpoints import (
     describe,
     read_encoder,
@@ -249,9 +249,8 @@ def repository(
     force: Force = False,
 ) -> None:
     """Put model directories together as a Triton model repository."""
-    check_repository(output, encoder=encoder, generators=generator, isf=isf, force=force)
-    chain = Chain(encoder, isf, generator)
-    errors = {} if chain.is_float32 else verify_chain(chain)
+    models = check_repository(output, encoder=encoder, generators=generator, isf=isf, force=force)
+    errors = {} if all_float32(models) else verify_chain(Chain(encoder, isf, generator))
     write_repository(output, encoder=encoder, generators=generator, isf=isf, force=force)
     for directory, error in errors.items():
         console.print(f"  from face to picture of {directory.name}, against float32: {error}")

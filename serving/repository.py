@@ -51,8 +51,7 @@ def write_repository(
         RepositoryError: the models do not fit together, or ``force`` would replace something else than a repository.
         ExportError: ``output`` exists and ``force`` is false.
     """
-    check_repository(output, encoder=encoder, generators=generators, isf=isf, force=force)
-    models = _models(encoder, generators, isf)
+    models = _models(output, encoder, generators, isf, force=force)
     served = _served(models)
     with atomic_directory(output, force=force) as staging:
         write_texts(staging, repository_configs(served))
@@ -62,11 +61,11 @@ def write_repository(
 
 def check_repository(
     output: Path, *, encoder: Path, generators: Sequence[Path], isf: Path | None = None, force: bool = False
-) -> None:
-    """Raise what ``write_repository`` would raise, before anything that takes long."""
-    check_output(output, force=force)
-    _refuse_another_folder(output)
-    _served(_models(encoder, generators, isf))
+) -> list[Manifest]:
+    """The models' manifests, or what ``write_repository`` would raise, before anything that takes long."""
+    models = _models(output, encoder, generators, isf, force=force)
+    _served(models)
+    return [model.manifest for model in models]
 
 
 def _refuse_another_folder(output: Path) -> None:
@@ -79,7 +78,10 @@ def _refuse_another_folder(output: Path) -> None:
         )
 
 
-def _models(encoder: Path, generators: Sequence[Path], isf: Path | None) -> list[_Model]:
+def _models(output: Path, encoder: Path, generators: Sequence[Path], isf: Path | None, *, force: bool) -> list[_Model]:
+    """Read all, the encoder first, for an output that can be written."""
+    check_output(output, force=force)
+    _refuse_another_folder(output)
     models = [_model(encoder, "encoder"), *(_model(path, "generator") for path in generators)]
     return models + ([_model(isf, "isf")] if isf else [])
 

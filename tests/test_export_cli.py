@@ -13,7 +13,6 @@ from tiny_models import TinyModels, write_generator
 from engines import Engine, engine_from_directory
 from engines.model_directory import Sizes
 from export import chain, cli
-from export.chain import Chain
 from export.checkpoints import read_generator, write_generator_safetensors
 from export.demo_models.files import DemoFiles
 
@@ -129,7 +128,7 @@ def test_an_output_that_is_there_is_kept(command, demo) -> None:
 @pytest.fixture
 def repository_command(command, tiny_model_directories: TinyModels, monkeypatch):
     """Puts the tiny models together as if one of them were in half precision, which makes the chain be verified."""
-    monkeypatch.setattr(Chain, "is_float32", False)
+    monkeypatch.setattr(cli, "all_float32", lambda models: False)
     models = tiny_model_directories
     return lambda: command(
         *("repository", "--encoder", models.encoder, "--isf", models.isf, "--generator", models.generators["plain"])
@@ -161,7 +160,7 @@ def test_models_whose_errors_add_up_to_visible_ones_are_not_put_together(
 def test_models_that_do_not_fit_are_refused_before_their_pictures_are_looked_at(
     command, tiny_model_directories: TinyModels, demo, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(Chain, "is_float32", False)
+    monkeypatch.setattr(cli, "all_float32", lambda models: False)
     larger = write_generator(tmp_path / "larger", "larger", Sizes(resolution=64, w_dim=16))
     code, _, err = command("repository", "--encoder", tiny_model_directories.encoder, "--generator", larger)
     assert code == 1
