@@ -22,11 +22,12 @@ from torch import Tensor
 from engines.engine import AnyArray
 from engines.loading import Target
 from engines.model_directory import Component, Manifest, Sizes, SourceFile, sha256_of, write_manifest
+from engines.tensorrt.options import PlanOptions
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import isf_from_weights
 from export.onnx_export import onnx_from_encoder, onnx_from_generator, onnx_from_isf
-from export.plans import PlanOptions, plans_of
+from export.plans import plans_of
 from export.selection import EngineChoice, PrecisionChoice, Report, candidates_for, select_engine
 from export.verification import BATCHES, Reference, batches_for, in_batches, reference_samples
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Source

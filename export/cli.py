@@ -12,6 +12,7 @@ from rich.console import Console
 from engines.loading import Target
 from engines.model_directory import Manifest
 from engines.tensorrt.facts import Compatibility
+from engines.tensorrt.options import PlanOptions
 from export.blending import BlendReport, blend, schedule_from_options
 from export.build import Output, build_encoder, build_generator, build_isf
 from export.chain import Chain, all_float32, verify_chain
@@ -24,7 +25,7 @@ from export.checkpoints import (
     write_rosinality,
 )
 from export.demo_models.files import DESCRIPTION, DemoFiles
-from export.plans import PlanOptions, rebuild_plans
+from export.plans import rebuild_plans
 from export.selection import EngineChoice, PrecisionChoice
 from serving.command_line import run, stages
 from serving.errors import ExportError

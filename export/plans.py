@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engines import engine_from_onnx
 from engines.model_directory import Manifest, Precision, read_manifest, sha256_of, write_manifest
-from engines.tensorrt.facts import Compatibility, PlanFacts
+from engines.tensorrt.facts import PlanFacts
+from engines.tensorrt.options import PlanOptions
 from export.selection import Report, candidates_for, select_engine
 from export.verification import BATCHES, Sample, batches_for, in_batches
 from serving.atomic import atomic_directory
 from serving.tensors import Signature
-
-
-@dataclass(frozen=True)
-class PlanOptions:
-    """What a user chooses of ``engines.tensorrt.build.BuildOptions``, which see."""
-
-    plugins: bool = True
-    one_plan: bool = False
-    compatibility: Compatibility = "none"
-    timing_cache: Path | None = None
 
 
 def plans_of(
@@ -34,9 +24,9 @@ def plans_of(
         EngineError: there is no TensorRT or GPU, or TensorRT refuses the model.
     """
     # Imported here: only machines for this target have TensorRT.
-    from engines.tensorrt.build import BuildOptions, build_plans
+    from engines.tensorrt.build import build_plans
 
-    return build_plans(model, signature, model.parent, BuildOptions(precision, **asdict(options)), report)
+    return build_plans(model, signature, precision, options, report)
 
 
 def rebuild_plans(directory: Path, report: Report, options: PlanOptions) -> Manifest:

@@ -193,7 +193,7 @@ def building() -> dict[str, Any]:
     monitor._report = MagicMock(side_effect=KeyboardInterrupt)
     interrupted = monitor.step_complete("Building", 39)
     config = MagicMock()
-    build.configure(config, build.BuildOptions(compatibility="ampere_plus"))
+    build.configure(config, build.PlanOptions(compatibility="ampere_plus"))
     layers = [MagicMock(type=trt.LayerType.PLUGIN_V3), MagicMock(type=trt.LayerType.CONVOLUTION)]
     network = MagicMock(num_layers=2, get_layer=lambda index: layers[index])
     build.check_plugins(network, expected=1)

@@ -12,9 +12,10 @@ from tiny_models import write_encoder, write_generator, write_isf
 from engines import engine_from_directory, engine_from_onnx, loading, read_manifest
 from engines.model_directory import MANIFEST, write_manifest
 from engines.tensorrt.facts import PlanFacts, Platform
+from engines.tensorrt.options import PlanOptions
 from export import plans, selection
 from export.build import Output, build_generator
-from export.plans import PlanOptions, rebuild_plans
+from export.plans import rebuild_plans
 from serving.errors import EngineError, VerificationError
 
 HERE = Platform(tensorrt="11.4.0.106", gpu="NVIDIA L4", capability=89)

@@ -20,8 +20,9 @@ from engines.generator_weights import is_generator, weights_from_graph
 from engines.model_directory import Precision, sha256_of
 from engines.onnx_graph import read_graph, read_model
 from engines.tensorrt.device import current, gpu, platform_here
-from engines.tensorrt.facts import Compatibility, PlanFacts, Platform, kernel_capability
+from engines.tensorrt.facts import PlanFacts, Platform, kernel_capability
 from engines.tensorrt.graph import exported_graph, graph_of_native_layers, graph_with_plugins, plugin_nodes
+from engines.tensorrt.options import PlanOptions
 from serving.atomic import atomic_file
 from serving.errors import EngineError
 from serving.tensors import Signature
@@ -29,37 +30,16 @@ from serving.tensors import Signature
 Report = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class BuildOptions:
-    """How plans are built.
-
-    Attributes:
-        precision: of the arithmetic; inputs and outputs keep their types.
-        batches: a plan for each.
-        one_plan: instead, one plan for batches up to the largest, of native layers only.
-        plugins: fused kernels in a generator of half precision; native layers only where False.
-        compatibility: which other GPUs shall run the plans, at some speed.
-        timing_cache: folder of measured layer times, which make the next build fast; None = measure all.
-        workspace: bytes of scratch memory for layers; None = all that the GPU has.
-    """
-
-    precision: Precision = "fp16"
-    batches: tuple[int, ...] = BATCHES
-    one_plan: bool = False
-    plugins: bool = True
-    compatibility: Compatibility = "none"
-    timing_cache: Path | None = None
-    workspace: int | None = None
-
-
-def build_plans(model: Path, signature: Signature, directory: Path, options: BuildOptions, report: Report) -> PlanFacts:
-    """Build and write ``<model>.b<batch>.plan`` for each batch size, or the ``<model>.plan`` of all.
+def build_plans(
+    model: Path, signature: Signature, precision: Precision, options: PlanOptions, report: Report
+) -> PlanFacts:
+    """Build, and write beside the model, ``<model>.b<batch>.plan`` for each batch size, or the ``<model>.plan`` of all.
 
     Args:
         model: an ONNX file as ``toonify-export`` writes it.
         signature: the model's.
-        directory: where the plans go; it exists.
-        options: how.
+        precision: of the arithmetic; inputs and outputs keep their types.
+        options: what to build.
         report: called with a phrase at every stage.
 
     Raises:
@@ -70,11 +50,12 @@ def build_plans(model: Path, signature: Signature, directory: Path, options: Bui
     plugins = capability = 0
     with current(gpu().retain_primary_context()):
         for name, batches in plan_batches(model.stem, options).items():
-            report(f"building TensorRT's plan of {model.stem} for batches of {' to '.join(map(str, batches))}")
-            graph = graph_for(model, signature, batches[0] if len(batches) == 1 else None, options, here)
+            report(f"building TensorRT's plan of {model.stem} for batches of {', '.join(map(str, batches))}")
+            batch = batches[0] if len(batches) == 1 else None
+            graph = graph_for(model, signature, batch, precision, options, here)
             plugins = plugin_nodes(graph)
             job = PlanJob(graph, signature, batches, here)
-            (directory / name).write_bytes(plan_of_graph(job, options, report))
+            model.with_name(name).write_bytes(plan_of_graph(job, options, report))
             plans |= dict.fromkeys(batches, name)
     if plugins:
         capability = kernel_capability(here.capability, options.compatibility)
@@ -87,15 +68,15 @@ def build_plans(model: Path, signature: Signature, directory: Path, options: Bui
     )
 
 
-def plan_batches(stem: str, options: BuildOptions) -> dict[str, tuple[int, ...]]:
+def plan_batches(stem: str, options: PlanOptions) -> dict[str, tuple[int, ...]]:
     """The plans' files, and which batches each of them is for."""
     if options.one_plan:
-        return {f"{stem}.plan": options.batches}
-    return {f"{stem}.b{batch}.plan": (batch,) for batch in options.batches}
+        return {f"{stem}.plan": BATCHES}
+    return {f"{stem}.b{batch}.plan": (batch,) for batch in BATCHES}
 
 
 def graph_for(
-    model: Path, signature: Signature, batch: int | None, options: BuildOptions, here: Platform
+    model: Path, signature: Signature, batch: int | None, precision: Precision, options: PlanOptions, here: Platform
 ) -> ModelProto:
     """What is built; for batches of any size where ``batch`` is None.
 
@@ -103,8 +84,8 @@ def graph_for(
         EngineError: as ``build_plans``.
     """
     exported = read_graph(model)
-    if options.precision != "fp16" or not is_generator(exported):
-        return exported_graph(read_model(model), batch, options.precision)
+    if precision != "fp16" or not is_generator(exported):
+        return exported_graph(read_model(model), batch, precision)
     weights = weights_from_graph(exported)
     if batch is None or not options.plugins:
         return graph_of_native_layers(weights, signature, batch)
@@ -126,7 +107,7 @@ class PlanJob:
     here: Platform
 
 
-def plan_of_graph(job: PlanJob, options: BuildOptions, report: Report) -> bytes:
+def plan_of_graph(job: PlanJob, options: PlanOptions, report: Report) -> bytes:
     """Parse, check that every plugin was found, and build.
 
     Raises:
@@ -185,14 +166,12 @@ def check_plugins(network: trt.INetworkDefinition, expected: int) -> None:
         )
 
 
-def configure(config: trt.IBuilderConfig, options: BuildOptions) -> None:
+def configure(config: trt.IBuilderConfig, options: PlanOptions) -> None:
     """Set what the options say."""
     level = options.compatibility.upper()
     config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.__members__[level]
     # On by default; it would leave styles and ISF heads ten bits of their float32.
     config.clear_flag(trt.BuilderFlag.TF32)
-    if options.workspace is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace)
 
 
 def add_profile(profile: trt.IOptimizationProfile, config: trt.IBuilderConfig, job: PlanJob) -> None:
@@ -222,7 +201,7 @@ def save_timing_cache(config: trt.IBuilderConfig, file: Path | None) -> None:
         path.write_bytes(bytes(cache.serialize()))
 
 
-def _timing_cache_file(options: BuildOptions, here: Platform) -> Path | None:
+def _timing_cache_file(options: PlanOptions, here: Platform) -> Path | None:
     """One for each TensorRT, GPU and state of the kernels: plugins have no identity of their own in the cache."""
     if options.timing_cache is None:
         return None
