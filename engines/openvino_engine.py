@@ -82,10 +82,12 @@ def _failures_named(model: str) -> Iterator[None]:
 
 def _read(path: Path) -> tuple[openvino.Model, bool]:
     """The graph, and whether its batch is 1: of a generator, known by its functions."""
+    model = onnx.load(path, load_external_data=False)
     # Weights beside the graph are left to OpenVINO: onnx refuses them where a repository has hard-linked the file.
-    if not onnx.load(path, load_external_data=False).functions:
+    if not model.functions:
         return openvino.Core().read_model(path), False
-    graph = openvino.Core().read_model(_inlined(onnx.load(path)).SerializeToString())
+    onnx.load_external_data_for_model(model, str(path.parent))
+    graph = openvino.Core().read_model(_inlined(model).SerializeToString())
     graph.reshape({value.any_name: [1, *list(value.partial_shape)[1:]] for value in graph.inputs})
     _keep_noise_and_bias_apart(graph)
     return graph, True
