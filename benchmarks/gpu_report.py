@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.generated import with_section
+from benchmarks.generated import line, number, with_section
 from benchmarks.gpu_rows import KERNELS, LATENCIES, GpuRow, KernelRow
 from benchmarks.gpu_subjects import PORT
 from benchmarks.results import Ratio
@@ -42,17 +42,17 @@ def _latencies(rows: Sequence[GpuRow]) -> Iterator[str]:
             cells += [f"{row.status}: {row.reason}".replace("|", "/"), "", "", "", ""]
         else:
             note = " (interrupted)" if row.status == "interrupted" else ""
-            spread = "" if row.p50_ms is None else f"{_number(row.p5_ms)} to {_number(row.p95_ms)}"
-            cells += [f"{_number(row.p50_ms)}{note}", spread, _number(row.host_p50_ms)]
-            cells += [_number(1e3 * row.batch / (row.p50_ms or row.host_p50_ms)), _beside_port(row, rows)]
-        yield f"| {' | '.join(cells)} |"
+            spread = "" if row.p50_ms is None else f"{number(row.p5_ms)} to {number(row.p95_ms)}"
+            cells += [f"{number(row.p50_ms)}{note}", spread, number(row.host_p50_ms)]
+            cells += [number(1e3 * row.batch / (row.p50_ms or row.host_p50_ms)), _beside_port(row, rows)]
+        yield line(*cells)
     yield "\n| stage | engine | precision | batch | worst error | mean error | PSNR, dB | loaded in, s | GPU MiB |"
     yield "|---|---|---|--:|--:|--:|--:|--:|--:|"
     for row in rows:
         if row.psnr_db is not None:
             numbers = (row.worst_error, row.mean_error, row.psnr_db, row.load_s, row.peak_mib)
-            cells = [row.stage, row.engine, row.precision, str(row.batch), *map(_number, numbers)]
-            yield f"| {' | '.join(cells)} |"
+            cells = [row.stage, row.engine, row.precision, str(row.batch), *map(number, numbers)]
+            yield line(*cells)
     yield f"\nRun {rows[0].run}, commit {rows[0].commit}; {rows[0].versions}.\n"
 
 
@@ -74,13 +74,9 @@ def _kernels(rows: Sequence[KernelRow]) -> Iterator[str]:
         else:
             rates = ((row.mbyte or 0) / row.p50_ms, (row.gflop or 0) / row.p50_ms)
             reached = "" if row.fraction is None else f"{row.fraction:.0%}"
-            rest = [_number(1e3 * row.p50_ms), *map(_number, rates), row.bound, reached]
-        yield f"| {' | '.join([*layer, *rest])} |"
+            rest = [number(1e3 * row.p50_ms), *map(number, rates), row.bound, reached]
+        yield line(*layer, *rest)
     yield ""
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.generated import with_section
-from benchmarks.report import README, line, number, quality, times
+from benchmarks.generated import line, number, with_section
+from benchmarks.report import README, quality, times
 from benchmarks.results import Ratio, gflops
 from benchmarks.rows import RESULTS, Row, read_records, read_rows
 from benchmarks.start_rows import STARTS, Start

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from benchmarks.conditions import PORT
-from benchmarks.generated import with_section
+from benchmarks.generated import line, number, with_section
 from benchmarks.results import (
     CAPTIONS,
     batches,
@@ -123,16 +123,6 @@ def quality(row: Row) -> tuple[str, str, str]:
     """Cells of the worst error, the PSNR and the memory."""
     psnr = "equal" if row.psnr_db == float("inf") else number(row.psnr_db)
     return number(row.worst_error), psnr, "" if row.peak_mib is None else f"{row.peak_mib:.0f}"
-
-
-def number(value: float | None) -> str:
-    """Three digits, whole numbers from 1000 on; "" of nothing."""
-    return "" if value is None else f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
-
-
-def line(*cells: str) -> str:
-    """A line of a table."""
-    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
