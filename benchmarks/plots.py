@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.results import CAPTIONS, gflops, plotted, roof
+from benchmarks.results import CAPTIONS, gflops, plotted, roof, served_engines
 from benchmarks.rows import Row
 
 SIZE = (8.0, 4.5)
@@ -18,6 +18,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
     """Draw, as PNG, every plot for which there are rows."""
     kinds: dict[str, Callable[[Axes, Sequence[Row]], None]] = {
         "generators": _generators,
+        "stages": _stages,
         "roofline": lambda axes, chosen: _roofline(axes, chosen, rows),
         "in_flight": _in_flight,
     }
@@ -34,13 +35,30 @@ def _name(row: Row) -> str:
 
 
 def _generators(axes: Axes, rows: Sequence[Row]) -> None:
+    _bars(axes, rows, [_name(row) for row in rows])
+    axes.invert_yaxis()
+
+
+def _stages(axes: Axes, rows: Sequence[Row]) -> None:
+    """The engines' times end to end, below them the whole in one process and behind the server."""
+    start = 0.0
+    for row in served_engines(rows):
+        middle = row.p50_ms or 0
+        axes.barh("engines, each alone", middle, left=start, label=f"{row.stage}, {_name(row)}: {middle:.3g} ms")
+        start += middle
+    wholes = [row for row in rows if row.stage in ("pipeline", "ensemble")]
+    _bars(axes, wholes, [row.stage for row in wholes])
+    axes.invert_yaxis()
+    axes.figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+
+
+def _bars(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
     medians = [row.p50_ms or 0 for row in rows]
     below = [median - (row.p5_ms or 0) for median, row in zip(medians, rows, strict=True)]
     above = [(row.p95_ms or 0) - median for median, row in zip(medians, rows, strict=True)]
-    bars = axes.barh([_name(row) for row in rows], medians, xerr=[below, above], capsize=3, color="steelblue")
+    bars = axes.barh(names, medians, xerr=[below, above], capsize=3, color="steelblue")
     axes.bar_label(bars, fmt="%.0f", padding=8)
     axes.margins(x=0.12)
-    axes.invert_yaxis()
     axes.set_xlabel("ms, median and p5 to p95")
 
 

@@ -10,6 +10,7 @@ from benchmarks.rows import Row
 
 CAPTIONS = {
     "generators": "Generator: milliseconds for one picture",
+    "stages": "Where the time of one picture goes",
     "roofline": "Generator: arithmetic rate beside the machine's limits",
     "in_flight": "Whole service: latency and throughput against requests in flight",
 }
@@ -97,7 +98,20 @@ def plotted(rows: Sequence[Row]) -> dict[str, list[Row]]:
     last = max(rows, key=lambda row: row.time)
     rows = [row for row in rows if (row.device, row.threads) == (last.device, last.threads)]
     generators = measured(current(rows, "generators", 1))
-    flights = [row for row in measured(current(rows, "stages", 1)) if row.stage == "ensemble"]
+    stages = measured(current(rows, "stages", 1))
+    flights = [row for row in stages if row.stage == "ensemble"]
     limited = generators if generators and roof(rows, generators[0].run).gflops else []
-    shown = {"generators": generators, "roofline": limited, "in_flight": flights if len(flights) > 1 else []}
+    shown = {
+        "generators": generators,
+        "stages": _breakdown(stages),
+        "roofline": limited,
+        "in_flight": flights if len(flights) > 1 else [],
+    }
     return {name: chosen for name, chosen in shown.items() if chosen}
+
+
+def _breakdown(stages: Sequence[Row]) -> list[Row]:
+    """The served engines and the wholes of them, one request at a time; none where an engine was not measured."""
+    engines = served_engines(stages)
+    wholes = [row for row in stages if row.stage in ("pipeline", "ensemble") and row.in_flight == 1]
+    return [*engines, *wholes] if len(engines) == 3 and wholes else []

@@ -112,8 +112,12 @@ def test_plots_are_drawn_of_what_is_there(tmp_path: Path) -> None:
     roof = replace(ROW, stage="roof", engine="torch product", p5_ms=100.0, gmac=8.6)
     copy = replace(roof, engine="torch copy", gmac=0.0, gbyte=1.0)
     flights = [replace(ROW, group="stages", stage="ensemble", in_flight=k, pictures_per_s=2.0) for k in (1, 2)]
-    plots.draw([PORT, replace(ROW, gbyte=0.8), FAILED, roof, copy, *flights], tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"generators.png", "roofline.png", "in_flight.png"}
+    engines = [replace(ROW, group="stages", stage=stage, served=True) for stage in ("encoder", "isf", "generator")]
+    rows = [PORT, replace(ROW, gbyte=0.8), FAILED, roof, copy]
+    plots.draw([*rows, *flights], tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == {"generators", "roofline", "in_flight"}
+    plots.draw([*rows, *flights, *engines], tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == {"generators", "stages", "roofline", "in_flight"}
 
 
 @pytest.fixture(scope="module")
