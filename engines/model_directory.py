@@ -35,16 +35,17 @@ class SourceFile(_Frozen):
 
 
 class Sizes(_Frozen):
-    """The manifest's form of ``serving.tensors.Geometry``."""
+    """The manifest's form of ``serving.tensors.Geometry``; ``rows`` where they are not those of the resolution."""
 
     resolution: int
     w_dim: int
     attributes: tuple[str, ...] = ()
     noise_size: int = 0
+    rows: int | None = None
 
     @property
     def geometry(self) -> Geometry:
-        return Geometry(self.resolution, self.w_dim, self.attributes, self.noise_size)
+        return Geometry(self.resolution, self.w_dim, self.attributes, self.noise_size, self.rows or 0)
 
 
 class Verification(_Frozen):

@@ -23,6 +23,7 @@ from engines.engine import AnyArray
 from engines.loading import Target
 from engines.model_directory import Component, Manifest, Sizes, SourceFile, sha256_of, write_manifest
 from engines.tensorrt.options import PlanOptions
+from export.cutting import cut_at, likeness
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import isf_from_weights
@@ -79,44 +80,48 @@ def build_generator(
     output: Output,
     report: Report,
     *,
+    resolution: int | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Export a generator.
+    """Export a generator, or its layers up to a resolution.
 
     Args:
         weights: the network, blended or not.
         sources: role and file of everything that the weights came from.
         output: where to, and which engine.
         report: called with a phrase at every stage.
+        resolution: side of the pictures, one of ``weights.resolutions``; None takes the largest.
         details: what else the manifest shall say, such as the blend's shares.
 
     Raises:
-        ExportError: the directory is already there.
+        ExportError: the directory is already there, or the generator has no pictures of that size.
         EngineError: the engine or precision cannot be had here.
         VerificationError: no engine's output is within its bound; nothing was written.
     """
-    sizes = Sizes(resolution=weights.resolution, w_dim=weights.w_dim)
+    kept = weights if resolution is None else cut_at(weights, resolution)
+    cut = kept.resolution < weights.resolution
+    sizes = Sizes(resolution=kept.resolution, w_dim=weights.w_dim, rows=weights.rows if cut else None)
     signature = generator_signature(sizes.geometry)
-    generator = generator_from_weights(weights)
+    generator = generator_from_weights(kept)
+    codes = _codes(generator, weights.rows)
 
     def reference(w: Tensor, psi: Tensor) -> Tensor:
         return picture_from_output(generator(w, psi))
 
     facts = {
-        "channels": {str(r): c for r, c in weights.channels.items()},
+        "channels": {str(r): c for r, c in kept.channels.items()},
         "conv_clamp": weights.conv_clamp,
         "notes": list(weights.notes),
+        **(_cut_from(weights, generator, codes) if cut else {}),
         **(details or {}),
     }
     job = _Job("generator", sizes, signature, sources, facts, "seeded codes, psi 1 to 0.5")
-    return _build(
-        job,
-        reference,
-        lambda: onnx_from_generator(generator, signature),
-        output,
-        report,
-        _codes(generator, weights.rows),
-    )
+    return _build(job, reference, lambda: onnx_from_generator(generator, signature), output, report, codes)
+
+
+def _cut_from(weights: GeneratorWeights, cut: Generator, codes: AnyArray) -> dict[str, Any]:
+    found = likeness(cut, generator_from_weights(weights), codes[:2])
+    return {"cut": {"from": weights.resolution, "psnr": found.psnr, "mean": found.mean}}
 
 
 def build_isf(weights: IsfWeights, output: Output, report: Report, *, resolution: int | None = None) -> Manifest:

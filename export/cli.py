@@ -52,6 +52,9 @@ Precision = Annotated[PrecisionChoice, typer.Option(help="auto: the fastest here
 Licences = Annotated[
     list[str] | None, typer.Option("--source-licence", help="Licence of each source, in order; kept in the manifest.")
 ]
+PictureSize = Annotated[
+    int | None, typer.Option(help="Side of the pictures, if less than the generator's own: higher layers are left out.")
+]
 EncoderKind = Annotated[
     Literal["psp", "e4e"] | None, typer.Option(help="Of an encoder; needed only where its file does not say it.")
 ]
@@ -123,6 +126,7 @@ def blend_command(
         Literal["base", "transfer"] | None,
         typer.Option(help="Which model gives the mapping network and w_avg; base, unless --compat says otherwise."),
     ] = None,
+    resolution: PictureSize = None,
     name: Name = None,
     target: TargetOption = "cpu",
     engine: Engine = "auto",
@@ -136,7 +140,7 @@ def blend_command(
 
     With nothing but --r-swap it blends the package's demo models.
     """
-    blend_name = name or _blend_name(r_swap, compat, reverse)
+    blend_name = name or _blend_name(r_swap, compat, reverse, resolution)
     out = _output(blend_name, output, target, engine, precision, licences, force, plugins)
     base, transfer = _parents(base, transfer)
     with stages() as report:
@@ -147,13 +151,15 @@ def blend_command(
         blended = blend(models, plan, mapping=mapping)
         _print_report(blended.report)
         sources = [("base" if i == 0 else "transfer", model.source) for i, model in enumerate(models)]
-        manifest = build_generator(blended.weights, sources, out, report, details={"blend": blended.report.as_json()})
+        details = {"blend": blended.report.as_json()}
+        manifest = build_generator(blended.weights, sources, out, report, resolution=resolution, details=details)
     _print_result(manifest, out)
 
 
 @app.command()
 def generator(
     checkpoint: Checkpoint | None = None,
+    resolution: PictureSize = None,
     name: Name = None,
     target: TargetOption = "cpu",
     engine: Engine = "auto",
@@ -164,12 +170,13 @@ def generator(
     plugins: Plugins = "on",
 ) -> None:
     """Export one generator as it is."""
-    out = _output(name or "generator", output, target, engine, precision, licences, force, plugins)
+    out = _output(name or _joined("generator", resolution), output, target, engine, precision, licences, force, plugins)
     path = checkpoint or _demo().base
     with stages() as report:
         report(f"reading {path.name}")
         weights = read_generator(path)
-        manifest = build_generator(weights, [("generator", weights.source)], out, report)
+        sources = [("generator", weights.source)]
+        manifest = build_generator(weights, sources, out, report, resolution=resolution)
     _print_result(manifest, out)
 
 
@@ -286,9 +293,13 @@ def _names(attributes: str | None) -> tuple[str, ...] | None:
     return tuple(attributes.split(",")) if attributes else None
 
 
-def _blend_name(r_swap: int | None, compat: str | None, reverse: bool) -> str:
-    parts = ["blend", (compat or "").split(":")[0], f"r{r_swap}" if r_swap is not None else "", "reverse" * reverse]
-    return "_".join(part for part in parts if part)
+def _blend_name(r_swap: int | None, compat: str | None, reverse: bool, resolution: int | None) -> str:
+    swap = None if r_swap is None else f"r{r_swap}"
+    return _joined("blend", (compat or "").split(":")[0], swap, "reverse" * reverse, resolution)
+
+
+def _joined(*parts: str | int | None) -> str:
+    return "_".join(str(part) for part in parts if part)
 
 
 def _output(
@@ -326,3 +337,6 @@ def _print_result(manifest: Manifest, output: Output) -> None:
         f"{output.directory}: {manifest.component} {manifest.name}, {manifest.engine} {manifest.precision}, verified "
         f"against PyTorch: {manifest.verification}"
     )
+    if cut := manifest.details.get("cut"):
+        errors = f"mean error {cut['mean']:.3g}, PSNR {cut['psnr']:.1f} dB"
+        console.print(f"  against pictures of {cut['from']}x{cut['from']}, shrunk: {errors}")

@@ -50,7 +50,7 @@ class ServedModel:
     @property
     def rows(self) -> int:
         """Rows of W+, the length of ``row_strength``."""
-        return rows_of(self.resolution)
+        return int(self.facts.get("rows") or rows_of(self.resolution))
 
 
 def served_model_from_config(config: ModelConfig) -> ServedModel:
@@ -107,7 +107,7 @@ def filled_inputs(model: ServedModel, w: AnyArray, controls: Mapping[str, Any]) 
     """
     tensors = {"w": w, **control_tensors(model.signature, model.attributes, controls, len(w))}
     noise = next((spec.dims[0] for spec in model.signature.inputs if spec.name == "z"), 0)
-    geometry = Geometry(model.resolution, w.shape[-1], model.attributes, noise)
+    geometry = Geometry(model.resolution, w.shape[-1], model.attributes, noise, model.rows)
     filled = filled_controls(condition_signature(geometry), tensors)
     return {name.removesuffix(FILLED): value for name, value in filled.items()}
 

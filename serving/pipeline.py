@@ -72,9 +72,9 @@ def _inputs_of(engine: Engine, filled: dict[str, AnyArray]) -> dict[str, AnyArra
 
 def _geometry(generator: Signature, isf: Signature | None) -> Geometry:
     resolution = generator.outputs[0].dims[0]
-    w_dim = generator.inputs[0].dims[1]
+    rows, w_dim = generator.inputs[0].dims
     if isf is None:
-        return Geometry(resolution, w_dim, (), 0)
+        return Geometry(resolution, w_dim, (), 0, rows)
     dims = {spec.name: spec.dims[0] for spec in isf.inputs}
     # Only the number of attributes matters here; their names are in the manifest, not in a signature.
-    return Geometry(resolution, w_dim, tuple(map(str, range(dims["attributes"]))), dims["z"])
+    return Geometry(resolution, w_dim, tuple(map(str, range(dims["attributes"]))), dims["z"], rows)

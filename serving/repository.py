@@ -14,7 +14,7 @@ from engines.model_directory import MANIFEST, Component, Manifest, Sizes, read_m
 from serving.atomic import atomic_directory, check_output
 from serving.errors import RepositoryError
 from serving.repository_configs import Served, ServedGenerator, repository_configs, write_texts
-from serving.tensors import Geometry
+from serving.tensors import Geometry, resolution_of
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,17 @@ def _served(models: Sequence[_Model]) -> Served:
     shared = encoder.hash | (isf.hash if isf else {})
     return Served(
         Geometry(sizes.resolution, sizes.w_dim, *((edits.attributes, edits.noise_size) if edits else ((), 0))),
-        tuple(ServedGenerator(model.manifest.name, model.facts | shared) for model in generators),
+        tuple(
+            ServedGenerator(model.manifest.name, model.facts | shared, model.manifest.sizes.resolution)
+            for model in generators
+        ),
     )
 
 
 def _check_sizes(model: _Model, encoder: _Model) -> None:
     def text(sizes: Sizes) -> str:
-        return f"{sizes.geometry.rows} rows of {sizes.w_dim} (resolution {sizes.resolution})"
+        rows = sizes.geometry.rows
+        return f"{rows} rows of {sizes.w_dim} (resolution {resolution_of(rows)})"
 
     if text(model.manifest.sizes) != text(encoder.manifest.sizes):
         raise RepositoryError(

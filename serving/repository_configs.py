@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -39,10 +39,11 @@ from serving.tensors import (
 
 @dataclass(frozen=True)
 class ServedGenerator:
-    """A generator's name, and facts about it for clients."""
+    """A generator's name, facts about it for clients, and the side of its pictures where it is not the geometry's."""
 
     name: str
     facts: Mapping[str, str]
+    resolution: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,23 +69,26 @@ def repository_configs(served: Served) -> dict[str, str]:
         **_engine_files("encoder", "encoder", encoder_signature(g)),
         **_python_files("condition", "ConditionModel", condition_signature(g)),
         **_python_files("decode_face", "DecodeFaceModel", decode_face_signature()),
-        **_python_files("encode_picture", "EncodePictureModel", encode_picture_signature(g)),
+        **_python_files("encode_picture", "EncodePictureModel", encode_picture_signature()),
     }
     if g.attributes:
         files |= _engine_files("isf", "isf", isf_signature(g))
     for generator in served.generators:
-        files |= _engine_files(f"generator_{generator.name}", "generator", generator_signature(g))
-        files |= _ensembles(f"toonify_{generator.name}", g, generator)
-    return files | _ensembles("toonify", g, served.generators[0])
+        own = replace(g, resolution=generator.resolution or g.resolution)
+        files |= _engine_files(f"generator_{generator.name}", "generator", generator_signature(own))
+        files |= _ensembles(f"toonify_{generator.name}", own, generator)
+        if generator is served.generators[0]:
+            files |= _ensembles("toonify", own, generator)
+    return files
 
 
 def _ensembles(name: str, g: Geometry, generator: ServedGenerator) -> dict[str, str]:
     """An ensemble of raw pictures, and its sibling with JPEG at both ends."""
-    own = {"generator": generator.name, "resolution": str(g.resolution), "attributes": ",".join(g.attributes)}
-    facts = {**generator.facts, **own}
+    sizes = {"resolution": str(g.resolution), "rows": str(g.rows), "attributes": ",".join(g.attributes)}
+    facts = {**generator.facts, "generator": generator.name, **sizes}
     steps = _steps(g, generator.name)
     decode = Step("decode_face", decode_face_signature())
-    encode = Step("encode_picture", encode_picture_signature(g))
+    encode = Step("encode_picture", encode_picture_signature())
     return {
         **_ensemble_files(name, toonify_signature(g), steps, facts),
         **_ensemble_files(f"{name}_jpeg", toonify_jpeg_signature(g), [decode, *steps, encode], facts),

@@ -36,7 +36,7 @@ def check_request(signature: Signature, given: Mapping[str, AnyArray]) -> None:
 
 
 def _check_tensor(spec: TensorSpec, value: AnyArray, batch: tuple[int, ...]) -> None:
-    if value.dtype != spec.dtype.numpy or value.shape != (*batch, *spec.dims) or batch in ((), (0,)):
+    if not spec.fits(value) or value.shape[:1] != batch or batch in ((), (0,)):
         raise RequestError(
             f"tensor {spec.name!r}",
             got=f"{value.dtype} {list(value.shape)}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 
@@ -43,12 +44,18 @@ class DType(Enum):
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A named tensor; ``dims`` leaves the batch dimension out."""
+    """A named tensor; ``dims`` leaves the batch dimension out, -1 there is any length."""
 
     name: str
     dtype: DType
     dims: tuple[int, ...]
     optional: bool = False
+
+    def fits(self, value: np.ndarray[tuple[int, ...], np.dtype[Any]]) -> bool:
+        """Whether an array [N, ...] has this type and form."""
+        dims = value.shape[1:]
+        same = len(dims) == len(self.dims) and all(own in (-1, got) for own, got in zip(self.dims, dims, strict=True))
+        return same and value.dtype == self.dtype.numpy
 
     def __str__(self) -> str:
         return f"{self.name} {self.dtype.numpy.name} [N{''.join(f',{d}' for d in self.dims)}]"
@@ -77,16 +84,21 @@ def resolution_of(rows: int) -> int:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The sizes from which every signature of one served pipeline follows; no ``attributes`` means no ISF head."""
+    """The sizes from which every signature of one served pipeline follows; no ``attributes`` means no ISF head.
+
+    ``resolution``: side of the pictures. ``rows``: of W+; 0 becomes those of ``resolution``. A generator whose highest
+    layers were left out still takes as many rows as before.
+    """
 
     resolution: int
     w_dim: int = 512
     attributes: tuple[str, ...] = ISF_ATTRIBUTES
     noise_size: int = 64
+    rows: int = 0
 
-    @property
-    def rows(self) -> int:
-        return rows_of(self.resolution)
+    def __post_init__(self) -> None:
+        if not self.rows:
+            object.__setattr__(self, "rows", rows_of(self.resolution))
 
 
 def _face() -> TensorSpec:
@@ -159,9 +171,9 @@ def decode_face_signature() -> Signature:
     return Signature((_jpeg("jpeg"),), (_face(),))
 
 
-def encode_picture_signature(g: Geometry) -> Signature:
-    """Picture -> JPEG."""
-    return Signature((_image(g),), (_jpeg("image_jpeg"),))
+def encode_picture_signature() -> Signature:
+    """Picture of any size -> JPEG."""
+    return Signature((TensorSpec("image", DType.UINT8, (-1, -1, 3)),), (_jpeg("image_jpeg"),))
 
 
 def toonify_signature(g: Geometry) -> Signature:

@@ -40,7 +40,7 @@ def no_gradients() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_model_directories(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
-    """An encoder, an ISF head with two attributes, and the generators "plain" and "inverse"."""
+    """An encoder, an ISF head with two attributes, and the generators "plain", "inverse" and "small"."""
     # Imported here: most tests need no onnx.
     from tiny_models import write_tiny_models
 

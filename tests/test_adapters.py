@@ -162,7 +162,7 @@ def test_a_broken_jpeg_fails_alone(adapters: ModuleType) -> None:
 
 def test_every_picture_of_a_request_becomes_a_jpeg(adapters: ModuleType) -> None:
     model = adapters.EncodePictureModel()
-    model.initialize(arguments(python_config("encode_picture", encode_picture_signature(SIZES.geometry))))
+    model.initialize(arguments(python_config("encode_picture", encode_picture_signature())))
     pictures = expected_pictures(np.repeat(FACE, 2, axis=0))
     (response,) = model.execute([fake.InferenceRequest(image=pictures)])
     assert response.outputs["image_jpeg"].tolist() == [[jpeg_from_picture(picture)] for picture in pictures]

@@ -34,7 +34,7 @@ def client(triton_server: TritonServer) -> Iterator[ToonifyClient]:
 
 def test_the_server_describes_its_models(client: ToonifyClient) -> None:
     assert client.is_ready()
-    assert client.models() == ("toonify", "toonify_inverse", "toonify_plain")
+    assert client.models() == ("toonify", "toonify_inverse", "toonify_plain", "toonify_small")
     model = client.describe("toonify_inverse")
     assert (model.resolution, model.rows, model.max_batch) == (32, 8, 8)
     assert model.attributes == ("age", "smile")
@@ -44,6 +44,18 @@ def test_the_server_describes_its_models(client: ToonifyClient) -> None:
 @pytest.mark.parametrize(("model", "gain"), [("toonify", 1), ("toonify_plain", 1), ("toonify_inverse", -1)])
 def test_a_model_is_chosen_by_name(client: ToonifyClient, model: str, gain: float) -> None:
     np.testing.assert_array_equal(client.toonify(FACES[:2], model=model), expected_pictures(FACES[:2], gain=gain))
+
+
+def test_generators_of_several_sizes_are_served_together(client: ToonifyClient) -> None:
+    model = client.describe("toonify_small")
+    assert (model.resolution, model.rows) == (16, 8)
+    strength = np.linspace(0, 1, model.rows)
+    edit = {"attributes": {"age": 1}, "z": np.zeros(4), "row_strength": strength}
+    pictures = client.toonify(FACES[:2], model="toonify_small", **edit)
+    shift = np.float32(0.25) * strength.astype(np.float32)[:, None]
+    np.testing.assert_array_equal(pictures, expected_pictures(FACES[:2], shift=shift, side=16))
+    jpegs = client.toonify_jpeg(jpeg_from_picture(FACES[0]), model="toonify_small")
+    assert picture_from_bytes(jpegs[0], "answer").shape == (16, 16, 3)
 
 
 def test_controls_reach_the_models_in_batches_beyond_the_largest(client: ToonifyClient) -> None:

@@ -109,7 +109,21 @@ def test_clients_find_facts_in_the_ensembles() -> None:
     parameters = {
         key: value.string_value for key, value in configs(WITH_ISF)["toonify/config.pbtxt"].parameters.items()
     }
-    assert parameters == {"generator": "a", "blend": "--r-swap 8", "resolution": "32", "attributes": "age,smile"}
+    sizes = {"resolution": "32", "rows": "8", "attributes": "age,smile"}
+    assert parameters == {"generator": "a", "blend": "--r-swap 8"} | sizes
+
+
+def test_each_generator_has_pictures_of_its_own_size() -> None:
+    small = ServedGenerator("small", {}, resolution=16)
+    files = repository_configs(Served(WITH_ISF, (*GENERATORS, small)))
+    parsed = {
+        name: text_format.Parse(files[f"{name}/config.pbtxt"], ModelConfig()) for name in ("toonify", "toonify_small")
+    }
+    assert {name: [*config.output[0].dims] for name, config in parsed.items()} == {
+        "toonify": [32, 32, 3],
+        "toonify_small": [16, 16, 3],
+    }
+    assert parsed["toonify_small"].parameters["rows"].string_value == "8"
 
 
 def test_without_an_isf_there_is_no_isf_model_and_no_control_but_psi() -> None:

@@ -426,14 +426,15 @@ def test_the_end_of_the_studio_ends_all_that_goes_on(toonifier: FakeToonifier, f
 
 def test_the_catalogue_of_model_directories(tiny_model_directories: TinyModels, tmp_path: Path) -> None:
     models = tiny_model_directories
-    plain, inverse = Choice("plain", "--r-swap 16", 32), Choice("inverse", "--r-swap 16", 32)
+    names = {"plain": 32, "inverse": 32, "small": 16}
+    plain, inverse, small = (Choice(name, "--r-swap 16", side) for name, side in names.items())
     generators = [*models.generators.values()]
     found = catalogue_of(BackEnd(encoder=models.encoder, generators=generators, isf=models.isf))
-    assert found == Catalogue((plain, inverse), ("age", "smile"))
+    assert found == Catalogue((plain, inverse, small), ("age", "smile"))
     found = catalogue_of(BackEnd(encoder=models.encoder, generators=generators, model="inverse"))
-    assert found == Catalogue((inverse, plain), ())
+    assert found == Catalogue((inverse, plain, small), ())
     with pytest.raises(
-        RequestError, match="model 'other': got no generator of that name, expected one of plain, inverse"
+        RequestError, match="model 'other': got no generator of that name, expected one of plain, inverse, small"
     ):
         catalogue_of(BackEnd(encoder=models.encoder, generators=generators, model="other"))
     with pytest.raises(ModelDirectoryError, match="got no such directory"):
@@ -448,10 +449,11 @@ def test_the_catalogue_of_a_server() -> None:
 
 @pytest.mark.triton
 def test_the_catalogue_of_a_real_server(triton_server: TritonServer) -> None:
-    plain, inverse = Choice("plain", "--r-swap 16", 32), Choice("inverse", "--r-swap 16", 32)
-    assert catalogue_of(BackEnd(url=triton_server.url)) == Catalogue((plain, inverse), ("age", "smile"))
+    names = {"plain": 32, "inverse": 32, "small": 16}
+    plain, inverse, small = (Choice(name, "--r-swap 16", side) for name, side in names.items())
+    assert catalogue_of(BackEnd(url=triton_server.url)) == Catalogue((plain, inverse, small), ("age", "smile"))
     found = catalogue_of(BackEnd(url=triton_server.url, model="toonify_inverse"))
-    assert found == Catalogue((inverse, plain), ("age", "smile"))
+    assert found == Catalogue((inverse, plain, small), ("age", "smile"))
 
 
 def test_the_command_serves_models_of_this_process_until_it_is_interrupted(

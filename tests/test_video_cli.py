@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_triton import FakeTriton, running
+from tiny_models import TinyModels
 from toon_fakes import FakeSource, FakeToonifier, drawn, face_at, room
 from toonify_command import Toonify
 from video_files import STEADY, Sound, audio_packets, number_in, write_video
@@ -422,3 +424,13 @@ def test_several_videos_do_not_go_into_a_file(tmp_path: Path) -> None:
 
 def test_a_style_without_options_is_the_usual_one() -> None:
     assert BackEnd().style({}, rows="all", seed=0, strength=1.0, psi=1.0) == Style()
+
+
+def test_the_chosen_generator_says_the_size_and_the_encoder_the_rows(tiny_model_directories: TinyModels) -> None:
+    models = tiny_model_directories
+    small = BackEnd(model="small", encoder=models.encoder, generators=[*models.generators.values()], isf=models.isf)
+    assert small.resolution() == 16
+    assert replace(small, model=None).resolution() == 32
+    style = small.style({"age": 1.0}, rows="preset", seed=0, strength=1.0, psi=1.0)
+    assert style.row_strength is not None
+    assert len(style.row_strength) == 8

@@ -5,6 +5,8 @@ Resolution 32, 8 rows of 16, two attributes, ISF noise of 4:
     encoder      w = (face[:8, :16, 0] - 128) / 128
     isf          w_edited = w + row_strength * (sum(attributes) + z[0]) / 4
     generator    image = trunc(clamp(127.5 x + 128, 0, 255)), x = gain * psi * w, the 128 numbers of w 24 times over
+
+The generator "small" is as if cut at 16: it takes 8 rows too, and gives their numbers 6 times over.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from serving.tensors import DType, TensorSpec
 SIZES = Sizes(resolution=32, w_dim=16)
 ISF_SIZES = Sizes(resolution=32, w_dim=16, attributes=("age", "smile"), noise_size=4)
 GAINS = {"plain": 1.0, "inverse": -1.0}
+SMALL_SIZES = Sizes(resolution=16, w_dim=16, rows=8)
 
 _ELEMENTS = {DType.UINT8: TensorProto.UINT8, DType.FLOAT32: TensorProto.FLOAT}
 
@@ -49,16 +52,18 @@ class TinyModels:
 
 def write_tiny_models(folder: Path) -> TinyModels:
     generators = {name: write_generator(folder / name, name) for name in GAINS}
+    generators["small"] = write_generator(folder / "small", "small", SMALL_SIZES)
     return TinyModels(write_encoder(folder / "encoder"), write_isf(folder / "isf"), generators)
 
 
 def expected_pictures(
-    faces: NDArray[np.uint8], *, gain: float = 1.0, psi: float = 1.0, shift: ArrayLike = 0.0
+    faces: NDArray[np.uint8], *, gain: float = 1.0, psi: float = 1.0, shift: ArrayLike = 0.0, side: int = 32
 ) -> NDArray[np.uint8]:
     """The pictures of the pipeline; ``shift`` [N, 8, 1] is what the ISF adds to w."""
     w = (faces[:, :8, :16, 0].astype(np.float32) - 128) / 128 + np.asarray(shift, np.float32)
     x = np.float32(gain) * (np.float32(psi) * w).reshape(len(faces), -1)
-    return np.clip(127.5 * np.tile(x, 24) + 128, 0, 255).astype(np.uint8).reshape(-1, 32, 32, 3)
+    levels = np.clip(127.5 * x + 128, 0, 255).astype(np.uint8)
+    return np.tile(levels, 3 * side**2 // 128).reshape(-1, side, side, 3)
 
 
 def write_encoder(directory: Path, sizes: Sizes = SIZES) -> Path:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from engines import read_manifest
 from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
-from serving.errors import RequestError
 from serving.inference_calls import ServedModel
 from serving.video.back_end import BackEnd
 
@@ -47,19 +46,11 @@ def catalogue_of(back_end: BackEnd) -> Catalogue:
 
 
 def _loaded(back_end: BackEnd) -> Catalogue:
-    manifests = [read_manifest(directory) for directory in back_end.generators]
-    choices = [Choice(m.name, m.details.get("blend", {}).get("schedule", ""), m.sizes.resolution) for m in manifests]
-    names = [manifest.name for manifest in manifests]
-    if back_end.model is not None and back_end.model not in names:
-        raise RequestError(
-            f"model {back_end.model!r}",
-            got="no generator of that name",
-            expected=f"one of {', '.join(names)}",
-            remedy="choose among those, or load it too",
-        )
-    return Catalogue(
-        _first(back_end.model, choices), read_manifest(back_end.isf).sizes.attributes if back_end.isf else ()
+    models = tuple(
+        Choice(manifest.name, manifest.details.get("blend", {}).get("schedule", ""), manifest.sizes.resolution)
+        for manifest in back_end.manifests()
     )
+    return Catalogue(models, read_manifest(back_end.isf).sizes.attributes if back_end.isf else ())
 
 
 def _served(back_end: BackEnd) -> Catalogue:
@@ -70,12 +61,9 @@ def _served(back_end: BackEnd) -> Catalogue:
     generator = default.facts.get("generator")
     if generator not in [choice.name for choice in choices]:
         choices.insert(0, _choice(None, default))
-    return Catalogue(_first(generator, choices), default.attributes)
+    choices.sort(key=lambda choice: choice.name != generator)
+    return Catalogue(tuple(choices), default.attributes)
 
 
 def _choice(name: str | None, model: ServedModel) -> Choice:
     return Choice(name, model.facts.get("blend", ""), model.resolution)
-
-
-def _first(name: str | None, choices: list[Choice]) -> tuple[Choice, ...]:
-    return tuple(sorted(choices, key=lambda choice: choice.name != name))

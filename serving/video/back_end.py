@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines import read_manifest
+from engines import Manifest, read_manifest
 from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
 from serving.controls import row_strength_for
 from serving.errors import RequestError
-from serving.tensors import rows_of
+from serving.inference_calls import ServedModel
 from serving.toonifier import EngineToonifier, ServedToonifier, Style, Toonifier
 
 
@@ -59,7 +59,7 @@ class BackEnd:
             RequestError: an attribute without a preset.
             ServerError: the server does not say how many rows its codes have.
         """
-        by_row = row_strength_for(attributes, rows_of(self.resolution())) if rows == "preset" else None
+        by_row = row_strength_for(attributes, self._rows()) if rows == "preset" else None
         return Style(
             attributes=attributes or None,
             seed=seed,
@@ -73,12 +73,35 @@ class BackEnd:
         """Side of the pictures in pixels.
 
         Raises:
+            RequestError: as ``manifests``.
             ServerError: the server does not answer, or does not say it.
         """
-        if self.encoder:
-            return read_manifest(self.encoder).sizes.resolution
+        return self.manifests()[0].sizes.resolution if self.in_process else self._served().resolution
+
+    def manifests(self) -> list[Manifest]:
+        """Those of the generators of this process, the chosen one first.
+
+        Raises:
+            ModelDirectoryError: a directory is incomplete or altered.
+            RequestError: there is no generator of the name ``model``.
+        """
+        found = [read_manifest(directory) for directory in self.generators]
+        names = [manifest.name for manifest in found]
+        if self.model is not None and self.model not in names:
+            raise RequestError(
+                f"model {self.model!r}",
+                got="no generator of that name",
+                expected=f"one of {', '.join(names)}",
+                remedy="choose among those, or load it too",
+            )
+        return sorted(found, key=lambda manifest: manifest.name != self.model)
+
+    def _rows(self) -> int:
+        return read_manifest(self.encoder).sizes.geometry.rows if self.encoder else self._served().rows
+
+    def _served(self) -> ServedModel:
         with self._client() as client:
-            return client.describe(self.model or DEFAULT_MODEL).resolution
+            return client.describe(self.model or DEFAULT_MODEL)
 
     def _client(self) -> ToonifyClient:
         return ToonifyClient(self.url or DEFAULT_URL, timeout=self.timeout)
