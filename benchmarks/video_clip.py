@@ -114,6 +114,8 @@ class StandIn:
         seconds: for each picture.
     """
 
+    has_light_encoder = False
+
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds
         self._lock = Lock()
@@ -122,7 +124,7 @@ class StandIn:
         """See ``serving.toonifier.Toonifier``."""
         return self.render(self.encode(faces), style)
 
-    def encode(self, faces: Pictures) -> Codes:
+    def encode(self, faces: Pictures, *, light: bool = False) -> Codes:
         """Codes of 0, at once."""
         return np.zeros((len(faces), 14, 8), np.float32)
 

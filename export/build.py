@@ -23,7 +23,7 @@ from engines.engine import AnyArray
 from engines.loading import Target
 from engines.model_directory import Component, Manifest, Sizes, SourceFile, sha256_of, write_manifest
 from engines.tensorrt.options import PlanOptions
-from export.cutting import cut_at, likeness
+from export.cutting import cut_at, light_encoder, likeness
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import isf_from_weights
@@ -144,14 +144,16 @@ def build_isf(weights: IsfWeights, output: Output, report: Report, *, resolution
     return _build(job, isf, lambda: onnx_from_isf(isf, signature), output, report)
 
 
-def build_encoder(weights: EncoderWeights, output: Output, report: Report) -> Manifest:
-    """Export a pSp or e4e encoder, its average latent included.
+def build_encoder(weights: EncoderWeights, output: Output, report: Report, *, light: bool = False) -> Manifest:
+    """Export a pSp or e4e encoder, its average latent included; ``light``: of the first rows of W+ alone.
 
     Raises: as ``build_generator``.
     """
-    sizes = Sizes(resolution=resolution_of(weights.rows), w_dim=weights.w_dim)
+    kept = light_encoder(weights) if light else weights
+    rows = kept.rows if kept.rows < weights.rows else None
+    sizes = Sizes(resolution=resolution_of(weights.rows), w_dim=weights.w_dim, rows=rows)
     signature = encoder_signature(sizes.geometry)
-    encoder = encoder_from_weights(weights)
+    encoder = encoder_from_weights(kept)
 
     def reference(face: Tensor) -> Tensor:
         w: Tensor = encoder(input_from_face(face))

@@ -210,6 +210,10 @@ def isf(
 def encoder(
     checkpoint: Checkpoint | None = None,
     kind: EncoderKind = None,
+    light: Annotated[
+        bool,
+        typer.Option("--light", help="For --light-encoder of toonify video: pose and expression, half the work."),
+    ] = False,
     name: Name = None,
     target: TargetOption = "cpu",
     engine: Engine = "auto",
@@ -219,11 +223,11 @@ def encoder(
     force: Force = False,
 ) -> None:
     """Export a pSp or e4e encoder."""
-    out = _output(name or "encoder", output, target, engine, precision, licences, force)
+    out = _output(name or _joined("encoder", "light" * light), output, target, engine, precision, licences, force)
     path = checkpoint or _demo().encoder
     with stages() as report:
         report(f"reading {path.name}")
-        manifest = build_encoder(read_encoder(path, kind=kind), out, report)
+        manifest = build_encoder(read_encoder(path, kind=kind), out, report, light=light)
     _print_result(manifest, out)
 
 

@@ -1,7 +1,8 @@
-"""A generator without its highest layers: smaller pictures, sooner.
+"""Networks without some of their layers: a generator of smaller pictures, an encoder of fewer rows.
 
 A StyleGAN2 generator with skip connections sums up a picture at every resolution, so that the sum so far is one too. It
-takes W+ codes of as many rows as before; those of the layers left out change nothing.
+takes W+ codes of as many rows as before; those of the layers left out change nothing. An encoder has a style head for
+each row, and the finest rows' heads, on the largest maps, are half of its work.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from torch.nn import functional
 from engines.engine import AnyArray
 from export.networks.generator import Generator, picture_from_output
 from export.parity import Parity, parity
-from export.weights import GeneratorWeights
+from export.weights import EncoderWeights, GeneratorWeights
 from serving.errors import ExportError
+from serving.tensors import LIGHT_ROWS
 
 
 def cut_at(weights: GeneratorWeights, resolution: int) -> GeneratorWeights:
@@ -41,6 +43,17 @@ def cut_at(weights: GeneratorWeights, resolution: int) -> GeneratorWeights:
         if not name.startswith("synthesis.") or name.split(".")[1] in kept
     }
     return replace(weights, tensors=tensors)
+
+
+def light_encoder(weights: EncoderWeights) -> EncoderWeights:
+    """The style heads of rows 0 to ``LIGHT_ROWS`` - 1 alone; their codes are those of the whole encoder."""
+    heads = {f"styles.{row}" for row in range(LIGHT_ROWS)}
+    tensors = {
+        name: value
+        for name, value in weights.tensors.items()
+        if not name.startswith("styles.") or ".".join(name.split(".")[:2]) in heads
+    }
+    return replace(weights, tensors=tensors, latent_avg=weights.latent_avg[:LIGHT_ROWS])
 
 
 def likeness(cut: Generator, whole: Generator, codes: AnyArray) -> Parity:

@@ -14,7 +14,7 @@ from engines.model_directory import MANIFEST, Component, Manifest, Sizes, read_m
 from serving.atomic import atomic_directory, check_output
 from serving.errors import RepositoryError
 from serving.repository_configs import Served, ServedGenerator, repository_configs, write_texts
-from serving.tensors import Geometry, resolution_of
+from serving.tensors import Geometry
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,7 @@ def _served(models: Sequence[_Model]) -> Served:
 
 def _check_sizes(model: _Model, encoder: _Model) -> None:
     def text(sizes: Sizes) -> str:
-        rows = sizes.geometry.rows
-        return f"{rows} rows of {sizes.w_dim} (resolution {resolution_of(rows)})"
+        return f"{sizes.geometry.rows} rows of {sizes.w_dim}"
 
     if text(model.manifest.sizes) != text(encoder.manifest.sizes):
         raise RepositoryError(

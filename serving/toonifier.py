@@ -12,7 +12,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from engines import Engine, engine_from_directory, read_manifest
+from engines import Engine, Manifest, engine_from_directory, read_manifest
 from serving.client import DEFAULT_MODEL, ToonifyClient
 from serving.controls import Controls, control_tensors
 from serving.errors import RequestError
@@ -54,15 +54,18 @@ class Toonifier(Protocol):
 
     ``toonify`` gives the pictures of ``encode`` and ``render``, which stand alone for codes that are smoothed between
     them. All raise RequestError for what cannot be answered as asked, ServerError or EngineError where the back end
-    fails.
+    fails. Where it ``has_light_encoder``, ``encode`` gives the first rows of codes sooner than all of them.
     """
+
+    @property
+    def has_light_encoder(self) -> bool: ...
 
     def toonify(self, faces: Pictures, style: Style) -> Pictures:
         """uint8 [N, 256, 256, 3] RGB -> uint8 [N, R, R, 3] RGB."""
         ...
 
-    def encode(self, faces: Pictures) -> Codes:
-        """uint8 [N, 256, 256, 3] RGB -> codes float32 [N, L, D]."""
+    def encode(self, faces: Pictures, *, light: bool = False) -> Codes:
+        """uint8 [N, 256, 256, 3] RGB -> codes float32 [N, L, D]; ``light``: of them what the light encoder gives."""
         ...
 
     def render(self, w: Codes, style: Style) -> Pictures:
@@ -82,16 +85,27 @@ class EngineToonifier:
     Each engine runs one batch at a time: while one thread encodes, another may render.
 
     Args:
+        light_encoder: gives the first rows of the same codes, sooner.
         threads: of each engine; 0 takes every core.
 
     Raises:
         ModelDirectoryError: a directory is incomplete or altered.
         EngineError: an engine's library is not installed.
-        RequestError: no generator, or two of one name.
+        RequestError: no generator, or two of one name; models for other codes than the encoder's; a light encoder that
+            was not made from the encoder's checkpoint.
     """
 
-    def __init__(self, encoder: Path, generators: Sequence[Path], isf: Path | None = None, *, threads: int = 0) -> None:
-        names = [read_manifest(generator).name for generator in generators]
+    def __init__(
+        self,
+        encoder: Path,
+        generators: Sequence[Path],
+        isf: Path | None = None,
+        *,
+        light_encoder: Path | None = None,
+        threads: int = 0,
+    ) -> None:
+        manifests = [read_manifest(generator) for generator in generators]
+        names = [manifest.name for manifest in manifests]
         if not names or len({*names}) < len(names):
             raise RequestError(
                 "generators",
@@ -100,27 +114,38 @@ class EngineToonifier:
                 remedy="give model directories of different names",
             )
         self._default = names[0]
-        self._attributes = read_manifest(isf).sizes.attributes if isf else ()
+        whole, edits = read_manifest(encoder), read_manifest(isf) if isf else None
+        self._attributes = edits.sizes.attributes if edits else ()
+        for manifest in (*manifests, *([edits] if edits else [])):
+            _check_codes(manifest, whole)
+        if light_encoder:
+            _check_light_encoder(light_encoder, whole)
         with ExitStack() as stack:
 
             def load(directory: Path) -> Engine:
                 return _OneAtATime(stack.enter_context(engine_from_directory(directory, threads=threads)))
 
             first, edit = load(encoder), load(isf) if isf else None
+            self._light = load(light_encoder) if light_encoder else None
             self._pipelines = {
                 name: Pipeline(first, load(path), edit) for name, path in zip(names, generators, strict=True)
             }
             self._engines = stack.pop_all()
 
+    @property
+    def has_light_encoder(self) -> bool:
+        """See ``Toonifier``."""
+        return self._light is not None
+
     def toonify(self, faces: Pictures, style: Style) -> Pictures:
         """See ``Toonifier``."""
         return self.render(self.encode(faces), style)
 
-    def encode(self, faces: Pictures) -> Codes:
+    def encode(self, faces: Pictures, *, light: bool = False) -> Codes:
         """See ``Toonifier``."""
         pipeline = self._pipelines[self._default]
         check_request(Signature(pipeline.signature.inputs[:1], ()), {"face": faces})
-        return pipeline.encode(faces)
+        return self._light.run({"face": faces})["w"] if light and self._light else pipeline.encode(faces)
 
     def render(self, w: Codes, style: Style) -> Pictures:
         """See ``Toonifier``."""
@@ -154,6 +179,8 @@ class ServedToonifier:
     The ensemble ``model`` is the default; the generator NAME of a style is its sibling ``toonify_NAME``.
     """
 
+    has_light_encoder = False
+
     def __init__(self, client: ToonifyClient, model: str = DEFAULT_MODEL) -> None:
         self._client = client
         self._default = model
@@ -166,7 +193,7 @@ class ServedToonifier:
             self._rows[model] = self._client.describe(model).rows
         return self._client.toonify(faces, model=model, **style.controls(self._rows[model]))
 
-    def encode(self, faces: Pictures) -> Codes:
+    def encode(self, faces: Pictures, *, light: bool = False) -> Codes:
         """See ``Toonifier``."""
         return self._client.encode(faces)
 
@@ -184,6 +211,31 @@ class ServedToonifier:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+
+
+def _check_codes(model: Manifest, encoder: Manifest) -> None:
+    def form(manifest: Manifest) -> str:
+        return f"{manifest.sizes.geometry.rows} rows of {manifest.sizes.w_dim}"
+
+    if form(model) != form(encoder):
+        raise RequestError(
+            f"{model.component} {model.name}",
+            got=f"codes of {form(model)}",
+            expected=f"{form(encoder)}, as encoder {encoder.name} gives them",
+            remedy="take models that were trained for each other, and an encoder that was not exported with --light",
+        )
+
+
+def _check_light_encoder(light: Path, whole: Manifest) -> None:
+    found = read_manifest(light)
+    same = [source.sha256 for source in found.sources] == [source.sha256 for source in whole.sources]
+    if found.component != "encoder" or not same:
+        raise RequestError(
+            f"light encoder {light}",
+            got="one of another checkpoint" if found.component == "encoder" else f"a {found.component}",
+            expected=f"an encoder of the same checkpoint as {whole.name}",
+            remedy="export it with toonify-export encoder --light",
+        )
 
 
 class _OneAtATime:

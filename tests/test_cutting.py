@@ -15,10 +15,12 @@ from engines.generator_weights import weights_from_graph
 from engines.onnx_graph import read_graph
 from engines.tensorrt.graph import graph_of_native_layers
 from engines.torch_engine import TorchEngine
-from export.build import Output, build_generator
-from export.cutting import cut_at, likeness
+from export.build import Output, build_encoder, build_generator
+from export.cutting import cut_at, light_encoder, likeness
+from export.networks.encoder import encoder_from_weights
 from export.networks.generator import Generator, generator_from_weights
 from export.onnx_export import onnx_from_generator
+from export.random_weights import random_encoder
 from serving.errors import ExportError
 from serving.tensors import Geometry, generator_signature
 
@@ -78,6 +80,20 @@ def test_a_built_directory_says_that_and_how_it_was_cut(tmp_path: Path) -> None:
     assert manifest.details["channels"] == {"4": 12, "8": 10, "16": 7}
     with engine_from_directory(output.directory) as engine:
         assert engine.signature == SIGNATURE
+
+
+def test_a_light_encoder_gives_the_first_rows_of_the_whole_ones_codes(tmp_path: Path) -> None:
+    weights = random_encoder((8, 12, 16, 24), 0, latent_avg=np.ones((10, 16), np.float32))
+    whole, light = encoder_from_weights(weights), encoder_from_weights(light_encoder(weights))
+    faces = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        assert torch.equal(light(faces), whole(faces)[:, :7])
+    output = Output(tmp_path / "light", "light", precision="fp32", engine="onnxruntime")
+    manifest = build_encoder(weights, output, lambda stage: None, light=True)
+    assert (manifest.sizes.resolution, manifest.sizes.rows) == (64, 7)
+    graph = onnx.load(tmp_path / "light/encoder.onnx").graph
+    levels = {value.name.split(".")[1] for value in graph.initializer if "latlayer" in value.name}
+    assert levels == {"latlayer1"}, "the finest level is not made"
 
 
 def test_every_engine_takes_the_rows_of_the_whole_generator(cut: Generator, tmp_path: Path) -> None:

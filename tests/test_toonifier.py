@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny_models import TinyModels, expected_pictures
+from tiny_models import TinyModels, expected_pictures, write_encoder
 
+from engines import read_manifest
+from engines.model_directory import Sizes, SourceFile, write_manifest
 from serving.client import AsyncToonifyClient, ToonifyClient
 from serving.condition import z_from_seed
 from serving.errors import RequestError
@@ -64,6 +67,41 @@ def test_the_server_gives_the_pictures_of_the_engines_bit_for_bit(
     np.testing.assert_array_equal(codes, engines.encode(FACES))
     np.testing.assert_array_equal(served.toonify(FACES, style), expected)
     np.testing.assert_array_equal(served.render(codes, style), expected)
+
+
+def test_a_light_encoder_gives_the_first_rows_of_the_same_codes(
+    tiny_model_directories: TinyModels, tmp_path: Path
+) -> None:
+    models = tiny_model_directories
+    light = write_encoder(tmp_path / "light", Sizes(resolution=32, w_dim=16, rows=7))
+    with EngineToonifier(models.encoder, [models.generators["plain"]], light_encoder=light) as toonifier:
+        whole = toonifier.encode(FACES)
+        np.testing.assert_array_equal(toonifier.encode(FACES, light=True), whole[:, :7])
+        with pytest.raises(RequestError, match="tensor 'face'"):
+            toonifier.encode(FACES[:, :8], light=True)
+    with EngineToonifier(models.encoder, [models.generators["plain"]]) as toonifier:
+        np.testing.assert_array_equal(toonifier.encode(FACES, light=True), whole)
+
+
+def test_models_for_other_codes_are_refused(tiny_model_directories: TinyModels, tmp_path: Path) -> None:
+    light = write_encoder(tmp_path / "light", Sizes(resolution=32, w_dim=16, rows=7))
+    with pytest.raises(
+        RequestError, match="plain: got codes of 8 rows of 16, expected 7 rows of 16, as encoder encoder"
+    ):
+        EngineToonifier(light, [tiny_model_directories.generators["plain"]])
+
+
+def test_a_light_encoder_of_another_checkpoint_is_refused(tiny_model_directories: TinyModels, tmp_path: Path) -> None:
+    models = tiny_model_directories
+    generators = [models.generators["plain"]]
+    with pytest.raises(RequestError, match=r"plain: got a generator, expected an encoder of the same checkpoint as"):
+        EngineToonifier(models.encoder, generators, light_encoder=generators[0])
+    other = write_encoder(tmp_path / "other", Sizes(resolution=32, w_dim=16, rows=7))
+    manifest = read_manifest(other)
+    source = SourceFile(role="encoder", file="another.pt", format="", sha256="0")
+    write_manifest(other, manifest.model_copy(update={"sources": (source,)}))
+    with pytest.raises(RequestError, match="got one of another checkpoint, expected an encoder of the same"):
+        EngineToonifier(models.encoder, generators, light_encoder=other)
 
 
 @pytest.mark.triton

@@ -152,6 +152,46 @@ def test_codes_are_averaged_while_a_scene_lasts() -> None:
     assert abs(int(last.picture[0, 0, 0]) - int(first.picture[0, 0, 0])) <= 1
 
 
+def test_most_frames_ask_for_the_light_codes_and_faces_that_are_new_for_whole_ones() -> None:
+    toonifier = FakeToonifier(light_rows=7)
+    with session(*[(FACE,)] * 20, (FACE, OTHER), toonifier=toonifier, smoothing="live") as stream:
+        results = pushed(stream, [PICTURE] * 40)
+    names = [name for name, _ in toonifier.calls if name != "render"]
+    whole = [number for number, name in enumerate(names) if name == "encode"]
+    # Twice a second of 25 frames; a second face is followed once it was seen in two frames.
+    assert whole[:2] == [0, 13]
+    assert len(whole) == 4
+    found = next(number for number, result in enumerate(results) if len(result.faces) == 2)
+    assert found in whole
+    # The picture never moves, so neither do rows that are held.
+    assert len({face.picture[0, 0, 0] for result in results for face in result.faces if face.track == 0}) == 1
+
+
+def test_light_codes_take_rows_of_the_last_whole_ones() -> None:
+    brighter = np.clip(PICTURE.astype(int) + 10, 0, 255).astype(np.uint8)
+    with session(toonifier=FakeToonifier(light_rows=7), codes=RowWeights(1, 1, 1)) as stream:
+        first, last = pushed(stream, [PICTURE, brighter])
+    before, after = (result.faces[0].crop.mean() for result in (first, last))
+    assert after > before + 5
+    # Half of the rows, seven of fourteen, are new.
+    assert last.faces[0].picture[0, 0, 0] == pytest.approx((before + after) / 2, abs=1)
+
+
+def test_codes_are_whole_again_after_an_error() -> None:
+    toonifier = FakeToonifier(light_rows=7)
+
+    def fail() -> None:
+        raise ServerError("server", got="nothing", expected="an answer", remedy="wait")
+
+    with session(toonifier=toonifier) as stream:
+        toonifier.before = fail
+        with pytest.raises(ServerError):
+            stream.push(PICTURE, 0.0)
+        toonifier.before = lambda: None
+        assert stream.push(PICTURE, 0.04) is not None
+    assert toonifier.calls == [("encode", 1), ("render", 1)]
+
+
 def test_smoothing_makes_the_still_parts_of_the_picture_stiller() -> None:
     rng = np.random.default_rng(0)
     noisy = [(Face(FACE.points + rng.normal(0, 0.2, (5, 2)), FACE.box, 1),) for _ in range(60)]

@@ -21,6 +21,7 @@ from serving.video.stability import (
     OneEuroFilter,
     PlacementFilter,
     RowWeights,
+    WholeCodes,
     placement_from_similarity,
     similarity_from_placement,
 )
@@ -188,6 +189,24 @@ def test_a_new_track_begins_with_its_own_code() -> None:
     one = np.ones((1, 14, 4), np.float32)
     np.testing.assert_array_equal(codes.push([1], one, 0.1), one)
     np.testing.assert_array_equal(codes.push([0], one, 0.2), one)  # forgotten meanwhile
+
+
+def test_rows_that_are_not_given_stay_as_they_were_given_last() -> None:
+    codes = CodeFilter(RowWeights(1.0, 1.0, 0.5))
+    codes.push([0], np.zeros((1, 14, 4), np.float32), 0.0)
+    codes.push([0], np.ones((1, 14, 4), np.float32), 1 / 30)
+    after = codes.push([0], np.full((1, 7, 4), 2, np.float32), 2 / 30)
+    # Fine rows were at 0.5 and go on towards the 1 that was given.
+    np.testing.assert_allclose(after[0, :, 0], [2] * 7 + [0.75] * 7, rtol=1e-6)
+
+
+def test_whole_codes_are_due_for_new_faces_and_twice_a_second() -> None:
+    codes = WholeCodes()
+    asked = [((0,), 0.0), ((0,), 0.1), ((0, 1), 0.2), ((1,), 0.3), ((0, 1), 0.4), ((), 0.5), ((0, 1), 0.8), ((1,), 0.9)]
+    assert [codes.due(ids, pts) for ids, pts in asked] == [True, False, True, False, True, False, False, True]
+    assert codes.due((1,), 0.0), "time that runs backwards begins anew"
+    codes.reset()
+    assert codes.due((1,), 0.1)
 
 
 def test_no_code_at_all_is_well() -> None:

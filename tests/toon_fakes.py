@@ -37,14 +37,21 @@ class FakeToonifier(_Closing):
     """Codes are a face's mean level over 255; pictures, 64x64, have the code's mean in red and the seed in green.
 
     ``calls`` names the methods that were called and their number of rows; ``before`` is called first in each.
+    ``light_rows``: of its light codes, where it has such.
     """
 
     before: Callable[[], Any] = lambda: None
     calls: list[tuple[str, int]] = field(default_factory=list)
 
-    def encode(self, faces: Pixels) -> NDArray[np.float32]:
-        self._begin("encode", faces)
-        return _codes(faces)
+    light_rows: int | None = None
+
+    @property
+    def has_light_encoder(self) -> bool:
+        return self.light_rows is not None
+
+    def encode(self, faces: Pixels, *, light: bool = False) -> NDArray[np.float32]:
+        self._begin("light" if light else "encode", faces)
+        return _codes(faces)[:, : self.light_rows if light else None]
 
     def render(self, w: NDArray[np.float32], style: Style) -> Pixels:
         self._begin("render", w)

@@ -12,7 +12,7 @@ from serving.client import DEFAULT_TIMEOUT
 from serving.command_line import stages
 from serving.errors import ServerError
 from serving.landmarks import landmarker_from_option
-from serving.video.cli import Encoder, Generators, Isf, Model, Timeout, Url
+from serving.video.cli import Encoder, Generators, Isf, LightEncoder, Model, Timeout, Url
 
 
 def studio(
@@ -21,6 +21,7 @@ def studio(
     encoder: Encoder = None,
     isf: Isf = None,
     generator: Generators = None,
+    light_encoder: LightEncoder = None,
     align: Annotated[str, typer.Option(metavar="haar|yunet:PATH|mediapipe:PATH", help="How to find faces.")] = "haar",
     address: Annotated[str, typer.Option(help="Where to listen; other machines reach what is not loopback.")] = (
         "127.0.0.1"
@@ -42,7 +43,7 @@ def studio(
     if align.startswith("file:"):
         raise typer.BadParameter("what comes from a page has no name to look landmarks up by", param_hint="--align")
     landmarker = landmarker_from_option(align)
-    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout)
+    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder)
     with _listening(address, port) as listener, stages() as stage:
         stage("loading models")
         catalogue = catalogue_of(back_end)

@@ -18,8 +18,8 @@ from serving.toonifier import EngineToonifier, ServedToonifier, Style, Toonifier
 class BackEnd:
     """A Triton server, or model directories that are loaded into this process.
 
-    ``url`` and ``model``: of the server; None takes the usual ones. ``encoder``, ``generators``, ``isf``: directories;
-    there ``model`` chooses among the generators by name.
+    ``url`` and ``model``: of the server; None takes the usual ones. ``encoder``, ``generators``, ``isf`` and
+    ``light_encoder``: directories; there ``model`` chooses among the generators by name.
 
     Raises:
         RequestError: both of them, or half of what a process needs.
@@ -31,25 +31,26 @@ class BackEnd:
     generators: Sequence[Path] = ()
     isf: Path | None = None
     timeout: float = 60.0
+    light_encoder: Path | None = None
 
     def __post_init__(self) -> None:
         if self.in_process and (self.url or not (self.encoder and self.generators)):
             raise RequestError(
                 "models",
                 got="--url and model directories" if self.url else "a part of the model directories",
-                expected="--url, or --encoder and --generator (and --isf)",
+                expected="--url, or --encoder and --generator (and --isf, --light-encoder)",
                 remedy="give one or the other, whole",
             )
 
     @property
     def in_process(self) -> bool:
         """Whether engines run here."""
-        return bool(self.encoder or self.generators or self.isf)
+        return bool(self.encoder or self.generators or self.isf or self.light_encoder)
 
     def toonifier(self) -> Toonifier:
         """Load the models, or connect; close it."""
         if self.encoder:
-            return EngineToonifier(self.encoder, self.generators, self.isf)
+            return EngineToonifier(self.encoder, self.generators, self.isf, light_encoder=self.light_encoder)
         return ServedToonifier(self._client(), self.model or DEFAULT_MODEL)
 
     def style(self, attributes: dict[str, float], *, rows: str, seed: int, strength: float, psi: float) -> Style:

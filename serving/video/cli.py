@@ -29,6 +29,9 @@ Model = Annotated[str | None, typer.Option(help="Which of the server's models, o
 Encoder = Annotated[Path | None, typer.Option(help="Directory of an encoder, to work without a server.")]
 Isf = Annotated[Path | None, typer.Option(help="Directory of an ISF head, with --encoder.")]
 Generators = Annotated[list[Path] | None, typer.Option(help="Directory of a generator, with --encoder.")]
+LightEncoder = Annotated[
+    Path | None, typer.Option(help="Directory of toonify-export encoder --light, with --encoder: for most frames.")
+]
 Strength = Annotated[float, typer.Option(help="How far faces follow the edit: 0 not at all, 1 wholly.")]
 OutputStyle = Annotated[
     Literal["paste", "crop", "side-by-side"],
@@ -61,6 +64,7 @@ def video(
     encoder: Encoder = None,
     isf: Isf = None,
     generator: Generators = None,
+    light_encoder: LightEncoder = None,
     align: Align = "haar",
     attribute: AttributeOptions = None,
     rows: Rows = "all",
@@ -106,7 +110,7 @@ def video(
     in_folder = several or (not png and (output.is_dir() or not output.suffix))
     targets = targets_of(videos, output, in_folder=in_folder, suffix=".png" if preview else "" if png else None)
     start, end = _part(trim)
-    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout)
+    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder)
     style = _style(back_end, attribute, rows, seed, strength, psi)
 
     with _runner(back_end, align, style, progress, stats) as runner:
@@ -155,6 +159,7 @@ def cam(
     encoder: Encoder = None,
     isf: Isf = None,
     generator: Generators = None,
+    light_encoder: LightEncoder = None,
     align: Align = "haar",
     attribute: AttributeOptions = None,
     rows: Rows = "all",
@@ -179,7 +184,7 @@ def cam(
     from serving.video.writing import VideoWriter
 
     side = _side(size, output_style)
-    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout)
+    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder)
     style = _style(back_end, attribute, rows, seed, strength, psi)
     with _runner(back_end, align, style, progress, stats) as runner:
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from itertools import groupby
 from time import perf_counter
 from types import TracebackType
@@ -19,7 +20,7 @@ from typing import Literal, Self
 import numpy as np
 
 from serving.alignment import Photo, crop
-from serving.errors import AlignmentError, RequestError
+from serving.errors import AlignmentError, RequestError, ToonifyError
 from serving.inference_calls import Codes, Pictures
 from serving.landmarks import Landmarker
 from serving.requests import AnyArray
@@ -37,6 +38,7 @@ from serving.video.stability import (
     PlacementFilter,
     RowWeights,
     Tracks,
+    WholeCodes,
 )
 from serving.video.tracking import Track, Tracker, Tracking, placements_of
 
@@ -47,7 +49,8 @@ Smoothing = Literal["live", "file", "off"]
 class FrameJob:
     """A frame on its way through a session; every step fills in what it finds out.
 
-    ``crops``, ``codes`` and ``pictures`` have one row for each of ``tracks``. ``seconds`` is the time of each step.
+    ``crops``, ``codes`` and ``pictures`` have one row for each of ``tracks``. ``light``: the first rows of the codes
+    suffice. ``seconds`` is the time of each step.
     """
 
     frame: Frame
@@ -55,6 +58,7 @@ class FrameJob:
     composer: Composer
     tracks: Tracks = ()
     crops: Pictures | None = None
+    light: bool = False
     codes: Codes | None = None
     pictures: Pictures | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -96,7 +100,8 @@ class ToonSession:
         composer: makes the picture to show; ``Paste()`` unless another is given.
         smoothing: "live" steadies crops without delay. "file" does so better, but needs nine frames more before it
             gives one back. "off" leaves them as they are found. Or a filter of the caller's.
-        codes: how codes are averaged over frames; None does not, and asks for each picture in one request.
+        codes: how codes are averaged over frames; None does not, and asks for each picture in one request. Otherwise
+            rows of colours and texture are asked for twice a second, where the toonifier has a light encoder.
         tracking: how many faces are followed, and what happens to lost ones.
         cut_threshold: see ``serving.video.stability.CutDetector``; infinity sees no cuts.
 
@@ -122,6 +127,7 @@ class ToonSession:
         self._landmarker = landmarker
         self._filter = _filter_of(smoothing)
         self._codes = CodeFilter(codes) if codes else None
+        self._whole_codes = WholeCodes()
         self._tracker = Tracker(tracking)
         self._cuts = CutDetector(cut_threshold)
         self._waiting: deque[FrameJob] = deque()  # for the filter
@@ -174,12 +180,14 @@ class ToonSession:
 
     def encode(self, jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:
         """Codes of a batch of frames, where they are smoothed."""
-        with_faces = [job for job in jobs if job.crops is not None]
-        if self._codes and with_faces:
-            with _timed(with_faces, "encode"):
-                codes = _together(self._toonifier.encode, [job.crops for job in with_faces])
-            for job, w in zip(with_faces, codes, strict=True):
-                job.codes = w
+        with_faces = [job for job in jobs if self._codes and job.crops is not None]
+        for light in (False, True):
+            if alike := [job for job in with_faces if job.light == light]:
+                with _timed(alike, "encode"):
+                    encode = partial(self._toonifier.encode, light=light)
+                    codes = _together(encode, [job.crops for job in alike])
+                for job, w in zip(alike, codes, strict=True):
+                    job.codes = w
         return jobs
 
     def smooth(self, jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:
@@ -210,10 +218,15 @@ class ToonSession:
         self._waiting.clear()
         self._tracker.reset()
         self._cuts.reset()
+        self._whole_codes.reset()
         self._number = 0
 
     def _finished(self, job: FrameJob) -> FrameResult:
-        self.render(self.smooth(self.encode([job])))
+        try:
+            self.render(self.smooth(self.encode([job])))
+        except ToonifyError:
+            self._whole_codes.reset()  # rows that this frame should have given may be lost
+            raise
         return self.compose(job)
 
     def _aligned(self, tracks: Tracks) -> FrameJob:
@@ -223,6 +236,8 @@ class ToonSession:
             crops = {track: cut for track in tracks if (cut := _crop(job.frame.pixels, track)) is not None}
             job.tracks = tuple(crops)
             job.crops = np.stack([*crops.values()]) if crops else None
+        whole = self._whole_codes.due([track.id for track in crops], float(job.frame.pts))
+        job.light = self._toonifier.has_light_encoder and not whole
         return job
 
     def _pictures(self, jobs: Sequence[FrameJob], style: Style) -> list[Pictures]:

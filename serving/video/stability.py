@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import cos, exp, pi, sin
+from math import cos, exp, inf, pi, sin
 from typing import Protocol
 
 import cv2
@@ -210,16 +210,57 @@ class CodeFilter:
 
     def reset(self) -> None:
         """Forget all codes."""
-        self._codes: dict[int, tuple[Codes, float]] = {}
+        self._codes: dict[int, _Code] = {}
 
     def push(self, ids: Sequence[int], w: Codes, pts: float) -> Codes:
-        """Codes float32 [N, L, D] of the tracks ``ids`` at ``pts`` seconds -> the smoothed ones, [N, L, D]."""
-        self._codes = {track: (self._averaged(track, code, pts), pts) for track, code in zip(ids, w, strict=True)}
-        return np.stack([code for code, _ in self._codes.values()]) if self._codes else w
+        """Codes float32 [N, L, D] of the tracks ``ids`` at ``pts`` seconds -> the smoothed ones, [N, L, D].
 
-    def _averaged(self, track: int, code: Codes, pts: float) -> Codes:
-        before, then = self._codes.get(track, (code, pts))
-        return before + self._weights.by_row(len(code), max(pts - then, 0)) * (code - before)
+        Of tracks that the last frame had, the first rows may be given alone: the others then stay as they were given.
+        """
+        self._codes = {track: self._averaged(track, code, pts) for track, code in zip(ids, w, strict=True)}
+        return np.stack([code.smooth for code in self._codes.values()]) if self._codes else w
+
+    def _averaged(self, track: int, code: Codes, pts: float) -> _Code:
+        before = self._codes.get(track, _Code(code, code, pts))
+        given = np.concatenate([code, before.given[len(code) :]])
+        weights = self._weights.by_row(len(given), max(pts - before.pts, 0))
+        return _Code(before.smooth + weights * (given - before.smooth), given, pts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Code:
+    """Of one face at ``pts`` seconds, as it is smoothed and as its rows were given last; float32 [L, D]."""
+
+    smooth: Codes
+    given: Codes
+    pts: float
+
+
+class WholeCodes:
+    """Says which frames need all rows of their codes: those with a new face, and one every so many seconds.
+
+    Args:
+        interval: in seconds. ``CodeFilter`` takes a third of a second to follow a change of the rows held meanwhile.
+    """
+
+    def __init__(self, interval: float = 0.5) -> None:
+        self._interval = interval
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all faces."""
+        self._ids: set[int] = set()
+        self._last = -inf
+
+    def due(self, ids: Sequence[int], pts: float) -> bool:
+        """Whether the next frame, of the tracks ``ids`` at ``pts`` seconds, needs them; without faces none does."""
+        if not ids:
+            return False
+        known, self._ids = self._ids, {*ids}
+        if self._ids <= known and 0 <= pts - self._last < self._interval:
+            return False
+        self._last = pts
+        return True
 
 
 CUT_THRESHOLD = 14.0
