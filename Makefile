@@ -27,6 +27,7 @@ check: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror engines/winograd/*.h engines/winograd/*.cpp
 	$(BIN)/hadolint serving/container/Dockerfile
 	$(BIN)/yamllint --strict --config-data '{extends: default, rules: {line-length: {max: 120}, document-start: disable}}' \
 		serving/container/compose.yaml
@@ -55,7 +56,7 @@ models: $(VENV)/dev
 	$(BIN)/python -m benchmarks.demo_models
 
 # torch is pinned in constraints.txt without a local version, so that pip prefers a "+cpu" build where one is offered.
-$(VENV)/run: pyproject.toml constraints.txt
+$(VENV)/run: pyproject.toml constraints.txt $(wildcard engines/winograd/*.cpp engines/winograd/*.h)
 	@echo "Installing what the main job needs into $(VENV) (some minutes the first time) ..."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) --editable ".[export,cpu,server,video,studio]"

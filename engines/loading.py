@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from engines.engine import Engine
-from engines.model_directory import EngineName, Precision, read_manifest
+from engines.model_directory import Component, EngineName, Precision, read_manifest
 from engines.tensorrt.device import platform_here
 from engines.tensorrt.facts import PlanFacts, check_platform, rebuild
 from serving.errors import EngineError
@@ -29,17 +29,29 @@ class EngineKind:
         extra: of this package, which installs it.
         target: the kind of machine that it is for.
         precisions: that it computes in.
+        components: that it runs.
+        compiled: whether the library is part of this package, compiled when that is installed.
     """
 
     library: str
     extra: str
     target: Target
     precisions: tuple[Precision, ...]
+    components: tuple[Component, ...] = ("encoder", "isf", "generator")
+    compiled: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """What to do where the library is missing."""
+        if self.compiled:
+            return "install a C++ compiler, then this package again"
+        return f"install it with: pip install 'toonify-serve[{self.extra}]'"
 
 
 ENGINES: dict[EngineName, EngineKind] = {
     "onnxruntime": EngineKind("onnxruntime", "cpu", "cpu", ("fp32",)),
     "openvino": EngineKind("openvino", "cpu", "cpu", ("fp32", "bf16")),
+    "winograd": EngineKind("engines.winograd.avx2", "cpu", "cpu", ("fp32",), ("generator",), compiled=True),
     "torch": EngineKind("torch", "gpu", "torch-cuda", ("fp32", "fp16")),
     "onnxruntime-cuda": EngineKind("onnxruntime", "gpu", "onnxruntime-cuda", ("fp32", "fp16")),
     "tensorrt": EngineKind("tensorrt", "tensorrt", "tensorrt", ("fp32", "fp16")),
@@ -61,6 +73,10 @@ def precisions_here(engine: EngineName) -> tuple[Precision, ...]:
         from engines.openvino_engine import supports_bf16
 
         return ("fp32", "bf16") if supports_bf16() else ("fp32",)
+    if engine == "winograd":
+        from engines.winograd.library import targets_here
+
+        return ENGINES[engine].precisions if targets_here() else ()
     if engine == "torch":
         from engines.torch_engine import checked_device
 
@@ -125,6 +141,10 @@ def engine_from_onnx(
         from engines.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(model, signature, precision=precision, threads=threads, cache=cache)
+    if engine == "winograd":
+        from engines.winograd_engine import WinogradEngine
+
+        return WinogradEngine(model, signature, threads=threads)
     if engine == "torch":
         from engines.torch_engine import TorchEngine
 
@@ -162,7 +182,7 @@ def _check(engine: EngineName, precision: Precision) -> None:
             f"engine {engine}",
             got="no such library",
             expected=f"the package {kind.library}",
-            remedy=f"install it with: pip install 'toonify-serve[{kind.extra}]'",
+            remedy=kind.remedy,
         )
     if precision not in kind.precisions:
         raise EngineError(

@@ -16,7 +16,7 @@ MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 
 Component = Literal["generator", "isf", "encoder"]
-EngineName = Literal["onnxruntime", "openvino", "torch", "onnxruntime-cuda", "tensorrt"]
+EngineName = Literal["onnxruntime", "openvino", "winograd", "torch", "onnxruntime-cuda", "tensorrt"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 

@@ -184,7 +184,7 @@ def _build(
 ) -> Manifest:
     # Refused now: minutes of work must not end in "already there" or "not installed".
     check_output(output.directory, force=output.force)
-    candidates = candidates_for(output.target, output.engine, output.precision)
+    candidates = candidates_for(job.component, output.target, output.engine, output.precision)
     sources = _source_files(job.sources, output.licences)
     report(f"running the {job.component} in PyTorch")
     sizes = BATCHES[output.target]

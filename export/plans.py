@@ -41,7 +41,7 @@ def rebuild_plans(directory: Path, report: Report, options: PlanOptions) -> Mani
     """
     manifest = read_manifest(directory)
     component, signature = manifest.component, manifest.signature
-    candidates = candidates_for("tensorrt", "auto", "fp32" if component == "isf" else "fp16")
+    candidates = candidates_for(component, "tensorrt", "auto", "fp32" if component == "isf" else "fp16")
     report(f"running {manifest.model_file} in ONNX Runtime")
     samples = _samples(directory / manifest.model_file, signature)
     with atomic_directory(directory, force=True) as staging:

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 
 import cv2
 
+from engines.winograd.library import targets_here
 from serving.client import ToonifyClient
 from serving.errors import ToonifyError
 from serving.landmarks import HaarLandmarker
@@ -91,6 +92,11 @@ def _engines() -> Iterator[Finding]:
             yield Finding(library, version(library))
         else:
             yield Finding(library, "none", f"pip install 'toonify-serve[{extra}]', where models are run or exported")
+    targets = targets_here()
+    if targets:
+        yield Finding("winograd", f"kernels of this package, compiled for {targets[0]}")
+    else:
+        yield Finding("winograd", "none that run here", "install g++ and then this package again, on x86-64 with AVX2")
 
 
 def _gpu() -> Finding:

@@ -44,7 +44,7 @@ def test_the_manifest_says_what_the_model_is_and_how_it_was_verified(built: Path
     assert manifest.details["blend"] == {"r_swap": 8}
     assert manifest.verification.worst <= 1
     tried = {(c["engine"], c["precision"]) for c in manifest.details["engines_tried"]}
-    assert tried == {("onnxruntime", "fp32"), ("openvino", "fp32")}
+    assert tried == {("onnxruntime", "fp32"), ("openvino", "fp32"), ("winograd", "fp32")}
 
 
 def test_a_built_directory_runs(built: Path) -> None:
@@ -100,14 +100,14 @@ def test_a_failed_verification_leaves_nothing_behind(tmp_path: Path, monkeypatch
 
 def test_a_precision_that_no_engine_offers_is_refused() -> None:
     with pytest.raises(EngineError, match="--engine onnxruntime --precision bf16: got onnxruntime fp32 on"):
-        selection.candidates_for("cpu", "onnxruntime", "bf16")
+        selection.candidates_for("generator", "cpu", "onnxruntime", "bf16")
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("target", ["torch-cuda", "onnxruntime-cuda"])
 def test_an_export_for_a_gpu_is_verified_on_it(tmp_path: Path, target: Target) -> None:
     try:
-        selection.candidates_for(target, "auto", "auto")
+        selection.candidates_for("generator", target, "auto", "auto")
     except EngineError as error:
         pytest.skip(str(error))
     build_generator(WEIGHTS, [("generator", WEIGHTS.source)], Output(tmp_path / "small", "small", target), silent)
