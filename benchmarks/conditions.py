@@ -25,6 +25,7 @@ _GENERATORS = (
     ("onnxruntime", "fp32"),
     ("openvino", "fp32"),
     ("openvino", "bf16"),
+    ("winograd", "fp32"),
 )
 _OTHERS = ((EAGER, "fp32"), ("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
 

@@ -27,7 +27,7 @@ from serving.tensors import (
 
 if TYPE_CHECKING:
     from engines.loading import Target
-    from export.selection import EngineChoice, PrecisionChoice
+    from export.selection import PrecisionChoice
 
 Report = Callable[[str], None]
 
@@ -146,7 +146,8 @@ def isf_weights(scale: Scale) -> IsfWeights:
 
 def models_for(scale: Scale, folder: Path) -> Models:
     """Where the models of this scale and of the code as it is now lie below ``folder``, built or not."""
-    sources = [path for part in ("export", "engines") for path in sorted((ROOT / part).rglob("*.py"))]
+    parts = [path for part in ("export", "engines") for path in sorted((ROOT / part).rglob("*"))]
+    sources = [path for path in parts if path.suffix in (".py", ".h", ".cpp")]
     digest = sha256(repr((scale, versions())).encode())
     for path in [*sources, *OWN_SOURCES]:
         digest.update(path.read_bytes())
@@ -174,22 +175,12 @@ def build(models: Models, stages: Collection[str], report: Report, target: Targe
 def _build_model(models: Models, stage: str, report: Report, target: Target) -> None:
     from export.build import Output, build_encoder, build_generator, build_isf
 
-    # Not "auto": a choice by time could differ from run to run.
-    engine: EngineChoice = "openvino" if target == "cpu" else "auto"
-    precision = "fp32" if stage == "isf" else _fastest_precision(target)
-    output = Output(models.directory(stage), "benchmark", target, engine, precision)
+    # As a user gets it; on a GPU without trying float32 first, which takes minutes.
+    precision: PrecisionChoice = "fp32" if stage == "isf" else "auto" if target == "cpu" else "fp16"
+    output = Output(models.directory(stage), "benchmark", target, "auto", precision)
     if stage == "encoder":
         build_encoder(encoder_weights(models.scale), output, report)
     elif stage == "isf":
         build_isf(isf_weights(models.scale), output, report)
     else:
         build_generator(generator_weights(models.scale), [], output, report)
-
-
-def _fastest_precision(target: Target) -> PrecisionChoice:
-    if target != "cpu":
-        return "fp16"
-    # Imported here: a machine with a GPU may not have OpenVINO.
-    from engines.openvino_engine import supports_bf16
-
-    return "bf16" if supports_bf16() else "fp32"
