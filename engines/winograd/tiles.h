@@ -1,8 +1,7 @@
 // A layer's maps to tiles, tiles to maps: Winograd's transforms, and what StyleGAN2 does before and after a
 // convolution.
 //
-// Transformed tiles are float32 [POINTS * POINTS, T, C]. Consecutive points lie a little more than T * C apart: at a
-// power of two all points of a tile would fall into the same few lines of a cache.
+// Transformed tiles are float32 [POINTS * POINTS, T, C].
 
 #pragma once
 
@@ -31,9 +30,7 @@ struct Map {
   }
 };
 
-constexpr int LINE = 16;  // numbers in a line of a cache
-
-inline long point_stride(int tiles, int channels) { return static_cast<long>(tiles) * channels + LANES; }
+inline long point_stride(int tiles, int channels) { return static_cast<long>(tiles) * channels; }
 
 // y = M x, M's coefficients being known to the compiler.
 template <int OUT, int IN, float (*M)(int, int)>
@@ -48,36 +45,50 @@ TOONIFY_INLINE void multiply(const Vector* x, int x_stride, Vector* y, int y_str
   }
 }
 
-// B (x style) B^T of one tile. Outside of the layer's map there are zeros.
+// B samples B^T of one tile in LANES channels; `sample` gives the sample in a row and a column of the tile.
+template <class Form, class Sample>
+TOONIFY_INLINE void points_from_samples(float* points, long stride, Sample sample) {
+  constexpr int S = Form::SAMPLES, P = Form::POINTS;
+  Vector halfway[P][S];
+  for (int j = 0; j < S; ++j) {
+    Vector column[S];
+    TOONIFY_UNROLL
+    for (int i = 0; i < S; ++i) column[i] = sample(i, j);
+    multiply<P, S, Form::samples>(column, 1, &halfway[0][j], S);
+  }
+  for (int p = 0; p < P; ++p) {
+    Vector row[P];
+    multiply<P, S, Form::samples>(halfway[p], 1, row, 1);
+    TOONIFY_UNROLL
+    for (int q = 0; q < P; ++q) store(points + (p * P + q) * stride, row[q]);
+  }
+}
+
+// The map times the style, as points of one tile. Outside of the layer's map there are zeros.
 template <class Form>
 void tile_from_map(const Layer& layer, const Map<const float>& x, int tile_row, int tile_column, float* tile,
                    long stride) {
-  constexpr int S = Form::SAMPLES, P = Form::POINTS;
-  const int top = tile_row * Form::STEP - 1, left = tile_column * Form::STEP - 1;
-  const Span rows = {std::max(-top, 0), std::min(S, layer.size - top)};
-  const Span columns = {std::max(-left, 0), std::min(S, layer.size - left)};
-  const bool inside = rows.first == 0 && rows.last == S;
-  const float* samples[S] = {};
-  for (int i = rows.first; i < rows.last; ++i) samples[i] = x.at(top + i, left + columns.first);
+  constexpr int S = Form::SAMPLES;
+  const int top = tile_row * Form::STEP - 1, left = tile_column * Form::STEP - 1, size = layer.size;
+  const auto inside = [&](int row, int column) { return std::min(row, column) >= 0 && std::max(row, column) < size; };
+  const float* rows[S];
+  for (int i = 0; i < S; ++i) rows[i] = x.at(std::clamp(top + i, 0, size - 1), std::max(left, 0));
+  const int first = std::max(left, 0) - left;  // column of the tile that `rows` point at
 
-  for (int channel = 0; channel < layer.in; channel += LANES) {
-    const Vector style = load(layer.style + channel);
-    Vector halfway[P][S] = {};
-    for (int j = columns.first; j < columns.last; ++j) {
-      const long at = static_cast<long>(j - columns.first) * layer.in + channel;
-      Vector column[S] = {};
-      if (inside) {
-        TOONIFY_UNROLL
-        for (int i = 0; i < S; ++i) column[i] = load(samples[i] + at) * style;
-      } else {
-        for (int i = rows.first; i < rows.last; ++i) column[i] = load(samples[i] + at) * style;
-      }
-      multiply<P, S, Form::samples>(column, 1, &halfway[0][j], S);
+  if (inside(top, left) && inside(top + S - 1, left + S - 1)) {
+    for (int channel = 0; channel < layer.in; channel += LANES) {
+      const Vector style = load(layer.style + channel);
+      points_from_samples<Form>(tile + channel, stride, [&](int i, int j) {
+        return load(rows[i] + static_cast<long>(j) * layer.in + channel) * style;
+      });
     }
-    for (int p = 0; p < P; ++p) {
-      Vector points[P];
-      multiply<P, S, Form::samples>(halfway[p], 1, points, 1);
-      for (int q = 0; q < P; ++q) store(tile + (p * P + q) * stride + channel, points[q]);
+  } else {
+    for (int channel = 0; channel < layer.in; channel += LANES) {
+      const Vector style = load(layer.style + channel);
+      points_from_samples<Form>(tile + channel, stride, [&](int i, int j) {
+        if (!inside(top + i, left + j)) return Vector{};
+        return load(rows[i] + static_cast<long>(j - first) * layer.in + channel) * style;
+      });
     }
   }
 }
@@ -115,8 +126,7 @@ void map_from_tile(const Layer& layer, const float* sums, long stride, int tile_
   constexpr int Q = Form::OUTPUTS;
   const int top = tile_row * Q, left = tile_column * Q, size = layer.size;
   const bool cached = static_cast<long>(size) * size * layer.out <= CACHED;
-  constexpr int PIXELS = std::max(Q * Q, LANES);
-  Vector colours[3][PIXELS] = {};
+  Vector colours[3][Q * Q];
   for (int channel = 0; channel < layer.out; channel += LANES) {
     const Vector demodulation = load(layer.demodulation + channel), bias = load(layer.bias + channel);
     const Vector red = load(layer.rgb + channel), green = load(layer.rgb + layer.out + channel),
@@ -127,15 +137,14 @@ void map_from_tile(const Layer& layer, const float* sums, long stride, int tile_
         const long pixel = static_cast<long>(top + i) * size + left + j;
         const Vector value = activation(outputs[j], demodulation, bias, layer.noise[pixel], layer.clamp);
         if (y) (cached ? store : stream)(y + pixel * layer.out + channel, value);
-        colours[0][i * Q + j] += value * red;
-        colours[1][i * Q + j] += value * green;
-        colours[2][i * Q + j] += value * blue;
+        const auto add = [&](Vector& sum, Vector weight) { sum = channel ? sum + value * weight : value * weight; };
+        add(colours[0][i * Q + j], red), add(colours[1][i * Q + j], green), add(colours[2][i * Q + j], blue);
       }
     });
   }
   for (int c = 0; c < 3; ++c) {
-    sums_of_vectors<PIXELS>(colours[c]);
-    const float* tile = reinterpret_cast<const float*>(colours[c]);
+    float tile[Q * Q];
+    sums_of_vectors<Q * Q>(colours[c], tile);
     for (int i = 0; i < Q; ++i)
       std::copy_n(tile + i * Q, Q, rgb + (static_cast<long>(c) * size + top + i) * size + left);
   }

@@ -58,15 +58,20 @@ TOONIFY_INLINE Vector sums_of_pairs(Vector first, Vector second) {
   return __builtin_shuffle(first, second, even) + __builtin_shuffle(first, second, odd);
 }
 
-// The sums of COUNT vectors, a multiple of LANES, in the first COUNT / LANES of them.
+// The sum of each of COUNT vectors, which are overwritten.
 template <int COUNT>
-TOONIFY_INLINE void sums_of_vectors(Vector* values) {
-  int count = COUNT;
-  TOONIFY_UNROLL
-  for (int length = LANES; length > 1; length /= 2) {
-    count /= 2;
+TOONIFY_INLINE void sums_of_vectors(Vector* values, float* sums) {
+  if constexpr (COUNT % LANES == 0) {
+    int count = COUNT;
     TOONIFY_UNROLL
-    for (int k = 0; k < count; ++k) values[k] = sums_of_pairs(values[2 * k], values[2 * k + 1]);
+    for (int length = LANES; length > 1; length /= 2) {
+      count /= 2;
+      TOONIFY_UNROLL
+      for (int k = 0; k < count; ++k) values[k] = sums_of_pairs(values[2 * k], values[2 * k + 1]);
+    }
+    __builtin_memcpy(sums, values, COUNT * sizeof(float));
+  } else {
+    for (int k = 0; k < COUNT; ++k) sums[k] = sum_of(values[k]);
   }
 }
 
