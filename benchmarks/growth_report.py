@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.generated import line, number, with_section
-from benchmarks.report import README, quality, times
+from benchmarks.report import MAIN_README, README, quality, times
 from benchmarks.results import Ratio, gflops
 from benchmarks.rows import RESULTS, Row, read_records, read_rows
 from benchmarks.start_rows import STARTS, Start
 
 GROWTH = RESULTS.with_name("growth.csv")
-MAIN_README = README.parents[1] / "README.md"
 
 CAPTIONS = {
     "growth_resolution": "Milliseconds for one picture against its resolution",

@@ -1,12 +1,12 @@
-"""``python -m benchmarks.report``: the tables of README.md, and the plots, from the raw rows."""
+"""``python -m benchmarks.report``: the tables of README.md, a summary in the main README, and the plots."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from benchmarks.conditions import PORT
+from benchmarks.conditions import COMPILED, EAGER, PORT, PORT_ONNX
 from benchmarks.generated import line, number, with_section
 from benchmarks.results import (
     CAPTIONS,
@@ -23,6 +23,10 @@ from benchmarks.results import (
 from benchmarks.rows import RESULTS, Row, read_rows
 
 README = Path(__file__).parent / "README.md"
+MAIN_README = README.parents[1] / "README.md"
+
+PYTORCH = (PORT, EAGER, COMPILED)
+"""Forms of the generator that run in PyTorch."""
 
 
 def with_tables(text: str, rows: Sequence[Row]) -> str:
@@ -37,6 +41,33 @@ def tables(rows: Sequence[Row]) -> str:
     sections = [_device([row for row in rows if (row.device, row.threads) == found]) for found in devices(rows)]
     plots = [f"![{CAPTIONS[name]}](results/{name}.png)\n" for name in plotted(rows)]
     return "\n".join([*chain.from_iterable(sections), *plots])
+
+
+def with_summary(text: str, rows: Sequence[Row]) -> str:
+    """A text with a table of the machines of these rows between its markers."""
+    machines = ([row for row in rows if (row.device, row.threads) == found] for found in devices(rows))
+    head = [
+        "| processor | generator at 1024x1024 | ms | times as fast as the usual port | as PyTorch's fastest form |",
+        "|---|---|--:|--:|--:|",
+    ]
+    return with_section(text, "benchmarks.report", "\n".join(["", *head, *filter(None, map(_summary, machines)), ""]))
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    """The fastest engine on one machine, beside the port and the fastest form in PyTorch; "" where one lacks."""
+    generators = measured(current(rows, "generators", 1))
+    port = [row for row in generators if row.engine == PORT]
+    pytorch = _fastest(row for row in generators if row.engine in PYTORCH)
+    ours = _fastest(row for row in generators if row.engine not in (*PYTORCH, PORT_ONNX))
+    if not (port and pytorch and ours):
+        return ""
+    names = [f"{row.engine}, {row.precision}" for row in (*ours, *pytorch)]
+    times = [str(ratio(other, ours)) for other in (port, pytorch)]
+    return line(rows[0].device, names[0], number(ours[0].p50_ms), times[0], f"{times[1]}: {names[1]}")
+
+
+def _fastest(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: row.p50_ms or 0)[:1]
 
 
 def _device(rows: Sequence[Row]) -> Iterator[str]:
@@ -126,11 +157,12 @@ def quality(row: Row) -> tuple[str, str, str]:
 
 
 def main() -> None:
-    """Write the tables into README.md and the plots beside the CSV."""
+    """Write tables and summary into both READMEs and the plots beside the CSV."""
     from benchmarks.plots import draw
 
     rows = read_rows(RESULTS)
     README.write_text(with_tables(README.read_text(), rows))
+    MAIN_README.write_text(with_summary(MAIN_README.read_text(), rows))
     draw(rows, RESULTS.parent)
 
 

@@ -18,7 +18,7 @@ from benchmarks.conditions import Condition, Group
 from benchmarks.costs import generator_macs
 from benchmarks.measure import Plan, Run
 from benchmarks.networks import CONFIG_F, TINY, Models
-from benchmarks.report import README, tables, with_tables
+from benchmarks.report import MAIN_README, README, tables, with_summary, with_tables
 from benchmarks.results import ratio
 from benchmarks.rows import COLUMNS, RESULTS, Row, append_rows, read_rows
 from export.networks.generator import generator_from_weights, picture_from_output
@@ -92,6 +92,8 @@ def test_every_committed_row_is_of_the_schema() -> None:
 def test_the_tables_are_current() -> None:
     text = README.read_text()
     assert with_tables(text, read_rows(RESULTS)) == text, "run python -m benchmarks.report"
+    text = MAIN_README.read_text()
+    assert with_summary(text, read_rows(RESULTS)) == text, "run python -m benchmarks.report"
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
@@ -105,6 +107,13 @@ def test_the_tables_hold_failures_with_their_reasons() -> None:
     text = tables([PORT, ROW, FAILED])
     assert "| openvino | fp32 | 410 | 400 to 450 | 3 | 10.00 (10.00 to 20.00) | 1 | equal |" in text
     assert "| torch.compile channels_last | fp32 | failed: no compiler |" in text
+
+
+def test_the_summary_holds_the_fastest_engine_beside_the_port_and_pytorch() -> None:
+    slower = replace(ROW, engine="onnxruntime", p50_ms=500.0)
+    compiled = replace(ROW, engine="torch.compile channels_last", p50_ms=820.0, rounds_ms="820 820 900")
+    text = with_summary("<!-- generated: python -m benchmarks.report -->\n<!-- end -->", [PORT, slower, compiled, ROW])
+    assert "| openvino, fp32 | 410 | 10.00 (10.00 to 20.00) | 2.00 (2.00 to 2.05): torch.compile channels_" in text
 
 
 def test_plots_are_drawn_of_what_is_there(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ constexpr int SMALL = 16;        // pictures, up to which small tiles take less 
 constexpr int NARROW = 128;      // channels, up to which a core's cache holds a layer's weights
 constexpr int WIDE_TILES = 120;  // at once, for which all weights are read
 constexpr int NARROW_TILES = 24;
+static_assert(WIDE_TILES % LAST_ROWS == 0 && NARROW_TILES % LAST_ROWS == 0);
 constexpr int STRIP = 64;  // tiles of a narrow block across: some rows of maps are cached too
 
 using SmallUp = Up<2>;
@@ -47,25 +48,26 @@ struct Tiles {
   float *const in, *const out;
 
   Tiles(const Layer& layer, int capacity, float* memory)
-      : layer(layer), capacity(capacity), in(memory), out(memory + POINTS * point_stride(capacity, layer.in)) {}
+      : layer(layer), capacity(capacity), in(memory), out(memory + POINTS * in_stride()) {}
 
   static long memory(const Layer& layer, int capacity) {
-    return POINTS * (point_stride(capacity, layer.in) + point_stride(capacity, layer.out));
+    return POINTS * static_cast<long>(capacity) * (layer.in + layer.out);
   }
 
+  // Of a point's tiles to those of the next one.
+  long in_stride() const { return static_cast<long>(capacity) * layer.in; }
+  long out_stride() const { return static_cast<long>(capacity) * layer.out; }
+
   void load(int index, const Map<const float>& x, int row, int column) const {
-    tile_from_map<Form>(layer, x, row, column, in + static_cast<long>(index) * layer.in,
-                        point_stride(capacity, layer.in));
+    tile_from_map<Form>(layer, x, row, column, in + static_cast<long>(index) * layer.in, in_stride());
   }
 
   void multiply(int point, int count) const {
-    products(count, in + point * point_stride(capacity, layer.in), layer.in,
-             layer.weights + static_cast<long>(point) * layer.in * layer.out, out + point * sums_stride(), layer.out);
+    products(count, in + point * in_stride(), layer.in, layer.weights + static_cast<long>(point) * layer.in * layer.out,
+             out + point * out_stride(), layer.out);
   }
 
   const float* sums(int index) const { return out + static_cast<long>(index) * layer.out; }
-
-  long sums_stride() const { return point_stride(capacity, layer.out); }
 };
 
 inline Map<const float> read_only(const Map<float>& map) { return {map.memory, map.rows, map.channels, map.columns}; }
@@ -110,7 +112,7 @@ void convolve_up_together(const Layer& up, const float* x, float* memory, const 
   const int size = doubled_size<Form>(up);
   const Map<float> doubled = {memory + Tiles<Form>::memory(up, WIDE_TILES), size, up.out, {0, size}};
   convolve_together(tiles, input_of(up, x), [&](const float* sums, int row, int column) {
-    doubled_from_tile<Form>(up, sums, tiles.sums_stride(), row, column, doubled);
+    doubled_from_tile<Form>(up, sums, tiles.out_stride(), row, column, doubled);
   });
 #pragma omp for
   for (int row = 0; row < y.rows; ++row) filter(up, read_only(doubled), {row, row + 1}, y.columns, y);
@@ -127,7 +129,7 @@ void run_together(const Block& block, const float* x, float* y, float* rgb, floa
   }
   const Tiles<PlainForm> tiles(conv, WIDE_TILES, memory);
   convolve_together(tiles, input_of(conv, x), [&](const float* sums, int row, int column) {
-    map_from_tile<PlainForm>(conv, sums, tiles.sums_stride(), row, column, y, rgb);
+    map_from_tile<PlainForm>(conv, sums, tiles.out_stride(), row, column, y, rgb);
   });
 }
 
@@ -178,14 +180,14 @@ inline void run_strip(const Block& block, const float* x, float* y, float* rgb, 
   for (int row = rows.first; row < rows.last; ++row) {
     while (ready < std::min((row + 1) * LargePlain::STEP + 1, conv.size)) {
       convolve_row(up_tiles, input_of(up, x), up_row++, up_columns, [&](const float* sums, int r, int column) {
-        doubled_from_tile<LargeUp>(up, sums, up_tiles.sums_stride(), r, column, doubled);
+        doubled_from_tile<LargeUp>(up, sums, up_tiles.out_stride(), r, column, doubled);
       });
       const int end = std::min(up_row * LargeUp::OUTPUTS - 2, last);  // the filter reads two rows further
       filter(up, read_only(doubled), {ready, end}, across, between);
       ready = std::max(ready, end);
     }
     convolve_row(tiles, read_only(between), row, columns, [&](const float* sums, int r, int column) {
-      map_from_tile<LargePlain>(conv, sums, tiles.sums_stride(), r, column, y, rgb);
+      map_from_tile<LargePlain>(conv, sums, tiles.out_stride(), r, column, y, rgb);
     });
   }
 }

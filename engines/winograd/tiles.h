@@ -30,8 +30,6 @@ struct Map {
   }
 };
 
-inline long point_stride(int tiles, int channels) { return static_cast<long>(tiles) * channels; }
-
 // y = M x, M's coefficients being known to the compiler.
 template <int OUT, int IN, float (*M)(int, int)>
 TOONIFY_INLINE void multiply(const Vector* x, int x_stride, Vector* y, int y_stride) {
