@@ -56,7 +56,7 @@ models: $(VENV)/dev
 	$(BIN)/python -m benchmarks.demo_models
 
 # torch is pinned in constraints.txt without a local version, so that pip prefers a "+cpu" build where one is offered.
-$(VENV)/run: pyproject.toml constraints.txt $(wildcard engines/winograd/*.cpp engines/winograd/*.h)
+$(VENV)/run: pyproject.toml setup.py constraints.txt $(wildcard engines/winograd/*.cpp engines/winograd/*.h)
 	@echo "Installing what the main job needs into $(VENV) (some minutes the first time) ..."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) --editable ".[export,cpu,server,video,studio]"
