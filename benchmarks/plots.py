@@ -26,7 +26,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.add_subplot()
         kinds[name](axes, chosen)
-        axes.set_title(f"{CAPTIONS[name]}\n{chosen[0].device}, {chosen[0].threads} threads", fontsize=9)
+        figure.suptitle(f"{CAPTIONS[name]}\n{chosen[0].device}, {chosen[0].threads} threads", fontsize=9)
         figure.savefig(folder / f"{name}.png", dpi=120, metadata={"Software": None})
 
 
