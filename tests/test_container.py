@@ -61,4 +61,5 @@ def test_the_image_gets_everything_that_the_package_is_built_from() -> None:
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packages = {pattern.rstrip("*") for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]}
-    assert packages | {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]} == allowed
+    build = {"pyproject.toml", "setup.py"}
+    assert packages | build | {project["project"]["readme"], *project["project"]["license-files"]} == allowed
