@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from typer.main import get_command
 from serving import cli
 from serving.repository import write_repository
 from serving.server import TritonServer
+from serving.tensors import Geometry, generator_signature
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels
@@ -36,6 +38,21 @@ def no_gradients() -> Iterator[None]:
 
     with torch.no_grad():
         yield
+
+
+@pytest.fixture(scope="session", params=[None, 0.7], ids=["plain", "clamped"])
+def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported generator of 32x32 pictures, 8 rows of 16 and odd widths; its layers are clamped or not."""
+    import onnx
+    from generators import random_generator
+
+    from export.networks.generator import generator_from_weights
+    from export.onnx_export import onnx_from_generator
+
+    weights = random_generator(32, {4: 12, 8: 10, 16: 7, 32: 5}, conv_clamp=request.param)
+    path = tmp_path_factory.mktemp("generator") / "generator.onnx"
+    onnx.save(onnx_from_generator(generator_from_weights(weights), generator_signature(Geometry(32, 16))), path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ import onnx
 import pytest
 import torch
 import torch_engine_cases
-from generators import random_generator
 from numpy.typing import NDArray
 from test_isf_network import ATTRIBUTES, NOISE, WIDTH, head
 from tiny_models import TinyModels, expected_pictures
@@ -26,8 +25,7 @@ from engines.onnx_graph import read_graph
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.torch_engine import TorchEngine, network_from_onnx
 from export.networks.encoder import encoder_from_weights
-from export.networks.generator import generator_from_weights
-from export.onnx_export import onnx_from_encoder, onnx_from_generator, onnx_from_isf
+from export.onnx_export import onnx_from_encoder, onnx_from_isf
 from export.random_weights import random_encoder
 from export.verification import batches_for
 from serving.errors import EngineError
@@ -41,14 +39,6 @@ ENCODER_SIGNATURE = encoder_signature(Geometry(32, 16))
 
 W = np.random.default_rng(0).standard_normal((11, 8, 16), dtype=np.float32)
 PSI = np.linspace(1, 0, 11, dtype=np.float32)[:, None]
-
-
-@pytest.fixture(scope="module", params=[None, 0.7], ids=["plain", "clamped"])
-def generator(request, tmp_path_factory) -> Path:
-    weights = random_generator(32, {4: 12, 8: 10, 16: 7, 32: 5}, conv_clamp=request.param)
-    path = tmp_path_factory.mktemp("generator") / "generator.onnx"
-    onnx.save(onnx_from_generator(generator_from_weights(weights), SIGNATURE), path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from generators import random_generator
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,8 +21,6 @@ from engines.winograd import library
 from engines.winograd.generator import SynthesisBlock, padded
 from engines.winograd.library import TARGETS, Kernels, Target, targets_here
 from engines.winograd_engine import WinogradEngine
-from export.networks.generator import generator_from_weights
-from export.onnx_export import onnx_from_generator
 from export.selection import candidates_for
 from serving.errors import EngineError
 from serving.tensors import Geometry, generator_signature
@@ -139,14 +135,6 @@ def test_threads_change_nothing(block: Drawn, target: Target) -> None:
 
 
 # ---- Pictures.
-
-
-@pytest.fixture(scope="module", params=[None, 0.7], ids=["plain", "clamped"])
-def generator(request, tmp_path_factory) -> Path:
-    weights = random_generator(32, {4: 12, 8: 10, 16: 7, 32: 5}, conv_clamp=request.param)
-    path = tmp_path_factory.mktemp("generator") / "generator.onnx"
-    onnx.save(onnx_from_generator(generator_from_weights(weights), SIGNATURE), path)
-    return path
 
 
 @pytest.mark.parametrize("target", EVERY_TARGET)
