@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -213,7 +214,11 @@ def test_a_quick_run_measures_growth_and_starts(tmp_path: Path) -> None:
     one, two, _, filled = starts
     assert two.processes == one.processes + 1
     assert (two.pss_mib or 0) > (one.pss_mib or 0)
-    assert (filled.cache_mib or 0) > 0 == one.cache_mib
+    assert one.cache_mib == 0
+    # Which engine is the fastest is for the machine to say; OpenVINO is the one that keeps what it compiled.
+    manifests = [json.loads(path.read_bytes()) for path in tmp_path.rglob("model_repository/*/1/manifest.json")]
+    assert len(manifests) >= 3
+    assert ((filled.cache_mib or 0) > 0) == any(manifest["engine"] == "openvino" for manifest in manifests)
 
 
 def test_a_quick_runs_rows_stay_out_of_the_results() -> None:
