@@ -45,7 +45,7 @@ class EngineKind:
         """What to do where the library is missing."""
         if self.compiled:
             return "install a C++ compiler, then this package again"
-        return f"install it with: pip install 'toonify-serve[{self.extra}]'"
+        return f"pip install 'toonify-serve[{self.extra}]'"
 
 
 ENGINES: dict[EngineName, EngineKind] = {

@@ -53,12 +53,12 @@ def candidates_for(
     wanted = "fp16" if (target, precision) == ("tensorrt", "auto") else precision
     chosen = [(name, p) for name, p in pairs if wanted in ("auto", p)]
     if not chosen:
-        extras = {kind.extra for kind in kinds.values()}
+        remedies = sorted({kinds[name].remedy for name in names or kinds})
         raise EngineError(
             f"{component} with --target {target} --engine {engine} --precision {precision}",
             got=f"{' and '.join(f'{name} {p}' for name, p in pairs) or 'no such engine'} on this machine",
             expected="an engine that offers it",
-            remedy=f"choose otherwise, or pip install 'toonify-serve[{','.join(sorted(extras))}]'",
+            remedy=f"choose otherwise, or {', or '.join(remedies)}",
         )
     return chosen
 
