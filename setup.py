@@ -6,7 +6,11 @@ without them.
 
 from setuptools import Extension, setup
 
-PROCESSORS = {"avx512": "x86-64-v4", "avx2": "x86-64-v3"}
+PROCESSORS = {
+    "avx512vnni": ["-march=x86-64-v4", "-mavx512vnni"],
+    "avx512": ["-march=x86-64-v4"],
+    "avx2": ["-march=x86-64-v3"],
+}
 FLAGS = [
     "-std=c++17",
     "-O3",
@@ -26,10 +30,10 @@ setup(
             f"engines.winograd.{name}",
             ["engines/winograd/library.cpp"],
             language="c++",
-            extra_compile_args=[f"-march={march}", *FLAGS],
+            extra_compile_args=[*flags, *FLAGS],
             extra_link_args=["-fopenmp"],
             optional=True,
         )
-        for name, march in PROCESSORS.items()
+        for name, flags in PROCESSORS.items()
     ]
 )

@@ -26,8 +26,10 @@ _GENERATORS = (
     ("openvino", "fp32"),
     ("openvino", "bf16"),
     ("winograd", "fp32"),
+    ("winograd", "int16"),
 )
-_OTHERS = ((EAGER, "fp32"), ("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
+_ISF = ((EAGER, "fp32"), ("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
+_OTHERS = {"encoder": (*_ISF, ("winograd", "fp32"), ("winograd", "int16")), "isf": _ISF}
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,8 @@ def _roofs() -> Iterator[Condition]:
 
 
 def _stages(models: Models, batch: int, in_flight: Sequence[int], only: Collection[str]) -> Iterator[Condition]:
-    for stage in ("encoder", "isf"):
-        for engine, precision in _OTHERS if stage in only else ():
+    for stage, others in _OTHERS.items():
+        for engine, precision in others if stage in only else ():
             yield Condition(stage, engine, precision, batch, served=models.served(stage) == (engine, precision))
     if "generator" in only:
         yield Condition("generator", *models.served("generator"), batch, served=True)

@@ -51,7 +51,9 @@ class EngineKind:
 ENGINES: dict[EngineName, EngineKind] = {
     "onnxruntime": EngineKind("onnxruntime", "cpu", "cpu", ("fp32",)),
     "openvino": EngineKind("openvino", "cpu", "cpu", ("fp32", "bf16")),
-    "winograd": EngineKind("engines.winograd.avx2", "cpu", "cpu", ("fp32",), ("generator",), compiled=True),
+    "winograd": EngineKind(
+        "engines.winograd.avx2", "cpu", "cpu", ("fp32", "int16"), ("encoder", "generator"), compiled=True
+    ),
     "torch": EngineKind("torch", "gpu", "torch-cuda", ("fp32", "fp16")),
     "onnxruntime-cuda": EngineKind("onnxruntime", "gpu", "onnxruntime-cuda", ("fp32", "fp16")),
     "tensorrt": EngineKind("tensorrt", "tensorrt", "tensorrt", ("fp32", "fp16")),
@@ -144,7 +146,7 @@ def engine_from_onnx(
     if engine == "winograd":
         from engines.winograd_engine import WinogradEngine
 
-        return WinogradEngine(model, signature, threads=threads)
+        return WinogradEngine(model, signature, precision=precision, threads=threads)
     if engine == "torch":
         from engines.torch_engine import TorchEngine
 

@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 
 Component = Literal["generator", "isf", "encoder"]
 EngineName = Literal["onnxruntime", "openvino", "winograd", "torch", "onnxruntime-cuda", "tensorrt"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "int16"]
 
 
 class _Frozen(BaseModel):

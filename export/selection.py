@@ -18,7 +18,7 @@ from serving.errors import EngineError, VerificationError
 from serving.tensors import Signature
 
 EngineChoice = Literal["auto", "onnxruntime", "openvino", "winograd"]
-PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
+PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16", "int16"]
 Report = Callable[[str], None]
 
 TIMED_RUNS = 5

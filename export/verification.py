@@ -57,7 +57,7 @@ def bound_for(output: DType, precision: Precision) -> Bound:
     """The bound for a component's output.
 
     Pictures in fp32: truncation to 8 bits turns a difference of 1e-6 into one level where a value lies on the edge of
-    two, so single levels are allowed and more are not. Pictures in bf16: a mean of 1 level and 40 dB, below which
+    two, so single levels are allowed and more are not. Pictures in less: a mean of 1 level and 40 dB, below which
     differences are not seen. Latents in fp32: 80 dB is 1e-4 of their range, root mean square.
     """
     if precision != "fp32":

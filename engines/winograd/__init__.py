@@ -1,1 +1,1 @@
-"""StyleGAN2's generator on a CPU by Winograd's minimal filtering: a quarter of the products, in float32."""
+"""Generator and encoder on a CPU by Winograd's minimal filtering: fewer products, in float32 or in fixed point."""

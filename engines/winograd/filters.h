@@ -1,4 +1,4 @@
-// Winograd's minimal filtering (Lavin and Gray, arXiv 1509.09308) along one axis, and the two forms that are used.
+// Winograd's minimal filtering (Lavin and Gray, arXiv 1509.09308) along one axis, and the forms that are used.
 //
 // M outputs of a correlation with R taps need M + R - 1 products instead of M R:
 //
@@ -15,7 +15,8 @@ template <int OUTPUTS, int TAPS>
 struct Filter {
   static constexpr int POINTS = OUTPUTS + TAPS - 1;
 
-  // B, A and G. The numbers are dyadic, so that all of B and A is exact in double.
+  // B, A and G. The numbers are dyadic, so that all of B and A is exact in double. Rows of B and of G are brought to
+  // nearly the same norm, by powers of two that A takes back: numbers of fixed point need it, others do not mind.
   double samples[POINTS][POINTS] = {};
   double outputs[OUTPUTS][POINTS] = {};
   double taps[POINTS][TAPS] = {};
@@ -32,6 +33,10 @@ struct Filter {
     outputs[OUTPUTS - 1][POINTS - 1] = 1;
     taps[POINTS - 1][TAPS - 1] = 1;
     expand(numbers, POINTS - 1);
+    for (int p = 1; p < POINTS; ++p) {
+      const double gain = balance(samples[p], samples[0]) * balance(taps[p], taps[0]);
+      for (int k = 0; k < OUTPUTS; ++k) outputs[k][p] /= gain;
+    }
   }
 
  private:
@@ -41,6 +46,19 @@ struct Filter {
     for (int q = 0; q < POINTS - 1; ++q)
       if (q != p) product *= numbers[p] - numbers[q];
     return product;
+  }
+
+  // Multiplies a row by a power of two, so that its norm is within a factor of sqrt 2 of the other's; returns it.
+  template <int SIZE>
+  static constexpr double balance(double (&row)[SIZE], const double (&other)[SIZE]) {
+    double squares = 0, wanted = 0, gain = 1;
+    for (int k = 0; k < SIZE; ++k) squares += row[k] * row[k], wanted += other[k] * other[k];
+    for (; 2 * gain * gain * squares <= wanted; gain *= 2) {
+    }
+    for (; gain * gain * squares > 2 * wanted; gain /= 2) {
+    }
+    for (int k = 0; k < SIZE; ++k) row[k] *= gain;
+    return gain;
   }
 
   // Row p of B: the coefficients of the product of (x - number q) over all others.
@@ -58,6 +76,9 @@ struct Filter {
 template <int SIZE>
 struct Plain {
   static_assert(SIZE == 2 || SIZE == 4);
+  static constexpr int TAPS = 3;
+  static constexpr int BEFORE = 1;          // a tile's first sample is so far before its first output
+  static constexpr int AHEAD = 0;           // so many tiles further samples are fetched: of maps that no cache holds
   static constexpr int FACTOR = 1;          // of the output's size
   static constexpr int STEP = SIZE;         // inputs from one tile to the next
   static constexpr int SAMPLES = STEP + 2;  // inputs of a tile, from the one before its first output
@@ -86,6 +107,9 @@ struct Plain {
 template <int SIZE>
 struct Up {
   static_assert(SIZE == 2 || SIZE == 3);
+  static constexpr int TAPS = 3;
+  static constexpr int BEFORE = 1;
+  static constexpr int AHEAD = 4;
   static constexpr int FACTOR = 2;
   static constexpr int STEP = SIZE;
   static constexpr int SAMPLES = STEP + 1;
@@ -112,6 +136,61 @@ struct Up {
     if (point >= EVEN) return tap == 1;
     return tap == 1 ? 0 : FILTER.taps[point][tap == 0 ? 1 : 0];
   }
+};
+
+// A 3x3 convolution with stride 2: tiles of SIZE x SIZE outputs. With 2, 25 products for 36; with 1 it is the direct
+// one.
+//
+//     out[i] = (taps[0] in[2i - 1] + taps[2] in[2i + 1]) + taps[1] in[2i]
+//
+// In parentheses is a correlation with two taps; the rest takes a product each.
+template <int SIZE>
+struct Down {
+  static_assert(SIZE == 1 || SIZE == 2);
+  static constexpr int TAPS = 3;
+  static constexpr int BEFORE = 1;
+  static constexpr int AHEAD = 0;
+  static constexpr int STEP = 2 * SIZE;
+  static constexpr int SAMPLES = STEP + 1;
+  static constexpr int ODD = SIZE + 1;
+  static constexpr int POINTS = ODD + SIZE;
+  static constexpr int OUTPUTS = SIZE;
+
+  static constexpr Filter<SIZE, 2> filter() {
+    if constexpr (SIZE == 1)
+      return Filter<1, 2>({0});
+    else
+      return Filter<2, 2>({0, 1});
+  }
+  static constexpr Filter<SIZE, 2> FILTER = filter();
+
+  static constexpr float samples(int point, int sample) {
+    if (point >= ODD) return sample == 2 * (point - ODD) + 1;
+    return sample % 2 ? 0 : FILTER.samples[point][sample / 2];
+  }
+  static constexpr float outputs(int output, int point) {
+    return point < ODD ? FILTER.outputs[output][point] : output == point - ODD;
+  }
+  static constexpr double taps(int point, int tap) {
+    if (point >= ODD) return tap == 1;
+    return tap == 1 ? 0 : FILTER.taps[point][tap / 2];
+  }
+};
+
+// A 1x1 convolution.
+template <int STRIDE>
+struct Point {
+  static constexpr int TAPS = 1;
+  static constexpr int BEFORE = 0;
+  static constexpr int AHEAD = 0;
+  static constexpr int STEP = STRIDE;
+  static constexpr int SAMPLES = 1;
+  static constexpr int POINTS = 1;
+  static constexpr int OUTPUTS = 1;
+
+  static constexpr float samples(int, int) { return 1; }
+  static constexpr float outputs(int, int) { return 1; }
+  static constexpr double taps(int, int) { return 1; }
 };
 
 }  // namespace toonify

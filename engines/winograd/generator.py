@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.engine import AnyArray
 from engines.generator_weights import Affine, Convolution, GeneratorWeights, Resolution
-from engines.winograd.library import Block, FloatArray, Kernels, Layer, address, aligned
+from engines.winograd.arrays import FloatArray, address, aligned, padded
+from engines.winograd.library import Block, Kernels, Modulated
 
 ACTIVATION_GAIN = np.sqrt(np.float32(2))
 DEMODULATION_EPSILON = np.float32(1e-8)
@@ -26,7 +26,6 @@ class WinogradGenerator:
         self._w_avg = weights.w_avg
         self._constant = padded(weights.constant[0].transpose(1, 2, 0), 2, lanes=kernels.lanes)  # [4, 4, C]
         self._blocks = [SynthesisBlock(resolution, kernels) for resolution in weights.resolutions]
-        self._memory = aligned((max(kernels.memory_for(block.structure) for block in self._blocks),))
         # Two in turn: what a block reads and what it writes. Nobody reads a map of the last block.
         sizes = [block.map_size for block in self._blocks[:-1]]
         self._maps = [aligned((max(sizes[parity::2], default=0),)) for parity in (0, 1)]
@@ -37,7 +36,7 @@ class WinogradGenerator:
         for index, block in enumerate(self._blocks):
             block.set_styles(w)
             y = None if block is self._blocks[-1] else self._maps[index % 2]
-            self._kernels.run_block(block.structure, x, y, block.rgb, self._memory)
+            self._kernels.run_block(block.structure, x, y, block.rgb)
             self._kernels.add_below(block.rgb, block.rgb_bias, block.rgb_clamp, image)
             image = block.rgb
             x = x if y is None else y
@@ -63,7 +62,7 @@ class SynthesisBlock:
         self._rgb_weight = padded(resolution.rgb.weight, 1, lanes=kernels.lanes)
         self._rgb_products = aligned(self._rgb_weight.shape)  # weight times style, [3, O]
         self._conv.structure.rgb = address(self._rgb_products)
-        self.structure = Block(Layer() if self._up is None else self._up.structure, self._conv.structure)
+        self.structure = Block(Modulated() if self._up is None else self._up.structure, self._conv.structure)
         size = len(resolution.conv.noise)
         self.map_size = size * size * self._rgb_weight.shape[1]
         self.rgb = aligned((3, size, size))
@@ -87,9 +86,9 @@ class _Layer:
         # rsqrt((q + eps) / 2) = sqrt(2) rsqrt(q + eps): the activation's gain comes for free.
         self._squares = padded(np.square(weight).sum((2, 3)) / ACTIVATION_GAIN**2)  # [O, I]
         self._style, self._demodulation = (aligned((count,)) for count in (weight.shape[1], weight.shape[0]))
-        self._transformed = kernels.transformed(weight, len(layer.noise), up=up)
+        self._transformed, self._units = kernels.transformed(weight, len(layer.noise), up=up)
         self._noise, self._bias = padded(layer.noise), padded(layer.bias, 0, lanes=kernels.lanes)
-        self.structure = Layer(
+        self.structure = Modulated(
             size=len(layer.noise) // (2 if up else 1),
             inputs=len(self._style),
             outputs=len(self._demodulation),
@@ -104,7 +103,7 @@ class _Layer:
     def set_style(self, w: FloatArray) -> None:  # [L, D]
         self._style[:] = self._affine(w)
         squares = self._kernels.product(self._squares, np.square(self._style))
-        self._demodulation[:] = 1 / np.sqrt(squares + DEMODULATION_EPSILON / ACTIVATION_GAIN**2)
+        self._demodulation[:] = self._units / np.sqrt(squares + DEMODULATION_EPSILON / ACTIVATION_GAIN**2)
 
 
 class _Style:
@@ -117,14 +116,6 @@ class _Style:
 
     def __call__(self, w: FloatArray) -> FloatArray:  # [L, D] -> [I]
         return self._kernels.product(self._weight, w[self._row]) + self._bias
-
-
-def padded(array: AnyArray, *axes: int, lanes: int = 1) -> FloatArray:
-    """An aligned copy in float32, with zeros at the ends of ``axes`` up to a multiple of ``lanes``."""
-    shape = tuple(-(-size // lanes) * lanes if axis in axes else size for axis, size in enumerate(array.shape))
-    found = aligned(shape)
-    found[tuple(slice(size) for size in array.shape)] = array
-    return found
 
 
 def _bound(clamp: float | None) -> float:

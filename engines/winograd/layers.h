@@ -1,17 +1,19 @@
-// What the kernels take; library.py has these structures too.
+// What the kernels take; library.py has these structures too. Channels come in multiples of toonify_channels, arrays
+// are aligned to 64 bytes.
 
 #pragma once
 
 #include <cstdint>
 
+#include "vectors.h"
+
 namespace toonify {
 
-// A modulated 3x3 convolution of one picture, with what follows it. Channels are multiples of LANES, arrays are aligned
-// to 64 bytes.
-struct Layer {
+// A modulated 3x3 convolution of one picture, with what follows it.
+struct Modulated {
   int32_t size, in, out;      // height and width of the input, channels
   float clamp;                // of the activation
-  const float* weights;       // [points, O / LANES, I, LANES], transformed
+  const void* weights;        // [points, O / LANES, I, LANES], transformed
   const float* style;         // [I]
   const float* demodulation;  // [O]
   const float* noise;         // [H, W] of the output
@@ -21,7 +23,27 @@ struct Layer {
 
 // A synthesis block; `up` has no weights in the lowest one.
 struct Block {
-  Layer up, conv;
+  Modulated up, conv;
 };
+
+// A convolution that is not modulated, with zeros around its input, and what is before and after it:
+//
+//     y = slope(gain conv(scale x + shift) + bias)
+struct Convolution {
+  int32_t size, in, out;       // height and width of the input, channels
+  int32_t taps, stride;        // 3 or 1 along each side, 1 or 2
+  const void* weights;         // as above
+  const float *scale, *shift;  // [I]
+  const float *gain, *bias;    // [O]
+  const float* slope;          // [O], of what is negative
+};
+
+TOONIFY_INLINE Vector prepared(const Modulated& layer, Vector x, int channel) {
+  return x * load(layer.style + channel);
+}
+
+TOONIFY_INLINE Vector prepared(const Convolution& layer, Vector x, int channel) {
+  return x * load(layer.scale + channel) + load(layer.shift + channel);
+}
 
 }  // namespace toonify

@@ -1,8 +1,9 @@
-// What Python calls. Maps are float32 [H, W, C], planes of colours [3, H, W].
+// What Python calls. Maps are float32 [H, W, C], planes of colours [3, H, W]. `fixed` asks for products of fixed point.
 
 #include <omp.h>
 
 #include "blocks.h"
+#include "encoder.h"
 #include "picture.h"
 #include "styles.h"
 
@@ -14,7 +15,11 @@ extern "C" {
 bool toonify_runs_here() {
 #ifdef __AVX512F__
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")
+#ifdef __AVX512VNNI__
+         && __builtin_cpu_supports("avx512vnni")
+#endif
+      ;
 #else
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
 #endif
@@ -24,22 +29,68 @@ bool toonify_runs_here() {
 int toonify_threads() { return omp_get_max_threads(); }
 
 // Channels come in multiples of these.
-int toonify_lanes() { return LANES; }
+int toonify_channels(bool fixed) { return LANES * (fixed ? CHANNELS<Pair> : CHANNELS<float>); }
 
 // Of transformed weights, in the block that gives pictures of this size.
 int toonify_points(bool up, int size) { return points(up, size); }
 
-// [O, I, 3, 3] -> [points, O / LANES, I, LANES].
-void toonify_transform_weights(bool up, int size, int in, int out, const float* weights, float* transformed) {
-  transform_weights(up, size, in, out, weights, transformed);
+// [O, I, 3, 3] -> [points, O / LANES, I, LANES], which was zeros: numbers of 32 bits, of fixed point for two channels.
+// Times units [O] they are the weights'.
+void toonify_transform_weights(bool fixed, bool up, int size, int in, int out, const float* weights, void* transformed,
+                               float* units) {
+  if (fixed)
+    transform_weights(up, size, in, out, weights, static_cast<Pair*>(transformed), units);
+  else
+    transform_weights(up, size, in, out, weights, static_cast<float*>(transformed), units);
 }
 
 // How many numbers of memory toonify_run_block needs.
-long toonify_block_memory(const Block* block, int threads) { return block_memory(*block, threads); }
+long toonify_block_memory(bool fixed, const Block* block, int threads) {
+  return (fixed ? block_memory<Pair> : block_memory<float>)(*block, threads);
+}
 
 // x -> y, which may be null, and toRGB's products.
-void toonify_run_block(const Block* block, const float* x, float* y, float* rgb, float* memory, int threads) {
-  run_block(*block, x, y, rgb, memory, threads);
+void toonify_run_block(bool fixed, const Block* block, const float* x, float* y, float* rgb, float* memory,
+                       int threads) {
+  (fixed ? run_block<Pair> : run_block<float>)(*block, x, y, rgb, memory, threads);
+}
+
+// As above, of a convolution that is not modulated: its size, channels, taps and stride are read.
+int toonify_convolution_points(const Convolution* layer) {
+  return with_form(*layer, [](auto form) { return form.POINTS * form.POINTS; });
+}
+
+void toonify_transform_convolution(bool fixed, const Convolution* layer, const float* weights, void* transformed,
+                                   float* units) {
+  if (fixed)
+    transform_weights(*layer, weights, static_cast<Pair*>(transformed), units);
+  else
+    transform_weights(*layer, weights, static_cast<float*>(transformed), units);
+}
+
+long toonify_convolution_memory(bool fixed, const Convolution* layer, int threads) {
+  return (fixed ? convolution_memory<Pair> : convolution_memory<float>)(*layer, threads);
+}
+
+// x -> y.
+void toonify_convolve(bool fixed, const Convolution* layer, const float* x, float* y, float* memory, int threads) {
+  (fixed ? convolve<Pair> : convolve<float>)(*layer, x, y, memory, threads);
+}
+
+// x [PIXELS, C] -> [C].
+void toonify_means(int pixels, int channels, const float* x, float* found, int threads) {
+  means(pixels, channels, x, found, threads);
+}
+
+// x [H, W, C] times gates [C], + each STRIDE-th row and column of a map.
+void toonify_gate_and_add(int size, int channels, const float* gates, int stride, const float* added, float* x,
+                          int threads) {
+  gate_and_add(size, channels, gates, stride, added, x, threads);
+}
+
+// y [2 H, 2 W, C] + x [H, W, C], bilinear.
+void toonify_add_doubled(int size, int channels, const float* x, float* y, int threads) {
+  add_doubled(size, channels, x, y, threads);
 }
 
 // y [R] = M [R, C] x [C], C a multiple of LANES.

@@ -11,25 +11,21 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.winograd.arrays import FloatArray, address, aligned
 from serving.errors import EngineError
-
-ALIGNMENT = 64
-"""Of arrays, in bytes."""
 
 SPINS = "1000"
 """How often a waiting thread looks before it sleeps. By itself libgomp looks 300,000 times, which takes milliseconds of
 a core that another engine or request needs: four requests in flight gain 6 % in pictures a second, a generator beside a
 program that keeps a core busy 12 %."""
 
-Target = Literal["avx512", "avx2"]
+Target = Literal["avx512vnni", "avx512", "avx2"]
 """A kind of processor, and the library for it in this package, where there was a compiler at installation."""
-TARGETS: tuple[Target, ...] = ("avx512", "avx2")
+TARGETS: tuple[Target, ...] = ("avx512vnni", "avx512", "avx2")
 """The faster one first."""
 
-FloatArray = NDArray[np.float32]
 
-
-class Layer(Structure):
+class Modulated(Structure):
     """A modulated 3x3 convolution; the arrays that it points at must be kept alive."""
 
     _fields_ = (
@@ -46,20 +42,45 @@ class Layer(Structure):
     )
 
 
+class Convolution(Structure):
+    """A convolution that is not modulated, likewise."""
+
+    _fields_ = (
+        ("size", c_int32),
+        ("inputs", c_int32),
+        ("outputs", c_int32),
+        ("taps", c_int32),
+        ("stride", c_int32),
+        ("weights", c_void_p),
+        ("scale", c_void_p),
+        ("shift", c_void_p),
+        ("gain", c_void_p),
+        ("bias", c_void_p),
+        ("slope", c_void_p),
+    )
+
+
 class Block(Structure):
     """A synthesis block; ``up`` is all zeros in the lowest one."""
 
-    _fields_ = (("up", Layer), ("conv", Layer))
+    _fields_ = (("up", Modulated), ("conv", Modulated))
 
 
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "runs_here": (c_bool, ()),
     "threads": (c_int, ()),
-    "lanes": (c_int, ()),
+    "channels": (c_int, (c_bool,)),
     "points": (c_int, (c_bool, c_int)),
-    "transform_weights": (None, (c_bool, c_int, c_int, c_int, c_void_p, c_void_p)),
-    "block_memory": (c_long, (POINTER(Block), c_int)),
-    "run_block": (None, (POINTER(Block), c_void_p, c_void_p, c_void_p, c_void_p, c_int)),
+    "transform_weights": (None, (c_bool, c_bool, c_int, c_int, c_int, c_void_p, c_void_p, c_void_p)),
+    "block_memory": (c_long, (c_bool, POINTER(Block), c_int)),
+    "run_block": (None, (c_bool, POINTER(Block), c_void_p, c_void_p, c_void_p, c_void_p, c_int)),
+    "convolution_points": (c_int, (POINTER(Convolution),)),
+    "transform_convolution": (None, (c_bool, POINTER(Convolution), c_void_p, c_void_p, c_void_p)),
+    "convolution_memory": (c_long, (c_bool, POINTER(Convolution), c_int)),
+    "convolve": (None, (c_bool, POINTER(Convolution), c_void_p, c_void_p, c_void_p, c_int)),
+    "means": (None, (c_int, c_int, c_void_p, c_void_p, c_int)),
+    "gate_and_add": (None, (c_int, c_int, c_void_p, c_int, c_void_p, c_void_p, c_int)),
+    "add_doubled": (None, (c_int, c_int, c_void_p, c_void_p, c_int)),
     "multiply_vector": (None, (c_int, c_int, c_void_p, c_void_p, c_void_p, c_int)),
     "add_below": (None, (c_int, c_void_p, c_float, c_void_p, c_void_p, c_int)),
     "quantise": (None, (c_int, c_void_p, c_void_p, c_int)),
@@ -74,12 +95,15 @@ def targets_here() -> tuple[Target, ...]:
 class Kernels:
     """The kernels for one kind of processor, and the number of threads that they use.
 
+    With ``fixed`` convolutions multiply numbers of 16 bits and sum in 32: a tile's transformed samples and an output's
+    transformed weights have a scale each, from their norms, so that no sum can overflow.
+
     Attributes:
         lanes: channels come in multiples of these.
     """
 
-    def __init__(self, target: Target | None = None, threads: int = 0) -> None:
-        """Take those for ``target``, None for the fastest; ``threads`` 0 takes every core.
+    def __init__(self, target: Target | None = None, threads: int = 0, *, fixed: bool = False) -> None:
+        """Take those for ``target``, None for the fastest; ``threads`` 0 takes every core; ``fixed`` for fixed point.
 
         Raises:
             EngineError: they were not compiled, or this processor does not run them.
@@ -94,23 +118,62 @@ class Kernels:
             )
         library = _library(target or here[0])
         assert library is not None
-        self._library, self._threads = library, threads or library.toonify_threads()
-        self.lanes: int = library.toonify_lanes()
+        self._library, self._threads, self._fixed = library, threads or library.toonify_threads(), fixed
+        self.lanes: int = library.toonify_channels(fixed)
+        self._memory = aligned((0,))
 
-    def transformed(self, weight: FloatArray, size: int, *, up: bool) -> FloatArray:
-        """A weight [O, I, 3, 3] of the block that gives pictures of this size -> [points, O / lanes, I, lanes]."""
+    def transformed(self, weight: FloatArray, size: int, *, up: bool) -> tuple[FloatArray, FloatArray]:
+        """A weight [O, I, 3, 3] of the block that gives pictures of this size, as ``run_block`` takes it, times [O]."""
         outputs, inputs = weight.shape[:2]
-        found = aligned((self._library.toonify_points(up, size), outputs // self.lanes, inputs, self.lanes))
-        self._library.toonify_transform_weights(up, size, inputs, outputs, address(weight), address(found))
+        channels = inputs // 2 if self._fixed else inputs
+        found, units = aligned((self._library.toonify_points(up, size), outputs, channels)), aligned((outputs,))
+        self._library.toonify_transform_weights(
+            self._fixed, up, size, inputs, outputs, address(weight), address(found), address(units)
+        )
+        return found, units
+
+    def run_block(self, block: Block, x: FloatArray, y: FloatArray | None, rgb: FloatArray) -> None:
+        """x [H, W, I] -> y [H', W', O] where one is wanted, and toRGB's products rgb [3, H', W']."""
+        memory = self._memory_of(self._library.toonify_block_memory(self._fixed, block, self._threads))
+        self._library.toonify_run_block(self._fixed, block, address(x), address(y), address(rgb), memory, self._threads)
+
+    def transformed_convolution(self, weight: FloatArray, layer: Convolution) -> tuple[FloatArray, FloatArray]:
+        """The weight [O, I, K, K] of a layer whose sizes are set, as ``convolve`` takes it, times [O]."""
+        outputs, inputs = weight.shape[:2]
+        channels = inputs // 2 if self._fixed else inputs
+        found, units = (
+            aligned((self._library.toonify_convolution_points(layer), outputs, channels)),
+            aligned((outputs,)),
+        )
+        self._library.toonify_transform_convolution(self._fixed, layer, address(weight), address(found), address(units))
+        return found, units
+
+    def convolve(self, layer: Convolution, x: FloatArray, y: FloatArray) -> None:
+        """x [H, W, I] -> y [H / stride, W / stride, O]."""
+        memory = self._memory_of(self._library.toonify_convolution_memory(self._fixed, layer, self._threads))
+        self._library.toonify_convolve(self._fixed, layer, address(x), address(y), memory, self._threads)
+
+    def _memory_of(self, count: int) -> int | None:
+        """Where there is room for so many numbers, until the next call."""
+        if self._memory.size < count:
+            self._memory = aligned((count,), zeros=False)
+        return address(self._memory)
+
+    def means(self, x: FloatArray) -> FloatArray:
+        """[H, W, C] -> [C]."""
+        found = aligned(x.shape[-1:])
+        self._library.toonify_means(x.size // len(found), len(found), address(x), address(found), self._threads)
         return found
 
-    def memory_for(self, block: Block) -> int:
-        """How many numbers ``run_block`` needs beside its inputs and outputs."""
-        return int(self._library.toonify_block_memory(block, self._threads))
+    def gate_and_add(self, x: FloatArray, gates: FloatArray, added: FloatArray, stride: int) -> None:
+        """Multiply x [H, W, C] by gates [C], and add to it each ``stride``-th row and column of a map."""
+        self._library.toonify_gate_and_add(
+            len(x), len(gates), address(gates), stride, address(added), address(x), self._threads
+        )
 
-    def run_block(self, block: Block, x: FloatArray, y: FloatArray | None, rgb: FloatArray, memory: FloatArray) -> None:
-        """x [H, W, I] -> y [H', W', O] where one is wanted, and toRGB's products rgb [3, H', W']."""
-        self._library.toonify_run_block(block, address(x), address(y), address(rgb), address(memory), self._threads)
+    def add_doubled(self, x: FloatArray, y: FloatArray) -> None:
+        """To y [2 H, 2 W, C] add x [H, W, C], upsampled bilinearly, corner on corner."""
+        self._library.toonify_add_doubled(len(x), x.shape[-1], address(x), address(y), self._threads)
 
     def product(self, matrix: FloatArray, vector: FloatArray) -> FloatArray:
         """[R, C] [C] -> [R], C a multiple of the lanes."""
@@ -129,19 +192,6 @@ class Kernels:
         picture = np.empty((*rgb.shape[1:], 3), np.uint8)
         self._library.toonify_quantise(len(picture), address(rgb), picture.ctypes.data, self._threads)
         return picture
-
-
-def aligned(shape: tuple[int, ...]) -> FloatArray:
-    """An array of zeros at an address that the kernels take."""
-    count = int(np.prod(shape))
-    buffer = np.zeros(4 * count + ALIGNMENT, np.uint8)
-    start = -buffer.ctypes.data % ALIGNMENT
-    return buffer[start : start + 4 * count].view(np.float32).reshape(shape)
-
-
-def address(array: FloatArray | None) -> int | None:
-    """Where an array lies; None for none."""
-    return None if array is None else array.ctypes.data
 
 
 def _library(target: Target) -> ctypes.CDLL | None:

@@ -1,10 +1,46 @@
 // The matrix products between a Winograd convolution's two transforms.
+//
+// They are of float32, or of fixed point: numbers of 16 bits in pairs, whose products are summed in 32 bits.
 
 #pragma once
+
+#include <cstdint>
 
 #include "vectors.h"
 
 namespace toonify {
+
+using Pair = int32_t;  // two channels
+
+// How many channels a number holds.
+template <class Number>
+constexpr int CHANNELS = 1;
+template <>
+constexpr int CHANNELS<Pair> = 2;
+
+// Where a channel is: in which number, and where in it. Pairs are in the order in which `narrowed` gives them.
+struct Place {
+  int number, half;
+};
+
+template <class Number>
+Place place_of(int channel) {
+  if (CHANNELS<Number> == 1) return {channel, 0};
+  const int four = channel % LANES / 4, second = channel / LANES % 2;
+  return {channel / (2 * LANES) * LANES + 4 * four + 2 * second + channel % 4 / 2, channel % 2};
+}
+
+TOONIFY_INLINE void accumulate(Vector& sum, float tile, Vector weights) { sum += tile * weights; }
+
+TOONIFY_INLINE void accumulate(Lanes& sum, Pair tile, Lanes weights) {
+#ifdef __AVX512VNNI__
+  sum = (Lanes)_mm512_dpwssd_epi32((__m512i)sum, _mm512_set1_epi32(tile), (__m512i)weights);
+#elif defined(__AVX512F__)
+  sum += (Lanes)_mm512_madd_epi16(_mm512_set1_epi32(tile), (__m512i)weights);
+#else
+  sum += (Lanes)_mm256_madd_epi16(_mm256_set1_epi32(tile), (__m256i)weights);
+#endif
+}
 
 // A block of sums stays in registers: of AVX-512's 32 it takes 24, of AVX2's 16 it takes 12. What rows are left over
 // are made up to a multiple of LAST_ROWS, whatever stands there.
@@ -16,11 +52,12 @@ constexpr int ROWS = 6, LAST_ROWS = 2;
 constexpr int PANELS = 2;  // of LANES outputs each
 static_assert(ROWS % LAST_ROWS == 0);
 
-template <int R, int P>
-TOONIFY_INLINE void block_of_products(const float* tiles, long in, const float* weights, float* sums, long out) {
-  Vector sum[R][P] = {};
+template <int R, int P, class Number>
+TOONIFY_INLINE void block_of_products(const Number* tiles, long in, const Number* weights, Number* sums, long out) {
+  using Sum = decltype(load(weights));
+  Sum sum[R][P] = {};
   for (long i = 0; i < in; ++i) {
-    Vector weight[P];
+    Sum weight[P];
     TOONIFY_UNROLL
     for (int p = 0; p < P; ++p) {
       weight[p] = load(weights + (p * in + i) * LANES);
@@ -30,7 +67,7 @@ TOONIFY_INLINE void block_of_products(const float* tiles, long in, const float* 
     TOONIFY_UNROLL
     for (int r = 0; r < R; ++r) {
       TOONIFY_UNROLL
-      for (int p = 0; p < P; ++p) sum[r][p] += tiles[r * in + i] * weight[p];
+      for (int p = 0; p < P; ++p) accumulate(sum[r][p], tiles[r * in + i], weight[p]);
     }
   }
   TOONIFY_UNROLL
@@ -40,8 +77,8 @@ TOONIFY_INLINE void block_of_products(const float* tiles, long in, const float* 
   }
 }
 
-template <int P>
-void panels_of_products(int count, const float* tiles, long in, const float* weights, float* sums, long out) {
+template <int P, class Number>
+void panels_of_products(int count, const Number* tiles, long in, const Number* weights, Number* sums, long out) {
   int row = 0;
   for (; row + ROWS <= count; row += ROWS)
     block_of_products<ROWS, P>(tiles + row * in, in, weights, sums + row * out, out);
@@ -49,13 +86,20 @@ void panels_of_products(int count, const float* tiles, long in, const float* wei
     block_of_products<LAST_ROWS, P>(tiles + row * in, in, weights, sums + row * out, out);
 }
 
-// sums [T, O] = tiles [T, I] weights [I, O]; the weights are stored as [O / LANES, I, LANES]. There must be room for T
-// made up to a multiple of LAST_ROWS.
-inline void products(int count, const float* tiles, long in, const float* weights, float* sums, long out) {
+// sums [T, O] = tiles [T, I] weights [I, O]; the weights are stored as [O / LANES, I, LANES], with numbers of I
+// channels. There must be room for T made up to a multiple of LAST_ROWS. From one tile's sums to the next there may be
+// more than O.
+struct Outputs {
+  int count, stride;
+};
+
+template <class Number>
+void products(int count, const Number* tiles, long in, const Number* weights, Number* sums, Outputs out) {
   long panel = 0;
-  for (; panel + PANELS * LANES <= out; panel += PANELS * LANES)
-    panels_of_products<PANELS>(count, tiles, in, weights + panel * in, sums + panel, out);
-  for (; panel < out; panel += LANES) panels_of_products<1>(count, tiles, in, weights + panel * in, sums + panel, out);
+  for (; panel + PANELS * LANES <= out.count; panel += PANELS * LANES)
+    panels_of_products<PANELS>(count, tiles, in, weights + panel * in, sums + panel, out.stride);
+  for (; panel < out.count; panel += LANES)
+    panels_of_products<1>(count, tiles, in, weights + panel * in, sums + panel, out.stride);
 }
 
 }  // namespace toonify

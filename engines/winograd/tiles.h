@@ -1,14 +1,16 @@
-// A layer's maps to tiles, tiles to maps: Winograd's transforms, and what StyleGAN2 does before and after a
-// convolution.
+// Winograd's transforms: a map's tiles to points, sums to a tile's outputs.
 //
-// Transformed tiles are float32 [POINTS * POINTS, T, C].
+// Transformed tiles are [POINTS * POINTS, T, C], of float32 or, times a scale of each tile, of fixed point.
 
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 #include "filters.h"
 #include "layers.h"
+#include "matrices.h"
+#include "products.h"
 #include "vectors.h"
 
 namespace toonify {
@@ -30,166 +32,149 @@ struct Map {
   }
 };
 
-// y = M x, M's coefficients being known to the compiler.
-template <int OUT, int IN, float (*M)(int, int)>
-TOONIFY_INLINE void multiply(const Vector* x, int x_stride, Vector* y, int y_stride) {
-  TOONIFY_UNROLL
-  for (int row = 0; row < OUT; ++row) {
-    Vector sum = {};
-    TOONIFY_UNROLL
-    for (int column = 0; column < IN; ++column)
-      if (M(row, column) != 0) sum += M(row, column) * x[column * x_stride];
-    y[row * y_stride] = sum;
-  }
-}
+// A tile's or a filter's numbers of 16 bits have at each point a norm of at most this: no sum of their products, which
+// is at most the product of the norms, leaves 32 bits.
+constexpr float FIXED_NORM = 32000;
 
-// B samples B^T of one tile in LANES channels; `sample` gives the sample in a row and a column of the tile.
+// B samples, in all channels, into halfway [POINTS, SAMPLES, C]; `sample` gives that of a row, a column and a channel.
+// Returns in each lane a sum of squares that none of B's results exceeds.
 template <class Form, class Sample>
-TOONIFY_INLINE void points_from_samples(float* points, long stride, Sample sample) {
+TOONIFY_INLINE Vector columns_from_samples(int channels, float* halfway, Sample sample) {
   constexpr int S = Form::SAMPLES, P = Form::POINTS;
-  Vector halfway[P][S];
+  Vector largest = {};
   for (int j = 0; j < S; ++j) {
-    Vector column[S];
+    Vector squares[P] = {};
+    for (int channel = 0; channel < channels; channel += LANES) {
+      Vector samples[S], column[P];
+      TOONIFY_UNROLL
+      for (int i = 0; i < S; ++i) samples[i] = sample(i, j, channel);
+      multiply<P, S, Form::samples>(samples, column);
+      TOONIFY_UNROLL
+      for (int p = 0; p < P; ++p) {
+        store(halfway + (p * S + j) * channels + channel, column[p]);
+        squares[p] += column[p] * column[p];
+      }
+    }
     TOONIFY_UNROLL
-    for (int i = 0; i < S; ++i) column[i] = sample(i, j);
-    multiply<P, S, Form::samples>(column, 1, &halfway[0][j], S);
+    for (int p = 0; p < P; ++p) largest = larger(largest, squares[p]);
   }
-  for (int p = 0; p < P; ++p) {
-    Vector row[P];
-    multiply<P, S, Form::samples>(halfway[p], 1, row, 1);
-    TOONIFY_UNROLL
-    for (int q = 0; q < P; ++q) store(points + (p * P + q) * stride, row[q]);
-  }
+  return largest;
 }
 
-// The map times the style, as points of one tile. Outside of the layer's map there are zeros.
+// How many times larger a row of points can be than its samples.
 template <class Form>
-void tile_from_map(const Layer& layer, const Map<const float>& x, int tile_row, int tile_column, float* tile,
-                   long stride) {
+constexpr float reach() {
+  float largest = 0;
+  for (int q = 0; q < Form::POINTS; ++q) {
+    float sum = 0;
+    for (int j = 0; j < Form::SAMPLES; ++j) sum += std::max(Form::samples(q, j), -Form::samples(q, j));
+    largest = std::max(largest, sum);
+  }
+  return largest;
+}
+
+// The map times the style, as columns of one tile. Outside of the layer's map there are zeros.
+template <class Form, class Layer>
+Vector columns_from_map(const Layer& layer, const Map<const float>& x, int tile_row, int tile_column, float* halfway) {
   constexpr int S = Form::SAMPLES;
-  const int top = tile_row * Form::STEP - 1, left = tile_column * Form::STEP - 1, size = layer.size;
+  const int top = tile_row * Form::STEP - Form::BEFORE, left = tile_column * Form::STEP - Form::BEFORE,
+            size = layer.size;
   const auto inside = [&](int row, int column) { return std::min(row, column) >= 0 && std::max(row, column) < size; };
   const float* rows[S];
   for (int i = 0; i < S; ++i) rows[i] = x.at(std::clamp(top + i, 0, size - 1), std::max(left, 0));
   const int first = std::max(left, 0) - left;  // column of the tile that `rows` point at
-
-  if (inside(top, left) && inside(top + S - 1, left + S - 1)) {
-    for (int channel = 0; channel < layer.in; channel += LANES) {
-      const Vector style = load(layer.style + channel);
-      points_from_samples<Form>(tile + channel, stride, [&](int i, int j) {
-        return load(rows[i] + static_cast<long>(j) * layer.in + channel) * style;
-      });
-    }
-  } else {
-    for (int channel = 0; channel < layer.in; channel += LANES) {
-      const Vector style = load(layer.style + channel);
-      points_from_samples<Form>(tile + channel, stride, [&](int i, int j) {
-        if (!inside(top + i, left + j)) return Vector{};
-        return load(rows[i] + static_cast<long>(j - first) * layer.in + channel) * style;
-      });
-    }
-  }
-}
-
-// A sums A^T of one tile, in LANES channels; `keep` takes a row of it.
-template <class Form, class Keep>
-TOONIFY_INLINE void outputs_from_sums(const float* sums, long stride, Keep keep) {
-  constexpr int P = Form::POINTS, Q = Form::OUTPUTS;
-  Vector columns[Q][P];
-  for (int q = 0; q < P; ++q) {
-    Vector column[P];
-    for (int p = 0; p < P; ++p) column[p] = load(sums + (p * P + q) * stride);
-    multiply<Q, P, Form::outputs>(column, 1, &columns[0][q], P);
-  }
-  for (int i = 0; i < Q; ++i) {
-    Vector outputs[Q];
-    multiply<Q, P, Form::outputs>(columns[i], 1, outputs, 1);
-    keep(i, outputs);
-  }
-}
-
-// Leaky ReLU of a convolution's demodulated, noisy and biased output. The activation's gain is in these three.
-TOONIFY_INLINE Vector activation(Vector x, Vector demodulation, Vector bias, float noise, float clamp) {
-  x = x * demodulation + (bias + noise);
-  x = larger(x, x * .2f);
-  return larger(smaller(x, Vector{} + clamp), Vector{} - clamp);
-}
-
-constexpr long CACHED = 1 << 20;  // numbers of a map, up to which the caches hold it until it is read
-
-// One tile's outputs into the map y, where there is one, and toRGB's products into planes [3, H, W].
-template <class Form>
-void map_from_tile(const Layer& layer, const float* sums, long stride, int tile_row, int tile_column, float* y,
-                   float* rgb) {
-  constexpr int Q = Form::OUTPUTS;
-  const int top = tile_row * Q, left = tile_column * Q, size = layer.size;
-  const bool cached = static_cast<long>(size) * size * layer.out <= CACHED;
-  Vector colours[3][Q * Q];
-  for (int channel = 0; channel < layer.out; channel += LANES) {
-    const Vector demodulation = load(layer.demodulation + channel), bias = load(layer.bias + channel);
-    const Vector red = load(layer.rgb + channel), green = load(layer.rgb + layer.out + channel),
-                 blue = load(layer.rgb + 2 * layer.out + channel);
-    outputs_from_sums<Form>(sums + channel, stride, [&](int i, const Vector* outputs) {
-      TOONIFY_UNROLL
-      for (int j = 0; j < Q; ++j) {
-        const long pixel = static_cast<long>(top + i) * size + left + j;
-        const Vector value = activation(outputs[j], demodulation, bias, layer.noise[pixel], layer.clamp);
-        if (y) (cached ? store : stream)(y + pixel * layer.out + channel, value);
-        const auto add = [&](Vector& sum, Vector weight) { sum = channel ? sum + value * weight : value * weight; };
-        add(colours[0][i * Q + j], red), add(colours[1][i * Q + j], green), add(colours[2][i * Q + j], blue);
-      }
-    });
-  }
-  for (int c = 0; c < 3; ++c) {
-    float tile[Q * Q];
-    sums_of_vectors<Q * Q>(colours[c], tile);
-    for (int i = 0; i < Q; ++i)
-      std::copy_n(tile + i * Q, Q, rgb + (static_cast<long>(c) * size + top + i) * size + left);
-  }
-}
-
-// One tile's outputs into the doubled map, which is still to be filtered.
-template <class Form>
-void doubled_from_tile(const Layer& layer, const float* sums, long stride, int tile_row, int tile_column,
-                       const Map<float>& doubled) {
-  constexpr int Q = Form::OUTPUTS;
-  float* rows[Q];
-  for (int i = 0; i < Q; ++i) rows[i] = doubled.at(tile_row * Q + i, tile_column * Q);
-  for (int channel = 0; channel < layer.out; channel += LANES)
-    outputs_from_sums<Form>(sums + channel, stride, [&](int i, const Vector* outputs) {
-      TOONIFY_UNROLL
-      for (int j = 0; j < Q; ++j) store(rows[i] + static_cast<long>(j) * layer.out + channel, outputs[j]);
-    });
-}
-
-// A stretch of a row of an up-convolution's output in LANES channels: the FIR filter [1, 3, 3, 1] x [1, 3, 3, 1] / 16
-// over the doubled map, then the activation.
-TOONIFY_INLINE void filter_row(const Layer& layer, const Map<const float>& doubled, int row, Span columns, int channel,
-                               const Map<float>& y) {
-  const auto column = [&](int x) {
-    const Vector inner = load(doubled.at(row, x) + channel) + load(doubled.at(row + 1, x) + channel);
-    const Vector below = load(doubled.at(row + 2, x) + channel);
-    return 3 * inner + (row ? below + load(doubled.at(row - 1, x) + channel) : below);
+  const auto sample = [&](int i, int j, int channel) {
+    if (Form::AHEAD)
+      __builtin_prefetch(rows[i] + static_cast<long>(j - first + Form::AHEAD * Form::STEP) * layer.in + channel, 0, 2);
+    return prepared(layer, load(rows[i] + static_cast<long>(j - first) * layer.in + channel), channel);
   };
-  const Vector demodulation = load(layer.demodulation + channel) / 16, bias = load(layer.bias + channel);
-  const float* noise = layer.noise + static_cast<long>(row) * 2 * layer.size;
-  Vector first = columns.first ? column(columns.first - 1) : Vector{};
-  Vector second = column(columns.first), third = column(columns.first + 1);
-  for (int x = columns.first; x < columns.last; ++x) {
-    const Vector fourth = column(x + 2);
-    const Vector sum = first + fourth + 3 * (second + third);
-    store(y.at(row, x) + channel, activation(sum, demodulation, bias, noise[x], layer.clamp));
-    first = second, second = third, third = fourth;
-  }
+  if (inside(top, left) && inside(top + S - 1, left + S - 1))
+    return columns_from_samples<Form>(layer.in, halfway, sample);
+  return columns_from_samples<Form>(layer.in, halfway, [&](int i, int j, int channel) {
+    return inside(top + i, left + j) ? sample(i, j, channel) : Vector{};
+  });
 }
 
-// All channels of some rows, in stretches so short that their rows of the doubled map stay in a core's first cache.
-inline void filter(const Layer& layer, const Map<const float>& doubled, Span rows, Span columns, const Map<float>& y) {
-  constexpr int STRETCH = 64;
-  for (int x = columns.first; x < columns.last; x += STRETCH)
-    for (int channel = 0; channel < layer.out; channel += LANES)
-      for (int row = rows.first; row < rows.last; ++row)
-        filter_row(layer, doubled, row, {x, std::min(x + STRETCH, columns.last)}, channel, y);
+// One row of a tile's points in LANES channels, from columns [SAMPLES, C].
+template <class Form>
+TOONIFY_INLINE void row_of_points(const float* halfway, int channels, float scale, Vector* row) {
+  constexpr int S = Form::SAMPLES;
+  Vector samples[S];
+  TOONIFY_UNROLL
+  for (int j = 0; j < S; ++j) samples[j] = load(halfway + j * channels);
+  multiply<Form::POINTS, S, Form::samples>(samples, row);
+  TOONIFY_UNROLL
+  for (int q = 0; q < Form::POINTS; ++q) row[q] *= scale;
+}
+
+// The map times the style, as points of one tile, whose unit is returned: 1. `halfway` is [POINTS, SAMPLES, C].
+template <class Form, class Layer>
+float tile_from_map(const Layer& layer, const Map<const float>& x, int tile_row, int tile_column, float* halfway,
+                    float* tile, long stride) {
+  constexpr int S = Form::SAMPLES, P = Form::POINTS;
+  columns_from_map<Form>(layer, x, tile_row, tile_column, halfway);
+  for (int p = 0; p < P; ++p)
+    for (int channel = 0; channel < layer.in; channel += LANES) {
+      Vector row[P];
+      row_of_points<Form>(halfway + p * S * layer.in + channel, layer.in, 1, row);
+      TOONIFY_UNROLL
+      for (int q = 0; q < P; ++q) store(tile + (p * P + q) * stride + channel, row[q]);
+    }
+  return 1;
+}
+
+// The same in fixed point.
+template <class Form, class Layer>
+float tile_from_map(const Layer& layer, const Map<const float>& x, int tile_row, int tile_column, float* halfway,
+                    Pair* tile, long stride) {
+  constexpr int S = Form::SAMPLES, P = Form::POINTS;
+  const float squares = sum_of(columns_from_map<Form>(layer, x, tile_row, tile_column, halfway));
+  const float unit = reach<Form>() * std::max(std::sqrt(squares), 1e-30f) / FIXED_NORM, scale = 1 / unit;
+  for (int p = 0; p < P; ++p)
+    for (int channel = 0; channel < layer.in; channel += 2 * LANES) {
+      Vector low[P], high[P];
+      const float* halfway_row = halfway + p * S * layer.in + channel;
+      row_of_points<Form>(halfway_row, layer.in, scale, low);
+      row_of_points<Form>(halfway_row + LANES, layer.in, scale, high);
+      TOONIFY_UNROLL
+      for (int q = 0; q < P; ++q)
+        store(tile + (p * P + q) * stride + channel / 2, narrowed(rounded(low[q]), rounded(high[q])));
+    }
+  return unit;
+}
+
+// What the products give of a tile.
+template <class Number>
+struct Sums {
+  const Number* first;  // of [POINTS * POINTS, T, C]
+  long stride;          // from a point to the next one
+  float unit;           // of the tile's numbers
+  float* halfway;       // room for [OUTPUTS, POINTS, C], A times the sums
+};
+
+// A sums, in all channels, into halfway.
+template <class Form, class Number>
+TOONIFY_INLINE void columns_from_sums(const Sums<Number>& sums, int channels) {
+  constexpr int P = Form::POINTS, Q = Form::OUTPUTS;
+  for (int q = 0; q < P; ++q)
+    for (int channel = 0; channel < channels; channel += LANES) {
+      Vector points[P], column[Q];
+      TOONIFY_UNROLL
+      for (int p = 0; p < P; ++p) points[p] = as_floats(load(sums.first + (p * P + q) * sums.stride + channel));
+      multiply<Q, P, Form::outputs>(points, column);
+      TOONIFY_UNROLL
+      for (int i = 0; i < Q; ++i) store(sums.halfway + (i * P + q) * channels + channel, column[i]);
+    }
+}
+
+// One row of a tile's outputs in LANES channels, from columns [POINTS, C].
+template <class Form>
+TOONIFY_INLINE void row_of_outputs(const float* halfway, int channels, Vector* row) {
+  constexpr int P = Form::POINTS;
+  Vector points[P];
+  TOONIFY_UNROLL
+  for (int p = 0; p < P; ++p) points[p] = load(halfway + p * channels);
+  multiply<Form::OUTPUTS, P, Form::outputs>(points, row);
 }
 
 }  // namespace toonify

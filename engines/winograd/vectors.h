@@ -4,6 +4,8 @@
 
 #include <immintrin.h>
 
+#include <cstdint>
+
 namespace toonify {
 
 #ifdef __AVX512F__
@@ -13,7 +15,7 @@ constexpr int LANES = 8;
 #endif
 
 typedef float Vector __attribute__((vector_size(4 * LANES), may_alias));
-typedef int Lanes __attribute__((vector_size(4 * LANES)));
+typedef int Lanes __attribute__((vector_size(4 * LANES), may_alias));
 
 #define TOONIFY_INLINE inline __attribute__((always_inline))
 // Loops over a tile's points must unroll: their coefficients are constants, most of them 0 or 1.
@@ -28,7 +30,11 @@ TOONIFY_INLINE Vector load_anywhere(const float* from) {
   return value;
 }
 
+TOONIFY_INLINE Lanes load(const int32_t* from) { return *reinterpret_cast<const Lanes*>(from); }
+
 TOONIFY_INLINE void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
+
+TOONIFY_INLINE void store(int32_t* to, Lanes value) { *reinterpret_cast<Lanes*>(to) = value; }
 
 // Past the caches, for what is larger than they are: the line that is overwritten is not read first. Only where a
 // Vector is a whole line.
@@ -37,6 +43,28 @@ TOONIFY_INLINE void stream(float* to, Vector value) {
   _mm512_stream_ps(to, value);
 #else
   store(to, value);
+#endif
+}
+
+TOONIFY_INLINE Vector as_floats(Vector value) { return value; }
+
+TOONIFY_INLINE Vector as_floats(Lanes value) { return __builtin_convertvector(value, Vector); }
+
+// To the nearest integers.
+TOONIFY_INLINE Lanes rounded(Vector value) {
+#ifdef __AVX512F__
+  return (Lanes)_mm512_maskz_cvtps_epi32(-1, value);
+#else
+  return (Lanes)_mm256_cvtps_epi32(value);
+#endif
+}
+
+// Of two vectors' integers, as far as 16 bits hold them: four of the first and four of the second in turn.
+TOONIFY_INLINE Lanes narrowed(Lanes first, Lanes second) {
+#ifdef __AVX512F__
+  return (Lanes)_mm512_packs_epi32((__m512i)first, (__m512i)second);
+#else
+  return (Lanes)_mm256_packs_epi32((__m256i)first, (__m256i)second);
 #endif
 }
 
@@ -50,28 +78,29 @@ TOONIFY_INLINE float sum_of(Vector value) {
   return sum;
 }
 
-// The sums of neighbours, of `first` and then of `second`.
-TOONIFY_INLINE Vector sums_of_pairs(Vector first, Vector second) {
-  Lanes even, odd;
+// Half of the lanes of each, added to the other half: of `first` where a lane's number has not the bit DISTANCE, of
+// `second` where it has.
+template <int DISTANCE>
+TOONIFY_INLINE Vector sums_of_halves(Vector first, Vector second) {
+  Lanes kept, moved;
   TOONIFY_UNROLL
-  for (int lane = 0; lane < LANES; ++lane) even[lane] = 2 * lane, odd[lane] = 2 * lane + 1;
-  return __builtin_shuffle(first, second, even) + __builtin_shuffle(first, second, odd);
+  for (int lane = 0; lane < LANES; ++lane) {
+    const bool of_second = lane & DISTANCE;
+    kept[lane] = lane + of_second * LANES, moved[lane] = (lane ^ DISTANCE) + of_second * LANES;
+  }
+  return __builtin_shuffle(first, second, kept) + __builtin_shuffle(first, second, moved);
 }
 
-// The sum of each of COUNT vectors, which are overwritten.
 template <int COUNT>
-TOONIFY_INLINE void sums_of_vectors(Vector* values, float* sums) {
-  if constexpr (COUNT % LANES == 0) {
-    int count = COUNT;
+TOONIFY_INLINE Vector sum_of_each(const Vector* values) {
+  if constexpr (COUNT == 1)
+    return values[0];
+  else {
+    constexpr int HALF = COUNT / 2;
+    Vector sums[HALF];
     TOONIFY_UNROLL
-    for (int length = LANES; length > 1; length /= 2) {
-      count /= 2;
-      TOONIFY_UNROLL
-      for (int k = 0; k < count; ++k) values[k] = sums_of_pairs(values[2 * k], values[2 * k + 1]);
-    }
-    __builtin_memcpy(sums, values, COUNT * sizeof(float));
-  } else {
-    for (int k = 0; k < COUNT; ++k) sums[k] = sum_of(values[k]);
+    for (int k = 0; k < HALF; ++k) sums[k] = sums_of_halves<HALF>(values[k], values[k + HALF]);
+    return sum_of_each<HALF>(sums);
   }
 }
 

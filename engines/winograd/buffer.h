@@ -1,0 +1,24 @@
+// Memory of a thread's own.
+
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+
+namespace toonify {
+
+struct Free {
+  void operator()(float* memory) const { std::free(memory); }
+};
+
+// Aligned to 64 bytes.
+class Buffer {
+ public:
+  explicit Buffer(long count) : memory_(static_cast<float*>(std::aligned_alloc(64, (4 * count + 63) / 64 * 64))) {}
+  float* get() const { return memory_.get(); }
+
+ private:
+  std::unique_ptr<float[], Free> memory_;
+};
+
+}  // namespace toonify

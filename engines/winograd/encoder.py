@@ -1,0 +1,131 @@
+"""A pSp or e4e encoder over the compiled kernels: one face at a time.
+
+Maps are float32 [H, W, C], channels made up to multiples of the kernels' lanes with zeros.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.encoder_weights import EncoderWeights, Filters, Head, Level, Unit
+from engines.winograd.arrays import FloatArray, address, aligned, padded
+from engines.winograd.library import Convolution, Kernels
+from serving.tensors import FACE_SIZE
+
+
+class WinogradEncoder:
+    """face -> w."""
+
+    def __init__(self, weights: EncoderWeights, kernels: Kernels) -> None:
+        self._kernels, self._offsets, self._latent_avg = kernels, weights.offsets, weights.latent_avg
+        self._stem = ConvolutionLayer(weights.stem, FACE_SIZE, kernels)
+        self._units: list[_Unit] = []
+        size = FACE_SIZE
+        for unit in weights.units:
+            self._units.append(_Unit(unit, size, kernels))
+            size = self._units[-1].size
+        sizes = {"coarse": size, "middle": 2 * size, "fine": 4 * size}
+        self._laterals = {
+            number: ConvolutionLayer(filters, self._units[number].size, kernels) for number, filters in weights.laterals
+        }
+        self._heads = [_Head(head, sizes[head.level], kernels) for head in weights.heads]
+
+    def __call__(self, face: NDArray[np.uint8]) -> FloatArray:  # [S, S, 3] -> [L, D]
+        x = padded(face / np.float32(127.5) - 1, 2, lanes=self._kernels.lanes)
+        levels = self._levels(self._stem(x))
+        rows = np.stack([head(levels[head.level]) for head in self._heads])
+        if self._offsets:
+            rows[1:] += rows[0]
+        codes: FloatArray = rows + self._latent_avg
+        return codes
+
+    def _levels(self, x: FloatArray) -> dict[Level, FloatArray]:
+        branches = []
+        for number, unit in enumerate(self._units):
+            x = unit(x)
+            if lateral := self._laterals.get(number):
+                branches.append(lateral(x))
+        levels: dict[Level, FloatArray] = {"coarse": x}
+        names: tuple[Level, ...] = ("middle", "fine")
+        for name, branch in zip(names, reversed(branches), strict=False):
+            self._kernels.add_doubled(x, branch)
+            levels[name] = x = branch
+        return levels
+
+
+class _Unit:
+    """A residual unit.
+
+    Attributes:
+        size: of its output.
+    """
+
+    def __init__(self, unit: Unit, size: int, kernels: Kernels) -> None:
+        self._kernels, self._stride = kernels, unit.second.stride
+        self._first, self._second = (
+            ConvolutionLayer(unit.first, size, kernels),
+            ConvolutionLayer(unit.second, size, kernels),
+        )
+        self._squeeze, self._excite = (
+            padded(matrix, 0, 1, lanes=kernels.lanes) for matrix in (unit.squeeze, unit.excite)
+        )
+        self._shortcut = None if unit.shortcut is None else ConvolutionLayer(unit.shortcut, size, kernels)
+        self.size = size // self._stride
+
+    def __call__(self, x: FloatArray) -> FloatArray:
+        y = self._second(self._first(x))
+        squeezed = np.maximum(self._kernels.product(self._squeeze, self._kernels.means(y)), 0)
+        gates = 1 / (1 + np.exp(-self._kernels.product(self._excite, padded(squeezed))))
+        added, stride = (x, self._stride) if self._shortcut is None else (self._shortcut(x), 1)
+        self._kernels.gate_and_add(y, padded(gates), added, stride)
+        return y
+
+
+class _Head:
+    """A row's convolutions and its linear map."""
+
+    def __init__(self, head: Head, size: int, kernels: Kernels) -> None:
+        self.level, self._kernels = head.level, kernels
+        self._convolutions = []
+        for filters in head.convolutions:
+            self._convolutions.append(ConvolutionLayer(filters, size, kernels))
+            size //= filters.stride
+        self._weight, self._bias = padded(head.weight, 1, lanes=kernels.lanes), head.bias
+
+    def __call__(self, x: FloatArray) -> FloatArray:  # [S, S, C] -> [D]
+        for convolution in self._convolutions:
+            x = convolution(x)
+        row: FloatArray = self._kernels.product(self._weight, x[0, 0]) + self._bias
+        return row
+
+
+class ConvolutionLayer:
+    """A convolution with its arrays, and the structure that points at them."""
+
+    def __init__(self, filters: Filters, size: int, kernels: Kernels) -> None:
+        weight = padded(filters.weight, 0, 1, lanes=kernels.lanes)
+        outputs, inputs, taps, _ = weight.shape
+        self._kernels, self._shape = kernels, (size // filters.stride, size // filters.stride, outputs)
+        self._scale, self._shift, self._bias, self._slope = (
+            padded(array, 0, lanes=kernels.lanes)
+            for array in (filters.scale, filters.shift, filters.bias, filters.slope)
+        )
+        self.structure = Convolution(
+            size=size,
+            inputs=inputs,
+            outputs=outputs,
+            taps=taps,
+            stride=filters.stride,
+            scale=address(self._scale),
+            shift=address(self._shift),
+            bias=address(self._bias),
+            slope=address(self._slope),
+        )
+        self._weights, self._gain = kernels.transformed_convolution(weight, self.structure)
+        self.structure.weights, self.structure.gain = address(self._weights), address(self._gain)
+
+    def __call__(self, x: FloatArray) -> FloatArray:  # [S, S, I] -> [S / stride, S / stride, O]
+        y = aligned(self._shape, zeros=False)
+        self._kernels.convolve(self.structure, x, y)
+        return y
