@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,16 @@ def test_inputs_need_not_be_contiguous(model: Path) -> None:
     with engine_from_onnx(model, SIGNATURE, "openvino") as loaded:
         turned = np.asfortranarray(A)
         assert np.array_equal(loaded.run({"a": turned, "b": turned})["sum"], 2 * A + 0.5)
+
+
+def test_onnx_runtime_leaves_the_cores_alone_after_a_run(model: Path) -> None:
+    large = np.zeros((1 << 20, 4), np.float32)  # so that its threads share the work
+    with engine_from_onnx(model, SIGNATURE, "onnxruntime", threads=2) as loaded:
+        loaded.run({"a": large, "b": large})
+        before = time.process_time()
+        time.sleep(0.1)
+        # Processor time of this process alone; 40 ms where the threads look for more work.
+        assert time.process_time() - before < 0.01
 
 
 def test_openvino_keeps_no_constant_of_a_maps_size(tmp_path: Path) -> None:

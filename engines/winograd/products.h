@@ -86,12 +86,13 @@ void panels_of_products(int count, const Number* tiles, long in, const Number* w
     block_of_products<LAST_ROWS, P>(tiles + row * in, in, weights, sums + row * out, out);
 }
 
-// sums [T, O] = tiles [T, I] weights [I, O]; the weights are stored as [O / LANES, I, LANES], with numbers of I
-// channels. There must be room for T made up to a multiple of LAST_ROWS. From one tile's sums to the next there may be
-// more than O.
+// How many outputs there are, and from one tile's to the next one's.
 struct Outputs {
   int count, stride;
 };
+
+// sums [T, O] = tiles [T, I] weights [I, O]; the weights are stored as [O / LANES, I, LANES], with numbers of I
+// channels. There must be room for T made up to a multiple of LAST_ROWS.
 
 template <class Number>
 void products(int count, const Number* tiles, long in, const Number* weights, Number* sums, Outputs out) {
