@@ -177,6 +177,8 @@ def _summary_of_cache(cached: Mapping[str, Start]) -> str:
     if not {"off", "filled"} <= cached.keys():
         return ""
     off, filled = cached["off"], cached["filled"]
+    if not filled.cache_mib:
+        return f"- First answer {number(off.first_s)} s after the server's start; these engines have nothing to cache."
     return (
         f"- First answer {number(off.first_s)} s after the server's start; with `toonify serve --cache DIR`\n"
         f"  {number(filled.first_s)} s, {against(filled, off)} times as long, for {filled.cache_mib:.0f} MiB of disk."

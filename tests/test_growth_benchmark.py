@@ -123,6 +123,11 @@ def test_the_summary_says_the_three_findings() -> None:
     assert "0.65 (0.50 to 0.80) times as long, for 700 MiB" in text
 
 
+def test_engines_that_keep_nothing_are_not_praised_for_their_cache() -> None:
+    starts = [START, replace(FILLED, cache_mib=0.0)]
+    assert "these engines have nothing to cache." in summary(replace(FOUND, starts=starts))
+
+
 def test_what_was_not_measured_has_no_table() -> None:
     nothing = Measured([], [], [])
     assert plotted(nothing) == []
