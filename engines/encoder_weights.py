@@ -111,10 +111,12 @@ class _Reader:
     def __init__(self, graph: OnnxGraph) -> None:
         self._nodes, self._constants = graph.nodes, graph.constants
         self._makers = {output: node for node in graph.nodes for output in node.outputs}
+        # The first of those that read a tensor as their first input.
+        self._readers = {node.inputs[0]: node for node in reversed(graph.nodes) if node.inputs}
 
     def weights(self) -> EncoderWeights:
         stem = next(node for node in self._nodes if node.operator == "Conv")
-        ends = [node for node in self._nodes if self._ends_unit(node)]
+        ends = [node for node in self._nodes if self._adds(node, "Mul")]
         numbers = {end.outputs[0]: number for number, end in enumerate(ends)}
         doubled = [node for node in self._nodes if self._adds(node, "Resize")]
         levels: dict[str, Level] = {ends[-1].outputs[0]: "coarse"}
@@ -132,9 +134,6 @@ class _Reader:
             offsets=any(row.operator == "Add" for row in rows),
             latent_avg=self._constants[last.inputs[1]],
         )
-
-    def _ends_unit(self, node: Node) -> bool:
-        return self._adds(node, "Mul")
 
     def _adds(self, node: Node, operator: str) -> bool:
         makers = (self._makers.get(name) for name in node.inputs)
@@ -194,7 +193,7 @@ class _Reader:
         return replace(filters, scale=scale, shift=bias - mean * scale)
 
     def _slope(self, node: Node, outputs: int) -> AnyArray:
-        follower = next((other for other in self._nodes if other.inputs[:1] == node.outputs[:1]), None)
+        follower = self._readers.get(node.outputs[0])
         if follower is not None and follower.operator == "PRelu":
             return np.broadcast_to(self._constants[follower.inputs[1]].reshape(-1), outputs)
         if follower is not None and follower.operator == "LeakyRelu":

@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
+from winograd_targets import EVERY_TARGET
 
 from engines.encoder_weights import Filters
 from engines.engine import AnyArray
@@ -18,7 +19,7 @@ from engines.model_directory import Precision
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.winograd.arrays import padded
 from engines.winograd.encoder import ConvolutionLayer
-from engines.winograd.library import Kernels, Target, targets_here
+from engines.winograd.library import Kernels, Target
 from engines.winograd_engine import WinogradEngine
 from export.cutting import light_encoder
 from export.networks.encoder import encoder_from_weights
@@ -33,8 +34,6 @@ PSP = random_encoder((8, 12, 35, 24), 0, latent_avg=np.ones((ROWS, W_DIM), np.fl
 ENCODERS = {"pSp": replace(PSP, kind="psp"), "e4e": replace(PSP, kind="e4e"), "light": light_encoder(PSP)}
 FACES = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
 
-NOWHERE = pytest.param(None, marks=pytest.mark.skip("no kernels were compiled that run here"))
-EVERY_TARGET = [*targets_here()] or [NOWHERE]
 
 ERRORS: dict[Precision, float] = {"fp32": 5e-6, "int16": 5e-3}
 """Of the values, root mean square. Measured: up to 1.4e-6 and 2.7e-3 in tiles of 4x4, 2.5e-7 and 4.4e-4 elsewhere."""

@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from winograd_targets import EVERY_TARGET
 
 from engines.engine import AnyArray
 from engines.generator_weights import Affine, Convolution, Resolution, ToRgb
@@ -32,8 +33,6 @@ W = np.random.default_rng(0).standard_normal((3, 8, 16), dtype=np.float32)
 PSI = np.array([[1], [0.5], [0]], np.float32)
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int16")
-NOWHERE = pytest.param(None, marks=pytest.mark.skip("no kernels were compiled that run here"))
-EVERY_TARGET = [*targets_here()] or [NOWHERE]
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")

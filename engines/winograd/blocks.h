@@ -16,7 +16,6 @@
 
 namespace toonify {
 
-constexpr int SMALL = 16;  // pictures, up to which small tiles take less time: there are few, and fewer weights
 constexpr int STRIP = 64;  // tiles of a narrow block across: some rows of maps are cached too
 
 using SmallUp = Up<2>;

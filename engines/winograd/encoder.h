@@ -12,12 +12,12 @@
 
 namespace toonify {
 
-// Calls `with` a form that suits a convolution: small tiles where there are few, since weights are fewer then.
+// Calls `with` a form that suits a convolution.
 template <class With>
 auto with_form(const Convolution& layer, With with) {
   if (layer.taps == 1) return layer.stride == 1 ? with(Point<1>{}) : with(Point<2>{});
-  if (layer.stride == 1) return layer.size <= 16 ? with(Plain<2>{}) : with(Plain<4>{});
-  return layer.size <= 16 ? with(Down<1>{}) : with(Down<2>{});
+  if (layer.stride == 1) return layer.size <= SMALL ? with(Plain<2>{}) : with(Plain<4>{});
+  return layer.size <= SMALL ? with(Down<1>{}) : with(Down<2>{});
 }
 
 // Whether a core's cache holds a layer's weights, so that each thread does all that belongs to some rows.

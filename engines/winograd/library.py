@@ -125,8 +125,7 @@ class Kernels:
     def transformed(self, weight: FloatArray, size: int, *, up: bool) -> tuple[FloatArray, FloatArray]:
         """A weight [O, I, 3, 3] of the block that gives pictures of this size, as ``run_block`` takes it, times [O]."""
         outputs, inputs = weight.shape[:2]
-        channels = inputs // 2 if self._fixed else inputs
-        found, units = aligned((self._library.toonify_points(up, size), outputs, channels)), aligned((outputs,))
+        found, units = self._room(self._library.toonify_points(up, size), outputs, inputs)
         self._library.toonify_transform_weights(
             self._fixed, up, size, inputs, outputs, address(weight), address(found), address(units)
         )
@@ -139,12 +138,7 @@ class Kernels:
 
     def transformed_convolution(self, weight: FloatArray, layer: Convolution) -> tuple[FloatArray, FloatArray]:
         """The weight [O, I, K, K] of a layer whose sizes are set, as ``convolve`` takes it, times [O]."""
-        outputs, inputs = weight.shape[:2]
-        channels = inputs // 2 if self._fixed else inputs
-        found, units = (
-            aligned((self._library.toonify_convolution_points(layer), outputs, channels)),
-            aligned((outputs,)),
-        )
+        found, units = self._room(self._library.toonify_convolution_points(layer), *weight.shape[:2])
         self._library.toonify_transform_convolution(self._fixed, layer, address(weight), address(found), address(units))
         return found, units
 
@@ -152,6 +146,10 @@ class Kernels:
         """x [H, W, I] -> y [H / stride, W / stride, O]."""
         memory = self._memory_of(self._library.toonify_convolution_memory(self._fixed, layer, self._threads))
         self._library.toonify_convolve(self._fixed, layer, address(x), address(y), memory, self._threads)
+
+    def _room(self, points: int, outputs: int, inputs: int) -> tuple[FloatArray, FloatArray]:
+        """For transformed weights, of fixed point two in a number, and the outputs' units."""
+        return aligned((points, outputs, inputs // 2 if self._fixed else inputs)), aligned((outputs,))
 
     def _memory_of(self, count: int) -> int | None:
         """Where there is room for so many numbers, until the next call."""

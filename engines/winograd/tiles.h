@@ -73,7 +73,7 @@ constexpr float reach() {
   return largest;
 }
 
-// The map times the style, as columns of one tile. Outside of the layer's map there are zeros.
+// The map, prepared, as columns of one tile. Outside of the layer's map there are zeros.
 template <class Form, class Layer>
 Vector columns_from_map(const Layer& layer, const Map<const float>& x, int tile_row, int tile_column, float* halfway) {
   constexpr int S = Form::SAMPLES;
@@ -107,7 +107,7 @@ TOONIFY_INLINE void row_of_points(const float* halfway, int channels, float scal
   for (int q = 0; q < Form::POINTS; ++q) row[q] *= scale;
 }
 
-// The map times the style, as points of one tile, whose unit is returned: 1. `halfway` is [POINTS, SAMPLES, C].
+// The map, prepared, as points of one tile, whose unit is returned: 1. `halfway` is [POINTS, SAMPLES, C].
 template <class Form, class Layer>
 float tile_from_map(const Layer& layer, const Map<const float>& x, int tile_row, int tile_column, float* halfway,
                     float* tile, long stride) {

@@ -1,0 +1,10 @@
+"""The kinds of processors whose kernels are tested: all that were compiled and run here."""
+
+from __future__ import annotations
+
+import pytest
+
+from engines.winograd.library import targets_here
+
+NOWHERE = pytest.param(None, marks=pytest.mark.skip("no kernels were compiled that run here"))
+EVERY_TARGET = [*targets_here()] or [NOWHERE]
