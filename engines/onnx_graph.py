@@ -16,6 +16,10 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from engines.engine import AnyArray
 from serving.errors import EngineError
 
+MAPPED = 2**20
+"""Bytes, from which constants are mapped instead of read: engines make their own of them, and two copies of a gigabyte
+of weights take their time. What is smaller may be kept as it is without keeping a file open."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -36,7 +40,7 @@ class Node:
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """A model's nodes, each after those whose outputs it reads, and its constants by name."""
+    """A model's nodes, each after those whose outputs it reads, and its constants, read-only, by name."""
 
     name: str
     nodes: tuple[Node, ...]
@@ -96,14 +100,16 @@ def _constants(tensors: Iterable[TensorProto], folder: Path) -> dict[str, AnyArr
 def _external(tensor: TensorProto, folder: Path) -> AnyArray:
     # Read here: onnx refuses a file with hard links, which is what a Triton repository has.
     info = ExternalDataInfo(tensor)
-    path, count = folder / Path(info.location).name, int(np.prod(tensor.dims))
-    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    values = np.fromfile(path, dtype, count, offset=info.offset or 0) if path.is_file() else np.empty(0, dtype)
-    if len(values) != count:
+    path, offset, shape = folder / Path(info.location).name, info.offset or 0, tuple(tensor.dims)
+    dtype, count = helper.tensor_dtype_to_np_dtype(tensor.data_type), int(np.prod(tensor.dims))
+    stored = max(path.stat().st_size - offset, 0) // dtype.itemsize if path.is_file() else 0
+    if stored < count:
         raise EngineError(
             str(path),
-            got=f"{len(values)} of the {count} numbers of {tensor.name}" if path.is_file() else "no such file",
+            got=f"{stored} of the {count} numbers of {tensor.name}" if path.is_file() else "no such file",
             expected="the weights that belong to the model",
             remedy="copy the model directory again or export it again",
         )
-    return values.reshape(tuple(tensor.dims))
+    if count * dtype.itemsize < MAPPED:
+        return np.fromfile(path, dtype, count, offset=offset).reshape(shape)
+    return np.asarray(np.memmap(path, dtype, "r", offset, shape))

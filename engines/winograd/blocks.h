@@ -12,7 +12,6 @@
 
 #include "convolution.h"
 #include "synthesis.h"
-#include "weights.h"
 
 namespace toonify {
 
@@ -165,23 +164,6 @@ void run_block(const Block& block, const float* x, float* y, float* rgb, float* 
       run_together<LargeUp, LargePlain, Number>(block, x, y, rgb, memory);
     _mm_sfence();  // what was streamed is to be seen by all
   }
-}
-
-// Of a tile of the block whose pictures have this size.
-inline int points(bool up, int size) {
-  const int along = size <= SMALL ? (up ? SmallUp::POINTS : SmallPlain::POINTS)  //
-                                  : (up ? LargeUp::POINTS : LargePlain::POINTS);
-  return along * along;
-}
-
-template <class Number>
-void transform_weights(bool up, int size, int in, int out, const float* weights, Number* transformed, float* units) {
-  if (size <= SMALL)
-    (up ? transform_weights<SmallUp, Number> : transform_weights<SmallPlain, Number>)(in, out, weights, transformed,
-                                                                                      units);
-  else
-    (up ? transform_weights<LargeUp, Number> : transform_weights<LargePlain, Number>)(in, out, weights, transformed,
-                                                                                      units);
 }
 
 }  // namespace toonify

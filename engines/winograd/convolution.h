@@ -13,8 +13,6 @@
 
 namespace toonify {
 
-constexpr int SMALL = 16;  // maps, up to which small tiles take less time: there are few, and fewer weights
-
 // Tiles along each side of a layer's output; a doubled map has a row and a column more than twice the input's.
 template <class Form>
 int tiles_across(const Modulated& layer) {

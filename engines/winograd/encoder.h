@@ -12,12 +12,9 @@
 
 namespace toonify {
 
-// Calls `with` a form that suits a convolution.
 template <class With>
 auto with_form(const Convolution& layer, With with) {
-  if (layer.taps == 1) return layer.stride == 1 ? with(Point<1>{}) : with(Point<2>{});
-  if (layer.stride == 1) return layer.size <= SMALL ? with(Plain<2>{}) : with(Plain<4>{});
-  return layer.size <= SMALL ? with(Down<1>{}) : with(Down<2>{});
+  return with_form(layer.size, layer.taps, layer.stride, with);
 }
 
 // Whether a core's cache holds a layer's weights, so that each thread does all that belongs to some rows.
@@ -78,13 +75,6 @@ void convolve(const Convolution& layer, const float* x, float* y, float* memory,
         convolve_together(tiles, input_of(layer, x), keep);
       }
     }
-  });
-}
-
-template <class Number>
-void transform_weights(const Convolution& layer, const float* weights, Number* transformed, float* units) {
-  with_form(layer, [&](auto form) {
-    transform_weights<decltype(form), Number>(layer.in, layer.out, weights, transformed, units);
   });
 }
 

@@ -104,26 +104,26 @@ class ConvolutionLayer:
     """A convolution with its arrays, and the structure that points at them."""
 
     def __init__(self, filters: Filters, size: int, kernels: Kernels) -> None:
-        weight = padded(filters.weight, 0, 1, lanes=kernels.lanes)
-        outputs, inputs, taps, _ = weight.shape
-        self._kernels, self._shape = kernels, (size // filters.stride, size // filters.stride, outputs)
+        self._weights, self._gain = kernels.transformed(filters.weight, size, stride=filters.stride)
         self._scale, self._shift, self._bias, self._slope = (
             padded(array, 0, lanes=kernels.lanes)
             for array in (filters.scale, filters.shift, filters.bias, filters.slope)
         )
         self.structure = Convolution(
             size=size,
-            inputs=inputs,
-            outputs=outputs,
-            taps=taps,
+            inputs=len(self._scale),
+            outputs=len(self._gain),
+            taps=filters.weight.shape[-1],
             stride=filters.stride,
+            weights=address(self._weights),
             scale=address(self._scale),
             shift=address(self._shift),
+            gain=address(self._gain),
             bias=address(self._bias),
             slope=address(self._slope),
         )
-        self._weights, self._gain = kernels.transformed_convolution(weight, self.structure)
-        self.structure.weights, self.structure.gain = address(self._weights), address(self._gain)
+        self._kernels = kernels
+        self._shape = (size // filters.stride, size // filters.stride, len(self._gain))
 
     def __call__(self, x: FloatArray) -> FloatArray:  # [S, S, I] -> [S / stride, S / stride, O]
         y = aligned(self._shape, zeros=False)

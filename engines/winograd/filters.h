@@ -95,7 +95,7 @@ struct Plain {
 
   static constexpr float samples(int point, int sample) { return FILTER.samples[point][sample]; }
   static constexpr float outputs(int output, int point) { return FILTER.outputs[output][point]; }
-  static constexpr double taps(int point, int tap) { return FILTER.taps[point][tap]; }
+  static constexpr float taps(int point, int tap) { return FILTER.taps[point][tap]; }
 };
 
 // A transposed 3x3 convolution with stride 2, not yet filtered: tiles of 2 STEP x 2 STEP outputs of STEP x STEP inputs.
@@ -132,7 +132,7 @@ struct Up {
     if (output % 2) return point == EVEN + output / 2;
     return point < EVEN ? FILTER.outputs[output / 2][point] : 0;
   }
-  static constexpr double taps(int point, int tap) {
+  static constexpr float taps(int point, int tap) {
     if (point >= EVEN) return tap == 1;
     return tap == 1 ? 0 : FILTER.taps[point][tap == 0 ? 1 : 0];
   }
@@ -171,7 +171,7 @@ struct Down {
   static constexpr float outputs(int output, int point) {
     return point < ODD ? FILTER.outputs[output][point] : output == point - ODD;
   }
-  static constexpr double taps(int point, int tap) {
+  static constexpr float taps(int point, int tap) {
     if (point >= ODD) return tap == 1;
     return tap == 1 ? 0 : FILTER.taps[point][tap / 2];
   }
@@ -190,7 +190,17 @@ struct Point {
 
   static constexpr float samples(int, int) { return 1; }
   static constexpr float outputs(int, int) { return 1; }
-  static constexpr double taps(int, int) { return 1; }
+  static constexpr float taps(int, int) { return 1; }
 };
+
+constexpr int SMALL = 16;  // maps, up to which small tiles take less time: there are few, and fewer weights
+
+// Calls `with` the form of a convolution: by its input's size, its taps along each side, its stride.
+template <class With>
+auto with_form(int size, int taps, int stride, With with) {
+  if (taps == 1) return stride == 1 ? with(Point<1>{}) : with(Point<2>{});
+  if (stride == 1) return size <= SMALL ? with(Plain<2>{}) : with(Plain<4>{});
+  return size <= SMALL ? with(Down<1>{}) : with(Down<2>{});
+}
 
 }  // namespace toonify

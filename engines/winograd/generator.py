@@ -81,15 +81,16 @@ class _Layer:
     """A modulated convolution, with its arrays and the structure that points at them."""
 
     def __init__(self, layer: Convolution, kernels: Kernels, *, up: bool) -> None:
-        weight = padded(layer.weight, 0, 1, lanes=kernels.lanes)
         self._kernels, self._affine = kernels, _Style(layer.affine, kernels)
+        size = len(layer.noise) // (2 if up else 1)
+        self._transformed, self._units = kernels.transformed(layer.weight, size, up=up)
         # rsqrt((q + eps) / 2) = sqrt(2) rsqrt(q + eps): the activation's gain comes for free.
-        self._squares = padded(np.square(weight).sum((2, 3)) / ACTIVATION_GAIN**2)  # [O, I]
-        self._style, self._demodulation = (aligned((count,)) for count in (weight.shape[1], weight.shape[0]))
-        self._transformed, self._units = kernels.transformed(weight, len(layer.noise), up=up)
+        squares = np.square(layer.weight).sum((2, 3)) / ACTIVATION_GAIN**2
+        self._squares = padded(squares, 0, 1, lanes=kernels.lanes)  # [O, I]
+        self._demodulation, self._style = (aligned((count,)) for count in self._squares.shape)
         self._noise, self._bias = padded(layer.noise), padded(layer.bias, 0, lanes=kernels.lanes)
         self.structure = Modulated(
-            size=len(layer.noise) // (2 if up else 1),
+            size=size,
             inputs=len(self._style),
             outputs=len(self._demodulation),
             clamp=_bound(layer.clamp),

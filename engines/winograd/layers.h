@@ -9,6 +9,14 @@
 
 namespace toonify {
 
+// A convolution's weights [O, I, TAPS, TAPS] as they come, and what its form is chosen by.
+struct Weights {
+  int32_t size, in, out;        // height and width of the input; channels, any number
+  int32_t taps, stride, up;     // along each side; of the input; whether it doubles the map
+  const float* first;           // the taps of one input and output lie together
+  int64_t of_output, of_input;  // from the taps of one to those of the next one
+};
+
 // A modulated 3x3 convolution of one picture, with what follows it.
 struct Modulated {
   int32_t size, in, out;      // height and width of the input, channels

@@ -6,6 +6,7 @@
 #include "encoder.h"
 #include "picture.h"
 #include "styles.h"
+#include "weights.h"
 
 using namespace toonify;
 
@@ -29,19 +30,20 @@ bool toonify_runs_here() {
 int toonify_threads() { return omp_get_max_threads(); }
 
 // Channels come in multiples of these.
-int toonify_channels(bool fixed) { return LANES * (fixed ? CHANNELS<Pair> : CHANNELS<float>); }
+int toonify_channels(bool fixed) { return fixed ? MULTIPLE<Pair> : MULTIPLE<float>; }
 
-// Of transformed weights, in the block that gives pictures of this size.
-int toonify_points(bool up, int size) { return points(up, size); }
+// Of transformed weights.
+int toonify_points(const Weights* weights) {
+  return with_form(*weights, [](auto form) { return form.POINTS * form.POINTS; });
+}
 
-// [O, I, 3, 3] -> [points, O / LANES, I, LANES], which was zeros: numbers of 32 bits, of fixed point for two channels.
-// Times units [O] they are the weights'.
-void toonify_transform_weights(bool fixed, bool up, int size, int in, int out, const float* weights, void* transformed,
-                               float* units) {
+// -> [points, O / LANES, I, LANES]: numbers of 32 bits, of fixed point for two channels. Times units [O] they are the
+// weights'.
+void toonify_transform_weights(bool fixed, const Weights* weights, void* transformed, float* units, int threads) {
   if (fixed)
-    transform_weights(up, size, in, out, weights, static_cast<Pair*>(transformed), units);
+    transform_weights(*weights, static_cast<Pair*>(transformed), units, threads);
   else
-    transform_weights(up, size, in, out, weights, static_cast<float*>(transformed), units);
+    transform_weights(*weights, static_cast<float*>(transformed), units, threads);
 }
 
 // How many numbers of memory toonify_run_block needs.
@@ -53,19 +55,6 @@ long toonify_block_memory(bool fixed, const Block* block, int threads) {
 void toonify_run_block(bool fixed, const Block* block, const float* x, float* y, float* rgb, float* memory,
                        int threads) {
   (fixed ? run_block<Pair> : run_block<float>)(*block, x, y, rgb, memory, threads);
-}
-
-// As above, of a convolution that is not modulated: its size, channels, taps and stride are read.
-int toonify_convolution_points(const Convolution* layer) {
-  return with_form(*layer, [](auto form) { return form.POINTS * form.POINTS; });
-}
-
-void toonify_transform_convolution(bool fixed, const Convolution* layer, const float* weights, void* transformed,
-                                   float* units) {
-  if (fixed)
-    transform_weights(*layer, weights, static_cast<Pair*>(transformed), units);
-  else
-    transform_weights(*layer, weights, static_cast<float*>(transformed), units);
 }
 
 long toonify_convolution_memory(bool fixed, const Convolution* layer, int threads) {

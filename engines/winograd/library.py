@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import POINTER, Structure, c_bool, c_float, c_int, c_int32, c_long, c_void_p
+from ctypes import POINTER, Structure, c_bool, c_float, c_int, c_int32, c_int64, c_long, c_void_p
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -23,6 +23,22 @@ Target = Literal["avx512vnni", "avx512", "avx2"]
 """A kind of processor, and the library for it in this package, where there was a compiler at installation."""
 TARGETS: tuple[Target, ...] = ("avx512vnni", "avx512", "avx2")
 """The faster one first."""
+
+
+class Weights(Structure):
+    """A convolution's weights as they come, and what its tiles are chosen by."""
+
+    _fields_ = (
+        ("size", c_int32),
+        ("inputs", c_int32),
+        ("outputs", c_int32),
+        ("taps", c_int32),
+        ("stride", c_int32),
+        ("up", c_int32),
+        ("first", c_void_p),
+        ("of_output", c_int64),
+        ("of_input", c_int64),
+    )
 
 
 class Modulated(Structure):
@@ -70,12 +86,10 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "runs_here": (c_bool, ()),
     "threads": (c_int, ()),
     "channels": (c_int, (c_bool,)),
-    "points": (c_int, (c_bool, c_int)),
-    "transform_weights": (None, (c_bool, c_bool, c_int, c_int, c_int, c_void_p, c_void_p, c_void_p)),
+    "points": (c_int, (POINTER(Weights),)),
+    "transform_weights": (None, (c_bool, POINTER(Weights), c_void_p, c_void_p, c_int)),
     "block_memory": (c_long, (c_bool, POINTER(Block), c_int)),
     "run_block": (None, (c_bool, POINTER(Block), c_void_p, c_void_p, c_void_p, c_void_p, c_int)),
-    "convolution_points": (c_int, (POINTER(Convolution),)),
-    "transform_convolution": (None, (c_bool, POINTER(Convolution), c_void_p, c_void_p, c_void_p)),
     "convolution_memory": (c_long, (c_bool, POINTER(Convolution), c_int)),
     "convolve": (None, (c_bool, POINTER(Convolution), c_void_p, c_void_p, c_void_p, c_int)),
     "means": (None, (c_int, c_int, c_void_p, c_void_p, c_int)),
@@ -122,13 +136,30 @@ class Kernels:
         self.lanes: int = library.toonify_channels(fixed)
         self._memory = aligned((0,))
 
-    def transformed(self, weight: FloatArray, size: int, *, up: bool) -> tuple[FloatArray, FloatArray]:
-        """A weight [O, I, 3, 3] of the block that gives pictures of this size, as ``run_block`` takes it, times [O]."""
-        outputs, inputs = weight.shape[:2]
-        found, units = self._room(self._library.toonify_points(up, size), outputs, inputs)
-        self._library.toonify_transform_weights(
-            self._fixed, up, size, inputs, outputs, address(weight), address(found), address(units)
+    def transformed(
+        self, weight: FloatArray, size: int, *, stride: int = 1, up: bool = False
+    ) -> tuple[FloatArray, FloatArray]:
+        """A weight [O, I, K, K] as the convolution of a map of this size takes it, times [O].
+
+        Channels are made up to multiples of the lanes. The taps of an input and an output must lie together.
+        """
+        outputs, inputs, taps, _ = weight.shape
+        raw = Weights(
+            size=size,
+            inputs=inputs,
+            outputs=outputs,
+            taps=taps,
+            stride=stride,
+            up=up,
+            first=address(weight),
+            of_output=weight.strides[0] // weight.itemsize,
+            of_input=weight.strides[1] // weight.itemsize,
         )
+        outputs, inputs = (-(-count // self.lanes) * self.lanes for count in (outputs, inputs))
+        numbers = inputs // 2 if self._fixed else inputs
+        found = aligned((self._library.toonify_points(raw), outputs, numbers), zeros=False)
+        units = aligned((outputs,))
+        self._library.toonify_transform_weights(self._fixed, raw, address(found), address(units), self._threads)
         return found, units
 
     def run_block(self, block: Block, x: FloatArray, y: FloatArray | None, rgb: FloatArray) -> None:
@@ -136,20 +167,10 @@ class Kernels:
         memory = self._memory_of(self._library.toonify_block_memory(self._fixed, block, self._threads))
         self._library.toonify_run_block(self._fixed, block, address(x), address(y), address(rgb), memory, self._threads)
 
-    def transformed_convolution(self, weight: FloatArray, layer: Convolution) -> tuple[FloatArray, FloatArray]:
-        """The weight [O, I, K, K] of a layer whose sizes are set, as ``convolve`` takes it, times [O]."""
-        found, units = self._room(self._library.toonify_convolution_points(layer), *weight.shape[:2])
-        self._library.toonify_transform_convolution(self._fixed, layer, address(weight), address(found), address(units))
-        return found, units
-
     def convolve(self, layer: Convolution, x: FloatArray, y: FloatArray) -> None:
         """x [H, W, I] -> y [H / stride, W / stride, O]."""
         memory = self._memory_of(self._library.toonify_convolution_memory(self._fixed, layer, self._threads))
         self._library.toonify_convolve(self._fixed, layer, address(x), address(y), memory, self._threads)
-
-    def _room(self, points: int, outputs: int, inputs: int) -> tuple[FloatArray, FloatArray]:
-        """For transformed weights, of fixed point two in a number, and the outputs' units."""
-        return aligned((points, outputs, inputs // 2 if self._fixed else inputs)), aligned((outputs,))
 
     def _memory_of(self, count: int) -> int | None:
         """Where there is room for so many numbers, until the next call."""

@@ -18,16 +18,12 @@ constexpr int CHANNELS = 1;
 template <>
 constexpr int CHANNELS<Pair> = 2;
 
-// Where a channel is: in which number, and where in it. Pairs are in the order in which `narrowed` gives them.
-struct Place {
-  int number, half;
-};
-
+// The first channel that a number holds. Pairs are in the order in which `narrowed` gives them.
 template <class Number>
-Place place_of(int channel) {
-  if (CHANNELS<Number> == 1) return {channel, 0};
-  const int four = channel % LANES / 4, second = channel / LANES % 2;
-  return {channel / (2 * LANES) * LANES + 4 * four + 2 * second + channel % 4 / 2, channel % 2};
+int channel_of(int number) {
+  if (CHANNELS<Number> == 1) return number;
+  const int four = number % LANES / 4, second = number / 2 % 2;
+  return number / LANES * 2 * LANES + second * LANES + four * 4 + number % 2 * 2;
 }
 
 TOONIFY_INLINE void accumulate(Vector& sum, float tile, Vector weights) { sum += tile * weights; }

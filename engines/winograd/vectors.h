@@ -46,6 +46,14 @@ TOONIFY_INLINE void stream(float* to, Vector value) {
 #endif
 }
 
+TOONIFY_INLINE void stream(int32_t* to, Lanes value) {
+#ifdef __AVX512F__
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)value);
+#else
+  store(to, value);
+#endif
+}
+
 TOONIFY_INLINE Vector as_floats(Vector value) { return value; }
 
 TOONIFY_INLINE Vector as_floats(Lanes value) { return __builtin_convertvector(value, Vector); }

@@ -1,69 +1,121 @@
-// Filters to what the products take.
+// A convolution's weights to what the products take.
 
 #pragma once
 
-#include <algorithm>
-#include <cmath>
-#include <vector>
+#include <omp.h>
 
+#include <cmath>
+
+#include "buffer.h"
+#include "filters.h"
+#include "layers.h"
+#include "matrices.h"
 #include "products.h"
 #include "tiles.h"
+#include "vectors.h"
 
 namespace toonify {
 
-// G kernel G^T of one output's filters [I, TAPS, TAPS] -> [points, I].
+// Calls `with` the form of the convolution that weights belong to.
+template <class With>
+auto with_form(const Weights& weights, With with) {
+  if (!weights.up) return with_form(weights.size, weights.taps, weights.stride, with);
+  return 2 * weights.size <= SMALL ? with(Up<2>{}) : with(Up<3>{});
+}
+
+// Channels are made up to a multiple of this.
+template <class Number>
+constexpr int MULTIPLE = LANES * CHANNELS<Number>;
+
+template <class Number>
+int made_up(int channels) {
+  return (channels + MULTIPLE<Number> - 1) / MULTIPLE<Number> * MULTIPLE<Number>;
+}
+
+// The taps of LANES outputs and of some inputs, [I, TAPS * TAPS, LANES]; zeros where there is no such channel.
 template <class Form>
-std::vector<double> points_from_taps(int in, const float* kernels) {
-  constexpr int P = Form::POINTS, T = Form::TAPS;
-  std::vector<double> points(P * P * in);
-  for (int i = 0; i < in; ++i)
-    for (int p = 0; p < P; ++p) {
-      double row[T] = {};
-      for (int a = 0; a < T; ++a)
-        for (int b = 0; b < T; ++b) row[b] += Form::taps(p, a) * kernels[(i * T + a) * T + b];
-      for (int q = 0; q < P; ++q) {
-        double sum = 0;
-        for (int b = 0; b < T; ++b) sum += Form::taps(q, b) * row[b];
-        points[(p * P + q) * in + i] = sum;
-      }
+void collect_taps(const Weights& weights, int output, Span inputs, float* taps) {
+  constexpr int T = Form::TAPS * Form::TAPS;
+  for (int lane = 0; lane < LANES; ++lane)
+    for (int input = inputs.first; input < inputs.last; ++input) {
+      const float* from = weights.first + (output + lane) * weights.of_output + input * weights.of_input;
+      const bool exists = output + lane < weights.out && input < weights.in;
+      float* to = taps + static_cast<long>(input - inputs.first) * T * LANES + lane;
+      for (int tap = 0; tap < T; ++tap) to[tap * LANES] = exists ? from[tap] : 0;
     }
-  return points;
 }
 
-// What a unit of fixed point is worth, of an output's filters [points, I].
-inline double unit_of(const std::vector<double>& points, int in) {
-  double largest = 1e-30;
-  for (size_t first = 0; first < points.size(); first += in) {
-    double squares = 0;
-    for (int i = 0; i < in; ++i) squares += points[first + i] * points[first + i];
-    largest = std::max(largest, squares);
+// G taps G^T of one input.
+template <class Form>
+TOONIFY_INLINE void points_from_taps(const float* taps, Vector* points) {
+  constexpr int P = Form::POINTS, T = Form::TAPS;
+  Vector halfway[T][P];
+  for (int b = 0; b < T; ++b) {
+    Vector column[T];
+    for (int a = 0; a < T; ++a) column[a] = load(taps + (a * T + b) * LANES);
+    multiply<P, T, Form::taps>(column, halfway[b]);
   }
-  return std::sqrt(largest) / FIXED_NORM;
+  for (int p = 0; p < P; ++p) {
+    Vector row[T];
+    for (int b = 0; b < T; ++b) row[b] = halfway[b][p];
+    multiply<P, T, Form::taps>(row, points + p * P);
+  }
 }
 
-inline void put(double value, float& number, int) { number = static_cast<float>(value); }
-
-inline void put(double value, Pair& number, int half) {
-  number |= static_cast<Pair>((std::lrint(value) & 0xffff) << 16 * half);
+// What a unit of fixed point is worth, of each output of taps [I, TAPS * TAPS, LANES].
+template <class Form>
+Vector units_of(const float* taps, int in) {
+  constexpr int P = Form::POINTS * Form::POINTS, T = Form::TAPS * Form::TAPS;
+  Vector squares[P] = {}, points[P], largest = Vector{} + 1e-30f;
+  for (int i = 0; i < in; ++i) {
+    points_from_taps<Form>(taps + static_cast<long>(i) * T * LANES, points);
+    for (int p = 0; p < P; ++p) squares[p] += points[p] * points[p];
+  }
+  for (int p = 0; p < P; ++p) largest = larger(largest, squares[p]);
+  for (int lane = 0; lane < LANES; ++lane) largest[lane] = std::sqrt(largest[lane]);
+  return largest / FIXED_NORM;
 }
 
-// weights [O, I, TAPS, TAPS] -> transformed [points, O / LANES, I, LANES], with numbers of I channels, which was zeros,
-// times the units [O] that it is in.
+TOONIFY_INLINE void put(float* to, const Vector* values, int) { stream(to, values[0]); }
+
+// Those of the second channel, STRIDE after those of the first one, are the upper halves.
+TOONIFY_INLINE void put(Pair* to, const Vector* values, int stride) {
+  stream(to, (rounded(values[0]) & 0xffff) | rounded(values[stride]) << 16);
+}
+
+// LANES outputs' weights, which are a panel, and the units that they are in; `taps` is room for all of their taps.
 template <class Form, class Number>
-void transform_weights(int in, int out, const float* weights, Number* transformed, float* units) {
-#pragma omp parallel for
-  for (int o = 0; o < out; ++o) {
-    const auto points = points_from_taps<Form>(in, weights + static_cast<long>(o) * in * Form::TAPS * Form::TAPS);
-    const double unit = CHANNELS<Number> > 1 ? unit_of(points, in) : 1;
-    units[o] = static_cast<float>(unit);
-    for (int point = 0; point < Form::POINTS * Form::POINTS; ++point)
-      for (int i = 0; i < in; ++i) {
-        const long panel = (static_cast<long>(point) * out + o) / LANES * (in / CHANNELS<Number>);
-        const Place place = place_of<Number>(i);
-        put(points[static_cast<long>(point) * in + i] / unit, transformed[(panel + place.number) * LANES + o % LANES],
-            place.half);
-      }
+void transform_panel(const Weights& weights, int output, float* taps, Number* transformed, float* units) {
+  constexpr int P = Form::POINTS * Form::POINTS, T = Form::TAPS * Form::TAPS, BOTH = CHANNELS<Number>;
+  const int in = made_up<Number>(weights.in), out = made_up<Number>(weights.out), numbers = in / BOTH;
+  for (int input = 0; input < in; input += LANES)  // as many as the first cache holds
+    collect_taps<Form>(weights, output, {input, input + LANES}, taps + static_cast<long>(input) * T * LANES);
+  const Vector unit = BOTH > 1 ? units_of<Form>(taps, in) : Vector{} + 1;
+  store(units + output, unit);
+  for (int number = 0; number < numbers; ++number) {
+    Vector points[BOTH * P];
+    for (int k = 0; k < BOTH; ++k)
+      points_from_taps<Form>(taps + static_cast<long>(channel_of<Number>(number) + k) * T * LANES, points + k * P);
+    for (int k = 0; k < BOTH * P; ++k) points[k] /= unit;
+    for (int p = 0; p < P; ++p)
+      put(transformed + ((static_cast<long>(p) * out + output) / LANES * numbers + number) * LANES, points + p, P);
   }
+}
+
+// -> transformed [points, O / LANES, I, LANES], with numbers of I channels, times the units [O] that it is in.
+template <class Number>
+void transform_weights(const Weights& weights, Number* transformed, float* units, int threads) {
+  with_form(weights, [&](auto form) {
+    using Form = decltype(form);
+#pragma omp parallel num_threads(threads)
+    {
+      const Buffer taps(static_cast<long>(made_up<Number>(weights.in)) * Form::TAPS * Form::TAPS * LANES);
+#pragma omp for schedule(dynamic)
+      for (int output = 0; output < made_up<Number>(weights.out); output += LANES)
+        transform_panel<Form>(weights, output, taps.get(), transformed, units);
+      _mm_sfence();  // what was streamed is to be seen by all
+    }
+  });
 }
 
 }  // namespace toonify
