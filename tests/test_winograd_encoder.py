@@ -35,8 +35,8 @@ ENCODERS = {"pSp": replace(PSP, kind="psp"), "e4e": replace(PSP, kind="e4e"), "l
 FACES = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
 
 
-ERRORS: dict[Precision, float] = {"fp32": 5e-6, "int16": 5e-3}
-"""Of the values, root mean square. Measured: up to 1.4e-6 and 2.7e-3 in tiles of 4x4, 2.5e-7 and 4.4e-4 elsewhere."""
+ERRORS: dict[Precision, float] = {"fp32": 5e-6, "int16": 3e-3}
+"""Of the values, root mean square. Measured: up to 1.4e-6 and 1.7e-3 in tiles of 4x4, 2.6e-7 and 2.8e-4 elsewhere."""
 
 
 # ---- Convolutions, against float64.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,8 +103,8 @@ class Drawn:
         return reference.tail(convolved, activation, up=up)
 
 
-FIXED_ERROR = 5e-3
-"""Of the values, root mean square. Measured: 2e-4 with small tiles, up to 3.1e-3 with large ones, whose output is the
+FIXED_ERROR = 3e-3
+"""Of the values, root mean square. Measured: 1.2e-4 with small tiles, up to 1.8e-3 with large ones, whose output is the
 difference of larger sums; plain bfloat16 has 2e-3."""
 
 BLOCKS = {
@@ -140,11 +141,12 @@ def test_a_block_of_fixed_point_is_near_the_formulas(block: Drawn, target: Targe
 
 
 @pytest.mark.parametrize("target", EVERY_TARGET)
-@pytest.mark.parametrize("peak", [1, 1e6], ids=["all alike", "one pixel far above the others"])
-def test_sums_of_fixed_point_do_not_overflow(target: Target, peak: float) -> None:
+@pytest.mark.parametrize("peak", [np.s_[:], np.s_[7, 5], np.s_[..., 5]], ids=["nowhere", "pixel", "channel"])
+def test_fixed_point_does_not_overflow(target: Target, peak: Any) -> None:
     drawn = Drawn(32, (67, 35, 19), clamp=None)
     # All products of a sum have one sign, so that it is as large as the norms allow.
-    drawn.x[:], drawn.x[7, 5] = 1, peak
+    drawn.x[:] = 1
+    drawn.x[peak] = 1e6
     for layer in (drawn.up, drawn.conv):
         layer.weight[:] = abs(layer.weight)
     for got, expected in zip(drawn.run(Kernels(target, fixed=True)), drawn.by_formulas(torch.float64), strict=True):

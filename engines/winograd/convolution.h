@@ -24,6 +24,11 @@ int tiles_across(const Convolution& layer) {
   return (layer.size / layer.stride + Form::OUTPUTS - 1) / Form::OUTPUTS;
 }
 
+template <class Form, class Layer>
+int tile_count(const Layer& layer) {
+  return tiles_across<Form>(layer) * tiles_across<Form>(layer);
+}
+
 // Some tiles of a layer, in memory before and after the products. Each thread has an object of its own, but for fixed
 // memory.
 template <class Form, class Number, class Layer>
@@ -39,15 +44,16 @@ class Tiles {
         units_(memory),
         in_(reinterpret_cast<Number*>(memory + capacity_in_lines(capacity))),
         out_(in_ + POINTS * in_stride()),
-        halfway_(Form::POINTS * std::max(Form::SAMPLES * layer.in, Form::OUTPUTS * layer.out)) {}
+        columns_(layer.in),
+        halfway_(static_cast<long>(Form::POINTS) * Form::OUTPUTS * layer.out) {}
 
   static long memory(const Layer& layer, int capacity) {
     return capacity_in_lines(capacity) + POINTS * static_cast<long>(capacity) * (numbers(layer) + layer.out);
   }
 
-  void load(int index, const Map<const float>& x, int row, int column) const {
-    Number* tile = in_ + static_cast<long>(index) * numbers(layer);
-    units_[index] = tile_from_map<Form>(layer, x, row, column, halfway_.get(), tile, in_stride());
+  void load(int index, const Map<const float>& x, int row, int column) {
+    columns_.move(layer, x, row, column);
+    units_[index] = tile_from_columns(columns_, layer.in, in_ + static_cast<long>(index) * numbers(layer), in_stride());
   }
 
   // Some of the outputs of a point.
@@ -71,15 +77,11 @@ class Tiles {
 
   float* const units_;
   Number *const in_, *const out_;
-  const Buffer halfway_;  // between the two transforms of a tile
+  Columns<Form> columns_;
+  const Buffer halfway_;  // between a tile's sums and its outputs
 };
 
-template <class Layer>
-Map<const float> input_of(const Layer& layer, const float* x) {
-  return {x, layer.size, layer.in, {0, layer.size}};
-}
-
-// ---- All threads together. The function is called by each of them.
+// ---- All threads together. The functions are called by each of them.
 
 constexpr int TOGETHER = 128;  // tiles at once, for which all weights are read
 constexpr int PART = 128;      // outputs, whose products are one thread's
@@ -87,13 +89,13 @@ constexpr int PART = 128;      // outputs, whose products are one thread's
 // How many tiles of a layer are made room for.
 template <class Form, class Layer>
 int tiles_at_once(const Layer& layer) {
-  const int across = tiles_across<Form>(layer), all = across * across, rounds = (all + TOGETHER - 1) / TOGETHER;
+  const int all = tile_count<Form>(layer), rounds = (all + TOGETHER - 1) / TOGETHER;
   return ((all + rounds - 1) / rounds + LAST_ROWS - 1) / LAST_ROWS * LAST_ROWS;
 }
 
 // `keep` takes a tile's sums, its row and its column.
 template <class Form, class Number, class Layer, class Keep>
-void convolve_together(const Tiles<Form, Number, Layer>& tiles, const Map<const float>& x, Keep keep) {
+void convolve_together(Tiles<Form, Number, Layer>& tiles, const Map<const float>& x, Keep keep) {
   const int across = tiles_across<Form>(tiles.layer), all = across * across;
   for (int first = 0; first < all; first += tiles.capacity) {
     const int count = std::min(tiles.capacity, all - first);
@@ -108,20 +110,58 @@ void convolve_together(const Tiles<Form, Number, Layer>& tiles, const Map<const 
   }
 }
 
-// ---- Each thread by itself: a row of tiles.
+// ---- Each thread by itself.
 
-constexpr int NARROW = 128;       // channels, up to which a core's cache holds a layer's weights
-constexpr int NARROW_TILES = 24;  // at once
-static_assert(NARROW_TILES % LAST_ROWS == 0);
+constexpr int APART = 24;  // tiles at once, which stay near the core
+static_assert(APART % LAST_ROWS == 0);
 
+// Some of the tiles, which are numbered row by row.
 template <class Form, class Number, class Layer, class Keep>
-void convolve_row(const Tiles<Form, Number, Layer>& tiles, const Map<const float>& x, int row, Span columns,
-                  Keep keep) {
-  for (int first = columns.first; first < columns.last; first += tiles.capacity) {
-    const int count = std::min(tiles.capacity, columns.last - first);
-    for (int tile = 0; tile < count; ++tile) tiles.load(tile, x, row, first + tile);
+void convolve_some(Tiles<Form, Number, Layer>& tiles, const Map<const float>& x, Span some, Keep keep) {
+  const int across = tiles_across<Form>(tiles.layer);
+  for (int first = some.first; first < some.last; first += tiles.capacity) {
+    const int count = std::min(tiles.capacity, some.last - first);
+    for (int tile = 0; tile < count; ++tile) tiles.load(tile, x, (first + tile) / across, (first + tile) % across);
     for (int point = 0; point < tiles.POINTS; ++point) tiles.multiply(point, {0, tiles.layer.out}, count);
-    for (int tile = 0; tile < count; ++tile) keep(tiles.sums(tile), row, first + tile);
+    for (int tile = 0; tile < count; ++tile) keep(tiles.sums(tile), (first + tile) / across, (first + tile) % across);
+  }
+}
+
+// What is a thread's of so many.
+inline Span share(int all) {
+  const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
+  return {all * thread / threads, all * (thread + 1) / threads};
+}
+
+// ---- Either way.
+
+constexpr int MIDDLE = 256;  // outputs, up to which weights may be read often: the last cache holds them
+
+// By the number of threads that were asked for, as memory is; there may be fewer.
+template <class Form, class Layer>
+bool is_apart(const Layer& layer, int threads) {
+  return layer.out <= MIDDLE && tile_count<Form>(layer) >= threads * APART;
+}
+
+template <class Form, class Number, class Layer>
+long tiles_memory(const Layer& layer, int threads) {
+  using Some = Tiles<Form, Number, Layer>;
+  return is_apart<Form>(layer, threads) ? threads * Some::memory(layer, APART)
+                                        : Some::memory(layer, tiles_at_once<Form>(layer));
+}
+
+// The whole layer, of which each thread sees all when it returns.
+template <class Form, class Number, class Layer, class Keep>
+void convolve_all(const Layer& layer, const float* x, float* memory, int threads, Keep keep) {
+  using Some = Tiles<Form, Number, Layer>;
+  const Map<const float> input = {x, layer.size, layer.in, {0, layer.size}};
+  if (is_apart<Form>(layer, threads)) {
+    Some tiles(layer, APART, memory + omp_get_thread_num() * Some::memory(layer, APART));
+    convolve_some(tiles, input, share(tile_count<Form>(layer)), keep);
+#pragma omp barrier
+  } else {
+    Some tiles(layer, tiles_at_once<Form>(layer), memory);
+    convolve_together(tiles, input, keep);
   }
 }
 

@@ -17,9 +17,6 @@ auto with_form(const Convolution& layer, With with) {
   return with_form(layer.size, layer.taps, layer.stride, with);
 }
 
-// Whether a core's cache holds a layer's weights, so that each thread does all that belongs to some rows.
-inline bool is_narrow(const Convolution& layer) { return std::max(layer.in, layer.out) <= NARROW; }
-
 // One tile's outputs, times its unit, into the map y, as far as they lie in it.
 template <class Form, class Number>
 void map_from_tile(const Convolution& layer, const Sums<Number>& sums, int tile_row, int tile_column, float* y) {
@@ -45,36 +42,17 @@ void map_from_tile(const Convolution& layer, const Sums<Number>& sums, int tile_
 
 template <class Number>
 long convolution_memory(const Convolution& layer, int threads) {
-  return with_form(layer, [&](auto form) {
-    using Form = decltype(form);
-    using Some = Tiles<Form, Number, Convolution>;
-    if (is_narrow(layer)) return threads * Some::memory(layer, NARROW_TILES);
-    return Some::memory(layer, tiles_at_once<Form>(layer));
-  });
+  return with_form(layer, [&](auto form) { return tiles_memory<decltype(form), Number>(layer, threads); });
 }
 
 template <class Number>
 void convolve(const Convolution& layer, const float* x, float* y, float* memory, int threads) {
   with_form(layer, [&](auto form) {
     using Form = decltype(form);
-    using Some = Tiles<Form, Number, Convolution>;
 #pragma omp parallel num_threads(threads)
-    {
-      const bool narrow = is_narrow(layer);
-      const Some tiles =
-          narrow ? Some(layer, NARROW_TILES, memory + omp_get_thread_num() * Some::memory(layer, NARROW_TILES))
-                 : Some(layer, tiles_at_once<Form>(layer), memory);
-      const auto keep = [&](const Sums<Number>& sums, int row, int column) {
-        map_from_tile<Form>(layer, sums, row, column, y);
-      };
-      if (narrow) {
-        const int across = tiles_across<Form>(layer);
-#pragma omp for
-        for (int row = 0; row < across; ++row) convolve_row(tiles, input_of(layer, x), row, {0, across}, keep);
-      } else {
-        convolve_together(tiles, input_of(layer, x), keep);
-      }
-    }
+    convolve_all<Form, Number>(layer, x, memory, threads, [&](const Sums<Number>& sums, int row, int column) {
+      map_from_tile<Form>(layer, sums, row, column, y);
+    });
   });
 }
 

@@ -18,12 +18,10 @@ constexpr int CHANNELS = 1;
 template <>
 constexpr int CHANNELS<Pair> = 2;
 
-// The first channel that a number holds. Pairs are in the order in which `narrowed` gives them.
+// The first channel that a number holds; the second one is LANES further.
 template <class Number>
 int channel_of(int number) {
-  if (CHANNELS<Number> == 1) return number;
-  const int four = number % LANES / 4, second = number / 2 % 2;
-  return number / LANES * 2 * LANES + second * LANES + four * 4 + number % 2 * 2;
+  return number / LANES * LANES * CHANNELS<Number> + number % LANES;
 }
 
 TOONIFY_INLINE void accumulate(Vector& sum, float tile, Vector weights) { sum += tile * weights; }

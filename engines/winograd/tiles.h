@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "buffer.h"
 #include "filters.h"
 #include "layers.h"
 #include "matrices.h"
@@ -32,34 +33,102 @@ struct Map {
   }
 };
 
-// A tile's or a filter's numbers of 16 bits have at each point a norm of at most this: no sum of their products, which
-// is at most the product of the norms, leaves 32 bits.
-constexpr float FIXED_NORM = 32000;
+// At each point a tile's numbers of 16 bits have a norm of at most TILE_NORM, an output's weights one of WEIGHT_NORM:
+// no sum of their products, which is at most the product of the norms, leaves 32 bits. A tile's may be larger than a
+// number, since there are many in it; its numbers themselves are at most LARGEST.
+constexpr float TILE_NORM = 65000, WEIGHT_NORM = 32000, LARGEST = 32000;
 
-// B samples, in all channels, into halfway [POINTS, SAMPLES, C]; `sample` gives that of a row, a column and a channel.
-// Returns in each lane a sum of squares that none of B's results exceeds.
-template <class Form, class Sample>
-TOONIFY_INLINE Vector columns_from_samples(int channels, float* halfway, Sample sample) {
-  constexpr int S = Form::SAMPLES, P = Form::POINTS;
-  Vector largest = {};
-  for (int j = 0; j < S; ++j) {
-    Vector squares[P] = {};
-    for (int channel = 0; channel < channels; channel += LANES) {
-      Vector samples[S], column[P];
+// B samples of a tile, column by column: half of its transform. Columns that the tile before it has too are kept, so
+// that the map must not change within a row of tiles.
+template <class Form>
+class Columns {
+ public:
+  static constexpr int SAMPLES = Form::SAMPLES, POINTS = Form::POINTS;
+
+  explicit Columns(int channels) : channels_(channels), memory_(static_cast<long>(POINTS) * SAMPLES * channels) {}
+
+  // To a tile of the map, prepared. Outside of the layer's map there are zeros.
+  template <class Layer>
+  void move(const Layer& layer, const Map<const float>& x, int tile_row, int tile_column) {
+    constexpr int SHARED = std::max(SAMPLES - Form::STEP, 0);
+    const int first = tile_row == row_ && tile_column == column_ + 1 ? SHARED : 0;
+    row_ = tile_row, column_ = tile_column;
+    const int top = tile_row * Form::STEP - Form::BEFORE, left = tile_column * Form::STEP - Form::BEFORE;
+    const auto inside = [&](int index) { return 0 <= index && index < layer.size; };
+    const float* rows[SAMPLES];
+    for (int i = 0; i < SAMPLES; ++i) rows[i] = x.at(std::clamp(top + i, 0, layer.size - 1), std::max(left, 0));
+    const int start = std::max(left, 0) - left;  // column of the tile that `rows` point at
+    const auto sample = [&](int i, int j, int channel) {
+      const float* from = rows[i] + static_cast<long>(j - start) * layer.in + channel;
+      if (Form::AHEAD) __builtin_prefetch(from + Form::AHEAD * Form::STEP * layer.in, 0, 2);
+      return prepared(layer, load(from), channel);
+    };
+    // Whichever tile a column is transformed for, it is done in the same way: rounding must not depend on threads.
+    for (int j = first; j < SAMPLES; ++j)
+      if (inside(left + j) && inside(top) && inside(top + SAMPLES - 1))
+        transform(j, sample);
+      else
+        transform(j, [&](int i, int column, int channel) {
+          return inside(top + i) && inside(left + column) ? sample(i, column, channel) : Vector{};
+        });
+  }
+
+  // In each lane a sum of squares that those of no point exceed.
+  Vector bound() const {
+    Vector largest = squares_[0];
+    for (int slot = 1; slot < SAMPLES; ++slot) largest = larger(largest, squares_[slot]);
+    return largest;
+  }
+
+  // The columns, as the tile has them in order.
+  struct Ordered {
+    const float* columns[SAMPLES];
+    int channels;
+
+    // Points of LANES channels, from a row.
+    TOONIFY_INLINE void row(int point, int channel, Vector* points) const {
+      Vector samples[SAMPLES];
       TOONIFY_UNROLL
-      for (int i = 0; i < S; ++i) samples[i] = sample(i, j, channel);
-      multiply<P, S, Form::samples>(samples, column);
+      for (int j = 0; j < SAMPLES; ++j) samples[j] = load(columns[j] + point * SAMPLES * channels + channel);
+      multiply<POINTS, SAMPLES, Form::samples>(samples, points);
+    }
+  };
+
+  Ordered ordered() const {
+    Ordered found = {{}, channels_};
+    for (int j = 0; j < SAMPLES; ++j) found.columns[j] = memory_.get() + slot(j) * channels_;
+    return found;
+  }
+
+ private:
+  // Where a column of the tile is: that of the map, modulo SAMPLES.
+  int slot(int j) const { return (column_ * Form::STEP + j) % SAMPLES; }
+
+  template <class Sample>
+  TOONIFY_INLINE void transform(int j, Sample sample) {
+    float* to = memory_.get() + slot(j) * channels_;
+    Vector squares[POINTS] = {};
+    for (int channel = 0; channel < channels_; channel += LANES) {
+      Vector samples[SAMPLES], points[POINTS];
       TOONIFY_UNROLL
-      for (int p = 0; p < P; ++p) {
-        store(halfway + (p * S + j) * channels + channel, column[p]);
-        squares[p] += column[p] * column[p];
+      for (int i = 0; i < SAMPLES; ++i) samples[i] = sample(i, j, channel);
+      multiply<POINTS, SAMPLES, Form::samples>(samples, points);
+      TOONIFY_UNROLL
+      for (int p = 0; p < POINTS; ++p) {
+        store(to + static_cast<long>(p) * SAMPLES * channels_ + channel, points[p]);
+        squares[p] += points[p] * points[p];
       }
     }
+    Vector& largest = squares_[slot(j)] = squares[0];
     TOONIFY_UNROLL
-    for (int p = 0; p < P; ++p) largest = larger(largest, squares[p]);
+    for (int p = 1; p < POINTS; ++p) largest = larger(largest, squares[p]);
   }
-  return largest;
-}
+
+  const int channels_;
+  int row_ = -1, column_ = -1;
+  Vector squares_[SAMPLES];
+  const Buffer memory_;  // [POINTS, SAMPLES, C]
+};
 
 // How many times larger a row of points can be than its samples.
 template <class Form>
@@ -73,50 +142,15 @@ constexpr float reach() {
   return largest;
 }
 
-// The map, prepared, as columns of one tile. Outside of the layer's map there are zeros.
-template <class Form, class Layer>
-Vector columns_from_map(const Layer& layer, const Map<const float>& x, int tile_row, int tile_column, float* halfway) {
-  constexpr int S = Form::SAMPLES;
-  const int top = tile_row * Form::STEP - Form::BEFORE, left = tile_column * Form::STEP - Form::BEFORE,
-            size = layer.size;
-  const auto inside = [&](int row, int column) { return std::min(row, column) >= 0 && std::max(row, column) < size; };
-  const float* rows[S];
-  for (int i = 0; i < S; ++i) rows[i] = x.at(std::clamp(top + i, 0, size - 1), std::max(left, 0));
-  const int first = std::max(left, 0) - left;  // column of the tile that `rows` point at
-  const auto sample = [&](int i, int j, int channel) {
-    if (Form::AHEAD)
-      __builtin_prefetch(rows[i] + static_cast<long>(j - first + Form::AHEAD * Form::STEP) * layer.in + channel, 0, 2);
-    return prepared(layer, load(rows[i] + static_cast<long>(j - first) * layer.in + channel), channel);
-  };
-  if (inside(top, left) && inside(top + S - 1, left + S - 1))
-    return columns_from_samples<Form>(layer.in, halfway, sample);
-  return columns_from_samples<Form>(layer.in, halfway, [&](int i, int j, int channel) {
-    return inside(top + i, left + j) ? sample(i, j, channel) : Vector{};
-  });
-}
-
-// One row of a tile's points in LANES channels, from columns [SAMPLES, C].
+// A tile's points, and the unit that they are in: 1.
 template <class Form>
-TOONIFY_INLINE void row_of_points(const float* halfway, int channels, float scale, Vector* row) {
-  constexpr int S = Form::SAMPLES;
-  Vector samples[S];
-  TOONIFY_UNROLL
-  for (int j = 0; j < S; ++j) samples[j] = load(halfway + j * channels);
-  multiply<Form::POINTS, S, Form::samples>(samples, row);
-  TOONIFY_UNROLL
-  for (int q = 0; q < Form::POINTS; ++q) row[q] *= scale;
-}
-
-// The map, prepared, as points of one tile, whose unit is returned: 1. `halfway` is [POINTS, SAMPLES, C].
-template <class Form, class Layer>
-float tile_from_map(const Layer& layer, const Map<const float>& x, int tile_row, int tile_column, float* halfway,
-                    float* tile, long stride) {
-  constexpr int S = Form::SAMPLES, P = Form::POINTS;
-  columns_from_map<Form>(layer, x, tile_row, tile_column, halfway);
+float tile_from_columns(const Columns<Form>& columns, int channels, float* tile, long stride) {
+  constexpr int P = Form::POINTS;
+  const auto ordered = columns.ordered();
   for (int p = 0; p < P; ++p)
-    for (int channel = 0; channel < layer.in; channel += LANES) {
+    for (int channel = 0; channel < channels; channel += LANES) {
       Vector row[P];
-      row_of_points<Form>(halfway + p * S * layer.in + channel, layer.in, 1, row);
+      ordered.row(p, channel, row);
       TOONIFY_UNROLL
       for (int q = 0; q < P; ++q) store(tile + (p * P + q) * stride + channel, row[q]);
     }
@@ -124,21 +158,22 @@ float tile_from_map(const Layer& layer, const Map<const float>& x, int tile_row,
 }
 
 // The same in fixed point.
-template <class Form, class Layer>
-float tile_from_map(const Layer& layer, const Map<const float>& x, int tile_row, int tile_column, float* halfway,
-                    Pair* tile, long stride) {
-  constexpr int S = Form::SAMPLES, P = Form::POINTS;
-  const float squares = sum_of(columns_from_map<Form>(layer, x, tile_row, tile_column, halfway));
-  const float unit = reach<Form>() * std::max(std::sqrt(squares), 1e-30f) / FIXED_NORM, scale = 1 / unit;
+template <class Form>
+float tile_from_columns(const Columns<Form>& columns, int channels, Pair* tile, long stride) {
+  constexpr int P = Form::POINTS;
+  const Vector squares = columns.bound();
+  const float norm = std::max(std::sqrt(sum_of(squares)) / TILE_NORM, std::sqrt(largest_of(squares)) / LARGEST);
+  const float unit = reach<Form>() * std::max(norm, 1e-35f);
+  const Vector scale = Vector{} + 1 / unit;
+  const auto ordered = columns.ordered();
   for (int p = 0; p < P; ++p)
-    for (int channel = 0; channel < layer.in; channel += 2 * LANES) {
-      Vector low[P], high[P];
-      const float* halfway_row = halfway + p * S * layer.in + channel;
-      row_of_points<Form>(halfway_row, layer.in, scale, low);
-      row_of_points<Form>(halfway_row + LANES, layer.in, scale, high);
+    for (int channel = 0; channel < channels; channel += 2 * LANES) {
+      Vector first[P], second[P];
+      ordered.row(p, channel, first);
+      ordered.row(p, channel + LANES, second);
       TOONIFY_UNROLL
       for (int q = 0; q < P; ++q)
-        store(tile + (p * P + q) * stride + channel / 2, narrowed(rounded(low[q]), rounded(high[q])));
+        store(tile + (p * P + q) * stride + channel / 2, paired(nearest(first[q], scale), nearest(second[q], scale)));
     }
   return unit;
 }

@@ -58,21 +58,20 @@ TOONIFY_INLINE Vector as_floats(Vector value) { return value; }
 
 TOONIFY_INLINE Vector as_floats(Lanes value) { return __builtin_convertvector(value, Vector); }
 
-// To the nearest integers.
-TOONIFY_INLINE Lanes rounded(Vector value) {
-#ifdef __AVX512F__
-  return (Lanes)_mm512_maskz_cvtps_epi32(-1, value);
-#else
-  return (Lanes)_mm256_cvtps_epi32(value);
-#endif
-}
+// The integer nearest to value * scale in the lower 16 bits, which must hold it; above them is something else. At this
+// magnitude a float's last bit is worth 1.
+TOONIFY_INLINE Lanes nearest(Vector value, Vector scale) { return (Lanes)(value * scale + 0x1.8p23f); }
 
-// Of two vectors' integers, as far as 16 bits hold them: four of the first and four of the second in turn.
-TOONIFY_INLINE Lanes narrowed(Lanes first, Lanes second) {
+// The lower 16 bits of each; the second one's come above the first one's.
+TOONIFY_INLINE Lanes paired(Lanes first, Lanes second) {
 #ifdef __AVX512F__
-  return (Lanes)_mm512_packs_epi32((__m512i)first, (__m512i)second);
+  constexpr int SECOND = 2 * LANES;  // words of the first
+  Lanes words;
+  TOONIFY_UNROLL
+  for (int lane = 0; lane < LANES; ++lane) words[lane] = 2 * lane | (SECOND + 2 * lane) << 16;
+  return (Lanes)_mm512_permutex2var_epi16((__m512i)first, (__m512i)words, (__m512i)second);
 #else
-  return (Lanes)_mm256_packs_epi32((__m256i)first, (__m256i)second);
+  return (Lanes)_mm256_blend_epi16((__m256i)first, _mm256_slli_epi32((__m256i)second, 16), 0xaa);
 #endif
 }
 
@@ -84,6 +83,12 @@ TOONIFY_INLINE float sum_of(Vector value) {
   float sum = 0;
   for (int lane = 0; lane < LANES; ++lane) sum += value[lane];
   return sum;
+}
+
+TOONIFY_INLINE float largest_of(Vector value) {
+  float largest = value[0];
+  for (int lane = 1; lane < LANES; ++lane) largest = value[lane] > largest ? value[lane] : largest;
+  return largest;
 }
 
 // Half of the lanes of each, added to the other half: of `first` where a lane's number has not the bit DISTANCE, of

@@ -73,14 +73,13 @@ Vector units_of(const float* taps, int in) {
   }
   for (int p = 0; p < P; ++p) largest = larger(largest, squares[p]);
   for (int lane = 0; lane < LANES; ++lane) largest[lane] = std::sqrt(largest[lane]);
-  return largest / FIXED_NORM;
+  return largest / WEIGHT_NORM;
 }
 
-TOONIFY_INLINE void put(float* to, const Vector* values, int) { stream(to, values[0]); }
+TOONIFY_INLINE void put(float* to, const Vector* points, Vector, int) { stream(to, points[0]); }
 
-// Those of the second channel, STRIDE after those of the first one, are the upper halves.
-TOONIFY_INLINE void put(Pair* to, const Vector* values, int stride) {
-  stream(to, (rounded(values[0]) & 0xffff) | rounded(values[stride]) << 16);
+TOONIFY_INLINE void put(Pair* to, const Vector* points, Vector scale, int second) {
+  stream(to, paired(nearest(points[0], scale), nearest(points[second], scale)));
 }
 
 // LANES outputs' weights, which are a panel, and the units that they are in; `taps` is room for all of their taps.
@@ -90,15 +89,15 @@ void transform_panel(const Weights& weights, int output, float* taps, Number* tr
   const int in = made_up<Number>(weights.in), out = made_up<Number>(weights.out), numbers = in / BOTH;
   for (int input = 0; input < in; input += LANES)  // as many as the first cache holds
     collect_taps<Form>(weights, output, {input, input + LANES}, taps + static_cast<long>(input) * T * LANES);
-  const Vector unit = BOTH > 1 ? units_of<Form>(taps, in) : Vector{} + 1;
+  const Vector unit = BOTH > 1 ? units_of<Form>(taps, in) : Vector{} + 1, scale = 1 / unit;
   store(units + output, unit);
   for (int number = 0; number < numbers; ++number) {
     Vector points[BOTH * P];
     for (int k = 0; k < BOTH; ++k)
-      points_from_taps<Form>(taps + static_cast<long>(channel_of<Number>(number) + k) * T * LANES, points + k * P);
-    for (int k = 0; k < BOTH * P; ++k) points[k] /= unit;
+      points_from_taps<Form>(taps + (channel_of<Number>(number) + k * LANES) * T * LANES, points + k * P);
     for (int p = 0; p < P; ++p)
-      put(transformed + ((static_cast<long>(p) * out + output) / LANES * numbers + number) * LANES, points + p, P);
+      put(transformed + ((static_cast<long>(p) * out + output) / LANES * numbers + number) * LANES, points + p, scale,
+          P);
   }
 }
 
