@@ -182,6 +182,11 @@ def with_measurements(row: Row, tally: Tally) -> Row:
         p50_ms=p50,
         p95_ms=p95,
         rounds_ms=" ".join(f"{np.median(one):.6g}" for one in milliseconds),
+        over_engines="" if row.in_flight > 1 else _over_engines(tally.turns),
         pictures_per_s=len(everything) * row.batch / sum(turn.wall for turn in tally.turns),
         peak_mib=max(turn.peak_bytes for turn in tally.turns) / 2**20,
     )
+
+
+def _over_engines(turns: Sequence[Turn]) -> str:
+    return " ".join(f"{sum(turn.seconds) / turn.engine_seconds:.4g}" for turn in turns if turn.engine_seconds)

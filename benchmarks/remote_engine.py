@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.failures import SubjectError
 from benchmarks.memory import peak_bytes, reset_peaks, return_freed_memory
-from benchmarks.subjects import processes_of
+from benchmarks.subjects import engine_seconds_of, processes_of
 from benchmarks.worker import Worker
 from engines import Engine
 from engines.engine import AnyArray, BaseEngine
@@ -27,11 +27,15 @@ Inputs = Mapping[str, AnyArray]
 
 @dataclass(frozen=True)
 class Turn:
-    """Some calls in a row: seconds of each, seconds of all, and the peak memory since the subject was loaded."""
+    """Some calls in a row: seconds of each, seconds of all, and the peak memory since the subject was loaded.
+
+    ``engine_seconds`` are what a server's engines computed for all of them.
+    """
 
     seconds: tuple[float, ...]
     wall: float
     peak_bytes: int
+    engine_seconds: float | None
 
 
 class RemoteEngine(BaseEngine):
@@ -93,13 +97,17 @@ class _Servant:
             self._subject.run(inputs)
             return time.perf_counter() - start
 
+        before = engine_seconds_of(self._subject)
         begin = time.perf_counter()
         if in_flight == 1:
             seconds = [call(k) for k in range(calls)]
         else:
             with ThreadPoolExecutor(in_flight) as pool:
                 seconds = list(pool.map(call, range(calls)))
-        return Turn(tuple(seconds), time.perf_counter() - begin, peak_bytes(processes_of(self._subject)))
+        wall = time.perf_counter() - begin
+        after = engine_seconds_of(self._subject)
+        engines = None if before is None or after is None else after - before
+        return Turn(tuple(seconds), wall, peak_bytes(processes_of(self._subject)), engines)
 
     def close(self) -> None:
         self._stack.close()

@@ -19,6 +19,7 @@ from benchmarks.results import (
     ratio,
     roof,
     served_engines,
+    spread,
 )
 from benchmarks.rows import RESULTS, Row, read_rows
 
@@ -109,6 +110,9 @@ def _stages(rows: Sequence[Row], batch: int) -> Iterator[str]:
         whole = [row for row in rows if row.stage == stage and row.in_flight == 1]
         if len(engines) == 3 and (found := ratio(whole, engines)):
             yield f"\nThe {stage} takes {found} times the sum of its three engines."
+    for row in rows:
+        if over := [float(part) for part in row.over_engines.split()]:
+            yield f"\nThe {row.stage}'s calls take {spread(over)} times what its engines compute in them."
     yield f"\n{_provenance(rows)}"
 
 

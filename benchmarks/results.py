@@ -57,7 +57,11 @@ def ratio(above: Sequence[Row], below: Sequence[Row]) -> Ratio | None:
     if not measured(above) or len(measured([*above, *below])) != len(above) + len(below) or not below:
         return None
     tops, bottoms = (zip(*(row.rounds for row in side), strict=False) for side in (above, below))
-    ratios = [sum(top) / sum(bottom) for top, bottom in zip(tops, bottoms, strict=False)]
+    return spread([sum(top) / sum(bottom) for top, bottom in zip(tops, bottoms, strict=False)])
+
+
+def spread(ratios: Sequence[float]) -> Ratio:
+    """Of one ratio for each round."""
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
 

@@ -38,6 +38,8 @@ class Row:
         status: "interrupted" rows hold the rounds that were finished; of the last two, ``reason`` says why.
         n: calls that were timed.
         rounds_ms: the median of each round, separated by spaces; rounds of one group belong together in order.
+        over_engines: of a server that is asked one by one: in each round the time of its calls over what its engines
+            computed in them, by Triton's statistics.
         pictures_per_s: pictures (of a roof: calls) over the wall time of all turns.
         load_s: from nothing to a loaded model, library import included; of the ensemble until it has answered once.
         peak_mib: largest resident memory while answering, of all processes of the condition but the client's.
@@ -65,6 +67,7 @@ class Row:
     p50_ms: float | None = None
     p95_ms: float | None = None
     rounds_ms: str = ""
+    over_engines: str = ""
     pictures_per_s: float | None = None
     load_s: float | None = None
     peak_mib: float | None = None

@@ -12,6 +12,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, cast
 
+from tritonclient.grpc import InferenceServerClient
+
 from benchmarks import conditions
 from benchmarks.conditions import Condition
 from benchmarks.failures import SubjectError, one_line
@@ -53,6 +55,11 @@ def processes_of(subject: Engine) -> list[int]:
     return subject.processes() if isinstance(subject, EnsembleSubject) else [os.getpid()]
 
 
+def engine_seconds_of(subject: Engine) -> float | None:
+    """What a server's engines have computed so far; None of what is no server."""
+    return subject.engine_seconds() if isinstance(subject, EnsembleSubject) else None
+
+
 class PipelineSubject(BaseEngine):
     """All three engines, as served, in this process."""
 
@@ -88,6 +95,13 @@ class EnsembleSubject(BaseEngine):
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         controls: Any = {name: value for name, value in inputs.items() if name != "face"}
         return {"image": self._client.toonify(inputs["face"], **controls)}
+
+    def engine_seconds(self) -> float:
+        """Of the encoder, the ISF head and the generators, since the server's start."""
+        with InferenceServerClient(self._server.url) as client:
+            found = client.get_inference_statistics(as_json=True)["model_stats"]
+        engines = [model for model in found if model["name"].partition("_")[0] in ("encoder", "isf", "generator")]
+        return sum(int(model["inference_stats"]["compute_infer"].get("ns", 0)) for model in engines) / 1e9
 
     def processes(self) -> list[int]:
         return processes_of_session(self._server.pid)

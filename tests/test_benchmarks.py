@@ -109,6 +109,11 @@ def test_the_tables_hold_failures_with_their_reasons() -> None:
     assert "| torch.compile channels_last | fp32 | failed: no compiler |" in text
 
 
+def test_the_tables_say_what_a_server_adds_to_its_engines() -> None:
+    text = tables([replace(ROW, group="stages", stage="ensemble", over_engines="1.02 1.01 1.05")])
+    assert "The ensemble's calls take 1.02 (1.01 to 1.05) times what its engines compute in them." in text
+
+
 def test_the_summary_holds_the_fastest_engine_beside_the_port_and_pytorch() -> None:
     slower = replace(ROW, engine="onnxruntime", p50_ms=500.0)
     compiled = replace(ROW, engine="torch.compile channels_last", p50_ms=820.0, rounds_ms="820 820 900")
@@ -181,6 +186,9 @@ def test_a_quick_run_measures_the_service(tmp_path: Path) -> None:
     rows = quick(tmp_path, "--only", "isf,pipeline,ensemble", "--in-flight", "1,2")
     assert [row.in_flight for row in rows if row.stage == "ensemble" and row.status == "ok"] == [1, 2]
     assert all(row.psnr_db is not None and row.psnr_db > 40 for row in rows if row.status == "ok")
+    (one,) = [row for row in rows if row.over_engines]
+    assert (one.stage, one.in_flight) == ("ensemble", 1)
+    assert all(float(part) > 1 for part in one.over_engines.split())
 
 
 def test_a_quick_runs_rows_are_kept_out_of_the_results() -> None:

@@ -76,6 +76,7 @@ Vector units_of(const float* taps, int in) {
   return largest / WEIGHT_NORM;
 }
 
+// One point of a number's channels; the second channel's points are `second` further.
 TOONIFY_INLINE void put(float* to, const Vector* points, Vector, int) { stream(to, points[0]); }
 
 TOONIFY_INLINE void put(Pair* to, const Vector* points, Vector scale, int second) {
