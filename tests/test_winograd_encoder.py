@@ -17,7 +17,7 @@ from engines.encoder_weights import Filters
 from engines.engine import AnyArray
 from engines.model_directory import Precision
 from engines.onnxruntime_engine import OnnxRuntimeEngine
-from engines.winograd.arrays import padded
+from engines.winograd.arrays import Room, padded
 from engines.winograd.encoder import ConvolutionLayer
 from engines.winograd.library import Kernels, Target
 from engines.winograd_engine import WinogradEngine
@@ -56,7 +56,7 @@ class Drawn:
         self.filters = Filters(weight, stride, normal(inputs), normal(inputs), normal(outputs), normal(outputs))
 
     def run(self, kernels: Kernels) -> AnyArray:
-        layer = ConvolutionLayer(self.filters, len(self.x), kernels)
+        layer = ConvolutionLayer(self.filters, len(self.x), kernels, Room())
         return layer(padded(self.x, 2, lanes=kernels.lanes))[..., : len(self.filters.bias)]
 
     def by_formulas(self) -> AnyArray:

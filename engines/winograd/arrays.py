@@ -21,6 +21,20 @@ def aligned(shape: tuple[int, ...], *, zeros: bool = True) -> FloatArray:
     return buffer[start : start + 4 * count].view(np.float32).reshape(shape)
 
 
+class Room:
+    """Memory for one array at a time, which stays: new pages take their time at every call."""
+
+    def __init__(self) -> None:
+        self._memory = aligned((0,))
+
+    def array(self, shape: tuple[int, ...]) -> FloatArray:
+        """Whatever stands there; the arrays that were given before are no longer to be used."""
+        count = int(np.prod(shape))
+        if self._memory.size < count:
+            self._memory = aligned((count,), zeros=False)
+        return self._memory[:count].reshape(shape)
+
+
 def padded(array: AnyArray, *axes: int, lanes: int = 1) -> FloatArray:
     """An aligned copy in float32, with zeros at the ends of ``axes`` up to a multiple of ``lanes``."""
     shape = tuple(-(-size // lanes) * lanes if axis in axes else size for axis, size in enumerate(array.shape))

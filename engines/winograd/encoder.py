@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.encoder_weights import EncoderWeights, Filters, Head, Level, Unit
-from engines.winograd.arrays import FloatArray, address, aligned, padded
+from engines.winograd.arrays import FloatArray, Room, address, padded
 from engines.winograd.library import Convolution, Kernels
 from serving.tensors import FACE_SIZE
 
@@ -19,21 +19,24 @@ class WinogradEncoder:
 
     def __init__(self, weights: EncoderWeights, kernels: Kernels) -> None:
         self._kernels, self._offsets, self._latent_avg = kernels, weights.offsets, weights.latent_avg
-        self._stem = ConvolutionLayer(weights.stem, FACE_SIZE, kernels)
+        self._face = padded(np.zeros((FACE_SIZE, FACE_SIZE, 3)), 2, lanes=kernels.lanes)
+        inner, outer = (Room(), Room()), (Room(), Room())  # within units and heads, and from one unit to the next
+        self._stem = ConvolutionLayer(weights.stem, FACE_SIZE, kernels, outer[1])
         self._units: list[_Unit] = []
         size = FACE_SIZE
-        for unit in weights.units:
-            self._units.append(_Unit(unit, size, kernels))
+        for number, unit in enumerate(weights.units):
+            self._units.append(_Unit(unit, size, kernels, inner, outer[number % 2]))
             size = self._units[-1].size
         sizes = {"coarse": size, "middle": 2 * size, "fine": 4 * size}
         self._laterals = {
-            number: ConvolutionLayer(filters, self._units[number].size, kernels) for number, filters in weights.laterals
+            number: ConvolutionLayer(filters, self._units[number].size, kernels, Room())
+            for number, filters in weights.laterals
         }
-        self._heads = [_Head(head, sizes[head.level], kernels) for head in weights.heads]
+        self._heads = [_Head(head, sizes[head.level], kernels, inner) for head in weights.heads]
 
     def __call__(self, face: NDArray[np.uint8]) -> FloatArray:  # [S, S, 3] -> [L, D]
-        x = padded(face / np.float32(127.5) - 1, 2, lanes=self._kernels.lanes)
-        levels = self._levels(self._stem(x))
+        self._face[..., :3] = face / np.float32(127.5) - 1
+        levels = self._levels(self._stem(self._face))
         rows = np.stack([head(levels[head.level]) for head in self._heads])
         if self._offsets:
             rows[1:] += rows[0]
@@ -61,16 +64,14 @@ class _Unit:
         size: of its output.
     """
 
-    def __init__(self, unit: Unit, size: int, kernels: Kernels) -> None:
+    def __init__(self, unit: Unit, size: int, kernels: Kernels, inner: tuple[Room, Room], output: Room) -> None:
         self._kernels, self._stride = kernels, unit.second.stride
-        self._first, self._second = (
-            ConvolutionLayer(unit.first, size, kernels),
-            ConvolutionLayer(unit.second, size, kernels),
-        )
+        self._first = ConvolutionLayer(unit.first, size, kernels, inner[0])
+        self._second = ConvolutionLayer(unit.second, size, kernels, output)
         self._squeeze, self._excite = (
             padded(matrix, 0, 1, lanes=kernels.lanes) for matrix in (unit.squeeze, unit.excite)
         )
-        self._shortcut = None if unit.shortcut is None else ConvolutionLayer(unit.shortcut, size, kernels)
+        self._shortcut = None if unit.shortcut is None else ConvolutionLayer(unit.shortcut, size, kernels, inner[1])
         self.size = size // self._stride
 
     def __call__(self, x: FloatArray) -> FloatArray:
@@ -85,11 +86,11 @@ class _Unit:
 class _Head:
     """A row's convolutions and its linear map."""
 
-    def __init__(self, head: Head, size: int, kernels: Kernels) -> None:
+    def __init__(self, head: Head, size: int, kernels: Kernels, inner: tuple[Room, Room]) -> None:
         self.level, self._kernels = head.level, kernels
         self._convolutions = []
-        for filters in head.convolutions:
-            self._convolutions.append(ConvolutionLayer(filters, size, kernels))
+        for number, filters in enumerate(head.convolutions):
+            self._convolutions.append(ConvolutionLayer(filters, size, kernels, inner[number % 2]))
             size //= filters.stride
         self._weight, self._bias = padded(head.weight, 1, lanes=kernels.lanes), head.bias
 
@@ -101,9 +102,9 @@ class _Head:
 
 
 class ConvolutionLayer:
-    """A convolution with its arrays, and the structure that points at them."""
+    """A convolution with its arrays, and the structure that points at them; what it gives is kept in ``room``."""
 
-    def __init__(self, filters: Filters, size: int, kernels: Kernels) -> None:
+    def __init__(self, filters: Filters, size: int, kernels: Kernels, room: Room) -> None:
         self._weights, self._gain = kernels.transformed(filters.weight, size, stride=filters.stride)
         self._scale, self._shift, self._bias, self._slope = (
             padded(array, 0, lanes=kernels.lanes)
@@ -122,10 +123,10 @@ class ConvolutionLayer:
             bias=address(self._bias),
             slope=address(self._slope),
         )
-        self._kernels = kernels
+        self._kernels, self._room = kernels, room
         self._shape = (size // filters.stride, size // filters.stride, len(self._gain))
 
     def __call__(self, x: FloatArray) -> FloatArray:  # [S, S, I] -> [S / stride, S / stride, O]
-        y = aligned(self._shape, zeros=False)
+        y = self._room.array(self._shape)
         self._kernels.convolve(self.structure, x, y)
         return y

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.winograd.arrays import FloatArray, address, aligned
+from engines.winograd.arrays import FloatArray, Room, address, aligned
 from serving.errors import EngineError
 
 SPINS = "1000"
@@ -134,7 +134,7 @@ class Kernels:
         assert library is not None
         self._library, self._threads, self._fixed = library, threads or library.toonify_threads(), fixed
         self.lanes: int = library.toonify_channels(fixed)
-        self._memory = aligned((0,))
+        self._memory = Room()
 
     def transformed(
         self, weight: FloatArray, size: int, *, stride: int = 1, up: bool = False
@@ -174,9 +174,7 @@ class Kernels:
 
     def _memory_of(self, count: int) -> int | None:
         """Where there is room for so many numbers, until the next call."""
-        if self._memory.size < count:
-            self._memory = aligned((count,), zeros=False)
-        return address(self._memory)
+        return address(self._memory.array((count,)))
 
     def means(self, x: FloatArray) -> FloatArray:
         """[H, W, C] -> [C]."""
