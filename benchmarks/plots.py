@@ -13,6 +13,9 @@ from benchmarks.rows import Row
 
 SIZE = (8.0, 4.5)
 
+MARKERS = {"fp32": "o", "bf16": "s", "int16": "^"}
+"""There are more engines than colours."""
+
 
 def draw(rows: Sequence[Row], folder: Path) -> None:
     """Draw, as PNG, every plot for which there are rows."""
@@ -69,10 +72,10 @@ def _in_flight(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xlabel("requests in flight")
     axes.set_ylabel("ms")
     axes.set_ylim(bottom=0)
-    right = axes.twinx()
-    right.plot(counts, [row.pictures_per_s or 0 for row in rows], "s--", color="darkorange", label="throughput")
+    right, throughputs = axes.twinx(), [row.pictures_per_s or 0 for row in rows]
+    right.plot(counts, throughputs, "s--", color="darkorange", label="throughput")
     right.set_ylabel("pictures/s")
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, 1.1 * max(throughputs) or None)
     axes.figure.legend(loc="outside lower center", ncols=2)
 
 
@@ -85,7 +88,7 @@ def _roofline(axes: Axes, generators: Sequence[Row], rows: Sequence[Row]) -> Non
         points = sorted([*zip(intensities, slope, strict=True), (limit / (limits.gbytes or limit), limit)])
         axes.plot(*zip(*points, strict=True), label=f"limit, {precision} ({by})")
     for row in generators:
-        axes.plot(2 * (row.gmac or 0) / (row.gbyte or 1), gflops(row), "o", label=_name(row))
+        axes.plot(2 * (row.gmac or 0) / (row.gbyte or 1), gflops(row), MARKERS[row.precision], label=_name(row))
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("operations for each byte, maps and weights counted once in float32")
