@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.generated import line, number, with_section
 from benchmarks.gpu_rows import KERNELS, LATENCIES, GpuRow, KernelRow
 from benchmarks.gpu_subjects import PORT
-from benchmarks.results import Ratio
+from benchmarks.results import spread
 from benchmarks.rows import read_records
 
 README = Path(__file__).parent / "README.md"
@@ -60,7 +59,7 @@ def _beside_port(row: GpuRow, rows: Sequence[GpuRow]) -> str:
     same = [r for r in rows if (r.group, r.stage, r.batch) == (row.group, row.stage, row.batch)]
     port = [r.rounds for r in same if (r.engine, r.precision) == (PORT, "fp16")]
     ratios = [p / own for p, own in zip(port[0], row.rounds, strict=False)] if port else []
-    return str(Ratio(statistics.median(ratios), min(ratios), max(ratios))) if ratios else ""
+    return str(spread(ratios)) if ratios else ""
 
 
 def _kernels(rows: Sequence[KernelRow]) -> Iterator[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.generated import line, number, with_section
 from benchmarks.report import MAIN_README, README, quality, times
-from benchmarks.results import Ratio, gflops
+from benchmarks.results import Ratio, gflops, spread
 from benchmarks.rows import RESULTS, Row, read_records, read_rows
 from benchmarks.start_rows import STARTS, Start
 
@@ -99,8 +98,7 @@ def further_blend(blends: Sequence[Start]) -> float | None:
 
 def against(start: Start, other: Start) -> Ratio:
     """Times to the first answer over those of another way to start, round by round."""
-    ratios = [a / b for a, b in zip(start.firsts, other.firsts, strict=False)]
-    return Ratio(statistics.median(ratios), min(ratios), max(ratios))
+    return spread([a / b for a, b in zip(start.firsts, other.firsts, strict=False)])
 
 
 def _resolution(rows: Sequence[Row]) -> Iterator[str]:

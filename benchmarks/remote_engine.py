@@ -29,13 +29,13 @@ Inputs = Mapping[str, AnyArray]
 class Turn:
     """Some calls in a row: seconds of each, seconds of all, and the peak memory since the subject was loaded.
 
-    ``engine_seconds`` are what a server's engines computed for all of them.
+    ``engine_seconds`` are what a server's engines computed for all of them; 0 of what is no server.
     """
 
     seconds: tuple[float, ...]
     wall: float
     peak_bytes: int
-    engine_seconds: float | None
+    engine_seconds: float
 
 
 class RemoteEngine(BaseEngine):
@@ -105,8 +105,7 @@ class _Servant:
             with ThreadPoolExecutor(in_flight) as pool:
                 seconds = list(pool.map(call, range(calls)))
         wall = time.perf_counter() - begin
-        after = engine_seconds_of(self._subject)
-        engines = None if before is None or after is None else after - before
+        engines = engine_seconds_of(self._subject) - before
         return Turn(tuple(seconds), wall, peak_bytes(processes_of(self._subject)), engines)
 
     def close(self) -> None:

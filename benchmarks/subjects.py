@@ -55,9 +55,9 @@ def processes_of(subject: Engine) -> list[int]:
     return subject.processes() if isinstance(subject, EnsembleSubject) else [os.getpid()]
 
 
-def engine_seconds_of(subject: Engine) -> float | None:
-    """What a server's engines have computed so far; None of what is no server."""
-    return subject.engine_seconds() if isinstance(subject, EnsembleSubject) else None
+def engine_seconds_of(subject: Engine) -> float:
+    """What a server's engines have computed so far; 0 of what is no server."""
+    return subject.engine_seconds() if isinstance(subject, EnsembleSubject) else 0.0
 
 
 class PipelineSubject(BaseEngine):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from benchmarks.generated import with_section
-from benchmarks.results import Ratio
+from benchmarks.results import Ratio, spread
 from benchmarks.video_rows import Condition, Failed, Figures, Flicker, Memory, Row, Speed, Stage
 
 R = TypeVar("R", bound=Row)
@@ -59,7 +59,7 @@ def _fps(rows: Sequence[Row], setting: str, condition: Condition, stage: str = "
 
 def _ratio(above: Rounds, below: Rounds) -> Ratio | None:
     ratios = [above[number] / below[number] for number in above.keys() & below.keys()]
-    return Ratio(statistics.median(ratios), min(ratios), max(ratios)) if ratios else None
+    return spread(ratios) if ratios else None
 
 
 def _middle(rounds: Mapping[int, float]) -> float:

@@ -35,9 +35,14 @@ class Room:
         return self._memory[:count].reshape(shape)
 
 
+def made_up(count: int, lanes: int) -> int:
+    """The next multiple of ``lanes``."""
+    return -(-count // lanes) * lanes
+
+
 def padded(array: AnyArray, *axes: int, lanes: int = 1) -> FloatArray:
     """An aligned copy in float32, with zeros at the ends of ``axes`` up to a multiple of ``lanes``."""
-    shape = tuple(-(-size // lanes) * lanes if axis in axes else size for axis, size in enumerate(array.shape))
+    shape = tuple(made_up(size, lanes) if axis in axes else size for axis, size in enumerate(array.shape))
     found = aligned(shape)
     found[tuple(slice(size) for size in array.shape)] = array
     return found

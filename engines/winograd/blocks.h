@@ -18,11 +18,6 @@ namespace toonify {
 constexpr int NARROW = 128;  // channels, up to which a core's cache holds a layer's weights
 constexpr int STRIP = 64;    // tiles of a narrow block across: some rows of maps are cached too
 
-using SmallUp = Up<2>;
-using SmallPlain = Plain<2>;
-using LargeUp = Up<3>;
-using LargePlain = Plain<4>;
-
 template <class Form, class Number>
 using BlockTiles = Tiles<Form, Number, Modulated>;
 
@@ -44,15 +39,16 @@ long memory_by_layers(const Block& block, int threads) {
   const Modulated& up = block.up;
   const long conv = tiles_memory<PlainForm, Number>(block.conv, threads);
   if (!up.weights) return conv;
-  const long size = doubled_size<UpForm>(up);
-  return between_memory(block) + std::max(conv, tiles_memory<UpForm, Number>(up, threads) + size * size * up.out);
+  const int size = doubled_size<UpForm>(up);
+  return between_memory(block) +
+         std::max(conv, Doubled::size(size, size, up.out) + tiles_memory<UpForm, Number>(up, threads));
 }
 
 template <class Form, class Number>
 void convolve_up(const Modulated& up, const float* x, float* memory, int threads, const Map<float>& y) {
   const int size = doubled_size<Form>(up);
   const Doubled doubled = {memory, size, {0, size}};
-  memory += static_cast<long>(size) * size * up.out;
+  memory += Doubled::size(size, size, up.out);
   convolve_all<Form, Number>(up, x, memory, threads, [&](const Sums<Number>& sums, int row, int column) {
     doubled_from_tile<Form>(up, sums, row, column, doubled);
   });
@@ -116,14 +112,13 @@ void run_strip(const Block& block, const float* x, float* y, float* rgb, float* 
   const Doubled doubled = {memory, DOUBLED_ROWS, doubled_columns};
   memory += Doubled::size(DOUBLED_ROWS, doubled_columns.last - doubled_columns.first, up.out);
   const Map<float> between = {memory, BETWEEN_ROWS, conv.in, across};
-  const Map<const float> input = {x, up.size, up.in, {0, up.size}};
 
   int ready = std::max(rows.first * LargePlain::STEP - 1, 0);  // up to this row the map between the layers is made
   int up_row = std::max(ready - 1, 0) / LargeUp::OUTPUTS;      // and up to this row of tiles the doubled map
   const int last = std::min(rows.last * LargePlain::STEP + 1, conv.size);
   for (int row = rows.first; row < rows.last; ++row) {
     while (ready < std::min((row + 1) * LargePlain::STEP + 1, conv.size)) {
-      convolve_some(up_tiles, input, row_of_tiles<LargeUp>(up, up_row++, up_columns),
+      convolve_some(up_tiles, input_of(up, x), row_of_tiles<LargeUp>(up, up_row++, up_columns),
                     [&](const Sums<Number>& sums, int r, int column) {
                       doubled_from_tile<LargeUp>(up, sums, r, column, doubled);
                     });

@@ -53,7 +53,7 @@ class Tiles {
 
   void load(int index, const Map<const float>& x, int row, int column) {
     columns_.move(layer, x, row, column);
-    units_[index] = tile_from_columns(columns_, layer.in, in_ + static_cast<long>(index) * numbers(layer), in_stride());
+    units_[index] = tile_from_columns(columns_, in_ + static_cast<long>(index) * numbers(layer), in_stride());
   }
 
   // Some of the outputs of a point.
@@ -80,6 +80,11 @@ class Tiles {
   Columns<Form> columns_;
   const Buffer halfway_;  // between a tile's sums and its outputs
 };
+
+template <class Layer>
+Map<const float> input_of(const Layer& layer, const float* x) {
+  return {x, layer.size, layer.in, {0, layer.size}};
+}
 
 // ---- All threads together. The functions are called by each of them.
 
@@ -154,14 +159,13 @@ long tiles_memory(const Layer& layer, int threads) {
 template <class Form, class Number, class Layer, class Keep>
 void convolve_all(const Layer& layer, const float* x, float* memory, int threads, Keep keep) {
   using Some = Tiles<Form, Number, Layer>;
-  const Map<const float> input = {x, layer.size, layer.in, {0, layer.size}};
   if (is_apart<Form>(layer, threads)) {
     Some tiles(layer, APART, memory + omp_get_thread_num() * Some::memory(layer, APART));
-    convolve_some(tiles, input, share(tile_count<Form>(layer)), keep);
+    convolve_some(tiles, input_of(layer, x), share(tile_count<Form>(layer)), keep);
 #pragma omp barrier
   } else {
     Some tiles(layer, tiles_at_once<Form>(layer), memory);
-    convolve_together(tiles, input, keep);
+    convolve_together(tiles, input_of(layer, x), keep);
   }
 }
 

@@ -195,11 +195,16 @@ struct Point {
 
 constexpr int SMALL = 16;  // maps, up to which small tiles take less time: there are few, and fewer weights
 
+using SmallUp = Up<2>;
+using SmallPlain = Plain<2>;
+using LargeUp = Up<3>;
+using LargePlain = Plain<4>;
+
 // Calls `with` the form of a convolution: by its input's size, its taps along each side, its stride.
 template <class With>
 auto with_form(int size, int taps, int stride, With with) {
   if (taps == 1) return stride == 1 ? with(Point<1>{}) : with(Point<2>{});
-  if (stride == 1) return size <= SMALL ? with(Plain<2>{}) : with(Plain<4>{});
+  if (stride == 1) return size <= SMALL ? with(SmallPlain{}) : with(LargePlain{});
   return size <= SMALL ? with(Down<1>{}) : with(Down<2>{});
 }
 

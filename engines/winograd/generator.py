@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.generator_weights import Affine, Convolution, GeneratorWeights, Resolution
-from engines.winograd.arrays import FloatArray, address, aligned, padded
+from engines.winograd.arrays import FloatArray, Room, address, aligned, padded
 from engines.winograd.library import Block, Kernels, Modulated
 
 ACTIVATION_GAIN = np.sqrt(np.float32(2))
@@ -26,16 +26,15 @@ class WinogradGenerator:
         self._w_avg = weights.w_avg
         self._constant = padded(weights.constant[0].transpose(1, 2, 0), 2, lanes=kernels.lanes)  # [4, 4, C]
         self._blocks = [SynthesisBlock(resolution, kernels) for resolution in weights.resolutions]
-        # Two in turn: what a block reads and what it writes. Nobody reads a map of the last block.
-        sizes = [block.map_size for block in self._blocks[:-1]]
-        self._maps = [aligned((max(sizes[parity::2], default=0),)) for parity in (0, 1)]
+        self._maps = (Room(), Room())  # in turn: what a block reads and what it writes
 
     def __call__(self, w: FloatArray, psi: np.float32) -> NDArray[np.uint8]:  # [L, D] -> [R, R, 3]
         w = padded(self._w_avg + psi * (w - self._w_avg), 1, lanes=self._kernels.lanes)
         x, image = self._constant, None
         for index, block in enumerate(self._blocks):
             block.set_styles(w)
-            y = None if block is self._blocks[-1] else self._maps[index % 2]
+            # Nobody reads a map of the last block.
+            y = None if block is self._blocks[-1] else self._maps[index % 2].array(block.map_shape)
             self._kernels.run_block(block.structure, x, y, block.rgb)
             self._kernels.add_below(block.rgb, block.rgb_bias, block.rgb_clamp, image)
             image = block.rgb
@@ -49,7 +48,7 @@ class SynthesisBlock:
 
     Attributes:
         structure: what the kernels take.
-        map_size: numbers of its output map.
+        map_shape: of its output, [R, R, O].
         rgb: the picture up to this resolution, [3, R, R].
         rgb_bias: of toRGB, [3].
         rgb_clamp: of toRGB.
@@ -64,7 +63,7 @@ class SynthesisBlock:
         self._conv.structure.rgb = address(self._rgb_products)
         self.structure = Block(Modulated() if self._up is None else self._up.structure, self._conv.structure)
         size = len(resolution.conv.noise)
-        self.map_size = size * size * self._rgb_weight.shape[1]
+        self.map_shape = (size, size, self._rgb_weight.shape[1])
         self.rgb = aligned((3, size, size))
         self.rgb_bias = padded(resolution.rgb.bias)
         self.rgb_clamp = _bound(resolution.rgb.clamp)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.winograd.arrays import FloatArray, Room, address, aligned
+from engines.winograd.arrays import FloatArray, Room, address, aligned, made_up
 from serving.errors import EngineError
 
 SPINS = "1000"
@@ -155,7 +155,7 @@ class Kernels:
             of_output=weight.strides[0] // weight.itemsize,
             of_input=weight.strides[1] // weight.itemsize,
         )
-        outputs, inputs = (-(-count // self.lanes) * self.lanes for count in (outputs, inputs))
+        outputs, inputs = (made_up(count, self.lanes) for count in (outputs, inputs))
         numbers = inputs // 2 if self._fixed else inputs
         found = aligned((self._library.toonify_points(raw), outputs, numbers), zeros=False)
         units = aligned((outputs,))

@@ -144,11 +144,11 @@ constexpr float reach() {
 
 // A tile's points, and the unit that they are in: 1.
 template <class Form>
-float tile_from_columns(const Columns<Form>& columns, int channels, float* tile, long stride) {
+float tile_from_columns(const Columns<Form>& columns, float* tile, long stride) {
   constexpr int P = Form::POINTS;
   const auto ordered = columns.ordered();
   for (int p = 0; p < P; ++p)
-    for (int channel = 0; channel < channels; channel += LANES) {
+    for (int channel = 0; channel < ordered.channels; channel += LANES) {
       Vector row[P];
       ordered.row(p, channel, row);
       TOONIFY_UNROLL
@@ -159,7 +159,7 @@ float tile_from_columns(const Columns<Form>& columns, int channels, float* tile,
 
 // The same in fixed point.
 template <class Form>
-float tile_from_columns(const Columns<Form>& columns, int channels, Pair* tile, long stride) {
+float tile_from_columns(const Columns<Form>& columns, Pair* tile, long stride) {
   constexpr int P = Form::POINTS;
   const Vector squares = columns.bound();
   const float norm = std::max(std::sqrt(sum_of(squares)) / TILE_NORM, std::sqrt(largest_of(squares)) / LARGEST);
@@ -167,7 +167,7 @@ float tile_from_columns(const Columns<Form>& columns, int channels, Pair* tile, 
   const Vector scale = Vector{} + 1 / unit;
   const auto ordered = columns.ordered();
   for (int p = 0; p < P; ++p)
-    for (int channel = 0; channel < channels; channel += 2 * LANES) {
+    for (int channel = 0; channel < ordered.channels; channel += 2 * LANES) {
       Vector first[P], second[P];
       ordered.row(p, channel, first);
       ordered.row(p, channel + LANES, second);

@@ -20,7 +20,7 @@ namespace toonify {
 template <class With>
 auto with_form(const Weights& weights, With with) {
   if (!weights.up) return with_form(weights.size, weights.taps, weights.stride, with);
-  return 2 * weights.size <= SMALL ? with(Up<2>{}) : with(Up<3>{});
+  return 2 * weights.size <= SMALL ? with(SmallUp{}) : with(LargeUp{});
 }
 
 // Channels are made up to a multiple of this.
