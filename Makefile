@@ -31,19 +31,19 @@ check: $(VENV)/dev
 	$(BIN)/hadolint serving/container/Dockerfile
 	$(BIN)/yamllint --strict --config-data '{extends: default, rules: {line-length: {max: 120}, document-start: disable}}' \
 		serving/container/compose.yaml
-	$(BIN)/python -m serving.repository_configs build/generated/model_repository
+	$(BIN)/python -m serving.triton.reference_configurations build/generated/model_repository
 	diff --recursive model_repository build/generated/model_repository
 
 generate: $(VENV)/dev
-	$(BIN)/python -m serving.repository_configs model_repository
+	$(BIN)/python -m serving.triton.reference_configurations model_repository
 
 bench: $(VENV)/dev
-	$(BIN)/python -m benchmarks $(BENCH)
-	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m benchmarks.latency $(BENCH)
+	$(BIN)/python -m benchmarks.latency.report
 
 bench-growth: $(VENV)/dev
 	$(BIN)/python -m benchmarks.growth $(BENCH)
-	$(BIN)/python -m benchmarks.growth_report
+	$(BIN)/python -m benchmarks.growth.report
 
 bench-video: $(VENV)/dev
 	$(BIN)/python -m benchmarks.video

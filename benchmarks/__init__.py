@@ -1,1 +1,1 @@
-"""Latency of every stage and of the whole service, beside what a user would run instead; see README.md here."""
+"""Benchmarks of this package, with their raw results and the tables made from them; see README.md here."""

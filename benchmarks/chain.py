@@ -22,8 +22,8 @@ from benchmarks.networks import (
     isf_weights,
     signature_of,
 )
-from serving.atomic import atomic_file
-from serving.tensors import FACE_SIZE, ISF_ATTRIBUTES
+from engines.contract.atomic import atomic_file
+from engines.contract.tensors import FACE_SIZE, ISF_ATTRIBUTES
 
 if TYPE_CHECKING:
     from export.verification import Sample

@@ -17,6 +17,7 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.generated import with_section
+from engines.contract.tensors import ISF_ATTRIBUTES
 from export.demo_models.faces import CARTOON, draw_face
 from export.demo_models.files import DIRECTORY, DemoFiles
 from export.demo_models.isf_training import NOISE
@@ -24,8 +25,7 @@ from export.demo_models.measure import R_SWAPS, Models, blended, encoded, load_m
 from export.demo_models.traits import attributes_of, random_codes
 from export.networks.generator import generator_from_weights
 from serving.command_line import run
-from serving.images import write_picture
-from serving.tensors import ISF_ATTRIBUTES
+from serving.faces.images import write_picture
 
 Picture = NDArray[np.uint8]
 Figures = dict[str, Any]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+README = Path(__file__).parent / "README.md"
+MAIN_README = README.parents[1] / "README.md"
 
 END = "<!-- end -->"
 

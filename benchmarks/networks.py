@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.machine import ROOT, versions
-from export.weights import EncoderWeights, GeneratorWeights, IsfWeights
-from serving.tensors import (
+from engines.contract.tensors import (
     Geometry,
     Signature,
     encoder_signature,
@@ -24,6 +23,7 @@ from serving.tensors import (
     isf_signature,
     toonify_signature,
 )
+from export.weights import EncoderWeights, GeneratorWeights, IsfWeights
 
 if TYPE_CHECKING:
     from engines.loading import Target
@@ -35,7 +35,7 @@ SEED = 0
 COLOUR_GAIN = 0.2
 """Of the toRGB weights, so that pictures are not clipped: clipped levels would hide errors."""
 
-OWN_SOURCES = [ROOT / name for name in ("serving/tensors.py", "benchmarks/networks.py", "benchmarks/baselines.py")]
+OWN_SOURCES = [ROOT / "benchmarks" / name for name in ("networks.py", "baselines.py")]
 
 CONFIG_F = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128, 512: 64, 1024: 32}
 
@@ -166,7 +166,7 @@ def build(models: Models, stages: Collection[str], report: Report, target: Targe
         if (whole or stage in stages) and not models.directory(stage).exists():
             _build_model(models, stage, report, target)
     if "ensemble" in stages:
-        from serving.repository import write_repository
+        from serving.triton.repository import write_repository
 
         encoder, isf, generator = (models.directory(stage) for stage in networks)
         write_repository(models.repository, encoder=encoder, isf=isf, generators=[generator], force=True)

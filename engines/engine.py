@@ -9,8 +9,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.errors import EngineError
-from serving.tensors import Signature
+from engines.contract.errors import EngineError
+from engines.contract.tensors import Signature
 
 AnyArray = NDArray[Any]
 

@@ -7,12 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from engines.contract.errors import EngineError
+from engines.contract.tensors import Signature
 from engines.engine import Engine
 from engines.model_directory import Component, EngineName, Precision, read_manifest
+from engines.plan_facts import PlanFacts, check_platform, rebuild
 from engines.tensorrt.device import platform_here
-from engines.tensorrt.facts import PlanFacts, check_platform, rebuild
-from serving.errors import EngineError
-from serving.tensors import Signature
 
 Target = Literal["cpu", "torch-cuda", "onnxruntime-cuda", "tensorrt"]
 
@@ -72,7 +72,7 @@ def precisions_here(engine: EngineName) -> tuple[Precision, ...]:
         EngineError: the engine needs a GPU that is not there.
     """
     if engine == "openvino":
-        from engines.openvino_engine import supports_bf16
+        from engines.openvino.engine import supports_bf16
 
         return ("fp32", "bf16") if supports_bf16() else ("fp32",)
     if engine == "winograd":
@@ -80,13 +80,13 @@ def precisions_here(engine: EngineName) -> tuple[Precision, ...]:
 
         return ENGINES[engine].precisions if targets_here() else ()
     if engine == "torch":
-        from engines.torch_engine import checked_device
+        from engines.torch.engine import checked_device
 
         checked_device("cuda")
     if engine == "onnxruntime-cuda":
-        from engines import onnxruntime_cuda_engine
+        from engines.onnxruntime import cuda
 
-        return onnxruntime_cuda_engine.precisions_here()
+        return cuda.precisions_here()
     if engine == "tensorrt":
         platform_here()
     return ENGINES[engine].precisions
@@ -140,24 +140,24 @@ def engine_from_onnx(
     _check(engine, precision)
     # Imported here: a machine needs only the library of the engine that it uses.
     if engine == "openvino":
-        from engines.openvino_engine import OpenVinoEngine
+        from engines.openvino.engine import OpenVinoEngine
 
         return OpenVinoEngine(model, signature, precision=precision, threads=threads, cache=cache)
     if engine == "winograd":
-        from engines.winograd_engine import WinogradEngine
+        from engines.winograd.engine import WinogradEngine
 
         return WinogradEngine(model, signature, precision=precision, threads=threads)
     if engine == "torch":
-        from engines.torch_engine import TorchEngine
+        from engines.torch.engine import TorchEngine
 
         return TorchEngine(model, signature, precision=precision)
     if engine == "onnxruntime-cuda":
-        from engines.onnxruntime_cuda_engine import OnnxRuntimeCudaEngine
+        from engines.onnxruntime.cuda import OnnxRuntimeCudaEngine
 
         return OnnxRuntimeCudaEngine(model, signature, precision=precision, cache=cache)
     if engine == "tensorrt":
         return _tensorrt_engine(model.parent, signature, plans)
-    from engines.onnxruntime_engine import OnnxRuntimeEngine
+    from engines.onnxruntime.engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model, signature, threads=threads)
 
@@ -172,7 +172,7 @@ def _tensorrt_engine(directory: Path, signature: Signature, plans: PlanFacts | N
         )
     # Before the engine's module, which does not import without a GPU's driver.
     check_platform(plans, platform_here(), directory)
-    from engines.tensorrt_engine import TensorRtEngine
+    from engines.tensorrt.engine import TensorRtEngine
 
     return TensorRtEngine(directory, signature, plans)
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from engines.tensorrt.facts import PlanFacts
-from serving.errors import ModelDirectoryError
-from serving.tensors import Geometry, Signature, encoder_signature, generator_signature, isf_signature
+from engines.contract.errors import ModelDirectoryError
+from engines.contract.tensors import Geometry, Signature, encoder_signature, generator_signature, isf_signature
+from engines.plan_facts import PlanFacts
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -35,7 +35,7 @@ class SourceFile(_Frozen):
 
 
 class Sizes(_Frozen):
-    """The manifest's form of ``serving.tensors.Geometry``; ``rows`` where they are not those of the resolution."""
+    """The manifest's form of ``Geometry``; ``rows`` where they are not those of the resolution."""
 
     resolution: int
     w_dim: int

@@ -19,7 +19,17 @@ import onnx
 import torch
 from torch import Tensor
 
-from engines.engine import AnyArray
+from engines.contract.arrays import AnyArray
+from engines.contract.atomic import atomic_directory, check_output
+from engines.contract.errors import ExportError
+from engines.contract.tensors import (
+    Signature,
+    encoder_signature,
+    generator_signature,
+    isf_signature,
+    resolution_of,
+    rows_of,
+)
 from engines.loading import Target
 from engines.model_directory import Component, Manifest, Sizes, SourceFile, sha256_of, write_manifest
 from engines.tensorrt.options import PlanOptions
@@ -32,9 +42,6 @@ from export.plans import plans_of
 from export.selection import EngineChoice, PrecisionChoice, Report, candidates_for, select_engine
 from export.verification import BATCHES, Reference, batches_for, in_batches, reference_samples
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Source
-from serving.atomic import atomic_directory, check_output
-from serving.errors import ExportError
-from serving.tensors import Signature, encoder_signature, generator_signature, isf_signature, resolution_of, rows_of
 
 EXTERNAL_DATA_BYTES = 1 << 29
 """Larger models keep their weights in a file beside the graph: one protobuf message ends at 2 GiB."""

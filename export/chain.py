@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from engines import Engine, engine_from_directory, engine_from_onnx, read_manifest
-from engines.engine import AnyArray
+from engines.contract.arrays import AnyArray
+from engines.contract.errors import VerificationError
 from engines.model_directory import Manifest, Verification
 from export.demo_face import demo_face
 from export.verification import Bound, compared
-from serving.errors import VerificationError
 from serving.pipeline import Pipeline
 
 BOUND = Bound(psnr=40)

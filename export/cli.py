@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from engines.contract.errors import ExportError
 from engines.loading import Target
 from engines.model_directory import Manifest
-from engines.tensorrt.facts import Compatibility
+from engines.plan_facts import Compatibility
 from engines.tensorrt.options import PlanOptions
 from export.blending import BlendReport, blend, schedule_from_options
 from export.build import Output, build_encoder, build_generator, build_isf
@@ -28,8 +29,7 @@ from export.demo_models.files import DESCRIPTION, DemoFiles
 from export.plans import rebuild_plans
 from export.selection import EngineChoice, PrecisionChoice
 from serving.command_line import run, stages
-from serving.errors import ExportError
-from serving.repository import check_repository, write_repository
+from serving.triton.repository import check_repository, write_repository
 
 app = typer.Typer(
     help="Export blended StyleGAN2 generators, ISF heads and encoders, verified against PyTorch.",

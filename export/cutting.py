@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engines.engine import AnyArray
+from engines.contract.arrays import AnyArray
+from engines.contract.errors import ExportError
+from engines.contract.tensors import LIGHT_ROWS
 from export.networks.generator import Generator, picture_from_output
 from export.parity import Parity, parity
 from export.weights import EncoderWeights, GeneratorWeights
-from serving.errors import ExportError
-from serving.tensors import LIGHT_ROWS
 
 
 def cut_at(weights: GeneratorWeights, resolution: int) -> GeneratorWeights:

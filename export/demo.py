@@ -28,18 +28,18 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from engines import Manifest, read_manifest
+from engines.contract.tensors import ISF_ATTRIBUTES
 from export.demo_face import demo_code, demo_photograph
 from export.demo_models.clips import ClipFrame, talking_head
 from export.demo_models.files import DESCRIPTION
-from serving.alignment import align
 from serving.client import ToonifyClient
 from serving.command_line import run
-from serving.images import write_picture
-from serving.landmarks import FileLandmarker
-from serving.paste import paste
-from serving.server import TritonServer
-from serving.tensors import ISF_ATTRIBUTES
+from serving.faces.alignment import align
+from serving.faces.images import write_picture
+from serving.faces.landmark_files import FileLandmarker
+from serving.faces.paste import paste
 from serving.toonifier import ServedToonifier, Style
+from serving.triton.server import TritonServer
 from serving.video.frames import Frame
 from serving.video.pipeline import toonify_video
 from serving.video.reading import VideoReader

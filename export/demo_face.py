@@ -31,7 +31,7 @@ def demo_photograph() -> tuple[Picture, Points]:
 
     Returns:
         The photograph, uint8 RGB [480, 640, 3], and its five points in the order of
-        ``serving.landmarks.CANONICAL_POINTS``, [5, 2], x and y in pixels, the first pixel's centre being (0, 0).
+        ``serving.faces.landmarks.CANONICAL_POINTS``, [5, 2], x and y in pixels, the first pixel's centre being (0, 0).
     """
     side, angle, centre = 250, radians(14), np.array([350, 190])
     x = side * np.array([cos(angle), sin(angle)])

@@ -1,15 +1,15 @@
 """A generator in PyTorch -> the weights that the PyTorch engine takes, without an ONNX file between them.
 
-The same numbers as ``engines.generator_weights.weights_from_graph`` finds in the exported graph, for a machine that
-has a GPU and cannot export.
+The same numbers as ``engines.graph.generator_weights.weights_from_graph`` finds in the exported graph, for a machine
+that has a GPU and cannot export.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from engines import generator_weights as engine
-from engines.engine import AnyArray
+from engines.contract.arrays import AnyArray
+from engines.graph import generator_weights as engine
 from export.networks.generator import ACTIVATION_GAIN, Affine, Generator, SynthesisBlock, SynthesisLayer, ToRgb
 from export.weights import row_of
 

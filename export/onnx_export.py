@@ -1,4 +1,4 @@
-"""PyTorch networks -> ONNX models with the names, shapes and dtypes of ``serving.tensors``; the batch is dynamic.
+"""PyTorch networks -> ONNX models with the names, shapes and dtypes of the contract; the batch is dynamic.
 
 The reference networks stay as they are. What an exported graph needs differently is done on the modules here: constants
 are folded, each modulated convolution becomes one node, the ISF's private heads become batched products.
@@ -19,6 +19,7 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
+from engines.contract.tensors import Signature
 from export.networks.encoder import Encoder, input_from_face
 from export.networks.generator import (
     ACTIVATION_GAIN,
@@ -29,7 +30,6 @@ from export.networks.generator import (
 )
 from export.networks.isf import ConditionNetwork, Isf
 from export.onnx_functions import DOMAIN, OPSET, PLAIN, PLUGIN_ATTRIBUTES, UP, modulated_conv_function
-from serving.tensors import Signature
 
 
 class ModulatedConvNode(nn.Module):

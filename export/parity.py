@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engines.engine import AnyArray
+from engines.contract.arrays import AnyArray
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import shutil
 from pathlib import Path
 
 from engines import engine_from_onnx
+from engines.contract.atomic import atomic_directory
+from engines.contract.tensors import Signature
 from engines.model_directory import Manifest, Precision, read_manifest, sha256_of, write_manifest
-from engines.tensorrt.facts import PlanFacts
+from engines.plan_facts import PlanFacts
 from engines.tensorrt.options import PlanOptions
 from export.selection import Report, candidates_for, select_engine
 from export.verification import BATCHES, Sample, batches_for, in_batches
-from serving.atomic import atomic_directory
-from serving.tensors import Signature
 
 
 def plans_of(

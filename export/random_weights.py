@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from engines.contract.tensors import ISF_ATTRIBUTES
 from export.networks.encoder import STAGE_UNITS, Encoder, EncoderWidths
 from export.networks.generator import Generator
 from export.networks.isf import Isf
 from export.weights import Array, EncoderWeights, GeneratorWeights, IsfWeights, Source
-from serving.tensors import ISF_ATTRIBUTES
 
 Draw = tuple[float, float]
 """Mean and standard deviation."""

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engines import Engine, engine_from_onnx
-from engines.engine import AnyArray
+from engines.contract.arrays import AnyArray
+from engines.contract.errors import EngineError, VerificationError
+from engines.contract.tensors import Signature
 from engines.loading import ENGINES, Target, installed, precisions_here
 from engines.model_directory import Component, EngineName, Precision, Verification
-from engines.tensorrt.facts import PlanFacts
+from engines.plan_facts import PlanFacts
 from export.verification import Sample, bound_for, verify
-from serving.errors import EngineError, VerificationError
-from serving.tensors import Signature
 
 EngineChoice = Literal["auto", "onnxruntime", "openvino", "winograd"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16", "int16"]

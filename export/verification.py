@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from engines import Engine
-from engines.engine import AnyArray
+from engines.contract.arrays import AnyArray
+from engines.contract.tensors import DType, Signature
 from engines.loading import Target
 from engines.model_directory import Precision, Verification
 from export.parity import parity
-from serving.tensors import DType, Signature
 
 Reference = Callable[..., Tensor]
 

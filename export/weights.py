@@ -28,7 +28,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.tensors import rows_of
+from engines.contract.tensors import rows_of
 
 Array = NDArray[np.float32]
 Tensors = Mapping[str, Array]

@@ -9,8 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from serving.client import AsyncToonifyClient, ToonifyClient
-    from serving.errors import (
+    from engines.contract import (
         AlignmentError,
         BlendError,
         CheckpointError,
@@ -24,9 +23,10 @@ if TYPE_CHECKING:
         VerificationError,
         VideoError,
     )
+    from serving.client import AsyncToonifyClient, ToonifyClient
     from serving.pipeline import Pipeline
-    from serving.server import TritonServer
     from serving.toonifier import EngineToonifier, ServedToonifier, Style, Toonifier
+    from serving.triton.server import TritonServer
     from serving.video.async_session import AsyncToonSession
     from serving.video.pipeline import VideoReport, toonify_video
     from serving.video.session import ToonSession
@@ -62,7 +62,7 @@ _HOMES = {
     "AsyncToonifyClient": "serving.client",
     "ToonifyClient": "serving.client",
     "Pipeline": "serving.pipeline",
-    "TritonServer": "serving.server",
+    "TritonServer": "serving.triton.server",
     "EngineToonifier": "serving.toonifier",
     "ServedToonifier": "serving.toonifier",
     "Style": "serving.toonifier",
@@ -78,4 +78,4 @@ if not TYPE_CHECKING:  # or every misspelt name would have a type
     def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_HOMES.get(name, "serving.errors")), name)
+        return getattr(import_module(_HOMES.get(name, "engines.contract")), name)

@@ -13,18 +13,28 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from serving.atomic import check_output
+from engines.contract.arrays import Pictures
+from engines.contract.atomic import check_output
+from engines.contract.errors import RequestError
 from serving.client import DEFAULT_MODEL, DEFAULT_TIMEOUT, DEFAULT_URL, ToonifyClient
 from serving.command_line import run, stages
 from serving.controls import row_strength_for
 from serving.doctor import findings
-from serving.errors import RequestError
-from serving.images import check_suffix, picture_from_bytes, read_picture, write_picture
-from serving.inference_calls import Pictures
-from serving.jpeg import jpeg_from_picture
-from serving.landmarks import landmarker_from_option
-from serving.options import Align, AttributeOptions, Force, Model, Psi, Rows, Seed, Url, attributes_from_options
-from serving.photograph import Toonify, toonified_crop, toonified_face, toonified_photograph
+from serving.faces.images import check_suffix, picture_from_bytes, read_picture, write_picture
+from serving.faces.jpeg import jpeg_from_picture
+from serving.faces.photograph import Toonify, toonified_crop, toonified_face, toonified_photograph
+from serving.options import (
+    Align,
+    AttributeOptions,
+    Force,
+    Model,
+    Psi,
+    Rows,
+    Seed,
+    Url,
+    attributes_from_options,
+    landmarker_from_option,
+)
 from serving.studio.cli import studio
 from serving.video.cli import cam, video
 
@@ -56,7 +66,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a model repository with Triton Inference Server until Ctrl-C or SIGTERM."""
-    from serving.server import serve as serve_repository  # a client needs no server
+    from serving.triton.server import serve as serve_repository  # a client needs no server
 
     with stages() as stage:
         serve_repository(

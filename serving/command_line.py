@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
-from serving.errors import ToonifyError
+from engines.contract.errors import ToonifyError
 
 
 def run(app: typer.Typer) -> None:

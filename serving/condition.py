@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.errors import RequestError
-from serving.requests import AnyArray, check_request
-from serving.tensors import FILLED, Signature
+from engines.contract.arrays import AnyArray
+from engines.contract.errors import RequestError
+from engines.contract.tensors import FILLED, Signature
+from serving.requests import check_request
 
 DEFAULT_SEED = 0
 
@@ -21,7 +22,7 @@ def filled_controls(signature: Signature, given: Mapping[str, AnyArray]) -> dict
     mistake, and no finite value does more harm than an ugly picture.
 
     Args:
-        signature: ``serving.tensors.condition_signature``.
+        signature: ``engines.contract.tensors.condition_signature``.
         given: ``w`` float32 [N, L, D], which gives N and L; optionally ``attributes`` float32 [N, A] (the full target
             vector), ``z`` float32 [N, Z] or ``seed`` int64 [N, 1] (0 if neither is given), ``row_strength`` float32
             [N, L] (1 with attributes; without them 0, so that w passes the ISF unchanged), ``psi`` float32 [N, 1] (1).

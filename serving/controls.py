@@ -8,9 +8,9 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from serving.errors import RequestError
-from serving.requests import AnyArray
-from serving.tensors import Signature, TensorSpec
+from engines.contract.arrays import AnyArray
+from engines.contract.errors import RequestError
+from engines.contract.tensors import Signature, TensorSpec
 
 EDIT_ROWS = {
     "gender": range(8),

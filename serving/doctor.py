@@ -12,11 +12,11 @@ from importlib.util import find_spec
 
 import cv2
 
+from engines.contract.errors import ToonifyError
 from engines.winograd.library import targets_here
 from serving.client import ToonifyClient
-from serving.errors import ToonifyError
-from serving.landmarks import HaarLandmarker
-from serving.mediapipe_landmarks import INSTALLATION as MEDIAPIPE_INSTALLATION
+from serving.faces.haar import HaarLandmarker
+from serving.faces.mediapipe import INSTALLATION as MEDIAPIPE_INSTALLATION
 
 PACKAGES = ("toonify-serve", "numpy", "opencv-python-headless", "tritonclient", "grpcio", "protobuf")
 ENGINES = {"onnxruntime": "cpu", "openvino": "cpu", "torch": "export", "tensorrt": "tensorrt"}

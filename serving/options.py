@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from engines.contract.errors import AlignmentError
+from serving.faces.haar import HaarLandmarker
+from serving.faces.landmark_files import FileLandmarker
+from serving.faces.landmarks import Landmarker
+from serving.faces.mediapipe import MediaPipeLandmarker
+from serving.faces.yunet import YuNetLandmarker
 
 Url = Annotated[str, typer.Option(help="HOST:PORT of the server's gRPC endpoint.")]
 Model = Annotated[str, typer.Option(help="Which of the server's models; toonify is its first.")]
@@ -51,3 +59,26 @@ def attributes_from_options(options: Sequence[str], rows: str) -> dict[str, floa
         except ValueError:
             raise typer.BadParameter(f"{option!r} is not NAME=NUMBER", param_hint="--attribute") from None
     return attributes
+
+
+def landmarker_from_option(option: str) -> Landmarker:
+    """``haar``, ``yunet:PATH``, ``mediapipe:PATH`` or ``file:PATH``.
+
+    Raises:
+        AlignmentError: another word, or what the landmarker itself raises.
+    """
+    kind, _, path = option.partition(":")
+    if option == "haar":
+        return HaarLandmarker()
+    if kind == "yunet" and path:
+        return YuNetLandmarker(Path(path))
+    if kind == "mediapipe" and path:
+        return MediaPipeLandmarker(Path(path))
+    if kind == "file" and path:
+        return FileLandmarker(Path(path))
+    raise AlignmentError(
+        "landmarks",
+        got=repr(option),
+        expected="none, haar, yunet:PATH, mediapipe:PATH or file:PATH",
+        remedy="choose one of them",
+    )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from engines.contract.arrays import AnyArray
+from engines.contract.tensors import FILLED, Geometry, Signature, condition_signature, toonify_signature
 from engines.engine import Engine
 from serving.condition import filled_controls
-from serving.requests import AnyArray, check_request
-from serving.tensors import FILLED, Geometry, Signature, condition_signature, toonify_signature
+from serving.requests import check_request
 
 
 class Pipeline:

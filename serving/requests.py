@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.errors import RequestError
-from serving.tensors import Signature, TensorSpec
+from engines.contract.errors import RequestError
+from engines.contract.tensors import Signature, TensorSpec
 
 AnyArray = NDArray[Any]
 

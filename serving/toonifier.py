@@ -13,13 +13,13 @@ from typing import Protocol, Self
 import numpy as np
 
 from engines import Engine, Manifest, engine_from_directory, read_manifest
+from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.errors import RequestError
+from engines.contract.tensors import Signature
 from serving.client import DEFAULT_MODEL, ToonifyClient
 from serving.controls import Controls, control_tensors
-from serving.errors import RequestError
-from serving.inference_calls import Codes, Pictures
 from serving.pipeline import Pipeline
-from serving.requests import AnyArray, check_request
-from serving.tensors import Signature
+from serving.requests import check_request
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import pytest
 from toonify_command import Toonify, toonify_command
 from typer.main import get_command
 
+from engines.contract.tensors import Geometry, generator_signature
 from serving import cli
-from serving.repository import write_repository
-from serving.server import TritonServer
-from serving.tensors import Geometry, generator_signature
+from serving.triton.repository import write_repository
+from serving.triton.server import TritonServer
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels

@@ -20,7 +20,7 @@ from engines import engine_from_directory
 from export.demo import draw_clip
 from export.demo_face import demo_face
 from serving import Pipeline, ToonifyClient
-from serving.images import write_picture
+from serving.faces.images import write_picture
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -19,8 +19,8 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 
+from engines.contract.errors import EngineError
 from engines.kernels.launch import KernelSpec
-from serving.errors import EngineError
 
 CAPABILITIES = (80, 86, 89, 90)
 """The GPUs that kernels are compiled for: A100; A10 and RTX 30; L4, L40 and RTX 40; H100 and H200."""

@@ -21,11 +21,11 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
+from engines.contract.errors import EngineError
 from engines.kernels.device import activate, colour_of, store_image
 from engines.kernels.launch import KernelSpec, blocks, jit, power_of_two
 from engines.kernels.operands import ACTIVATION_POINTERS, Activation, checked, checked_map
 from engines.kernels.rgb import Rgb, RgbForm
-from serving.errors import EngineError
 
 MOST_CHANNELS_OUT = 128
 

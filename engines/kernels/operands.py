@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from serving.errors import EngineError
+from engines.contract.errors import EngineError
 
 ACTIVATION_POINTERS = {"demodulation_ptr": torch.float32, "noise_ptr": torch.float16, "bias_ptr": torch.float32}
 """The kernels' parameters for an ``Activation``, in their order."""

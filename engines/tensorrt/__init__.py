@@ -10,6 +10,6 @@
 | ``facts`` | says where a plan runs |
 | ``device``, ``cuda_graph`` | the GPU without PyTorch |
 
-``engines.tensorrt_engine`` runs the plans. A plan holds its plugins' kernels as PTX, so that it runs wherever TensorRT
+``engines.tensorrt.engine`` runs the plans. A plan holds its plugins' kernels as PTX, so that it runs wherever TensorRT
 does, without this package.
 """

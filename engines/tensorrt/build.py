@@ -16,16 +16,16 @@ import tensorrt as trt
 from onnx import ModelProto
 
 from engines.batch_sizes import BATCHES
-from engines.generator_weights import is_generator, weights_from_graph
+from engines.contract.atomic import atomic_file
+from engines.contract.errors import EngineError
+from engines.contract.tensors import Signature
+from engines.graph.generator_weights import is_generator, weights_from_graph
+from engines.graph.onnx_graph import read_graph, read_model
 from engines.model_directory import Precision, sha256_of
-from engines.onnx_graph import read_graph, read_model
+from engines.plan_facts import PlanFacts, Platform, kernel_capability
 from engines.tensorrt.device import current, gpu, platform_here
-from engines.tensorrt.facts import PlanFacts, Platform, kernel_capability
 from engines.tensorrt.graph import exported_graph, graph_of_native_layers, graph_with_plugins, plugin_nodes
 from engines.tensorrt.options import PlanOptions
-from serving.atomic import atomic_file
-from serving.errors import EngineError
-from serving.tensors import Signature
 
 Report = Callable[[str], None]
 

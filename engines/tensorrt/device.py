@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from engines.tensorrt.facts import Platform
-from serving.errors import EngineError
+from engines.contract.errors import EngineError
+from engines.plan_facts import Platform
 
 if TYPE_CHECKING:
     import pycuda.driver as cuda

@@ -26,8 +26,9 @@ import torch
 from onnx import ModelProto, TensorProto
 from torch import Tensor
 
-from engines.engine import AnyArray
-from engines.generator_weights import Convolution, GeneratorWeights
+from engines.contract.arrays import AnyArray
+from engines.contract.tensors import Signature
+from engines.graph.generator_weights import Convolution, GeneratorWeights
 from engines.kernels.conv_rgb import MOST_CHANNELS_OUT
 from engines.kernels.weights import ConvolutionWeight, convolution_weight
 from engines.model_directory import Precision
@@ -45,8 +46,7 @@ from engines.tensorrt.operators import (
     Operator,
 )
 from engines.tensorrt.styles import write_scales
-from engines.torch_passes import FUSED_FROM
-from serving.tensors import Signature
+from engines.torch.passes import FUSED_FROM
 
 
 def graph_with_plugins(

@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from engines.contract.tensors import Signature, TensorSpec
 from engines.tensorrt.operators import DOMAIN, Operator
-from serving.tensors import Signature, TensorSpec
 
 OPSET = 18
 IR_VERSION = 10

@@ -18,6 +18,7 @@ from typing import Any
 import numpy.typing  # noqa: F401  tensorrt.plugin uses numpy.typing, and leaves its import to others
 import tensorrt.plugin as trtp
 
+from engines.contract.errors import EngineError
 from engines.kernels.ahead_of_time import CompiledKernel, compile_ahead
 from engines.kernels.conv_rgb import conv_rgb_spec
 from engines.kernels.conv_up import conv_up_spec
@@ -26,7 +27,6 @@ from engines.kernels.rgb import RgbForm
 from engines.kernels.tail import tail_spec
 from engines.kernels.to_rgb import to_rgb_spec
 from engines.tensorrt.operators import DOMAIN, OPERATORS, Operator
-from serving.errors import EngineError
 
 ATTRIBUTES = {"clamp": float, "capability": int}
 """Of every plugin: the activation's bound, infinite for none, and the GPU's compute capability times 10."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engines.generator_weights import GeneratorWeights
+from engines.graph.generator_weights import GeneratorWeights
+from engines.graph.style_weights import style_weights
 from engines.kernels.reference import ACTIVATION_GAIN
 from engines.kernels.weights import ConvolutionWeight
-from engines.style_weights import style_weights
 from engines.tensorrt.graph_writer import GraphWriter
 
 _TINY = np.finfo(np.float32).tiny

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.engine import AnyArray
+from engines.contract.arrays import AnyArray
 
 FloatArray = NDArray[np.float32]
 

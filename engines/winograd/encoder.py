@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.encoder_weights import EncoderWeights, Filters, Head, Level, Unit
+from engines.contract.tensors import FACE_SIZE
+from engines.graph.encoder_weights import EncoderWeights, Filters, Head, Level, Unit
 from engines.winograd.arrays import FloatArray, Room, address, padded
 from engines.winograd.library import Convolution, Kernels
-from serving.tensors import FACE_SIZE
 
 
 class WinogradEncoder:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.generator_weights import Affine, Convolution, GeneratorWeights, Resolution
+from engines.graph.generator_weights import Affine, Convolution, GeneratorWeights, Resolution
 from engines.winograd.arrays import FloatArray, Room, address, aligned, padded
 from engines.winograd.library import Block, Kernels, Modulated
 

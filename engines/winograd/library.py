@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.contract.errors import EngineError
 from engines.winograd.arrays import FloatArray, Room, address, aligned, made_up
-from serving.errors import EngineError
 
 SPINS = "1000"
 """How often a waiting thread looks before it sleeps. By itself libgomp looks 300,000 times, which takes milliseconds of

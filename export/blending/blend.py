@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from engines.contract.errors import BlendError
 from export.blending.groups import NEGLIGIBLE, BlendSchedule, Donor, Group, Shares, group_of
 from export.blending.guards import pair_of, refuse_misfits, refuse_parent, refuse_twins, synthesis_names
 from export.blending.kinship import Kinship, kinship_of
 from export.weights import Array, GeneratorWeights, Source
-from serving.errors import BlendError
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from math import isclose, isfinite
 from typing import Literal, get_args
 
+from engines.contract.errors import BlendError
 from export.weights import row_of
-from serving.errors import BlendError
 
 Part = Literal["up", "conv", "rgb"]
 PARTS: tuple[Part, ...] = get_args(Part)

@@ -13,9 +13,9 @@ from itertools import combinations
 
 import numpy as np
 
+from engines.contract.errors import BlendError
 from export.blending.groups import BlendSchedule, group_of
 from export.weights import Array, GeneratorWeights
-from serving.errors import BlendError
 
 
 def synthesis_names(model: GeneratorWeights) -> list[str]:

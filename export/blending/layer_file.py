@@ -29,8 +29,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from engines.contract.errors import BlendError
 from export.blending.groups import PARTS, ChannelMask, Group, Part, Shares, groups_of
-from serving.errors import BlendError
 
 Channel = Annotated[int, Field(ge=0, lt=1 << 16)]
 Share = Annotated[float, Field(ge=0, le=1)]

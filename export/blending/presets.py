@@ -21,10 +21,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engines.contract.errors import BlendError
+from engines.contract.tensors import rows_of
 from export.blending.groups import CONST, Donor, Group, NoiseDonor
 from export.blending.rules import HardSwap, PerRow, Rule, falling_sigmoid, refuse_other_resolution, refuse_other_width
-from serving.errors import BlendError
-from serving.tensors import rows_of
 
 
 @dataclass(frozen=True)

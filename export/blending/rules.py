@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from math import isfinite, log2, tanh
 from typing import Protocol
 
+from engines.contract.errors import BlendError
+from engines.contract.tensors import rows_of
 from export.blending.groups import Group, groups_of
-from serving.errors import BlendError
-from serving.tensors import rows_of
 
 
 class Rule(Protocol):

@@ -17,11 +17,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from engines.contract.errors import BlendError
 from export.blending.groups import BlendSchedule, Shares, groups_of
 from export.blending.layer_file import shares_from_file
 from export.blending.presets import preset_from_text
 from export.blending.rules import HardSwap, Linear, PerResolution, PerRow, Rule, Sigmoid
-from serving.errors import BlendError
 
 FORMS = {
     "sigmoid": "sigmoid:CENTRE,WIDTH",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from export.checkpoints.opening import Checkpoint, tensors_of
+from engines.contract.tensors import ISF_ATTRIBUTES
+from export.checkpoints.checkpoint import Checkpoint, tensors_of
 from export.checkpoints.stored import Reading, StoredTensor, StoredTensors
 from export.checkpoints.validation import Shape, check_finite, check_shapes
 from export.weights import IsfWeights
-from serving.tensors import ISF_ATTRIBUTES
 
 PUBLISHED_NOISE_SIZE = 64
 

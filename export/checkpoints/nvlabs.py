@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from export.checkpoints.checkpoint import Checkpoint
 from export.checkpoints.layout import (
     NO_NOISE,
     RESAVE_GENERATOR,
@@ -24,7 +25,6 @@ from export.checkpoints.layout import (
     without_axes,
     zero_noise,
 )
-from export.checkpoints.opening import Checkpoint
 from export.checkpoints.stand_ins import NvObject
 from export.checkpoints.stored import Reading, StoredTensor, StoredTensors, clipped
 from export.checkpoints.validation import check_generator

@@ -11,7 +11,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from export.checkpoints.opening import Checkpoint, tensors_of, with_prefix
+from export.checkpoints.checkpoint import Checkpoint, tensors_of, with_prefix
 from export.checkpoints.rosinality import generator_from_state
 from export.checkpoints.stored import Reading, StoredTensor, StoredTensors, clipped
 from export.checkpoints.validation import Shape, check_finite, check_shapes

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from export.checkpoints import nvlabs, tensorflow
+from export.checkpoints.checkpoint import Checkpoint
 from export.checkpoints.isf import is_isf, isf_from_mapnet
-from export.checkpoints.opening import Checkpoint, open_checkpoint
+from export.checkpoints.opening import open_checkpoint
 from export.checkpoints.pixel2style2pixel import (
     EncoderKind,
     decoder_of,

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from engines.contract.tensors import resolution_of
 from export.checkpoints.layout import NO_NOISE, SEEDED_NOISE
 from export.checkpoints.pixel2style2pixel import NO_LATENT_AVG, EncoderKind
 from export.checkpoints.reading import Network, read_checkpoint
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights
-from serving.tensors import resolution_of
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 
+from export.checkpoints.checkpoint import Checkpoint, tensors_of
 from export.checkpoints.layout import (
     RESAVE_GENERATOR,
     SEEDED_NOISE,
@@ -20,7 +21,6 @@ from export.checkpoints.layout import (
     taken,
     without_axes,
 )
-from export.checkpoints.opening import Checkpoint, tensors_of
 from export.checkpoints.stored import Reading, StoredTensors
 from export.checkpoints.validation import check_generator
 from export.weights import Array, GeneratorWeights

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from export.checkpoints.checkpoint import Checkpoint
 from export.checkpoints.layout import checked_clamp, checked_resolution
 from export.checkpoints.stored import ELEMENTS, Reading, Storage, StoredTensor, clipped
 from export.checkpoints.validation import check_generator
 from export.weights import GeneratorWeights
-
-if TYPE_CHECKING:
-    # opening.py imports this module to read the container.
-    from export.checkpoints.opening import Checkpoint
 
 FORMAT = "toonify-serve generator 1"
 """The metadata's ``format``; its number changes when readers of the old one would misread the file."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.errors import CheckpointError
+from engines.contract.errors import CheckpointError
 
 SAVE_AGAIN = "download the file again, or save it again where it was made"
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from export.checkpoints.checkpoint import Checkpoint
 from export.checkpoints.layout import (
     NO_NOISE,
     RESAVE_GENERATOR,
@@ -19,7 +20,6 @@ from export.checkpoints.layout import (
     taken,
     zero_noise,
 )
-from export.checkpoints.opening import Checkpoint
 from export.checkpoints.stand_ins import TfNetwork
 from export.checkpoints.stored import Reading, StoredTensor, StoredTensors, clipped
 from export.checkpoints.validation import check_generator

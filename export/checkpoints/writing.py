@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from engines.contract.atomic import atomic_file
+from engines.contract.errors import CheckpointError
+from engines.contract.tensors import resolution_of
 from export.checkpoints.layout import FIR
 from export.checkpoints.rosinality import kernel_names, official_array, official_names
 from export.checkpoints.safetensors_files import metadata_of
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Tensors
-from serving.atomic import atomic_file
-from serving.errors import CheckpointError
-from serving.tensors import resolution_of
 
 if TYPE_CHECKING:
     import torch

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from engines.contract.tensors import FACE_SIZE
 from export.demo_models.faces import Domain, draw_face, measures_of
 from export.demo_models.traits import Codes, random_codes
-from serving.tensors import FACE_SIZE
 
 _PART = 64
 """Faces that a process draws at a time."""

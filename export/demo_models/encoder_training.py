@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engines.contract.tensors import rows_of
 from export.demo_models.dataset import Faces
 from export.demo_models.training import Schedule, mixed_precision, optimise
 from export.networks.encoder import STAGE_UNITS, Encoder, EncoderWidths, input_from_face
 from export.networks.generator import Generator
-from serving.tensors import rows_of
 
 STAGES = (16, 24, 32, 48)
 WIDENING_UNIT = 3

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.contract.tensors import FACE_SIZE
 from export.demo_models.canvas import Canvas, Points
 from export.demo_models.cartoon import paint_cartoon, paint_cartoon_backdrop
 from export.demo_models.photo import paint_photo, paint_photo_backdrop
 from export.demo_models.shape import Shape
-from serving.alignment import placement_of_face
-from serving.tensors import FACE_SIZE
+from serving.faces.alignment import placement_of_face
 
 Picture = NDArray[np.uint8]
 
@@ -62,7 +62,7 @@ def draw_into(
     Args:
         background: uint8 RGB [H, W, 3].
         code: traits [traits].
-        placement: where the FFHQ crop of the face lies, as ``serving.alignment`` defines it, [2, 3].
+        placement: where the FFHQ crop of the face lies, as ``serving.faces.alignment`` defines it, [2, 3].
         domain: a photograph's or a cartoon's surface; nothing between.
 
     Returns:

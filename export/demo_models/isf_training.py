@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.contract.tensors import ISF_ATTRIBUTES
 from export.demo_models.training import Schedule, optimise
 from export.demo_models.traits import ATTRIBUTES, CLEAR, MODES, TRAITS, Codes, edited, random_codes
 from export.networks.generator import Mapping
 from export.networks.isf import Isf
-from serving.tensors import ISF_ATTRIBUTES
 
 NOISE = 64
 BATCH = 512

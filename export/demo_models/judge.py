@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engines.contract.atomic import atomic_file
 from export.demo_models.dataset import Faces
 from export.demo_models.faces import MEASURES
 from export.demo_models.training import Schedule, mixed_precision, optimise
 from export.demo_models.traits import ATTRIBUTES, TRAITS, attributes_of
-from serving.atomic import atomic_file
 
 SIDE = 128
 WIDTHS = (16, 32, 48, 64, 80)

@@ -16,6 +16,7 @@ import torch
 import typer
 from rich.console import Console
 
+from engines.contract.tensors import ISF_ATTRIBUTES
 from export.checkpoints import write_encoder, write_isf, write_rosinality
 from export.demo_models.dataset import drawn_faces
 from export.demo_models.encoder_training import SCHEDULE as ENCODER_SCHEDULE
@@ -41,7 +42,6 @@ from export.networks.generator import Generator
 from export.networks.isf import Isf
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Source
 from serving.command_line import run
-from serving.tensors import ISF_ATTRIBUTES
 
 SEED = 1
 

@@ -14,7 +14,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from serving.atomic import atomic_file
+from engines.contract.atomic import atomic_file
 
 Batch = TypeVar("Batch")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.tensors import ISF_ATTRIBUTES
+from engines.contract.tensors import ISF_ATTRIBUTES
 
 Codes = NDArray[np.float32]
 

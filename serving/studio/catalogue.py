@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engines import read_manifest
+from serving.back_end import BackEnd
 from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
-from serving.inference_calls import ServedModel
-from serving.video.back_end import BackEnd
+from serving.client.calls import ServedModel
 
 _ENSEMBLE = "toonify_"
 

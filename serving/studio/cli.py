@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
+from engines.contract.errors import ServerError
 from serving.client import DEFAULT_TIMEOUT
 from serving.command_line import stages
-from serving.errors import ServerError
-from serving.landmarks import landmarker_from_option
+from serving.options import landmarker_from_option
 from serving.video.cli import Encoder, Generators, Isf, LightEncoder, Model, Timeout, Url
 
 
@@ -35,10 +35,10 @@ def studio(
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Toonify pictures, clips and the webcam on a web page of this machine, until Ctrl-C."""
+    from serving.back_end import BackEnd
     from serving.studio.catalogue import catalogue_of
     from serving.studio.studio import Studio
     from serving.studio.web import LOOPBACK, application, run
-    from serving.video.back_end import BackEnd
 
     if align.startswith("file:"):
         raise typer.BadParameter("what comes from a page has no name to look landmarks up by", param_hint="--align")

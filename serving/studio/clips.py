@@ -13,7 +13,7 @@ from threading import Event
 from types import TracebackType
 from typing import Literal, Self
 
-from serving.errors import ToonifyError
+from engines.contract.errors import ToonifyError
 from serving.studio.controls import PageControls
 from serving.studio.studio import Studio
 from serving.video.composing import composed_size

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from serving.errors import RequestError
+from engines.contract.errors import RequestError
 from serving.toonifier import Style
 
 

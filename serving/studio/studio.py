@@ -6,11 +6,11 @@ from functools import partial
 from threading import Lock
 from time import perf_counter
 
-from serving.alignment import Photo
-from serving.images import bytes_from_picture, picture_from_bytes
-from serving.jpeg import jpeg_from_picture
-from serving.landmarks import Face, Landmarker
-from serving.photograph import toonified_crop, toonified_face, toonified_photograph
+from serving.faces.alignment import Photo
+from serving.faces.images import bytes_from_picture, picture_from_bytes
+from serving.faces.jpeg import jpeg_from_picture
+from serving.faces.landmarks import Face, Landmarker
+from serving.faces.photograph import toonified_crop, toonified_face, toonified_photograph
 from serving.studio.controls import PageControls
 from serving.toonifier import Toonifier
 from serving.video.composing import FirstFace, Paste

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
-from serving.errors import EngineError, RequestError, ServerError, ToonifyError
-from serving.images import MAX_BYTES as MAX_PICTURE
+from engines.contract.errors import EngineError, RequestError, ServerError, ToonifyError
+from serving.faces.images import MAX_BYTES as MAX_PICTURE
 from serving.studio.catalogue import Catalogue
 from serving.studio.clips import Clip, Clips
 from serving.studio.controls import PageControls, controls_from_json

@@ -9,7 +9,7 @@ from fractions import Fraction
 from types import TracebackType
 from typing import Self, TypeVar
 
-from serving.alignment import Photo
+from serving.faces.alignment import Photo
 from serving.video.session import FrameResult, ToonSession
 
 T = TypeVar("T")

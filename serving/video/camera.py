@@ -11,7 +11,7 @@ from typing import Self
 import cv2
 import numpy as np
 
-from serving.errors import VideoError
+from engines.contract.errors import VideoError
 from serving.video.frames import Frame
 
 

@@ -14,8 +14,8 @@ from serving.options import Align, AttributeOptions, Force, Psi, Rows, Seed, att
 from serving.video.targets import DEFAULT_QUALITY, FORMATS, targets_of, videos_in
 
 if TYPE_CHECKING:
+    from serving.back_end import BackEnd
     from serving.toonifier import Style
-    from serving.video.back_end import BackEnd
     from serving.video.frames import FrameSink
     from serving.video.pipeline import VideoProgress, VideoReport
     from serving.video.reporting import ProgressStyle
@@ -93,7 +93,7 @@ def video(
     force: Force = False,
 ) -> None:
     """Toonify videos. Of several, those already done are skipped, and one that fails does not stop the others."""
-    from serving.video.back_end import BackEnd
+    from serving.back_end import BackEnd
     from serving.video.composing import composed_size, crop_size_for
     from serving.video.pipeline import toonify_video
     from serving.video.png_sequence import PngSequence
@@ -176,7 +176,7 @@ def cam(
     force: Force = False,
 ) -> None:
     """Record a camera, toonified, until Ctrl-C; frames that come too fast are dropped."""
-    from serving.video.back_end import BackEnd
+    from serving.back_end import BackEnd
     from serving.video.camera import CameraReader
     from serving.video.composing import composed_size, crop_size_for
     from serving.video.pipeline import toonify_video

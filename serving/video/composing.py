@@ -10,9 +10,9 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from serving.alignment import Photo, Placement, side_of
-from serving.landmarks import Landmarker
-from serving.paste import FEATHER, Mask, paste_into, soft_ellipse
+from serving.faces.alignment import Photo, Placement, side_of
+from serving.faces.landmarks import Landmarker
+from serving.faces.paste import FEATHER, Mask, paste_into, soft_ellipse
 from serving.video.frames import Frame
 from serving.video.tracking import placements_of
 
@@ -62,7 +62,7 @@ class Composer(Protocol):
 class Paste:
     """Every face back in its place; a frame without faces is returned as it is.
 
-    ``feather``, ``opacity``, ``colour_match``: see ``serving.paste``. ``masker``: in place of the soft ellipse.
+    ``feather``, ``opacity``, ``colour_match``: see ``serving.faces.paste``. ``masker``: in place of the soft ellipse.
     """
 
     feather: float = FEATHER

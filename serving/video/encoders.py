@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Literal
 
-from serving.errors import VideoError
+from engines.contract.errors import VideoError
 from serving.video.libav import av
 
 Encoder = Literal["libx264", "h264_nvenc"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from serving.errors import VideoError
+from engines.contract.errors import VideoError
 
 try:
     import av

@@ -16,7 +16,7 @@ from itertools import islice
 from threading import Event
 from time import perf_counter
 
-from serving.errors import RequestError
+from engines.contract.errors import RequestError
 from serving.video.frames import Frame, FrameSink, FrameSource
 from serving.video.session import FrameJob, FrameResult, ToonSession
 from serving.video.workers import Workers

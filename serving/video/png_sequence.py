@@ -7,9 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from serving.atomic import atomic_directory
-from serving.errors import ExportError
-from serving.images import write_picture
+from engines.contract.atomic import atomic_directory
+from engines.contract.errors import ExportError
+from serving.faces.images import write_picture
 from serving.video.frames import Frame
 
 _NUMBERED = re.compile(r"\d{6,}\.png")

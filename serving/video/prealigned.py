@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from serving.alignment import Photo, Placement, placement_of_face
-from serving.errors import AlignmentError
-from serving.landmarks import CANONICAL_POINTS, Face
+from engines.contract.errors import AlignmentError
+from serving.faces.alignment import Photo, Placement, placement_of_face
+from serving.faces.landmarks import CANONICAL_POINTS, Face
 
 
 def prealigned_landmarker(photo: Photo, name: str = "") -> tuple[Face, ...]:

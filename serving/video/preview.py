@@ -12,10 +12,10 @@ from typing import Self
 import cv2
 import numpy as np
 
-from serving.alignment import Photo
-from serving.atomic import check_output
-from serving.errors import VideoError
-from serving.images import check_suffix, write_picture
+from engines.contract.atomic import check_output
+from engines.contract.errors import VideoError
+from serving.faces.alignment import Photo
+from serving.faces.images import check_suffix, write_picture
 from serving.video.frames import Frame
 from serving.video.reading import VideoReader
 

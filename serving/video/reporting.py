@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from serving.errors import ToonifyError
+from engines.contract.errors import ToonifyError
 from serving.video.pipeline import VideoProgress, VideoReport
 
 ProgressStyle = Literal["auto", "bar", "json", "none"]

@@ -13,8 +13,9 @@ from typing import Literal
 
 from rich.console import Console
 
-from serving.errors import ToonifyError
-from serving.landmarks import Landmarker, landmarker_from_option
+from engines.contract.errors import ToonifyError
+from serving.faces.landmarks import Landmarker
+from serving.options import landmarker_from_option
 from serving.toonifier import Style, Toonifier
 from serving.video.composing import Composer, FirstFace, Paste, SideBySide
 from serving.video.pipeline import VideoReport

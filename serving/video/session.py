@@ -19,11 +19,10 @@ from typing import Literal, Self
 
 import numpy as np
 
-from serving.alignment import Photo, crop
-from serving.errors import AlignmentError, RequestError, ToonifyError
-from serving.inference_calls import Codes, Pictures
-from serving.landmarks import Landmarker
-from serving.requests import AnyArray
+from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.errors import AlignmentError, RequestError, ToonifyError
+from serving.faces.alignment import Photo, crop
+from serving.faces.landmarks import Landmarker
 from serving.toonifier import Style, Toonifier
 from serving.video.composing import Composer, Paste, ToonFace
 from serving.video.frames import Frame

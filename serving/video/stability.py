@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.alignment import Photo, Placement, side_of
-from serving.errors import RequestError
-from serving.inference_calls import Codes
+from engines.contract.arrays import Codes
+from engines.contract.errors import RequestError
+from serving.faces.alignment import Photo, Placement, side_of
 from serving.video.tracking import Track
 
 Similarity = NDArray[np.float64]

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import count, product
 from math import hypot, log
 
-from serving.alignment import Placement, placement_of_face, side_of
-from serving.errors import AlignmentError, RequestError
-from serving.landmarks import Face
+from engines.contract.errors import AlignmentError, RequestError
+from serving.faces.alignment import Placement, placement_of_face, side_of
+from serving.faces.landmarks import Face
 
 _REACH = 0.6
 """How far apart, as ``apart`` has it, two placements of one face may be; at 30 frames/s faces move a tenth of it."""

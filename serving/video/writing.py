@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from serving.atomic import atomic_file
-from serving.errors import VideoError
+from engines.contract.atomic import atomic_file
+from engines.contract.errors import VideoError
 from serving.video.colour import ToYuv
 from serving.video.encoders import Codec, encoder_named, encoder_options
 from serving.video.frames import Frame, FrameSource

@@ -1,5 +1,5 @@
-"""Adapter of Triton's python backend; the code is in serving/adapters.py."""
+"""Adapter of Triton's python backend; the code is in serving/triton/adapters.py."""
 
-from serving.adapters import DecodeFaceModel as TritonPythonModel
+from serving.triton.adapters import DecodeFaceModel as TritonPythonModel
 
 __all__ = ["TritonPythonModel"]

@@ -1,0 +1,1 @@
+"""Checks and latency on an NVIDIA GPU."""

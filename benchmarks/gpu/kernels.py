@@ -1,0 +1,140 @@
+"""Times of the generator's kernels on its own layers, beside what memory and arithmetic of the GPU allow.
+
+Inputs rotate through more memory than a GPU's cache holds, and the calls are replayed as one CUDA graph: on these
+times neither the host nor a warm cache has a part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from benchmarks.gpu.clock import event_times, graph_times
+from engines.torch.engine import checked_device
+from engines.torch.passes import FUSED_FROM
+
+ROTATED_BYTES = 1 << 28
+"""Of inputs and outputs that are used in turn; an H100 has 50 MB of cache."""
+MOST_ROTATED = 64
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A kernel on a layer; ``size`` is the output's, ``last`` where the picture leaves it."""
+
+    kernel: str
+    channels_in: int
+    channels_out: int
+    size: int
+    last: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kernel}, {self.channels_in} to {self.channels_out} channels, {self.size}x{self.size}"
+
+    def costs(self, batch: int) -> tuple[float, float]:
+        """Bytes and operations, as each kernel's docstring counts them, and weights of convolutions once."""
+        pixels = batch * self.size**2
+        ins, outs = self.channels_in, self.channels_out
+        products, weights, noise = ins * outs * pixels, 18 * ins * outs, 2 * self.size**2
+        colours = pixels * (3 + (3 if self.last else 12))
+        followed = 0 if self.last else 2 * outs * pixels
+        return {
+            "tail": (4 * outs * pixels + noise, 20 * outs * pixels),
+            "to_rgb": (2 * outs * pixels + followed + noise + colours, 13 * outs * pixels),
+            "conv_up": (ins * pixels / 2 + 2 * outs * pixels + noise + 2 * weights, 9 * products + 13 * outs * pixels),
+            "conv_rgb": (2 * ins * pixels + followed + noise + colours + weights, 18 * products + 13 * outs * pixels),
+            "library convolution": (2 * (ins + outs) * pixels + weights, 18 * products),
+            "library up-convolution": ((ins / 2 + 2 * outs) * pixels + weights, 4.5 * products),
+        }[self.kernel]
+
+
+def layers_of(channels: Mapping[int, int], lowest: int, fused_from: int = FUSED_FROM) -> Iterator[Layer]:
+    """The kernels of a generator with these widths, from a resolution on."""
+    for size, width in sorted(channels.items()):
+        if size >= max(lowest, 8):
+            below, last = channels[size // 2], size == max(channels)
+            if size >= fused_from:
+                yield Layer("conv_up", below, width, size)
+                yield Layer("conv_rgb", width, width, size, last)
+            else:
+                yield Layer("library up-convolution", below, width, size)
+                yield Layer("tail", width, width, size)
+                yield Layer("library convolution", width, width, size)
+                yield Layer("to_rgb", width, width, size, last)
+
+
+class Kernels:
+    """The servant of a process that times kernels."""
+
+    def __init__(self, device: str) -> None:
+        self._device = checked_device(device)
+
+    def copy(self, count: int, seconds: float) -> list[float]:
+        """Milliseconds in which so many float16 numbers are read and written."""
+        source = torch.randn(count, device=self._device, dtype=torch.float16)
+        target = torch.empty_like(source)
+        return event_times(lambda: target.copy_(source), self._device, seconds)
+
+    def product(self, side: int, seconds: float) -> list[float]:
+        """Milliseconds of a product of two square float16 matrices."""
+        a, b = (torch.randn(side, side, device=self._device, dtype=torch.float16) for _ in range(2))
+        event_times(lambda: a @ b, self._device, 0)
+        return event_times(lambda: a @ b, self._device, seconds)
+
+    @torch.inference_mode()
+    def layer(self, layer: Layer, batch: int, seconds: float) -> list[float]:
+        """Milliseconds of a kernel on fresh inputs each time."""
+        moved, _ = layer.costs(batch)
+        count = min(MOST_ROTATED, max(2, round(ROTATED_BYTES / moved))) if self._device.type == "cuda" else 1
+        return graph_times([_call(layer, batch, self._device) for _ in range(count)], self._device, seconds)
+
+
+def _call(layer: Layer, batch: int, device: torch.device) -> Callable[[], object]:
+    # Imported here: Triton decides at its import whether it interprets.
+    from engines.kernels.conv_rgb import conv_rgb
+    from engines.kernels.conv_up import conv_up
+    from engines.kernels.operands import Activation, channels_last
+    from engines.kernels.rgb import Rgb
+    from engines.kernels.tail import tail
+    from engines.kernels.to_rgb import to_rgb
+    from engines.kernels.weights import convolution_weight
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, device=device)
+
+    def maps(channels: int, height: int) -> torch.Tensor:
+        return channels_last(normal(batch, channels, height, height).half())
+
+    ins, outs, size = layer.channels_in, layer.channels_out, layer.size
+    activation = Activation(normal(batch, outs), normal(size, size).half(), normal(outs))
+    style = normal(batch, outs)
+    rgb = Rgb(
+        normal(3, outs),
+        style,
+        normal(3),
+        skip=normal(batch, 3, size // 2, size // 2),
+        next_style=None if layer.last else style,
+        quantised=layer.last,
+    )
+    if layer.kernel == "tail":
+        x = maps(outs, size + 1)
+        return lambda: tail(x, activation, style=style, up=True)
+    if layer.kernel == "to_rgb":
+        x = maps(outs, size)
+        return lambda: to_rgb(x, rgb, activation)
+    weight = convolution_weight(normal(outs, ins, 3, 3) / (9 * ins) ** 0.5)
+    up = "up" in layer.kernel
+    x = maps(ins, size // 2 if up else size)
+    if layer.kernel == "conv_up":
+        merged = weight.half_merged
+        return lambda: conv_up(x, merged, activation, style)
+    half = weight.half
+    if layer.kernel == "conv_rgb":
+        return lambda: conv_rgb(x, half, activation, rgb)
+    if up:
+        half = channels_last(half.transpose(0, 1))
+        return lambda: functional.conv_transpose2d(x, half, stride=2)
+    return lambda: functional.conv2d(x, half, padding=1)

@@ -1,0 +1,92 @@
+"""The schemas of ``results/gpu_latency.csv`` and ``results/gpu_kernels.csv``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.records import RESULTS_FOLDER, Status
+
+LATENCIES = RESULTS_FOLDER / "gpu_latency.csv"
+KERNELS = RESULTS_FOLDER / "gpu_kernels.csv"
+
+
+@dataclass(frozen=True)
+class GpuRow:
+    """One condition of one run; named as in ``benchmarks.latency.rows.Row`` what is the same there.
+
+    Attributes:
+        precision: "tf32" is float32 with convolutions in TF32, which is PyTorch's default; "fp32" is without.
+        n: timed calls from GPU memory to GPU memory; p5_ms, p50_ms and p95_ms are theirs, by CUDA events. A server has
+            none of these: its ``n`` and ``rounds_ms`` are those of the host's clock.
+        rounds_ms: the median of each round, separated by spaces.
+        host_p5_ms, host_p50_ms, host_p95_ms: of calls from host memory to host memory, by the host's clock.
+        load_s: building the network on the GPU, with compilation, choice of algorithms and capture of graphs.
+        peak_mib: the most GPU memory that PyTorch held in use, weights included.
+        worst_error, mean_error, psnr_db: against PyTorch in float32 on the CPU.
+        gmac: 10^9 multiply-accumulates for one picture.
+    """
+
+    run: str
+    time: str
+    commit: str
+    group: str
+    stage: str
+    engine: str
+    precision: str
+    resolution: int
+    batch: int
+    status: Status
+    reason: str = ""
+    n: int = 0
+    p5_ms: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    rounds_ms: str = ""
+    host_p5_ms: float | None = None
+    host_p50_ms: float | None = None
+    host_p95_ms: float | None = None
+    load_s: float | None = None
+    peak_mib: float | None = None
+    worst_error: float | None = None
+    mean_error: float | None = None
+    psnr_db: float | None = None
+    gmac: float | None = None
+    device: str = ""
+    versions: str = ""
+
+    @property
+    def rounds(self) -> list[float]:
+        """Median of each round in ms."""
+        return [float(part) for part in self.rounds_ms.split()]
+
+
+@dataclass(frozen=True)
+class KernelRow:
+    """One kernel on one layer, or one of the two ceilings ("copy", "product").
+
+    Attributes:
+        mbyte, gflop: that a call moves and computes at least.
+        fraction: of what the slower of the two ceilings allows.
+        bound: which one that is, "memory" or "arithmetic".
+    """
+
+    run: str
+    time: str
+    commit: str
+    kernel: str
+    channels_in: int
+    channels_out: int
+    size: int
+    batch: int
+    status: Status
+    reason: str = ""
+    n: int = 0
+    p5_ms: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    mbyte: float | None = None
+    gflop: float | None = None
+    bound: str = ""
+    fraction: float | None = None
+    device: str = ""
+    versions: str = ""

@@ -1,0 +1,187 @@
+"""What the GPU benchmark measures, each opened in a process of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.chain import Chain
+from benchmarks.gpu.clock import event_times, host_times
+from benchmarks.networks import Models, encoder_weights, generator_weights, isf_weights, signature_of
+from engines.contract.arrays import AnyArray
+from engines.contract.tensors import Signature
+from engines.engine import BaseEngine
+from engines.torch.cuda_graphs import Network
+from engines.torch.engine import TorchEngine, checked_device, generator_network, network_from_onnx
+from export.engine_weights import engine_weights
+from export.networks.encoder import encoder_from_weights, input_from_face
+from export.networks.generator import Generator, generator_from_weights, picture_from_output
+from export.networks.isf import isf_from_weights
+from export.parity import Parity, parity
+
+OURS = "torch-cuda"
+MODULES = "torch-cuda, PyTorch modules"
+"""Where nothing could be exported: the reference's modules of encoder and ISF head in the same CUDA graphs."""
+PORT = "port eager"
+EAGER = "eager channels_last"
+COMPILED = "torch.compile max-autotune"
+ONNX_CUDA = "onnxruntime-cuda"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network in an engine, for every batch size."""
+
+    stage: str
+    engine: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.stage}, {self.engine}, {self.precision}"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Milliseconds of each call on the device and from host to host, and the peak of GPU memory in bytes.
+
+    Of a server only its answers' times are known.
+    """
+
+    device: tuple[float, ...]
+    host: tuple[float, ...]
+    peak_bytes: int
+
+
+class Measured:
+    """The servant of a process: loads one subject, compares and times it."""
+
+    def __init__(self, subject: Subject, models: Models, device: str, batches: Collection[int]) -> None:
+        self._subject, self._models, self._batches = subject, models, batches
+        self._device = checked_device(device)
+        self._chain = Chain(models)
+        self._engine: Any = None
+
+    def load(self) -> float:
+        """Build it; seconds."""
+        start = time.perf_counter()
+        # As PyTorch has them by default, but where plain float32 is asked for; and as users of any port set the second.
+        torch.backends.cudnn.allow_tf32 = self._subject.precision != "fp32"
+        torch.backends.cudnn.benchmark = True
+        self._engine = _opened(self._subject, self._models, self._device, self._batches)
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        return time.perf_counter() - start
+
+    def check(self, batch: int) -> Parity:
+        """Run once from host to host and compare."""
+        stage = self._subject.stage
+        (name,) = (spec.name for spec in self._engine.signature.outputs)
+        output = self._engine.run(self._chain.inputs(stage, batch))[name]
+        return parity(output, self._chain.output(stage, batch))
+
+    def turn(self, batch: int, seconds: float) -> Turn:
+        """Time calls for so many seconds, half of them on the device alone."""
+        inputs = self._chain.inputs(self._subject.stage, batch)
+        if self._subject.stage == "ensemble":
+            return Turn((), tuple(host_times(lambda: self._engine.run(inputs), seconds)), 0)
+        on_device = {name: torch.from_numpy(value.copy()).to(self._device) for name, value in inputs.items()}
+        # The first calls may compile, choose algorithms and fetch memory.
+        event_times(lambda: self._engine.run_on_gpu(on_device), self._device, 0)
+        device = event_times(lambda: self._engine.run_on_gpu(on_device), self._device, seconds / 2)
+        host = host_times(lambda: self._engine.run(inputs), seconds / 2)
+        peak = 0
+        if self._device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated(self._device)
+            torch.cuda.empty_cache()  # for the processes that take turns with this one
+        return Turn(tuple(device), tuple(host), peak)
+
+    def close(self) -> None:
+        """Stop what was loaded."""
+        if self._engine is not None:
+            self._engine.close()
+
+
+class EagerEngine(BaseEngine):
+    """A function of tensors as its users call it: to the GPU, through the network, and back."""
+
+    def __init__(self, signature: Signature, forward: Callable[..., Tensor], device: torch.device) -> None:
+        super().__init__(signature)
+        self._forward, self._device = forward, device
+
+    def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
+        sent = {name: torch.from_numpy(value).to(self._device) for name, value in inputs.items()}
+        return {name: value.cpu().numpy() for name, value in self.run_on_gpu(sent).items()}
+
+    @torch.inference_mode()
+    def run_on_gpu(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {self.signature.outputs[0].name: self._forward(*(inputs[spec.name] for spec in self.signature.inputs))}
+
+
+def _opened(subject: Subject, models: Models, device: torch.device, batches: Collection[int]) -> BaseEngine:
+    signature = signature_of(subject.stage, models.scale.geometry)
+    if subject.stage == "ensemble":
+        # Imported here: it needs more than there may be.
+        from benchmarks.latency.subjects import EnsembleSubject
+
+        return EnsembleSubject(models.on_gpu, signature)
+    if subject.engine in (OURS, MODULES):
+        network = partial(_network, subject.stage, models)
+        return TorchEngine(network, signature, device=str(device), batches=batches)
+    if subject.engine == ONNX_CUDA:
+        from benchmarks.gpu.onnxruntime import OnnxRuntimeCuda
+
+        return OnnxRuntimeCuda(models.onnx(subject.stage), signature, device)
+    return EagerEngine(signature, _forward(subject, models, device), device)
+
+
+def _network(stage: str, models: Models, device: torch.device) -> Network:
+    if stage == "pipeline":
+        return _pipeline(*(_network(part, models, device) for part in ("encoder", "isf", "generator")))
+    half = device.type == "cuda"
+    if stage == "generator":
+        return generator_network(engine_weights(_generator(models)), device, half=half)
+    if models.onnx(stage).exists():
+        return network_from_onnx(models.onnx(stage), signature_of(stage, models.scale.geometry), device, half=half)
+    forward = _forward(Subject(stage, EAGER, "fp16" if stage == "encoder" else "fp32"), models, device)
+    signature = signature_of(stage, models.scale.geometry)
+    return lambda inputs: {signature.outputs[0].name: forward(*(inputs[spec.name] for spec in signature.inputs))}
+
+
+def _pipeline(encode: Network, edit: Network, generate: Network) -> Network:
+    def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        controls = {name: inputs[name] for name in ("attributes", "z", "row_strength")}
+        edited = edit(encode({"face": inputs["face"]}) | controls)
+        return generate({"w": edited["w_edited"], "psi": inputs["psi"]})
+
+    return run
+
+
+def _generator(models: Models) -> Generator:
+    return generator_from_weights(generator_weights(models.scale))
+
+
+def _forward(subject: Subject, models: Models, device: torch.device) -> Callable[..., Tensor]:
+    half = subject.precision == "fp16" and device.type == "cuda"
+    dtype = torch.float16 if half else torch.float32
+    if subject.stage == "isf":
+        return isf_from_weights(isf_weights(models.scale)).to(device)
+    if subject.stage == "encoder":
+        encoder: Any = encoder_from_weights(encoder_weights(models.scale)).to(device, dtype)
+        encoder = encoder.to(memory_format=torch.channels_last)
+        return lambda face: encoder(input_from_face(face).to(dtype)).float()
+    if subject.engine == PORT:
+        from benchmarks.baselines import PortedGenerator
+
+        port = PortedGenerator(_generator(models)).eval().to(device, dtype)
+        return lambda w, psi: port(w.to(dtype), psi.to(dtype))
+    generator: Any = _generator(models).to(device, dtype)
+    generator = generator.to(memory_format=torch.channels_last)
+    if subject.engine == COMPILED:
+        generator = torch.compile(generator, dynamic=False, mode="max-autotune")
+    return lambda w, psi: picture_from_output(generator(w.to(dtype), psi.to(dtype)).float())

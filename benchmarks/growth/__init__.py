@@ -1,0 +1,1 @@
+"""Growth of time and memory with resolution, batch and blends, and starts of a server."""

@@ -1,0 +1,173 @@
+"""``python -m benchmarks.latency.report``: the tables of README.md, a summary in the main README, and the plots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
+from benchmarks.generated import MAIN_README, README, line, number, with_section
+from benchmarks.latency.conditions import COMPILED, EAGER, PORT, PORT_ONNX
+from benchmarks.latency.results import (
+    CAPTIONS,
+    batches,
+    current,
+    devices,
+    gflops,
+    measured,
+    plotted,
+    ratio,
+    roof,
+    served_engines,
+)
+from benchmarks.latency.rows import RESULTS, Row, read_rows
+from benchmarks.ratios import spread
+
+PYTORCH = (PORT, EAGER, COMPILED)
+"""Forms of the generator that run in PyTorch."""
+
+
+def with_tables(text: str, rows: Sequence[Row]) -> str:
+    """A text with the tables of these rows between its markers."""
+    return with_section(text, "benchmarks.latency.report", tables(rows))
+
+
+def tables(rows: Sequence[Row]) -> str:
+    """All tables, in Markdown."""
+    if not rows:
+        return "\nNothing has been measured yet.\n"
+    sections = [_device([row for row in rows if (row.device, row.threads) == found]) for found in devices(rows)]
+    plots = [f"![{CAPTIONS[name]}](results/{name}.png)\n" for name in plotted(rows)]
+    return "\n".join([*chain.from_iterable(sections), *plots])
+
+
+def with_summary(text: str, rows: Sequence[Row]) -> str:
+    """A text with a table of the machines of these rows between its markers."""
+    machines = ([row for row in rows if (row.device, row.threads) == found] for found in devices(rows))
+    head = [
+        "| processor | generator at 1024x1024 | ms | times as fast as the usual port | as PyTorch's fastest form |",
+        "|---|---|--:|--:|--:|",
+    ]
+    return with_section(
+        text, "benchmarks.latency.report", "\n".join(["", *head, *filter(None, map(_summary, machines)), ""])
+    )
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    """The fastest engine on one machine, beside the port and the fastest form in PyTorch; "" where one lacks."""
+    generators = measured(current(rows, "generators", 1))
+    port = [row for row in generators if row.engine == PORT]
+    pytorch = _fastest(row for row in generators if row.engine in PYTORCH)
+    ours = _fastest(row for row in generators if row.engine not in (*PYTORCH, PORT_ONNX))
+    if not (port and pytorch and ours):
+        return ""
+    names = [f"{row.engine}, {row.precision}" for row in (*ours, *pytorch)]
+    times = [str(ratio(other, ours)) for other in (port, pytorch)]
+    return line(rows[0].device, names[0], number(ours[0].p50_ms), times[0], f"{times[1]}: {names[1]}")
+
+
+def _fastest(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: row.p50_ms or 0)[:1]
+
+
+def _device(rows: Sequence[Row]) -> Iterator[str]:
+    yield f"\n### {rows[0].device}, {rows[0].threads} threads\n"
+    for batch in batches(rows):
+        generators, stages = current(rows, "generators", batch), current(rows, "stages", batch)
+        if generators:
+            yield from _generators(generators, batch)
+        if stages:
+            yield from _stages(stages, batch)
+    yield from _in_flight(current(rows, "stages", 1))
+    yield from _roofline(rows)
+
+
+def _provenance(rows: Sequence[Row]) -> str:
+    return f"Run {rows[0].run}, commit {rows[0].commit}; {rows[0].versions}.\n"
+
+
+def _generators(rows: Sequence[Row], batch: int) -> Iterator[str]:
+    port = [row for row in rows if row.engine == PORT]
+    yield f"**Generator, batch {batch}**\n"
+    yield "| engine | precision | ms | p5 to p95 | n | times as fast as the port | worst error | PSNR, dB | MiB |"
+    yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
+    for row in rows:
+        yield line(row.engine, row.precision, *times(row), str(ratio(port, [row]) or ""), *quality(row))
+    yield f"\n{_provenance(rows)}"
+
+
+def _stages(rows: Sequence[Row], batch: int) -> Iterator[str]:
+    yield f"**Stages and the whole, batch {batch}**\n"
+    yield "| stage | engine | precision | served | ms | p5 to p95 | n | worst error | PSNR, dB | MiB |"
+    yield "|---|---|---|---|--:|--:|--:|--:|--:|--:|"
+    for row in rows:
+        if row.in_flight == 1:
+            served = "yes" if row.served else ""
+            yield line(row.stage, row.engine, row.precision, served, *times(row), *quality(row))
+    engines = served_engines(rows)
+    for stage in ("pipeline", "ensemble"):
+        whole = [row for row in rows if row.stage == stage and row.in_flight == 1]
+        if len(engines) == 3 and (found := ratio(whole, engines)):
+            yield f"\nThe {stage} takes {found} times the sum of its three engines."
+    for row in rows:
+        if over := [float(part) for part in row.over_engines.split()]:
+            yield f"\nThe {row.stage}'s calls take {spread(over)} times what its engines compute in them."
+    yield f"\n{_provenance(rows)}"
+
+
+def _in_flight(rows: Sequence[Row]) -> Iterator[str]:
+    flights = [row for row in rows if row.stage == "ensemble"]
+    if len(flights) > 1:
+        yield "**Whole service, batch 1, requests in flight**\n"
+        yield "| in flight | pictures/s | ms | p5 to p95 | n | worst error | PSNR, dB | MiB |"
+        yield "|--:|--:|--:|--:|--:|--:|--:|--:|"
+        for row in flights:
+            yield line(str(row.in_flight), number(row.pictures_per_s), *times(row), *quality(row))
+        yield f"\n{_provenance(flights)}"
+
+
+def _roofline(rows: Sequence[Row]) -> Iterator[str]:
+    lines = list(chain.from_iterable(_reached(rows, batch) for batch in batches(rows)))
+    if lines:
+        yield "**Fraction of the machine's limit that the generator reaches**\n"
+        yield "| engine | precision | batch | GFLOP/s | limit | set by | fraction |\n|---|---|--:|--:|--:|---|--:|"
+        yield from lines
+        yield ""
+
+
+def _reached(rows: Sequence[Row], batch: int) -> Iterator[str]:
+    for row in measured(current(rows, "generators", batch)):
+        limits = roof(rows, row.run).gflops
+        if limits:
+            # No library computes in int16: it is held against the highest limit of all.
+            limit, by = limits.get(row.precision) or max(limits.values())
+            reached = gflops(row)
+            numbers = f"{reached:.0f}", f"{limit:.0f}", by, f"{reached / limit:.0%}"
+            yield line(row.engine, row.precision, str(batch), *numbers)
+
+
+def times(row: Row) -> tuple[str, str, str]:
+    """Cells of the median, the percentiles and the count; why there is none."""
+    if row.p50_ms is None:
+        return f"{row.status}: {row.reason}".replace("|", "/"), "", ""  # a bar would end the cell
+    note = " (interrupted)" if row.status == "interrupted" else ""
+    return number(row.p50_ms), f"{number(row.p5_ms)} to {number(row.p95_ms)}", f"{row.n}{note}"
+
+
+def quality(row: Row) -> tuple[str, str, str]:
+    """Cells of the worst error, the PSNR and the memory."""
+    psnr = "equal" if row.psnr_db == float("inf") else number(row.psnr_db)
+    return number(row.worst_error), psnr, "" if row.peak_mib is None else f"{row.peak_mib:.0f}"
+
+
+def main() -> None:
+    """Write tables and summary into both READMEs and the plots beside the CSV."""
+    from benchmarks.latency.plots import draw
+
+    rows = read_rows(RESULTS)
+    README.write_text(with_tables(README.read_text(), rows))
+    MAIN_README.write_text(with_summary(MAIN_README.read_text(), rows))
+    draw(rows, RESULTS.parent)
+
+
+if __name__ == "__main__":
+    main()

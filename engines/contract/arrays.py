@@ -1,0 +1,16 @@
+"""The array types that every boundary of the package names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+AnyArray = NDArray[Any]
+
+Pictures = NDArray[np.uint8]
+"""Faces or pictures, [N, H, W, 3] RGB."""
+
+Codes = NDArray[np.float32]
+"""Codes in W+, [N, rows, width]."""

@@ -1,0 +1,77 @@
+"""Outputs that are written whole or not at all: a temporary neighbour, then one rename."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engines.contract.errors import ExportError
+
+
+def check_output(target: Path, *, force: bool) -> None:
+    """Raise ExportError where ``target`` is there without ``force``, or where nothing can be written."""
+    if target.exists() and not force:
+        raise ExportError(
+            str(target),
+            got="an output that is already there",
+            expected="a new path",
+            remedy="choose another output or give --force to replace it",
+        )
+    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise _no_place(target, f"a place below {folder}, {'which cannot be written' if folder.is_dir() else 'a file'}")
+
+
+def _make_folder(target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # what the permissions did not tell, as of /proc or of a network's folder
+        raise _no_place(target, f"{error.strerror or error} at its folder") from None
+
+
+def _no_place(target: Path, got: str) -> ExportError:
+    return ExportError(str(target), got=got, expected="a place in a folder of yours", remedy="choose another output")
+
+
+@contextmanager
+def atomic_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield an empty directory that becomes ``target`` when the block ends without an error.
+
+    Raises:
+        ExportError: see ``check_output``.
+    """
+    check_output(target, force=force)
+    _make_folder(target)
+    # A neighbour, not the system's temporary folder: rename is atomic within one file system only.
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        staging.chmod(0o755)
+        yield staging
+        old = staging.with_name(staging.name + "-old")
+        if target.exists():
+            target.rename(old)
+        staging.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def atomic_file(target: Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield a path beside ``target`` that is renamed to it when the block ends without an error.
+
+    Raises:
+        ExportError: see ``check_output``.
+    """
+    with_suffix = target.with_name(f".{target.stem}-partial{target.suffix}")
+    check_output(target, force=force)
+    _make_folder(target)
+    try:
+        yield with_suffix
+        with_suffix.replace(target)
+    finally:
+        with_suffix.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Reading weights back out of an exported ONNX file."""

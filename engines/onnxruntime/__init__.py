@@ -1,0 +1,1 @@
+"""Engines on ONNX Runtime: on a CPU, and on an NVIDIA GPU."""

@@ -1,0 +1,152 @@
+"""TensorRT plans on a GPU, through PyCUDA.
+
+Each batch size has a plan with buffers of its own, captured as a CUDA graph: copies to the GPU, the network, the copy
+back. Nothing here needs PyTorch, so that a server with plans goes without it; hence not ``engines.torch.cuda_graphs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pycuda.driver as cuda
+import tensorrt as trt
+
+from engines.batch_sizes import parts_for
+from engines.contract.arrays import AnyArray
+from engines.contract.errors import EngineError
+from engines.contract.tensors import Signature, TensorSpec
+from engines.engine import BaseEngine
+from engines.plan_facts import PlanFacts, check_platform, rebuild
+from engines.tensorrt.cuda_graph import CudaGraph
+from engines.tensorrt.device import current, gpu, platform_here
+
+
+class TensorRtEngine(BaseEngine):
+    """Runs the plans of a model directory."""
+
+    def __init__(
+        self, directory: Path, signature: Signature, facts: PlanFacts, *, device: int = 0, cuda_graph: bool = True
+    ) -> None:
+        """Load every plan.
+
+        Raises:
+            EngineError: the plans were made for another TensorRT or GPU, or have other tensors than the signature.
+        """
+        super().__init__(signature)
+        check_platform(facts, platform_here(device), directory)
+        # Held as long as the engine: who releases a primary context last destroys it with all that lies in it.
+        self._context = gpu(device).retain_primary_context()
+        self._logger = trt.Logger(trt.Logger.Severity.WARNING)
+        with current(self._context), ExitStack() as graphs:
+            runtime: trt.Runtime = trt.Runtime(self._logger)
+            files = {name: directory / name for name in facts.plans.values()}
+            engines = {name: _loaded(runtime, file) for name, file in files.items()}
+            self._plans = {
+                batch: _Plan(engines[name], signature, batch, files[name]) for batch, name in facts.plans.items()
+            }
+            if cuda_graph:
+                for plan in self._plans.values():
+                    graphs.enter_context(plan.capture())
+            self._graphs = graphs.pop_all()
+
+    def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
+        batch = len(next(iter(inputs.values())))
+        with current(self._context):
+            parts = [
+                self._plans[size].run({name: value[part] for name, value in inputs.items()})
+                for size, part in parts_for(batch, self._plans)
+            ]
+        return {spec.name: np.concatenate([part[spec.name] for part in parts]) for spec in self.signature.outputs}
+
+    def close(self) -> None:
+        """Release graphs, plans and buffers; a second call does nothing."""
+        with current(self._context):
+            self._graphs.close()
+            self._plans.clear()
+
+
+def _loaded(runtime: trt.Runtime, file: Path) -> trt.ICudaEngine:
+    engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(file.read_bytes())
+    if engine is None:
+        raise EngineError(
+            str(file),
+            got="a plan that TensorRT cannot load",
+            expected="one of this TensorRT and GPU",
+            remedy=rebuild(file.parent),
+        )
+    return engine
+
+
+class _Plan:
+    """A plan for one batch size, its context, and its buffers on both sides."""
+
+    def __init__(self, engine: trt.ICudaEngine, signature: Signature, batch: int, file: Path) -> None:
+        context: trt.IExecutionContext = engine.create_execution_context()
+        for spec in signature.inputs:
+            # What a plan for a range of batches has to be told; it says no where it does not take the shape.
+            context.set_input_shape(spec.name, (batch, *spec.dims))
+        check_tensors(engine, context, signature, batch, file)
+        self._engine = engine
+        self._signature = signature
+        self._stream = cuda.Stream()
+        self._host = {s.name: cuda.pagelocked_zeros((batch, *s.dims), s.dtype.numpy) for s in signature}
+        self._buffers = {name: cuda.mem_alloc(array.nbytes) for name, array in self._host.items()}
+        for name, buffer in self._buffers.items():
+            context.set_tensor_address(name, int(buffer))
+        self._context = context
+        self._graph: CudaGraph | None = None
+
+    def capture(self) -> CudaGraph:
+        # Once in the ordinary way first: TensorRT allocates and initialises during a plan's first run.
+        self._enqueue()
+        self._stream.synchronize()
+        self._graph = CudaGraph(self._stream.handle, self._enqueue)
+        return self._graph
+
+    def run(self, inputs: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+        """Run up to a batch; where there are fewer samples, the rest of it is what was there before."""
+        size = len(next(iter(inputs.values())))
+        for name, value in inputs.items():
+            self._host[name][:size] = value
+        if self._graph is None:
+            self._enqueue()
+        else:
+            self._graph.launch()
+        self._stream.synchronize()
+        return {spec.name: self._host[spec.name][:size].copy() for spec in self._signature.outputs}
+
+    def _enqueue(self) -> None:
+        for spec in self._signature.inputs:
+            cuda.memcpy_htod_async(self._buffers[spec.name], self._host[spec.name], self._stream)
+        context: trt.IExecutionContext = self._context
+        if not context.execute_async_v3(self._stream.handle):
+            raise EngineError(
+                "TensorRT plan", got="a failed launch", expected="success", remedy="look at TensorRT's messages above"
+            )
+        for spec in self._signature.outputs:
+            cuda.memcpy_dtoh_async(self._host[spec.name], self._buffers[spec.name], self._stream)
+
+
+def check_tensors(
+    engine: trt.ICudaEngine, context: trt.IExecutionContext, signature: Signature, batch: int, file: Path
+) -> None:
+    """Raise EngineError unless the plan's inputs and outputs are the signature's, by name, type and shape."""
+    found = {_found(engine, context, engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)}
+    expected = {_expected(spec, batch, "INPUT") for spec in signature.inputs}
+    expected |= {_expected(spec, batch, "OUTPUT") for spec in signature.outputs}
+    if found != expected:
+        raise EngineError(
+            str(file), got=", ".join(sorted(found)), expected=", ".join(sorted(expected)), remedy=rebuild(file.parent)
+        )
+
+
+def _found(engine: trt.ICudaEngine, context: trt.IExecutionContext, name: str) -> str:
+    element = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
+    return f"{name} {engine.get_tensor_mode(name).name} {element} {[*context.get_tensor_shape(name)]}"
+
+
+def _expected(spec: TensorSpec, batch: int, mode: str) -> str:
+    return f"{spec.name} {mode} {spec.dtype.numpy.name} {[batch, *spec.dims]}"

@@ -1,0 +1,1 @@
+"""The engine in PyTorch, on an NVIDIA GPU."""

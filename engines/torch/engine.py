@@ -1,0 +1,173 @@
+"""PyTorch on a CUDA GPU: CUDA graphs, and in float16 fused kernels; for generators, encoders and ISF heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from engines.batch_sizes import BATCHES
+from engines.contract.arrays import AnyArray
+from engines.contract.errors import EngineError
+from engines.contract.tensors import Signature, TensorSpec
+from engines.engine import BaseEngine
+from engines.graph.generator_weights import GeneratorWeights, is_generator, weights_from_graph
+from engines.graph.onnx_graph import read_graph
+from engines.torch.cuda_graphs import DTYPES, CudaGraphs, Network, empty
+from engines.torch.generator import TorchGenerator
+from engines.torch.operators import TorchGraph
+from engines.torch.passes import Fused, Plain
+
+if TYPE_CHECKING:
+    from engines.model_directory import Precision
+
+OnDevice = Callable[[torch.device], Network]
+
+
+class TorchEngine(BaseEngine):
+    """Runs an ONNX file of this package in PyTorch.
+
+    On the device "cpu" it computes the same in float32 by plain formulas: slow, and meant for tests.
+    """
+
+    def __init__(
+        self,
+        model: Path | OnDevice,
+        signature: Signature,
+        *,
+        precision: Precision = "fp16",
+        device: str = "cuda",
+        batches: Collection[int] = BATCHES,
+    ) -> None:
+        """Load ``model`` and capture a CUDA graph for each size in ``batches``; other batches are made up of these.
+
+        Args:
+            model: an ONNX file, or what puts a network of any other origin on the device.
+            signature: its tensors.
+            precision: an ONNX file's maps are in "fp16", its sums, styles and codes in float32; or all is in "fp32".
+            device: "cuda", "cuda:1" or "cpu".
+            batches: sizes to capture.
+
+        Raises:
+            EngineError: there is no such GPU or too little memory on it, or the model is none of this package.
+        """
+        super().__init__(signature)
+        self._device = checked_device(device)
+        self._gpu = self._device.type == "cuda"
+        half = precision == "fp16" and self._gpu
+        load = partial(network_from_onnx, model, signature, half=half) if isinstance(model, Path) else model
+        try:
+            with self._on_device():
+                network = load(self._device)
+                self._network = CudaGraphs(network, signature, self._device, batches) if self._gpu else network
+        except torch.OutOfMemoryError as error:
+            raise EngineError(
+                f"{model.name if isinstance(model, Path) else 'the network'} on {device}",
+                got="too little GPU memory",
+                expected=f"room for batches of {max(batches)}",
+                remedy="load it for smaller batches",
+            ) from error
+
+    @torch.no_grad()
+    def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
+        with self._on_device():
+            outputs = self._network({spec.name: self._sent(spec, inputs[spec.name]) for spec in self.signature.inputs})
+            fetched = {spec.name: self._fetched(spec, outputs[spec.name]) for spec in self.signature.outputs}
+            if self._gpu:
+                torch.cuda.current_stream().synchronize()
+        return {name: value.numpy() for name, value in fetched.items()}
+
+    # Through pinned memory, whose pages PyTorch keeps for reuse: the GPU copies without the host's help.
+    def _sent(self, spec: TensorSpec, value: AnyArray) -> Tensor:
+        pinned = empty(spec, len(value), torch.device("cpu"), pinned=self._gpu)
+        pinned.numpy()[...] = value
+        return pinned.to(self._device, non_blocking=True)
+
+    def _fetched(self, spec: TensorSpec, value: Tensor) -> Tensor:
+        return empty(spec, len(value), torch.device("cpu"), pinned=self._gpu).copy_(value, non_blocking=True)
+
+    @torch.no_grad()
+    def run_on_gpu(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run one batch from the engine's device to the engine's device, without waiting for it.
+
+        The work is put on the device's current stream, so that one engine's outputs can be another one's inputs.
+
+        Returns:
+            The outputs, which the caller owns.
+
+        Raises:
+            EngineError: a tensor is missing, unknown or elsewhere, or is not what the signature says.
+        """
+        check_tensors(self.signature, inputs, self._device)
+        return self._network(inputs)
+
+    def close(self) -> None:
+        """Give the network's memory back to PyTorch."""
+        self._network = _closed
+
+    def _on_device(self) -> AbstractContextManager[object]:
+        return torch.cuda.device(self._device) if self._gpu else nullcontext()
+
+
+def network_from_onnx(model: Path, signature: Signature, device: torch.device, *, half: bool = False) -> Network:
+    """Read an ONNX file onto a device; ``half``: with maps in float16, and fused kernels.
+
+    Raises:
+        EngineError: the model is none of this package.
+    """
+    graph = read_graph(model)
+    if is_generator(graph):
+        return generator_network(weights_from_graph(graph), device, half=half)
+    return TorchGraph(graph, frozenset(spec.name for spec in signature.outputs), device, half=half)
+
+
+def generator_network(weights: GeneratorWeights, device: torch.device, *, half: bool) -> Network:
+    """A generator on a device; ``half``: as of ``network_from_onnx``."""
+    return TorchGenerator(weights, Fused() if half else Plain(), device)
+
+
+def checked_device(name: str) -> torch.device:
+    """The device of this name, as "cuda", "cuda:1" or "cpu", with its index.
+
+    Raises:
+        EngineError: PyTorch finds no such GPU.
+    """
+    device = torch.device(name)
+    if device.type != "cuda":
+        return device
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (device.index or 0) >= count:
+        raise EngineError(
+            f"PyTorch's device {name}",
+            got=f"{count} CUDA GPUs" if torch.version.cuda else f"PyTorch {torch.__version__}, built without CUDA",
+            expected="an NVIDIA GPU with a PyTorch for CUDA",
+            remedy="check nvidia-smi and install that PyTorch, or use --target cpu",
+        )
+    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+
+
+def check_tensors(signature: Signature, inputs: Mapping[str, Tensor], device: torch.device) -> None:
+    """Raise EngineError unless ``inputs`` are the signature's, on the device, with one batch size of at least 1."""
+    batch = max((len(value) for value in inputs.values() if value.ndim), default=1)
+    expected = {spec.name: (DTYPES[spec.dtype], (max(batch, 1), *spec.dims), device) for spec in signature.inputs}
+    found = {name: (value.dtype, tuple(value.shape), value.device) for name, value in inputs.items()}
+    if found != expected:
+        raise EngineError(
+            "engine input",
+            got=_listed(found),
+            expected=_listed(expected),
+            remedy="convert the tensors before the call",
+        )
+
+
+def _listed(tensors: Mapping[str, tuple[object, ...]]) -> str:
+    return "; ".join(f"{name} {' '.join(map(str, facts))}" for name, facts in sorted(tensors.items())) or "nothing"
+
+
+def _closed(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    raise EngineError("the engine", got="a call after close", expected="none", remedy="call it in its with block")

@@ -1,0 +1,178 @@
+"""An ONNX graph in PyTorch, node by node: what encoders and ISF heads consist of.
+
+In half precision, maps are float16 from the first convolution on; everything that is no map stays float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engines.contract.arrays import AnyArray
+from engines.contract.errors import EngineError
+from engines.graph.onnx_graph import Node, OnnxGraph
+from engines.kernels.operands import channels_last
+
+Attributes = Mapping[str, Any]
+Shape = tuple[int, ...]
+Operand = Tensor | tuple[float, ...] | None
+"""Integers are tuples: shapes and axes are needed on the host, which must not wait for a GPU to read them."""
+
+_DTYPES = {1: torch.float32, 2: torch.uint8}
+
+
+def _sides(pads: Shape) -> Shape:
+    """One padding for both ends of each dimension."""
+    begin, end = pads[: len(pads) // 2], pads[len(pads) // 2 :]
+    if begin != end:
+        raise EngineError("padding", got=f"{pads}", expected="both ends alike", remedy="use --target cpu")
+    return begin
+
+
+def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    x = x.to(weight.dtype)
+    return functional.conv2d(x, weight, bias, a["strides"], _sides(a["pads"]), a["dilations"], a["group"])
+
+
+def _gemm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return functional.linear(x.to(weight.dtype), weight if a.get("transB") else weight.T, bias)
+
+
+def _max_pool(a: Attributes, x: Tensor) -> Tensor:
+    down, right = a["strides"]
+    if a["kernel_shape"] == (1, 1):
+        return x[:, :, ::down, ::right]
+    return functional.max_pool2d(x, a["kernel_shape"], a["strides"], _sides(a["pads"]))
+
+
+def _batch_norm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    return functional.batch_norm(x, mean, variance, weight, bias, eps=a["epsilon"])
+
+
+def _layer_norm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return functional.layer_norm(x, weight.shape, weight, bias, a["epsilon"])
+
+
+def _resize(a: Attributes, x: Tensor, roi: None, scales: tuple[float, ...]) -> Tensor:
+    aligned = a["coordinate_transformation_mode"] == "align_corners"
+    return functional.interpolate(x, scale_factor=scales[2:], mode="bilinear", align_corners=aligned)
+
+
+def _reshape(a: Attributes, x: Tensor, shape: Shape) -> Tensor:
+    kept = not a.get("allowzero")
+    return x.reshape([x.shape[axis] if size == 0 and kept else size for axis, size in enumerate(shape)])
+
+
+def _slice(a: Attributes, x: Tensor, starts: Shape, ends: Shape, axes: Shape) -> Tensor:
+    index = [slice(None)] * x.ndim
+    for start, end, axis in zip(starts, ends, axes, strict=True):
+        index[axis] = slice(start, end)
+    return x[tuple(index)]
+
+
+def _unsqueeze(a: Attributes, x: Tensor, axes: Shape) -> Tensor:
+    for axis in sorted(axes):
+        x = x.unsqueeze(axis)
+    return x
+
+
+OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
+    "Add": lambda a, x, y: x + y,
+    "BatchNormalization": _batch_norm,
+    "Cast": lambda a, x: x.to(_DTYPES[a["to"]]),
+    "Clip": lambda a, x, low, high: x.clamp(low, high),
+    "Concat": lambda a, *parts: torch.cat(parts, a["axis"]),
+    "Conv": _conv,
+    "Div": lambda a, x, y: x / y,
+    "Gemm": _gemm,
+    "LayerNormalization": _layer_norm,
+    "LeakyRelu": lambda a, x: functional.leaky_relu(x, a["alpha"]),
+    "MatMul": lambda a, x, y: x @ y,
+    "MaxPool": _max_pool,
+    "Mul": lambda a, x, y: x * y,
+    "PRelu": lambda a, x, slope: functional.prelu(x, slope.flatten()),
+    "ReduceMean": lambda a, x, axes: x.mean(axes, keepdim=bool(a.get("keepdims", 1))),
+    "ReduceSum": lambda a, x, axes: x.sum(axes, keepdim=bool(a.get("keepdims", 1))),
+    "Relu": lambda a, x: functional.relu(x),
+    "Reshape": _reshape,
+    "Resize": _resize,
+    "Sigmoid": lambda a, x: torch.sigmoid(x),
+    "Slice": _slice,
+    "Split": lambda a, x: x.chunk(a["num_outputs"], a["axis"]),
+    "Squeeze": lambda a, x, axes: x.squeeze(axes),
+    "Sub": lambda a, x, y: x - y,
+    "Tile": lambda a, x, repeats: x.tile(repeats),
+    "Transpose": lambda a, x: x.permute(a["perm"]),
+    "Unsqueeze": _unsqueeze,
+}
+"""Each takes the node's attributes and its inputs; those that are constants in every exported graph, as tuples."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A node with its constants, which stand in the places of their names."""
+
+    node: Node
+    constants: Mapping[str, Operand]
+    last_used: frozenset[str]
+    """Values that no later step reads: their memory is free for the next ones."""
+
+    def run(self, values: dict[str, Operand]) -> None:
+        operands = [self.constants[name] if name in self.constants else values[name] for name in self.node.inputs]
+        outputs = OPERATORS[self.node.operator](self.node.attributes, *operands)
+        values.update(zip(self.node.outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=True))
+        for name in self.last_used:
+            values.pop(name, None)
+
+
+class TorchGraph:
+    """A graph that is run node by node."""
+
+    def __init__(self, graph: OnnxGraph, outputs: frozenset[str], device: torch.device, *, half: bool = False) -> None:
+        """Put the constants on ``device``; ``outputs`` are the names of what a call returns; ``half``: see above.
+
+        Raises:
+            EngineError: there is an operator that is not in ``OPERATORS``.
+        """
+        unknown = {node.operator for node in graph.nodes} - OPERATORS.keys()
+        if unknown:
+            raise EngineError(
+                f"{graph.name} in PyTorch",
+                got=f"the operators {', '.join(sorted(unknown))}",
+                expected=f"some of {', '.join(OPERATORS)}",
+                remedy="use --target cpu",
+            )
+        self._outputs = outputs
+        self._steps: list[_Step] = []
+        needed = set(outputs)
+        for node in reversed(graph.nodes):
+            constants = {
+                name: _constant(node, graph.constants[name], device, half=half)
+                for name in node.inputs
+                if name in graph.constants
+            }
+            self._steps.insert(0, _Step(node, constants | {"": None}, frozenset(node.inputs) - needed))
+            needed |= set(node.inputs)
+
+    def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Named tensors in, named tensors out."""
+        values: dict[str, Any] = dict(inputs)
+        for step in self._steps:
+            step.run(values)
+        return {name: values[name] for name in self._outputs}
+
+
+def _constant(node: Node, value: AnyArray, device: torch.device, *, half: bool) -> Operand:
+    if value.dtype.kind == "i" or node.operator == "Resize":
+        return tuple(value.tolist())
+    constant = torch.tensor(value, device=device)
+    if node.operator not in ("Conv", "PRelu"):
+        return constant
+    if node.operator == "Conv" and value.ndim == 4:
+        constant = channels_last(constant)
+    return constant.half() if half else constant

@@ -1,0 +1,55 @@
+"""An opened checkpoint: named tensors and plain values, whatever the container that held them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from engines.model_directory import sha256_of
+from export.checkpoints.stored import Reading, StoredTensor, StoredTensors, clipped
+from export.weights import Source
+
+Container = Literal["zip", "legacy", "pickle", "safetensors"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened file. ``content`` consists of dicts, lists, scalars, StoredTensors and the inert stand-ins."""
+
+    path: Path
+    container: Container
+    content: object
+    reading: Reading
+
+    def source(self, layout: str) -> Source:
+        """Where weights of this file came from; ``layout`` names whose tensor names it uses."""
+        return Source(self.path, f"{layout} ({self.container})", sha256_of(self.path))
+
+
+def tensors_of(reading: Reading, content: object, what: str) -> StoredTensors:
+    """``content`` as a state dict, without the ``module.`` prefix of data-parallel training.
+
+    Raises:
+        CheckpointError: it is not a dict of tensors.
+    """
+    if not isinstance(content, dict) or not content:
+        raise reading.error(
+            "no named tensors", expected=f"the state dict of {what}", remedy="check that this is its file"
+        )
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, StoredTensor):
+            raise reading.error(
+                f"the entry {clipped(name)} among the tensors",
+                expected=f"the state dict of {what}",
+                remedy="check that this is its file",
+            )
+    prefixed = all(name.startswith("module.") for name in content)
+    return {name.removeprefix("module.") if prefixed else name: value for name, value in content.items()}
+
+
+def with_prefix(content: object, prefix: str) -> dict[str, object]:
+    """The entries of a state dict whose names begin with ``prefix``, which is cut off once, at the front."""
+    if not isinstance(content, dict):
+        return {}
+    return {name[len(prefix) :]: v for name, v in content.items() if isinstance(name, str) and name.startswith(prefix)}

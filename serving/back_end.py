@@ -1,0 +1,108 @@
+"""The toonifier that a command's options name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines import Manifest, read_manifest
+from engines.contract.errors import RequestError
+from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
+from serving.client.calls import ServedModel
+from serving.controls import row_strength_for
+from serving.toonifier import EngineToonifier, ServedToonifier, Style, Toonifier
+
+
+@dataclass(frozen=True)
+class BackEnd:
+    """A Triton server, or model directories that are loaded into this process.
+
+    ``url`` and ``model``: of the server; None takes the usual ones. ``encoder``, ``generators``, ``isf`` and
+    ``light_encoder``: directories; there ``model`` chooses among the generators by name.
+
+    Raises:
+        RequestError: both of them, or half of what a process needs.
+    """
+
+    url: str | None = None
+    model: str | None = None
+    encoder: Path | None = None
+    generators: Sequence[Path] = ()
+    isf: Path | None = None
+    timeout: float = 60.0
+    light_encoder: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.in_process and (self.url or not (self.encoder and self.generators)):
+            raise RequestError(
+                "models",
+                got="--url and model directories" if self.url else "a part of the model directories",
+                expected="--url, or --encoder and --generator (and --isf, --light-encoder)",
+                remedy="give one or the other, whole",
+            )
+
+    @property
+    def in_process(self) -> bool:
+        """Whether engines run here."""
+        return bool(self.encoder or self.generators or self.isf or self.light_encoder)
+
+    def toonifier(self) -> Toonifier:
+        """Load the models, or connect; close it."""
+        if self.encoder:
+            return EngineToonifier(self.encoder, self.generators, self.isf, light_encoder=self.light_encoder)
+        return ServedToonifier(self._client(), self.model or DEFAULT_MODEL)
+
+    def style(self, attributes: dict[str, float], *, rows: str, seed: int, strength: float, psi: float) -> Style:
+        """How pictures shall look; with ``rows`` "preset" an edit stays in the rows of its attributes.
+
+        Raises:
+            RequestError: an attribute without a preset.
+            ServerError: the server does not say how many rows its codes have.
+        """
+        by_row = row_strength_for(attributes, self._rows()) if rows == "preset" else None
+        return Style(
+            attributes=attributes or None,
+            seed=seed,
+            strength=strength,
+            row_strength=None if by_row is None else tuple(by_row.tolist()),
+            psi=psi,
+            model=self.model if self.in_process else None,
+        )
+
+    def resolution(self) -> int:
+        """Side of the pictures in pixels.
+
+        Raises:
+            RequestError: as ``manifests``.
+            ServerError: the server does not answer, or does not say it.
+        """
+        return self.manifests()[0].sizes.resolution if self.in_process else self._served().resolution
+
+    def manifests(self) -> list[Manifest]:
+        """Those of the generators of this process, the chosen one first.
+
+        Raises:
+            ModelDirectoryError: a directory is incomplete or altered.
+            RequestError: there is no generator of the name ``model``.
+        """
+        found = [read_manifest(directory) for directory in self.generators]
+        names = [manifest.name for manifest in found]
+        if self.model is not None and self.model not in names:
+            raise RequestError(
+                f"model {self.model!r}",
+                got="no generator of that name",
+                expected=f"one of {', '.join(names)}",
+                remedy="choose among those, or load it too",
+            )
+        return sorted(found, key=lambda manifest: manifest.name != self.model)
+
+    def _rows(self) -> int:
+        return read_manifest(self.encoder).sizes.geometry.rows if self.encoder else self._served().rows
+
+    def _served(self) -> ServedModel:
+        with self._client() as client:
+            return client.describe(self.model or DEFAULT_MODEL)
+
+    def _client(self) -> ToonifyClient:
+        return ToonifyClient(self.url or DEFAULT_URL, timeout=self.timeout)

@@ -1,0 +1,225 @@
+"""What the clients do, written once: each operation yields the remote calls that it needs and is sent their answers.
+
+``serving.client`` drives the same operations with tritonclient's blocking and asyncio clients, whose methods have the
+same names and arguments.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from tritonclient.utils import InferenceServerException
+from tritonclient.utils.shared_memory import SharedMemoryException
+
+from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.errors import RequestError, ServerError, ToonifyError
+from engines.contract.tensors import DType
+from serving.client.calls import (
+    JPEG_SUFFIX,
+    Call,
+    ServedModel,
+    checked_ensemble,
+    face_calls,
+    filled_inputs,
+    infer_inputs,
+    joined,
+    jpeg_calls,
+    jpegs_from,
+    output_of,
+    requested_output,
+    served_model_from_config,
+    step_calls,
+)
+from serving.client.channel import Deadline, error_from_triton
+from serving.client.shared_memory import SharedRegion
+from serving.controls import Controls
+
+_log = logging.getLogger(__name__)
+
+_RELEASE_SECONDS = 2.0
+
+CLOSING_ATTEMPTS = 20
+"""To release shared memory; each takes a fraction of a millisecond, and so does the server to let go."""
+
+
+@dataclass(frozen=True)
+class Rpc:
+    """A method of tritonclient's ``InferenceServerClient``, and its arguments."""
+
+    method: str
+    arguments: Mapping[str, Any]
+
+
+T = TypeVar("T")
+Operation = Generator[Rpc, Any, T]
+
+
+class Operations:
+    """The state of one client: what it knows of the server, and how it asks."""
+
+    def __init__(self, url: str, *, timeout: float, shared_memory: bool, headers: Mapping[str, str] | None) -> None:
+        if "://" in url:
+            raise RequestError(
+                f"url {url!r}",
+                got="a scheme",
+                expected="HOST:PORT of the server's gRPC endpoint",
+                remedy="leave the scheme out",
+            )
+        self._url = url
+        self._timeout = timeout
+        self._shared_memory = shared_memory
+        self._headers = dict(headers or {})
+        self._served: dict[str, ServedModel] = {}
+        self._finished: set[str] = set()
+
+    def toonify(self, faces: Pictures, model: str, timeout: float | None, controls: Controls) -> Operation[Pictures]:
+        return (yield from self._whole(model, partial(face_calls, faces=faces, controls=controls), timeout, joined))
+
+    def toonify_jpeg(
+        self, jpegs: bytes | Sequence[bytes], model: str, timeout: float | None, controls: Controls
+    ) -> Operation[list[bytes]]:
+        calls = partial(jpeg_calls, jpegs=[jpegs] if isinstance(jpegs, bytes) else jpegs, controls=controls)
+        return (yield from self._whole(model + JPEG_SUFFIX, calls, timeout, jpegs_from))
+
+    def encode(self, faces: Pictures, timeout: float | None) -> Operation[Codes]:
+        array = np.asarray(faces)
+        tensors = {"face": array[None] if array.ndim == 3 else array}
+        return (yield from self._step("encoder", tensors, self._deadline(timeout)))
+
+    def render(self, w: Codes, model: str, timeout: float | None, controls: Controls) -> Operation[Pictures]:
+        deadline = self._deadline(timeout)
+        with self._forgotten_on_error(model):
+            ensemble = yield from self._ensemble(model, deadline)
+            inputs = {"w": w, **filled_inputs(ensemble, w, controls)}
+            if controls.get("attributes") is not None:  # else the ISF head would pass w unchanged
+                inputs["w"] = yield from self._step("isf", inputs, deadline)
+            return (yield from self._step(f"generator_{ensemble.facts['generator']}", inputs, deadline))
+
+    def describe(self, model: str, timeout: float | None) -> Operation[ServedModel]:
+        return checked_ensemble((yield from self._describe(model, self._deadline(timeout))))
+
+    def models(self, timeout: float | None) -> Operation[tuple[str, ...]]:
+        index = yield from self._ask("get_model_repository_index", "", self._deadline(timeout))
+        names = sorted(model.name for model in index.models if model.state == "READY")
+        return tuple(name for name in names if name.startswith("toonify") and not name.endswith(JPEG_SUFFIX))
+
+    def is_ready(self, model: str, timeout: float | None) -> Operation[bool]:
+        deadline = self._deadline(timeout)
+        try:
+            server = yield from self._ask("is_server_ready", "", deadline)
+            return bool(server and (yield from self._ask("is_model_ready", model, deadline, model_name=model)))
+        except (ServerError, RequestError):
+            return False
+
+    def release(self, attempts: int = 1) -> Operation[None]:
+        """Unregister the shared memory of finished calls.
+
+        The server refuses while it still uses a region: for a moment after every answer, and after a deadline until it
+        has computed what nobody waits for any more. Those are tried again after the next call and on closing.
+        """
+        deadline = Deadline(_RELEASE_SECONDS)
+        for _ in range(attempts):
+            for name in sorted(self._finished):
+                with suppress(InferenceServerException):
+                    yield self._rpc("unregister_system_shared_memory", deadline, name=name)
+                    self._finished.discard(name)
+
+    def _whole(
+        self,
+        model: str,
+        calls: Callable[[ServedModel], list[Call]],
+        timeout: float | None,
+        result: Callable[[list[AnyArray]], T],
+    ) -> Operation[T]:
+        """The result of the calls that ``calls`` makes for an ensemble."""
+        deadline = self._deadline(timeout)
+        with self._forgotten_on_error(model):
+            ensemble = yield from self._ensemble(model, deadline)
+            return result((yield from self._answers(calls(ensemble), deadline)))
+
+    def _step(self, model: str, tensors: Mapping[str, AnyArray], deadline: Deadline) -> Operation[AnyArray]:
+        """The output of one of the models that an ensemble is made of, for what it takes of ``tensors``."""
+        with self._forgotten_on_error(model):
+            step = yield from self._known(model, deadline)
+            return joined((yield from self._answers(step_calls(step, tensors), deadline)))
+
+    def _answers(self, calls: Sequence[Call], deadline: Deadline) -> Operation[list[AnyArray]]:
+        """One after the other: a client that sent a long list at once would fill the server's queue for all others."""
+        outputs = []
+        for call in calls:
+            outputs.append((yield from self._infer(call, deadline)))
+        return outputs
+
+    @contextmanager
+    def _forgotten_on_error(self, model: str) -> Iterator[None]:
+        """The server may have another model of this name by now: ask again next time."""
+        try:
+            yield
+        except ToonifyError:
+            self._served.pop(model, None)
+            raise
+
+    def _ensemble(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
+        return checked_ensemble((yield from self._known(model, deadline)))
+
+    def _known(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
+        served = self._served.get(model)
+        if served is None:
+            served = self._served[model] = yield from self._describe(model, deadline)
+        return served
+
+    def _describe(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
+        answer = yield from self._ask("get_model_config", model, deadline, model_name=model)
+        return served_model_from_config(answer.config)
+
+    def _infer(self, call: Call, deadline: Deadline) -> Operation[AnyArray]:
+        if self._shared_memory and call.output.dtype is not DType.BYTES:
+            try:
+                return (yield from self._infer_in_shared_memory(call, deadline))
+            except SharedMemoryException as refusal:
+                _log.warning("%s: no shared memory (%s), pictures travel as bytes from now on", self._url, refusal)
+                self._shared_memory = False
+        inputs, outputs = infer_inputs(call.inputs), [requested_output(call)]
+        result = yield from self._ask(
+            "infer", call.model, deadline, model_name=call.model, inputs=inputs, outputs=outputs
+        )
+        return output_of(call, result)
+
+    def _infer_in_shared_memory(self, call: Call, deadline: Deadline) -> Operation[AnyArray]:
+        """Raises SharedMemoryException where the system or the server refuses to share memory."""
+        with SharedRegion(call) as region:
+            registration = {"name": region.name, "key": region.key, "byte_size": region.size}
+            try:
+                yield self._rpc("register_system_shared_memory", deadline, **registration)
+            except InferenceServerException as refusal:
+                raise SharedMemoryException(refusal.message()) from None
+            except BaseException:  # cancelled: the server may have registered it all the same
+                self._finished.add(region.name)
+                raise
+            try:
+                inputs, outputs = region.inputs(), [region.output()]
+                yield from self._ask(
+                    "infer", call.model, deadline, model_name=call.model, inputs=inputs, outputs=outputs
+                )
+                return region.read()
+            finally:
+                self._finished.add(region.name)
+                yield from self.release()
+
+    def _ask(self, method: str, model: str, deadline: Deadline, **arguments: Any) -> Operation[Any]:
+        try:
+            return (yield self._rpc(method, deadline, **arguments))
+        except InferenceServerException as error:
+            raise error_from_triton(error, self._url, model, deadline.seconds) from None
+
+    def _rpc(self, method: str, deadline: Deadline, **arguments: Any) -> Rpc:
+        return Rpc(method, {**arguments, "headers": self._headers, "client_timeout": deadline.left})
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self._timeout if timeout is None else timeout)

@@ -1,0 +1,79 @@
+"""Faces and pictures through memory that client and server share, where both run on one machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import numpy as np
+from tritonclient.grpc import InferInput, InferRequestedOutput
+from tritonclient.utils import shared_memory as system_memory
+from tritonclient.utils.shared_memory import SharedMemoryException
+
+from engines.contract.arrays import AnyArray
+from serving.client.calls import Call, infer_inputs, named_input
+
+
+class SharedRegion:
+    """One call's first input and its output in one piece of system shared memory; gone when the block ends.
+
+    The region is the call's own: after a deadline the server may still write to it.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._name, self._input = next(iter(call.inputs.items()))
+        self._shape = (call.batch, *call.output.dims)
+        self._output_size = int(np.prod(self._shape)) * call.output.dtype.numpy.itemsize
+        self.name = f"toonify-{uuid4().hex}"
+        self.key = f"/{self.name}"
+        self.size = self._input.nbytes + self._output_size
+
+    def __enter__(self) -> Self:
+        """Create the region and copy the input to its beginning.
+
+        Raises:
+            SharedMemoryException: the system has no shared memory, or no room there.
+        """
+        self._handle = system_memory.create_shared_memory_region(self.name, self.key, self.size, create_only=True)
+        try:
+            _reserve(self.key, self.size)
+            system_memory.set_shared_memory_region(self._handle, [self._input])
+        except BaseException:
+            system_memory.destroy_shared_memory_region(self._handle)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        system_memory.destroy_shared_memory_region(self._handle)
+
+    def inputs(self) -> list[InferInput]:
+        """The first input by reference, the small ones as bytes."""
+        first = named_input(self._name, self._input)
+        first.set_shared_memory(self.name, self._input.nbytes)
+        return [first, *infer_inputs({name: value for name, value in self._call.inputs.items() if name != self._name})]
+
+    def output(self) -> InferRequestedOutput:
+        output = InferRequestedOutput(self._call.output.name)
+        output.set_shared_memory(self.name, self._output_size, self._input.nbytes)
+        return output
+
+    def read(self) -> AnyArray:
+        """A copy of the output, after the server has answered."""
+        dtype: Any = self._call.output.dtype.numpy
+        view = system_memory.get_contents_as_numpy(self._handle, dtype, self._shape, self._input.nbytes)
+        return np.array(view)
+
+
+def _reserve(key: str, size: int) -> None:
+    """Take the memory now: writing to a region for which there is no room kills the process with SIGBUS."""
+    try:
+        with Path(f"/dev/shm{key}").open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        raise SharedMemoryException(f"/dev/shm: {error.strerror}") from None

@@ -1,0 +1,90 @@
+"""Landmarks by OpenCV's bundled Haar cascades, which need no download."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from engines.contract.errors import AlignmentError
+from serving.faces.alignment import Photo, Points
+from serving.faces.landmarks import CANONICAL_POINTS, Face, largest_first, reduced, unreduced
+
+_DETECTIONS = 10
+"""Overlapping detections that make a face: portraits gave 16 to 74, what was taken for one by mistake at most 8."""
+
+
+class HaarLandmarker:
+    """OpenCV's bundled Haar cascades: no download, and coarse.
+
+    They find upright frontal faces and, often, the eyes; an eye that is not found is put where faces have it on
+    average. Nose and mouth are not looked for: they follow from the eyes by the proportions of the average face. So a
+    turned head, an open mouth or a tilt without visible eyes is aligned worse than by YuNet.
+
+    Raises:
+        AlignmentError: this OpenCV comes without cascades, as OpenCV 5 does.
+    """
+
+    def __init__(self) -> None:
+        self._faces = _cascade("haarcascade_frontalface_alt2.xml")
+        self._eyes = _cascade("haarcascade_eye_tree_eyeglasses.xml")
+
+    def __call__(self, photo: Photo, name: str = "") -> tuple[Face, ...]:
+        small, scale = reduced(photo)
+        grey = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)).astype(np.uint8, copy=False)
+        smallest = max(min(grey.shape) // 16, 24)
+        boxes, counts = self._faces.detectMultiScale2(grey, 1.1, _DETECTIONS, minSize=(smallest, smallest))
+        faces = (self._face(grey, box, float(count)) for box, count in zip(boxes, counts, strict=True))
+        return largest_first(unreduced(face, scale) for face in faces)
+
+    def _face(self, grey: Photo, box: Sequence[int], score: float) -> Face:
+        x, y, width, height = (int(value) for value in box)
+        found = self._eyes.detectMultiScale(
+            grey[y : y + height, x : x + width], 1.1, 4, minSize=(max(width // 8, 8),) * 2
+        )
+        centres = [((ex + ew / 2) / width, (ey + eh / 2) / height) for ex, ey, ew, eh in found]
+        eyes = [x, y] + eyes_in_box(centres) * [width, height]
+        return Face(points_from_eyes(eyes), (x, y, width, height), score)
+
+
+def eyes_in_box(found: Sequence[tuple[float, float]]) -> Points:
+    """Both eyes [2, 2] in parts of a frontal face's Haar box, from what was found in it.
+
+    Of the detections near an eye's average place the nearest is the eye; the others are brows, nostrils and corners of
+    the mouth. The average is that of portraits in which both eyes were found.
+    """
+    average = np.array([(0.32, 0.39), (0.68, 0.39)])
+    candidates = np.array([*found]).reshape(-1, 2)
+    eyes = average.copy()
+    for row, place in enumerate(average):
+        distances = np.hypot(*(candidates - place).T)
+        if distances.size and distances.min() < 0.12:
+            eyes[row] = candidates[distances.argmin()]
+    return eyes
+
+
+def points_from_eyes(eyes: ArrayLike) -> Points:
+    """Five points [5, 2] from the two eyes [2, 2], by the similarity that takes the average face's eyes to them."""
+    (left, right), canonical = _complex(eyes), _complex(CANONICAL_POINTS)
+    points = left + (canonical - canonical[0]) * (right - left) / (canonical[1] - canonical[0])
+    return np.stack([points.real, points.imag], axis=1)
+
+
+def _cascade(name: str) -> cv2.CascadeClassifier:
+    folder = getattr(getattr(cv2, "data", None), "haarcascades", "")
+    if not hasattr(cv2, "CascadeClassifier") or not (Path(folder) / name).is_file():
+        raise AlignmentError(
+            f"OpenCV {cv2.__version__}",
+            got="no Haar cascades",
+            expected="a version that bundles them",
+            remedy="install 'opencv-python-headless<5', or use yunet:PATH or file:PATH",
+        )
+    return cv2.CascadeClassifier(str(Path(folder) / name))
+
+
+def _complex(points: ArrayLike) -> NDArray[np.complex128]:
+    x, y = np.asarray(points, np.float64).T
+    return np.asarray(x + 1j * y)

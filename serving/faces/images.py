@@ -1,0 +1,97 @@
+"""Picture files: RGB in memory, upright, of bounded size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from engines.contract.atomic import atomic_file
+from engines.contract.errors import RequestError
+from serving.faces.alignment import Photo
+from serving.faces.image_sizes import size_in_header
+
+_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
+_LOSSLESS_WEBP = (cv2.IMWRITE_WEBP_QUALITY, 101)
+_FLAGS = {".png": (), ".jpg": _JPEG, ".jpeg": _JPEG, ".webp": _LOSSLESS_WEBP}
+
+MAX_BYTES = 256 * 2**20
+MAX_PIXELS = 10**8
+"""Larger than what cameras make, and 300 MB decoded; a file may claim four gigapixels in a hundred bytes."""
+
+
+def read_picture(path: Path) -> Photo:
+    """Read a PNG, JPEG or WebP file: uint8 [H, W, 3], RGB, turned upright as its EXIF orientation says.
+
+    Grey becomes three equal channels, 16 bits become 8, transparency is dropped.
+
+    Raises:
+        RequestError: the file is missing, too large, of another format, or cannot be decoded.
+    """
+    try:
+        too_long = path.stat().st_size > MAX_BYTES
+        data = b"" if too_long else path.read_bytes()
+    except OSError as error:
+        raise _unreadable(str(path), error.strerror or "an unreadable file") from None
+    if too_long:
+        raise _unreadable(str(path), f"more than {MAX_BYTES // 2**20} MiB")
+    return picture_from_bytes(data, str(path))
+
+
+def picture_from_bytes(data: bytes, name: str) -> Photo:
+    """Decode a PNG, JPEG or WebP picture as ``read_picture`` does; ``name`` is its name in errors.
+
+    Raises:
+        RequestError: the picture is too large, of another format, or cannot be decoded.
+    """
+    size = size_in_header(data)
+    if size is None:
+        raise _unreadable(name, "something else")
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise _unreadable(name, f"{width}x{height} pixels")
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        bgr = None
+    if bgr is None:
+        raise _unreadable(name, "a picture that cannot be decoded")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def write_picture(path: Path, picture: Photo, *, force: bool = False) -> None:
+    """Write uint8 [H, W, 3] RGB as PNG, JPEG (quality 95) or lossless WebP, by the suffix; whole or not at all.
+
+    Raises:
+        RequestError: another suffix.
+        ExportError: the file exists and ``force`` is false.
+    """
+    check_suffix(path)
+    with atomic_file(path, force=force) as partial:
+        partial.write_bytes(bytes_from_picture(picture, path.suffix.lower()))
+
+
+def bytes_from_picture(picture: Photo, suffix: str) -> bytes:
+    """Encode uint8 [H, W, 3] RGB as ``write_picture`` does; the suffix is one of its, in lower case."""
+    return cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _FLAGS[suffix])[1].tobytes()
+
+
+def check_suffix(path: Path) -> None:
+    """Raise RequestError unless the path's suffix names a format that pictures are written in."""
+    if path.suffix.lower() not in _FLAGS:
+        raise RequestError(
+            str(path),
+            got=f"the suffix {path.suffix!r}" if path.suffix else "no suffix",
+            expected=", ".join(_FLAGS),
+            remedy="choose another name",
+        )
+
+
+def _unreadable(name: str, got: str) -> RequestError:
+    return RequestError(
+        name,
+        got=got,
+        expected=f"a PNG, JPEG or WebP picture of at most {MAX_PIXELS // 10**6} megapixels",
+        remedy="convert it first",
+    )

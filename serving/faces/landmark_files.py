@@ -1,0 +1,79 @@
+"""Landmarks from a JSON file, by the picture's file name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from engines.contract.errors import AlignmentError
+from serving.faces.alignment import Photo
+from serving.faces.landmarks import Face, box_around, largest_first
+
+_Point = tuple[float, float]
+
+
+class _FileRecord(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _FaceRecord(_FileRecord):
+    points: tuple[_Point, _Point, _Point, _Point, _Point]
+    box: tuple[float, float, float, float] | None = None
+    score: float = 1.0
+
+    def face(self) -> Face:
+        points = np.array(self.points, np.float64)
+        return Face(points, self.box or box_around(points), self.score)
+
+
+class _PictureRecord(_FileRecord):
+    picture: str
+    faces: tuple[_FaceRecord, ...]
+
+
+class FileLandmarker:
+    """Landmarks from a file, by the picture's file name.
+
+    JSON, an array of ``{"picture": "a.jpg", "faces": [{"points": [[x, y], five of them]}]}``, or JSON Lines, one such
+    object a line. ``box`` [x, y, width, height] and ``score`` may stand beside ``points``.
+
+    Raises:
+        AlignmentError: the file is missing or of another form, or (when called) does not name the picture.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            records = _records(path.read_bytes())
+        except OSError as error:
+            raise self._refused(error.strerror or "an unreadable file") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise self._refused(f"{first['msg']} at {'.'.join(map(str, first['loc'])) or 'the top'}") from None
+        self._faces = {record.picture: record.faces for record in records}
+
+    def __call__(self, photo: Photo, name: str = "") -> tuple[Face, ...]:
+        if name not in self._faces:
+            raise AlignmentError(
+                str(self._path),
+                got=f"no record of {name!r}",
+                expected="one for every picture",
+                remedy="add it, with no faces if there are none",
+            )
+        return largest_first(record.face() for record in self._faces[name])
+
+    def _refused(self, got: str) -> AlignmentError:
+        return AlignmentError(
+            str(self._path),
+            got=got,
+            expected='an array or lines of {"picture": NAME, "faces": [{"points": [[x, y], ...]}]}',
+            remedy="correct the file",
+        )
+
+
+def _records(data: bytes) -> list[_PictureRecord]:
+    if data.lstrip().startswith(b"["):
+        return TypeAdapter(list[_PictureRecord]).validate_json(data)
+    return [_PictureRecord.model_validate_json(line) for line in data.splitlines() if line.strip()]

@@ -1,0 +1,79 @@
+"""A face's landmarks in a photograph, and what finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from engines.contract.errors import AlignmentError
+from serving.faces.alignment import Photo, Points
+
+CANONICAL_POINTS = np.array(
+    [(0.37692, 0.46865), (0.62286, 0.46913), (0.50124, 0.61332), (0.39309, 0.72541), (0.61151, 0.72490)]
+)
+"""Where the five points lie in an FFHQ crop on average, as parts of its side."""
+
+_LONGEST_SIDE = 1024
+"""Photographs are searched at this size at most: detectors know faces up to a few hundred pixels, and time grows."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in pixel indices of the photograph.
+
+    ``points``: float64 [5, 2] as (x, y): eye, eye, nose, mouth corner, mouth corner, the left one in the image first.
+    ``box``: x, y, width, height. ``score``: higher is surer; its scale is the landmarker's own.
+    """
+
+    points: Points
+    box: tuple[float, float, float, float]
+    score: float
+
+
+class Landmarker(Protocol):
+    """Any callable of this form serves; one may be used by one thread at a time."""
+
+    def __call__(self, photo: Photo, name: str = "") -> tuple[Face, ...]:
+        """Faces of a photograph, uint8 [H, W, 3] RGB, the largest box first; empty when there is none.
+
+        ``name`` is the picture's file name, for landmarkers that look it up.
+        """
+        ...
+
+
+def unloadable(model: Path, library: str, expected: str, remedy: str) -> AlignmentError:
+    """The error for a landmarker's model file that its library refuses."""
+    got = f"a file that {library} cannot load" if model.is_file() else "no such file"
+    return AlignmentError(str(model), got=got, expected=expected, remedy=remedy)
+
+
+def largest_first(faces: Iterable[Face]) -> tuple[Face, ...]:
+    """In the order in which every landmarker gives them."""
+    return tuple(sorted(faces, key=lambda face: face.box[2] * face.box[3], reverse=True))
+
+
+def box_around(points: Points) -> tuple[float, float, float, float]:
+    """x, y, width, height of the box around points [N, 2]."""
+    (x, y), (width, height) = points.min(0).tolist(), np.ptp(points, axis=0).tolist()
+    return x, y, width, height
+
+
+def reduced(photo: Photo) -> tuple[Photo, float]:
+    """A photograph at the size at which detectors search it, and the scale that made it."""
+    scale = min(_LONGEST_SIDE / max(photo.shape[:2]), 1.0)
+    if scale == 1.0:
+        return photo, scale
+    small = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return small.astype(np.uint8, copy=False), scale
+
+
+def unreduced(face: Face, scale: float) -> Face:
+    """The face in the photograph's own pixels; pixel edges, not centres, stay in place when a picture is resized."""
+    x, y, width, height = face.box
+    box = ((x + 0.5) / scale - 0.5, (y + 0.5) / scale - 0.5, width / scale, height / scale)
+    return Face((face.points + 0.5) / scale - 0.5, box, face.score)

@@ -1,0 +1,80 @@
+"""Landmarks by MediaPipe's face landmarker: a package and a model file that the caller provides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engines.contract.errors import AlignmentError
+from serving.faces.alignment import Photo, Points
+from serving.faces.landmarks import Face, box_around, largest_first, unloadable
+
+INSTALLATION = "pip install --no-deps mediapipe; pip install certifi matplotlib"
+"""With its dependencies it would put an OpenCV without Haar cascades in the place of this package's."""
+
+MESH_ROWS = (
+    (33, 160, 158, 133, 153, 144),
+    (362, 385, 387, 263, 373, 380),
+    (1,),
+    (61,),
+    (291,),
+)
+"""Points of MediaPipe's face mesh whose means are the eyes, the nose and the mouth's corners, in the image left first.
+
+Of each eye the corners and four points of the lids, as of the 68 points by which FFHQ was aligned, and not the iris
+(468, 473), which goes where the person looks. They belong to FACE_LANDMARKS_RIGHT_EYE (the subject's), _LEFT_EYE, _NOSE
+and _LIPS in ``mediapipe.tasks.python.vision.FaceLandmarksConnections``; 1 is the tip of the nose.
+"""
+
+
+class MediaPipeLandmarker:
+    """MediaPipe's face landmarker (478 points), each picture by itself; its package is loaded here first.
+
+    Args:
+        model: ``face_landmarker.task``, from MediaPipe's page of the face landmarker.
+        faces: so many at most.
+
+    Raises:
+        AlignmentError: the package is not installed, the file is missing, or MediaPipe cannot load it.
+    """
+
+    def __init__(self, model: Path, faces: int = 8) -> None:
+        self._mediapipe = _mediapipe()
+        tasks = self._mediapipe.tasks
+        base = tasks.BaseOptions(model_asset_path=str(model))
+        try:
+            self._landmarker = tasks.vision.FaceLandmarker.create_from_options(
+                tasks.vision.FaceLandmarkerOptions(base_options=base, num_faces=faces)
+            )
+        except (OSError, RuntimeError, ValueError):
+            remedy = "take face_landmarker.task from MediaPipe's page of the face landmarker"
+            raise unloadable(model, "MediaPipe", "a face landmarker of MediaPipe Tasks", remedy) from None
+
+    def __call__(self, photo: Photo, name: str = "") -> tuple[Face, ...]:
+        image = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(photo))
+        height, width = photo.shape[:2]
+        meshes = self._landmarker.detect(image).face_landmarks
+        # Parts of the picture from edge to edge, while here index 0 is the first pixel's centre.
+        return largest_first(
+            face_from_mesh(np.array([(point.x, point.y) for point in mesh]) * [width, height] - 0.5) for mesh in meshes
+        )
+
+
+def face_from_mesh(mesh: Points) -> Face:
+    """The five points of a face mesh [468 or more, 2], and the box around all of it; there is no score, it is 1."""
+    return Face(np.stack([mesh[[*rows]].mean(0) for rows in MESH_ROWS]), box_around(mesh), 1.0)
+
+
+def _mediapipe() -> Any:
+    try:
+        import mediapipe
+    except ModuleNotFoundError as error:
+        raise AlignmentError(
+            "landmarks by MediaPipe",
+            got=f"no module {error.name}",
+            expected="the package mediapipe",
+            remedy=f"install it with: {INSTALLATION}",
+        ) from None
+    return mediapipe

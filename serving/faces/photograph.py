@@ -1,0 +1,67 @@
+"""Whole photographs: find faces, toonify them, paste them back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from engines.contract.arrays import Pictures
+from engines.contract.errors import AlignmentError
+from serving.faces.alignment import Photo, align, prealigned
+from serving.faces.landmarks import Landmarker
+from serving.faces.paste import paste
+
+Toonify = Callable[[Pictures], Pictures]
+"""Aligned faces, uint8 [N, 256, 256, 3], to pictures, uint8 [N, R, R, 3]: a client's method, or an own pipeline's."""
+
+
+def toonified_photograph(
+    photo: Photo, landmarker: Landmarker, toonify: Toonify, *, every_face: bool = False, name: str = "photograph"
+) -> Photo:
+    """Toonify the largest face of a photograph, or all, in their places: uint8 [H, W, 3], RGB, to the same.
+
+    ``name`` is the picture's file name, for landmarkers that look it up and for errors.
+
+    Raises:
+        AlignmentError: no face is found, or one cannot be aligned.
+    """
+    faces = landmarker(photo, name)[: None if every_face else 1]
+    if not faces:
+        raise _no_face(name)
+    crops, placements = zip(*(align(photo, face.points) for face in faces), strict=True)
+    for picture, placement in zip(toonify(np.stack(crops)), placements, strict=True):
+        photo = paste(photo, picture, placement)
+    return photo
+
+
+def toonified_face(photo: Photo, landmarker: Landmarker, toonify: Toonify, *, name: str = "photograph") -> Photo:
+    """The picture of a photograph's largest face, uint8 [R, R, 3], RGB, not pasted back.
+
+    Raises:
+        AlignmentError: no face is found, or it cannot be aligned.
+    """
+    faces = landmarker(photo, name)
+    if not faces:
+        raise _no_face(name)
+    picture: Photo = toonify(align(photo, faces[0].points)[0][None])[0]
+    return picture
+
+
+def toonified_crop(photo: Photo, toonify: Toonify, *, name: str = "picture") -> Photo:
+    """The picture of a crop that is aligned already: uint8 [H, H, 3] -> uint8 [R, R, 3], RGB.
+
+    Raises:
+        AlignmentError: the crop is not square.
+    """
+    picture: Photo = toonify(prealigned(photo, name=name)[0][None])[0]
+    return picture
+
+
+def _no_face(name: str) -> AlignmentError:
+    return AlignmentError(
+        name,
+        got="no face",
+        expected="at least one, upright and frontal",
+        remedy="try another landmarker (yunet:PATH finds more than haar) or give the points in a file:PATH",
+    )

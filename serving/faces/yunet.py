@@ -1,0 +1,46 @@
+"""Landmarks by OpenCV's YuNet detector: a model file that the caller provides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.faces.alignment import Photo
+from serving.faces.landmarks import Face, largest_first, reduced, unloadable, unreduced
+
+
+class YuNetLandmarker:
+    """OpenCV's ``FaceDetectorYN`` with a YuNet model file that the caller provides (about 230 kB, MIT licence).
+
+    Args:
+        model: for OpenCV 4 the file of 2023mar, for OpenCV 5 that of 2026may.
+        score: detections below this (0..1) are dropped.
+
+    Raises:
+        AlignmentError: the file is missing, or OpenCV cannot load it.
+    """
+
+    def __init__(self, model: Path, score: float = 0.7) -> None:
+        try:
+            self._detector = cv2.FaceDetectorYN.create(str(model), "", (320, 320), score)
+        except cv2.error:
+            remedy = "take face_detection_yunet from OpenCV's model zoo"
+            raise unloadable(model, "OpenCV", "a YuNet model in ONNX form", remedy) from None
+
+    def __call__(self, photo: Photo, name: str = "") -> tuple[Face, ...]:
+        small, scale = reduced(photo)
+        self._detector.setInputSize((small.shape[1], small.shape[0]))
+        _, rows = self._detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        return largest_first(unreduced(face_from_yunet(row), scale) for row in (() if rows is None else rows))
+
+
+def face_from_yunet(row: NDArray[np.generic]) -> Face:
+    """A detection of ``FaceDetectorYN``, [15]: box, five points beginning with the subject's right eye, score.
+
+    The subject's right is the image's left.
+    """
+    x, y, width, height, *points, score = (float(value) for value in row)
+    return Face(np.array(points).reshape(5, 2), (x, y, width, height), score)

@@ -1,0 +1,147 @@
+"""The code behind the ``model.py`` files: Triton's python backend on one side, this package on the other.
+
+Imported only in the backend's own processes: ``triton_python_backend_utils`` exists nowhere else.
+
+A request that cannot be answered gets its sentence as INVALID_ARGUMENT, alone: the others of its batch are answered.
+What nobody foresaw is logged with its traceback and reported as INTERNAL without it, since a traceback shows paths.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb
+
+from engines.contract.arrays import AnyArray
+from engines.contract.errors import ModelDirectoryError, RequestError
+from engines.contract.tensors import DType, Signature, TensorSpec
+from serving.condition import filled_controls
+from serving.faces.jpeg import face_from_jpeg, jpeg_from_picture
+from serving.requests import check_request
+
+Tensors = dict[str, AnyArray]
+
+
+class RequestModel:
+    """Answers request by request; the base of all adapters."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Called once by Triton, with the model's configuration as JSON."""
+        self.name = args["model_name"]
+        self.signature = signature_from_config(json.loads(args["model_config"]))
+
+    def execute(self, requests: Iterable[pb.InferenceRequest]) -> list[pb.InferenceResponse]:
+        """Called by Triton with all requests of one batch; answers in the same order."""
+        given = [self._attempt(self._tensors, request) for request in requests]
+        answers = iter(self._answers([tensors for tensors in given if isinstance(tensors, dict)]))
+        return [_response(next(answers) if isinstance(tensors, dict) else tensors) for tensors in given]
+
+    def answer(self, given: Tensors) -> Tensors:
+        """The outputs, [N, ...] each, for the checked inputs of one request."""
+        raise NotImplementedError
+
+    def _answers(self, batch: list[Tensors]) -> list[Any]:
+        return [self._attempt(self.answer, given) for given in batch]
+
+    def _tensors(self, request: pb.InferenceRequest) -> Tensors:
+        found = {spec.name: pb.get_input_tensor_by_name(request, spec.name) for spec in self.signature.inputs}
+        given = {name: tensor.as_numpy() for name, tensor in found.items() if tensor is not None}
+        check_request(self.signature, given)
+        return given
+
+    def _attempt(self, step: Callable[[Any], Any], given: Any) -> Any:
+        """What the step returns, or the TritonError that says why it does not."""
+        try:
+            return step(given)
+        except RequestError as error:
+            return pb.TritonError(str(error), pb.TritonError.INVALID_ARG)
+        except Exception:
+            pb.Logger.log_error(f"{self.name}: {traceback.format_exc()}")
+            return pb.TritonError(f"{self.name}: an unexpected error; see the server's log", pb.TritonError.INTERNAL)
+
+
+class ConditionModel(RequestModel):
+    """Fills the defaults of the controls."""
+
+    def answer(self, given: Tensors) -> Tensors:
+        return filled_controls(self.signature, given)
+
+
+class DecodeFaceModel(RequestModel):
+    """JPEG of an aligned face -> face."""
+
+    def answer(self, given: Tensors) -> Tensors:
+        return {"face": np.stack([face_from_jpeg(jpeg) for jpeg in given["jpeg"].ravel()])}
+
+
+class EncodePictureModel(RequestModel):
+    """Picture -> JPEG."""
+
+    def answer(self, given: Tensors) -> Tensors:
+        jpegs = [[jpeg_from_picture(picture)] for picture in given["image"]]
+        return {"image_jpeg": np.array(jpegs, dtype=object)}
+
+
+class EngineModel(RequestModel):
+    """Runs the model directory that lies beside ``model.py``: one run for all requests of a batch."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        # Imported here: the other adapters start without the engines' libraries.
+        from engines.loading import CACHE_VARIABLE, engine_from_directory
+
+        super().initialize(args)
+        directory = Path(args["model_repository"], args["model_version"])
+        cache = os.environ.get(CACHE_VARIABLE)
+        self.engine = engine_from_directory(directory, cache=Path(cache) if cache else None)
+        if self.engine.signature != self.signature:
+            raise ModelDirectoryError(
+                str(directory),
+                got=_text(self.engine.signature),
+                expected=f"{_text(self.signature)} as in the model's configuration",
+                remedy="write the repository again",
+            )
+
+    def _answers(self, batch: list[Tensors]) -> list[Any]:
+        outcome = self._attempt(self._run_together, batch) if batch else []
+        return outcome if isinstance(outcome, list) else [outcome] * len(batch)
+
+    def _run_together(self, batch: list[Tensors]) -> list[Tensors]:
+        joined = {spec.name: np.concatenate([given[spec.name] for given in batch]) for spec in self.signature.inputs}
+        outputs = self.engine.run(joined)
+        first = self.signature.inputs[0].name
+        ends = np.cumsum([len(given[first]) for given in batch])[:-1]
+        parts = zip(*(np.split(value, ends) for value in outputs.values()), strict=True)
+        return [dict(zip(outputs, part, strict=True)) for part in parts]
+
+    def finalize(self) -> None:
+        """Called once by Triton, before the process ends."""
+        self.engine.close()
+
+
+def signature_from_config(config: Mapping[str, Any]) -> Signature:
+    """The signature in a model configuration as Triton hands it to python models."""
+    types = {dtype.triton_config: dtype for dtype in DType}
+
+    def specs(tensors: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
+        return tuple(
+            TensorSpec(t["name"], types[t["data_type"]], tuple(map(int, t["dims"])), t.get("optional", False))
+            for t in tensors
+        )
+
+    return Signature(specs(config["input"]), specs(config["output"]))
+
+
+def _response(outcome: Any) -> pb.InferenceResponse:
+    if isinstance(outcome, dict):
+        return pb.InferenceResponse([pb.Tensor(name, value) for name, value in outcome.items()])
+    return pb.InferenceResponse([], error=outcome)
+
+
+def _text(signature: Signature) -> str:
+    return ", ".join(map(str, signature))

@@ -1,0 +1,134 @@
+"""Which ``tritonserver`` runs, and in what environment: NVIDIA's where it is installed, else the embedded one.
+
+The embedded server is the binary of the PyPI wheel nvidia-pytriton (server 2.51). It is old and has known holes, so it
+is for loopback only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.contract.errors import ServerError
+from engines.loading import ENGINES
+from engines.model_directory import MANIFEST
+from serving.triton.model_configurations import Runtime
+
+
+@dataclass(frozen=True)
+class Installation:
+    """An executable, the arguments that belong to where it is installed, and its environment."""
+
+    executable: Path
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    embedded: bool
+
+
+def find_installation(scratch: Path) -> Installation:
+    """``tritonserver`` of PATH, else the embedded one, its backends laid out below ``scratch``.
+
+    Raises:
+        ServerError: there is neither, or the embedded one cannot run with this interpreter.
+    """
+    # The processes of Triton's python backend look for their interpreter, and so for this package, on PATH.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    environment = {**os.environ, "PATH": path}
+    on_path = shutil.which("tritonserver")
+    if on_path:
+        return Installation(Path(on_path), (), environment, embedded=False)
+    site = _site_of_wheel()
+    environment["LD_LIBRARY_PATH"] = os.pathsep.join(_library_folders(site))
+    backends = _lay_out_backends(site / "pytriton" / "tritonserver", scratch / "backends")
+    _check_stub(backends / "python" / "triton_python_backend_stub", environment)
+    return Installation(
+        site / "pytriton" / "tritonserver" / "bin" / "tritonserver",
+        (f"--backend-directory={backends}",),
+        environment,
+        embedded=True,
+    )
+
+
+def best_runtime(repository: Path, installation: Installation) -> Runtime:
+    """TensorRT where there is a GPU and a plan of every engine model, else Triton's onnxruntime there, else "cpu".
+
+    That one runs the manifests' engines, which may be for a GPU themselves: then they were asked for, and are taken.
+    """
+    # The embedded server has neither of the two backends.
+    if installation.embedded or not has_gpu():
+        return "cpu"
+    versions = [path.parents[1] / "1" for path in repository.glob("*/configs/cpu.pbtxt")]
+    # Plans of one batch size, as "generator.b8.plan", are for this package's own engine.
+    if all(any("." not in plan.stem for plan in version.glob("*.plan")) for version in versions):
+        return "tensorrt"
+    return "onnxruntime" if all(_is_for_cpu(version / MANIFEST) for version in versions) else "cpu"
+
+
+def _is_for_cpu(manifest: Path) -> bool:
+    return ENGINES[json.loads(manifest.read_bytes())["engine"]].target == "cpu"
+
+
+def has_gpu() -> bool:
+    """Whether NVIDIA's driver has a GPU for this machine or container."""
+    return Path("/dev/nvidiactl").exists()
+
+
+def _site_of_wheel() -> Path:
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or spec.origin is None:
+        raise ServerError(
+            "Triton server",
+            got="no tritonserver on PATH and no package nvidia-pytriton",
+            expected="one of them",
+            remedy="run inside NVIDIA's tritonserver container, or pip install 'toonify-serve[server]'",
+        )
+    return Path(spec.origin).parents[1]
+
+
+def _library_folders(site: Path) -> list[str]:
+    # The interpreter's own folder first: the stub links libpython by name, and another build of the same version,
+    # a distribution's for instance, does not fit this interpreter's standard library.
+    inherited = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+    own = [sysconfig.get_config_var("LIBDIR"), f"{sys.base_prefix}/lib", str(site / "nvidia_pytriton.libs")]
+    return [folder for folder in own + inherited if folder]
+
+
+def _lay_out_backends(wheel: Path, backends: Path) -> Path:
+    """The wheel keeps one stub per Python version apart; Triton looks for the right one beside its python backend."""
+    folder = backends / "python"
+    folder.mkdir(parents=True)
+    for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
+        (folder / name).symlink_to(wheel / "backends" / "python" / name)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    source = wheel / "python_backend_stubs" / version / "triton_python_backend_stub"
+    if not source.is_file():
+        raise ServerError(
+            "embedded Triton server",
+            got=f"Python {version}",
+            expected=f"one of {', '.join(sorted(path.name for path in source.parents[1].iterdir()))}",
+            remedy="make the environment with one of these",
+        )
+    stub = folder / source.name
+    shutil.copyfile(source, stub)
+    stub.chmod(0o755)  # a wheel's files need not be executable
+    return backends
+
+
+def _check_stub(stub: Path, environment: Mapping[str, str]) -> None:
+    # Started without arguments it says so and ends, unless the loader does not find a library.
+    run = subprocess.run([stub], env=environment, capture_output=True, text=True, check=False)
+    if run.returncode == 127:
+        raise ServerError(
+            "embedded Triton server",
+            got=run.stderr.rpartition("stub: ")[2].strip(),
+            expected="the shared libraries of Python and of the wheel",
+            remedy="install this Python's shared library (Debian and Ubuntu: the package libpython3.x)",
+        )

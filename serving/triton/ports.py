@@ -1,0 +1,51 @@
+"""Addresses and ports of a server that is about to start."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from engines.contract.errors import ServerError
+
+
+def free_ports(address: str, wished: Mapping[str, int]) -> dict[str, int]:
+    """Check that each service's port can be listened on; 0 becomes one that can.
+
+    Raises:
+        ServerError: a port is taken, or the address is none of this machine's.
+    """
+    with ExitStack() as stack:  # held together until all are known, or one could be chosen twice
+        probes = {service: stack.enter_context(_probe(address, service, port)) for service, port in wished.items()}
+        return {service: probe.getsockname()[1] for service, probe in probes.items()}
+
+
+def is_listening(address: str, port: int) -> bool:
+    """Whether a connection can be made now."""
+    try:
+        with socket.create_connection((address, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def _probe(address: str, service: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((address, port))
+    except OSError as error:
+        raise ServerError(
+            f"{service} port {port} of {address}",
+            got=os.strerror(error.errno) if error.errno else str(error),
+            expected="a port that is free to listen on",
+            remedy=f"stop the program that has it or choose another with --{service}-port",
+        ) from None

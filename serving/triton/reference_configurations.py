@@ -1,0 +1,159 @@
+"""Every text file of the Triton model repository: configurations and the thin ``model.py`` adapters.
+
+``python -m serving.triton.reference_configurations [FOLDER]`` writes those of the reference pipeline (1024x1024, no
+weights) into FOLDER, by default ``model_repository``, where git keeps them to be read and compared.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from engines.contract.tensors import (
+    FILLED,
+    Geometry,
+    Signature,
+    condition_signature,
+    decode_face_signature,
+    encode_picture_signature,
+    encoder_signature,
+    generator_signature,
+    isf_signature,
+    toonify_jpeg_signature,
+    toonify_signature,
+)
+from engines.model_directory import Component
+from serving.triton.model_configurations import (
+    Runtime,
+    Step,
+    engine_config,
+    ensemble_config,
+    python_config,
+    text_from_config,
+)
+
+
+@dataclass(frozen=True)
+class ServedGenerator:
+    """A generator's name, facts about it for clients, and the side of its pictures where it is not the geometry's."""
+
+    name: str
+    facts: Mapping[str, str]
+    resolution: int | None = None
+
+
+@dataclass(frozen=True)
+class Served:
+    """What one repository serves; the first generator is the default one."""
+
+    geometry: Geometry
+    generators: tuple[ServedGenerator, ...]
+
+
+REFERENCE = Served(Geometry(1024), (ServedGenerator("blend_r16", {"blend": "--r-swap 16"}),))
+
+
+def reference_configs() -> dict[str, str]:
+    """Relative path -> text of every file of ``model_repository/`` in git."""
+    return repository_configs(REFERENCE)
+
+
+def repository_configs(served: Served) -> dict[str, str]:
+    """Relative path -> text of every file of a repository except the exported models."""
+    g = served.geometry
+    files = {
+        **_engine_files("encoder", "encoder", encoder_signature(g)),
+        **_python_files("condition", "ConditionModel", condition_signature(g)),
+        **_python_files("decode_face", "DecodeFaceModel", decode_face_signature()),
+        **_python_files("encode_picture", "EncodePictureModel", encode_picture_signature()),
+    }
+    if g.attributes:
+        files |= _engine_files("isf", "isf", isf_signature(g))
+    for generator in served.generators:
+        own = replace(g, resolution=generator.resolution or g.resolution)
+        files |= _engine_files(f"generator_{generator.name}", "generator", generator_signature(own))
+        files |= _ensembles(f"toonify_{generator.name}", own, generator)
+        if generator is served.generators[0]:
+            files |= _ensembles("toonify", own, generator)
+    return files
+
+
+def _ensembles(name: str, g: Geometry, generator: ServedGenerator) -> dict[str, str]:
+    """An ensemble of raw pictures, and its sibling with JPEG at both ends."""
+    sizes = {"resolution": str(g.resolution), "rows": str(g.rows), "attributes": ",".join(g.attributes)}
+    facts = {**generator.facts, "generator": generator.name, **sizes}
+    steps = _steps(g, generator.name)
+    decode = Step("decode_face", decode_face_signature())
+    encode = Step("encode_picture", encode_picture_signature())
+    return {
+        **_ensemble_files(name, toonify_signature(g), steps, facts),
+        **_ensemble_files(f"{name}_jpeg", toonify_jpeg_signature(g), [decode, *steps, encode], facts),
+    }
+
+
+def _engine_files(model: str, component: Component, signature: Signature) -> dict[str, str]:
+    def text(runtime: Runtime) -> str:
+        return _generated(engine_config(model, component, signature, runtime))
+
+    return {
+        f"{model}/config.pbtxt": text("tensorrt"),
+        f"{model}/configs/onnxruntime.pbtxt": text("onnxruntime"),
+        f"{model}/configs/cpu.pbtxt": text("cpu"),
+        f"{model}/1/model.py": _adapter("EngineModel"),
+    }
+
+
+def _python_files(model: str, adapter: str, signature: Signature) -> dict[str, str]:
+    return {
+        f"{model}/config.pbtxt": _generated(python_config(model, signature)),
+        f"{model}/1/model.py": _adapter(adapter),
+    }
+
+
+def _ensemble_files(
+    model: str, signature: Signature, steps: Sequence[Step], facts: Mapping[str, str]
+) -> dict[str, str]:
+    # Triton wants the folder of the version, and git keeps no empty ones.
+    return {
+        f"{model}/config.pbtxt": _generated(ensemble_config(model, signature, steps, facts)),
+        f"{model}/1/.gitkeep": "",
+    }
+
+
+def _steps(g: Geometry, generator: str) -> list[Step]:
+    condition = condition_signature(g)
+    renamed = {spec.name.removesuffix(FILLED): spec.name for spec in condition.outputs}
+    steps = [Step("encoder", encoder_signature(g)), Step("condition", condition)]
+    if g.attributes:
+        steps.append(Step("isf", isf_signature(g), renamed))
+        renamed = {**renamed, "w": "w_edited"}
+    return [*steps, Step(f"generator_{generator}", generator_signature(g), renamed)]
+
+
+def _generated(config: ModelConfig) -> str:
+    return "# Generated from serving/triton/reference_configurations.py; change it there.\n" + text_from_config(config)
+
+
+def _adapter(name: str) -> str:
+    return f'''"""Adapter of Triton's python backend; the code is in serving/triton/adapters.py."""
+
+from serving.triton.adapters import {name} as TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
+'''
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write each text to its relative path below ``folder``."""
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    write_texts(Path(*sys.argv[1:2] or ["model_repository"]), reference_configs())

@@ -1,0 +1,153 @@
+"""From model directories to a Triton model repository that a server can load."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.contract.atomic import atomic_directory, check_output
+from engines.contract.errors import RepositoryError
+from engines.contract.tensors import Geometry
+from engines.model_directory import MANIFEST, Component, Manifest, Sizes, read_manifest, sha256_of
+from serving.triton.reference_configurations import Served, ServedGenerator, repository_configs, write_texts
+
+
+@dataclass(frozen=True)
+class _Model:
+    directory: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """Name of the served model."""
+        kind, name = self.manifest.component, self.manifest.name
+        return f"generator_{name}" if kind == "generator" else kind
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What clients are told of it; the rest of the manifest names files of the machine that made it."""
+        blend = self.manifest.details.get("blend", {})
+        return self.hash | ({"blend": blend["schedule"]} if "schedule" in blend else {})
+
+    @property
+    def hash(self) -> dict[str, str]:
+        return {f"{self.manifest.component}_manifest_sha256": sha256_of(self.directory / MANIFEST)}
+
+
+def write_repository(
+    output: Path, *, encoder: Path, generators: Sequence[Path], isf: Path | None = None, force: bool = False
+) -> None:
+    """Write a whole repository from model directories; the first generator is the one that ``toonify`` serves.
+
+    The models' files become hard links where the disk allows it, and copies otherwise.
+
+    Raises:
+        ModelDirectoryError: a model directory is incomplete or altered.
+        RepositoryError: the models do not fit together, or ``force`` would replace something else than a repository.
+        ExportError: ``output`` exists and ``force`` is false.
+    """
+    models = _models(output, encoder, generators, isf, force=force)
+    served = _served(models)
+    with atomic_directory(output, force=force) as staging:
+        write_texts(staging, repository_configs(served))
+        for model in models:
+            _place(model, staging / model.name / "1")
+
+
+def check_repository(
+    output: Path, *, encoder: Path, generators: Sequence[Path], isf: Path | None = None, force: bool = False
+) -> list[Manifest]:
+    """The models' manifests, or what ``write_repository`` would raise, before anything that takes long."""
+    models = _models(output, encoder, generators, isf, force=force)
+    _served(models)
+    return [model.manifest for model in models]
+
+
+def _refuse_another_folder(output: Path) -> None:
+    if output.exists() and not (output / "toonify" / "config.pbtxt").is_file():
+        raise RepositoryError(
+            str(output),
+            got="a folder that is not a model repository",
+            expected="a new path, or a repository to replace",
+            remedy="choose another output",
+        )
+
+
+def _models(output: Path, encoder: Path, generators: Sequence[Path], isf: Path | None, *, force: bool) -> list[_Model]:
+    """Read all, the encoder first, for an output that can be written."""
+    check_output(output, force=force)
+    _refuse_another_folder(output)
+    models = [_model(encoder, "encoder"), *(_model(path, "generator") for path in generators)]
+    return models + ([_model(isf, "isf")] if isf else [])
+
+
+def _model(directory: Path, component: Component) -> _Model:
+    manifest = read_manifest(directory)
+    if manifest.component != component:
+        raise RepositoryError(
+            str(directory),
+            got=f"a model directory of component {manifest.component}",
+            expected=component,
+            remedy="give each model directory under its own component",
+        )
+    return _Model(directory, manifest)
+
+
+def _served(models: Sequence[_Model]) -> Served:
+    """Check that the models, the encoder first, fit together."""
+    encoder = models[0]
+    generators = [model for model in models if model.manifest.component == "generator"]
+    isf = next((model for model in models if model.manifest.component == "isf"), None)
+    for model in models:
+        _check_sizes(model, encoder)
+    _check_names([model.manifest.name for model in generators])
+    sizes, edits = encoder.manifest.sizes, isf.manifest.sizes if isf else None
+    shared = encoder.hash | (isf.hash if isf else {})
+    return Served(
+        Geometry(sizes.resolution, sizes.w_dim, *((edits.attributes, edits.noise_size) if edits else ((), 0))),
+        tuple(
+            ServedGenerator(model.manifest.name, model.facts | shared, model.manifest.sizes.resolution)
+            for model in generators
+        ),
+    )
+
+
+def _check_sizes(model: _Model, encoder: _Model) -> None:
+    def text(sizes: Sizes) -> str:
+        return f"{sizes.geometry.rows} rows of {sizes.w_dim}"
+
+    if text(model.manifest.sizes) != text(encoder.manifest.sizes):
+        raise RepositoryError(
+            str(model.directory),
+            got=text(model.manifest.sizes),
+            expected=f"{text(encoder.manifest.sizes)} as of the encoder {encoder.directory}",
+            remedy="serve models of different sizes from different repositories",
+        )
+
+
+def _check_names(generators: Sequence[str]) -> None:
+    if not generators:
+        raise RepositoryError("repository", got="no generator", expected="at least one", remedy="give --generator DIR")
+    for name, count in Counter(generators).items():
+        # NAME is served as toonify_NAME and toonify_NAME_jpeg: NAMEs that end in jpeg would make these ambiguous.
+        if count > 1 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*(?<!jpeg)", name):
+            raise RepositoryError(
+                f"generator {name!r}",
+                got=f"{count} of that name" if count > 1 else "a name that cannot be served",
+                expected="different names of letters, digits, '_', '.' and '-', not ending in 'jpeg'",
+                remedy="export it again with another --name",
+            )
+
+
+def _place(model: _Model, destination: Path) -> None:
+    for name in (MANIFEST, *model.manifest.files):
+        source = (model.directory / name).resolve()  # the file itself, not a link to it
+        try:
+            os.link(source, destination / name)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(source, destination / name)

@@ -1,0 +1,135 @@
+"""The trained demo models that come with the package: their files, and that they do what they are for."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.demo_models import DOCUMENTS, FIGURES, tables
+from engines.contract.tensors import ISF_ATTRIBUTES
+from export.blending import blend, schedule_from_options
+from export.checkpoints import read_encoder, read_generator, read_isf
+from export.demo_face import demo_face
+from export.demo_models.faces import CARTOON, draw_face
+from export.demo_models.files import DemoFiles
+from export.demo_models.judge import read_faces
+from export.demo_models.measure import (
+    Models,
+    blend_measures,
+    encoded,
+    load_models,
+    reconstruction,
+    rows_of_codes,
+    ssim,
+    synthesised,
+)
+from export.demo_models.traits import attributes_of, random_codes
+from export.networks.generator import generator_from_weights
+
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
+FILES = DemoFiles()
+CODES = random_codes(8, 40_000_003)
+PHOTOS = np.stack([draw_face(code) for code in CODES])
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return load_models(FILES)
+
+
+@pytest.fixture(scope="module")
+def w(models: Models) -> torch.Tensor:
+    """The w of the held-out photographs."""
+    return rows_of_codes(generator_from_weights(models.base), CODES)
+
+
+def test_all_weights_together_are_small() -> None:
+    sizes = [path.stat().st_size for path in (FILES.base, FILES.transfer, FILES.encoder, FILES.isf, FILES.judge)]
+    assert sum(sizes) <= 8_000_000
+
+
+def test_the_files_have_the_official_layouts_in_half_precision() -> None:
+    def loaded(path):
+        return torch.load(path, weights_only=True)
+
+    assert set(loaded(FILES.base)) == set(loaded(FILES.transfer)) == {"g_ema", "latent_avg"}
+    assert set(loaded(FILES.encoder)) == {"state_dict", "opts", "latent_avg"}
+    assert set(loaded(FILES.isf)) == {"mapnet"}
+    for tensors in (loaded(FILES.base)["g_ema"], loaded(FILES.encoder)["state_dict"], loaded(FILES.isf)["mapnet"]):
+        assert {value.dtype for value in tensors.values() if value.is_floating_point()} == {torch.float16}
+
+
+def test_the_four_fit_each_other() -> None:
+    base, transfer = read_generator(FILES.base), read_generator(FILES.transfer)
+    encoder, isf = read_encoder(FILES.encoder), read_isf(FILES.isf)
+    assert base.resolution == transfer.resolution == 256
+    assert base.rows == encoder.rows == isf.rows == 14
+    assert base.w_dim == encoder.w_dim == isf.w_dim
+    assert encoder.kind == "e4e"
+    assert isf.attributes == ISF_ATTRIBUTES
+
+
+def test_the_pair_blends_as_siblings() -> None:
+    pair = [read_generator(FILES.base), read_generator(FILES.transfer)]
+    report = blend(pair, schedule_from_options(256, r_swap=16)).report
+    assert report.kinship[0].equal_noise
+    assert report.warnings == ()
+
+
+def test_drawn_faces_are_reconstructed(models: Models) -> None:
+    found = reconstruction(PHOTOS, synthesised(generator_from_weights(models.base), encoded(models.encoder, PHOTOS)))
+    assert found.psnr > 22  # of 200 faces: 23.9 and 0.856 on average, 20.7 and 0.798 at the 5th percentile
+    assert found.ssim > 0.82
+
+
+def test_the_transferred_network_draws_the_cartoon_of_the_same_person(models: Models, w: torch.Tensor) -> None:
+    toons = np.stack([draw_face(code, CARTOON) for code in CODES])
+    made = synthesised(generator_from_weights(models.transfer), w)
+    own = np.mean([ssim(a, b) for a, b in zip(made, toons, strict=True)])
+    others = np.mean([ssim(a, b) for a, b in zip(made, np.roll(toons, 1, axis=0), strict=True)])
+    assert own > others
+
+
+def test_structure_comes_from_low_resolutions_and_texture_from_high_ones(models: Models, w: torch.Tensor) -> None:
+    for reverse in (False, True):
+        low, middle, high = (blend_measures(models, w, r_swap, reverse=reverse) for r_swap in (4, 32, 256))
+
+        def way(name: str, blends=(low, middle, high)) -> float:
+            """How far the measure has gone at r_swap 32 on its way from the lowest r_swap to the highest."""
+            start, here, end = (getattr(blend, name) for blend in blends)
+            return (here - start) / (end - start)
+
+        assert 0.75 < way("eye_height") < 1.3  # of 200 faces 0.87, in reverse 0.92
+        assert 0.75 < way("chin_width") < 1.3  # 1.03, 0.92
+        assert 0 < way("outline_strength") < 0.25  # 0.08, 0.15
+
+
+@pytest.mark.parametrize("attribute", range(4), ids=ISF_ATTRIBUTES)
+def test_the_isf_head_edits_what_it_is_asked_for(models: Models, w: torch.Tensor, attribute: int) -> None:
+    target = torch.from_numpy(attributes_of(CODES))
+    target[:, attribute] = 1 - target[:, attribute]
+    z = torch.randn(len(w), 64, generator=torch.Generator().manual_seed(attribute))
+    pictures = synthesised(generator_from_weights(models.base), models.isf.edit(w, z, target))
+    seen = read_faces(models.judge, pictures).attributes[:, attribute] > 0.5
+    assert np.mean(seen == (target[:, attribute].numpy() > 0.5)) >= 7 / 8  # of 200: 94.5 % or more of each
+
+
+def test_the_judge_reads_attributes_off_drawings(models: Models) -> None:
+    read = read_faces(models.judge, PHOTOS).attributes > 0.5
+    assert np.mean(read == (attributes_of(CODES) > 0.5)) > 0.95
+
+
+def test_ssim_is_one_for_equal_pictures_and_falls_with_noise() -> None:
+    face = demo_face()
+    noisy = np.clip(face + np.random.default_rng(0).normal(0, 20, face.shape), 0, 255).astype(np.uint8)
+    assert ssim(face, face) == pytest.approx(1)
+    assert 0.1 < ssim(face, noisy) < 0.8
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.parent.name)
+def test_the_tables_are_those_of_the_figures(document) -> None:
+    assert tables(json.loads(FIGURES.read_text())) in document.read_text()

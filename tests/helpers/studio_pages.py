@@ -1,0 +1,54 @@
+"""A studio on a real port of this machine, over whatever a test puts into it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
+from aiohttp import web
+from toon_fakes import FakeToonifier, Pixels, face_at
+
+from serving.faces.landmarks import Face
+from serving.studio.catalogue import Catalogue, Choice
+from serving.studio.studio import Studio
+from serving.studio.web import application
+
+CATALOGUE = Catalogue(
+    (Choice("blend_r16", "--r-swap 16", 64), Choice("blend_r64", "--r-swap 64", 64)), ("age", "smile")
+)
+
+MAX_UPLOAD = 2**20
+
+
+def one_face(photo: Pixels, name: str = "") -> tuple[Face, ...]:
+    """A landmarker that finds a face in the middle of pictures that are wider than high, and none in others."""
+    height, width = photo.shape[:2]
+    return (face_at(width / 2, height / 2, height / 2),) if width > height else ()
+
+
+@contextmanager
+def studio(toonifier: FakeToonifier) -> Iterator[int]:
+    """Serve the fake's pictures; yields the port."""
+    app = application(Studio(toonifier, one_face), CATALOGUE, max_upload=MAX_UPLOAD)
+    listener = socket.create_server(("127.0.0.1", 0))
+    started, ended = Event(), Event()
+
+    async def serve() -> None:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
+        await runner.setup()
+        await web.SockSite(runner, listener).start()
+        started.set()
+        await asyncio.to_thread(ended.wait)
+        await runner.cleanup()
+
+    thread = Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert started.wait(10)
+        yield listener.getsockname()[1]
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,160 @@
+"""Model directories of a pipeline so small that its pictures can be worked out by hand.
+
+Resolution 32, 8 rows of 16, two attributes, ISF noise of 4:
+
+    encoder      w = (face[:8, :16, 0] - 128) / 128
+    isf          w_edited = w + row_strength * (sum(attributes) + z[0]) / 4
+    generator    image = trunc(clamp(127.5 x + 128, 0, 255)), x = gain * psi * w, the 128 numbers of w 24 times over
+
+The generator "small" is as if cut at 16: it takes 8 rows too, and gives their numbers 6 times over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike, NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from engines import engine_from_directory
+from engines.contract.tensors import DType, TensorSpec
+from engines.model_directory import Component, Manifest, Sizes, Verification, sha256_of, write_manifest
+from serving.pipeline import Pipeline
+
+SIZES = Sizes(resolution=32, w_dim=16)
+ISF_SIZES = Sizes(resolution=32, w_dim=16, attributes=("age", "smile"), noise_size=4)
+GAINS = {"plain": 1.0, "inverse": -1.0}
+SMALL_SIZES = Sizes(resolution=16, w_dim=16, rows=8)
+
+_ELEMENTS = {DType.UINT8: TensorProto.UINT8, DType.FLOAT32: TensorProto.FLOAT}
+
+
+@dataclass(frozen=True)
+class TinyModels:
+    """The model directories."""
+
+    encoder: Path
+    isf: Path
+    generators: dict[str, Path]
+
+    def pipeline(self, generator: str = "plain", *, isf: bool = True) -> Pipeline:
+        """The in-process form of the ensemble ``toonify_<generator>``."""
+        return Pipeline(
+            engine_from_directory(self.encoder),
+            engine_from_directory(self.generators[generator]),
+            engine_from_directory(self.isf) if isf else None,
+        )
+
+
+def write_tiny_models(folder: Path) -> TinyModels:
+    generators = {name: write_generator(folder / name, name) for name in GAINS}
+    generators["small"] = write_generator(folder / "small", "small", SMALL_SIZES)
+    return TinyModels(write_encoder(folder / "encoder"), write_isf(folder / "isf"), generators)
+
+
+def expected_pictures(
+    faces: NDArray[np.uint8], *, gain: float = 1.0, psi: float = 1.0, shift: ArrayLike = 0.0, side: int = 32
+) -> NDArray[np.uint8]:
+    """The pictures of the pipeline; ``shift`` [N, 8, 1] is what the ISF adds to w."""
+    w = (faces[:, :8, :16, 0].astype(np.float32) - 128) / 128 + np.asarray(shift, np.float32)
+    x = np.float32(gain) * (np.float32(psi) * w).reshape(len(faces), -1)
+    levels = np.clip(127.5 * x + 128, 0, 255).astype(np.uint8)
+    return np.tile(levels, 3 * side**2 // 128).reshape(-1, side, side, 3)
+
+
+def write_encoder(directory: Path, sizes: Sizes = SIZES) -> Path:
+    rows, w_dim = sizes.geometry.rows, sizes.w_dim
+    nodes = [
+        helper.make_node("Slice", ["face", "start", "end", "axes"], ["corner"]),
+        helper.make_node("Squeeze", ["corner", "channel"], ["red"]),
+        helper.make_node("Cast", ["red"], ["level"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["level", "half"], ["centred"]),
+        helper.make_node("Div", ["centred", "half"], ["w"]),
+    ]
+    constants = {"start": [0, 0, 0], "end": [rows, w_dim, 1], "axes": [1, 2, 3], "channel": [3], "half": 128.0}
+    return _write_directory(directory, "encoder", "encoder", sizes, nodes, constants)
+
+
+def write_isf(directory: Path, sizes: Sizes = ISF_SIZES) -> Path:
+    nodes = [
+        helper.make_node("ReduceSum", ["attributes", "one"], ["sum"]),
+        helper.make_node("Slice", ["z", "zero", "one", "one"], ["z0"]),
+        helper.make_node("Add", ["sum", "z0"], ["total"]),
+        helper.make_node("Div", ["total", "four"], ["shift"]),
+        helper.make_node("Mul", ["shift", "row_strength"], ["row_shift"]),
+        helper.make_node("Unsqueeze", ["row_shift", "two"], ["column"]),
+        helper.make_node("Add", ["w", "column"], ["w_edited"]),
+    ]
+    return _write_directory(directory, "isf", "isf", sizes, nodes, {"zero": [0], "one": [1], "two": [2], "four": 4.0})
+
+
+def write_generator(directory: Path, name: str, sizes: Sizes = SIZES) -> Path:
+    """A generator with the gain of its name, or 1."""
+    resolution = sizes.resolution
+    times = resolution**2 * 3 // (sizes.geometry.rows * sizes.w_dim)
+    nodes = [
+        helper.make_node("Reshape", ["w", "flat"], ["numbers"]),
+        helper.make_node("Mul", ["numbers", "psi"], ["truncated"]),
+        helper.make_node("Mul", ["truncated", "gain"], ["x"]),
+        helper.make_node("Tile", ["x", "times"], ["repeated"]),
+        helper.make_node("Reshape", ["repeated", "shape"], ["picture"]),
+        helper.make_node("Mul", ["picture", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "middle"], ["levels"]),
+        helper.make_node("Clip", ["levels", "low", "high"], ["clamped"]),
+        helper.make_node("Cast", ["clamped"], ["image"], to=TensorProto.UINT8),
+    ]
+    numbers = {"gain": GAINS.get(name, 1.0), "scale": 127.5, "middle": 128.0, "low": 0.0, "high": 255.0}
+    shapes = {"flat": [0, -1], "times": [1, times], "shape": [0, resolution, resolution, 3]}
+    return _write_directory(
+        directory, "generator", name, sizes, nodes, numbers | shapes, {"blend": {"schedule": "--r-swap 16"}}
+    )
+
+
+def _write_directory(
+    directory: Path,
+    component: Component,
+    name: str,
+    sizes: Sizes,
+    nodes: Sequence[NodeProto],
+    constants: Mapping[str, ArrayLike],
+    details: Mapping[str, object] | None = None,
+) -> Path:
+    directory.mkdir(parents=True)
+    manifest = Manifest(
+        component=component,
+        name=name,
+        sizes=sizes,
+        engine="onnxruntime",
+        precision="fp32",
+        sources=(),
+        files={},
+        details=dict(details or {}),
+        tools={},
+        verification=Verification(inputs="none", worst=0, mean=0, psnr=None, bound="none"),
+    )
+    model = directory / manifest.model_file
+    signature = manifest.signature
+    graph = helper.make_graph(
+        nodes,
+        component,
+        [_value(spec) for spec in signature.inputs],
+        [_value(spec) for spec in signature.outputs],
+        [_constant(key, value) for key, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), model)
+    write_manifest(directory, manifest.model_copy(update={"files": {model.name: sha256_of(model)}}))
+    return directory
+
+
+def _value(spec: TensorSpec) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(spec.name, _ELEMENTS[spec.dtype], ["N", *spec.dims])
+
+
+def _constant(name: str, value: ArrayLike) -> TensorProto:
+    """Numbers with a point are float32, lists of whole numbers int64."""
+    array = np.asarray(value)
+    return numpy_helper.from_array(array.astype(np.float32) if array.dtype.kind == "f" else array, name)

@@ -1,0 +1,162 @@
+"""Stand-ins for everything around a session: toonifier, landmarks, frames, and drawn clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Self
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from serving.faces.landmarks import CANONICAL_POINTS, Face
+from serving.toonifier import Style
+from serving.video.frames import Frame
+
+Pixels = NDArray[np.uint8]
+Points = NDArray[np.float64]
+
+RATE = 25
+"""Frames per second of every clip here."""
+
+
+class _Closing:
+    closed = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed += 1
+
+
+@dataclass
+class FakeToonifier(_Closing):
+    """Codes are a face's mean level over 255; pictures, 64x64, have the code's mean in red and the seed in green.
+
+    ``calls`` names the methods that were called and their number of rows; ``before`` is called first in each.
+    ``light_rows``: of its light codes, where it has such.
+    """
+
+    before: Callable[[], Any] = lambda: None
+    calls: list[tuple[str, int]] = field(default_factory=list)
+
+    light_rows: int | None = None
+
+    @property
+    def has_light_encoder(self) -> bool:
+        return self.light_rows is not None
+
+    def encode(self, faces: Pixels, *, light: bool = False) -> NDArray[np.float32]:
+        self._begin("light" if light else "encode", faces)
+        return _codes(faces)[:, : self.light_rows if light else None]
+
+    def render(self, w: NDArray[np.float32], style: Style) -> Pixels:
+        self._begin("render", w)
+        return _pictures(w, style)
+
+    def toonify(self, faces: Pixels, style: Style) -> Pixels:
+        self._begin("toonify", faces)
+        return _pictures(_codes(faces), style)
+
+    def _begin(self, name: str, rows: NDArray[Any]) -> None:
+        self.before()
+        self.calls.append((name, len(rows)))
+
+
+def _codes(faces: Pixels) -> NDArray[np.float32]:
+    means = faces.reshape(len(faces), -1).mean(1, dtype=np.float64) / 255
+    return np.broadcast_to(means[:, None, None], (len(faces), 14, 4)).astype(np.float32)
+
+
+def _pictures(w: NDArray[np.float32], style: Style) -> Pixels:
+    pictures = np.zeros((len(w), 64, 64, 3), np.uint8)
+    pictures[..., 0] = np.rint(w.reshape(len(w), -1).mean(1) * 255)[:, None, None]
+    pictures[..., 1] = style.seed
+    return pictures
+
+
+@dataclass
+class FakeSource(_Closing):
+    """Frames from a list, or as they are made; ``taken`` counts them."""
+
+    frames: Sequence[Frame] | Callable[[], Iterator[Frame]]
+    frame_count: int | None = None
+    duration: float | None = None
+    size: tuple[int, int] = (320, 240)
+    taken: int = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self.frames() if callable(self.frames) else self.frames:
+            self.taken += 1
+            yield frame
+
+
+@dataclass
+class FakeSink:
+    """Keeps what it is given; ``outcome`` is "whole" or "aborted" after the ``with`` block."""
+
+    before: Callable[[Frame], Any] = lambda frame: None
+    frames: list[Frame] = field(default_factory=list)
+    outcome: str = "open"
+
+    def write(self, frame: Frame) -> None:
+        self.before(frame)
+        self.frames.append(frame)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.outcome = "aborted" if kind else "whole"
+
+
+def face_at(x: float, y: float, side: float = 100, angle: float = 0) -> Face:
+    """A face whose crop has about this centre, side and angle (radians)."""
+    c, s = side * np.cos(angle), side * np.sin(angle)
+    points = (CANONICAL_POINTS - 0.5) @ np.array([[c, s], [-s, c]]) + [x, y]
+    return face_from_points(points)
+
+
+def face_from_points(points: ArrayLike) -> Face:
+    array = np.asarray(points, np.float64)
+    low, size = array.min(0), np.ptp(array, 0)
+    return Face(array, (low[0], low[1], size[0], size[1]), 1.0)
+
+
+def landmarks(*frames: Sequence[Face]) -> Callable[[Pixels, str], tuple[Face, ...]]:
+    """A landmarker that knows the faces of each frame by the frame's number; the last ones stay."""
+
+    def find(photo: Pixels, name: str = "") -> tuple[Face, ...]:
+        return tuple(frames[min(int(name), len(frames) - 1)])
+
+    return find
+
+
+def room(level: int = 120, width: int = 320, height: int = 240) -> Pixels:
+    """A background with some texture, brighter to the right."""
+    slope = np.linspace(-30, 30, width)[None, :, None] + np.linspace(0, 20, height)[:, None, None]
+    noise = np.random.default_rng(level).normal(0, 4, (height, width, 3))
+    return np.clip(level + slope + noise, 0, 255).astype(np.uint8)
+
+
+def drawn(face: Face, background: Pixels) -> Pixels:
+    """A simple head over a background, where the face's points are."""
+    pixels = background.copy()
+    centre, size = face.points.mean(0), np.ptp(face.points[:, 0])
+    axes = tuple(np.rint([1.3 * size, 1.7 * size]).astype(int).tolist())
+    cv2.ellipse(pixels, _pixel(centre), axes, 0, 0, 360, (220, 180, 150), -1)
+    for point in face.points:
+        cv2.circle(pixels, _pixel(point), max(int(size / 6), 1), (40, 30, 30), -1)
+    return pixels
+
+
+def _pixel(point: NDArray[np.float64]) -> tuple[int, int]:
+    x, y = np.rint(point).astype(int).tolist()
+    return x, y
+
+
+def frames_of(pictures: Sequence[Pixels]) -> list[Frame]:
+    return [Frame(picture, Fraction(i, RATE)) for i, picture in enumerate(pictures)]

@@ -1,0 +1,120 @@
+"""The clients and the command against the real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tiny_models import expected_pictures
+from tritonclient.grpc import InferenceServerClient
+
+from engines.contract.errors import RequestError
+from export.demo_face import demo_photograph
+from serving import cli
+from serving.client import AsyncToonifyClient, ToonifyClient
+from serving.faces.images import picture_from_bytes, read_picture, write_picture
+from serving.faces.jpeg import jpeg_from_picture
+from serving.triton.server import TritonServer
+
+pytestmark = pytest.mark.triton
+
+FACES = np.random.default_rng(0).integers(0, 256, (11, 256, 256, 3), np.uint8)
+
+
+@pytest.fixture
+def client(triton_server: TritonServer) -> Iterator[ToonifyClient]:
+    with ToonifyClient(triton_server.url) as client:
+        yield client
+
+
+def test_the_server_describes_its_models(client: ToonifyClient) -> None:
+    assert client.is_ready()
+    assert client.models() == ("toonify", "toonify_inverse", "toonify_plain", "toonify_small")
+    model = client.describe("toonify_inverse")
+    assert (model.resolution, model.rows, model.max_batch) == (32, 8, 8)
+    assert model.attributes == ("age", "smile")
+    assert model.facts["generator"] == "inverse"
+
+
+@pytest.mark.parametrize(("model", "gain"), [("toonify", 1), ("toonify_plain", 1), ("toonify_inverse", -1)])
+def test_a_model_is_chosen_by_name(client: ToonifyClient, model: str, gain: float) -> None:
+    np.testing.assert_array_equal(client.toonify(FACES[:2], model=model), expected_pictures(FACES[:2], gain=gain))
+
+
+def test_generators_of_several_sizes_are_served_together(client: ToonifyClient) -> None:
+    model = client.describe("toonify_small")
+    assert (model.resolution, model.rows) == (16, 8)
+    strength = np.linspace(0, 1, model.rows)
+    edit = {"attributes": {"age": 1}, "z": np.zeros(4), "row_strength": strength}
+    pictures = client.toonify(FACES[:2], model="toonify_small", **edit)
+    shift = np.float32(0.25) * strength.astype(np.float32)[:, None]
+    np.testing.assert_array_equal(pictures, expected_pictures(FACES[:2], shift=shift, side=16))
+    jpegs = client.toonify_jpeg(jpeg_from_picture(FACES[0]), model="toonify_small")
+    assert picture_from_bytes(jpegs[0], "answer").shape == (16, 16, 3)
+
+
+def test_controls_reach_the_models_in_batches_beyond_the_largest(client: ToonifyClient) -> None:
+    psi = np.linspace(0, 1, len(FACES))
+    pictures = client.toonify(FACES, attributes={"smile": 1}, z=np.zeros(4), row_strength=np.full(8, 0.5), psi=psi)
+    expected = expected_pictures(FACES, psi=psi[:, None, None].astype(np.float32), shift=0.125)
+    np.testing.assert_array_equal(pictures, expected)
+
+
+def test_what_the_server_refuses_is_one_sentence(client: ToonifyClient) -> None:
+    with pytest.raises(RequestError, match="got both 'z' and 'seed', expected one of them or neither") as info:
+        client.toonify(FACES[:1], attributes={"age": 1}, z=np.zeros(4), seed=1)
+    assert "\n" not in str(info.value)
+    with pytest.raises(RequestError, match="unknown model: 'toonify_x' is not found"):
+        client.toonify(FACES[:1], model="toonify_x")
+    with pytest.raises(RequestError, match="tensor 'jpeg': got bytes that are not a JPEG"):
+        client.toonify_jpeg(b"GIF89a")
+
+
+def test_jpeg_in_and_out(client: ToonifyClient) -> None:
+    smooth = cv2.GaussianBlur(FACES[0], (0, 0), 8)
+    (answer,) = client.toonify_jpeg(jpeg_from_picture(smooth), seed=3)
+    assert picture_from_bytes(answer, "answer").shape == (32, 32, 3)
+
+
+def test_shared_memory_gives_the_same_pictures_and_leaves_nothing(triton_server: TritonServer) -> None:
+    def regions() -> set[Path]:
+        return set(Path("/dev/shm").glob("toonify-*"))
+
+    before = regions()
+    with ToonifyClient(triton_server.url, shared_memory=True) as client:
+        for _ in range(5):
+            np.testing.assert_array_equal(client.toonify(FACES), expected_pictures(FACES))
+    assert regions() == before
+    with InferenceServerClient(triton_server.url) as server:
+        assert not server.get_system_shared_memory_status().regions
+
+
+def test_an_asyncio_client_asks_many_times_at_once(triton_server: TritonServer) -> None:
+    async def gathered() -> list[NDArray[np.uint8]]:
+        async with AsyncToonifyClient(triton_server.url) as client:
+            return await asyncio.gather(*(client.toonify(face) for face in FACES))
+
+    np.testing.assert_array_equal(np.concatenate(asyncio.run(gathered())), expected_pictures(FACES))
+
+
+@pytest.mark.parametrize("wire", [[], ["--jpeg"]])
+def test_the_command_toonifies_a_photograph(
+    triton_server: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wire: list[str]
+) -> None:
+    photo, _ = demo_photograph()
+    source, target = tmp_path / "photo.png", tmp_path / "toon.png"
+    write_picture(source, photo)
+    arguments = [source, "-o", target, "--url", triton_server.url, "--align", "haar", "--attribute", "age=1", *wire]
+    monkeypatch.setattr("sys.argv", ["toonify", "image", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    result = read_picture(target)
+    assert result.shape == photo.shape
+    assert (result != photo).any()
+    np.testing.assert_array_equal(result[:40], photo[:40])

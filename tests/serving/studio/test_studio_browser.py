@@ -1,0 +1,255 @@
+"""The studio's page as a person uses it, in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from studio_pages import MAX_UPLOAD, studio
+from toon_fakes import FakeToonifier, room
+from video_files import STEADY, write_video
+
+from serving.faces.images import read_picture, write_picture
+from serving.video.reading import VideoReader
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+SECONDS = 60
+"""For a page to get where it should; it takes a tenth of one."""
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+)
+
+
+class Page:
+    """A page of the studio, by the ids of its elements."""
+
+    def __init__(self, chrome: Chrome, port: int) -> None:
+        self.chrome = chrome
+        chrome.get(f"http://127.0.0.1:{port}/")
+        self.until(lambda: self.run("return document.querySelectorAll('.choice').length") == 2)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.chrome.execute_script(script, *arguments)
+
+    def until(self, true: Callable[[], Any]) -> Any:
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        return WebDriverWait(self.chrome, SECONDS, 0.05).until(lambda _: true(), message=self.status)
+
+    def find(self, selector: str) -> Any:
+        return self.chrome.find_element("css selector", selector)
+
+    def choose(self, path: Path) -> None:
+        self.find("#file").send_keys(str(path))
+
+    def set(self, selector: str, value: object) -> None:
+        """As a person moves a control, in one go."""
+        script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
+        self.run(script, self.find(selector), value)
+
+    @property
+    def status(self) -> str:
+        return str(self.find("#status").text)
+
+    def says(self, text: str) -> None:
+        self.until(lambda: text in self.status)
+
+    @property
+    def colour(self) -> list[int]:
+        """RGB in the middle of the toonified picture."""
+        script = """const canvas = document.getElementById('after-picture');
+            const [x, y] = [canvas.width >> 1, canvas.height >> 1];
+            return [...canvas.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3);"""
+        return [int(value) for value in self.run(script)]
+
+    def downloaded(self, name: str) -> Path:
+        path = Path(self.chrome.downloads) / name  # type: ignore[attr-defined]  # set where the browser is started
+        self.find("#download").click()
+        self.until(path.is_file)
+        return path
+
+
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    webdriver = pytest.importorskip("selenium.webdriver")
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("chromium and chromedriver are not installed (Debian: chromium, chromium-driver)")
+    folder = tmp_path_factory.mktemp("chromium")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
+        options.add_argument(flag)
+    options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as browser:
+        browser.downloads = folder
+        yield browser
+
+
+@pytest.fixture
+def toonifier() -> FakeToonifier:
+    return FakeToonifier()
+
+
+@pytest.fixture
+def page(chrome: Chrome, toonifier: FakeToonifier) -> Iterator[Page]:
+    with studio(toonifier) as port:
+        yield Page(chrome, port)
+        chrome.get("about:blank")
+    # Beside what a script or the page's policy gets wrong, the log has refusals, which a test may provoke.
+    faults = [entry for entry in chrome.get_log("browser") if entry["source"] not in ("network", "rendering")]
+    assert faults == []
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    write_picture(tmp_path / "me.png", room())
+    return tmp_path / "me.png"
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_video(tmp_path / "me.mp4", STEADY[:12])
+
+
+def test_a_picture_is_toonified_and_follows_the_controls(page: Page, photo: Path) -> None:
+    page.choose(photo)
+    page.says("Done")
+    assert page.colour[1:] == [0, 0]
+    page.find("[name=editing]").click()
+    page.set("#seed", 200)
+    page.until(lambda: page.colour[1] == 200)
+    page.says("Done")
+    picture = read_picture(page.downloaded("me_toon.png"))
+    assert picture.shape == room().shape
+    assert picture[120, 160].tolist() == page.colour
+    page.find("[type=reset]").click()
+    page.until(lambda: page.colour[1] == 0)
+
+
+def test_a_picture_is_dropped_on_the_page(page: Page, photo: Path) -> None:
+    page.run(
+        """const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt());
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File([bytes], 'dropped.png', {type: 'image/png'}));
+        dispatchEvent(new DragEvent('drop', {dataTransfer, cancelable: true}));""",
+        base64.b64encode(photo.read_bytes()).decode(),
+    )
+    page.says("Done")
+    assert page.find("#download").get_attribute("download") == "dropped_toon.png"
+
+
+def test_before_and_after_are_compared_by_a_slider_or_side_by_side(page: Page, photo: Path) -> None:
+    def widths() -> list[float]:
+        script = "return [...document.querySelectorAll('figure')].map((f) => f.getBoundingClientRect().width)"
+        return [float(width) for width in page.run(script)]
+
+    page.choose(photo)
+    page.says("Done")
+    before, after = widths()
+    assert before == after
+    page.find("#split").send_keys("\ue010")  # the key End
+    assert page.run("return getComputedStyle(document.querySelector('.after')).clipPath") == "inset(0px 0px 0px 100%)"
+    page.find("#view").click()
+    assert widths()[0] < before
+    assert not page.find("#split").is_displayed()
+    page.find("#view").click()
+    page.find("[name=look]").send_keys("The largest face alone")
+    page.until(lambda: page.run("return document.getElementById('after-picture').width") == 64)
+    assert widths()[0] < before
+
+
+def test_what_is_refused_is_said(page: Page, tmp_path: Path) -> None:
+    write_picture(tmp_path / "high.png", room(width=100))
+    page.choose(tmp_path / "high.png")
+    page.says("picture: got no face, expected at least one")
+    assert not page.find("#download").is_displayed()
+    (tmp_path / "large.png").write_bytes(bytes(MAX_UPLOAD + 1))
+    page.choose(tmp_path / "large.png")
+    page.says("large.png has 2 MiB; the studio takes 1 MiB at most.")
+
+
+def test_a_clip_is_toonified_played_and_downloaded(page: Page, clip: Path) -> None:
+    page.choose(clip)
+    page.says("Choose how it shall look")
+    page.find("#start").click()
+    page.says("Done.")
+    for video in ("before-video", "after-video"):
+        ended = (
+            "const video = document.getElementById(arguments[0]); return video.currentTime > 0.3 && video.videoWidth"
+        )
+        assert page.until(lambda: page.run(ended, video)) == 96  # noqa: B023
+    with VideoReader(page.downloaded("me_toon.mp4")) as reader:
+        assert len([*reader]) == 12
+    page.set("#seek", 0)
+    page.find("#play").click()
+    page.until(lambda: page.find("#play").text == "Play")
+
+
+def test_a_clip_is_cancelled_and_begun_again(page: Page, clip: Path, toonifier: FakeToonifier) -> None:
+    go_on = Event()
+    toonifier.before = lambda: go_on.wait(SECONDS)
+    page.choose(clip)
+    page.find("#start").click()
+    page.says("Starting")
+    page.find("#cancel").click()
+    page.says("Cancelled.")
+    go_on.set()
+    page.find("#start").click()
+    page.says("Done.")
+
+
+def test_a_clip_that_is_none_is_said_to_be_none(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "me.mp4").write_bytes(b"no video")
+    page.choose(tmp_path / "me.mp4")
+    page.find("#start").click()
+    page.says("clip: got ")
+    assert page.find("#start").is_displayed()
+
+
+def test_the_webcam_is_toonified_and_follows_the_controls(page: Page) -> None:
+    page.find("#webcam").click()
+    page.says("frames a second")
+    page.find("[name=editing]").click()
+    page.set("#seed", 200)
+    page.until(lambda: abs(page.colour[1] - 200) < 10)
+    assert read_picture(page.downloaded("webcam_toon.jpg")).shape == (480, 640, 3)
+    page.find("#close").click()
+    page.until(lambda: page.find("#webcam").is_displayed())
+
+
+def test_every_control_has_a_name(page: Page) -> None:
+    nameless = """const named = (element) => element.ariaLabel || element.textContent.trim()
+            || [...element.labels ?? []].some((label) => label.textContent.trim());
+        return [...document.querySelectorAll('input, select, button, progress, a, canvas')]
+            .filter((element) => !named(element)).map((element) => element.outerHTML)"""
+    assert page.run(nameless) == []
+
+
+def test_the_page_asks_nobody_but_the_studio(page: Page, photo: Path) -> None:
+    page.choose(photo)
+    page.says("Done")
+    origins = page.run(
+        "return [...new Set(performance.getEntriesByType('resource').map((entry) => new URL(entry.name).origin))]"
+    )
+    assert [origin for origin in origins if origin != "null"] == [page.run("return location.origin")]

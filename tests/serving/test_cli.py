@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_triton import FakeTriton, running, toonified
+from toonify_command import Toonify
+
+from export.demo_face import demo_face, demo_photograph
+from serving import cli, doctor
+from serving.faces.images import read_picture, write_picture
+
+PHOTO, POINTS = demo_photograph()
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeTriton]:
+    with running(FakeTriton()) as server:
+        yield server
+
+
+@pytest.fixture
+def face(tmp_path: Path) -> Path:
+    write_picture(tmp_path / "face.png", demo_face())
+    return tmp_path / "face.png"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    write_picture(tmp_path / "photo.png", PHOTO)
+    record = {"picture": "photo.png", "faces": [{"points": POINTS.tolist()}]}
+    (tmp_path / "landmarks.json").write_text(json.dumps([record]))
+    return tmp_path / "photo.png"
+
+
+def test_an_aligned_face_becomes_a_picture(toonify: Toonify, fake: FakeTriton, face: Path) -> None:
+    output = face.with_name("toon.png")
+    assert toonify("image", face, "-o", output, "--url", fake.url) == (0, f"{output}\n", "")
+    np.testing.assert_array_equal(read_picture(output), toonified(demo_face()[None])[0])
+
+
+def test_several_pictures_go_into_a_directory_under_their_names(
+    toonify: Toonify, fake: FakeTriton, face: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.jpg"
+    write_picture(other, demo_face()[:, ::-1])
+    code, out, _ = toonify("image", face, other, "-o", tmp_path / "toons", "--url", fake.url)
+    assert code == 0
+    assert out.split() == [str(tmp_path / "toons" / name) for name in ("face.png", "other.jpg")]
+    assert read_picture(tmp_path / "toons" / "other.jpg").shape == (512, 512, 3)
+
+
+@pytest.mark.parametrize("wire", [[], ["--jpeg"]])
+def test_options_become_controls(toonify: Toonify, fake: FakeTriton, face: Path, wire: list[str]) -> None:
+    options = ["--attribute", "age=1", "--attribute", "gender=0.5", "--rows", "preset", "--seed", "7", "--psi", "0.7"]
+    assert toonify("image", face, "-o", face.with_name("toon.png"), "--url", fake.url, *options, *wire)[0] == 0
+    (request,) = fake.requests
+    np.testing.assert_array_equal(request["attributes"], [[0.5, 0, 1, 0]])
+    np.testing.assert_array_equal(request["row_strength"], [[1] * 8 + [0] * 8])
+    assert request["seed"] == 7
+    assert request["psi"] == np.float32(0.7)
+    assert ("jpeg" in request) == bool(wire)
+
+
+def test_jpeg_on_the_wire_gives_nearly_the_same_picture(toonify: Toonify, fake: FakeTriton, face: Path) -> None:
+    output = face.with_name("toon.png")
+    assert toonify("image", face, "-o", output, "--url", fake.url, "--jpeg")[0] == 0
+    assert np.abs(read_picture(output).astype(int) - demo_face()).mean() < 1  # the fake sends the JPEG back as it came
+
+
+@pytest.mark.parametrize("align", ["haar", "file:{folder}/landmarks.json"])
+def test_the_face_of_a_photograph_is_pasted_back(toonify: Toonify, fake: FakeTriton, photo: Path, align: str) -> None:
+    output = photo.with_name("toon.png")
+    options = ["--url", fake.url, "--align", align.format(folder=photo.parent)]
+    assert toonify("image", photo, "-o", output, *options)[0] == 0
+    (request,) = fake.requests
+    assert request["face"].shape == (1, 256, 256, 3)
+    result = read_picture(output)
+    assert result.shape == PHOTO.shape
+    assert np.abs(result.astype(int) - PHOTO).mean() < 1  # the fake changes nothing but the size
+    assert (result[:50] == PHOTO[:50]).all()
+
+
+def test_a_photographs_face_may_be_kept_apart(toonify: Toonify, fake: FakeTriton, photo: Path) -> None:
+    output = photo.with_name("toon.png")
+    assert toonify("image", photo, "-o", output, "--url", fake.url, "--align", "haar", "--no-paste")[0] == 0
+    assert read_picture(output).shape == (512, 512, 3)
+
+
+def test_all_faces_of_a_photograph_travel_in_one_request(toonify: Toonify, fake: FakeTriton, photo: Path) -> None:
+    file = photo.with_name("landmarks.json")
+    faces = [{"points": (POINTS + shift).tolist()} for shift in (0, 60)]
+    file.write_text(json.dumps([{"picture": "photo.png", "faces": faces}]))
+    options = ["--url", fake.url, "--align", f"file:{file}", "--faces", "all"]
+    assert toonify("image", photo, "-o", photo.with_name("toon.png"), *options)[0] == 0
+    assert [len(request["face"]) for request in fake.requests] == [2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--align", "none"],
+            "photo.png: got 640x480 pixels, expected the square picture of an aligned face; give --align",
+        ),
+        (["--align", "dlib"], "landmarks: got 'dlib', expected none, haar, yunet:PATH, mediapipe:PATH or file:PATH"),
+        (["--align", "yunet:nowhere.onnx"], "nowhere.onnx: got no such file, expected a YuNet model"),
+        (["--attribute", "smile=1", "--align", "haar"], "attribute 'smile': got no attribute of the model"),
+        (["--model", "nobody", "--align", "haar"], "unknown model: 'nobody' is not found"),
+    ],
+)
+def test_a_persons_mistake_is_one_line_and_exit_code_1(
+    toonify: Toonify, fake: FakeTriton, photo: Path, options: list[str], message: str
+) -> None:
+    output = photo.with_name("toon.png")
+    code, out, err = toonify("image", photo, "-o", output, "--url", fake.url, *options)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert not output.exists()
+
+
+def test_a_photograph_without_a_face_is_named(toonify: Toonify, fake: FakeTriton, tmp_path: Path) -> None:
+    write_picture(tmp_path / "wall.png", np.full((300, 300, 3), 128, np.uint8))
+    code, _, err = toonify(
+        "image", tmp_path / "wall.png", "-o", tmp_path / "o.png", "--url", fake.url, "--align", "haar"
+    )
+    assert code == 1
+    assert err.startswith("error: wall.png: got no face, expected at least one")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--attribute", "age"],
+        ["--attribute", "age=old"],
+        ["--rows", "preset"],
+        ["--faces", "all"],
+        ["--faces", "all", "--align", "haar", "--no-paste"],
+        ["--seed", "-1"],
+        ["--rows", "some"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(toonify: Toonify, face: Path, options: list[str]) -> None:
+    code, _, err = toonify("image", face, "-o", face.with_name("toon.png"), *options)
+    assert code == 2
+    assert options[0] in err or options[2] in err
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_any_work(
+    toonify: Toonify, fake: FakeTriton, face: Path, tmp_path: Path
+) -> None:
+    def error(*arguments: object) -> str:
+        code, _, err = toonify("image", *arguments, "--url", fake.url)
+        assert code == 1
+        return err
+
+    assert "face.png: got an output that is already there" in error(face, "-o", face)
+    assert "toon.gif: got the suffix '.gif'" in error(face, "-o", tmp_path / "toon.gif")
+    assert "face.png: got two pictures of that name" in error(face, face, "-o", tmp_path / "toons")
+    assert not fake.requests
+    assert toonify("image", face, "-o", face, "--url", fake.url, "--force")[0] == 0
+
+
+def test_serve_names_a_repository_that_is_none(toonify: Toonify, tmp_path: Path) -> None:
+    code, _, err = toonify("serve", "--repository", tmp_path)
+    assert code == 1
+    assert "got no folder with model configurations, expected a model repository" in err
+
+
+def test_the_doctor_lists_what_is_there(toonify: Toonify, fake: FakeTriton, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = toonify("doctor", "--url", fake.url)
+    assert code == 0
+    assert "toonify, 512 pixels, attributes: gender, glasses, age, expression" in out
+    assert "landmarks by Haar cascades" in out
+
+
+def test_the_doctor_fails_where_no_picture_can_be_made(toonify: Toonify, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    code, out, _ = toonify("doctor", "--url", "127.0.0.1:9")
+    assert code == 1
+    assert "pip install 'toonify-serve[server,cpu]'" in out
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "findings", lambda url, model: 1 / 0)
+    monkeypatch.setattr("sys.argv", ["toonify", "doctor"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()

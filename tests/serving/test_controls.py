@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engines.contract.errors import RequestError
+from engines.contract.tensors import ISF_ATTRIBUTES, Geometry, toonify_signature
+from serving.controls import attribute_vector, control_tensors, row_strength_for
+
+
+@pytest.mark.parametrize(
+    ("attributes", "rows"),
+    [
+        ("gender", {0, 1, 2, 3, 4, 5, 6, 7}),
+        ("glasses", {2, 3}),
+        ("age", {4, 5, 6, 7}),
+        ("expression", {4, 5}),
+        (["glasses", "expression"], {2, 3, 4, 5}),
+    ],
+)
+def test_an_edit_is_confined_to_the_published_rows(attributes: str | list[str], rows: set[int]) -> None:
+    strength = row_strength_for(attributes, 18)
+    assert strength.dtype == np.float32
+    np.testing.assert_array_equal(strength, [float(row in rows) for row in range(18)])
+
+
+def test_rows_that_a_small_generator_lacks_are_left_out() -> None:
+    np.testing.assert_array_equal(row_strength_for("age", 6), [0, 0, 0, 0, 1, 1])
+
+
+def test_an_attribute_without_a_rule_is_refused() -> None:
+    with pytest.raises(RequestError, match="attribute 'smile': got no rule for its rows, expected one of gender, "):
+        row_strength_for("smile", 18)
+
+
+def test_a_mapping_is_the_full_target_and_what_it_leaves_out_is_zero() -> None:
+    assert attribute_vector({"age": 1, "gender": 0.5}, ISF_ATTRIBUTES) == [0.5, 0, 1, 0]
+
+
+def test_controls_are_repeated_for_every_face_or_given_for_each() -> None:
+    controls = {"seed": [1, 2, 3], "psi": 1, "z": None, "attributes": np.eye(4)[:3], "row_strength": np.ones(18)}
+    tensors = control_tensors(toonify_signature(Geometry(1024)), ISF_ATTRIBUTES, controls, 3)
+    assert {name: (value.dtype.name, value.shape) for name, value in tensors.items()} == {
+        "seed": ("int64", (3, 1)),
+        "psi": ("float32", (3, 1)),
+        "attributes": ("float32", (3, 4)),
+        "row_strength": ("float32", (3, 18)),
+    }
+    np.testing.assert_array_equal(tensors["seed"], [[1], [2], [3]])
+
+
+def test_a_model_without_an_isf_head_takes_no_attributes() -> None:
+    signature = toonify_signature(Geometry(256, attributes=(), noise_size=0))
+    with pytest.raises(RequestError, match="control 'attributes': got a model without it, expected one of psi"):
+        control_tensors(signature, (), {"attributes": {"age": 1}}, 1)

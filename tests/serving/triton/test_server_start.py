@@ -1,0 +1,132 @@
+"""What a server's start checks before and says after: ports, addresses, installations, causes in logs."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from engines.contract.errors import ServerError
+from serving.triton import server
+from serving.triton.installation import Installation, best_runtime
+from serving.triton.log import reason_of_failure
+from serving.triton.ports import free_ports, is_listening, is_loopback
+from serving.triton.server import TritonServer, serve
+
+
+def test_a_taken_port_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        sentence = rf"http port {port} of 127\.0\.0\.1: got Address already in use, .*choose another with --http-port"
+        with pytest.raises(ServerError, match=sentence):
+            free_ports("127.0.0.1", {"grpc": 0, "http": port})
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(ServerError, match=r"grpc port 0 of 192\.0\.2\.1: got Cannot assign requested address"):
+        free_ports("192.0.2.1", {"grpc": 0})
+
+
+def test_port_zero_becomes_a_free_port_for_each_service() -> None:
+    ports = free_ports("127.0.0.1", {"grpc": 0, "http": 0, "metrics": 0})
+    assert len(set(ports.values())) == 3
+    assert not any(is_listening("127.0.0.1", port) for port in ports.values())
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [("127.0.0.1", True), ("127.1.2.3", True), ("localhost", True), ("0.0.0.0", False), ("example.org", False)],
+)
+def test_loopback_addresses_are_known(address: str, loopback: bool) -> None:
+    assert is_loopback(address) is loopback
+
+
+def test_a_folder_that_is_no_repository_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match="got no folder with model configurations, expected a model repository"):
+        TritonServer(tmp_path, log=tmp_path / "log").start()
+
+
+def test_a_cache_that_cannot_be_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "find_installation", lambda scratch: installation(embedded=True))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.pbtxt").touch()
+    (tmp_path / "cache").touch()
+    with pytest.raises(ServerError, match=r"cache: got File exists, expected a folder.*choose another with --cache"):
+        TritonServer(tmp_path, log=tmp_path / "log", cache=tmp_path / "cache").start()
+    assert not (tmp_path / "log").exists()
+
+
+LOADING = """\
+E1122 01:25:51.582955 6867 backend_model.cc:692] "ERROR: Failed to create instance: ModelDirectoryError: one.\\n\\nAt:"
+E1122 01:25:51.583089 6867 model_lifecycle.cc:642] "failed to load 'isf' version 1: Internal: ModelDirectoryError: \
+one: got a, expected b; do c.\\n\\nAt:\\n  /somewhere/model_directory.py(144): _check_file\\n"
+E1122 01:25:51.583177 6867 model_repository_manager.cc:703] "Invalid argument: ensemble 'toonify' depends on 'isf'"
+error: creating server: Internal - failed to load all models
+"""
+DEPENDING = """\
+E1122 01:25:54.750 7173 model_repository_manager.cc:703] "Invalid argument: ensemble toonify contains models that are \
+not available or ambiguous: isf"
+error: creating server: Internal - failed to load all models
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        (LOADING, "failed to load 'isf': one: got a, expected b; do c"),
+        (DEPENDING, "ensemble toonify contains models that are not available or ambiguous: isf"),
+        ("error: creating server: Internal - failed to stat file /x\n", "failed to stat file /x"),
+        ("bin: error while loading shared libraries: libx.so: cannot open\n", "libx.so: cannot open"),
+        ("I1122 nothing wrong\n", None),
+    ],
+)
+def test_the_first_cause_is_taken_out_of_the_log(log: str, reason: str | None) -> None:
+    assert reason_of_failure(log) == reason
+
+
+def installation(*, embedded: bool) -> Installation:
+    return Installation(Path("tritonserver"), (), {}, embedded)
+
+
+@pytest.mark.parametrize(
+    ("plans", "engine", "runtime"),
+    [
+        (2, "openvino", "tensorrt"),
+        (1, "openvino", "onnxruntime"),
+        (0, "openvino", "onnxruntime"),
+        (0, "torch", "cpu"),
+        (0, "tensorrt", "cpu"),
+    ],
+)
+def test_a_gpu_runs_plans_where_every_model_has_one_and_else_the_engine_that_was_asked_for(
+    plans: int, engine: str, runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, model in enumerate(("encoder", "generator_a")):
+        for name in ("configs/cpu.pbtxt", "1/manifest.json", *(["1/model.plan"] if number < plans else [])):
+            (tmp_path / model / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / model / name).write_text(json.dumps({"engine": engine}))
+        if engine == "tensorrt":  # plans of one batch size each, which Triton's own backend cannot batch
+            (tmp_path / model / "1/generator.b8.plan").touch()
+    assert best_runtime(tmp_path, installation(embedded=True)) == "cpu"
+    monkeypatch.setattr("serving.triton.installation.has_gpu", lambda: True)
+    assert best_runtime(tmp_path, installation(embedded=False)) == runtime
+
+
+def test_the_embedded_server_is_kept_from_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "find_installation", lambda scratch: installation(embedded=True))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.pbtxt").touch()
+    with pytest.raises(ServerError, match=r"address 0\.0\.0\.0: got an address that other machines can reach"):
+        TritonServer(tmp_path, log=tmp_path / "log", address="0.0.0.0").start()
+
+
+def test_a_server_that_fails_twice_is_not_restarted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = ServerError("ensemble 'x'", got="an error", expected="a picture", remedy="see the log")
+    starts = []
+    monkeypatch.setattr(TritonServer, "start", lambda self: starts.append(self))
+    monkeypatch.setattr(TritonServer, "watch", lambda self, interval: failure)
+    with pytest.raises(ServerError, match="ensemble 'x': got an error"):
+        serve(tmp_path)
+    assert len(starts) == 2

@@ -1,0 +1,141 @@
+"""Ensembles on a real server against the in-process pipeline, and requests that must not harm it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_models import GAINS, TinyModels
+from triton_requests import Tensors, picture, refusal, send
+from tritonclient.grpc import InferenceServerClient
+
+from engines.contract.arrays import AnyArray
+from serving.faces.jpeg import MAX_BYTES, face_from_jpeg, jpeg_from_picture
+from serving.triton.server import TritonServer
+
+pytestmark = pytest.mark.triton
+
+FACES = np.random.default_rng(3).integers(0, 256, (4, 256, 256, 3), np.uint8)
+ATTRIBUTES = np.array([[0, 1], [1, 1], [0.5, -1], [0, 0]], np.float32)
+SEEDS = np.array([[3], [1], [4], [1]])
+PSI = np.array([[1], [0.5], [0.7], [1.5]], np.float32)
+STRENGTH = np.linspace(0, 1, 32, dtype=np.float32).reshape(4, 8)
+LATENTS = np.ones((1, 8, 16), np.float32)
+Z = np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4)
+JPEG = jpeg_from_picture(np.tile(np.arange(256, dtype=np.uint8)[:, None], (256, 1, 3)))
+
+
+@pytest.fixture
+def client(triton_server: TritonServer) -> Iterator[InferenceServerClient]:
+    with InferenceServerClient(triton_server.url) as client:
+        yield client
+
+
+def jpegs(*files: bytes) -> AnyArray:
+    return np.array(files, dtype=object)[:, None]
+
+
+@pytest.mark.parametrize("generator", GAINS)
+@pytest.mark.parametrize(
+    "controls",
+    [
+        {},
+        {"psi": PSI},
+        {"attributes": ATTRIBUTES},
+        {"attributes": ATTRIBUTES, "seed": SEEDS, "psi": PSI},
+        {"attributes": ATTRIBUTES, "z": Z, "row_strength": STRENGTH},
+    ],
+    ids=lambda controls: "+".join(controls) or "none",
+)
+def test_an_ensemble_equals_the_pipeline_bit_for_bit(
+    client: InferenceServerClient, tiny_model_directories: TinyModels, generator: str, controls: Tensors
+) -> None:
+    served = picture(client, f"toonify_{generator}", face=FACES, **controls)
+    assert np.array_equal(served, tiny_model_directories.pipeline(generator).run(FACES, **controls))
+
+
+def test_the_default_ensemble_is_the_first_generator(client: InferenceServerClient) -> None:
+    assert np.array_equal(picture(client, "toonify", face=FACES), picture(client, "toonify_plain", face=FACES))
+
+
+def test_a_batch_equals_its_rows_one_by_one(client: InferenceServerClient) -> None:
+    batch = picture(client, "toonify", face=FACES, attributes=ATTRIBUTES, seed=SEEDS)
+    rows = [slice(i, i + 1) for i in range(4)]
+    singles = [picture(client, "toonify", face=FACES[r], attributes=ATTRIBUTES[r], seed=SEEDS[r]) for r in rows]
+    assert np.array_equal(batch, np.concatenate(singles))
+
+
+def test_zero_strength_equals_no_isf(client: InferenceServerClient) -> None:
+    zero = np.zeros((4, 8), np.float32)
+    edited = picture(client, "toonify", face=FACES, attributes=ATTRIBUTES, row_strength=zero)
+    assert np.array_equal(edited, picture(client, "toonify", face=FACES))
+
+
+def test_requests_with_and_without_attributes_may_come_together(
+    client: InferenceServerClient, tiny_model_directories: TinyModels
+) -> None:
+    requests: list[Tensors] = [{"face": FACES[i % 4 :][:1]} for i in range(24)]
+    for i in range(0, 24, 2):
+        requests[i]["attributes"] = ATTRIBUTES[i % 4 :][:1]
+    pipeline = tiny_model_directories.pipeline()
+    for request, answer in zip(requests, send(client, "toonify", requests), strict=True):
+        assert np.array_equal(answer.result(), pipeline.run(**request))
+
+
+def test_the_jpeg_ensemble_is_the_raw_one_between_jpegs(
+    client: InferenceServerClient, tiny_model_directories: TinyModels
+) -> None:
+    answer = picture(client, "toonify_inverse_jpeg", jpeg=jpegs(JPEG, JPEG), psi=PSI[:2])
+    faces = np.stack([face_from_jpeg(JPEG)] * 2)
+    pictures = tiny_model_directories.pipeline("inverse").run(faces, psi=PSI[:2])
+    assert answer.tolist() == [[jpeg_from_picture(picture)] for picture in pictures]
+
+
+def test_clients_find_the_attributes_names(client: InferenceServerClient) -> None:
+    assert client.get_model_config("toonify").config.parameters["attributes"].string_value == "age,smile"
+
+
+# What Triton itself refuses has Triton's words, which are not ours to fix; "got" is in all of ours.
+BAD_REQUESTS: dict[str, tuple[str, Tensors, str]] = {
+    "shape": ("toonify", {"face": FACES[:, :128]}, "unexpected shape for input 'face'"),
+    "dtype": ("toonify", {"face": FACES.astype(np.float32)}, "data-type is 'FP32', but model 'toonify' expects"),
+    "no row": ("toonify", {"face": FACES[:0]}, "input 'face'"),
+    "too many rows": ("toonify", {"face": np.repeat(FACES, 3, 0)}, "batch-size must be <= 8 for 'toonify'"),
+    "rows that differ": ("toonify", {"face": FACES, "psi": PSI[:1]}, "batch size does not match"),
+    "attribute count": ("toonify", {"face": FACES, "attributes": Z}, "unexpected shape for input 'attributes'"),
+    "unknown tensor": ("toonify", {"face": FACES, "style": PSI}, "unexpected inference input 'style'"),
+    "no face": ("toonify", {"psi": PSI}, "toonify"),
+    "nan psi": ("toonify", {"face": FACES, "psi": PSI * np.nan}, "tensor 'psi': got a value that is NaN"),
+    "inf z": ("toonify", {"face": FACES, "z": Z * np.float32(np.inf)}, "tensor 'z': got a value that is NaN"),
+    "z and seed": ("toonify", {"face": FACES, "z": Z, "seed": SEEDS}, "request: got both 'z' and 'seed'"),
+    "strength alone": ("toonify", {"face": FACES, "row_strength": STRENGTH}, "got 'row_strength' without 'attributes'"),
+    "negative seed": ("toonify", {"face": FACES, "seed": -SEEDS}, "tensor 'seed': got -3, expected 0 or more"),
+    "nan latents": ("generator_plain", {"w": LATENTS * np.nan, "psi": PSI[:1]}, "tensor 'w': got a value that is NaN"),
+    "no latents": ("generator_plain", {"psi": PSI}, r"missing required input\(s\) \['w'\]"),
+    "empty jpeg": ("toonify_jpeg", {"jpeg": jpegs(b"")}, "tensor 'jpeg': got no bytes"),
+    "garbage jpeg": ("toonify_jpeg", {"jpeg": jpegs(b"garbage")}, "tensor 'jpeg': got bytes that are not a JPEG"),
+    "cut jpeg": ("toonify_jpeg", {"jpeg": jpegs(JPEG[:-9])}, "tensor 'jpeg': got a JPEG that ends early"),
+    "one of two": ("toonify_jpeg", {"jpeg": jpegs(JPEG, b"")}, "tensor 'jpeg': got no bytes"),
+    "huge jpeg": ("toonify_jpeg", {"jpeg": jpegs(JPEG + bytes(MAX_BYTES))}, "got 32.0 MiB, expected at most 32 MiB"),
+}
+
+
+@pytest.mark.parametrize(("model", "tensors", "sentence"), BAD_REQUESTS.values(), ids=BAD_REQUESTS)
+def test_a_bad_request_is_refused_with_a_sentence_and_harms_nobody(
+    client: InferenceServerClient,
+    tiny_model_directories: TinyModels,
+    model: str,
+    tensors: Tensors,
+    sentence: str,
+) -> None:
+    before = send(client, "toonify", [{"face": FACES[:1]}] * 4)
+    message = refusal(client, model, **tensors)
+    after = send(client, "toonify", [{"face": FACES[:1]}] * 4)
+    assert "Traceback" not in message
+    assert str(Path(__file__).parents[3]) not in message
+    assert re.search(sentence, message)
+    expected = tiny_model_directories.pipeline().run(FACES[:1])
+    assert all(np.array_equal(answer.result(), expected) for answer in before + after)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from toon_fakes import face_at
+
+from engines.contract.errors import RequestError
+from serving.faces.alignment import Placement, placement_of_face
+from serving.video.tracking import Tracker, Tracking, apart
+
+FRAME = 1 / 30
+
+
+def at(x: float, y: float = 100, side: float = 100) -> Placement:
+    return placement_of_face(face_at(x, y, side).points)
+
+
+def test_two_faces_keep_their_numbers_in_whatever_order_they_are_found() -> None:
+    tracker = Tracker()
+    left, right = tracker.update([at(100), at(300)], 0.0)
+    for i in range(1, 20):
+        found = [at(100 + 3 * i), at(300 - 3 * i)]
+        tracks = tracker.update(found if i % 2 else found[::-1], i * FRAME)
+        assert [track.id for track in tracks] == [left.id, right.id]
+        np.testing.assert_array_equal(tracks[0].placement, found[0])
+
+
+def test_faces_that_cross_keep_their_numbers() -> None:
+    tracker = Tracker()
+    for i in range(41):
+        left, right = at(100 + 5 * i, 100, 100), at(300 - 5 * i, 130, 150)
+        tracks = {track.id: track for track in tracker.update([right, left], i * FRAME)}
+    assert len(tracks) == 2
+    np.testing.assert_array_equal(tracks[1].placement, left)
+
+
+def test_a_lost_face_is_held_then_fades_and_is_gone() -> None:
+    tracker = Tracker(Tracking(hold=0.2, fade=0.2))
+    (track,) = tracker.update([at(100)], 0.0)
+    held = [tracker.update([], 0.1 * i) for i in range(1, 6)]
+    assert [[round(track.opacity, 6) for track in tracks] for tracks in held] == [[1], [1], [0.5], [], []]
+    assert not held[0][0].seen
+    np.testing.assert_array_equal(held[2][0].placement, track.placement)
+
+
+def test_a_face_that_returns_while_it_fades_comes_back_as_softly() -> None:
+    tracker = Tracker(Tracking(hold=0.0, fade=0.4))
+    (first,) = tracker.update([at(100)], 0.0)
+    tracker.update([], 0.1)
+    tracker.update([], 0.2)
+    back = [tracker.update([at(105)], 0.2 + 0.1 * i)[0] for i in (1, 2, 3)]
+    assert [track.id for track in back] == [first.id] * 3
+    assert [round(track.opacity, 6) for track in back] == [0.75, 1, 1]
+
+
+def test_without_fading_a_lost_face_is_gone_at_once() -> None:
+    tracker = Tracker(Tracking(hold=0.0, fade=0.0))
+    tracker.update([at(100)], 0.0)
+    assert tracker.update([], FRAME) == ()
+
+
+def test_a_face_elsewhere_or_of_another_size_is_another_one() -> None:
+    tracker = Tracker(Tracking(hold=0.0, fade=0.0))
+    numbers = [tracker.update([found], i * FRAME)[0].id for i, found in enumerate([at(100), at(250), at(250, 100, 40)])]
+    assert numbers == [0, 1, 2]
+
+
+def test_numbers_are_not_given_again_after_a_reset() -> None:
+    tracker = Tracker()
+    (before,) = tracker.update([at(100)], 0.0)
+    tracker.reset()
+    (after,) = tracker.update([at(100)], FRAME)
+    assert after.id != before.id
+    assert after.opacity == 1
+
+
+def test_a_face_that_is_found_twice_is_one() -> None:
+    tracker = Tracker()
+    for i in range(3):
+        tracks = tracker.update([at(100), at(104), at(300)], i * FRAME)
+        assert len(tracks) == 2
+
+
+def test_faces_that_are_followed_come_before_larger_ones() -> None:
+    tracker = Tracker(Tracking(max_faces=1))
+    (followed,) = tracker.update([at(100)], 0.0)
+    (track,) = tracker.update([at(300, 100, 200), at(100)], FRAME)
+    assert track.id == followed.id
+
+
+def test_of_new_faces_the_first_are_taken() -> None:
+    tracks = Tracker(Tracking(max_faces=2)).update([at(500, 100, 200), at(300, 100, 150), at(100)], 0.0)
+    assert [round(np.hypot(*track.placement[:, 0]) / 50) for track in tracks] == [4, 3]
+
+
+def test_distance_is_in_sides_of_the_larger_crop() -> None:
+    one, other = at(100), at(150)
+    side = np.hypot(*one[:, 0])
+    assert apart(one, other) == pytest.approx(50 / side)
+    assert apart(one, one) == 0
+
+
+@pytest.mark.parametrize("options", [{"max_faces": 0}, {"hold": -1.0}, {"fade": -0.1}])
+def test_numbers_that_cannot_be_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(RequestError, match=r"tracking: got .* expected 1 face or more, and times of 0 or more"):
+        Tracking(**options)
