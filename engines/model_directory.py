@@ -99,6 +99,7 @@ def sha256_of(path: Path) -> str:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json`` into a model directory."""
     (directory / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
 
 

@@ -1,0 +1,1 @@
+"""From trained checkpoints to verified model directories: reading, blending and exporting networks."""

@@ -246,6 +246,7 @@ def _source_files(sources: Sequence[tuple[str, Source]], licences: Sequence[str]
 
 
 def tools() -> dict[str, str]:
+    """The versions of Python and of the libraries that make a model, as manifests state them."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):

@@ -72,11 +72,12 @@ def measure_starts(
     step: Callable[[str], None],
     keep: Callable[[list[Start]], None],
 ) -> None:
-    """Start the server in every way in turn, ``rounds`` times.
+    """Start the server in every way in turn.
 
     Args:
         models: exported, with their chain.
         ways: "empty" before "filled".
+        rounds: how often each way has its turn.
         calls: pictures asked of each blend after a start.
         step: is called with a phrase before every start.
         keep: is called once with the rows, also where an interruption has ended the measurement.

@@ -28,6 +28,7 @@ def isf_from_mapnet(
     """Read an ISF head.
 
     Args:
+        checkpoint: the opened file.
         attributes: names in the order of training; by default the published four, where their number fits.
         residual: whether it was trained with ``use_residual``, which leaves no trace in the file.
 

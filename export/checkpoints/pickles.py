@@ -64,9 +64,11 @@ def unpickle(
     stand_ins: Mapping[str, object],
     persistent_load: PersistentLoad | None = None,
 ) -> object:
-    """Read one pickle from ``stream``, which is left behind its last byte.
+    """Read one pickle.
 
     Args:
+        stream: the bytes; it is left behind the pickle's last one.
+        reading: the file's name, and what reading it may cost.
         stand_ins: what a global becomes, by its full name; a StandIn where the file may call it.
         persistent_load: turns the persistent ids of torch's files into storages.
 

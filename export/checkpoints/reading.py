@@ -44,6 +44,7 @@ def read_isf(path: Path, attributes: tuple[str, ...] | None = None, *, residual:
     """Read an ISF head.
 
     Args:
+        path: a checkpoint file.
         attributes: names in the order of training; by default the published four, where their number fits.
         residual: whether it was trained with ``use_residual``, which leaves no trace in the file.
 

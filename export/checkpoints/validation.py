@@ -16,6 +16,8 @@ Shape = tuple[int, ...]
 
 
 class Shaped(Protocol):
+    """An array or a tensor, as far as its shape is concerned."""
+
     @property
     def shape(self) -> Shape: ...
 

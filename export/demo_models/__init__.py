@@ -1,0 +1,1 @@
+"""Small models of drawn faces that come with the package, the drawings, and the training; see README.md here."""

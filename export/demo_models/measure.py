@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engines.contract.arrays import Pictures
 from engines.contract.tensors import ISF_ATTRIBUTES
 from export.blending import blend, schedule_from_options
 from export.checkpoints import read_encoder, read_generator, read_isf
@@ -27,8 +28,6 @@ from export.networks.encoder import Encoder, encoder_from_weights, input_from_fa
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import Isf, isf_from_weights
 from export.weights import GeneratorWeights
-
-Pictures = NDArray[np.uint8]
 
 HELD_OUT_SEED = 20_000_003
 R_SWAPS = (4, 8, 16, 32, 64, 128, 256)

@@ -1,0 +1,1 @@
+"""Reference networks in PyTorch: generator, encoder and ISF head."""

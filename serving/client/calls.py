@@ -147,6 +147,7 @@ def named_input(name: str, value: AnyArray) -> InferInput:
 
 
 def requested_output(call: Call) -> InferRequestedOutput:
+    """The description of the output that a call asks for."""
     return InferRequestedOutput(call.output.name)
 
 
@@ -173,6 +174,7 @@ def joined(outputs: Iterable[AnyArray]) -> AnyArray:
 
 
 def jpegs_from(outputs: Iterable[AnyArray]) -> list[bytes]:
+    """The JPEG files of all batches, one for each picture."""
     return [bytes(jpeg) for output in outputs for jpeg in output[:, 0]]
 
 

@@ -57,6 +57,8 @@ def application(
     """The page and its interface; what it starts ends with it.
 
     Args:
+        studio: what toonifies pictures, clips and frames.
+        catalogue: what the page offers to choose from.
         hosts: names and addresses under which browsers may reach it. Pages of other sites cannot use it, not even
             through a name of theirs that leads here.
         max_upload: bytes of a picture or a clip.

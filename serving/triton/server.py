@@ -58,12 +58,15 @@ class TritonServer:
         cache: Path | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Prepare a server of ``repository``; nothing is started yet.
+        """Prepare a server; nothing is started yet.
 
         Args:
+            repository: the model repository that it serves.
             log: file to which the server's output is appended.
             address: where it listens; the embedded server takes loopback addresses only.
-            grpc_port, http_port, metrics_port: 0 takes any free port.
+            grpc_port: for pictures; 0 takes any free port, of this kind and the others.
+            http_port: for health checks.
+            metrics_port: for Prometheus.
             runtime: which configuration of the engine models; None takes the best that this machine can run.
             cache: folder, made where there is none, in which engines keep compiled models for the next start.
             progress: is called with a phrase at the start of every stage.

@@ -17,6 +17,7 @@ from engines import engine_from_onnx, loading
 from engines.contract.errors import EngineError
 from engines.contract.tensors import DType, Geometry, Signature, TensorSpec, generator_signature
 from engines.loading import EngineName
+from engines.model_directory import Precision
 from engines.onnxruntime import cuda as onnxruntime_cuda
 from engines.onnxruntime.cuda import OnnxRuntimeCudaEngine
 from engines.openvino.engine import OpenVinoEngine
@@ -32,7 +33,7 @@ A = np.arange(8, dtype=np.float32).reshape(2, 4)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """sum = a + b + weight, the weight in a file beside the graph."""
     proto = onnx.parser.parse_model("""
         <ir_version: 9, opset_import: ["": 18]>
@@ -131,7 +132,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(model: Path, tmp_path: P
         assert np.array_equal(loaded.run({"a": A, "b": A})["sum"], 2 * A + 0.5)
 
 
-def test_an_engine_that_is_not_installed_is_named_with_the_remedy(model: Path, monkeypatch) -> None:
+def test_an_engine_that_is_not_installed_is_named_with_the_remedy(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "installed", lambda engine: False)
     with pytest.raises(EngineError, match=r"engine openvino: got no such library.*pip install 'toonify-serve\[cpu\]'"):
         engine_from_onnx(model, SIGNATURE, "openvino")
@@ -148,7 +149,7 @@ def test_onnx_runtimes_buffers_take_batches_of_any_size(model: Path, batch: int)
 
 @pytest.mark.parametrize(("precision", "provider"), [("fp32", "CUDA"), ("fp16", "Tensorrt")])
 def test_an_onnx_runtime_that_would_take_the_processor_instead_is_refused(
-    model: Path, monkeypatch, precision, provider: str
+    model: Path, monkeypatch: pytest.MonkeyPatch, precision: Precision, provider: str
 ) -> None:
     # So does one for GPUs where a library of CUDA is missing: it writes into a log and goes on.
     monkeypatch.setattr(onnxruntime_cuda, "providers_for", lambda precision, cache: ["CPUExecutionProvider"])

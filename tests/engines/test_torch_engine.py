@@ -27,6 +27,7 @@ from engines.onnxruntime.engine import OnnxRuntimeEngine
 from engines.torch.cuda_graphs import CudaGraphs, Network, _Graph
 from engines.torch.engine import TorchEngine, network_from_onnx
 from export.networks.encoder import encoder_from_weights
+from export.networks.isf import Norm
 from export.onnx_export import onnx_from_encoder, onnx_from_isf
 from export.random_weights import random_encoder
 from export.verification import batches_for
@@ -42,7 +43,7 @@ PSI = np.linspace(1, 0, 11, dtype=np.float32)[:, None]
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory) -> Path:
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = random_encoder((8, 12, 16, 24), 0, latent_avg=W[0])
     path = tmp_path_factory.mktemp("encoder") / "encoder.onnx"
     onnx.save(onnx_from_encoder(encoder_from_weights(weights), ENCODER_SIGNATURE), path)
@@ -78,7 +79,7 @@ def test_a_picture_does_not_depend_on_its_batch(generator: Path) -> None:
 
 @pytest.mark.parametrize("norm", ["adaln", "adain", "none"])
 @pytest.mark.parametrize("heads", [8, 1])
-def test_an_isf_head_gives_onnx_runtimes_codes(tmp_path: Path, norm, heads: int) -> None:
+def test_an_isf_head_gives_onnx_runtimes_codes(tmp_path: Path, norm: Norm, heads: int) -> None:
     onnx.save(onnx_from_isf(head(norm, heads=heads), ISF_SIGNATURE), tmp_path / "isf.onnx")
     _, inputs = batches_for(ISF_SIGNATURE)
     with TorchEngine(tmp_path / "isf.onnx", ISF_SIGNATURE, device="cpu") as engine:
@@ -195,7 +196,7 @@ def test_a_closed_engine_says_so(generator: Path) -> None:
         engine.run({"w": W, "psi": PSI})
 
 
-def test_a_machine_without_a_gpu_is_told_so(generator: Path, monkeypatch) -> None:
+def test_a_machine_without_a_gpu_is_told_so(generator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(EngineError, match=r"device cuda: got .* expected an NVIDIA GPU .* or use --target cpu"):
         TorchEngine(generator, SIGNATURE)
@@ -213,8 +214,10 @@ class ReplayedOnTheCpu:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 8, 11])
-def test_parts_of_a_batch_go_through_the_graphs_buffers(generator: Path, monkeypatch, batch: int) -> None:
-    def capture(self, network: Network, inputs: dict[str, torch.Tensor], pool: object) -> None:
+def test_parts_of_a_batch_go_through_the_graphs_buffers(
+    generator: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    def capture(self: ReplayedOnTheCpu, network: Network, inputs: dict[str, torch.Tensor], pool: object) -> None:
         self._inputs, self._outputs = inputs, network(inputs)
         self._graph = ReplayedOnTheCpu(network, inputs, self._outputs)
 

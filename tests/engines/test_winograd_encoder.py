@@ -104,7 +104,7 @@ def test_a_convolution_gives_what_the_formulas_give(
 
 
 @pytest.fixture(scope="module", params=ENCODERS.values(), ids=ENCODERS.keys())
-def encoder(request, tmp_path_factory) -> tuple[Path, EncoderWeights]:
+def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, EncoderWeights]:
     weights: EncoderWeights = request.param
     signature = encoder_signature(Geometry(64, W_DIM, rows=weights.rows))
     path = tmp_path_factory.mktemp("encoder") / "encoder.onnx"

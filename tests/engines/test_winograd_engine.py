@@ -118,7 +118,7 @@ BLOCKS = {
 
 
 @pytest.fixture(scope="module", params=BLOCKS.values(), ids=BLOCKS.keys())
-def block(request) -> Drawn:
+def block(request: pytest.FixtureRequest) -> Drawn:
     size, channels = request.param
     return Drawn(size, channels, clamp=1.5)
 
@@ -204,7 +204,9 @@ def test_it_is_tried_for_generators_and_encoders() -> None:
         candidates_for("isf", "cpu", "winograd", "auto")
 
 
-def test_where_nothing_was_compiled_it_is_not_tried_and_says_what_is_missing(generator: Path, monkeypatch) -> None:
+def test_where_nothing_was_compiled_it_is_not_tried_and_says_what_is_missing(
+    generator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(library, "find_spec", lambda name: None)
     assert ("winograd", "fp32") not in candidates_for("generator", "cpu", "auto", "fp32")
     with pytest.raises(EngineError, match=r"engine winograd: got kernels for no processor .* install g\+\+"):

@@ -29,7 +29,7 @@ def silent(_: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("models") / "small"
     output = Output(directory, "small", precision="fp32", licences=("CC0",))
     build_generator(WEIGHTS, [("generator", WEIGHTS.source)], output, silent, details={"blend": {"r_swap": 8}})
@@ -85,13 +85,13 @@ def test_a_directory_without_a_manifest_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_an_existing_output_is_kept_and_refused_before_any_work(built: Path, monkeypatch) -> None:
+def test_an_existing_output_is_kept_and_refused_before_any_work(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "reference_samples", lambda *_: pytest.fail("worked in vain"))
     with pytest.raises(ExportError, match=r"already there.*--force"):
         build_generator(WEIGHTS, [], Output(built, "small"), silent)
 
 
-def test_a_failed_verification_leaves_nothing_behind(tmp_path: Path, monkeypatch) -> None:
+def test_a_failed_verification_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "bound_for", lambda *_: Bound(psnr=1000, worst=-1))
     with pytest.raises(VerificationError, match=r"got worst error .* against the reference, expected PSNR >= 1000 dB"):
         build_generator(WEIGHTS, [], Output(tmp_path / "model", "small"), silent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,11 @@ from export import chain, cli
 from export.checkpoints import read_generator, write_generator_safetensors
 from export.demo_models.files import DemoFiles
 
+Result = tuple[int, str, str]
+"""Exit code, standard output, standard error."""
+
+Command = Callable[..., Result]
+
 
 @pytest.fixture(scope="module")
 def demo() -> DemoFiles:
@@ -23,11 +29,11 @@ def demo() -> DemoFiles:
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
     """Run the command in an empty folder; return its exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: object) -> tuple[int, str, str]:
+    def call(*arguments: object) -> Result:
         monkeypatch.setattr("sys.argv", ["toonify-export", *map(str, arguments)])
         with pytest.raises(SystemExit) as left:
             cli.main()
@@ -37,7 +43,7 @@ def command(monkeypatch, capsys, tmp_path):
     return call
 
 
-def test_inspect_describes_every_kind_of_checkpoint(command, demo) -> None:
+def test_inspect_describes_every_kind_of_checkpoint(command: Command, demo: DemoFiles) -> None:
     expected = {
         demo.base: {"kind": "generator", "resolution": 256, "rows": 14, "w_dim": 46},
         demo.encoder: {"kind": "encoder", "rows": 14, "w_dim": 46},
@@ -49,13 +55,13 @@ def test_inspect_describes_every_kind_of_checkpoint(command, demo) -> None:
         assert json.loads(out).items() >= facts.items()
 
 
-def test_inspect_prints_a_fact_a_line(command, demo) -> None:
+def test_inspect_prints_a_fact_a_line(command: Command, demo: DemoFiles) -> None:
     code, out, _ = command("inspect", demo.transfer)
     assert code == 0
     assert "resolution     256" in out.splitlines()
 
 
-def test_convert_keeps_every_tensor(command, demo) -> None:
+def test_convert_keeps_every_tensor(command: Command, demo: DemoFiles) -> None:
     assert command("convert", demo.base, "base.safetensors")[0] == 0
     assert command("convert", "base.safetensors", "again.pt")[0] == 0
     original, again = read_generator(demo.base), read_generator(Path("again.pt"))
@@ -63,7 +69,7 @@ def test_convert_keeps_every_tensor(command, demo) -> None:
     assert all(np.array_equal(value, again.tensors[name]) for name, value in original.tensors.items())
 
 
-def test_a_format_that_would_lose_the_clamp_must_be_asked_for(command, tmp_path: Path) -> None:
+def test_a_format_that_would_lose_the_clamp_must_be_asked_for(command: Command, tmp_path: Path) -> None:
     write_generator_safetensors(random_generator(8, conv_clamp=256.0), tmp_path / "clamped.safetensors")
     code, _, err = command("convert", "clamped.safetensors", "clamped.pt")
     assert code == 1
@@ -99,7 +105,9 @@ def test_a_format_that_would_lose_the_clamp_must_be_asked_for(command, tmp_path:
         (["repository", "--encoder", "absent", "--generator", "absent"], "absent: got no such directory"),
     ],
 )
-def test_a_mistake_is_one_line_and_leaves_nothing(command, demo, tmp_path: Path, arguments, sentence: str) -> None:
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    command: Command, demo: DemoFiles, tmp_path: Path, arguments: list[object], sentence: str
+) -> None:
     files = {"BASE": demo.base, "TRANSFER": demo.transfer, "ENCODER": demo.encoder, "ISF": demo.isf}
     code, _, err = command(*[files.get(argument, argument) for argument in arguments])
     assert code == 1
@@ -111,11 +119,11 @@ def test_a_mistake_is_one_line_and_leaves_nothing(command, demo, tmp_path: Path,
 
 
 @pytest.mark.parametrize("arguments", [["unknown"], ["blend", "--precision", "fp12"], ["convert", "one"]])
-def test_wrong_usage_exits_with_2(command, arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_2(command: Command, arguments: list[str]) -> None:
     assert command(*arguments)[0] == 2
 
 
-def test_an_output_that_is_there_is_kept(command, demo) -> None:
+def test_an_output_that_is_there_is_kept(command: Command, demo: DemoFiles) -> None:
     kept = Path("build/kept")
     kept.mkdir(parents=True)
     (kept / "mine.txt").write_text("mine")
@@ -126,7 +134,9 @@ def test_an_output_that_is_there_is_kept(command, demo) -> None:
 
 
 @pytest.fixture
-def repository_command(command, tiny_model_directories: TinyModels, monkeypatch):
+def repository_command(
+    command: Command, tiny_model_directories: TinyModels, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], Result]:
     """Puts the tiny models together as if one of them were in half precision, which makes the chain be verified."""
     monkeypatch.setattr(cli, "all_float32", lambda models: False)
     models = tiny_model_directories
@@ -135,7 +145,7 @@ def repository_command(command, tiny_model_directories: TinyModels, monkeypatch)
     )
 
 
-def test_a_repository_says_how_far_its_whole_chain_is_from_float32(repository_command) -> None:
+def test_a_repository_says_how_far_its_whole_chain_is_from_float32(repository_command: Callable[[], Result]) -> None:
     code, out, _ = repository_command()
     assert code == 0
     assert "from face to picture of plain, against float32: worst error 0" in out
@@ -143,7 +153,7 @@ def test_a_repository_says_how_far_its_whole_chain_is_from_float32(repository_co
 
 
 def test_models_whose_errors_add_up_to_visible_ones_are_not_put_together(
-    repository_command, tiny_model_directories: TinyModels, monkeypatch
+    repository_command: Callable[[], Result], tiny_model_directories: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generators = tiny_model_directories.generators
 
@@ -158,7 +168,11 @@ def test_models_whose_errors_add_up_to_visible_ones_are_not_put_together(
 
 
 def test_models_that_do_not_fit_are_refused_before_their_pictures_are_looked_at(
-    command, tiny_model_directories: TinyModels, demo, tmp_path: Path, monkeypatch
+    command: Command,
+    tiny_model_directories: TinyModels,
+    demo: DemoFiles,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cli, "all_float32", lambda models: False)
     larger = write_generator(tmp_path / "larger", "larger", Sizes(resolution=64, w_dim=16))

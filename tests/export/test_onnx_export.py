@@ -17,6 +17,7 @@ from onnx_operators import FORBIDDEN
 
 from engines import engine_from_onnx
 from engines.contract.tensors import Geometry, generator_signature, isf_signature
+from engines.model_directory import EngineName, Precision
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.onnx_export import onnx_from_generator, onnx_from_isf
 from export.onnx_functions import PLAIN, UP
@@ -33,7 +34,7 @@ SIGNATURE = generator_signature(Geometry(32, 16))
 
 
 @pytest.fixture(scope="module", params=[None, 0.7], ids=["plain", "clamped"])
-def exported(request, tmp_path_factory) -> Exported:
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     generator = generator_from_weights(random_generator(32, {4: 12, 8: 10, 16: 7, 32: 5}, conv_clamp=request.param))
     model = onnx_from_generator(generator, SIGNATURE)
     path = tmp_path_factory.mktemp("exported") / "generator.onnx"
@@ -41,7 +42,7 @@ def exported(request, tmp_path_factory) -> Exported:
     return Exported(generator, model, path)
 
 
-def test_names_and_shapes_are_those_of_the_signature(exported) -> None:
+def test_names_and_shapes_are_those_of_the_signature(exported: Exported) -> None:
     graph = exported.model.graph
     assert [value.name for value in graph.input] == [spec.name for spec in SIGNATURE.inputs]
     assert [value.name for value in graph.output] == ["image"]
@@ -51,7 +52,7 @@ def test_names_and_shapes_are_those_of_the_signature(exported) -> None:
     assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
 
 
-def test_every_modulated_convolution_is_one_function_node(exported) -> None:
+def test_every_modulated_convolution_is_one_function_node(exported: Exported) -> None:
     counts = Counter(node.op_type for node in exported.model.graph.node)
     assert (counts[PLAIN], counts[UP]) == (4, 3)
     assert sorted(function.name for function in exported.model.functions) == [PLAIN, UP]
@@ -60,18 +61,18 @@ def test_every_modulated_convolution_is_one_function_node(exported) -> None:
             assert {"plugin_namespace", "plugin_version", "aot"} <= {attribute.name for attribute in node.attribute}
 
 
-def test_the_graph_is_static_but_for_the_batch(exported) -> None:
+def test_the_graph_is_static_but_for_the_batch(exported: Exported) -> None:
     inlined = onnx.inliner.inline_local_functions(exported.model)
     assert not [node.op_type for node in inlined.graph.node if node.op_type.startswith(FORBIDDEN)]
     onnx.checker.check_model(exported.model, full_check=True)
 
 
-def test_the_file_says_nothing_of_the_machine_that_made_it(exported) -> None:
+def test_the_file_says_nothing_of_the_machine_that_made_it(exported: Exported) -> None:
     assert str(Path.cwd()).encode() not in exported.model.SerializeToString()
     assert not [node.name for node in exported.model.graph.node if node.metadata_props or node.doc_string]
 
 
-def test_the_file_holds_little_more_than_the_weights(exported) -> None:
+def test_the_file_holds_little_more_than_the_weights(exported: Exported) -> None:
     noise = max(layer.noise.numel() for layer in exported.generator.modules() if hasattr(layer, "noise"))
     weights = max(parameter.numel() for parameter in exported.generator.parameters())
     sizes = {value.name: int(np.prod(value.dims)) for value in exported.model.graph.initializer}
@@ -85,7 +86,9 @@ def test_the_file_holds_little_more_than_the_weights(exported) -> None:
     ("engine", "precision", "worst", "mean"),
     [("onnxruntime", "fp32", 1, 0.01), ("openvino", "fp32", 1, 0.01), ("openvino", "bf16", 255, 1.0)],
 )
-def test_engines_give_the_references_pictures(exported, engine, precision, worst: int, mean: float) -> None:
+def test_engines_give_the_references_pictures(
+    exported: Exported, engine: EngineName, precision: Precision, worst: int, mean: float
+) -> None:
     w = np.random.default_rng(0).standard_normal((3, 8, 16), dtype=np.float32)
     psi = np.float32([[1], [0.7], [0]])
     with torch.no_grad():
@@ -99,7 +102,7 @@ def test_engines_give_the_references_pictures(exported, engine, precision, worst
         assert error.mean() <= mean
 
 
-def test_a_picture_does_not_depend_on_its_neighbours_in_the_batch(exported) -> None:
+def test_a_picture_does_not_depend_on_its_neighbours_in_the_batch(exported: Exported) -> None:
     # OpenVINO: a generator runs row by row. Another engine's sums may differ with the batch.
     w = np.random.default_rng(0).standard_normal((3, 8, 16), dtype=np.float32)
     psi = np.float32([[1], [0.7], [0]])

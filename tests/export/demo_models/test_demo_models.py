@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_all_weights_together_are_small() -> None:
 
 
 def test_the_files_have_the_official_layouts_in_half_precision() -> None:
-    def loaded(path):
+    def loaded(path: Path) -> dict[str, object]:
         return torch.load(path, weights_only=True)
 
     assert set(loaded(FILES.base)) == set(loaded(FILES.transfer)) == {"g_ema", "latent_avg"}
@@ -98,7 +99,7 @@ def test_structure_comes_from_low_resolutions_and_texture_from_high_ones(models:
     for reverse in (False, True):
         low, middle, high = (blend_measures(models, w, r_swap, reverse=reverse) for r_swap in (4, 32, 256))
 
-        def way(name: str, blends=(low, middle, high)) -> float:
+        def way(name: str, blends: tuple[object, ...] = (low, middle, high)) -> float:
             """How far the measure has gone at r_swap 32 on its way from the lowest r_swap to the highest."""
             start, here, end = (getattr(blend, name) for blend in blends)
             return (here - start) / (end - start)
@@ -131,5 +132,5 @@ def test_ssim_is_one_for_equal_pictures_and_falls_with_noise() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.parent.name)
-def test_the_tables_are_those_of_the_figures(document) -> None:
+def test_the_tables_are_those_of_the_figures(document: Path) -> None:
     assert tables(json.loads(FIGURES.read_text())) in document.read_text()

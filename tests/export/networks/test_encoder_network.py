@@ -12,6 +12,7 @@ import torch
 from onnx_operators import FORBIDDEN
 
 from engines import engine_from_onnx
+from engines.contract.arrays import Pictures
 from engines.contract.tensors import Geometry, encoder_signature
 from export.demo_face import demo_face
 from export.networks.encoder import encoder_from_weights, input_from_face
@@ -26,19 +27,19 @@ WEIGHTS = random_encoder((8, 12, 16, 24), 0, latent_avg=LATENT_AVG)
 
 
 @pytest.fixture(scope="module")
-def faces() -> np.ndarray:
+def faces() -> Pictures:
     face = demo_face()
     return np.stack([face, face[:, ::-1], 255 - face])
 
 
-def test_e4e_reads_its_rows_as_offsets_from_the_first(faces) -> None:
+def test_e4e_reads_its_rows_as_offsets_from_the_first(faces: Pictures) -> None:
     x = input_from_face(torch.from_numpy(faces))
     psp, e4e = (encoder_from_weights(replace(WEIGHTS, kind=kind))(x) - LATENT_AVG for kind in ("psp", "e4e"))
     torch.testing.assert_close(e4e[:, 0], psp[:, 0], rtol=0, atol=0)
     torch.testing.assert_close(e4e[:, 1:], psp[:, :1] + psp[:, 1:], rtol=0, atol=1e-5)
 
 
-def test_the_average_latent_is_part_of_the_code(faces) -> None:
+def test_the_average_latent_is_part_of_the_code(faces: Pictures) -> None:
     x = input_from_face(torch.from_numpy(faces[:1]))
     without = encoder_from_weights(replace(WEIGHTS, latent_avg=np.zeros_like(LATENT_AVG)))(x)
     torch.testing.assert_close(encoder_from_weights(WEIGHTS)(x), without + LATENT_AVG, rtol=0, atol=1e-6)
@@ -51,7 +52,7 @@ def test_faces_become_minus_one_to_one_with_channels_first() -> None:
     torch.testing.assert_close(x[0, :, 0, 0], torch.tensor([-1.0, 1.0, -0.6]))
 
 
-def test_the_graph_is_static_and_equals_the_reference_in_every_engine(tmp_path: Path, faces) -> None:
+def test_the_graph_is_static_and_equals_the_reference_in_every_engine(tmp_path: Path, faces: Pictures) -> None:
     encoder = encoder_from_weights(WEIGHTS)
     signature = encoder_signature(Geometry(256, W_DIM))
     model = onnx_from_encoder(encoder, signature)
