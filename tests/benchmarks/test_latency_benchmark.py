@@ -165,7 +165,7 @@ def test_a_failure_is_a_row_and_an_interruption_keeps_the_finished_rounds(models
 
 def quick(folder: Path, *arguments: str) -> list[Row]:
     results = folder / "rows.csv"
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--batches", "1", "--models", str(folder / "models")]
+    command = [sys.executable, "-m", "benchmarks.latency", "--quick", "--batches", "1", "--models", str(folder / "models")]
     done = subprocess.run(
         [*command, "--results", str(results), *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
@@ -195,7 +195,7 @@ def test_a_quick_run_measures_the_service(tmp_path: Path) -> None:
 
 
 def test_a_quick_runs_rows_are_kept_out_of_the_results() -> None:
-    command = [sys.executable, "-m", "benchmarks", "--quick"]
+    command = [sys.executable, "-m", "benchmarks.latency", "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert "times mean nothing" in done.stderr
