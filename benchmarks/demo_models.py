@@ -17,6 +17,7 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.generated import with_section
+from engines.contract.arrays import Picture
 from engines.contract.tensors import ISF_ATTRIBUTES
 from export.demo_models.faces import CARTOON, draw_face
 from export.demo_models.files import DIRECTORY, DemoFiles
@@ -27,7 +28,6 @@ from export.networks.generator import generator_from_weights
 from serving.command_line import run
 from serving.faces.images import write_picture
 
-Picture = NDArray[np.uint8]
 Figures = dict[str, Any]
 
 ROOT = Path(__file__).parent.parent

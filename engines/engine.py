@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 
-AnyArray = NDArray[Any]
+if TYPE_CHECKING:
+    # Not imported: both need pydantic, and an engine in PyTorch does without.
+    from engines.model_directory import Precision
+    from engines.plan_facts import PlanFacts
 
 
 class Engine(Protocol):
@@ -39,6 +44,23 @@ class Engine(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How an engine is loaded.
+
+    Attributes:
+        precision: of its arithmetic.
+        threads: of engines on a CPU; 0 takes every core.
+        cache: folder of compiled models for the next load, for engines that have them.
+        plans: what TensorRT built of the model, beside it.
+    """
+
+    precision: Precision = "fp32"
+    threads: int = 0
+    cache: Path | None = None
+    plans: PlanFacts | None = None
 
 
 class BaseEngine:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, cast
 
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
-from engines.engine import Engine
+from engines.engine import Engine, EngineOptions
 from engines.model_directory import Component, EngineName, Precision, read_manifest
-from engines.plan_facts import PlanFacts, check_platform, rebuild
-from engines.tensorrt.device import platform_here
+from engines.plan_facts import PlanFacts
 
 Target = Literal["cpu", "torch-cuda", "onnxruntime-cuda", "tensorrt"]
 
@@ -20,11 +20,32 @@ CACHE_VARIABLE = "TOONIFY_CACHE"
 """Names the cache folder to the processes of Triton's python backend, which inherit the server's environment."""
 
 
+class EngineModule(Protocol):
+    """What the module of every kind of engine has; it is imported when an engine of its kind is asked for."""
+
+    def precisions_here(self) -> tuple[Precision, ...]:
+        """The precisions that the engine offers on this machine.
+
+        Raises:
+            EngineError: the engine needs a GPU that is not there.
+        """
+        ...
+
+    def open_engine(self, model: Path, signature: Signature, options: EngineOptions) -> Engine:
+        """Load an ONNX file; an option that the engine does not know changes nothing.
+
+        Raises:
+            EngineError: the engine cannot run the model on this machine.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class EngineKind:
     """What an engine needs and offers.
 
     Attributes:
+        module: name of its ``EngineModule``.
         library: what must be there to be imported.
         extra: of this package, which installs it.
         target: the kind of machine that it is for.
@@ -33,6 +54,7 @@ class EngineKind:
         compiled: whether the library is part of this package, compiled when that is installed.
     """
 
+    module: str
     library: str
     extra: str
     target: Target
@@ -49,14 +71,22 @@ class EngineKind:
 
 
 ENGINES: dict[EngineName, EngineKind] = {
-    "onnxruntime": EngineKind("onnxruntime", "cpu", "cpu", ("fp32",)),
-    "openvino": EngineKind("openvino", "cpu", "cpu", ("fp32", "bf16")),
+    "onnxruntime": EngineKind("engines.onnxruntime.engine", "onnxruntime", "cpu", "cpu", ("fp32",)),
+    "openvino": EngineKind("engines.openvino.engine", "openvino", "cpu", "cpu", ("fp32", "bf16")),
     "winograd": EngineKind(
-        "engines.winograd.avx2", "cpu", "cpu", ("fp32", "int16"), ("encoder", "generator"), compiled=True
+        "engines.winograd.engine",
+        "engines.winograd.avx2",
+        "cpu",
+        "cpu",
+        ("fp32", "int16"),
+        ("encoder", "generator"),
+        compiled=True,
     ),
-    "torch": EngineKind("torch", "gpu", "torch-cuda", ("fp32", "fp16")),
-    "onnxruntime-cuda": EngineKind("onnxruntime", "gpu", "onnxruntime-cuda", ("fp32", "fp16")),
-    "tensorrt": EngineKind("tensorrt", "tensorrt", "tensorrt", ("fp32", "fp16")),
+    "torch": EngineKind("engines.torch.engine", "torch", "gpu", "torch-cuda", ("fp32", "fp16")),
+    "onnxruntime-cuda": EngineKind(
+        "engines.onnxruntime.cuda", "onnxruntime", "gpu", "onnxruntime-cuda", ("fp32", "fp16")
+    ),
+    "tensorrt": EngineKind("engines.tensorrt.loading", "tensorrt", "tensorrt", "tensorrt", ("fp32", "fp16")),
 }
 
 
@@ -71,25 +101,7 @@ def precisions_here(engine: EngineName) -> tuple[Precision, ...]:
     Raises:
         EngineError: the engine needs a GPU that is not there.
     """
-    if engine == "openvino":
-        from engines.openvino.engine import supports_bf16
-
-        return ("fp32", "bf16") if supports_bf16() else ("fp32",)
-    if engine == "winograd":
-        from engines.winograd.library import targets_here
-
-        return ENGINES[engine].precisions if targets_here() else ()
-    if engine == "torch":
-        from engines.torch.engine import checked_device
-
-        checked_device("cuda")
-    if engine == "onnxruntime-cuda":
-        from engines.onnxruntime import cuda
-
-        return cuda.precisions_here()
-    if engine == "tensorrt":
-        platform_here()
-    return ENGINES[engine].precisions
+    return _module(engine).precisions_here()
 
 
 def engine_from_directory(directory: Path, *, threads: int = 0, cache: Path | None = None) -> Engine:
@@ -138,43 +150,12 @@ def engine_from_onnx(
             were built elsewhere.
     """
     _check(engine, precision)
+    return _module(engine).open_engine(model, signature, EngineOptions(precision, threads, cache, plans))
+
+
+def _module(engine: EngineName) -> EngineModule:
     # Imported here: a machine needs only the library of the engine that it uses.
-    if engine == "openvino":
-        from engines.openvino.engine import OpenVinoEngine
-
-        return OpenVinoEngine(model, signature, precision=precision, threads=threads, cache=cache)
-    if engine == "winograd":
-        from engines.winograd.engine import WinogradEngine
-
-        return WinogradEngine(model, signature, precision=precision, threads=threads)
-    if engine == "torch":
-        from engines.torch.engine import TorchEngine
-
-        return TorchEngine(model, signature, precision=precision)
-    if engine == "onnxruntime-cuda":
-        from engines.onnxruntime.cuda import OnnxRuntimeCudaEngine
-
-        return OnnxRuntimeCudaEngine(model, signature, precision=precision, cache=cache)
-    if engine == "tensorrt":
-        return _tensorrt_engine(model.parent, signature, plans)
-    from engines.onnxruntime.engine import OnnxRuntimeEngine
-
-    return OnnxRuntimeEngine(model, signature, threads=threads)
-
-
-def _tensorrt_engine(directory: Path, signature: Signature, plans: PlanFacts | None) -> Engine:
-    if plans is None:
-        raise EngineError(
-            f"engine tensorrt on {directory}",
-            got="no plans",
-            expected="some in the manifest",
-            remedy=rebuild(directory),
-        )
-    # Before the engine's module, which does not import without a GPU's driver.
-    check_platform(plans, platform_here(), directory)
-    from engines.tensorrt.engine import TensorRtEngine
-
-    return TensorRtEngine(directory, signature, plans)
+    return cast("EngineModule", import_module(ENGINES[engine].module))
 
 
 def _check(engine: EngineName, precision: Precision) -> None:

@@ -24,10 +24,10 @@ import cv2
 import numpy as np
 import tritonclient.grpc
 import typer
-from numpy.typing import NDArray
 from rich.console import Console
 
 from engines import Manifest, read_manifest
+from engines.contract.arrays import Picture
 from engines.contract.tensors import ISF_ATTRIBUTES
 from export.demo_face import demo_code, demo_photograph
 from export.demo_models.clips import ClipFrame, talking_head
@@ -45,8 +45,6 @@ from serving.video.pipeline import toonify_video
 from serving.video.reading import VideoReader
 from serving.video.session import ToonSession
 from serving.video.writing import VideoWriter
-
-Picture = NDArray[np.uint8]
 
 R_SWAPS = (16, 32, 64)
 EDITED = "blend_r64"

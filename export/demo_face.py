@@ -6,9 +6,10 @@ from math import cos, radians, sin
 
 import numpy as np
 
+from engines.contract.arrays import Picture
 from export.demo_models.canvas import Points
 from export.demo_models.clips import room
-from export.demo_models.faces import Picture, draw_face, draw_into
+from export.demo_models.faces import draw_face, draw_into
 from export.demo_models.traits import Codes, random_codes
 
 SEED = 344

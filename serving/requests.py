@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from engines.contract.arrays import AnyArray
 from engines.contract.errors import RequestError
 from engines.contract.tensors import Signature, TensorSpec
-
-AnyArray = NDArray[Any]
 
 
 def check_request(signature: Signature, given: Mapping[str, AnyArray]) -> None:

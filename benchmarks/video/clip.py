@@ -17,13 +17,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.contract.arrays import Codes, Pictures
+from engines.contract.arrays import Codes, Picture, Pictures
 from export.demo_face import demo_code
 from export.demo_models.clips import talking_head
 from serving.faces.landmarks import Face, box_around
 from serving.toonifier import Style
 
-Picture = NDArray[np.uint8]
 Points = NDArray[np.float64]
 
 RATE = 25

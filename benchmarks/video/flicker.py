@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.video.clip import RATE, KnownLandmarks, Picture, Points, StandIn
+from benchmarks.video.clip import RATE, KnownLandmarks, Points, StandIn
 from benchmarks.video.rows import Flicker, Head, Row, attempted
+from engines.contract.arrays import Picture
 from export.demo_face import demo_code
 from export.demo_models.clips import ClipFrame, talking_head
 from serving.faces.alignment import Placement, placement_of_face, side_of

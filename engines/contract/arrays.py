@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 AnyArray = NDArray[Any]
 
+Picture = NDArray[np.uint8]
+"""A face or a picture, [H, W, 3] RGB."""
+
 Pictures = NDArray[np.uint8]
 """Faces or pictures, [N, H, W, 3] RGB."""
 

@@ -18,7 +18,7 @@ from engines.batch_sizes import BATCHES, parts_for
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature, TensorSpec
-from engines.engine import BaseEngine
+from engines.engine import BaseEngine, EngineOptions
 
 if TYPE_CHECKING:
     from engines.model_directory import Precision
@@ -139,3 +139,8 @@ def _refuse_another_provider(found: str, precision: Precision, device: str) -> N
             expected=_PROVIDER[precision],
             remedy="install onnxruntime-gpu, without onnxruntime, and the CUDA libraries it names, or use --target cpu",
         )
+
+
+def open_engine(model: Path, signature: Signature, options: EngineOptions) -> OnnxRuntimeCudaEngine:
+    """See ``EngineModule``."""
+    return OnnxRuntimeCudaEngine(model, signature, precision=options.precision, cache=options.cache)

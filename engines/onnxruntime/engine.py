@@ -8,7 +8,8 @@ import onnxruntime
 
 from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Signature
-from engines.engine import BaseEngine
+from engines.engine import BaseEngine, EngineOptions
+from engines.model_directory import Precision
 
 
 class OnnxRuntimeEngine(BaseEngine):
@@ -26,3 +27,13 @@ class OnnxRuntimeEngine(BaseEngine):
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
+
+
+def precisions_here() -> tuple[Precision, ...]:
+    """See ``EngineModule``."""
+    return ("fp32",)
+
+
+def open_engine(model: Path, signature: Signature, options: EngineOptions) -> OnnxRuntimeEngine:
+    """See ``EngineModule``."""
+    return OnnxRuntimeEngine(model, signature, threads=options.threads)

@@ -15,7 +15,7 @@ from openvino import opset13 as opset
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
-from engines.engine import BaseEngine
+from engines.engine import BaseEngine, EngineOptions
 from engines.model_directory import Precision
 
 _HINT = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
@@ -127,3 +127,13 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
 def supports_bf16() -> bool:
     """Whether this processor multiplies bfloat16; elsewhere OpenVINO would silently compute in float32."""
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def precisions_here() -> tuple[Precision, ...]:
+    """See ``EngineModule``."""
+    return ("fp32", "bf16") if supports_bf16() else ("fp32",)
+
+
+def open_engine(model: Path, signature: Signature, options: EngineOptions) -> OpenVinoEngine:
+    """See ``EngineModule``."""
+    return OpenVinoEngine(model, signature, precision=options.precision, threads=options.threads, cache=options.cache)

@@ -15,7 +15,7 @@ from engines.batch_sizes import BATCHES
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature, TensorSpec
-from engines.engine import BaseEngine
+from engines.engine import BaseEngine, EngineOptions
 from engines.graph.generator_weights import GeneratorWeights, is_generator, weights_from_graph
 from engines.graph.onnx_graph import read_graph
 from engines.torch.cuda_graphs import DTYPES, CudaGraphs, Network, empty
@@ -171,3 +171,14 @@ def _listed(tensors: Mapping[str, tuple[object, ...]]) -> str:
 
 def _closed(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     raise EngineError("the engine", got="a call after close", expected="none", remedy="call it in its with block")
+
+
+def precisions_here() -> tuple[Precision, ...]:
+    """See ``EngineModule``."""
+    checked_device("cuda")
+    return ("fp32", "fp16")
+
+
+def open_engine(model: Path, signature: Signature, options: EngineOptions) -> TorchEngine:
+    """See ``EngineModule``."""
+    return TorchEngine(model, signature, precision=options.precision)

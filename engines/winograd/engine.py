@@ -9,14 +9,14 @@ import numpy as np
 
 from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Signature
-from engines.engine import BaseEngine
+from engines.engine import BaseEngine, EngineOptions
 from engines.graph.encoder_weights import encoder_from_graph
 from engines.graph.generator_weights import is_generator, weights_from_graph
 from engines.graph.onnx_graph import OnnxGraph, read_graph
 from engines.model_directory import Precision
 from engines.winograd.encoder import WinogradEncoder
 from engines.winograd.generator import WinogradGenerator
-from engines.winograd.library import Kernels, Target
+from engines.winograd.library import Kernels, Target, targets_here
 
 
 class WinogradEngine(BaseEngine):
@@ -57,3 +57,13 @@ def _network(graph: OnnxGraph, kernels: Kernels) -> Callable[[Mapping[str, AnyAr
         return lambda row: generator(row["w"], row["psi"][0])
     encoder = WinogradEncoder(encoder_from_graph(graph), kernels)
     return lambda row: encoder(row["face"])
+
+
+def precisions_here() -> tuple[Precision, ...]:
+    """See ``EngineModule``; none where no kernels were compiled that this processor runs."""
+    return ("fp32", "int16") if targets_here() else ()
+
+
+def open_engine(model: Path, signature: Signature, options: EngineOptions) -> WinogradEngine:
+    """See ``EngineModule``."""
+    return WinogradEngine(model, signature, precision=options.precision, threads=options.threads)

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from export.demo_models.faces import Picture, draw_into
+from engines.contract.arrays import Picture
+from export.demo_models.faces import draw_into
 from export.demo_models.traits import INDEX
 
 BLINK_SECONDS = 0.22

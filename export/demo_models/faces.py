@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.contract.arrays import Picture
 from engines.contract.tensors import FACE_SIZE
 from export.demo_models.canvas import Canvas, Points
 from export.demo_models.cartoon import paint_cartoon, paint_cartoon_backdrop
 from export.demo_models.photo import paint_photo, paint_photo_backdrop
 from export.demo_models.shape import Shape
 from serving.faces.alignment import placement_of_face
-
-Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

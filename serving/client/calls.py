@@ -7,20 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 from tritonclient.utils import np_to_triton_dtype
 
-from engines.contract.arrays import AnyArray
+from engines.contract.arrays import AnyArray, Pictures
 from engines.contract.errors import RequestError, ServerError
 from engines.contract.tensors import FILLED, DType, Geometry, Signature, TensorSpec, condition_signature, rows_of
 from serving.condition import filled_controls
 from serving.controls import control_tensors
 from serving.requests import check_request
-
-Pictures = NDArray[np.uint8]
-Codes = NDArray[np.float32]
 
 JPEG_SUFFIX = "_jpeg"
 """Of the ensembles with JPEG at both ends."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from engines.contract.arrays import Picture
 from engines.contract.errors import RequestError
 from engines.contract.tensors import FACE_SIZE
 from serving.faces.image_sizes import size_in_header
 from serving.faces.images import bytes_from_picture
-
-Picture = NDArray[np.uint8]
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 4096 * 4096

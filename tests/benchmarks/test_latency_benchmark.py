@@ -165,9 +165,13 @@ def test_a_failure_is_a_row_and_an_interruption_keeps_the_finished_rounds(models
 
 def quick(folder: Path, *arguments: str) -> list[Row]:
     results = folder / "rows.csv"
-    command = [sys.executable, "-m", "benchmarks.latency", "--quick", "--batches", "1", "--models", str(folder / "models")]
+    command = [sys.executable, "-m", "benchmarks.latency", "--quick", "--batches", "1"]
     done = subprocess.run(
-        [*command, "--results", str(results), *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
+        [*command, "--models", str(folder / "models"), "--results", str(results), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return read_rows(results)

@@ -13,6 +13,7 @@ from engines import engine_from_directory, engine_from_onnx, loading, read_manif
 from engines.contract.errors import EngineError, VerificationError
 from engines.model_directory import MANIFEST, write_manifest
 from engines.plan_facts import PlanFacts, Platform
+from engines.tensorrt import loading as tensorrt_loading
 from engines.tensorrt.options import PlanOptions
 from export import plans, selection
 from export.build import Output, build_generator
@@ -46,7 +47,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Build:
     monkeypatch.setattr(plans, "plans_of", build.plans_of)
     monkeypatch.setattr("export.build.plans_of", build.plans_of)
     monkeypatch.setattr(selection, "installed", lambda engine: True)
-    monkeypatch.setattr(loading, "platform_here", lambda: HERE)
+    monkeypatch.setattr(tensorrt_loading, "platform_here", lambda: HERE)
 
     def loaded(model: Path, signature: Any, engine: str, precision: str, *, plans: PlanFacts | None) -> Any:
         assert engine == "tensorrt"
@@ -120,7 +121,7 @@ def test_plans_of_another_machine_are_refused_with_the_command(
     directory = write_generator(tmp_path / "model", "plain")
     rebuild_plans(directory, silent, PlanOptions())
     monkeypatch.setattr(loading, "installed", lambda engine: True)
-    monkeypatch.setattr(loading, "platform_here", lambda: HERE.model_copy(update={"tensorrt": "10.16.1.11"}))
+    monkeypatch.setattr(tensorrt_loading, "platform_here", lambda: HERE.model_copy(update={"tensorrt": "10.16.1.11"}))
     with pytest.raises(EngineError, match=r"got TensorRT 11.* on NVIDIA L4 .*: toonify-export plans .*/model"):
         engine_from_directory(directory)
 

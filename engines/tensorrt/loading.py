@@ -1,0 +1,34 @@
+"""TensorRT's ``EngineModule``: checks before the engine's module is imported, which needs a GPU's driver for that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engines.contract.errors import EngineError
+from engines.contract.tensors import Signature
+from engines.engine import Engine, EngineOptions
+from engines.model_directory import Precision
+from engines.plan_facts import check_platform, rebuild
+from engines.tensorrt.device import platform_here
+
+
+def precisions_here() -> tuple[Precision, ...]:
+    """See ``EngineModule``."""
+    platform_here()
+    return ("fp32", "fp16")
+
+
+def open_engine(model: Path, signature: Signature, options: EngineOptions) -> Engine:
+    """See ``EngineModule``; ``model`` is the ONNX file beside which the plans lie."""
+    directory = model.parent
+    if options.plans is None:
+        raise EngineError(
+            f"engine tensorrt on {directory}",
+            got="no plans",
+            expected="some in the manifest",
+            remedy=rebuild(directory),
+        )
+    check_platform(options.plans, platform_here(), directory)
+    from engines.tensorrt.engine import TensorRtEngine
+
+    return TensorRtEngine(directory, signature, options.plans)
