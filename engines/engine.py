@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 
 from engines.contract.arrays import AnyArray
+from engines.contract.checks import check_tensors
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 
@@ -70,7 +71,7 @@ class BaseEngine:
         self.signature = signature
 
     def run(self, inputs: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
-        check_inputs(self.signature, inputs)
+        check_tensors(self.signature, inputs, EngineError, whole="engine input", part="engine input")
         return self._run({name: np.ascontiguousarray(value) for name, value in inputs.items()})
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
@@ -86,26 +87,3 @@ class BaseEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def check_inputs(signature: Signature, inputs: Mapping[str, AnyArray]) -> None:
-    """Raise EngineError unless ``inputs`` are exactly the signature's, with one common batch size of at least 1."""
-    expected = {spec.name: spec for spec in signature.inputs}
-    if inputs.keys() != expected.keys():
-        raise EngineError(
-            "engine input",
-            got=f"the tensors {sorted(inputs)}",
-            expected=f"{sorted(expected)}",
-            remedy="give each named tensor once",
-        )
-    batch = {value.shape[0] for value in inputs.values() if value.ndim}
-    for name, value in inputs.items():
-        spec = expected[name]
-        same = value.dtype == spec.dtype.numpy and value.shape[1:] == spec.dims
-        if not same or batch != {value.shape[0]} or 0 in batch:
-            raise EngineError(
-                f"engine input {name!r}",
-                got=f"{value.dtype} {list(value.shape)}",
-                expected=f"{spec} with one N of at least 1 for all inputs",
-                remedy="convert the array before the call",
-            )

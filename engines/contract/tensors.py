@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 import numpy as np
 
@@ -53,12 +52,6 @@ class TensorSpec:
     dtype: DType
     dims: tuple[int, ...]
     optional: bool = False
-
-    def fits(self, value: np.ndarray[tuple[int, ...], np.dtype[Any]]) -> bool:
-        """Whether an array [N, ...] has this type and form."""
-        dims = value.shape[1:]
-        same = len(dims) == len(self.dims) and all(own in (-1, got) for own, got in zip(self.dims, dims, strict=True))
-        return same and value.dtype == self.dtype.numpy
 
     def __str__(self) -> str:
         return f"{self.name} {self.dtype.numpy.name} [N{''.join(f',{d}' for d in self.dims)}]"

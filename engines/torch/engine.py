@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from engines.batch_sizes import BATCHES
 from engines.contract.arrays import AnyArray
+from engines.contract.checks import check_tensors
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature, TensorSpec
 from engines.engine import BaseEngine, EngineOptions
@@ -103,7 +105,7 @@ class TorchEngine(BaseEngine):
         Raises:
             EngineError: a tensor is missing, unknown or elsewhere, or is not what the signature says.
         """
-        check_tensors(self.signature, inputs, self._device)
+        check_on_device(self.signature, inputs, self._device)
         return self._network(inputs)
 
     def close(self) -> None:
@@ -151,22 +153,31 @@ def checked_device(name: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 
-def check_tensors(signature: Signature, inputs: Mapping[str, Tensor], device: torch.device) -> None:
+@dataclass(frozen=True)
+class _Described:
+    """A tensor with NumPy's name of its type, where the contract has that type."""
+
+    dtype: object
+    shape: tuple[int, ...]
+
+
+def _described(tensor: Tensor) -> _Described:
+    types = {dtype: own.numpy for own, dtype in DTYPES.items()}
+    return _Described(types.get(tensor.dtype, tensor.dtype), tuple(tensor.shape))
+
+
+def check_on_device(signature: Signature, inputs: Mapping[str, Tensor], device: torch.device) -> None:
     """Raise EngineError unless ``inputs`` are the signature's, on the device, with one batch size of at least 1."""
-    batch = max((len(value) for value in inputs.values() if value.ndim), default=1)
-    expected = {spec.name: (DTYPES[spec.dtype], (max(batch, 1), *spec.dims), device) for spec in signature.inputs}
-    found = {name: (value.dtype, tuple(value.shape), value.device) for name, value in inputs.items()}
-    if found != expected:
-        raise EngineError(
-            "engine input",
-            got=_listed(found),
-            expected=_listed(expected),
-            remedy="convert the tensors before the call",
-        )
-
-
-def _listed(tensors: Mapping[str, tuple[object, ...]]) -> str:
-    return "; ".join(f"{name} {' '.join(map(str, facts))}" for name, facts in sorted(tensors.items())) or "nothing"
+    described = {name: _described(value) for name, value in inputs.items()}
+    check_tensors(signature, described, EngineError, whole="engine input", part="engine input")
+    for name, value in inputs.items():
+        if value.device != device:
+            raise EngineError(
+                f"engine input {name!r}",
+                got=f"a tensor on {value.device}",
+                expected=f"one on {device}",
+                remedy="move it there before the call",
+            )
 
 
 def _closed(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from google.protobuf.json_format import MessageToDict
 from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
-from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import np_to_triton_dtype
 
 from engines.contract.arrays import AnyArray, Pictures
 from engines.contract.errors import RequestError, ServerError
-from engines.contract.tensors import FILLED, DType, Geometry, Signature, TensorSpec, condition_signature, rows_of
+from engines.contract.tensors import FILLED, Geometry, Signature, TensorSpec, condition_signature, rows_of
 from serving.condition import filled_controls
 from serving.controls import control_tensors
 from serving.requests import check_request
+from serving.signatures import signature_from_config
 
 JPEG_SUFFIX = "_jpeg"
 """Of the ensembles with JPEG at both ends."""
@@ -53,7 +55,7 @@ class ServedModel:
 def served_model_from_config(config: ModelConfig) -> ServedModel:
     """Read Triton's configuration of any model of a repository; those that an ensemble is made of have no facts."""
     facts = {key: parameter.string_value for key, parameter in config.parameters.items()}
-    signature = Signature(_specs(config.input), _specs(config.output))
+    signature = signature_from_config(MessageToDict(config, preserving_proto_field_name=True))
     return ServedModel(config.name, max(config.max_batch_size, 1), signature, facts)
 
 
@@ -187,11 +189,3 @@ def _split(model: ServedModel, tensors: Mapping[str, AnyArray]) -> list[Call]:
         Call(model.name, {name: value[start : start + model.max_batch] for name, value in tensors.items()}, output)
         for start in range(0, batch, model.max_batch)
     ]
-
-
-def _specs(tensors: Iterable[Any]) -> tuple[TensorSpec, ...]:
-    types = {dtype.triton_config: dtype for dtype in DType}
-    return tuple(
-        TensorSpec(t.name, types[DataType.Name(t.data_type)], tuple(t.dims), getattr(t, "optional", False))
-        for t in tensors
-    )

@@ -20,10 +20,11 @@ import triton_python_backend_utils as pb
 
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import ModelDirectoryError, RequestError
-from engines.contract.tensors import DType, Signature, TensorSpec
+from engines.contract.tensors import Signature
 from serving.condition import filled_controls
 from serving.faces.jpeg import face_from_jpeg, jpeg_from_picture
 from serving.requests import check_request
+from serving.signatures import signature_from_config
 
 Tensors = dict[str, AnyArray]
 
@@ -122,19 +123,6 @@ class EngineModel(RequestModel):
     def finalize(self) -> None:
         """Called once by Triton, before the process ends."""
         self.engine.close()
-
-
-def signature_from_config(config: Mapping[str, Any]) -> Signature:
-    """The signature in a model configuration as Triton hands it to python models."""
-    types = {dtype.triton_config: dtype for dtype in DType}
-
-    def specs(tensors: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
-        return tuple(
-            TensorSpec(t["name"], types[t["data_type"]], tuple(map(int, t["dims"])), t.get("optional", False))
-            for t in tensors
-        )
-
-    return Signature(specs(config["input"]), specs(config["output"]))
 
 
 def _response(outcome: Any) -> pb.InferenceResponse:

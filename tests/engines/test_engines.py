@@ -72,8 +72,8 @@ def test_outputs_belong_to_the_caller(model: Path, engine: EngineName) -> None:
         ({"a": A, "b": A, "c": A}, r"got the tensors \['a', 'b', 'c'\]"),
         ({"a": A, "b": A.astype(np.float64)}, r"input 'b': got float64 \[2, 4\], expected b float32 \[N,4\]"),
         ({"a": A, "b": A[:, :3]}, r"input 'b': got float32 \[2, 3\]"),
-        ({"a": A, "b": A[:1]}, "with one N of at least 1 for all inputs"),
-        ({"a": A[:0], "b": A[:0]}, "with one N of at least 1 for all inputs"),
+        ({"a": A, "b": A[:1]}, "with one N of at least 1 for all tensors"),
+        ({"a": A[:0], "b": A[:0]}, "with one N of at least 1 for all tensors"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(model: Path, inputs: dict[str, np.ndarray], sentence: str) -> None:

@@ -182,9 +182,7 @@ def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
 def test_tensors_that_do_not_fit_are_refused(generator: Path, w: torch.Tensor, psi: torch.Tensor) -> None:
     with (
         TorchEngine(generator, SIGNATURE, device="cpu") as engine,
-        pytest.raises(
-            EngineError, match=r"engine input: got .*; w .* expected psi torch\.float32 .*; w torch\.float32"
-        ),
+        pytest.raises(EngineError, match=r"engine input '(w|psi)': got "),
     ):
         engine.run_on_gpu({"w": w, "psi": psi})
 
