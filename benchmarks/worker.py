@@ -10,11 +10,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from benchmarks.failures import SubjectError, one_line
 from benchmarks.memory import be_killed_first
+from engines.contract.closing import Closing
 
 END_TIMEOUT = 30.0
 """Seconds that a process has to end its call and to close what it opened, which may be a server."""
@@ -27,7 +27,7 @@ class Closeable(Protocol):
     def close(self) -> None: ...
 
 
-class Worker:
+class Worker(Closing):
     """Calls methods of an object that lives elsewhere; use it in a ``with`` block."""
 
     def __init__(self, made: Callable[[], object], log: Path) -> None:
@@ -37,14 +37,6 @@ class Worker:
         self._process = spawn.Process(target=_serve, args=(child, made, log))
         self._process.start()
         child.close()  # only the process holds its end now: where it dies, reading here ends
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the process."""

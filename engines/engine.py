@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from engines.contract.arrays import AnyArray
 from engines.contract.checks import check_tensors
+from engines.contract.closing import Closing, Context
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from engines.plan_facts import PlanFacts
 
 
-class Engine(Protocol):
+class Engine(Context, Protocol):
     """A loaded model; use it in a ``with`` block.
 
     ``run`` returns arrays that the caller owns. One engine serves one thread at a time.
@@ -39,12 +39,6 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ class EngineOptions:
     plans: PlanFacts | None = None
 
 
-class BaseEngine:
+class BaseEngine(Closing):
     """Input checks and the ``with`` protocol, shared by the engines."""
 
     def __init__(self, signature: Signature) -> None:
@@ -79,11 +73,3 @@ class BaseEngine:
 
     def close(self) -> None:
         """Release what the engine holds; engines of pure Python objects have nothing to release."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

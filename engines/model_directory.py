@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from engines.contract.errors import ModelDirectoryError
+from engines.contract.errors import ModelDirectoryError, ToonifyError
 from engines.contract.tensors import Geometry, Signature, encoder_signature, generator_signature, isf_signature
 from engines.plan_facts import PlanFacts
 
@@ -90,6 +90,22 @@ class Manifest(_Frozen):
     @property
     def model_file(self) -> str:
         return f"{self.component}.onnx"
+
+
+def check_codes(model: Manifest, encoder: Manifest, error: type[ToonifyError], *, subject: str, remedy: str) -> None:
+    """Raise the error unless a model takes the codes that an encoder gives."""
+    got, expected = _codes(model), _codes(encoder)
+    if got != expected:
+        raise error(
+            subject,
+            got=f"codes of {got}",
+            expected=f"{expected}, as encoder {encoder.name} gives them",
+            remedy=remedy,
+        )
+
+
+def _codes(manifest: Manifest) -> str:
+    return f"{manifest.sizes.geometry.rows} rows of {manifest.sizes.w_dim}"
 
 
 def sha256_of(path: Path) -> str:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -28,6 +28,7 @@ from rich.console import Console
 
 from engines import Manifest, read_manifest
 from engines.contract.arrays import Picture
+from engines.contract.closing import Closing
 from engines.contract.tensors import ISF_ATTRIBUTES
 from export.demo_face import demo_code, demo_photograph
 from export.demo_models.clips import ClipFrame, talking_head
@@ -129,7 +130,7 @@ def draw_clip(output: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class _Drawn(Closing):
     """A drawn clip as a source of frames."""
 
     frames: Sequence[ClipFrame]
@@ -150,12 +151,6 @@ class _Drawn:
     def __iter__(self) -> Iterator[Frame]:
         for number, frame in enumerate(self.frames):
             yield Frame(frame.picture, Fraction(number, CLIP_RATE), Fraction(1, CLIP_RATE))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
 
 
 def _export(watch: Stopwatch, models: Path) -> list[str]:

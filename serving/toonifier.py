@@ -7,15 +7,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 
 from engines import Engine, Manifest, engine_from_directory, read_manifest
 from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.closing import Closing, Context
 from engines.contract.errors import RequestError
 from engines.contract.tensors import Signature
+from engines.model_directory import check_codes
 from serving.client import DEFAULT_MODEL, ToonifyClient
 from serving.controls import Controls, control_tensors
 from serving.pipeline import Pipeline
@@ -49,7 +50,7 @@ class Style:
         return controls
 
 
-class Toonifier(Protocol):
+class Toonifier(Context, Protocol):
     """What toonifies a batch of aligned faces; use it in a ``with`` block. Threads may share one.
 
     ``toonify`` gives the pictures of ``encode`` and ``render``, which stand alone for codes that are smoothed between
@@ -72,14 +73,8 @@ class Toonifier(Protocol):
         """Codes float32 [N, L, D] -> uint8 [N, R, R, 3] RGB."""
         ...
 
-    def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class EngineToonifier:
+class EngineToonifier(Closing):
     """Model directories, run by their engines in this process; the first generator is the default one.
 
     Each engine runs one batch at a time: while one thread encodes, another may render.
@@ -117,7 +112,13 @@ class EngineToonifier:
         whole, edits = read_manifest(encoder), read_manifest(isf) if isf else None
         self._attributes = edits.sizes.attributes if edits else ()
         for manifest in (*manifests, *([edits] if edits else [])):
-            _check_codes(manifest, whole)
+            check_codes(
+                manifest,
+                whole,
+                RequestError,
+                subject=f"{manifest.component} {manifest.name}",
+                remedy="take models that were trained for each other, and an encoder exported without --light",
+            )
         if light_encoder:
             _check_light_encoder(light_encoder, whole)
         with ExitStack() as stack:
@@ -164,16 +165,12 @@ class EngineToonifier:
                 remedy="choose among those, or load it too",
             ) from None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the engines."""
         self._engines.close()
 
 
-class ServedToonifier:
+class ServedToonifier(Closing):
     """The models of a Triton server. It takes the client over, and closes it.
 
     The ensemble ``model`` is the default; the generator NAME of a style is its sibling ``toonify_NAME``.
@@ -204,26 +201,9 @@ class ServedToonifier:
     def _ensemble(self, style: Style) -> str:
         return f"toonify_{style.model}" if style.model else self._default
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the client."""
         self._client.close()
-
-
-def _check_codes(model: Manifest, encoder: Manifest) -> None:
-    def form(manifest: Manifest) -> str:
-        return f"{manifest.sizes.geometry.rows} rows of {manifest.sizes.w_dim}"
-
-    if form(model) != form(encoder):
-        raise RequestError(
-            f"{model.component} {model.name}",
-            got=f"codes of {form(model)}",
-            expected=f"{form(encoder)}, as encoder {encoder.name} gives them",
-            remedy="take models that were trained for each other, and an encoder that was not exported with --light",
-        )
 
 
 def _check_light_encoder(light: Path, whole: Manifest) -> None:
@@ -238,7 +218,7 @@ def _check_light_encoder(light: Path, whole: Manifest) -> None:
         )
 
 
-class _OneAtATime:
+class _OneAtATime(Closing):
     """An engine that threads may share; whoever made the engine closes it."""
 
     def __init__(self, engine: Engine) -> None:
@@ -249,10 +229,3 @@ class _OneAtATime:
     def run(self, inputs: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
         with self._lock:
             return self._engine.run(inputs)
-
-    def close(self) -> None: ...
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...

@@ -9,7 +9,7 @@ from importlib.metadata import packages_distributions
 import pytest
 
 LEARNING = {"torch", "onnx", "onnxruntime", "openvino", "tensorrt", "pycuda"}
-CONTRACTS = ("arrays", "atomic", "checks", "errors", "tensors")
+CONTRACTS = ("arrays", "atomic", "checks", "closing", "errors", "tensors")
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -9,8 +9,6 @@ from fractions import Fraction
 from itertools import cycle, islice
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
-from typing import Self
 
 import av
 import cv2
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract.arrays import Codes, Picture, Pictures
+from engines.contract.closing import Closing
 from export.demo_face import demo_code
 from export.demo_models.clips import talking_head
 from serving.faces.landmarks import Face, box_around
@@ -106,7 +105,7 @@ class KnownLandmarks:
         return (Face(points, box_around(points), 1.0),)
 
 
-class StandIn:
+class StandIn(Closing):
     """In place of models on an accelerator: takes its time for each picture, one batch after the other, and no core.
 
     Args:
@@ -132,11 +131,3 @@ class StandIn:
         with self._lock:
             time.sleep(self._seconds * len(w))
         return np.full((len(w), 256, 256, 3), 128, np.uint8)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return

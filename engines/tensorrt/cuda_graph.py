@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
+from engines.contract.closing import Closing
 from engines.contract.errors import EngineError
 
 _THREAD_LOCAL = 1
 """CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads do with the GPU does not disturb the capture."""
 
 
-class CudaGraph:
+class CudaGraph(Closing):
     """What was enqueued on a stream once, to be launched as a whole; use it in a ``with`` block.
 
     Args:
@@ -50,14 +49,6 @@ class CudaGraph:
         if self._executable:
             self._call("cuGraphExecDestroy", self._executable)
             self._executable = ctypes.c_void_p()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _call(self, function: str, *arguments: object) -> None:
         status = getattr(self._driver, function)(*arguments)

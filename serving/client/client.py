@@ -14,6 +14,7 @@ import tritonclient.grpc
 import tritonclient.grpc.aio
 
 from engines.contract.arrays import Codes, Pictures
+from engines.contract.closing import Closing
 from serving.client.calls import ServedModel
 from serving.client.channel import channel_arguments
 from serving.client.operations import CLOSING_ATTEMPTS, Operation, Operations
@@ -26,7 +27,7 @@ DEFAULT_TIMEOUT = 60.0
 T = TypeVar("T")
 
 
-class ToonifyClient:
+class ToonifyClient(Closing):
     """Asks a server for pictures and waits for them; threads may share one client.
 
     Every method raises ServerError where the server cannot be reached or fails, and RequestError where it refuses the
@@ -126,14 +127,6 @@ class ToonifyClient:
         except StopIteration as end:
             result: T = end.value
             return result
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class AsyncToonifyClient:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from engines.contract.arrays import AnyArray
+from engines.contract.closing import Closing
 from engines.contract.errors import ServerError
 from engines.contract.tensors import FACE_SIZE, DType
 from serving.faces.jpeg import jpeg_from_picture
@@ -22,7 +21,7 @@ TIMEOUT = 300.0
 _CHANNEL = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", -1)]
 
 
-class Canary:
+class Canary(Closing):
     """Asks every ensemble of one server for a picture of a black face; use it in a ``with`` block."""
 
     def __init__(self, url: str) -> None:
@@ -48,12 +47,8 @@ class Canary:
         with _server_errors(f"ensemble {ensemble!r}", "a picture"):
             self._client.infer(ensemble, [_black_face(ensemble)], client_timeout=TIMEOUT)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the connection."""
         self._client.close()
 
 

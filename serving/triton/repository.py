@@ -13,7 +13,7 @@ from pathlib import Path
 from engines.contract.atomic import atomic_directory, check_output
 from engines.contract.errors import RepositoryError
 from engines.contract.tensors import Geometry
-from engines.model_directory import MANIFEST, Component, Manifest, Sizes, read_manifest, sha256_of
+from engines.model_directory import MANIFEST, Component, Manifest, check_codes, read_manifest, sha256_of
 from serving.triton.reference_configurations import Served, ServedGenerator, repository_configs, write_texts
 
 
@@ -104,7 +104,13 @@ def _served(models: Sequence[_Model]) -> Served:
     generators = [model for model in models if model.manifest.component == "generator"]
     isf = next((model for model in models if model.manifest.component == "isf"), None)
     for model in models:
-        _check_sizes(model, encoder)
+        check_codes(
+            model.manifest,
+            encoder.manifest,
+            RepositoryError,
+            subject=str(model.directory),
+            remedy="serve models of different sizes from different repositories",
+        )
     _check_names([model.manifest.name for model in generators])
     sizes, edits = encoder.manifest.sizes, isf.manifest.sizes if isf else None
     shared = encoder.hash | (isf.hash if isf else {})
@@ -115,19 +121,6 @@ def _served(models: Sequence[_Model]) -> Served:
             for model in generators
         ),
     )
-
-
-def _check_sizes(model: _Model, encoder: _Model) -> None:
-    def text(sizes: Sizes) -> str:
-        return f"{sizes.geometry.rows} rows of {sizes.w_dim}"
-
-    if text(model.manifest.sizes) != text(encoder.manifest.sizes):
-        raise RepositoryError(
-            str(model.directory),
-            got=text(model.manifest.sizes),
-            expected=f"{text(encoder.manifest.sizes)} as of the encoder {encoder.directory}",
-            remedy="serve models of different sizes from different repositories",
-        )
 
 
 def _check_names(generators: Sequence[str]) -> None:

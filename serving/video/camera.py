@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from fractions import Fraction
-from types import TracebackType
-from typing import Self
 
 import cv2
 import numpy as np
 
+from engines.contract.closing import Closing
 from engines.contract.errors import VideoError
 from serving.video.frames import Frame
 
 
-class CameraReader:
+class CameraReader(Closing):
     """Frames of the camera with OpenCV's number ``index``, without end; use it in ``with``.
 
     ``pts`` is when a frame came, in seconds since the iteration's first one, by a clock that never goes back.
@@ -44,12 +43,8 @@ class CameraReader:
             raise
         self.size: tuple[int, int] = (width, height)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Give the camera back."""
         self._capture.release()
 
     def __iter__(self) -> Iterator[Frame]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engines.contract.closing import Context
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,7 @@ class Frame:
     duration: Fraction = Fraction(0)
 
 
-class FrameSource(Protocol):
+class FrameSource(Context, Protocol):
     """Gives its frames once, in the order in which they are shown; their ``pts`` rise. One thread may iterate."""
 
     @property
@@ -45,14 +46,8 @@ class FrameSource(Protocol):
 
     def __iter__(self) -> Iterator[Frame]: ...
 
-    def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
-
-
-class FrameSink(Protocol):
+class FrameSink(Context, Protocol):
     """Takes frames in rising order of ``pts``, from one thread; its output is there, whole, after ``with``.
 
     Where the block ends by an error, there is no output.
@@ -61,9 +56,3 @@ class FrameSink(Protocol):
     def write(self, frame: Frame) -> None:
         """Take one frame; its pixels are not used any more when this returns."""
         ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from engines.contract.atomic import check_output
+from engines.contract.closing import Closing
 from engines.contract.errors import VideoError
 from serving.faces.alignment import Photo
 from serving.faces.images import check_suffix, write_picture
@@ -23,7 +24,7 @@ _WIDTH = 960
 """Of a frame beside its picture, at most, in pixels of the sheet."""
 
 
-class SampledFrames:
+class SampledFrames(Closing):
     """A few frames of a video, evenly spread over a part of it; a source that seeks instead of decoding everything.
 
     Where the file does not state its duration, they are its first frames.
@@ -64,13 +65,6 @@ class SampledFrames:
         except VideoError:
             return None
         return Frame(frame.pixels, Fraction(at) + frame.pts)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
 
 
 @dataclass

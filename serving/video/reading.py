@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from engines.contract.closing import Closing
 from engines.contract.errors import VideoError
 from serving.video.colour import ToRgb
 from serving.video.decoding import Decoder
@@ -17,7 +16,7 @@ from serving.video.frames import Frame
 from serving.video.libav import not_a_video, own_errors
 
 
-class VideoReader:
+class VideoReader(Closing):
     """Frames of a video file with their own times, once each; use it in ``with``, and iterate once.
 
     Frames are upright, with square pixels, all of the first one's size; see ``serving.video.colour`` for colours.
@@ -56,12 +55,8 @@ class VideoReader:
         self.duration = self._decoder.duration
         self.frame_count = (self._decoder.stream.frames or None) if start is None and end is None else None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._decoder.close()
 
     @property

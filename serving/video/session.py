@@ -14,12 +14,12 @@ from fractions import Fraction
 from functools import partial
 from itertools import groupby
 from time import perf_counter
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 
 from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.closing import Closing
 from engines.contract.errors import AlignmentError, RequestError, ToonifyError
 from serving.faces.alignment import Photo, crop
 from serving.faces.landmarks import Landmarker
@@ -86,7 +86,7 @@ class FrameResult:
         return self.frame.pts
 
 
-class ToonSession:
+class ToonSession(Closing):
     """Toonifies one stream; use it in a ``with`` block, and as many as there are streams.
 
     One thread pushes. ``style`` and ``composer`` may be set at any time, by any thread, and hold for the frames pushed
@@ -244,12 +244,8 @@ class ToonSession:
             return _together(lambda w: self._toonifier.render(w, style), [job.codes for job in jobs])
         return _together(lambda crops: self._toonifier.toonify(crops, style), [job.crops for job in jobs])
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Forget the stream."""
         self.reset()
 
 

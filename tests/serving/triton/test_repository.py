@@ -73,14 +73,14 @@ def test_force_replaces_nothing_but_a_repository(tiny_model_directories: TinyMod
 
 def test_a_generator_of_another_resolution_is_refused(tiny_model_directories: TinyModels, tmp_path: Path) -> None:
     small = write_generator(tmp_path / "small", "small", SIZES.model_copy(update={"resolution": 16}))
-    with pytest.raises(RepositoryError, match=r"small: got 6 rows of 16, expected 8 rows of 16 as of"):
+    with pytest.raises(RepositoryError, match=r"small: got codes of 6 rows of 16, expected 8 rows of 16, as"):
         write_repository(tmp_path / "repository", encoder=tiny_model_directories.encoder, generators=[small])
     assert not (tmp_path / "repository").exists()
 
 
 def test_an_isf_of_another_width_is_refused(tiny_model_directories: TinyModels, tmp_path: Path) -> None:
     narrow = write_isf(tmp_path / "narrow", ISF_SIZES.model_copy(update={"w_dim": 8}))
-    with pytest.raises(RepositoryError, match="narrow: got 8 rows of 8"):
+    with pytest.raises(RepositoryError, match="narrow: got codes of 8 rows of 8"):
         write(tmp_path / "repository", replace(tiny_model_directories, isf=narrow))
 
 
