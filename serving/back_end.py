@@ -19,10 +19,11 @@ class BackEnd:
     """A Triton server, or model directories that are loaded into this process.
 
     ``url`` and ``model``: of the server; None takes the usual ones. ``encoder``, ``generators``, ``isf`` and
-    ``light_encoder``: directories; there ``model`` chooses among the generators by name.
+    ``light_encoder``: directories; there ``model`` chooses among the generators by name. ``jpeg``: faces and pictures
+    travel to the server and back as JPEG.
 
     Raises:
-        RequestError: both of them, or half of what a process needs.
+        RequestError: both of them, or half of what a process needs, or JPEG without a server.
     """
 
     url: str | None = None
@@ -32,6 +33,7 @@ class BackEnd:
     isf: Path | None = None
     timeout: float = 60.0
     light_encoder: Path | None = None
+    jpeg: bool = False
 
     def __post_init__(self) -> None:
         if self.in_process and (self.url or not (self.encoder and self.generators)):
@@ -40,6 +42,13 @@ class BackEnd:
                 got="--url and model directories" if self.url else "a part of the model directories",
                 expected="--url, or --encoder and --generator (and --isf, --light-encoder)",
                 remedy="give one or the other, whole",
+            )
+        if self.in_process and self.jpeg:
+            raise RequestError(
+                "JPEG on the wire",
+                got="models in this process",
+                expected="a server",
+                remedy="leave --jpeg out, or give --url",
             )
 
     @property
@@ -51,7 +60,7 @@ class BackEnd:
         """Load the models, or connect; close it."""
         if self.encoder:
             return EngineToonifier(self.encoder, self.generators, self.isf, light_encoder=self.light_encoder)
-        return ServedToonifier(self._client(), self.model or DEFAULT_MODEL)
+        return ServedToonifier(self._client(), self.model or DEFAULT_MODEL, jpeg=self.jpeg)
 
     def style(self, attributes: dict[str, float], *, rows: str, seed: int, strength: float, psi: float) -> Style:
         """How pictures shall look; with ``rows`` "preset" an edit stays in the rows of its attributes.

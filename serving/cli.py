@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from engines.contract.arrays import Pictures
 from engines.contract.atomic import check_output
 from engines.contract.errors import RequestError
-from serving.client import DEFAULT_MODEL, DEFAULT_TIMEOUT, DEFAULT_URL, ToonifyClient
+from serving.client import DEFAULT_MODEL, DEFAULT_TIMEOUT, DEFAULT_URL
 from serving.command_line import run, stages
-from serving.controls import row_strength_for
 from serving.doctor import findings
-from serving.faces.images import check_suffix, picture_from_bytes, read_picture, write_picture
-from serving.faces.jpeg import jpeg_from_picture
+from serving.faces.images import check_suffix, read_picture, write_picture
 from serving.faces.photograph import Toonify, toonified_crop, toonified_face, toonified_photograph
 from serving.options import (
     Align,
     AttributeOptions,
+    Encoder,
     Force,
+    Generators,
+    Isf,
     Model,
     Psi,
     Rows,
     Seed,
+    Timeout,
     Url,
     attributes_from_options,
     landmarker_from_option,
@@ -84,8 +84,11 @@ def serve(
 def image(
     inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="PNG, JPEG or WebP pictures.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A file; a directory for several pictures.")],
-    url: Url = DEFAULT_URL,
-    model: Model = DEFAULT_MODEL,
+    url: Url = None,
+    model: Model = None,
+    encoder: Encoder = None,
+    isf: Isf = None,
+    generator: Generators = None,
     attribute: AttributeOptions = None,
     rows: Rows = "all",
     seed: Seed = None,
@@ -94,20 +97,21 @@ def image(
     paste: Annotated[bool, typer.Option(help="With --align: put the face back into its photograph.")] = True,
     faces: Annotated[Literal["largest", "all"], typer.Option(help="With --align: which faces.")] = "largest",
     jpeg: Annotated[bool, typer.Option("--jpeg", help="JPEG on the wire, for slow networks.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds for each picture.")] = DEFAULT_TIMEOUT,
+    timeout: Timeout = DEFAULT_TIMEOUT,
     force: Force = False,
 ) -> None:
     """Toonify pictures of faces: aligned crops, or with --align whole photographs."""
+    from serving.back_end import BackEnd  # ``toonify serve`` and ``--help`` need none
+
     if faces == "all" and (align == "none" or not paste):
         raise typer.BadParameter("all faces go back into a photograph; give --align and --paste", param_hint="--faces")
     targets = _targets(inputs, output, force=force)
     attributes = attributes_from_options(attribute or [], rows)
     landmarker = None if align == "none" else landmarker_from_option(align)
-    with ToonifyClient(url, timeout=timeout) as client:
-        controls: dict[str, Any] = {"attributes": attributes or None, "seed": seed, "psi": psi}
-        if rows == "preset":
-            controls["row_strength"] = row_strength_for(attributes, client.describe(model).rows)
-        toonify: Toonify = partial(_through_jpeg if jpeg else _through_bytes, client, model, controls)
+    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, jpeg=jpeg)
+    style = back_end.style(attributes, rows=rows, seed=seed or 0, strength=1.0, psi=1.0 if psi is None else psi)
+    with back_end.toonifier() as toonifier:
+        toonify: Toonify = partial(toonifier.toonify, style=style)
         terminal = Console(stderr=True)
         jobs = [*zip(inputs, targets, strict=True)]
         for source, target in track(jobs, "toonifying", console=terminal, disable=not terminal.is_terminal):
@@ -123,7 +127,10 @@ def image(
 
 
 @app.command()
-def doctor(url: Url = DEFAULT_URL, model: Model = DEFAULT_MODEL) -> None:
+def doctor(
+    url: Annotated[str, typer.Option(help="HOST:PORT of the server's gRPC endpoint.")] = DEFAULT_URL,
+    model: Annotated[str, typer.Option(help="Which of the server's models; toonify is its first.")] = DEFAULT_MODEL,
+) -> None:
     """Say what this machine has and what it lacks; exit with 1 where no picture can be made."""
     table = Table(box=None, pad_edge=False)
     for heading in ("what", "found", "what to do"):
@@ -139,15 +146,6 @@ def doctor(url: Url = DEFAULT_URL, model: Model = DEFAULT_MODEL) -> None:
 def main() -> None:
     """Entry point of the command."""
     run(app)
-
-
-def _through_bytes(client: ToonifyClient, model: str, controls: dict[str, Any], faces: Pictures) -> Pictures:
-    return client.toonify(faces, model=model, **controls)
-
-
-def _through_jpeg(client: ToonifyClient, model: str, controls: dict[str, Any], faces: Pictures) -> Pictures:
-    answers = client.toonify_jpeg([jpeg_from_picture(face) for face in faces], model=model, **controls)
-    return np.stack([picture_from_bytes(answer, "the server's answer") for answer in answers])
 
 
 def _targets(inputs: Sequence[Path], output: Path, *, force: bool) -> list[Path]:

@@ -15,8 +15,15 @@ from serving.faces.landmarks import Landmarker
 from serving.faces.mediapipe import MediaPipeLandmarker
 from serving.faces.yunet import YuNetLandmarker
 
-Url = Annotated[str, typer.Option(help="HOST:PORT of the server's gRPC endpoint.")]
-Model = Annotated[str, typer.Option(help="Which of the server's models; toonify is its first.")]
+Url = Annotated[str | None, typer.Option(help="HOST:PORT of the server's gRPC endpoint; 127.0.0.1:8001 unless given.")]
+Model = Annotated[str | None, typer.Option(help="Which of the server's models, or of the generators, by name.")]
+Encoder = Annotated[Path | None, typer.Option(help="Directory of an encoder, to work without a server.")]
+Isf = Annotated[Path | None, typer.Option(help="Directory of an ISF head, with --encoder.")]
+Generators = Annotated[list[Path] | None, typer.Option(help="Directory of a generator, with --encoder.")]
+LightEncoder = Annotated[
+    Path | None, typer.Option(help="Directory of toonify-export encoder --light, with --encoder: for most frames.")
+]
+Timeout = Annotated[float, typer.Option(help="Seconds for each request to the server.")]
 AttributeOptions = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE", help="Edit: 0 or 1; attributes left out become 0.")
 ]

@@ -19,6 +19,8 @@ from engines.contract.tensors import Signature
 from engines.model_directory import check_codes
 from serving.client import DEFAULT_MODEL, ToonifyClient
 from serving.controls import Controls, control_tensors
+from serving.faces.images import picture_from_bytes
+from serving.faces.jpeg import jpeg_from_picture
 from serving.pipeline import Pipeline
 from serving.requests import check_request
 
@@ -173,14 +175,16 @@ class EngineToonifier(Closing):
 class ServedToonifier(Closing):
     """The models of a Triton server. It takes the client over, and closes it.
 
-    The ensemble ``model`` is the default; the generator NAME of a style is its sibling ``toonify_NAME``.
+    The ensemble ``model`` is the default; the generator NAME of a style is its sibling ``toonify_NAME``. ``jpeg``: what
+    ``toonify`` sends and gets are JPEG files, for slow networks.
     """
 
     has_light_encoder = False
 
-    def __init__(self, client: ToonifyClient, model: str = DEFAULT_MODEL) -> None:
+    def __init__(self, client: ToonifyClient, model: str = DEFAULT_MODEL, *, jpeg: bool = False) -> None:
         self._client = client
         self._default = model
+        self._jpeg = jpeg
         self._rows: dict[str, int] = {}
 
     def toonify(self, faces: Pictures, style: Style) -> Pictures:
@@ -188,7 +192,11 @@ class ServedToonifier(Closing):
         model = self._ensemble(style)
         if model not in self._rows:
             self._rows[model] = self._client.describe(model).rows
-        return self._client.toonify(faces, model=model, **style.controls(self._rows[model]))
+        controls = style.controls(self._rows[model])
+        if not self._jpeg:
+            return self._client.toonify(faces, model=model, **controls)
+        answers = self._client.toonify_jpeg([jpeg_from_picture(face) for face in faces], model=model, **controls)
+        return np.stack([picture_from_bytes(answer, "the server's answer") for answer in answers])
 
     def encode(self, faces: Pictures, *, light: bool = False) -> Codes:
         """See ``Toonifier``."""

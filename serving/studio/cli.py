@@ -11,8 +11,7 @@ import typer
 from engines.contract.errors import ServerError
 from serving.client import DEFAULT_TIMEOUT
 from serving.command_line import stages
-from serving.options import landmarker_from_option
-from serving.video.cli import Encoder, Generators, Isf, LightEncoder, Model, Timeout, Url
+from serving.options import Encoder, Generators, Isf, LightEncoder, Model, Timeout, Url, landmarker_from_option
 
 
 def studio(

@@ -10,7 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from serving.client import DEFAULT_TIMEOUT
-from serving.options import Align, AttributeOptions, Force, Psi, Rows, Seed, attributes_from_options
+from serving.options import (
+    Align,
+    AttributeOptions,
+    Encoder,
+    Force,
+    Generators,
+    Isf,
+    LightEncoder,
+    Model,
+    Psi,
+    Rows,
+    Seed,
+    Timeout,
+    Url,
+    attributes_from_options,
+)
 from serving.video.targets import DEFAULT_QUALITY, FORMATS, targets_of, videos_in
 
 if TYPE_CHECKING:
@@ -24,14 +39,6 @@ if TYPE_CHECKING:
 CANCELLED = 130
 """Exit code of a command that Ctrl-C ended, as shells have it."""
 
-Url = Annotated[str | None, typer.Option(help="HOST:PORT of the server's gRPC endpoint; 127.0.0.1:8001 unless given.")]
-Model = Annotated[str | None, typer.Option(help="Which of the server's models, or of the generators, by name.")]
-Encoder = Annotated[Path | None, typer.Option(help="Directory of an encoder, to work without a server.")]
-Isf = Annotated[Path | None, typer.Option(help="Directory of an ISF head, with --encoder.")]
-Generators = Annotated[list[Path] | None, typer.Option(help="Directory of a generator, with --encoder.")]
-LightEncoder = Annotated[
-    Path | None, typer.Option(help="Directory of toonify-export encoder --light, with --encoder: for most frames.")
-]
 Strength = Annotated[float, typer.Option(help="How far faces follow the edit: 0 not at all, 1 wholly.")]
 OutputStyle = Annotated[
     Literal["paste", "crop", "side-by-side"],
@@ -49,7 +56,6 @@ Smooth = Annotated[
     Literal["file", "live", "off"], typer.Option(help="file looks ahead; live does not; off leaves faces as found.")
 ]
 Quality = Annotated[int, typer.Option(min=0, max=100, help="Of the video; 70 is hard to tell from the original.")]
-Timeout = Annotated[float, typer.Option(help="Seconds for each request to the server.")]
 ShowProgress = Annotated[
     Literal["auto", "bar", "json", "none"], typer.Option(help="auto: a bar on a terminal; json: lines on stdout.")
 ]

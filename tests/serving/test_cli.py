@@ -124,6 +124,22 @@ def test_a_persons_mistake_is_one_line_and_exit_code_1(
     assert not output.exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--url", "127.0.0.1:8001", "--encoder", "e", "--generator", "g"], "got --url and model directories"),
+        (["--encoder", "e"], "got a part of the model directories"),
+        (["--encoder", "e", "--generator", "g", "--jpeg"], "JPEG on the wire: got models in this process"),
+    ],
+)
+def test_a_server_and_models_in_this_process_are_not_mixed(
+    toonify: Toonify, face: Path, options: list[str], message: str
+) -> None:
+    code, out, err = toonify("image", face, "-o", face.with_name("toon.png"), *options)
+    assert (code, out) == (1, "")
+    assert message in err
+
+
 def test_a_photograph_without_a_face_is_named(toonify: Toonify, fake: FakeTriton, tmp_path: Path) -> None:
     write_picture(tmp_path / "wall.png", np.full((300, 300, 3), 128, np.uint8))
     code, _, err = toonify(

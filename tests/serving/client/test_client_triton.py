@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny_models import expected_pictures
+from tiny_models import TinyModels, expected_pictures
+from toonify_command import Toonify
 from tritonclient.grpc import InferenceServerClient
 
 from engines.contract.errors import RequestError
@@ -118,3 +119,20 @@ def test_the_command_toonifies_a_photograph(
     assert result.shape == photo.shape
     assert (result != photo).any()
     np.testing.assert_array_equal(result[:40], photo[:40])
+
+
+@pytest.mark.parametrize("options", [[], ["--attribute", "age=1", "--rows", "preset", "--seed", "3", "--psi", "0.5"]])
+def test_the_command_gives_the_same_picture_with_and_without_a_server(
+    triton_server: TritonServer,
+    tiny_model_directories: TinyModels,
+    tmp_path: Path,
+    toonify: Toonify,
+    options: list[str],
+) -> None:
+    models = tiny_model_directories
+    write_picture(tmp_path / "face.png", FACES[0])
+    directories = ["--encoder", models.encoder, "--isf", models.isf, "--generator", models.generators["plain"]]
+    for name, back_end in (("served.png", ["--url", triton_server.url]), ("here.png", directories)):
+        output = tmp_path / name
+        assert toonify("image", tmp_path / "face.png", "-o", output, *back_end, *options) == (0, f"{output}\n", "")
+    assert (tmp_path / "here.png").read_bytes() == (tmp_path / "served.png").read_bytes()
