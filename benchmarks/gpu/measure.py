@@ -18,6 +18,7 @@ from benchmarks.gpu.kernels import Kernels, Layer
 from benchmarks.gpu.rows import GpuRow, KernelRow
 from benchmarks.gpu.subjects import Measured, Subject, Turn
 from benchmarks.networks import Models
+from benchmarks.rounds import alternating, percentiles
 from benchmarks.worker import Worker
 from export.parity import Parity
 
@@ -82,10 +83,9 @@ class Run:
             workers = {s: stack.enter_context(self._worker(s)) for s in subjects if s not in missing}
             for subject, worker in workers.items():
                 self._load(subject, worker, [t for t in tallies if t.subject == subject], loads)
-            for number in range(self.plan.rounds):
-                for tally in tallies if number % 2 == 0 else reversed(tallies):
-                    if not tally.reason:
-                        self._turn(tally, workers[tally.subject], number)
+            for number, tally in alternating(tallies, self.plan.rounds):
+                if not tally.reason:
+                    self._turn(tally, workers[tally.subject], number)
         return [self._row(name, tally, loads.get(tally.subject)) for tally in tallies]
 
     def _worker(self, subject: Subject) -> Worker:
@@ -129,11 +129,11 @@ class Run:
             host = [ms for turn in tally.turns for ms in turn.host]
             measured = {
                 "n": len(device or host),
-                **dict(zip(("host_p5_ms", "host_p50_ms", "host_p95_ms"), _percentiles(host), strict=True)),
+                **dict(zip(("host_p5_ms", "host_p50_ms", "host_p95_ms"), percentiles(host), strict=True)),
                 "rounds_ms": " ".join(f"{np.median(turn.device or turn.host):.6g}" for turn in tally.turns),
             }
             if device:
-                measured |= dict(zip(("p5_ms", "p50_ms", "p95_ms"), _percentiles(device), strict=True))
+                measured |= dict(zip(("p5_ms", "p50_ms", "p95_ms"), percentiles(device), strict=True))
                 measured["peak_mib"] = max(turn.peak_bytes for turn in tally.turns) / 2**20
         if tally.parity:
             parity = tally.parity
@@ -203,7 +203,7 @@ class Run:
         fraction: float | None = None,
         reason: str = "",
     ) -> KernelRow:
-        p5, p50, p95 = _percentiles(times) if times else (None, None, None)
+        p5, p50, p95 = percentiles(times) if times else (None, None, None)
         return KernelRow(
             run=self.started,
             time=machine.now(),
@@ -226,8 +226,3 @@ class Run:
             device=self.device,
             versions=self.versions,
         )
-
-
-def _percentiles(times: Sequence[float]) -> tuple[float, float, float]:
-    p5, p50, p95 = (float(value) for value in np.percentile(times, (5, 50, 95)))
-    return p5, p50, p95

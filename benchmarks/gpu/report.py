@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from benchmarks.generated import README, line, number, with_section
 from benchmarks.gpu.rows import KERNELS, LATENCIES, GpuRow, KernelRow
 from benchmarks.gpu.subjects import PORT
-from benchmarks.ratios import spread
 from benchmarks.records import read_records
+from benchmarks.rounds import spread
 
 
 def with_tables(text: str, rows: Sequence[GpuRow], kernels: Sequence[KernelRow]) -> str:

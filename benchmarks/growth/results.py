@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from benchmarks.growth.start_rows import STARTS, Start
 from benchmarks.latency.rows import Row, read_rows
-from benchmarks.ratios import Ratio, spread
 from benchmarks.records import RESULTS_FOLDER, read_records
+from benchmarks.rounds import Ratio, spread
 
 GROWTH = RESULTS_FOLDER / "growth.csv"
 

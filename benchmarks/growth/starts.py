@@ -10,14 +10,13 @@ from shutil import copytree, rmtree
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from benchmarks import machine
 from benchmarks.chain import Array, Chain
 from benchmarks.failures import one_line
 from benchmarks.growth.start_rows import Cache, Start
 from benchmarks.memory import peak_bytes, processes_of_session, rollup_bytes
 from benchmarks.networks import Models
+from benchmarks.rounds import alternating, percentiles
 from engines.contract.atomic import atomic_directory
 from engines.contract.errors import ToonifyError
 from engines.model_directory import read_manifest, write_manifest
@@ -85,10 +84,9 @@ def measure_starts(
     run = machine.now()
     tallies = [Tally(way) for way in ways]
     try:
-        for number in range(rounds):
-            for tally in tallies if number % 2 == 0 else reversed(tallies):
-                step(f"round {number + 1}: start with {tally.way.blends} blends, cache {tally.way.cache}")
-                _attempt(tally, models, calls)
+        for number, tally in alternating(tallies, rounds):
+            step(f"round {number + 1}: start with {tally.way.blends} blends, cache {tally.way.cache}")
+            _attempt(tally, models, calls)
     finally:
         keep([_row(tally, models, run, rounds) for tally in tallies if tally.found or tally.reason])
 
@@ -178,7 +176,7 @@ def _row(tally: Tally, models: Models, run: str, rounds: int) -> Start:
     if tally.reason:
         return Start(**facts, status="failed", reason=tally.reason)
     found = tally.found
-    p5, p50, p95 = np.percentile([1e3 * seconds for one in found for seconds in one.pictures], (5, 50, 95))
+    p5, p50, p95 = percentiles([1e3 * seconds for one in found for seconds in one.pictures])
     return Start(
         **facts,
         status="ok" if len(found) == rounds else "interrupted",
@@ -186,9 +184,9 @@ def _row(tally: Tally, models: Models, run: str, rounds: int) -> Start:
         first_s=median(one.first for one in found),
         firsts_s=" ".join(f"{one.first:.4g}" for one in found),
         ready_s=median(one.ready for one in found),
-        p5_ms=float(p5),
-        p50_ms=float(p50),
-        p95_ms=float(p95),
+        p5_ms=p5,
+        p50_ms=p50,
+        p95_ms=p95,
         pss_mib=max(one.pss for one in found) / MIB,
         rss_mib=max(one.rss for one in found) / MIB,
         peak_mib=max(one.peak for one in found) / MIB,

@@ -21,6 +21,7 @@ from benchmarks.latency.rows import Row
 from benchmarks.latency.subjects import open_subject, prepare
 from benchmarks.networks import Models, signature_of
 from benchmarks.records import Status
+from benchmarks.rounds import alternating, percentiles
 from engines.model_directory import Verification
 from engines.openvino.engine import supports_bf16
 from export.verification import Bound, verify
@@ -87,10 +88,9 @@ class Run:
         with ExitStack() as stack:
             try:
                 self._load(tallies, stack, step)
-                for number in range(self._plan.rounds):
-                    for tally in tallies if number % 2 == 0 else reversed(tallies):
-                        step(f"round {number + 1}: {tally.condition}")
-                        tally.attempt(self._turn)
+                for number, tally in alternating(tallies, self._plan.rounds):
+                    step(f"round {number + 1}: {tally.condition}")
+                    tally.attempt(self._turn)
             finally:
                 rows = [self._row(group, tally) for tally in tallies]
                 keep([row for row in rows if row.n or row.status != "interrupted"])
@@ -175,7 +175,7 @@ def with_measurements(row: Row, tally: Tally) -> Row:
         return row
     milliseconds = [1e3 * np.asarray(turn.seconds) for turn in tally.turns]
     everything = np.concatenate(milliseconds)
-    p5, p50, p95 = (float(value) for value in np.percentile(everything, (5, 50, 95)))
+    p5, p50, p95 = percentiles(everything)
     return replace(
         row,
         n=len(everything),

@@ -20,7 +20,7 @@ from benchmarks.latency.results import (
     served_engines,
 )
 from benchmarks.latency.rows import RESULTS, Row, read_rows
-from benchmarks.ratios import spread
+from benchmarks.rounds import spread
 
 PYTORCH = (PORT, EAGER, COMPILED)
 """Forms of the generator that run in PyTorch."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.latency.rows import Row
-from benchmarks.ratios import Ratio, spread
+from benchmarks.rounds import Ratio, spread
 
 CAPTIONS = {
     "generators": "Generator: milliseconds for one picture",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from benchmarks.generated import with_section
-from benchmarks.ratios import Ratio, spread
+from benchmarks.rounds import Ratio, spread
 from benchmarks.video.rows import Condition, Failed, Figures, Flicker, Memory, Row, Speed, Stage
 
 R = TypeVar("R", bound=Row)

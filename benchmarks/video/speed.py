@@ -13,6 +13,7 @@ from typing import Self
 
 import numpy as np
 
+from benchmarks.rounds import alternating, percentiles
 from benchmarks.video.clip import DrawnClip
 from benchmarks.video.rows import Condition, Row, Speed, Stage, attempted
 from serving.faces.landmarks import Landmarker
@@ -180,11 +181,10 @@ def measure_speed(setting: Setting, folder: Path, rounds: int, report: Callable[
         setting.toonifier.toonify(np.zeros((batch, 256, 256, 3), np.uint8), Style())
     times: dict[Condition, Times] = {condition: defaultdict(list) for condition in CONDITIONS}
     rows: list[Row] = []
-    for number in range(rounds):
-        for condition in [*CONDITIONS] if number % 2 == 0 else reversed([*CONDITIONS]):
-            what = f"{setting.name}, {condition}, round {number + 1}"
-            report(what)
-            rows += attempted(what, partial(_turn, setting, folder, condition, number, times[condition]))
+    for number, condition in alternating([*CONDITIONS], rounds):
+        what = f"{setting.name}, {condition}, round {number + 1}"
+        report(what)
+        rows += attempted(what, partial(_turn, setting, folder, condition, number, times[condition]))
     return [*rows, *_stages(setting, times)]
 
 
@@ -203,7 +203,7 @@ def _stages(setting: Setting, times: dict[Condition, Times]) -> Iterator[Stage]:
     for condition, by_stage in times.items():
         for stage in STAGES:
             if by_stage[stage]:
-                p5, p50, p95 = (1e3 * float(value) for value in np.percentile(by_stage[stage], (5, 50, 95)))
+                p5, p50, p95 = (1e3 * seconds for seconds in percentiles(by_stage[stage]))
                 yield Stage(setting.name, condition, stage, len(by_stage[stage]), p5, p50, p95)
 
 
