@@ -106,7 +106,7 @@ def test_a_format_that_would_lose_the_clamp_must_be_asked_for(command: Command, 
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
-    command: Command, demo: DemoFiles, tmp_path: Path, arguments: list[object], sentence: str
+    command: Command, demo: DemoFiles, tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
     files = {"BASE": demo.base, "TRANSFER": demo.transfer, "ENCODER": demo.encoder, "ISF": demo.isf}
     code, _, err = command(*[files.get(argument, argument) for argument in arguments])
