@@ -4,26 +4,31 @@
 # make bench   latency at 1024x1024, appended to benchmarks/results; BENCH="--batches 1" for less
 # make bench-growth  how time and memory grow with resolution, batch and blends; starts of a server
 # make bench-video  speed, memory and flicker of videos, some minutes
-# make bench-gpu  checks and latency on an NVIDIA GPU, nine minutes; needs $(PYTHON) with torch, triton, numpy, onnx
+# make bench-gpu  checks and latency on an NVIDIA GPU, nine minutes; needs torch, triton, numpy, onnx
 # make models  measures the demo models again, writes their tables and pictures
 # make generate  writes the generated files anew
-# make clean   removes build/ and the environment
+# make clean   removes everything that these commands leave here
+#
+# PYTHON=python3.12 names the interpreter (3.11 to 3.14; the embedded server needs 3.11 or 3.12), CPU=1 takes PyTorch
+# without CUDA and CPU=0 with it (default: by whether there is an NVIDIA driver), VENV=FOLDER the environment's folder.
 
-PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PYTHON3 = $(firstword $(foreach name,python3 python3.12 python3.11,$(shell command -v $(name) 2>/dev/null)) $(PYTHON) python3)
+ENVIRONMENT = $(PYTHON3) environment.py --venv $(VENV) $(if $(PYTHON),--python $(PYTHON)) $(if $(CPU),--cpu $(CPU))
 
-.PHONY: demo test check bench bench-growth bench-video bench-gpu models generate clean
-.DELETE_ON_ERROR:
+.PHONY: help demo test check bench bench-growth bench-video bench-gpu models generate clean for-demo for-tests
 
-demo: $(VENV)/run
+help:
+	@sed -n "/^$$/q; s/^# \{0,1\}//p" Makefile
+
+demo: for-demo
 	$(BIN)/python -m export.demo --output build/demo
 
-test: $(VENV)/dev
+test: for-tests
 	$(BIN)/python -m pytest
 
-check: $(VENV)/dev
+check: for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -34,38 +39,34 @@ check: $(VENV)/dev
 	$(BIN)/python -m serving.triton.reference_configurations build/generated/model_repository
 	diff --recursive model_repository build/generated/model_repository
 
-generate: $(VENV)/dev
+generate: for-tests
 	$(BIN)/python -m serving.triton.reference_configurations model_repository
 
-bench: $(VENV)/dev
+bench: for-tests
 	$(BIN)/python -m benchmarks.latency $(BENCH)
 	$(BIN)/python -m benchmarks.latency.report
 
-bench-growth: $(VENV)/dev
+bench-growth: for-tests
 	$(BIN)/python -m benchmarks.growth $(BENCH)
 	$(BIN)/python -m benchmarks.growth.report
 
-bench-video: $(VENV)/dev
+bench-video: for-tests
 	$(BIN)/python -m benchmarks.video
 
 # No environment of its own: it runs in whatever image has PyTorch for CUDA.
 bench-gpu:
-	$(PYTHON) -m benchmarks.gpu $(BENCH)
+	$(or $(PYTHON),python3) -m benchmarks.gpu $(BENCH)
 
-models: $(VENV)/dev
+models: for-tests
 	$(BIN)/python -m benchmarks.demo_models
 
-# torch is pinned in constraints.txt without a local version, so that pip prefers a "+cpu" build where one is offered.
-$(VENV)/run: pyproject.toml setup.py constraints.txt $(wildcard engines/winograd/*.cpp engines/winograd/*.h)
-	@echo "Installing what the main job needs into $(VENV) (some minutes the first time) ..."
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) --editable ".[export,cpu,server,video,studio]"
-	touch $@
+for-demo:
+	@$(ENVIRONMENT) demo
 
-$(VENV)/dev: $(VENV)/run
-	@echo "Adding the tools of tests and checks ..."
-	$(INSTALL) --editable ".[export,cpu,server,video,studio,bench,test,dev]"
-	touch $@
+for-tests:
+	@$(ENVIRONMENT) tests
 
 clean:
-	rm -rf build $(VENV)
+	rm -rf build dist $(VENV) *.egg-info engines/winograd/*.so
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find export engines serving benchmarks tests model_repository -name __pycache__ -type d -prune -exec rm -rf {} +
