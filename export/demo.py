@@ -12,6 +12,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ from serving.faces.images import write_picture
 from serving.faces.landmark_files import FileLandmarker
 from serving.faces.paste import paste
 from serving.toonifier import ServedToonifier, Style
+from serving.triton.installation import check_shared_memory, find_installation
 from serving.triton.server import TritonServer
 from serving.video.frames import Frame
 from serving.video.pipeline import toonify_video
@@ -91,6 +93,10 @@ class Latency:
 
 def demo(output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("build/demo")) -> None:
     """Blend, export, verify, serve and ask: the whole package once."""
+    # What the server needs is looked at first, not after minutes of exports: three python models and the engines'.
+    with tempfile.TemporaryDirectory() as scratch:
+        find_installation(Path(scratch))
+    check_shared_memory(3 + len(R_SWAPS) + 3)
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     watch = Stopwatch()

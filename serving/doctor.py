@@ -17,6 +17,7 @@ from engines.winograd.library import targets_here
 from serving.client import ToonifyClient
 from serving.faces.haar import HaarLandmarker
 from serving.faces.mediapipe import INSTALLATION as MEDIAPIPE_INSTALLATION
+from serving.triton.installation import EMBEDDED_SERVER_REMEDY
 
 PACKAGES = ("toonify-serve", "numpy", "opencv-python-headless", "tritonclient", "grpcio", "protobuf")
 ENGINES = {"onnxruntime": "cpu", "openvino": "cpu", "torch": "export", "tensorrt": "tensorrt"}
@@ -83,7 +84,7 @@ def _tritonserver() -> Finding:
         return Finding("tritonserver", on_path)
     if find_spec("pytriton"):
         return Finding("tritonserver", "embedded, of the package nvidia-pytriton (loopback only)")
-    return Finding("tritonserver", "none", "pip install 'toonify-serve[server]', to serve from this machine")
+    return Finding("tritonserver", "none", f"{EMBEDDED_SERVER_REMEDY}, to serve from this machine")
 
 
 def _engines() -> Iterator[Finding]:

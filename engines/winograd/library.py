@@ -216,7 +216,10 @@ def _library(target: Target) -> ctypes.CDLL | None:
     if specification is None or specification.origin is None:
         return None
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # libgomp reads it when it is loaded
-    library = ctypes.CDLL(specification.origin)
+    try:
+        library = ctypes.CDLL(specification.origin)
+    except OSError:  # compiled elsewhere: libgomp is missing here, or another C library is in its place
+        return None
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, f"toonify_{name}")
         function.restype, function.argtypes = result, arguments

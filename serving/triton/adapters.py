@@ -97,7 +97,8 @@ class EngineModel(RequestModel):
         from engines.loading import CACHE_VARIABLE, engine_from_directory
 
         super().initialize(args)
-        directory = Path(args["model_repository"], args["model_version"])
+        # Resolved, since errors name it: the server may have been given a link to the repository.
+        directory = Path(args["model_repository"], args["model_version"]).resolve()
         cache = os.environ.get(CACHE_VARIABLE)
         self.engine = engine_from_directory(directory, cache=Path(cache) if cache else None)
         if self.engine.signature != self.signature:

@@ -22,6 +22,15 @@ from engines.loading import ENGINES
 from engines.model_directory import MANIFEST
 from serving.triton.model_configurations import Runtime
 
+SHARED_MEMORY = Path("/dev/shm")
+
+EMBEDDED_SERVER_REMEDY = (
+    "pip install 'toonify-serve[server]'"
+    if sys.version_info < (3, 13) and sys.platform == "linux"
+    else "make an environment with Python 3.11 or 3.12 on Linux, the only ones that nvidia-pytriton is made for"
+)
+"""How to get the embedded server, for this interpreter."""
+
 
 @dataclass(frozen=True)
 class Installation:
@@ -57,6 +66,34 @@ def find_installation(scratch: Path) -> Installation:
     )
 
 
+def check_shared_memory(models: int) -> None:
+    """Check that the processes of ``models`` python models will find shared memory, by which Triton talks to them.
+
+    Each takes 1 MiB when it starts, and more as its tensors need it. Containers have 64 MiB unless told otherwise.
+
+    Raises:
+        ServerError: there is none, it cannot be written, or too little of it is free.
+    """
+    needed = models + 16
+    got = _shared_memory_fault(needed)
+    if got:
+        raise ServerError(
+            f"shared memory {SHARED_MEMORY}",
+            got=got,
+            expected=f"{needed} MiB for {models} models",
+            remedy="mount a larger tmpfs there (docker run --shm-size=256m), or end what fills it",
+        )
+
+
+def _shared_memory_fault(needed: int) -> str:
+    if not SHARED_MEMORY.is_dir():
+        return "no such folder"
+    if not os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
+        return "a folder that this user cannot write"
+    free = shutil.disk_usage(SHARED_MEMORY).free >> 20
+    return f"{free} MiB of free space" if free < needed else ""
+
+
 def best_runtime(repository: Path, installation: Installation) -> Runtime:
     """TensorRT where there is a GPU and a plan of every engine model, else Triton's onnxruntime there, else "cpu".
 
@@ -88,7 +125,7 @@ def _site_of_wheel() -> Path:
             "Triton server",
             got="no tritonserver on PATH and no package nvidia-pytriton",
             expected="one of them",
-            remedy="run inside NVIDIA's tritonserver container, or pip install 'toonify-serve[server]'",
+            remedy=f"run inside NVIDIA's tritonserver container, or {EMBEDDED_SERVER_REMEDY}",
         )
     return Path(spec.origin).parents[1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import tempfile
@@ -16,7 +17,13 @@ from typing import Self
 from engines.contract.errors import ServerError
 from engines.loading import CACHE_VARIABLE
 from serving.triton.canary import Canary
-from serving.triton.installation import Installation, best_runtime, find_installation
+from serving.triton.installation import (
+    SHARED_MEMORY,
+    Installation,
+    best_runtime,
+    check_shared_memory,
+    find_installation,
+)
 from serving.triton.log import reason_of_failure
 from serving.triton.model_configurations import Runtime
 from serving.triton.ports import free_ports, is_listening, is_loopback
@@ -99,14 +106,15 @@ class TritonServer:
         _check_repository(self.repository)
         with ExitStack() as stack:
             self._progress("starting the Triton server")
-            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="toonify-"))
-            installation = find_installation(Path(scratch))
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="toonify-", dir=_scratch_parent())))
+            installation = find_installation(scratch)
             self._refuse_open_address(installation)
+            check_shared_memory(len([*self.repository.glob("*/1/model.py")]))
             self.ports = free_ports(self.address, self.ports)
             self._drain = _BROKEN_DRAIN
             stack.callback(self._free_shared_memory)
             self._log_start = self.log.stat().st_size if self.log.exists() else 0
-            command = [str(installation.executable), *installation.arguments, *self._arguments(installation)]
+            command = [str(installation.executable), *installation.arguments, *self._arguments(installation, scratch)]
             environment = {**installation.environment, **self._cache_variable()}
             group = process_group(command, environment=environment, log=self.log)
             self._process = stack.enter_context(group)
@@ -166,8 +174,8 @@ class TritonServer:
                 remedy="serve other machines from NVIDIA's tritonserver container, 26.05 or newer",
             )
 
-    def _arguments(self, installation: Installation) -> Iterator[str]:
-        yield f"--model-repository={self.repository}"
+    def _arguments(self, installation: Installation, scratch: Path) -> Iterator[str]:
+        yield f"--model-repository={_shell_safe(self.repository, scratch / 'models')}"
         for service, port in self.ports.items():
             yield f"--{service}-address={self.address}"
             yield f"--{service}-port={port}"
@@ -205,7 +213,7 @@ class TritonServer:
                 self._process.wait(self._drain)
 
     def _free_shared_memory(self) -> None:
-        for region in Path("/dev/shm").glob(f"{self.shared_memory_prefix}*"):
+        for region in SHARED_MEMORY.glob(f"{self.shared_memory_prefix}*"):
             region.unlink(missing_ok=True)
 
     def _wait_until_listening(self) -> None:
@@ -292,6 +300,27 @@ def _signals_as_interrupt() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _is_shell_safe(path: Path) -> bool:
+    return re.fullmatch(r"[\w.,:+@%=/-]+", str(path), re.ASCII) is not None
+
+
+def _scratch_parent() -> str | None:
+    """The system's folder for temporary files, unless the user's is not ``_shell_safe``."""
+    return None if _is_shell_safe(Path(tempfile.gettempdir())) else "/tmp"
+
+
+def _shell_safe(path: Path, link: Path) -> Path:
+    """The path, or ``link`` made to lead to it where it holds what a shell interprets.
+
+    Triton's python backend starts its processes by ``bash -c`` with paths that are not quoted: with a space in one, the
+    process ends and the server waits for it without end; ``$(command)`` would be run.
+    """
+    if _is_shell_safe(path):
+        return path
+    link.symlink_to(path)
+    return link
 
 
 def _check_repository(repository: Path) -> None:

@@ -238,3 +238,16 @@ def test_a_server_ends_when_the_process_that_started_it_is_killed(
         wait_until(lambda: not processes_of(repository))
     assert not [region for region in regions if region.exists()]
     assert not is_listening("127.0.0.1", port)
+
+
+def test_a_repository_may_lie_in_a_folder_whose_name_a_shell_would_interpret(
+    tiny_model_directories: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "it's $(touch pwned) & 50 % `off`"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    repository = small_repository(tiny_model_directories, folder)
+    with server_of(repository) as server, InferenceServerClient(server.url) as client:
+        assert np.array_equal(picture(client, "toonify", face=FACES[:1]), expected_pictures(FACES[:1]))
+    assert not [*tmp_path.rglob("pwned")]
