@@ -1,20 +1,20 @@
-"""The README's commands, run as written; and its statements about files."""
+"""The README's commands, run as written by the installed wheel; and its statements about files."""
 
 from __future__ import annotations
 
 import re
 import subprocess
-import sys
-import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from os import environ, pathsep
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from installed_wheel import InstalledWheel
 
 from engines import engine_from_directory
 from export.demo import draw_clip
@@ -24,7 +24,34 @@ from serving.faces.images import write_picture
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-ENVIRONMENT = {**environ, "PATH": sysconfig.get_path("scripts") + pathsep + environ["PATH"]}
+
+
+@dataclass(frozen=True)
+class Newcomer:
+    """A person in an empty folder, who has installed the package and has no checkout."""
+
+    folder: Path
+    installed: InstalledWheel
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**environ, "PATH": f"{self.installed.scripts}{pathsep}{environ['PATH']}"}
+
+    def shell(self, name: str) -> str:
+        """Run a block of the README; what it prints."""
+        command = ["bash", "-euo", "pipefail", "-c", block(name)]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def python(self, code: str) -> str:
+        """Run a program; what it prints."""
+        command = [self.installed.python, "-W", "error", "-c", code]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
 
 def block(name: str) -> str:
@@ -33,29 +60,22 @@ def block(name: str) -> str:
     return found[1]
 
 
-def shell(name: str, folder: Path) -> str:
-    command = ["bash", "-euo", "pipefail", "-c", block(name)]
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def newcomer(tmp_path_factory: pytest.TempPathFactory, installed_wheel: InstalledWheel) -> Newcomer:
+    return Newcomer(tmp_path_factory.mktemp("newcomer"), installed_wheel)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("newcomer")
+def exported(newcomer: Newcomer) -> str:
+    return newcomer.shell("export")
 
 
 @pytest.fixture(scope="module")
-def exported(folder: Path) -> str:
-    return shell("export", folder)
-
-
-@pytest.fixture(scope="module")
-def served(folder: Path, exported: str) -> Iterator[None]:
-    write_picture(folder / "build/demo/face.png", demo_face())
-    with (folder / "serve.log").open("w+") as log:
+def served(newcomer: Newcomer, exported: str) -> Iterator[None]:
+    write_picture(newcomer.folder / "build/demo/face.png", demo_face())
+    with (newcomer.folder / "serve.log").open("w+") as log:
         command = ["bash", "-c", f"exec {block('serve')}"]
-        process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=newcomer.folder, env=newcomer.environment, stdout=log, stderr=log)
         try:
             deadline = time.monotonic() + 120
             while "serving toonify" not in (text := Path(log.name).read_text()) and time.monotonic() < deadline:
@@ -68,27 +88,26 @@ def served(folder: Path, exported: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def clip(folder: Path) -> None:
-    (folder / "build/demo").mkdir(parents=True, exist_ok=True)
-    draw_clip(folder / "build/demo")
+def clip(newcomer: Newcomer) -> None:
+    (newcomer.folder / "build/demo").mkdir(parents=True, exist_ok=True)
+    draw_clip(newcomer.folder / "build/demo")
 
 
 @pytest.mark.triton
-def test_the_export_commands_leave_verified_models(folder: Path, exported: str) -> None:
+def test_the_export_commands_leave_verified_models(newcomer: Newcomer, exported: str) -> None:
     assert exported.count("verified against PyTorch") == 3
-    assert (folder / "build/model_repository/toonify/config.pbtxt").is_file()
+    assert (newcomer.folder / "build/model_repository/toonify/config.pbtxt").is_file()
 
 
 @pytest.mark.triton
-def test_the_server_answers_the_image_command(folder: Path, served: None) -> None:
-    shell("image", folder)
-    assert cv2.imread(str(folder / "toon.png")).shape == (256, 256, 3)
+def test_the_server_answers_the_image_command(newcomer: Newcomer, served: None) -> None:
+    newcomer.shell("image")
+    assert cv2.imread(str(newcomer.folder / "toon.png")).shape == (256, 256, 3)
 
 
 @pytest.mark.triton
-def test_the_server_answers_the_python_example(folder: Path, served: None) -> None:
-    code = block("python") + "assert pictures.shape == (1, 256, 256, 3)"
-    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=folder, check=True, timeout=60)
+def test_the_server_answers_the_python_example(newcomer: Newcomer, served: None) -> None:
+    newcomer.python(block("python") + "assert pictures.shape == (1, 256, 256, 3)")
 
 
 def test_what_the_readme_links_to_is_there() -> None:
@@ -105,12 +124,12 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.triton
-def test_the_server_gives_the_bytes_of_the_pipeline_in_one_process(folder: Path, served: None) -> None:
+def test_the_server_gives_the_bytes_of_the_pipeline_in_one_process(newcomer: Newcomer, served: None) -> None:
     faces = np.stack([demo_face(), demo_face()[:, ::-1], 255 - demo_face()])
     attributes = np.float32([[0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 1, 1]])
     with ExitStack() as stack:
         names = ("encoder", "blend_r16", "isf")
-        engines = [stack.enter_context(engine_from_directory(folder / "build" / name)) for name in names]
+        engines = [stack.enter_context(engine_from_directory(newcomer.folder / "build" / name)) for name in names]
         seed = np.full((3, 1), 7)
         pictures = Pipeline(*engines).run(faces, attributes=attributes, seed=seed)
         singles = [
@@ -125,17 +144,15 @@ def test_the_server_gives_the_bytes_of_the_pipeline_in_one_process(folder: Path,
 
 
 @pytest.mark.triton
-def test_the_video_commands_toonify_the_clip_of_the_demo(folder: Path, clip: None, served: None) -> None:
-    assert shell("video", folder).splitlines() == ["sheet.png", "toon.mp4", "toons/clip.mp4", "faces"]
-    assert len([*(folder / "faces").iterdir()]) == 6
+def test_the_video_commands_toonify_the_clip_of_the_demo(newcomer: Newcomer, clip: None, served: None) -> None:
+    assert newcomer.shell("video").splitlines() == ["sheet.png", "toon.mp4", "toons/clip.mp4", "faces"]
+    assert len([*(newcomer.folder / "faces").iterdir()]) == 6
 
 
 @pytest.mark.triton
-def test_the_example_app_toonifies_the_clip_of_the_demo(folder: Path, clip: None, exported: str) -> None:
-    command = [sys.executable, "-W", "error", "-c", block("video app")]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "24 of 24 frames have a face" in done.stdout
-    assert done.stdout.count("faces [0]") == 24
-    assert (folder / "aged.mp4").is_file()
+def test_the_example_app_toonifies_the_clip_of_the_demo(newcomer: Newcomer, clip: None, exported: str) -> None:
+    printed = newcomer.python(block("video app"))
+    assert "24 of 24 frames have a face" in printed
+    assert printed.count("faces [0]") == 24
+    assert (newcomer.folder / "aged.mp4").is_file()
     assert len(block("video app").splitlines()) < 60

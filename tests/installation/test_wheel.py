@@ -1,0 +1,72 @@
+"""The distribution as it is published: what is in its archives, and that it works without a checkout."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from installed_wheel import InstalledWheel
+
+from engines.winograd.library import TARGETS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_wheel_holds_the_packages_with_their_data_and_nothing_else(installed_wheel: InstalledWheel) -> None:
+    names = zipfile.ZipFile(installed_wheel.wheel).namelist()
+    roots = {name.split("/")[0] for name in names}
+    assert {root for root in roots if not root.endswith(".dist-info")} == {"export", "engines", "serving"}
+    tracked = {path.relative_to(ROOT) for package in ("export", "engines", "serving") for path in data(ROOT / package)}
+    assert tracked
+    assert {str(path) for path in tracked} <= {*names}
+
+
+def data(package: Path) -> list[Path]:
+    """Files that code reads when it runs."""
+    patterns = ("*.py", "py.typed", "*.safetensors", "*.pt", "*.ckpt", "*.html", "*.js", "*.css", "*.svg")
+    return [path for pattern in patterns for path in package.rglob(pattern)]
+
+
+@pytest.mark.skipif(not TARGETS, reason="no compiled libraries on this kind of processor")
+def test_the_wheel_holds_the_compiled_libraries(installed_wheel: InstalledWheel) -> None:
+    names = zipfile.ZipFile(installed_wheel.wheel).namelist()
+    for target in TARGETS:
+        assert any(name.startswith(f"engines/winograd/{target}.") and name.endswith(".so") for name in names), target
+
+
+def test_the_source_archive_holds_what_the_wheel_is_built_from(installed_wheel: InstalledWheel) -> None:
+    with tarfile.open(installed_wheel.sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"setup.py", "pyproject.toml", "README.md", "LICENSE"} <= names
+    assert {f"engines/winograd/{path.name}" for path in (ROOT / "engines/winograd").glob("*.h")} <= names
+
+
+@pytest.mark.parametrize("package", ["export", "engines", "serving"])
+def test_the_installed_packages_are_those_of_the_wheel(installed_wheel: InstalledWheel, package: str) -> None:
+    code = f"import {package}; print({package}.__file__)"
+    command, elsewhere = [str(installed_wheel.python), "-c", code], installed_wheel.folder
+    printed = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=True).stdout
+    assert Path(printed).is_relative_to(installed_wheel.folder)
+
+
+@pytest.mark.parametrize("command", [["toonify"], ["toonify-export"], ["export"], ["python", "-m", "export"]])
+def test_every_command_is_installed(installed_wheel: InstalledWheel, command: list[str]) -> None:
+    program, *arguments = command
+    whole, elsewhere = [str(installed_wheel.scripts / program), *arguments, "--help"], installed_wheel.folder
+    done = subprocess.run(whole, cwd=elsewhere, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_it_installs_without_a_compiler(tmp_path: Path) -> None:
+    # setup.py alone: a whole build would only repeat the same with more files.
+    code = "import sys; sys.argv[1:] = ['build_ext', '--build-lib', sys.argv[1]]; exec(open('setup.py').read())"
+    environment = {"CC": "false", "CXX": "false", "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run([*command], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not [*tmp_path.rglob("*.so")]
