@@ -34,6 +34,7 @@ class KernelSpec:
         grid: blocks in x and y; z is the batch.
         warps: of 32 threads, in a block.
         stages: depth of the software pipeline in loops over matrix products.
+        registers: the most that a thread may have; None leaves it to the assembler.
     """
 
     kernel: Callable[..., object]
@@ -42,6 +43,7 @@ class KernelSpec:
     grid: tuple[int, int]
     warps: int = 4
     stages: int = 1
+    registers: int | None = None
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -51,7 +53,8 @@ class KernelSpec:
     @property
     def options(self) -> dict[str, Any]:
         """Triton's compile options. Without fusion a FIR tap would cost a product and a sum instead of one FMA."""
-        return {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True}
+        limit = {} if self.registers is None else {"maxnreg": self.registers}
+        return {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True, **limit}
 
     def launch(self, batch: int, operands: Mapping[str, torch.Tensor | None]) -> None:
         """Run on the current CUDA stream; ``operands`` has a tensor for each of ``arguments``."""
