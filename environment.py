@@ -149,7 +149,7 @@ def first_suitable(candidates: Sequence[str], *, server: bool) -> Interpreter:
                 say(f"{objections[0]}; taking {interpreter} instead.")
             return interpreter
     needed = alternatives(SERVER_PYTHONS if server else PYTHONS)
-    raise Failure("; ".join([*objections, f"mend that, or install Python {needed} and name it with PYTHON="]))
+    raise Failure("; ".join([*objections, f"install what is missing, or Python {needed}"]))
 
 
 class Environment:

@@ -73,7 +73,7 @@ def test_where_none_is_suitable_each_is_named_once(monkeypatch: pytest.MonkeyPat
     with pytest.raises(Failure) as failure:
         first_suitable(["python3", "python3", "python3.9"], server=True)
     assert str(failure.value).count("(/a)") == 1
-    assert "mend that, or install Python 3.11 or 3.12" in str(failure.value)
+    assert "install what is missing, or Python 3.11 or 3.12" in str(failure.value)
 
 
 def test_an_interpreter_that_was_named_is_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

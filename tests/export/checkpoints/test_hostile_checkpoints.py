@@ -54,7 +54,7 @@ class Payload:
         self.marker = marker
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return io.open, (str(self.marker), "w")
+        return io.open, (str(self.marker), "w")  # from Python 3.12 on its module calls itself _io
 
 
 def hidden(nested: bytes) -> object:
@@ -88,7 +88,7 @@ def test_a_pickle_that_runs_something_is_refused_by_the_name_of_what_it_runs(
 ) -> None:
     marker = tmp_path / "marker"
     path = written(tmp_path / "evil.pt", container(Payload(marker)))
-    with pytest.raises(CheckpointError, match=r"a pickle that asks for io\.open, expected only the classes"):
+    with pytest.raises(CheckpointError, match=r"a pickle that asks for _?io\.open, expected only the classes"):
         read_generator(path)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -97,7 +97,7 @@ def test_a_pickle_that_runs_something_is_refused_by_the_name_of_what_it_runs(
 def test_a_plain_pickle_behind_torchs_loader_is_not_run_either(tmp_path: Path, protocol: int) -> None:
     marker = tmp_path / "marker"
     path = written(tmp_path / "evil.pkl", pickle.dumps(hidden(pickle.dumps(Payload(marker), protocol))))
-    with pytest.raises(CheckpointError, match=r"a pickle that asks for io\.open"):
+    with pytest.raises(CheckpointError, match=r"a pickle that asks for _?io\.open"):
         read_generator(path)
     assert list(tmp_path.iterdir()) == [path]
 
