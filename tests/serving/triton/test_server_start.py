@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from engines.contract.errors import ServerError
+from serving.triton import installation as installation_module
 from serving.triton import server
-from serving.triton.installation import Installation, best_runtime
+from serving.triton.installation import Installation, best_runtime, check_shared_memory
 from serving.triton.log import reason_of_failure
 from serving.triton.ports import free_ports, is_listening, is_loopback
 from serving.triton.server import TritonServer, serve
@@ -130,3 +132,26 @@ def test_a_server_that_fails_twice_is_not_restarted_again(tmp_path: Path, monkey
     with pytest.raises(ServerError, match="ensemble 'x': got an error"):
         serve(tmp_path)
     assert len(starts) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("absent", "got no such folder, expected 25 MiB for 9 models"),
+        ("unwritable", "got a folder that this user cannot write"),
+        ("full", r"got 24 MiB of free space, expected 25 MiB for 9 models; .*--shm-size"),
+    ],
+)
+def test_missing_shared_memory_is_said_before_a_process_starts(
+    fault: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installation_module, "SHARED_MEMORY", tmp_path)
+    check_shared_memory(9)
+    if fault == "absent":
+        monkeypatch.setattr(installation_module, "SHARED_MEMORY", tmp_path / "shm")
+    elif fault == "unwritable":  # by a patch: root may write everywhere
+        monkeypatch.setattr("os.access", lambda path, mode: False)
+    else:
+        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=24 << 20))
+    with pytest.raises(ServerError, match=sentence):
+        check_shared_memory(9)
