@@ -1,12 +1,12 @@
-"""What pyproject.toml cannot say yet: the libraries of engines.winograd, one for each kind of processor.
+"""Builds the libraries of engines.winograd, one for each instruction set; everything else is in pyproject.toml.
 
-They are plain libraries for ctypes. Without a C++ compiler, or on another machine than x86-64, the package is installed
-without them.
+Setuptools calls extensions in pyproject.toml experimental. The libraries are called through ctypes and use none of
+Python's headers. Without a C++ compiler, or on a machine other than x86-64, the package is installed without them.
 """
 
 from setuptools import Extension, setup
 
-PROCESSORS = {
+INSTRUCTION_SETS = {
     "avx512vnni": ["-march=x86-64-v4", "-mavx512vnni"],
     "avx512": ["-march=x86-64-v4"],
     "avx2": ["-march=x86-64-v3"],
@@ -15,9 +15,9 @@ FLAGS = [
     "-std=c++17",
     "-O3",
     "-fopenmp",
-    # Python's own flags have -fwrapv, which costs 6 %.
+    # Undoes -fwrapv of Python's own flags, with which a generator takes 306 instead of 288 ms.
     "-fno-wrapv",
-    # Multiplications and additions in one instruction; no care for errno, the sign of zero and traps.
+    # Fused multiply-add, and no code that preserves errno, the sign of zero or floating-point traps.
     "-ffp-contract=fast",
     "-fno-math-errno",
     "-fno-signed-zeros",
@@ -34,6 +34,6 @@ setup(
             extra_link_args=["-fopenmp"],
             optional=True,
         )
-        for name, flags in PROCESSORS.items()
+        for name, flags in INSTRUCTION_SETS.items()
     ]
 )

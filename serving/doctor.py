@@ -13,7 +13,7 @@ from importlib.util import find_spec
 import cv2
 
 from engines.contract.errors import ToonifyError
-from engines.winograd.library import targets_here
+from engines.winograd.library import instruction_sets_here
 from serving.client import ToonifyClient
 from serving.faces.haar import HaarLandmarker
 from serving.faces.mediapipe import INSTALLATION as MEDIAPIPE_INSTALLATION
@@ -93,9 +93,9 @@ def _engines() -> Iterator[Finding]:
             yield Finding(library, version(library))
         else:
             yield Finding(library, "none", f"pip install 'toonify-serve[{extra}]', where models are run or exported")
-    targets = targets_here()
-    if targets:
-        yield Finding("winograd", f"kernels of this package, compiled for {targets[0]}")
+    instruction_sets = instruction_sets_here()
+    if instruction_sets:
+        yield Finding("winograd", f"kernels of this package, compiled for {instruction_sets[0]}")
     else:
         yield Finding("winograd", "none that run here", "install g++ and then this package again, on x86-64 with AVX2")
 

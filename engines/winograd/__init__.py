@@ -1,1 +1,1 @@
-"""Generator and encoder on a CPU by Winograd's minimal filtering: fewer products, in float32 or in fixed point."""
+"""Generators and encoders on a CPU, with convolutions by Winograd's minimal filtering, in float32 or in fixed point."""

@@ -7,59 +7,64 @@
 #include <algorithm>
 
 #include "convolution.h"
-#include "tiles.h"
-#include "vectors.h"
+#include "simd.h"
+#include "transforms.h"
 
 namespace toonify {
 
-template <class With>
-auto with_form(const Convolution& layer, With with) {
-  return with_form(layer.size, layer.taps, layer.stride, with);
+template <class Function>
+auto dispatch_algorithm(const ConvParams& layer, Function function) {
+  return dispatch_algorithm(layer.size, layer.taps, layer.stride, function);
 }
 
 // One tile's outputs, times its unit, into the map y, as far as they lie in it.
-template <class Form, class Number>
-void map_from_tile(const Convolution& layer, const Sums<Number>& sums, int tile_row, int tile_column, float* y) {
-  constexpr int Q = Form::OUTPUTS;
+template <class Algorithm, class Element>
+void prelu_epilogue(const ConvParams& layer, const TileProducts<Element>& sums, int tile_row, int tile_column,
+                    float* y) {
+  constexpr int Q = Algorithm::OUTPUTS;
   const int size = layer.size / layer.stride, top = tile_row * Q, left = tile_column * Q;
   const int rows = std::min(Q, size - top), columns = std::min(Q, size - left);
-  columns_from_sums<Form>(sums, layer.out);
+  output_transform_columns<Algorithm>(sums, layer.out_channels);
   for (int i = 0; i < rows; ++i) {
-    float* to = y + (static_cast<long>(top + i) * size + left) * layer.out;
-    for (int channel = 0; channel < layer.out; channel += LANES) {
+    float* to = y + (static_cast<long>(top + i) * size + left) * layer.out_channels;
+    for (int channel = 0; channel < layer.out_channels; channel += LANES) {
       const Vector gain = sums.unit * load(layer.gain + channel), bias = load(layer.bias + channel);
       const Vector slope = load(layer.slope + channel);
       Vector outputs[Q];
-      row_of_outputs<Form>(sums.halfway + i * Form::POINTS * layer.out + channel, layer.out, outputs);
+      output_transform_row<Algorithm>(sums.partial + i * Algorithm::POINTS * layer.out_channels + channel,
+                                      layer.out_channels, outputs);
       TOONIFY_UNROLL
       for (int j = 0; j < Q; ++j) {
         const Vector value = outputs[j] * gain + bias;
-        if (j < columns) store(to + static_cast<long>(j) * layer.out + channel, value < 0 ? value * slope : value);
+        if (j < columns)
+          store(to + static_cast<long>(j) * layer.out_channels + channel, value < 0 ? value * slope : value);
       }
     }
   }
 }
 
-template <class Number>
-long convolution_memory(const Convolution& layer, int threads) {
-  return with_form(layer, [&](auto form) { return tiles_memory<decltype(form), Number>(layer, threads); });
+template <class Element>
+long convolution_scratch_size(const ConvParams& layer, int threads) {
+  return dispatch_algorithm(
+      layer, [&](auto algorithm) { return layer_scratch_size<decltype(algorithm), Element>(layer, threads); });
 }
 
-template <class Number>
-void convolve(const Convolution& layer, const float* x, float* y, float* memory, int threads) {
-  with_form(layer, [&](auto form) {
-    using Form = decltype(form);
+template <class Element>
+void convolve(const ConvParams& layer, const float* x, float* y, float* memory, int threads) {
+  dispatch_algorithm(layer, [&](auto algorithm) {
+    using Algorithm = decltype(algorithm);
 #pragma omp parallel num_threads(threads)
-    convolve_all<Form, Number>(layer, x, memory, threads, [&](const Sums<Number>& sums, int row, int column) {
-      map_from_tile<Form>(layer, sums, row, column, y);
-    });
+    convolve_layer<Algorithm, Element>(layer, x, memory, threads,
+                                       [&](const TileProducts<Element>& sums, int row, int column) {
+                                         prelu_epilogue<Algorithm>(layer, sums, row, column, y);
+                                       });
   });
 }
 
 // The mean of each channel of a map [PIXELS, C]. The parts are the same for any number of threads, and so is the sum.
-inline void means(int pixels, int channels, const float* x, float* found, int threads) {
+inline void channel_means(int pixels, int channels, const float* x, float* result, int threads) {
   constexpr int PARTS = 64;
-  const Buffer sums(static_cast<long>(PARTS) * channels);
+  const AlignedBuffer sums(static_cast<long>(PARTS) * channels);
 #pragma omp parallel for num_threads(threads)
   for (int part = 0; part < PARTS; ++part) {
     float* sum = sums.get() + static_cast<long>(part) * channels;
@@ -72,25 +77,25 @@ inline void means(int pixels, int channels, const float* x, float* found, int th
   for (int channel = 0; channel < channels; channel += LANES) {
     Vector sum = {};
     for (int part = 0; part < PARTS; ++part) sum += load(sums.get() + static_cast<long>(part) * channels + channel);
-    store(found + channel, sum / static_cast<float>(pixels));
+    store(result + channel, sum / static_cast<float>(pixels));
   }
 }
 
 // x [H, W, C] = x times gates [C] + a map [STRIDE H, STRIDE W, C], of which each STRIDE-th row and column is taken.
-inline void gate_and_add(int size, int channels, const float* gates, int stride, const float* added, float* x,
+inline void gate_and_add(int size, int channels, const float* gates, int stride, const float* shortcut, float* x,
                          int threads) {
 #pragma omp parallel for num_threads(threads)
   for (int row = 0; row < size; ++row)
     for (int column = 0; column < size; ++column) {
       float* to = x + (static_cast<long>(row) * size + column) * channels;
-      const float* from = added + (static_cast<long>(row) * stride * size + column) * stride * channels;
+      const float* from = shortcut + (static_cast<long>(row) * stride * size + column) * stride * channels;
       for (int channel = 0; channel < channels; channel += LANES)
         store(to + channel, load(to + channel) * load(gates + channel) + load(from + channel));
     }
 }
 
 // To y [2 H, 2 W, C] is added x [H, W, C], bilinear, corner on corner.
-inline void add_doubled(int size, int channels, const float* x, float* y, int threads) {
+inline void add_upsampled(int size, int channels, const float* x, float* y, int threads) {
   const int doubled = 2 * size;
   const float step = static_cast<float>(size - 1) / static_cast<float>(doubled - 1);
 #pragma omp parallel for num_threads(threads)

@@ -1,6 +1,7 @@
-"""A pSp or e4e encoder over the compiled kernels: one face at a time.
+"""A pSp or e4e encoder in the compiled kernels: one face at a time.
 
-Maps are float32 [H, W, C], channels made up to multiples of the kernels' lanes with zeros.
+Letters in shapes: S height and width, C, I and O channels, zero-padded to a multiple of the kernels'
+``channel_multiple``, L rows of W+, D width of w. Feature maps are float32 [S, S, C].
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from numpy.typing import NDArray
 
 from engines.contract.tensors import FACE_SIZE
 from engines.graph.encoder_weights import EncoderWeights, Filters, Head, Level, Unit
-from engines.winograd.arrays import FloatArray, Room, address, padded
-from engines.winograd.library import Convolution, Kernels
+from engines.winograd.arrays import FloatArray, ScratchBuffer, address, padded
+from engines.winograd.library import ConvParams, WinogradKernels
 
 
 class WinogradEncoder:
-    """face -> w."""
+    """An encoder as a function face -> w."""
 
-    def __init__(self, weights: EncoderWeights, kernels: Kernels) -> None:
+    def __init__(self, weights: EncoderWeights, kernels: WinogradKernels) -> None:
         self._kernels, self._offsets, self._latent_avg = kernels, weights.offsets, weights.latent_avg
-        self._face = padded(np.zeros((FACE_SIZE, FACE_SIZE, 3)), 2, lanes=kernels.lanes)
-        inner, outer = (Room(), Room()), (Room(), Room())  # within units and heads, and from one unit to the next
+        self._face = padded(np.zeros((FACE_SIZE, FACE_SIZE, 3)), 2, multiple=kernels.channel_multiple)
+        inner = (ScratchBuffer(), ScratchBuffer())  # maps within a unit or a head
+        outer = (ScratchBuffer(), ScratchBuffer())  # units alternate: each reads one and writes the other
         self._stem = ConvolutionLayer(weights.stem, FACE_SIZE, kernels, outer[1])
         self._units: list[_Unit] = []
         size = FACE_SIZE
@@ -29,7 +31,7 @@ class WinogradEncoder:
             size = self._units[-1].size
         sizes = {"coarse": size, "middle": 2 * size, "fine": 4 * size}
         self._laterals = {
-            number: ConvolutionLayer(filters, self._units[number].size, kernels, Room())
+            number: ConvolutionLayer(filters, self._units[number].size, kernels, ScratchBuffer())
             for number, filters in weights.laterals
         }
         self._heads = [_Head(head, sizes[head.level], kernels, inner) for head in weights.heads]
@@ -52,68 +54,77 @@ class WinogradEncoder:
         levels: dict[Level, FloatArray] = {"coarse": x}
         names: tuple[Level, ...] = ("middle", "fine")
         for name, branch in zip(names, reversed(branches), strict=False):
-            self._kernels.add_doubled(x, branch)
+            self._kernels.add_upsampled(x, branch)
             levels[name] = x = branch
         return levels
 
 
 class _Unit:
-    """A residual unit.
+    """A residual unit with squeeze and excitation.
 
     Attributes:
-        size: of its output.
+        size: height and width of its output.
     """
 
-    def __init__(self, unit: Unit, size: int, kernels: Kernels, inner: tuple[Room, Room], output: Room) -> None:
+    def __init__(
+        self,
+        unit: Unit,
+        size: int,
+        kernels: WinogradKernels,
+        inner: tuple[ScratchBuffer, ScratchBuffer],
+        output: ScratchBuffer,
+    ) -> None:
         self._kernels, self._stride = kernels, unit.second.stride
         self._first = ConvolutionLayer(unit.first, size, kernels, inner[0])
         self._second = ConvolutionLayer(unit.second, size, kernels, output)
         self._squeeze, self._excite = (
-            padded(matrix, 0, 1, lanes=kernels.lanes) for matrix in (unit.squeeze, unit.excite)
+            padded(matrix, 0, 1, multiple=kernels.channel_multiple) for matrix in (unit.squeeze, unit.excite)
         )
         self._shortcut = None if unit.shortcut is None else ConvolutionLayer(unit.shortcut, size, kernels, inner[1])
         self.size = size // self._stride
 
     def __call__(self, x: FloatArray) -> FloatArray:
         y = self._second(self._first(x))
-        squeezed = np.maximum(self._kernels.product(self._squeeze, self._kernels.means(y)), 0)
-        gates = 1 / (1 + np.exp(-self._kernels.product(self._excite, padded(squeezed))))
-        added, stride = (x, self._stride) if self._shortcut is None else (self._shortcut(x), 1)
-        self._kernels.gate_and_add(y, padded(gates), added, stride)
+        squeezed = np.maximum(self._kernels.gemv(self._squeeze, self._kernels.channel_means(y)), 0)
+        gates = 1 / (1 + np.exp(-self._kernels.gemv(self._excite, padded(squeezed))))
+        shortcut, stride = (x, self._stride) if self._shortcut is None else (self._shortcut(x), 1)
+        self._kernels.gate_and_add(y, padded(gates), shortcut, stride)
         return y
 
 
 class _Head:
-    """A row's convolutions and its linear map."""
+    """The convolutions and the linear layer that give one row of W+."""
 
-    def __init__(self, head: Head, size: int, kernels: Kernels, inner: tuple[Room, Room]) -> None:
+    def __init__(
+        self, head: Head, size: int, kernels: WinogradKernels, inner: tuple[ScratchBuffer, ScratchBuffer]
+    ) -> None:
         self.level, self._kernels = head.level, kernels
         self._convolutions = []
         for number, filters in enumerate(head.convolutions):
             self._convolutions.append(ConvolutionLayer(filters, size, kernels, inner[number % 2]))
             size //= filters.stride
-        self._weight, self._bias = padded(head.weight, 1, lanes=kernels.lanes), head.bias
+        self._weight, self._bias = padded(head.weight, 1, multiple=kernels.channel_multiple), head.bias
 
     def __call__(self, x: FloatArray) -> FloatArray:  # [S, S, C] -> [D]
         for convolution in self._convolutions:
             x = convolution(x)
-        row: FloatArray = self._kernels.product(self._weight, x[0, 0]) + self._bias
+        row: FloatArray = self._kernels.gemv(self._weight, x[0, 0]) + self._bias
         return row
 
 
 class ConvolutionLayer:
-    """A convolution with its arrays, and the structure that points at them; what it gives is kept in ``room``."""
+    """A convolution: its arrays, and ``params``, which holds their addresses. Its output is written to ``output``."""
 
-    def __init__(self, filters: Filters, size: int, kernels: Kernels, room: Room) -> None:
-        self._weights, self._gain = kernels.transformed(filters.weight, size, stride=filters.stride)
+    def __init__(self, filters: Filters, size: int, kernels: WinogradKernels, output: ScratchBuffer) -> None:
+        self._weights, self._gain = kernels.transform_weights(filters.weight, size, stride=filters.stride)
         self._scale, self._shift, self._bias, self._slope = (
-            padded(array, 0, lanes=kernels.lanes)
+            padded(array, 0, multiple=kernels.channel_multiple)
             for array in (filters.scale, filters.shift, filters.bias, filters.slope)
         )
-        self.structure = Convolution(
+        self.params = ConvParams(
             size=size,
-            inputs=len(self._scale),
-            outputs=len(self._gain),
+            in_channels=len(self._scale),
+            out_channels=len(self._gain),
             taps=filters.weight.shape[-1],
             stride=filters.stride,
             weights=address(self._weights),
@@ -123,10 +134,10 @@ class ConvolutionLayer:
             bias=address(self._bias),
             slope=address(self._slope),
         )
-        self._kernels, self._room = kernels, room
+        self._kernels, self._output = kernels, output
         self._shape = (size // filters.stride, size // filters.stride, len(self._gain))
 
     def __call__(self, x: FloatArray) -> FloatArray:  # [S, S, I] -> [S / stride, S / stride, O]
-        y = self._room.array(self._shape)
-        self._kernels.convolve(self.structure, x, y)
+        y = self._output.array(self._shape)
+        self._kernels.convolve(self.params, x, y)
         return y

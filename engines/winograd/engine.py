@@ -1,4 +1,4 @@
-"""A generator or an encoder on a CPU over this package's own kernels, float32 or fixed point."""
+"""The engine ``winograd``: a generator or an encoder on a CPU in this package's own kernels, float32 or fixed point."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from engines.graph.onnx_graph import OnnxGraph, read_graph
 from engines.model_directory import Precision
 from engines.winograd.encoder import WinogradEncoder
 from engines.winograd.generator import WinogradGenerator
-from engines.winograd.library import Kernels, Target, targets_here
+from engines.winograd.library import InstructionSet, WinogradKernels, instruction_sets_here
 
 
 class WinogradEngine(BaseEngine):
-    """Runs an exported generator or encoder, picture by picture."""
+    """Runs an exported generator or encoder, one picture of a batch after the other."""
 
     def __init__(
         self,
@@ -29,18 +29,23 @@ class WinogradEngine(BaseEngine):
         *,
         precision: Precision = "fp32",
         threads: int = 0,
-        target: Target | None = None,
+        instruction_set: InstructionSet | None = None,
     ) -> None:
-        """Load ``model``; ``threads`` 0 takes every core, ``target`` None the fastest kernels that the processor runs.
+        """Load ``model``, an ONNX file.
 
-        In ``int16`` the convolutions' products are of fixed point; everything else is float32.
+        Args:
+            model: an exported generator or encoder.
+            signature: its inputs and outputs.
+            precision: ``fp32``, or ``int16`` for convolutions in fixed point; everything else is float32 in both.
+            threads: 0 takes every core.
+            instruction_set: selects the kernels; None takes the fastest that run on this processor.
 
         Raises:
-            EngineError: no kernels were compiled, the processor runs none of them, or the model is none of this
-                package's generators and encoders.
+            EngineError: no kernels were compiled, the processor runs none of them, or the model is not a generator or
+                encoder exported by this package.
         """
         super().__init__(signature)
-        kernels = Kernels(target, threads, fixed=precision == "int16")
+        kernels = WinogradKernels(instruction_set, threads, fixed_point=precision == "int16")
         self._network = _network(read_graph(model), kernels)
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
@@ -50,8 +55,8 @@ class WinogradEngine(BaseEngine):
         return {output.name: np.stack(rows)}
 
 
-def _network(graph: OnnxGraph, kernels: Kernels) -> Callable[[Mapping[str, AnyArray]], AnyArray]:
-    """The network over one row of a batch."""
+def _network(graph: OnnxGraph, kernels: WinogradKernels) -> Callable[[Mapping[str, AnyArray]], AnyArray]:
+    """Build the network as a function of one row of a batch."""
     if is_generator(graph):
         generator = WinogradGenerator(weights_from_graph(graph), kernels)
         return lambda row: generator(row["w"], row["psi"][0])
@@ -60,8 +65,8 @@ def _network(graph: OnnxGraph, kernels: Kernels) -> Callable[[Mapping[str, AnyAr
 
 
 def precisions_here() -> tuple[Precision, ...]:
-    """See ``EngineModule``; none where no kernels were compiled that this processor runs."""
-    return ("fp32", "int16") if targets_here() else ()
+    """See ``EngineModule``; empty where no compiled kernels run on this processor."""
+    return ("fp32", "int16") if instruction_sets_here() else ()
 
 
 def open_engine(model: Path, signature: Signature, options: EngineOptions) -> WinogradEngine:

@@ -1,7 +1,7 @@
-"""A StyleGAN2 generator over the compiled kernels: one picture at a time, in float32.
+"""A StyleGAN2 generator in the compiled kernels: one picture at a time.
 
-Letters in shapes: L rows of W+, D width of w, I and O input and output channels (all three made up to multiples of the
-kernels' lanes with zeros), H and W height and width, R resolution. Maps have their channels last.
+Letters in shapes: L rows of W+, D width of w, C, I and O channels (D, C, I and O zero-padded to a multiple of the
+kernels' ``channel_multiple``), H and W height and width, R resolution. Feature maps are float32, channels last.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.graph.generator_weights import Affine, Convolution, GeneratorWeights, Resolution
-from engines.winograd.arrays import FloatArray, Room, address, aligned, padded
-from engines.winograd.library import Block, Kernels, Modulated
+from engines.winograd.arrays import FloatArray, ScratchBuffer, address, aligned, padded
+from engines.winograd.library import BlockParams, ModulatedConvParams, WinogradKernels
 
 ACTIVATION_GAIN = np.sqrt(np.float32(2))
 DEMODULATION_EPSILON = np.float32(1e-8)
@@ -19,80 +19,81 @@ UNBOUNDED = float(np.finfo(np.float32).max)
 
 
 class WinogradGenerator:
-    """(w, psi) -> image."""
+    """A generator as a function (w, psi) -> image."""
 
-    def __init__(self, weights: GeneratorWeights, kernels: Kernels) -> None:
+    def __init__(self, weights: GeneratorWeights, kernels: WinogradKernels) -> None:
         self._kernels = kernels
         self._w_avg = weights.w_avg
-        self._constant = padded(weights.constant[0].transpose(1, 2, 0), 2, lanes=kernels.lanes)  # [4, 4, C]
+        constant = weights.constant[0].transpose(1, 2, 0)  # [4, 4, C]
+        self._constant = padded(constant, 2, multiple=kernels.channel_multiple)
         self._blocks = [SynthesisBlock(resolution, kernels) for resolution in weights.resolutions]
-        self._maps = (Room(), Room())  # in turn: what a block reads and what it writes
+        self._maps = (ScratchBuffer(), ScratchBuffer())  # blocks alternate: each reads one and writes the other
 
     def __call__(self, w: FloatArray, psi: np.float32) -> NDArray[np.uint8]:  # [L, D] -> [R, R, 3]
-        w = padded(self._w_avg + psi * (w - self._w_avg), 1, lanes=self._kernels.lanes)
+        w = padded(self._w_avg + psi * (w - self._w_avg), 1, multiple=self._kernels.channel_multiple)
         x, image = self._constant, None
         for index, block in enumerate(self._blocks):
             block.set_styles(w)
-            # Nobody reads a map of the last block.
+            # No layer reads the last block's feature map.
             y = None if block is self._blocks[-1] else self._maps[index % 2].array(block.map_shape)
-            self._kernels.run_block(block.structure, x, y, block.rgb)
-            self._kernels.add_below(block.rgb, block.rgb_bias, block.rgb_clamp, image)
+            self._kernels.run_block(block.params, x, y, block.rgb)
+            self._kernels.add_skip(block.rgb, block.rgb_bias, block.rgb_clamp, image)
             image = block.rgb
             x = x if y is None else y
         assert image is not None
-        return self._kernels.quantised(image)
+        return self._kernels.rgb_to_uint8(image)
 
 
 class SynthesisBlock:
-    """A resolution's layers.
+    """The layers of one resolution.
 
     Attributes:
-        structure: what the kernels take.
-        map_shape: of its output, [R, R, O].
-        rgb: the picture up to this resolution, [3, R, R].
-        rgb_bias: of toRGB, [3].
-        rgb_clamp: of toRGB.
+        params: the layers as the kernels take them.
+        map_shape: the output feature map's, [R, R, O].
+        rgb: the image up to this resolution, [3, R, R].
+        rgb_bias: toRGB's bias, [3].
+        rgb_clamp: toRGB's bound.
     """
 
-    def __init__(self, resolution: Resolution, kernels: Kernels) -> None:
+    def __init__(self, resolution: Resolution, kernels: WinogradKernels) -> None:
         self._conv = _Layer(resolution.conv, kernels, up=False)
         self._up = None if resolution.up is None else _Layer(resolution.up, kernels, up=True)
         self._rgb_style = _Style(resolution.rgb.affine, kernels)
-        self._rgb_weight = padded(resolution.rgb.weight, 1, lanes=kernels.lanes)
-        self._rgb_products = aligned(self._rgb_weight.shape)  # weight times style, [3, O]
-        self._conv.structure.rgb = address(self._rgb_products)
-        self.structure = Block(Modulated() if self._up is None else self._up.structure, self._conv.structure)
+        self._rgb_weight = padded(resolution.rgb.weight, 1, multiple=kernels.channel_multiple)
+        self._modulated_rgb_weight = aligned(self._rgb_weight.shape)  # [3, O]
+        self._conv.params.rgb_weight = address(self._modulated_rgb_weight)
+        self.params = BlockParams(ModulatedConvParams() if self._up is None else self._up.params, self._conv.params)
         size = len(resolution.conv.noise)
         self.map_shape = (size, size, self._rgb_weight.shape[1])
         self.rgb = aligned((3, size, size))
         self.rgb_bias = padded(resolution.rgb.bias)
-        self.rgb_clamp = _bound(resolution.rgb.clamp)
+        self.rgb_clamp = _clamp_or_unbounded(resolution.rgb.clamp)
 
     def set_styles(self, w: FloatArray) -> None:  # [L, D]
-        """Put what a picture's code makes of the weights where the kernels read it."""
+        """Compute what depends on a picture's w: styles, demodulations and toRGB's modulated weight."""
         if self._up is not None:
             self._up.set_style(w)
         self._conv.set_style(w)
-        np.multiply(self._rgb_weight, self._rgb_style(w), out=self._rgb_products)
+        np.multiply(self._rgb_weight, self._rgb_style(w), out=self._modulated_rgb_weight)
 
 
 class _Layer:
-    """A modulated convolution, with its arrays and the structure that points at them."""
+    """A modulated convolution: its arrays, and ``params``, which holds their addresses."""
 
-    def __init__(self, layer: Convolution, kernels: Kernels, *, up: bool) -> None:
+    def __init__(self, layer: Convolution, kernels: WinogradKernels, *, up: bool) -> None:
         self._kernels, self._affine = kernels, _Style(layer.affine, kernels)
         size = len(layer.noise) // (2 if up else 1)
-        self._transformed, self._units = kernels.transformed(layer.weight, size, up=up)
-        # rsqrt((q + eps) / 2) = sqrt(2) rsqrt(q + eps): the activation's gain comes for free.
+        self._transformed, self._weight_scales = kernels.transform_weights(layer.weight, size, up=up)
+        # rsqrt((q + eps) / 2) = sqrt(2) rsqrt(q + eps): the demodulation includes the activation's gain at no cost.
         squares = np.square(layer.weight).sum((2, 3)) / ACTIVATION_GAIN**2
-        self._squares = padded(squares, 0, 1, lanes=kernels.lanes)  # [O, I]
+        self._squares = padded(squares, 0, 1, multiple=kernels.channel_multiple)  # [O, I]
         self._demodulation, self._style = (aligned((count,)) for count in self._squares.shape)
-        self._noise, self._bias = padded(layer.noise), padded(layer.bias, 0, lanes=kernels.lanes)
-        self.structure = Modulated(
+        self._noise, self._bias = padded(layer.noise), padded(layer.bias, 0, multiple=kernels.channel_multiple)
+        self.params = ModulatedConvParams(
             size=size,
-            inputs=len(self._style),
-            outputs=len(self._demodulation),
-            clamp=_bound(layer.clamp),
+            in_channels=len(self._style),
+            out_channels=len(self._demodulation),
+            clamp=_clamp_or_unbounded(layer.clamp),
             weights=address(self._transformed),
             style=address(self._style),
             demodulation=address(self._demodulation),
@@ -102,21 +103,21 @@ class _Layer:
 
     def set_style(self, w: FloatArray) -> None:  # [L, D]
         self._style[:] = self._affine(w)
-        squares = self._kernels.product(self._squares, np.square(self._style))
-        self._demodulation[:] = self._units / np.sqrt(squares + DEMODULATION_EPSILON / ACTIVATION_GAIN**2)
+        squares = self._kernels.gemv(self._squares, np.square(self._style))
+        self._demodulation[:] = self._weight_scales / np.sqrt(squares + DEMODULATION_EPSILON / ACTIVATION_GAIN**2)
 
 
 class _Style:
     """The affine map from a row of W+ to a style."""
 
-    def __init__(self, affine: Affine, kernels: Kernels) -> None:
+    def __init__(self, affine: Affine, kernels: WinogradKernels) -> None:
         self._kernels, self._row = kernels, affine.row
-        self._weight = padded(affine.weight, 0, 1, lanes=kernels.lanes)  # [I, D]
-        self._bias = padded(affine.bias, 0, lanes=kernels.lanes)  # [I]
+        self._weight = padded(affine.weight, 0, 1, multiple=kernels.channel_multiple)  # [I, D]
+        self._bias = padded(affine.bias, 0, multiple=kernels.channel_multiple)  # [I]
 
     def __call__(self, w: FloatArray) -> FloatArray:  # [L, D] -> [I]
-        return self._kernels.product(self._weight, w[self._row]) + self._bias
+        return self._kernels.gemv(self._weight, w[self._row]) + self._bias
 
 
-def _bound(clamp: float | None) -> float:
+def _clamp_or_unbounded(clamp: float | None) -> float:
     return UNBOUNDED if clamp is None else clamp

@@ -1,4 +1,4 @@
-"""Encoders in this package's own engine: its kernels against float64, its codes against ONNX Runtime."""
+"""Encoders in the engine ``winograd``: its kernels against float64, its codes against ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
-from winograd_targets import EVERY_TARGET
+from winograd_instruction_sets import EVERY_INSTRUCTION_SET
 
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
@@ -19,10 +19,10 @@ from engines.contract.tensors import Geometry, encoder_signature
 from engines.graph.encoder_weights import Filters
 from engines.model_directory import Precision
 from engines.onnxruntime.engine import OnnxRuntimeEngine
-from engines.winograd.arrays import Room, padded
+from engines.winograd.arrays import ScratchBuffer, padded
 from engines.winograd.encoder import ConvolutionLayer
 from engines.winograd.engine import WinogradEngine
-from engines.winograd.library import Kernels, Target
+from engines.winograd.library import InstructionSet, WinogradKernels
 from export.cutting import light_encoder
 from export.networks.encoder import encoder_from_weights
 from export.onnx_export import onnx_from_encoder
@@ -36,30 +36,31 @@ FACES = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
 
 
 ERRORS: dict[Precision, float] = {"fp32": 5e-6, "int16": 3e-3}
-"""Of the values, root mean square. Measured: up to 1.4e-6 and 1.7e-3 in tiles of 4x4, 2.6e-7 and 2.8e-4 elsewhere."""
+"""Root mean square error, relative to the values. Measured: up to 1.4e-6 and 1.7e-3 with output tiles of 4x4, 2.6e-7
+and 2.8e-4 elsewhere."""
 
 
-# ---- Convolutions, against float64.
+# ---- Convolutions against float64.
 
 
-class Drawn:
-    """A convolution with seeded random weights and its input."""
+class RandomConvolution:
+    """A convolution with seeded random weights, and its input."""
 
     def __init__(self, size: int, inputs: int, outputs: int, *, taps: int, stride: int) -> None:
-        draw = np.random.default_rng(size)
+        generator = np.random.default_rng(size)
 
         def normal(*shape: int) -> NDArray[np.float32]:
-            return draw.standard_normal(shape, np.float32)
+            return generator.standard_normal(shape, np.float32)
 
         weight = normal(outputs, inputs, taps, taps) / np.float32(taps * inputs**0.5)
         self.x = normal(size, size, inputs)
         self.filters = Filters(weight, stride, normal(inputs), normal(inputs), normal(outputs), normal(outputs))
 
-    def run(self, kernels: Kernels) -> AnyArray:
-        layer = ConvolutionLayer(self.filters, len(self.x), kernels, Room())
-        return layer(padded(self.x, 2, lanes=kernels.lanes))[..., : len(self.filters.bias)]
+    def run(self, kernels: WinogradKernels) -> AnyArray:
+        layer = ConvolutionLayer(self.filters, len(self.x), kernels, ScratchBuffer())
+        return layer(padded(self.x, 2, multiple=kernels.channel_multiple))[..., : len(self.filters.bias)]
 
-    def by_formulas(self) -> AnyArray:
+    def expected(self) -> AnyArray:
         scale, shift, bias, slope = (
             torch.tensor(array).double()
             for array in (self.filters.scale, self.filters.shift, self.filters.bias, self.filters.slope)
@@ -67,8 +68,8 @@ class Drawn:
         x = (torch.tensor(self.x).double() * scale + shift).permute(2, 0, 1)[None]
         weight = torch.tensor(self.filters.weight).double()
         y = functional.conv2d(x, weight, bias, self.filters.stride, padding=weight.shape[-1] // 2)
-        found: AnyArray = functional.prelu(y, slope)[0].permute(1, 2, 0).numpy()
-        return found
+        output: AnyArray = functional.prelu(y, slope)[0].permute(1, 2, 0).numpy()
+        return output
 
 
 CONVOLUTIONS = {
@@ -76,7 +77,7 @@ CONVOLUTIONS = {
     "plain, many channels": (32, 163, 147, 3, 1),
     "plain, small tiles": (16, 35, 19, 3, 1),
     "strided": (32, 35, 67, 3, 2),
-    "strided, many channels, several rounds of tiles": (64, 163, 19, 3, 2),
+    "strided, many channels, several batches of tiles": (64, 163, 19, 3, 2),
     "strided, direct": (8, 163, 147, 3, 2),
     "down to one pixel": (2, 35, 19, 3, 2),
     "one tap": (16, 35, 67, 1, 1),
@@ -84,23 +85,26 @@ CONVOLUTIONS = {
 }
 
 
-@pytest.mark.parametrize("target", EVERY_TARGET)
+@pytest.mark.parametrize("instruction_set", EVERY_INSTRUCTION_SET)
 @pytest.mark.parametrize("precision", ERRORS)
 @pytest.mark.parametrize("case", CONVOLUTIONS.values(), ids=CONVOLUTIONS.keys())
-def test_a_convolution_gives_what_the_formulas_give(
-    case: tuple[int, int, int, int, int], precision: Precision, target: Target
+def test_a_convolution_matches_float64_for_any_number_of_threads(
+    case: tuple[int, int, int, int, int], precision: Precision, instruction_set: InstructionSet
 ) -> None:
     size, inputs, outputs, taps, stride = case
-    drawn = Drawn(size, inputs, outputs, taps=taps, stride=stride)
-    expected = drawn.by_formulas()
-    one, two, five = (drawn.run(Kernels(target, threads=threads, fixed=precision == "int16")) for threads in (1, 2, 5))
-    wrong, usual = (np.sqrt(np.mean(np.square(values))) for values in (one - expected, expected))
-    assert wrong <= ERRORS[precision] * usual
+    convolution = RandomConvolution(size, inputs, outputs, taps=taps, stride=stride)
+    expected = convolution.expected()
+    one, two, five = (
+        convolution.run(WinogradKernels(instruction_set, threads=threads, fixed_point=precision == "int16"))
+        for threads in (1, 2, 5)
+    )
+    error, magnitude = (np.sqrt(np.mean(np.square(values))) for values in (one - expected, expected))
+    assert error <= ERRORS[precision] * magnitude
     assert np.array_equal(one, two)
     assert np.array_equal(one, five)
 
 
-# ---- Codes.
+# ---- Codes against ONNX Runtime.
 
 
 @pytest.fixture(scope="module", params=ENCODERS.values(), ids=ENCODERS.keys())
@@ -112,24 +116,24 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return path, weights
 
 
-@pytest.mark.parametrize("target", EVERY_TARGET)
+@pytest.mark.parametrize("instruction_set", EVERY_INSTRUCTION_SET)
 @pytest.mark.parametrize(("precision", "decibels"), [("fp32", 100), ("int16", 50)])
-def test_codes_are_onnx_runtimes(
-    encoder: tuple[Path, EncoderWeights], target: Target, precision: Precision, decibels: float
+def test_codes_match_onnx_runtime(
+    encoder: tuple[Path, EncoderWeights], instruction_set: InstructionSet, precision: Precision, decibels: float
 ) -> None:
     path, weights = encoder
     signature = encoder_signature(Geometry(64, W_DIM, rows=weights.rows))
     with OnnxRuntimeEngine(path, signature) as engine:
         expected = engine.run({"face": FACES})["w"]
-    with WinogradEngine(path, signature, precision=precision, target=target) as engine:
+    with WinogradEngine(path, signature, precision=precision, instruction_set=instruction_set) as engine:
         got = engine.run({"face": FACES})["w"]
         one_by_one = [engine.run({"face": FACES[k : k + 1]})["w"] for k in (1, 0)]
-    noise = np.sqrt(np.mean(np.square(got - expected)))
-    assert 20 * np.log10(np.ptp(expected) / noise) >= decibels
+    error = np.sqrt(np.mean(np.square(got - expected)))
+    assert 20 * np.log10(np.ptp(expected) / error) >= decibels
     assert np.array_equal(np.concatenate(one_by_one[::-1]), got)
 
 
-def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
+def test_a_graph_that_is_not_an_encoder_is_refused(tmp_path: Path) -> None:
     node = onnx.helper.make_node("Identity", ["face"], ["w"])
     value = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from installed_wheel import InstalledWheel
 
-from engines.winograd.library import TARGETS
+from engines.winograd.library import INSTRUCTION_SETS
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,11 +31,11 @@ def data(package: Path) -> list[Path]:
     return [path for pattern in patterns for path in package.rglob(pattern)]
 
 
-@pytest.mark.skipif(not TARGETS, reason="no compiled libraries on this kind of processor")
+@pytest.mark.skipif(not INSTRUCTION_SETS, reason="no compiled libraries on this kind of processor")
 def test_the_wheel_holds_the_compiled_libraries(installed_wheel: InstalledWheel) -> None:
     names = zipfile.ZipFile(installed_wheel.wheel).namelist()
-    for target in TARGETS:
-        assert any(name.startswith(f"engines/winograd/{target}.") and name.endswith(".so") for name in names), target
+    for library in INSTRUCTION_SETS:
+        assert any(name.startswith(f"engines/winograd/{library}.") and name.endswith(".so") for name in names), library
 
 
 def test_the_source_archive_holds_what_the_wheel_is_built_from(installed_wheel: InstalledWheel) -> None:

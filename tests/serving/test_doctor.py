@@ -27,10 +27,10 @@ def test_without_pyav_there_are_no_videos(nothing_installed: None) -> None:
 
 
 def test_kernels_that_were_not_compiled_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "targets_here", lambda: ())
+    monkeypatch.setattr(doctor, "instruction_sets_here", lambda: ())
     (found,) = (finding for finding in doctor._engines() if finding.subject == "winograd")
     assert "install g++" in found.remedy
-    monkeypatch.setattr(doctor, "targets_here", lambda: ("avx2",))
+    monkeypatch.setattr(doctor, "instruction_sets_here", lambda: ("avx2",))
     (found,) = (finding for finding in doctor._engines() if finding.subject == "winograd")
     assert (found.found, found.missing) == ("kernels of this package, compiled for avx2", False)
 

@@ -12,9 +12,10 @@ struct Free {
 };
 
 // Aligned to 64 bytes.
-class Buffer {
+class AlignedBuffer {
  public:
-  explicit Buffer(long count) : memory_(static_cast<float*>(std::aligned_alloc(64, (4 * count + 63) / 64 * 64))) {}
+  explicit AlignedBuffer(long count)
+      : memory_(static_cast<float*>(std::aligned_alloc(64, (4 * count + 63) / 64 * 64))) {}
   float* get() const { return memory_.get(); }
 
  private:

@@ -12,7 +12,7 @@
 namespace toonify {
 
 template <int OUTPUTS, int TAPS>
-struct Filter {
+struct ToomCook {
   static constexpr int POINTS = OUTPUTS + TAPS - 1;
 
   // B, A and G. The numbers are dyadic, so that all of B and A is exact in double. Rows of B and of G are brought to
@@ -21,7 +21,7 @@ struct Filter {
   double outputs[OUTPUTS][POINTS] = {};
   double taps[POINTS][TAPS] = {};
 
-  constexpr explicit Filter(const double (&numbers)[POINTS - 1]) {
+  constexpr explicit ToomCook(const double (&numbers)[POINTS - 1]) {
     for (int p = 0; p < POINTS - 1; ++p) {
       double power = 1;
       for (int k = 0; k < POINTS; ++k, power *= numbers[p]) {
@@ -74,28 +74,28 @@ struct Filter {
 
 // A 3x3 convolution: tiles of STEP x STEP outputs. With 4, 36 products for 144; with 2, 16 for 36.
 template <int SIZE>
-struct Plain {
+struct Conv3x3 {
   static_assert(SIZE == 2 || SIZE == 4);
   static constexpr int TAPS = 3;
-  static constexpr int BEFORE = 1;          // a tile's first sample is so far before its first output
-  static constexpr int AHEAD = 0;           // so many tiles further samples are fetched: of maps that no cache holds
-  static constexpr int FACTOR = 1;          // of the output's size
+  static constexpr int PADDING = 1;         // a tile's first sample is so far before its first output
+  static constexpr int PREFETCH_TILES = 0;  // so many tiles further samples are fetched: of maps that no cache holds
+  static constexpr int UPSAMPLING = 1;      // of the output's size
   static constexpr int STEP = SIZE;         // inputs from one tile to the next
   static constexpr int SAMPLES = STEP + 2;  // inputs of a tile, from the one before its first output
   static constexpr int POINTS = STEP + 2;
   static constexpr int OUTPUTS = STEP;
 
-  static constexpr Filter<STEP, 3> filter() {
+  static constexpr ToomCook<STEP, 3> matrices() {
     if constexpr (STEP == 2)
-      return Filter<2, 3>({0, 1, -1});
+      return ToomCook<2, 3>({0, 1, -1});
     else
-      return Filter<4, 3>({0, 1, -1, 2, -2});
+      return ToomCook<4, 3>({0, 1, -1, 2, -2});
   }
-  static constexpr Filter<STEP, 3> FILTER = filter();
+  static constexpr ToomCook<STEP, 3> MATRICES = matrices();
 
-  static constexpr float samples(int point, int sample) { return FILTER.samples[point][sample]; }
-  static constexpr float outputs(int output, int point) { return FILTER.outputs[output][point]; }
-  static constexpr float taps(int point, int tap) { return FILTER.taps[point][tap]; }
+  static constexpr float samples(int point, int sample) { return MATRICES.samples[point][sample]; }
+  static constexpr float outputs(int output, int point) { return MATRICES.outputs[output][point]; }
+  static constexpr float taps(int point, int tap) { return MATRICES.taps[point][tap]; }
 };
 
 // A transposed 3x3 convolution with stride 2, not yet filtered: tiles of 2 STEP x 2 STEP outputs of STEP x STEP inputs.
@@ -105,36 +105,36 @@ struct Plain {
 //
 // The even outputs are a correlation with two taps; the odd ones take a product each.
 template <int SIZE>
-struct Up {
+struct UpConv3x3 {
   static_assert(SIZE == 2 || SIZE == 3);
   static constexpr int TAPS = 3;
-  static constexpr int BEFORE = 1;
-  static constexpr int AHEAD = 4;
-  static constexpr int FACTOR = 2;
+  static constexpr int PADDING = 1;
+  static constexpr int PREFETCH_TILES = 4;
+  static constexpr int UPSAMPLING = 2;
   static constexpr int STEP = SIZE;
   static constexpr int SAMPLES = STEP + 1;
   static constexpr int EVEN = STEP + 1;
   static constexpr int POINTS = EVEN + STEP;
   static constexpr int OUTPUTS = 2 * STEP;
 
-  static constexpr Filter<STEP, 2> filter() {
+  static constexpr ToomCook<STEP, 2> matrices() {
     if constexpr (STEP == 2)
-      return Filter<2, 2>({0, 1});
+      return ToomCook<2, 2>({0, 1});
     else
-      return Filter<3, 2>({0, 1, -1});
+      return ToomCook<3, 2>({0, 1, -1});
   }
-  static constexpr Filter<STEP, 2> FILTER = filter();
+  static constexpr ToomCook<STEP, 2> MATRICES = matrices();
 
   static constexpr float samples(int point, int sample) {
-    return point < EVEN ? FILTER.samples[point][sample] : sample == point - EVEN + 1;
+    return point < EVEN ? MATRICES.samples[point][sample] : sample == point - EVEN + 1;
   }
   static constexpr float outputs(int output, int point) {
     if (output % 2) return point == EVEN + output / 2;
-    return point < EVEN ? FILTER.outputs[output / 2][point] : 0;
+    return point < EVEN ? MATRICES.outputs[output / 2][point] : 0;
   }
   static constexpr float taps(int point, int tap) {
     if (point >= EVEN) return tap == 1;
-    return tap == 1 ? 0 : FILTER.taps[point][tap == 0 ? 1 : 0];
+    return tap == 1 ? 0 : MATRICES.taps[point][tap == 0 ? 1 : 0];
   }
 };
 
@@ -145,44 +145,44 @@ struct Up {
 //
 // In parentheses is a correlation with two taps; the rest takes a product each.
 template <int SIZE>
-struct Down {
+struct StridedConv3x3 {
   static_assert(SIZE == 1 || SIZE == 2);
   static constexpr int TAPS = 3;
-  static constexpr int BEFORE = 1;
-  static constexpr int AHEAD = 0;
+  static constexpr int PADDING = 1;
+  static constexpr int PREFETCH_TILES = 0;
   static constexpr int STEP = 2 * SIZE;
   static constexpr int SAMPLES = STEP + 1;
   static constexpr int ODD = SIZE + 1;
   static constexpr int POINTS = ODD + SIZE;
   static constexpr int OUTPUTS = SIZE;
 
-  static constexpr Filter<SIZE, 2> filter() {
+  static constexpr ToomCook<SIZE, 2> matrices() {
     if constexpr (SIZE == 1)
-      return Filter<1, 2>({0});
+      return ToomCook<1, 2>({0});
     else
-      return Filter<2, 2>({0, 1});
+      return ToomCook<2, 2>({0, 1});
   }
-  static constexpr Filter<SIZE, 2> FILTER = filter();
+  static constexpr ToomCook<SIZE, 2> MATRICES = matrices();
 
   static constexpr float samples(int point, int sample) {
     if (point >= ODD) return sample == 2 * (point - ODD) + 1;
-    return sample % 2 ? 0 : FILTER.samples[point][sample / 2];
+    return sample % 2 ? 0 : MATRICES.samples[point][sample / 2];
   }
   static constexpr float outputs(int output, int point) {
-    return point < ODD ? FILTER.outputs[output][point] : output == point - ODD;
+    return point < ODD ? MATRICES.outputs[output][point] : output == point - ODD;
   }
   static constexpr float taps(int point, int tap) {
     if (point >= ODD) return tap == 1;
-    return tap == 1 ? 0 : FILTER.taps[point][tap / 2];
+    return tap == 1 ? 0 : MATRICES.taps[point][tap / 2];
   }
 };
 
 // A 1x1 convolution.
 template <int STRIDE>
-struct Point {
+struct Conv1x1 {
   static constexpr int TAPS = 1;
-  static constexpr int BEFORE = 0;
-  static constexpr int AHEAD = 0;
+  static constexpr int PADDING = 0;
+  static constexpr int PREFETCH_TILES = 0;
   static constexpr int STEP = STRIDE;
   static constexpr int SAMPLES = 1;
   static constexpr int POINTS = 1;
@@ -193,19 +193,19 @@ struct Point {
   static constexpr float taps(int, int) { return 1; }
 };
 
-constexpr int SMALL = 16;  // maps, up to which small tiles take less time: there are few, and fewer weights
+constexpr int SMALL_MAP_SIZE = 16;  // maps, up to which small tiles take less time: there are few, and fewer weights
 
-using SmallUp = Up<2>;
-using SmallPlain = Plain<2>;
-using LargeUp = Up<3>;
-using LargePlain = Plain<4>;
+using SmallUpConv = UpConv3x3<2>;
+using SmallConv = Conv3x3<2>;
+using LargeUpConv = UpConv3x3<3>;
+using LargeConv = Conv3x3<4>;
 
 // Calls `with` the form of a convolution: by its input's size, its taps along each side, its stride.
-template <class With>
-auto with_form(int size, int taps, int stride, With with) {
-  if (taps == 1) return stride == 1 ? with(Point<1>{}) : with(Point<2>{});
-  if (stride == 1) return size <= SMALL ? with(SmallPlain{}) : with(LargePlain{});
-  return size <= SMALL ? with(Down<1>{}) : with(Down<2>{});
+template <class Function>
+auto dispatch_algorithm(int size, int taps, int stride, Function function) {
+  if (taps == 1) return stride == 1 ? function(Conv1x1<1>{}) : function(Conv1x1<2>{});
+  if (stride == 1) return size <= SMALL_MAP_SIZE ? function(SmallConv{}) : function(LargeConv{});
+  return size <= SMALL_MAP_SIZE ? function(StridedConv3x3<1>{}) : function(StridedConv3x3<2>{});
 }
 
 }  // namespace toonify

@@ -11,7 +11,7 @@ namespace toonify {
 // rgb [3, H, W], which toRGB's products are in: the bias is added, the clamp applied, and the sum of the resolutions
 // below [3, H / 2, W / 2] added, upsampled by the FIR filter [1, 3, 3, 1] / 4 along both axes. There is none in the
 // lowest one.
-inline void add_below(int size, const float* bias, float clamp, const float* below, float* rgb, int threads) {
+inline void add_skip(int size, const float* bias, float clamp, const float* skip, float* rgb, int threads) {
   const int half = size / 2;
 #pragma omp parallel num_threads(threads)
   {
@@ -21,9 +21,9 @@ inline void add_below(int size, const float* bias, float clamp, const float* bel
       const int colour = index / size, row = index % size;
       float* out = rgb + static_cast<long>(index) * size;
       for (int x = 0; x < size; ++x) out[x] = std::clamp(out[x] + bias[colour], -clamp, clamp);
-      if (!below) continue;
+      if (!skip) continue;
       const int near = row / 2, far = near + (row % 2 ? 1 : -1);
-      const float* plane = below + static_cast<long>(colour) * half * half;
+      const float* plane = skip + static_cast<long>(colour) * half * half;
       const float *nearest = plane + static_cast<long>(near) * half, *other = plane + static_cast<long>(far) * half;
       const bool inside = far >= 0 && far < half;
       for (int x = 0; x < half; ++x) line[x + 1] = .75f * nearest[x] + (inside ? .25f * other[x] : 0);
@@ -36,7 +36,7 @@ inline void add_below(int size, const float* bias, float clamp, const float* bel
 }
 
 // rgb [3, H, W], -1 to 1, as levels [H, W, 3].
-inline void quantise(int size, const float* rgb, uint8_t* picture, int threads) {
+inline void rgb_to_uint8(int size, const float* rgb, uint8_t* picture, int threads) {
   const long pixels = static_cast<long>(size) * size;
 #pragma omp parallel for num_threads(threads)
   for (int row = 0; row < size; ++row)

@@ -2,12 +2,12 @@
 
 #pragma once
 
-#include "vectors.h"
+#include "simd.h"
 
 namespace toonify {
 
 // y [R] = M [R, C] x [C], C a multiple of LANES.
-inline void multiply_vector(int rows, int columns, const float* matrix, const float* x, float* y, int threads) {
+inline void gemv(int rows, int columns, const float* matrix, const float* x, float* y, int threads) {
 #pragma omp parallel for num_threads(threads)
   for (int row = 0; row < rows; ++row) {
     // More than one sum, or each addition would wait for the one before.
@@ -15,8 +15,8 @@ inline void multiply_vector(int rows, int columns, const float* matrix, const fl
     Vector sums[SUMS] = {};
     const float* weights = matrix + static_cast<long>(row) * columns;
     for (int column = 0; column < columns; column += LANES)
-      sums[column / LANES % SUMS] += load(weights + column) * load_anywhere(x + column);
-    y[row] = sum_of(sums[0] + sums[1] + sums[2] + sums[3]);
+      sums[column / LANES % SUMS] += load(weights + column) * load_unaligned(x + column);
+    y[row] = reduce_sum(sums[0] + sums[1] + sums[2] + sums[3]);
   }
 }
 
