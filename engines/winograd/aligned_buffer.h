@@ -1,4 +1,4 @@
-// Memory of a thread's own.
+// A buffer of floats, aligned to a cache line.
 
 #pragma once
 
@@ -11,7 +11,7 @@ struct Free {
   void operator()(float* memory) const { std::free(memory); }
 };
 
-// Aligned to 64 bytes.
+// Owns `count` uninitialised floats, aligned to 64 bytes.
 class AlignedBuffer {
  public:
   explicit AlignedBuffer(long count)

@@ -1,4 +1,4 @@
-// What an encoder is made of: convolutions, gates from means, maps that are added.
+// The layers of an encoder: convolutions, global average pooling, gates with shortcuts, upsampling.
 
 #pragma once
 
@@ -17,21 +17,21 @@ auto dispatch_algorithm(const ConvParams& layer, Function function) {
   return dispatch_algorithm(layer.size, layer.taps, layer.stride, function);
 }
 
-// One tile's outputs, times its unit, into the map y, as far as they lie in it.
+// The epilogue of a convolution: a tile's outputs through gain, bias and PReLU into the map y, where they lie in it.
 template <class Algorithm, class Element>
-void prelu_epilogue(const ConvParams& layer, const TileProducts<Element>& sums, int tile_row, int tile_column,
+void prelu_epilogue(const ConvParams& layer, const TileProducts<Element>& products, int tile_row, int tile_column,
                     float* y) {
   constexpr int Q = Algorithm::OUTPUTS;
   const int size = layer.size / layer.stride, top = tile_row * Q, left = tile_column * Q;
   const int rows = std::min(Q, size - top), columns = std::min(Q, size - left);
-  output_transform_columns<Algorithm>(sums, layer.out_channels);
+  output_transform_columns<Algorithm>(products, layer.out_channels);
   for (int i = 0; i < rows; ++i) {
     float* to = y + (static_cast<long>(top + i) * size + left) * layer.out_channels;
     for (int channel = 0; channel < layer.out_channels; channel += LANES) {
-      const Vector gain = sums.unit * load(layer.gain + channel), bias = load(layer.bias + channel);
+      const Vector gain = products.scale * load(layer.gain + channel), bias = load(layer.bias + channel);
       const Vector slope = load(layer.slope + channel);
       Vector outputs[Q];
-      output_transform_row<Algorithm>(sums.partial + i * Algorithm::POINTS * layer.out_channels + channel,
+      output_transform_row<Algorithm>(products.partial + i * Algorithm::POINTS * layer.out_channels + channel,
                                       layer.out_channels, outputs);
       TOONIFY_UNROLL
       for (int j = 0; j < Q; ++j) {
@@ -50,19 +50,20 @@ long convolution_scratch_size(const ConvParams& layer, int threads) {
 }
 
 template <class Element>
-void convolve(const ConvParams& layer, const float* x, float* y, float* memory, int threads) {
+void convolve(const ConvParams& layer, const float* x, float* y, float* scratch, int threads) {
   dispatch_algorithm(layer, [&](auto algorithm) {
     using Algorithm = decltype(algorithm);
 #pragma omp parallel num_threads(threads)
-    convolve_layer<Algorithm, Element>(layer, x, memory, threads,
-                                       [&](const TileProducts<Element>& sums, int row, int column) {
-                                         prelu_epilogue<Algorithm>(layer, sums, row, column, y);
+    convolve_layer<Algorithm, Element>(layer, x, scratch, threads,
+                                       [&](const TileProducts<Element>& products, int row, int column) {
+                                         prelu_epilogue<Algorithm>(layer, products, row, column, y);
                                        });
   });
 }
 
-// The mean of each channel of a map [PIXELS, C]. The parts are the same for any number of threads, and so is the sum.
-inline void channel_means(int pixels, int channels, const float* x, float* result, int threads) {
+// The mean of each channel of a map [PIXELS, C]. The sum is split into PARTS for any number of threads, so that the
+// result does not depend on it.
+inline void channel_means(int pixels, int channels, const float* x, float* means, int threads) {
   constexpr int PARTS = 64;
   const AlignedBuffer sums(static_cast<long>(PARTS) * channels);
 #pragma omp parallel for num_threads(threads)
@@ -77,11 +78,11 @@ inline void channel_means(int pixels, int channels, const float* x, float* resul
   for (int channel = 0; channel < channels; channel += LANES) {
     Vector sum = {};
     for (int part = 0; part < PARTS; ++part) sum += load(sums.get() + static_cast<long>(part) * channels + channel);
-    store(result + channel, sum / static_cast<float>(pixels));
+    store(means + channel, sum / static_cast<float>(pixels));
   }
 }
 
-// x [H, W, C] = x times gates [C] + a map [STRIDE H, STRIDE W, C], of which each STRIDE-th row and column is taken.
+// x [H, W, C] = x times gates [C] + every STRIDE-th row and column of the map shortcut [STRIDE H, STRIDE W, C].
 inline void gate_and_add(int size, int channels, const float* gates, int stride, const float* shortcut, float* x,
                          int threads) {
 #pragma omp parallel for num_threads(threads)
@@ -94,25 +95,26 @@ inline void gate_and_add(int size, int channels, const float* gates, int stride,
     }
 }
 
-// To y [2 H, 2 W, C] is added x [H, W, C], bilinear, corner on corner.
+// Adds x [H, W, C], upsampled bilinearly with aligned corners, to y [2 H, 2 W, C].
 inline void add_upsampled(int size, int channels, const float* x, float* y, int threads) {
   const int doubled = 2 * size;
   const float step = static_cast<float>(size - 1) / static_cast<float>(doubled - 1);
 #pragma omp parallel for num_threads(threads)
   for (int row = 0; row < doubled; ++row) {
     const int upper = static_cast<int>(row * step), lower = std::min(upper + 1, size - 1);
-    const float down = row * step - upper;
+    const float row_weight = row * step - upper;
     for (int column = 0; column < doubled; ++column) {
       const int left = static_cast<int>(column * step), right = std::min(left + 1, size - 1);
-      const float across = column * step - left;
+      const float column_weight = column * step - left;
       const auto between = [&](int line, int channel) {
         const float* from = x + static_cast<long>(line) * size * channels + channel;
-        return (1 - across) * load(from + static_cast<long>(left) * channels) +
-               across * load(from + static_cast<long>(right) * channels);
+        return (1 - column_weight) * load(from + static_cast<long>(left) * channels) +
+               column_weight * load(from + static_cast<long>(right) * channels);
       };
       float* to = y + (static_cast<long>(row) * doubled + column) * channels;
       for (int channel = 0; channel < channels; channel += LANES)
-        store(to + channel, load(to + channel) + (1 - down) * between(upper, channel) + down * between(lower, channel));
+        store(to + channel,
+              load(to + channel) + (1 - row_weight) * between(upper, channel) + row_weight * between(lower, channel));
     }
   }
 }

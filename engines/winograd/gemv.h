@@ -1,4 +1,4 @@
-// Styles and demodulations: a matrix times a vector.
+// Matrix times vector (GEMV): styles, demodulations, and the linear layers of encoders.
 
 #pragma once
 
@@ -10,7 +10,7 @@ namespace toonify {
 inline void gemv(int rows, int columns, const float* matrix, const float* x, float* y, int threads) {
 #pragma omp parallel for num_threads(threads)
   for (int row = 0; row < rows; ++row) {
-    // More than one sum, or each addition would wait for the one before.
+    // Independent sums, since with one sum each addition would wait for the one before.
     constexpr int SUMS = 4;
     Vector sums[SUMS] = {};
     const float* weights = matrix + static_cast<long>(row) * columns;

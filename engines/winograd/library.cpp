@@ -1,4 +1,5 @@
-// What Python calls. Maps are float32 [H, W, C], planes of colours [3, H, W]. `fixed` asks for products of fixed point.
+// The functions that library.py calls. Feature maps are float32 [H, W, C], images [3, H, W]. With `fixed_point` the
+// convolutions' products are in fixed point. Scratch sizes are in floats.
 
 #include <omp.h>
 
@@ -12,7 +13,7 @@ using namespace toonify;
 
 extern "C" {
 
-// Whether this processor runs what this file was compiled to.
+// True if this processor has the instruction set for which this file was compiled.
 bool toonify_runs_here() {
 #ifdef __AVX512F__
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
@@ -26,61 +27,63 @@ bool toonify_runs_here() {
 #endif
 }
 
-// All that this process may use.
+// The default number of threads: the cores that this process may use, or OMP_NUM_THREADS.
 int toonify_max_threads() { return omp_get_max_threads(); }
 
-// Channels come in multiples of these.
+// Channels are padded to multiples of this.
 int toonify_channel_multiple(bool fixed_point) {
   return fixed_point ? CHANNEL_MULTIPLE<Int16Pair> : CHANNEL_MULTIPLE<float>;
 }
 
-// Of transformed weights.
+// The number of points of a convolution's transformed weights.
 int toonify_point_count(const RawWeights* weights) {
   return dispatch_algorithm(*weights, [](auto algorithm) { return algorithm.POINTS * algorithm.POINTS; });
 }
 
-// -> [points, O / LANES, I, LANES]: numbers of 32 bits, of fixed point for two channels. Times units [O] they are the
-// weights'.
-void toonify_transform_weights(bool fixed_point, const RawWeights* weights, void* transformed, float* units,
+// Transforms weights into [points, O / LANES, I, LANES], in elements of 32 bits: a float, or two int16 for two
+// channels. They are to be multiplied by scales [O].
+void toonify_transform_weights(bool fixed_point, const RawWeights* weights, void* transformed, float* scales,
                                int threads) {
   if (fixed_point)
-    transform_weights(*weights, static_cast<Int16Pair*>(transformed), units, threads);
+    transform_weights(*weights, static_cast<Int16Pair*>(transformed), scales, threads);
   else
-    transform_weights(*weights, static_cast<float*>(transformed), units, threads);
+    transform_weights(*weights, static_cast<float*>(transformed), scales, threads);
 }
 
-// How many numbers of memory toonify_run_block needs.
+// The scratch size of toonify_run_block.
 long toonify_block_scratch_size(bool fixed_point, const BlockParams* block, int threads) {
   return (fixed_point ? block_scratch_size<Int16Pair> : block_scratch_size<float>)(*block, threads);
 }
 
-// x -> y, which may be null, and toRGB's products.
-void toonify_run_block(bool fixed_point, const BlockParams* block, const float* x, float* y, float* rgb, float* memory,
+// Runs a synthesis block: x -> y, unless y is null, and toRGB's products into rgb.
+void toonify_run_block(bool fixed_point, const BlockParams* block, const float* x, float* y, float* rgb, float* scratch,
                        int threads) {
-  (fixed_point ? run_block<Int16Pair> : run_block<float>)(*block, x, y, rgb, memory, threads);
+  (fixed_point ? run_block<Int16Pair> : run_block<float>)(*block, x, y, rgb, scratch, threads);
 }
 
+// The scratch size of toonify_convolve.
 long toonify_convolution_scratch_size(bool fixed_point, const ConvParams* layer, int threads) {
   return (fixed_point ? convolution_scratch_size<Int16Pair> : convolution_scratch_size<float>)(*layer, threads);
 }
 
-// x -> y.
-void toonify_convolve(bool fixed_point, const ConvParams* layer, const float* x, float* y, float* memory, int threads) {
-  (fixed_point ? convolve<Int16Pair> : convolve<float>)(*layer, x, y, memory, threads);
+// Runs a convolution of an encoder: x -> y.
+void toonify_convolve(bool fixed_point, const ConvParams* layer, const float* x, float* y, float* scratch,
+                      int threads) {
+  (fixed_point ? convolve<Int16Pair> : convolve<float>)(*layer, x, y, scratch, threads);
 }
 
-// x [PIXELS, C] -> [C].
-void toonify_channel_means(int pixels, int channels, const float* x, float* result, int threads) {
-  channel_means(pixels, channels, x, result, threads);
+// The mean of each channel: x [PIXELS, C] -> means [C].
+void toonify_channel_means(int pixels, int channels, const float* x, float* means, int threads) {
+  channel_means(pixels, channels, x, means, threads);
 }
 
-// x [H, W, C] times gates [C], + each STRIDE-th row and column of a map.
+// x [H, W, C] = x times gates [C] + every STRIDE-th row and column of the map shortcut.
 void toonify_gate_and_add(int size, int channels, const float* gates, int stride, const float* shortcut, float* x,
                           int threads) {
   gate_and_add(size, channels, gates, stride, shortcut, x, threads);
 }
 
-// y [2 H, 2 W, C] + x [H, W, C], bilinear.
+// y [2 H, 2 W, C] += x [H, W, C], upsampled bilinearly with aligned corners.
 void toonify_add_upsampled(int size, int channels, const float* x, float* y, int threads) {
   add_upsampled(size, channels, x, y, threads);
 }
@@ -90,12 +93,12 @@ void toonify_gemv(int rows, int columns, const float* matrix, const float* x, fl
   gemv(rows, columns, matrix, x, y, threads);
 }
 
-// rgb + bias, clamped, + the picture below, upsampled; null where there is none.
-void toonify_add_skip(int size, const float* bias, float clamp, const float* skip, float* rgb, int threads) {
-  add_skip(size, bias, clamp, skip, rgb, threads);
+// rgb = clamp(rgb + bias) + the image of the resolution below, upsampled; `lower` is null at the lowest resolution.
+void toonify_add_skip(int size, const float* bias, float clamp, const float* lower, float* rgb, int threads) {
+  add_skip(size, bias, clamp, lower, rgb, threads);
 }
 
-// -1..1 -> levels [H, W, 3].
+// An image rgb [3, H, W], -1 to 1, to a picture [H, W, 3], 0 to 255.
 void toonify_rgb_to_uint8(int size, const float* rgb, uint8_t* picture, int threads) {
   rgb_to_uint8(size, rgb, picture, threads);
 }

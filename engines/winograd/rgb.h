@@ -1,4 +1,4 @@
-// The sum of toRGB's outputs over the resolutions, and the picture of it.
+// The skip connections of toRGB's outputs over the resolutions, and the conversion of their sum to a picture.
 
 #pragma once
 
@@ -8,22 +8,22 @@
 
 namespace toonify {
 
-// rgb [3, H, W], which toRGB's products are in: the bias is added, the clamp applied, and the sum of the resolutions
-// below [3, H / 2, W / 2] added, upsampled by the FIR filter [1, 3, 3, 1] / 4 along both axes. There is none in the
-// lowest one.
-inline void add_skip(int size, const float* bias, float clamp, const float* skip, float* rgb, int threads) {
+// Completes toRGB's products rgb [3, H, W] in place: adds the bias, clamps, and adds the image of the resolution below,
+// lower [3, H / 2, W / 2], upsampled by the FIR filter [1, 3, 3, 1] / 4 along both axes. At the lowest resolution
+// `lower` is null.
+inline void add_skip(int size, const float* bias, float clamp, const float* lower, float* rgb, int threads) {
   const int half = size / 2;
 #pragma omp parallel num_threads(threads)
   {
-    std::vector<float> line(half + 2);  // a row in between, and the zeros on both sides
+    std::vector<float> line(half + 2);  // an interpolated row, with a zero on both sides
 #pragma omp for
     for (int index = 0; index < 3 * size; ++index) {
       const int colour = index / size, row = index % size;
       float* out = rgb + static_cast<long>(index) * size;
       for (int x = 0; x < size; ++x) out[x] = std::clamp(out[x] + bias[colour], -clamp, clamp);
-      if (!skip) continue;
+      if (!lower) continue;
       const int near = row / 2, far = near + (row % 2 ? 1 : -1);
-      const float* plane = skip + static_cast<long>(colour) * half * half;
+      const float* plane = lower + static_cast<long>(colour) * half * half;
       const float *nearest = plane + static_cast<long>(near) * half, *other = plane + static_cast<long>(far) * half;
       const bool inside = far >= 0 && far < half;
       for (int x = 0; x < half; ++x) line[x + 1] = .75f * nearest[x] + (inside ? .25f * other[x] : 0);
@@ -35,7 +35,7 @@ inline void add_skip(int size, const float* bias, float clamp, const float* skip
   }
 }
 
-// rgb [3, H, W], -1 to 1, as levels [H, W, 3].
+// Converts rgb [3, H, W], -1 to 1, to a picture [H, W, 3], 0 to 255.
 inline void rgb_to_uint8(int size, const float* rgb, uint8_t* picture, int threads) {
   const long pixels = static_cast<long>(size) * size;
 #pragma omp parallel for num_threads(threads)
