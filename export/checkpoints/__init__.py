@@ -1,12 +1,13 @@
-"""Checkpoint files -> ``export.weights``, and back.
+"""Reading checkpoint files into ``export.weights``, and writing them.
 
-No reader runs anything from a file: pickles go through ``pickles.py``, which knows a table of inert stand-ins only.
+No reader runs code from a file: pickles go through ``pickles.py``, which knows only a table of inert stand-ins.
 
-    opening.py      path -> container (stored.py, pickles.py, stand_ins.py, torch_files.py, safetensors_files.py)
+    opening.py      path -> container (torch_files.py, pickles.py, stand_ins.py, safetensors_files.py,
+                    stored_tensors.py)
     reading.py      container -> network (rosinality.py, nvlabs.py, tensorflow.py, pixel2style2pixel.py, isf.py;
-                    layout.py is what generators have in common, validation.py what is checked of all)
+                    layout.py holds what generator formats share, validation.py the checks on every network)
     writing.py      network -> file
-    report.py       what a file holds
+    report.py       summary of a file
 """
 
 from export.checkpoints.reading import read_checkpoint, read_encoder, read_generator, read_isf

@@ -1,4 +1,4 @@
-"""An opened checkpoint: named tensors and plain values, whatever the container that held them."""
+"""An opened checkpoint: named tensors and plain values, independent of the file's container format."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from engines.model_directory import sha256_of
-from export.checkpoints.stored import Reading, StoredTensor, StoredTensors, clipped
+from export.checkpoints.stored_tensors import ReadContext, StoredTensor, StoredTensors, clipped
 from export.weights import Source
 
 Container = Literal["zip", "legacy", "pickle", "safetensors"]
@@ -20,26 +20,26 @@ class Checkpoint:
     path: Path
     container: Container
     content: object
-    reading: Reading
+    context: ReadContext
 
     def source(self, layout: str) -> Source:
-        """Where weights of this file came from; ``layout`` names whose tensor names it uses."""
+        """The origin of weights read from this file; ``layout`` names the project whose tensor names the file uses."""
         return Source(self.path, f"{layout} ({self.container})", sha256_of(self.path))
 
 
-def tensors_of(reading: Reading, content: object, what: str) -> StoredTensors:
-    """``content`` as a state dict, without the ``module.`` prefix of data-parallel training.
+def tensors_of(context: ReadContext, content: object, what: str) -> StoredTensors:
+    """Return ``content`` as a state dict, without the ``module.`` prefix of data-parallel training.
 
     Raises:
-        CheckpointError: it is not a dict of tensors.
+        CheckpointError: ``content`` is not a dict of tensors.
     """
     if not isinstance(content, dict) or not content:
-        raise reading.error(
+        raise context.error(
             "no named tensors", expected=f"the state dict of {what}", remedy="check that this is its file"
         )
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, StoredTensor):
-            raise reading.error(
+            raise context.error(
                 f"the entry {clipped(name)} among the tensors",
                 expected=f"the state dict of {what}",
                 remedy="check that this is its file",
@@ -48,8 +48,8 @@ def tensors_of(reading: Reading, content: object, what: str) -> StoredTensors:
     return {name.removeprefix("module.") if prefixed else name: value for name, value in content.items()}
 
 
-def with_prefix(content: object, prefix: str) -> dict[str, object]:
-    """The entries of a state dict whose names begin with ``prefix``, which is cut off once, at the front."""
+def strip_prefix(content: object, prefix: str) -> dict[str, object]:
+    """Return the entries of a state dict whose names begin with ``prefix``, under their names without it."""
     if not isinstance(content, dict):
         return {}
     return {name[len(prefix) :]: v for name, v in content.items() if isinstance(name, str) and name.startswith(prefix)}

@@ -1,10 +1,10 @@
-"""ISF heads: ``{"mapnet": state dict of MappingNetwork, "discriminator": ...}``."""
+"""Reader of ISF heads: ``{"mapnet": state dict of MappingNetwork, "discriminator": ...}``."""
 
 from __future__ import annotations
 
 from engines.contract.tensors import ISF_ATTRIBUTES
 from export.checkpoints.checkpoint import Checkpoint, tensors_of
-from export.checkpoints.stored import Reading, StoredTensor, StoredTensors
+from export.checkpoints.stored_tensors import ReadContext, StoredTensor, StoredTensors
 from export.checkpoints.validation import Shape, check_finite, check_shapes
 from export.weights import IsfWeights
 
@@ -29,20 +29,20 @@ def isf_from_mapnet(
 
     Args:
         checkpoint: the opened file.
-        attributes: names in the order of training; by default the published four, where their number fits.
-        residual: whether it was trained with ``use_residual``, which leaves no trace in the file.
+        attributes: names in the order of training; None means the published four, if the head has four attributes.
+        residual: whether the head was trained with ``use_residual``, which the file does not record.
 
     Raises:
-        CheckpointError: it is not a complete head, or its attributes are not known.
+        CheckpointError: the file holds no complete head, or the names of its attributes are unknown.
     """
-    reading, content = checkpoint.reading, checkpoint.content
+    context, content = checkpoint.context, checkpoint.content
     mapnet = content.get("mapnet", content) if isinstance(content, dict) else content
-    stored = tensors_of(reading, mapnet, "an ISF head")
-    check_shapes(reading, stored, _expected_shapes(reading, stored), "ISF head")
-    inputs = stored[f"{_Z_NET}.shared.0.weight"].shape[1]
-    names = _attributes(reading, inputs, _count_in_discriminator(content), attributes)
-    tensors = {name: tensor.array() for name, tensor in stored.items()}
-    check_finite(reading, tensors)
+    state = tensors_of(context, mapnet, "an ISF head")
+    check_shapes(context, state, _expected_shapes(context, state), "ISF head")
+    inputs = state[f"{_Z_NET}.shared.0.weight"].shape[1]
+    names = _attributes(context, inputs, _count_in_discriminator(content), attributes)
+    tensors = {name: tensor.array() for name, tensor in state.items()}
+    check_finite(context, tensors)
     return IsfWeights(tensors, checkpoint.source("ISF"), names, residual)
 
 
@@ -54,35 +54,35 @@ def _count_in_discriminator(content: object) -> int | None:
     return classifier.shape[0] if isinstance(classifier, StoredTensor) and classifier.shape else None
 
 
-def _attributes(reading: Reading, inputs: int, count: int | None, names: tuple[str, ...] | None) -> tuple[str, ...]:
+def _attributes(context: ReadContext, inputs: int, count: int | None, names: tuple[str, ...] | None) -> tuple[str, ...]:
     published = len(ISF_ATTRIBUTES)
     if names is None and (count == published or (count is None and inputs == PUBLISHED_NOISE_SIZE + published)):
         names = ISF_ATTRIBUTES
     if names is None:
-        raise reading.error(
-            f"an ISF head for {count or 'an unknown number of'} attributes whose names no checkpoint holds",
+        raise context.error(
+            f"an ISF head for {count or 'an unknown number of'} attributes whose names no checkpoint records",
             expected="names for its attributes",
             remedy="give --attributes with their names in the order of training",
         )
     if len(set(names)) != len(names) or (count or len(names)) != len(names) or not 0 < len(names) < inputs:
-        raise reading.error(
+        raise context.error(
             f"the attributes {', '.join(names)}",
             expected=f"{count} different names" if count else f"from 1 to {inputs - 1} different names",
-            remedy="give --attributes with one name for each attribute of the training",
+            remedy="give --attributes with one name for each attribute that the head was trained for",
         )
     return names
 
 
-def _expected_shapes(reading: Reading, stored: StoredTensors) -> dict[str, Shape]:
-    first = stored.get(f"{_Z_NET}.shared.0.weight")
-    last = stored.get("w_net.fc.0.weight")
+def _expected_shapes(context: ReadContext, state: StoredTensors) -> dict[str, Shape]:
+    first = state.get(f"{_Z_NET}.shared.0.weight")
+    last = state.get("w_net.fc.0.weight")
     if first is None or last is None or len(first.shape) != 2:
-        raise reading.error(
+        raise context.error(
             "no MappingNetwork of ISF-GAN", expected="an ISF head", remedy="give its nets_ema checkpoint"
         )
     w_dim, inputs = first.shape
     pre_norm = len(last.shape) == 1
-    heads = {name.split(".")[3] for name in stored if name.startswith(f"{_Z_NET}.unshared.")}
+    heads = {name.split(".")[3] for name in state if name.startswith(f"{_Z_NET}.unshared.")}
     shapes = _linear(f"{_Z_NET}.shared.0", inputs, w_dim)
     for norm, linear in ((2, 3), (5, 6), (8, 9)) if pre_norm else ((4, 2), (7, 5), (10, 8)):
         shapes |= _layer_norm(f"{_Z_NET}.shared.{norm}", w_dim) | _linear(f"{_Z_NET}.shared.{linear}", w_dim, w_dim)
@@ -93,9 +93,9 @@ def _expected_shapes(reading: Reading, stored: StoredTensors) -> dict[str, Shape
         shapes |= _layer_norm(f"w_net.fc.{norm}", w_dim)
     for linear in (1, 4, 7) if pre_norm else (0, 3, 6):
         shapes |= _linear(f"w_net.fc.{linear}", w_dim, w_dim)
-    if "w_net.adain.fc.weight" in stored:
+    if "w_net.adain.fc.weight" in state:
         shapes |= _linear("w_net.adain.fc", w_dim, 2 * w_dim)
-    if "w_net.adain.norm.weight" in stored:
+    if "w_net.adain.norm.weight" in state:
         shapes |= _layer_norm("w_net.adain.norm", w_dim)
     return shapes
 

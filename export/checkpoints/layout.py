@@ -1,4 +1,4 @@
-"""The order and parts of a StyleGAN2 generator that every format spells in its own names."""
+"""The layers and tensors of a StyleGAN2 generator, which every checkpoint format names differently."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Literal
 
 import numpy as np
 
-from export.checkpoints.stored import Reading, StoredTensor, StoredTensors, clipped
+from export.checkpoints.stored_tensors import ReadContext, StoredTensor, StoredTensors, clipped
 from export.weights import Array
 
 FIR = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
-"""The one resampling filter that the networks here use."""
+"""The resampling filter [1, 3, 3, 1] x [1, 3, 3, 1] with sum 1, [4, 4]; no other one is supported."""
 
 LARGEST_RESOLUTION = 4096
 
@@ -36,7 +36,7 @@ class Layer:
 
     @property
     def noise_index(self) -> int:
-        """Number of the layer's noise map in the formats that count them: 0 at 4x4, then two for each resolution."""
+        """The layer's index in the formats that number noise maps: 0 at 4x4, then two for each resolution."""
         return 2 * (self.resolution.bit_length() - 1) - (5 if self.kind == "up" else 4)
 
     @property
@@ -51,7 +51,7 @@ class Layer:
 
 
 def layers_of(resolution: int) -> list[Layer]:
-    """Layers from 4x4 to ``resolution``, in the order in which they are computed."""
+    """Return the layers from 4x4 to ``resolution`` in the order of computation."""
     layers = [Layer(4, "conv"), Layer(4, "rgb")]
     r = 8
     while r <= resolution:
@@ -61,7 +61,7 @@ def layers_of(resolution: int) -> list[Layer]:
 
 
 def zero_noise(layers: Iterable[Layer]) -> dict[str, Array]:
-    """Noise tensors of layers that were trained without noise."""
+    """Return zero noise maps and strengths for layers that were trained without noise."""
     zeros: dict[str, Array] = {}
     for layer in layers:
         strength, noise = layer.noise_names
@@ -70,14 +70,14 @@ def zero_noise(layers: Iterable[Layer]) -> dict[str, Array]:
 
 
 def count_matching(names: Collection[str], pattern: str) -> int:
-    """How many of ``names`` match ``pattern`` as a whole."""
+    """Count the ``names`` that the regular expression ``pattern`` matches in full."""
     return sum(re.fullmatch(pattern, name) is not None for name in names)
 
 
-def checked_resolution(reading: Reading, resolution: int) -> int:
-    """Raise CheckpointError unless ``resolution`` is a power of two from 8 to 4096."""
+def checked_resolution(context: ReadContext, resolution: int) -> int:
+    """Return ``resolution``; raise CheckpointError unless it is a power of two from 8 to 4096."""
     if not 8 <= resolution <= LARGEST_RESOLUTION or resolution & (resolution - 1):
-        raise reading.error(
+        raise context.error(
             f"a generator of resolution {resolution}",
             expected=f"a power of two from 8 to {LARGEST_RESOLUTION}",
             remedy=RESAVE_GENERATOR,
@@ -85,52 +85,52 @@ def checked_resolution(reading: Reading, resolution: int) -> int:
     return resolution
 
 
-def checked_clamp(reading: Reading, value: object) -> float | None:
-    """A conv_clamp option; raise CheckpointError unless it is a positive number or None."""
+def checked_clamp(context: ReadContext, value: object) -> float | None:
+    """Return a conv_clamp option as a float or None; raise CheckpointError unless it is a positive number or None."""
     if value is not None and not (isinstance(value, int | float) and 0 < value < 1e30):
-        raise reading.error(f"conv_clamp = {clipped(value)}", expected="a positive number or None")
+        raise context.error(f"conv_clamp = {clipped(value)}", expected="a positive number or None")
     return None if value is None else float(value)
 
 
-def taken(reading: Reading, tensors: StoredTensors, name: str) -> StoredTensor:
-    """The tensor of that name, or a CheckpointError that it is missing."""
+def require_tensor(context: ReadContext, tensors: StoredTensors, name: str) -> StoredTensor:
+    """Return the tensor ``name``; raise CheckpointError if it is missing."""
     if name not in tensors:
-        raise reading.error(f"no tensor {name!r}", expected="a complete StyleGAN2 generator", remedy=RESAVE_GENERATOR)
+        raise context.error(f"no tensor {name!r}", expected="a complete StyleGAN2 generator", remedy=RESAVE_GENERATOR)
     return tensors[name]
 
 
-def refuse_others(reading: Reading, tensors: StoredTensors, known: set[str]) -> None:
-    """Raise CheckpointError where the file holds tensors beyond the ``known``: it is another architecture."""
+def check_no_other_tensors(context: ReadContext, tensors: StoredTensors, known: set[str]) -> None:
+    """Raise CheckpointError if there are tensors other than the ``known`` ones, as in another architecture."""
     others = sorted(tensors.keys() - known)
     if others:
-        raise reading.error(
+        raise context.error(
             f"the tensor {clipped(others[0])} and {len(others) - 1} more that StyleGAN2 does not have",
             expected="a StyleGAN2 generator and nothing else",
             remedy=RESAVE_GENERATOR,
         )
 
 
-def check_fir(reading: Reading, name: str, tensor: StoredTensor, gain: float) -> None:
+def check_fir(context: ReadContext, name: str, tensor: StoredTensor, gain: float) -> None:
     """Raise CheckpointError unless ``tensor`` is the filter [1, 3, 3, 1] times ``gain``."""
     if tensor.shape != FIR.shape or not np.allclose(tensor.array(), FIR * gain, rtol=0, atol=1e-6):
-        raise reading.error(
+        raise context.error(
             f"a resampling filter {name!r} other than [1, 3, 3, 1]",
             expected="the filter of StyleGAN2's configurations",
-            remedy="train or choose a generator with that filter",
+            remedy="choose a generator that was trained with that filter",
         )
 
 
-def part_of(name: str) -> str:
-    """``up.weight`` of ``synthesis.8.up.weight``, ``const`` of ``synthesis.4.const``."""
+def local_name(name: str) -> str:
+    """Return a tensor's name within its resolution: ``up.weight`` for ``synthesis.8.up.weight``."""
     return name.split(".", 2)[-1]
 
 
-def without_axes(reading: Reading, name: str, array: Array, axes: tuple[int, int]) -> Array:
-    """``array`` without so many leading and trailing axes of length 1."""
+def strip_unit_axes(context: ReadContext, name: str, array: Array, axes: tuple[int, int]) -> Array:
+    """Drop leading and trailing axes of length 1; ``axes`` states how many of each there are."""
     lead, trail = axes
     shape = array.shape[lead : max(array.ndim - trail, lead)]
     if array.size != np.prod(shape, dtype=int) or array.ndim < lead + trail:
-        raise reading.error(
+        raise context.error(
             f"a tensor of shape {list(array.shape)} for {name}",
             expected=f"{lead} leading and {trail} trailing axes of length 1",
             remedy=RESAVE_GENERATOR,
@@ -138,19 +138,19 @@ def without_axes(reading: Reading, name: str, array: Array, axes: tuple[int, int
     return array.reshape(shape)
 
 
-def average_latent(reading: Reading, stored: object) -> Array | None:
-    """The mean of w [D] from a ``latent_avg`` of [D], [1, D] or [L, D] with equal rows; None where there is none.
+def w_avg_from(context: ReadContext, latent_avg: object) -> Array | None:
+    """Return the mean of w, [D], from a ``latent_avg`` of [D], [1, D] or [L, D] with equal rows; None for None.
 
     Raises:
-        CheckpointError: its rows differ, or it is not a tensor.
+        CheckpointError: the rows differ, or ``latent_avg`` is not a tensor.
     """
-    if stored is None:
+    if latent_avg is None:
         return None
-    if not isinstance(stored, StoredTensor) or len(stored.shape) not in (1, 2):
-        raise reading.error("a latent_avg of another form", expected="a tensor [D] or [L, D]")
-    rows: Array = stored.array().reshape(-1, stored.shape[-1])
+    if not isinstance(latent_avg, StoredTensor) or len(latent_avg.shape) not in (1, 2):
+        raise context.error("a latent_avg of another form", expected="a tensor [D] or [L, D]")
+    rows: Array = latent_avg.array().reshape(-1, latent_avg.shape[-1])
     if np.any(rows != rows[0]):
-        raise reading.error(
+        raise context.error(
             "a latent_avg whose rows differ", expected="one mean of w", remedy="store the mean of the mapping network"
         )
     return np.array(rows[0])

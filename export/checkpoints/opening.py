@@ -1,4 +1,4 @@
-"""From a path to an opened checkpoint, whatever the container."""
+"""Opening a checkpoint file of any supported container format."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from engines.contract.errors import CheckpointError
 from export.checkpoints.checkpoint import Checkpoint
 from export.checkpoints.safetensors_files import read_safetensors
-from export.checkpoints.stored import Reading
+from export.checkpoints.stored_tensors import ReadContext
 from export.checkpoints.torch_files import is_legacy, read_legacy, read_pickle, read_zip
 
 _NOT_CHECKPOINTS = {
-    b"<": "a web page, as failed downloads leave it",
+    b"<": "a web page, which a failed download leaves",
     b"version https://git-lfs": "a Git LFS pointer instead of the file",
     b"\x1f\x8b": "a gzip archive",
     b"\x89HDF": "an HDF5 file",
@@ -21,31 +21,31 @@ _NOT_CHECKPOINTS = {
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Read any of the containers.
+    """Open a checkpoint; its container format is recognised by the first bytes.
 
     Raises:
-        CheckpointError: there is no such file, its format is unknown, or it is damaged or unsafe.
+        CheckpointError: the file does not exist, has an unknown format, or is damaged or unsafe.
     """
-    reading, data = _mapped(path)
+    context, data = _map_file(path)
     head = bytes(data[:64])
     if head.startswith(b"PK\x03\x04"):
-        return Checkpoint(path, "zip", read_zip(path, data, reading), reading)
+        return Checkpoint(path, "zip", read_zip(path, data, context), context)
     if is_legacy(head):
-        return Checkpoint(path, "legacy", read_legacy(data, reading), reading)
+        return Checkpoint(path, "legacy", read_legacy(data, context), context)
     if head.startswith(b"\x80"):
-        return Checkpoint(path, "pickle", read_pickle(data, reading), reading)
+        return Checkpoint(path, "pickle", read_pickle(data, context), context)
     if head[8:9] == b"{":
-        return Checkpoint(path, "safetensors", read_safetensors(path, reading), reading)
+        return Checkpoint(path, "safetensors", read_safetensors(path, context), context)
     known = (name for start, name in _NOT_CHECKPOINTS.items() if head.startswith(start))
-    raise reading.error(
+    raise context.error(
         next(known, "a file of another format"),
         expected="a .pt, .ckpt, .pkl or .safetensors checkpoint",
         remedy="give the original checkpoint file",
     )
 
 
-def _mapped(path: Path) -> tuple[Reading, memoryview]:
-    """The file's bytes; the mapping lives as long as any view of it."""
+def _map_file(path: Path) -> tuple[ReadContext, memoryview]:
+    """Map the file into memory; the mapping lives as long as any view of it."""
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
@@ -54,4 +54,4 @@ def _mapped(path: Path) -> tuple[Reading, memoryview]:
         raise CheckpointError(
             str(path), got=f"{error.strerror}", expected="a readable checkpoint file", remedy="check the path"
         ) from None
-    return Reading(str(path), size), memoryview(data)
+    return ReadContext(str(path), size), memoryview(data)

@@ -1,8 +1,8 @@
-"""A pickle machine that cannot run anything: the file's globals are looked up in a table of our own stand-ins.
+"""A pickle machine that cannot run code from a file: it looks up the file's globals in a table of stand-ins.
 
-Python's unpickler is not used. Even with ``find_class`` restricted it calls ``__setstate__`` and ``setattr`` on what
-the file names, and a five-byte memo index makes it allocate gigabytes. ``pickletools`` decodes the operations; the few
-that checkpoints use are carried out here on plain lists, dicts and tuples.
+Python's unpickler is not used. Even with ``find_class`` restricted it calls ``__setstate__`` and ``setattr`` on objects
+that the file names, and a five-byte memo index makes it allocate gigabytes. ``pickletools`` decodes the opcodes; this
+module executes the few that checkpoints use, on plain lists, dicts and tuples.
 """
 
 from __future__ import annotations
@@ -12,37 +12,37 @@ from dataclasses import dataclass
 from pickletools import genops
 from typing import IO, Any, cast
 
-from export.checkpoints.stored import Reading, clipped
+from export.checkpoints.stored_tensors import ReadContext, clipped
 
 PersistentLoad = Callable[[object], object]
 
 
 @dataclass(frozen=True)
 class StandIn:
-    """Takes the place of a class or function that a pickle names, and is called in its stead."""
+    """A function that is called instead of the class or function that a pickle names."""
 
     build: Callable[..., object]
 
 
 class Stateful:
-    """An object that takes the state that a pickle gives after making it."""
+    """An object whose state a pickle may set after the object is built (opcode BUILD)."""
 
     def set_state(self, state: object) -> None:
         raise NotImplementedError
 
 
 class ByteStream:
-    """Reads forward through bytes in memory; never allocates more than is there."""
+    """A forward-only reader of bytes in memory, which never allocates more than the bytes that are there."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
         self._position = 0
 
     def take(self, count: int) -> memoryview:
-        """The next ``count`` bytes, fewer at the end, without a copy."""
-        taken = self._data[self._position : self._position + count]
-        self._position += len(taken)
-        return taken
+        """Return the next ``count`` bytes without a copy; fewer at the end."""
+        chunk = self._data[self._position : self._position + count]
+        self._position += len(chunk)
+        return chunk
 
     def read(self, count: int) -> bytes:
         return bytes(self.take(count))
@@ -60,36 +60,36 @@ class ByteStream:
 
 def unpickle(
     stream: ByteStream,
-    reading: Reading,
+    context: ReadContext,
     stand_ins: Mapping[str, object],
     persistent_load: PersistentLoad | None = None,
 ) -> object:
     """Read one pickle.
 
     Args:
-        stream: the bytes; it is left behind the pickle's last one.
-        reading: the file's name, and what reading it may cost.
-        stand_ins: what a global becomes, by its full name; a StandIn where the file may call it.
-        persistent_load: turns the persistent ids of torch's files into storages.
+        stream: the bytes; reading stops after the pickle's last byte.
+        context: the file's name and its read budget.
+        stand_ins: the object that replaces each global, by full name; a StandIn if the file may call the global.
+        persistent_load: converts the persistent ids of torch's files to storages.
 
     Raises:
-        CheckpointError: the pickle names another global, uses an operation that checkpoints do not use, is damaged, or
-            costs more than ``reading`` allows.
+        CheckpointError: the pickle names another global, uses an opcode that checkpoints do not use, is damaged, or
+            exceeds the read budget of ``context``.
     """
     try:
-        return _Machine(reading, stand_ins, persistent_load).run(stream)
-    # What damaged bytes make of a stack machine is open-ended; a CheckpointError is none of these.
+        return _Machine(context, stand_ins, persistent_load).run(stream)
+    # Damaged bytes can make a stack machine raise any of these; CheckpointError is not among them and passes through.
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
-        raise reading.error(
+        raise context.error(
             f"a damaged or truncated pickle ({clipped(str(error))})", expected="a whole pickle"
         ) from None
 
 
 class _Machine:
     def __init__(
-        self, reading: Reading, stand_ins: Mapping[str, object], persistent_load: PersistentLoad | None
+        self, context: ReadContext, stand_ins: Mapping[str, object], persistent_load: PersistentLoad | None
     ) -> None:
-        self.reading = reading
+        self.context = context
         self.stand_ins = stand_ins
         self.persistent_load = persistent_load
         self.stack: list[Any] = []
@@ -97,13 +97,13 @@ class _Machine:
         self.memo: dict[int, object] = {}
 
     def run(self, stream: ByteStream) -> object:
-        # genops needs read, readline and tell only.
+        # genops calls only read, readline and tell.
         for operation, argument, _ in genops(cast(IO[bytes], stream)):
-            self.reading.spend_operation()
+            self.context.spend_operation()
             handler = _HANDLERS.get(operation.name)
             if handler is None:
-                raise self.reading.error(
-                    f"the pickle operation {operation.name}", expected="only those that checkpoints use"
+                raise self.context.error(
+                    f"the pickle opcode {operation.name}", expected="only opcodes that checkpoints use"
                 )
             handler(self, argument)
         return self.stack.pop()
@@ -148,7 +148,7 @@ class _Machine:
 
     def _last(self, kind: type) -> Any:
         if not isinstance(self.stack[-1], kind):
-            raise TypeError(f"no {kind.__name__} where one is filled")
+            raise TypeError(f"a {type(self.stack[-1]).__name__} in place of a {kind.__name__}")
         return self.stack[-1]
 
     def push_global(self, module: object, name: object) -> None:
@@ -156,17 +156,17 @@ class _Machine:
             raise TypeError("a global without a name")
         full_name = f"{module}.{name}"
         if full_name not in self.stand_ins:
-            raise self.reading.error(
+            raise self.context.error(
                 f"a pickle that asks for {clipped(full_name)[1:-1]}",
                 expected="only the classes of StyleGAN2, pSp, e4e and ISF checkpoints, none of which is run",
-                remedy="if you trust its origin, save only the state_dict() of the model where the file was made",
+                remedy="if you trust the file's origin, save only the model's state_dict() there",
             )
         self.push(self.stand_ins[full_name])
 
     def call(self) -> None:
         function, arguments = self.pop_last(2)
         if not isinstance(function, StandIn) or not isinstance(arguments, tuple):
-            raise TypeError("a call of something that is not a function")
+            raise TypeError("a call of an object that is not a function")
         self.push(function.build(*arguments))
 
     def load_persistent(self) -> None:
@@ -192,7 +192,7 @@ _INTEGERS = ("BININT", "BININT1", "BININT2", "LONG1", "LONG4")
 _STRINGS = ("BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
 _BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
 
-# The operations of protocols 2 to 5, without those that make instances or find objects in other ways.
+# The opcodes of protocols 2 to 5, except those that create instances or look up objects in other ways.
 _HANDLERS: dict[str, _Handler] = {
     **dict.fromkeys(_INTEGERS, _Machine.push_integer),
     **dict.fromkeys((*_STRINGS, *_BYTES, "BINFLOAT"), _Machine.push),

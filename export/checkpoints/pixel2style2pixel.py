@@ -1,6 +1,7 @@
-"""pSp and e4e checkpoints: ``{"state_dict": {"encoder.*", "decoder.*"}, "opts": ..., "latent_avg": ...}``.
+"""Reader of pSp and e4e checkpoints: ``{"state_dict": {"encoder.*", "decoder.*"}, "opts": ..., "latent_avg": ...}``.
 
-Both encoders have the same tensors under the same names; which sum follows the style heads only ``opts`` tells.
+Both encoders have the same tensors under the same names; they differ in how the style heads' outputs are summed, and
+only ``opts`` records which of the two a file holds.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Literal, cast
 
 import numpy as np
 
-from export.checkpoints.checkpoint import Checkpoint, tensors_of, with_prefix
+from export.checkpoints.checkpoint import Checkpoint, strip_prefix, tensors_of
 from export.checkpoints.rosinality import generator_from_state
-from export.checkpoints.stored import Reading, StoredTensor, StoredTensors, clipped
+from export.checkpoints.stored_tensors import ReadContext, StoredTensor, StoredTensors, clipped
 from export.checkpoints.validation import Shape, check_finite, check_shapes
 from export.weights import Array, EncoderWeights, GeneratorWeights
 
@@ -38,116 +39,116 @@ def _state(content: object) -> dict[object, object]:
 
 
 def decoder_of(checkpoint: Checkpoint) -> GeneratorWeights:
-    """The generator that the encoder was trained with; for pSp's toonify checkpoint this is the blended generator.
+    """Read the generator that the encoder was trained with; in pSp's toonify checkpoint it is the blended generator.
 
     Raises:
-        CheckpointError: the file holds none, or not a StyleGAN2.
+        CheckpointError: the file holds no decoder, or one that is not a StyleGAN2.
     """
-    reading = checkpoint.reading
-    decoder = with_prefix(_state(checkpoint.content), "decoder.")
+    context = checkpoint.context
+    decoder = strip_prefix(_state(checkpoint.content), "decoder.")
     if not decoder:
-        raise reading.error(
+        raise context.error(
             "an encoder without its decoder", expected="a generator", remedy="give a generator's own checkpoint"
         )
     latent_avg = cast(dict[str, object], checkpoint.content).get("latent_avg")
-    return generator_from_state(checkpoint, tensors_of(reading, decoder, "a decoder"), latent_avg, "pSp/e4e decoder")
+    return generator_from_state(checkpoint, tensors_of(context, decoder, "a decoder"), latent_avg, "pSp/e4e decoder")
 
 
 def encoder_from_pixel2style2pixel(checkpoint: Checkpoint, kind: EncoderKind | None = None) -> EncoderWeights:
-    """Read the encoder; ``kind`` decides where the file does not.
+    """Read the encoder; ``kind`` is needed only if the file does not record it.
 
     Raises:
-        CheckpointError: it is another encoder (ReStyle, single-style, Z+), its kind is not known, or it is damaged.
+        CheckpointError: the file holds another encoder (ReStyle, single-style, Z+), is damaged, or its kind is unknown.
     """
-    reading, content = checkpoint.reading, checkpoint.content
-    encoder = with_prefix(_state(content), "encoder.")
-    stored = tensors_of(reading, encoder, "an encoder")
+    context, content = checkpoint.context, checkpoint.content
+    encoder = strip_prefix(_state(content), "encoder.")
+    state = tensors_of(context, encoder, "an encoder")
     opts = content.get("opts") if isinstance(content, dict) else None
     opts = opts if isinstance(opts, dict) else {}
-    _refuse_others(reading, stored, opts)
-    stored = {name: tensor for name, tensor in stored.items() if not name.endswith("num_batches_tracked")}
-    check_shapes(reading, stored, _expected_shapes(reading, stored), "pSp or e4e encoder")
-    found = _kind(reading, opts, kind)
-    tensors = {name: tensor.array() for name, tensor in stored.items()}
-    check_finite(reading, tensors)
-    latent_avg, notes = _latent_avg(reading, content, opts, _heads(stored), tensors["styles.0.linear.weight"].shape[0])
-    return EncoderWeights(tensors, checkpoint.source("pSp/e4e"), found, latent_avg, notes)
+    _check_supported(context, state, opts)
+    state = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    check_shapes(context, state, _expected_shapes(context, state), "pSp or e4e encoder")
+    network_kind = _kind(context, opts, kind)
+    tensors = {name: tensor.array() for name, tensor in state.items()}
+    check_finite(context, tensors)
+    latent_avg, notes = _latent_avg(context, content, opts, _heads(state), tensors["styles.0.linear.weight"].shape[0])
+    return EncoderWeights(tensors, checkpoint.source("pSp/e4e"), network_kind, latent_avg, notes)
 
 
-def _refuse_others(reading: Reading, stored: StoredTensors, opts: Mapping[object, object]) -> None:
-    stem = stored.get("input_layer.0.weight")
+def _check_supported(context: ReadContext, state: StoredTensors, opts: Mapping[object, object]) -> None:
+    stem = state.get("input_layer.0.weight")
     channels = stem.shape[1] if stem is not None and len(stem.shape) == 4 else 3
     z_plus = any(isinstance(k, str) and k.replace("_", "").startswith("zplus") and v is True for k, v in opts.items())
     if channels == 6:
         problem = "a ReStyle encoder, which takes the previous output as well (6 channels)"
     elif channels != 3:
         problem = f"an encoder of {channels}-channel pictures"
-    elif "latlayer1.weight" not in stored or not _heads(stored):
+    elif "latlayer1.weight" not in state or not _heads(state):
         problem = "an encoder with a single style code or without a feature pyramid"
     elif z_plus:
         problem = "an encoder whose codes are Z+"
     else:
         return
-    raise reading.error(
+    raise context.error(
         problem,
         expected="pSp's GradualStyleEncoder or e4e's Encoder4Editing",
         remedy="give a pSp or e4e checkpoint of faces",
     )
 
 
-def _kind(reading: Reading, opts: Mapping[object, object], wanted: EncoderKind | None) -> EncoderKind:
+def _kind(context: ReadContext, opts: Mapping[object, object], requested: EncoderKind | None) -> EncoderKind:
     name = opts.get("encoder_type")
-    found = _KINDS.get(name) if isinstance(name, str) else None
-    if name is not None and found is None:
-        raise reading.error(
+    recorded = _KINDS.get(name) if isinstance(name, str) else None
+    if name is not None and recorded is None:
+        raise context.error(
             f"the encoder type {clipped(name)}",
             expected=" or ".join(_KINDS),
             remedy="give a pSp or e4e checkpoint of faces",
         )
-    if found and wanted and found != wanted:
-        raise reading.error(
-            f"an encoder of kind {found}", expected=wanted, remedy=f"leave the kind out or give {found}"
+    if recorded and requested and recorded != requested:
+        raise context.error(
+            f"an encoder of kind {recorded}", expected=requested, remedy=f"leave the kind out or give {recorded}"
         )
-    decided = found or wanted
-    if decided is None:
-        raise reading.error(
+    kind = recorded or requested
+    if kind is None:
+        raise context.error(
             "an encoder whose file does not say whether it is pSp or e4e",
             expected="opts with an encoder_type",
             remedy="give --kind psp or --kind e4e",
         )
-    return decided
+    return kind
 
 
 def _latent_avg(
-    reading: Reading, content: object, opts: Mapping[object, object], rows: int, w_dim: int
+    context: ReadContext, content: object, opts: Mapping[object, object], rows: int, w_dim: int
 ) -> tuple[Array, tuple[str, ...]]:
-    stored = content.get("latent_avg") if isinstance(content, dict) else None
-    starts_from_it = opts.get("start_from_latent_avg")
-    if starts_from_it is False or (stored is None and starts_from_it is None):
+    latent_avg = content.get("latent_avg") if isinstance(content, dict) else None
+    starts_from_average = opts.get("start_from_latent_avg")
+    if starts_from_average is False or (latent_avg is None and starts_from_average is None):
         return np.zeros((rows, w_dim), np.float32), (NO_LATENT_AVG,)
     shapes = ((w_dim,), (1, w_dim), (rows, w_dim))
-    if not isinstance(stored, StoredTensor) or stored.shape not in shapes:
-        raise reading.error(
-            f"a latent_avg of {list(stored.shape) if isinstance(stored, StoredTensor) else 'another form'}",
+    if not isinstance(latent_avg, StoredTensor) or latent_avg.shape not in shapes:
+        raise context.error(
+            f"a latent_avg of {list(latent_avg.shape) if isinstance(latent_avg, StoredTensor) else 'another form'}",
             expected=f"[{rows}, {w_dim}], to which the encoder's codes are offsets",
             remedy="give the checkpoint as its training wrote it",
         )
-    latent_avg = np.array(np.broadcast_to(stored.array(), (rows, w_dim)))
-    check_finite(reading, {"latent_avg": latent_avg})
-    return latent_avg, ()
+    rows_of_average = np.array(np.broadcast_to(latent_avg.array(), (rows, w_dim)))
+    check_finite(context, {"latent_avg": rows_of_average})
+    return rows_of_average, ()
 
 
-def _heads(stored: Mapping[str, object]) -> int:
-    return sum(re.fullmatch(r"styles\.\d+\.linear\.weight", name) is not None for name in stored)
+def _heads(state: Mapping[str, object]) -> int:
+    return sum(re.fullmatch(r"styles\.\d+\.linear\.weight", name) is not None for name in state)
 
 
-def _expected_shapes(reading: Reading, stored: StoredTensors) -> dict[str, Shape]:
-    """Every name and shape, from the widths of a few tensors: trunk, squeeze and w."""
+def _expected_shapes(context: ReadContext, state: StoredTensors) -> dict[str, Shape]:
+    """Derive every name and shape from the widths of a few tensors: trunk, squeeze and w."""
 
     def width(name: str, axis: int = 0) -> int:
-        if name not in stored or len(stored[name].shape) <= axis:
-            raise reading.error(f"no tensor {name!r} of a usable shape", expected="a complete pSp or e4e encoder")
-        return stored[name].shape[axis]
+        if name not in state or len(state[name].shape) <= axis:
+            raise context.error(f"no tensor {name!r} of a usable shape", expected="a complete pSp or e4e encoder")
+        return state[name].shape[axis]
 
     stem = width("input_layer.0.weight")
     stages = [width(f"body.{unit}.res_layer.3.weight") for unit in _FIRST_UNITS]
@@ -160,7 +161,7 @@ def _expected_shapes(reading: Reading, stored: StoredTensors) -> dict[str, Shape
         shapes |= _unit_shapes(f"body.{unit}", inputs, stages[stage], width(f"body.{unit}.res_layer.5.fc1.weight"))
     for name, inputs in (("latlayer1", stages[2]), ("latlayer2", stages[1])):
         shapes |= {f"{name}.weight": (stages[3], inputs, 1, 1), f"{name}.bias": (stages[3],)}
-    for head in range(_heads(stored)):
+    for head in range(_heads(state)):
         shapes |= _head_shapes(head, stages[3], w_dim)
     return shapes
 
@@ -185,7 +186,7 @@ def _unit_shapes(name: str, inputs: int, outputs: int, squeezed: int) -> dict[st
 
 
 def _head_shapes(head: int, inputs: int, w_dim: int) -> dict[str, Shape]:
-    # Coarse heads see 16 x 16 maps, middle ones 32 x 32, fine ones 64 x 64; each convolution halves the side.
+    # Coarse heads take 16 x 16 maps, middle ones 32 x 32, fine ones 64 x 64; each convolution halves the side.
     convolutions = 4 if head < 3 else 5 if head < 7 else 6
     shapes: dict[str, Shape] = {
         f"styles.{head}.linear.weight": (w_dim, w_dim),

@@ -1,4 +1,4 @@
-"""Which network a file holds, and the reader for it."""
+"""Detection of the network that a checkpoint holds, and the choice of its reader."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Network = Literal["generator", "encoder", "isf"]
 
 
 def read_generator(path: Path) -> GeneratorWeights:
-    """Read a StyleGAN2 generator of any supported format; of a pSp or e4e checkpoint its decoder.
+    """Read a StyleGAN2 generator of any supported format; from a pSp or e4e checkpoint its decoder is read.
 
     Raises:
         CheckpointError: the file is damaged, unsafe, or holds another network.
@@ -32,10 +32,10 @@ def read_generator(path: Path) -> GeneratorWeights:
 
 
 def read_encoder(path: Path, kind: EncoderKind | None = None) -> EncoderWeights:
-    """Read a pSp or e4e encoder; ``kind`` decides where the file does not say which it is.
+    """Read a pSp or e4e encoder; ``kind`` is needed only if the file does not record it.
 
     Raises:
-        CheckpointError: the file is damaged, unsafe, or holds another network; or its kind is not known.
+        CheckpointError: the file is damaged, unsafe, or holds another network; or the encoder's kind is unknown.
     """
     return _encoder(open_checkpoint(path), kind)
 
@@ -45,11 +45,11 @@ def read_isf(path: Path, attributes: tuple[str, ...] | None = None, *, residual:
 
     Args:
         path: a checkpoint file.
-        attributes: names in the order of training; by default the published four, where their number fits.
-        residual: whether it was trained with ``use_residual``, which leaves no trace in the file.
+        attributes: names in the order of training; None means the published four, if the head has four attributes.
+        residual: whether the head was trained with ``use_residual``, which the file does not record.
 
     Raises:
-        CheckpointError: the file is damaged, unsafe, or holds another network; or its attributes are not known.
+        CheckpointError: the file is damaged, unsafe, or holds another network; or the attributes' names are unknown.
     """
     return _isf(open_checkpoint(path), attributes, residual=residual)
 
@@ -61,10 +61,10 @@ def read_checkpoint(
     attributes: tuple[str, ...] | None = None,
     residual: bool = False,
 ) -> GeneratorWeights | EncoderWeights | IsfWeights:
-    """Read whichever network the file holds; a pSp or e4e checkpoint is taken as its encoder.
+    """Read whichever network the file holds; from a pSp or e4e checkpoint the encoder is read.
 
     Raises:
-        CheckpointError: as the three readers do.
+        CheckpointError: see ``read_generator``, ``read_encoder`` and ``read_isf``.
     """
     checkpoint = open_checkpoint(path)
     match _network_of(checkpoint.content):
@@ -83,11 +83,11 @@ def _network_of(content: object) -> Network:
 
 
 def _require(checkpoint: Checkpoint, expected: Network) -> None:
-    found = _network_of(checkpoint.content)
+    network = _network_of(checkpoint.content)
     names = {"generator": "a generator", "encoder": "an encoder", "isf": "an ISF head"}
-    if found != expected:
-        raise checkpoint.reading.error(
-            f"{names[found]}, if anything" if found == "generator" else names[found],
+    if network != expected:
+        raise checkpoint.context.error(
+            f"what seems to be {names[network]}" if network == "generator" else names[network],
             expected=names[expected],
             remedy="give the checkpoint of that network",
         )

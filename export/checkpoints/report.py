@@ -1,4 +1,4 @@
-"""What a checkpoint holds, in words and numbers, for ``toonify-export inspect``."""
+"""A summary of a checkpoint for ``toonify-export inspect``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from export.weights import EncoderWeights, GeneratorWeights, IsfWeights
 
 @dataclass(frozen=True)
 class CheckpointReport:
-    """What ``describe`` finds; None where a field does not apply to the kind of network or the file does not tell.
+    """The summary of a checkpoint; a field is None if it does not apply to the network or the file does not record it.
 
-    ``w_avg`` is whether the file holds the average latent. ``architecture`` is for people.
+    ``w_avg`` states whether the file holds the average latent. ``architecture`` is a description for people.
     """
 
     kind: Network
@@ -38,17 +38,17 @@ class CheckpointReport:
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The fields as values that ``json`` writes."""
+        """Return the fields as JSON-compatible values."""
         return asdict(self)
 
 
 def describe(
     path: Path, *, kind: EncoderKind | None = None, attributes: tuple[str, ...] | None = None
 ) -> CheckpointReport:
-    """Read a checkpoint, with every check, and say what it holds.
+    """Read a checkpoint with all its checks, and summarise it.
 
     Raises:
-        CheckpointError: it cannot be read; see ``read_checkpoint``.
+        CheckpointError: the checkpoint cannot be read; see ``read_checkpoint``.
     """
     match read_checkpoint(path, kind=kind, attributes=attributes):
         case GeneratorWeights() as weights:

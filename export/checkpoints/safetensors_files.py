@@ -1,4 +1,4 @@
-"""safetensors files: the neutral form of a generator, and what others store in that container."""
+"""safetensors files: this package's own generator format, and state dicts of other projects."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from safetensors import SafetensorError, safe_open
 
 from export.checkpoints.checkpoint import Checkpoint
 from export.checkpoints.layout import checked_clamp, checked_resolution
-from export.checkpoints.stored import ELEMENTS, Reading, Storage, StoredTensor, clipped
+from export.checkpoints.stored_tensors import ELEMENTS, ReadContext, Storage, StoredTensor, clipped
 from export.checkpoints.validation import check_generator
 from export.weights import GeneratorWeights
 
 FORMAT = "toonify-serve generator 1"
-"""The metadata's ``format``; its number changes when readers of the old one would misread the file."""
+"""The value of ``format`` in the metadata; its number changes when older readers would misread the file."""
 
 
 @dataclass(frozen=True)
@@ -28,55 +28,55 @@ class SafetensorsFile:
     metadata: dict[str, str]
 
 
-def read_safetensors(path: Path, reading: Reading) -> object:
-    """A SafetensorsFile where this project wrote the file, else a plain dict of its tensors.
+def read_safetensors(path: Path, context: ReadContext) -> object:
+    """Return a SafetensorsFile if this package wrote the file, else a plain dict of its tensors.
 
     Raises:
-        CheckpointError: the file is damaged, or holds numbers that NumPy does not know.
+        CheckpointError: the file is damaged, or holds a number type that NumPy does not have.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: _stored(reading, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: _stored_tensor(context, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, TypeError, KeyError, ValueError, AttributeError) as error:
-        raise reading.error(f"a damaged safetensors file ({clipped(str(error))})", expected="a whole file") from None
+        raise context.error(f"a damaged safetensors file ({clipped(str(error))})", expected="a whole file") from None
     return SafetensorsFile(tensors, metadata) if metadata.get("format", "").startswith("toonify-serve") else tensors
 
 
-def _stored(reading: Reading, array: NDArray[Any]) -> StoredTensor:
+def _stored_tensor(context: ReadContext, array: NDArray[Any]) -> StoredTensor:
     strides = tuple(stride // array.itemsize for stride in array.strides)
     data = array.reshape(-1).data.cast("B")
-    return StoredTensor(Storage(reading, ELEMENTS[array.dtype.name], array.nbytes, data), 0, array.shape, strides)
+    return StoredTensor(Storage(context, ELEMENTS[array.dtype.name], array.nbytes, data), 0, array.shape, strides)
 
 
 def metadata_of(weights: GeneratorWeights) -> dict[str, str]:
-    """What the tensors alone do not say."""
+    """Return the generator's options, which its tensors do not determine, as metadata."""
     options = {"conv_clamp": weights.conv_clamp, "fp16_from": weights.fp16_from, "notes": weights.notes}
     return {"format": FORMAT, "options": json.dumps(options)}
 
 
 def generator_from_safetensors(checkpoint: Checkpoint, content: SafetensorsFile) -> GeneratorWeights:
-    """Read the neutral form.
+    """Read a generator in this package's own format.
 
     Raises:
-        CheckpointError: it is of another version, or damaged.
+        CheckpointError: the file has another format version, or is damaged.
     """
-    reading, metadata = checkpoint.reading, content.metadata
+    context, metadata = checkpoint.context, content.metadata
     if metadata["format"] != FORMAT:
-        raise reading.error(
+        raise context.error(
             f"the format {clipped(metadata['format'])}", expected=FORMAT, remedy="convert the original checkpoint again"
         )
     try:
         options = json.loads(metadata.get("options", ""))
         clamp, fp16_from, notes = options["conv_clamp"], int(options["fp16_from"] or 0), options["notes"]
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
-        raise reading.error("damaged metadata", expected="the options of a generator") from None
+        raise context.error("damaged metadata", expected="the options of a generator") from None
     tensors = {name: tensor.array() for name, tensor in content.tensors.items()}
-    check_generator(reading, tensors)
+    check_generator(context, tensors)
     return GeneratorWeights(
         tensors,
         checkpoint.source("toonify-serve"),
-        conv_clamp=checked_clamp(reading, clamp),
-        fp16_from=checked_resolution(reading, fp16_from) if fp16_from else None,
+        conv_clamp=checked_clamp(context, clamp),
+        fp16_from=checked_resolution(context, fp16_from) if fp16_from else None,
         notes=tuple(str(note) for note in notes) if isinstance(notes, list) else (),
     )

@@ -1,4 +1,4 @@
-"""What takes the place of each class and function that checkpoints name: the allow-list, and inert objects for it."""
+"""Inert stand-ins for the classes and functions that checkpoints name, and the allow-list of those names."""
 
 from __future__ import annotations
 
@@ -10,50 +10,58 @@ from typing import Any
 import numpy as np
 
 from export.checkpoints.pickles import StandIn, Stateful
-from export.checkpoints.stored import ELEMENTS, Element, Reading, Storage, StoredTensor, clipped, sizes
+from export.checkpoints.stored_tensors import (
+    ELEMENTS,
+    Element,
+    ReadContext,
+    Storage,
+    StoredTensor,
+    checked_sizes,
+    clipped,
+)
 
 
 class OrderedDict(dict[Any, Any], Stateful):
-    """``collections.OrderedDict`` and ``dnnlib``'s EasyDict; a state dict's ``_metadata`` attribute is dropped."""
+    """Stand-in for ``collections.OrderedDict`` and ``dnnlib``'s EasyDict; a state dict's ``_metadata`` is dropped."""
 
     def set_state(self, state: object) -> None:
         pass
 
 
 class Namespace(dict[Any, Any], Stateful):
-    """``argparse.Namespace``: the options of a training run."""
+    """Stand-in for ``argparse.Namespace``, which holds the options of a training run."""
 
     def set_state(self, state: object) -> None:
-        self.update(_typed(dict, state))
+        self.update(_expect_type(dict, state))
 
 
 @dataclass(frozen=True)
 class NvObject:
-    """An object of NVIDIA's persistence layer: its class's name and its attributes; the source code is dropped."""
+    """Stand-in for an object of NVIDIA's persistence layer: class name and attributes; the source code is dropped."""
 
     class_name: str
     state: dict[str, Any]
 
 
 class TfNetwork(Stateful):
-    """``dnnlib.tflib.network.Network`` of the TensorFlow code; the source code in it is dropped."""
+    """Stand-in for ``dnnlib.tflib.network.Network`` of the TensorFlow code; the source code in it is dropped."""
 
     def __init__(self) -> None:
         self.state: dict[str, Any] = {}
 
     def set_state(self, state: object) -> None:
-        self.state = _typed(dict, state)
+        self.state = _expect_type(dict, state)
 
 
 class NumpyType(Stateful):
-    """``numpy.dtype``; NumPy's own would take an unchecked state."""
+    """Stand-in for ``numpy.dtype``, which would accept an unchecked state."""
 
     def __init__(self, code: object, *_: object) -> None:
-        self._code: str = _typed(str, code)
+        self._code: str = _expect_type(str, code)
         self._order = "<"
 
     def set_state(self, state: object) -> None:
-        self._order = _typed(str, _typed(tuple, state)[1])
+        self._order = _expect_type(str, _expect_type(tuple, state)[1])
 
     @property
     def element(self) -> Element:
@@ -64,33 +72,33 @@ class NumpyType(Stateful):
 
 
 class NumpyArray(StoredTensor, Stateful):
-    """``numpy.ndarray``, a tensor once its state is set."""
+    """Stand-in for ``numpy.ndarray``; it becomes a tensor when its state is set."""
 
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
-        super().__init__(Storage(reading, ELEMENTS["float32"], 0, memoryview(b"")), 0, (0,), (1,))
+    def __init__(self, context: ReadContext) -> None:
+        self._context = context
+        super().__init__(Storage(context, ELEMENTS["float32"], 0, memoryview(b"")), 0, (0,), (1,))
 
     def set_state(self, state: object) -> None:
-        _, shape, number_type, fortran, raw = _typed(tuple, state)
-        # Protocols 0 to 2 hold the bytes as latin-1 text where Python 2 wrote them.
+        _, shape, number_type, fortran, raw = _expect_type(tuple, state)
+        # Protocols 0 to 2 hold the bytes as latin-1 text if Python 2 wrote them.
         self.view(raw.encode("latin-1") if isinstance(raw, str) else raw, number_type, shape, fortran)
 
     def view(self, raw: object, number_type: object, shape: object, fortran: object) -> None:
-        element = _typed(NumpyType, number_type).element
-        data = memoryview(_typed((bytes, bytearray), raw))
-        lengths = sizes(self._reading, shape)
-        storage = Storage(self._reading, element, data.nbytes, data)
+        element = _expect_type(NumpyType, number_type).element
+        data = memoryview(_expect_type((bytes, bytearray), raw))
+        lengths = checked_sizes(self._context, shape)
+        storage = Storage(self._context, element, data.nbytes, data)
         super().__init__(storage, 0, lengths, _contiguous_strides(lengths, fortran=bool(fortran)))
 
 
-def stand_ins(reading: Reading) -> dict[str, object]:
-    """The allow-list: full name -> StandIn, or a constant."""
+def stand_ins(context: ReadContext) -> dict[str, object]:
+    """Return the allow-list: a StandIn or a constant for each full name."""
     table: dict[str, object] = {
         "collections.OrderedDict": StandIn(OrderedDict),
         "argparse.Namespace": StandIn(Namespace),
         "builtins.set": StandIn(_scalar_set),
         "__builtin__.set": StandIn(_scalar_set),
-        "_codecs.encode": StandIn(lambda text, _: _encode(reading, text)),
+        "_codecs.encode": StandIn(lambda text, _: _encode(context, text)),
         "numpy.dtype": StandIn(NumpyType),
         "numpy.ndarray": None,
         "torch._utils._rebuild_tensor_v2": StandIn(_tensor),
@@ -101,9 +109,9 @@ def stand_ins(reading: Reading) -> dict[str, object]:
         "dnnlib.tflib.network.Network": StandIn(TfNetwork),
     }
     for numpy_core in ("numpy.core", "numpy._core"):
-        table[f"{numpy_core}.multiarray.scalar"] = StandIn(lambda kind, raw: _scalar(reading, kind, raw))
-        table[f"{numpy_core}.multiarray._reconstruct"] = StandIn(lambda *_: NumpyArray(reading))
-        table[f"{numpy_core}.numeric._frombuffer"] = StandIn(lambda *state: _array(reading, *state))
+        table[f"{numpy_core}.multiarray.scalar"] = StandIn(lambda kind, raw: _scalar(context, kind, raw))
+        table[f"{numpy_core}.multiarray._reconstruct"] = StandIn(lambda *_: NumpyArray(context))
+        table[f"{numpy_core}.numeric._frombuffer"] = StandIn(lambda *state: _array(context, *state))
     return table | _torch_types()
 
 
@@ -133,26 +141,26 @@ def _contiguous_strides(shape: tuple[int, ...], *, fortran: bool) -> tuple[int, 
     return tuple(steps if fortran else steps[::-1])
 
 
-def _typed(kind: Any, value: object) -> Any:
+def _expect_type(kind: Any, value: object) -> Any:
     if not isinstance(value, kind):
-        raise TypeError(f"a {type(value).__name__} in a place of another type")
+        raise TypeError(f"a {type(value).__name__} in place of another type")
     return value
 
 
 def _scalar_set(items: object = ()) -> set[object]:
-    if any(not isinstance(item, str | int) for item in _typed(list | tuple, items)):
+    if any(not isinstance(item, str | int) for item in _expect_type(list | tuple, items)):
         raise TypeError("a set of nested items")
-    return set(_typed(list | tuple, items))
+    return set(_expect_type(list | tuple, items))
 
 
-def _encode(reading: Reading, text: object) -> bytes:
-    encoded = bytes(_typed(str, text).encode("latin-1"))
-    reading.spend_bytes(len(encoded))
+def _encode(context: ReadContext, text: object) -> bytes:
+    encoded = bytes(_expect_type(str, text).encode("latin-1"))
+    context.spend_bytes(len(encoded))
     return encoded
 
 
 def _tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> StoredTensor:
-    return StoredTensor(_typed(Storage, storage), offset, shape, strides)
+    return StoredTensor(_expect_type(Storage, storage), offset, shape, strides)
 
 
 def _tensor_of_type(
@@ -165,21 +173,21 @@ def _tensor_of_type(
     kind: object,
     *_: object,
 ) -> StoredTensor:
-    return StoredTensor(_typed(Storage, storage), offset, shape, strides, _typed(Element, kind))
+    return StoredTensor(_expect_type(Storage, storage), offset, shape, strides, _expect_type(Element, kind))
 
 
 def _nv_object(meta: object) -> NvObject:
-    fields = _typed(dict, meta)
-    return NvObject(_typed(str, fields["class_name"]), _typed(dict, fields["state"]))
+    fields = _expect_type(dict, meta)
+    return NvObject(_expect_type(str, fields["class_name"]), _expect_type(dict, fields["state"]))
 
 
-def _array(reading: Reading, raw: object, number_type: object, shape: object, order: object) -> NumpyArray:
-    array = NumpyArray(reading)
+def _array(context: ReadContext, raw: object, number_type: object, shape: object, order: object) -> NumpyArray:
+    array = NumpyArray(context)
     array.view(raw, number_type, shape, order == "F")
     return array
 
 
-def _scalar(reading: Reading, number_type: object, raw: object) -> float:
-    array = _array(reading, raw, number_type, (1,), "C")
+def _scalar(context: ReadContext, number_type: object, raw: object) -> float:
+    array = _array(context, raw, number_type, (1,), "C")
     element = array.element.numpy
     return np.frombuffer(array.storage.data, element)[0].item()  # type: ignore[no-any-return]

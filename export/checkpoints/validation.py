@@ -1,4 +1,4 @@
-"""Shape and value checks: after them, a network can be built without any further question."""
+"""Checks of shapes and values: a network can be built from weights that pass them."""
 
 from __future__ import annotations
 
@@ -9,73 +9,75 @@ from typing import Protocol
 import numpy as np
 
 from export.checkpoints.layout import Layer, checked_resolution, layers_of
-from export.checkpoints.stored import Reading, clipped
+from export.checkpoints.stored_tensors import ReadContext, clipped
 from export.weights import Tensors
 
 Shape = tuple[int, ...]
 
 
 class Shaped(Protocol):
-    """An array or a tensor, as far as its shape is concerned."""
+    """Any object with a shape: an array or a stored tensor."""
 
     @property
     def shape(self) -> Shape: ...
 
 
-def check_shapes(reading: Reading, tensors: Mapping[str, Shaped], expected: Mapping[str, Shape], network: str) -> None:
-    """Raise CheckpointError unless ``tensors`` have exactly the names and shapes ``expected``."""
+def check_shapes(
+    context: ReadContext, tensors: Mapping[str, Shaped], expected: Mapping[str, Shape], network: str
+) -> None:
+    """Raise CheckpointError unless ``tensors`` have exactly the ``expected`` names and shapes."""
     remedy = f"check that the file is a complete {network}"
-    # Names first: where a tensor is missing, the expected shapes of others may be wrong.
+    # Names are checked first: if a tensor is missing, the expected shapes of others may be wrong.
     missing = [name for name in expected if name not in tensors]
     if missing:
-        raise reading.error(f"no tensor {missing[0]!r}", expected=f"a complete {network}", remedy=remedy)
+        raise context.error(f"no tensor {missing[0]!r}", expected=f"a complete {network}", remedy=remedy)
     others = sorted(tensors.keys() - expected.keys())
     if others:
-        raise reading.error(f"the tensor {clipped(others[0])}", expected=f"only those of the {network}", remedy=remedy)
+        raise context.error(f"the tensor {clipped(others[0])}", expected=f"only those of the {network}", remedy=remedy)
     for name, shape in expected.items():
         if tuple(tensors[name].shape) != shape:
-            raise reading.error(
+            raise context.error(
                 f"a tensor {name!r} of shape {list(tensors[name].shape)}", expected=f"{list(shape)}", remedy=remedy
             )
 
 
-def check_finite(reading: Reading, tensors: Tensors) -> None:
-    """Raise CheckpointError where a weight is not a finite number."""
+def check_finite(context: ReadContext, tensors: Tensors) -> None:
+    """Raise CheckpointError if a weight is not a finite number."""
     for name, array in tensors.items():
         if not np.isfinite(array).all():
-            raise reading.error(
+            raise context.error(
                 f"NaN or infinity in {name!r}",
                 expected="finite weights",
-                remedy="choose a checkpoint from before it diverged",
+                remedy="choose a checkpoint from before the training diverged",
             )
 
 
-def check_generator(reading: Reading, tensors: Tensors) -> None:
+def check_generator(context: ReadContext, tensors: Tensors) -> None:
     """Check a generator under the canonical names of ``export.weights``.
 
     Raises:
         CheckpointError: a tensor is missing, unknown, of a shape that does not fit the others, or not finite.
     """
-    _check_square(reading, tensors)
-    check_shapes(reading, tensors, _generator_shapes(reading, tensors), "StyleGAN2 generator")
-    check_finite(reading, tensors)
+    _check_square(context, tensors)
+    check_shapes(context, tensors, _generator_shapes(context, tensors), "StyleGAN2 generator")
+    check_finite(context, tensors)
 
 
-def _check_square(reading: Reading, tensors: Tensors) -> None:
+def _check_square(context: ReadContext, tensors: Tensors) -> None:
     const = tensors.get("synthesis.4.const")
     if const is not None and const.shape[1:] != (4, 4):
-        raise reading.error(
+        raise context.error(
             f"a learned constant of {' x '.join(map(str, const.shape[1:]))}",
             expected="4 x 4, a square generator",
-            remedy="generators of other aspect ratios are not supported",
+            remedy="choose a square generator: other aspect ratios are not supported",
         )
 
 
-def _generator_shapes(reading: Reading, tensors: Tensors) -> dict[str, Shape]:
-    found = (re.match(r"synthesis\.(\d{1,5})\.", name) for name in tensors)
-    layers = layers_of(checked_resolution(reading, max((int(match[1]) for match in found if match), default=0)))
+def _generator_shapes(context: ReadContext, tensors: Tensors) -> dict[str, Shape]:
+    matches = (re.match(r"synthesis\.(\d{1,5})\.", name) for name in tensors)
+    layers = layers_of(checked_resolution(context, max((int(match[1]) for match in matches if match), default=0)))
 
-    # The width of w and of each resolution from one tensor each; check_shapes compares all others with them.
+    # The width of w and of each resolution is read from one tensor; check_shapes compares all others with it.
     def width(name: str) -> int:
         array = tensors.get(name)
         return array.shape[-1] if array is not None and array.ndim else 0

@@ -1,4 +1,4 @@
-"""Checkpoints written in the formats that the readers of this package, and those of the original projects, take."""
+"""Writing checkpoints that this package and the original projects can read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engines.contract.atomic import atomic_file
 from engines.contract.errors import CheckpointError
 from engines.contract.tensors import resolution_of
 from export.checkpoints.layout import FIR
-from export.checkpoints.rosinality import kernel_names, official_array, official_names
+from export.checkpoints.rosinality import filter_names, official_array, official_names
 from export.checkpoints.safetensors_files import metadata_of
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Tensors
 
@@ -27,7 +27,7 @@ _ENCODER_TYPES = {"psp": "GradualStyleEncoder", "e4e": "Encoder4Editing"}
 def write_rosinality(
     weights: GeneratorWeights, path: Path, *, half: bool = False, drop_clamp: bool = False, force: bool = False
 ) -> None:
-    """Write ``{"g_ema": ..., "latent_avg": ...}``; ``half`` stores float16.
+    """Write a generator as ``{"g_ema": ..., "latent_avg": ...}``; ``half`` stores float16.
 
     Raises:
         CheckpointError: the generator has a conv_clamp, which the format cannot hold, and ``drop_clamp`` is false; or a
@@ -39,11 +39,11 @@ def write_rosinality(
             str(path),
             got=f"a generator with conv_clamp {weights.conv_clamp:g}",
             expected="one without, as rosinality's format cannot hold it",
-            remedy="write .safetensors, or drop the clamp on purpose",
+            remedy="write .safetensors, or give --drop-clamp to lose the clamp",
         )
     names = official_names(weights.resolution, weights.mapping_depth)
-    state = {theirs: official_array(name, weights.tensors[name]) for name, theirs in names.items()}
-    state |= dict.fromkeys(kernel_names(weights.resolution), FIR * 4)
+    state = {official: official_array(name, weights.tensors[name]) for name, official in names.items()}
+    state |= dict.fromkeys(filter_names(weights.resolution), FIR * 4)
     content: dict[str, Any] = {"g_ema": _torch_tensors(path, state, half=half)}
     if "mapping.w_avg" in weights.tensors:
         content |= _torch_tensors(path, {"latent_avg": weights.tensors["mapping.w_avg"]}, half=half)
@@ -53,19 +53,19 @@ def write_rosinality(
 def write_generator_safetensors(
     weights: GeneratorWeights, path: Path, *, half: bool = False, force: bool = False
 ) -> None:
-    """Write the canonical tensors, with the conv_clamp and notes as metadata; ``half`` stores float16.
+    """Write a generator's canonical tensors, with conv_clamp, fp16_from and notes as metadata; ``half`` stores float16.
 
     Raises:
         CheckpointError: a weight is too large for float16.
         ExportError: ``path`` exists and ``force`` is false.
     """
-    tensors = {name: _stored_array(path, name, array, half=half) for name, array in weights.tensors.items()}
+    tensors = {name: _converted_array(path, name, array, half=half) for name, array in weights.tensors.items()}
     with atomic_file(path, force=force) as partial:
         save_file(tensors, partial, metadata=metadata_of(weights))
 
 
 def write_encoder(weights: EncoderWeights, path: Path, *, half: bool = False, force: bool = False) -> None:
-    """Write ``{"state_dict": {"encoder.*"}, "opts": ..., "latent_avg": [L, D]}``; ``half`` stores float16.
+    """Write an encoder as ``{"state_dict": {"encoder.*"}, "opts": ..., "latent_avg": ...}``; ``half`` stores float16.
 
     Raises:
         CheckpointError: a weight is too large for float16.
@@ -89,7 +89,7 @@ def write_encoder(weights: EncoderWeights, path: Path, *, half: bool = False, fo
 
 
 def write_isf(weights: IsfWeights, path: Path, *, half: bool = False, force: bool = False) -> None:
-    """Write ``{"mapnet": ...}``; attribute names and the residual flag have no place in the format.
+    """Write an ISF head as ``{"mapnet": ...}``; the format cannot hold attribute names and the residual flag.
 
     Raises:
         CheckpointError: a weight is too large for float16.
@@ -98,23 +98,23 @@ def write_isf(weights: IsfWeights, path: Path, *, half: bool = False, force: boo
     _save({"mapnet": _torch_tensors(path, weights.tensors, half=half)}, path, force=force)
 
 
-def _stored_array(path: Path, name: str, array: NDArray[np.float32], *, half: bool) -> NDArray[Any]:
-    # np.array: the library copies raw memory, so that strides would be lost; it keeps 0 dimensions.
+def _converted_array(path: Path, name: str, array: NDArray[np.float32], *, half: bool) -> NDArray[Any]:
+    # safetensors copies raw memory and ignores strides; np.array makes it contiguous and keeps 0 dimensions.
     if not half:
         return np.array(array, order="C")
     with np.errstate(over="ignore"):
-        stored = array.astype(np.float16)
-    if not np.isfinite(stored).all():
+        halved = array.astype(np.float16)
+    if not np.isfinite(halved).all():
         raise CheckpointError(
             str(path), got=f"a weight of {name!r} beyond 65504", expected="float16 weights", remedy="store float32"
         )
-    return stored
+    return halved
 
 
 def _torch_tensors(path: Path, tensors: Tensors | Mapping[str, NDArray[Any]], *, half: bool) -> dict[str, torch.Tensor]:
     import torch
 
-    return {name: torch.from_numpy(_stored_array(path, name, array, half=half)) for name, array in tensors.items()}
+    return {name: torch.from_numpy(_converted_array(path, name, array, half=half)) for name, array in tensors.items()}
 
 
 def _save(content: dict[str, Any], path: Path, *, force: bool) -> None:

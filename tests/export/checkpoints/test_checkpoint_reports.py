@@ -44,7 +44,7 @@ def test_what_a_file_holds_is_detected(tmp_path: Path, generator: GeneratorWeigh
         read_generator(isf)
     with pytest.raises(CheckpointError, match="got an encoder, expected an ISF head"):
         read_isf(encoder)
-    with pytest.raises(CheckpointError, match="got a generator, if anything, expected an encoder"):
+    with pytest.raises(CheckpointError, match="got what seems to be a generator, expected an encoder"):
         read_encoder(pickled)
 
 

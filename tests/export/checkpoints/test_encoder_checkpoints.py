@@ -78,8 +78,8 @@ def test_a_written_encoder_reads_back_and_has_every_official_name(tmp_path: Path
     write_encoder(original, tmp_path / "out.pt", half=half)
     state = torch.load(tmp_path / "out.pt", weights_only=True)["state_dict"]
     assert state.keys() == {f"encoder.{name}" for name in encoder_state()}
-    found = read_encoder(tmp_path / "out.pt")
+    written = read_encoder(tmp_path / "out.pt")
     expected = {n: a.astype(np.float16).astype(np.float32) if half else a for n, a in original.tensors.items()}
-    assert_same(found.tensors, expected)
-    assert found.kind == "e4e"
-    np.testing.assert_array_equal(found.latent_avg, original.latent_avg)
+    assert_same(written.tensors, expected)
+    assert written.kind == "e4e"
+    np.testing.assert_array_equal(written.latent_avg, original.latent_avg)

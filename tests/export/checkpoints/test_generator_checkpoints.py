@@ -56,8 +56,8 @@ def test_rosinality_tensors_get_their_canonical_names_and_lose_axes_of_length_1(
     weights = read_generator(path)
     assert len(weights.tensors) == len(state) - 6  # the filters
     assert (weights.resolution, weights.mapping_depth, weights.w_dim) == (32, 8, 8)
-    for name, theirs in CANONICAL.items():
-        np.testing.assert_array_equal(weights.tensors[name].ravel(), state[theirs].ravel(), err_msg=name)
+    for name, official in CANONICAL.items():
+        np.testing.assert_array_equal(weights.tensors[name].ravel(), state[official].ravel(), err_msg=name)
     assert weights.source.format == ("rosinality (legacy)" if legacy else "rosinality (zip)")
 
 

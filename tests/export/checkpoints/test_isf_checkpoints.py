@@ -42,7 +42,7 @@ def test_the_discriminator_tells_the_number_of_attributes(tmp_path: Path) -> Non
     assert (weights.attributes, weights.noise_size, weights.residual) == (("cat", "dog"), 68, True)
     with pytest.raises(CheckpointError, match="the attributes cat, expected 2 different names"):
         read_isf(path, ("cat",))
-    with pytest.raises(CheckpointError, match=r"2 attributes whose names no checkpoint holds.*give --attributes"):
+    with pytest.raises(CheckpointError, match=r"2 attributes whose names no checkpoint records.*give --attributes"):
         read_isf(path)
 
 

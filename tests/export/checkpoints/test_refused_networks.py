@@ -114,7 +114,7 @@ def test_an_average_latent_that_is_not_one_vector_is_refused(tmp_path: Path, lat
         ({"synthesis_modules": {"b8": NvModule("Block", skip=NvModule("Conv2dLayer"))}}, "the architecture 'resnet'"),
         ({"synthesis_modules": {"input": NvModule("SynthesisInput")}}, "a StyleGAN3 generator"),
         ({"c_dim": 10}, "a conditional generator, which takes class labels"),
-        ({"bias_gain": 0.1}, r"another learning-rate multiplier than 0\.01"),
+        ({"bias_gain": 0.1}, r"whose learning-rate multiplier is not 0\.01"),
         ({"conv_clamp": {4: None, 8: 256, 16: 256}}, "layers with different conv_clamp"),
         ({"conv_clamp": dict.fromkeys((4, 8, 16), -1)}, "conv_clamp = -1, expected a positive number or None"),
         ({"fir": np.full((4, 4), 1 / 16, np.float32)}, r"resample_filter' other than \[1, 3, 3, 1\]"),

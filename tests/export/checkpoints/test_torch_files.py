@@ -16,7 +16,7 @@ from checkpoint_files import RawStorage, RawTensor, saved, torch_legacy, torch_p
 
 from engines.contract.errors import CheckpointError
 from export.checkpoints.opening import open_checkpoint
-from export.checkpoints.stored import StoredTensor
+from export.checkpoints.stored_tensors import StoredTensor
 
 both_formats = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 
@@ -33,17 +33,17 @@ def content_of(path: Path) -> dict[str, StoredTensor]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64, torch.bfloat16])
 def test_floating_storages_become_float32(tmp_path: Path, legacy: bool, dtype: torch.dtype) -> None:
     tensor = torch.linspace(-3, 300, 24).reshape(2, 3, 4).to(dtype)
-    found = content_of(saved(tmp_path / "a.pt", {"a": tensor}, legacy=legacy))["a"].array()
-    np.testing.assert_array_equal(found, tensor.float().numpy(), strict=True)
+    loaded = content_of(saved(tmp_path / "a.pt", {"a": tensor}, legacy=legacy))["a"].array()
+    np.testing.assert_array_equal(loaded, tensor.float().numpy(), strict=True)
 
 
 @both_formats
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool])
 def test_other_numbers_are_read_but_are_no_weights(tmp_path: Path, legacy: bool, dtype: torch.dtype) -> None:
-    found = content_of(saved(tmp_path / "a.pt", {"a": torch.ones(3, dtype=dtype)}, legacy=legacy))["a"]
-    assert found.shape == (3,)
+    loaded = content_of(saved(tmp_path / "a.pt", {"a": torch.ones(3, dtype=dtype)}, legacy=legacy))["a"]
+    assert loaded.shape == (3,)
     with pytest.raises(CheckpointError, match="among the weights, expected floating-point weights"):
-        found.array()
+        loaded.array()
 
 
 @both_formats
@@ -62,16 +62,16 @@ def test_views_that_share_a_storage_keep_their_numbers(
     tmp_path: Path, legacy: bool, view: Callable[[torch.Tensor], torch.Tensor]
 ) -> None:
     base = torch.arange(20.0).reshape(5, 4)
-    found = content_of(saved(tmp_path / "a.pt", {"base": base, "view": view(base)}, legacy=legacy))
-    np.testing.assert_array_equal(found["base"].array(), base, strict=True)
-    np.testing.assert_array_equal(found["view"].array(), view(base), strict=True)
+    loaded = content_of(saved(tmp_path / "a.pt", {"base": base, "view": view(base)}, legacy=legacy))
+    np.testing.assert_array_equal(loaded["base"].array(), base, strict=True)
+    np.testing.assert_array_equal(loaded["view"].array(), view(base), strict=True)
 
 
 def test_arrays_do_not_share_memory_with_each_other_or_the_file(tmp_path: Path) -> None:
     base = torch.arange(4.0)
-    found = content_of(saved(tmp_path / "a.pt", {"a": base, "b": base}))
-    found["a"].array()[:] = 7
-    np.testing.assert_array_equal(found["b"].array(), base)
+    loaded = content_of(saved(tmp_path / "a.pt", {"a": base, "b": base}))
+    loaded["a"].array()[:] = 7
+    np.testing.assert_array_equal(loaded["b"].array(), base)
 
 
 def test_an_untyped_storage_may_hold_the_numbers(tmp_path: Path) -> None:
@@ -94,9 +94,9 @@ def test_an_untyped_storage_beside_a_tensor_is_read(tmp_path: Path) -> None:
 def test_an_unsaved_tensor_in_a_plain_pickle_is_read(tmp_path: Path) -> None:
     # pickle.dump stores each storage as a whole legacy file behind torch.storage._load_from_bytes.
     state = {"half": torch.arange(6.0).half().reshape(2, 3).T, "parameter": torch.nn.Parameter(torch.ones(2))}
-    found = content_of(written(tmp_path / "a.pkl", pickle.dumps(state)))
-    np.testing.assert_array_equal(found["half"].array(), state["half"].float(), strict=True)
-    np.testing.assert_array_equal(found["parameter"].array(), [1, 1])
+    loaded = content_of(written(tmp_path / "a.pkl", pickle.dumps(state)))
+    np.testing.assert_array_equal(loaded["half"].array(), state["half"].float(), strict=True)
+    np.testing.assert_array_equal(loaded["parameter"].array(), [1, 1])
 
 
 def test_the_hand_made_files_of_these_tests_are_what_torch_reads(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_reading_takes_no_torch(tmp_path: Path) -> None:
         (RawTensor(RawStorage("0", 4), (2,), (1,), 3), "ends at byte 20 of a storage of 16 bytes"),
         (RawTensor(RawStorage("0", 4), (2, 2), (3, 1)), "ends at byte 20 of a storage of 16 bytes"),
         (RawTensor(RawStorage("0", 4), (1 << 62, 1 << 62), (1, 1)), "ends at byte .* of a storage of 16 bytes"),
-        (RawTensor(RawStorage("0", 4), (2, 2), (1,)), "more sizes than strides"),
+        (RawTensor(RawStorage("0", 4), (2, 2), (1,)), "a tensor with 2 sizes and 1 strides"),
         (RawTensor(RawStorage("0", 4), (1,) * 9, (1,) * 9), "at most eight numbers"),
     ],
 )
@@ -160,7 +160,7 @@ def test_a_storage_that_claims_more_bytes_than_it_has_is_refused(tmp_path: Path)
         (torch_zip(torch_pickle({"a": RawTensor(RawStorage("0", 4), (4,), (1,))})), "no zip member 'data/0'"),
         (torch_legacy(torch_pickle({"a": RawTensor(RawStorage("0", 4), (4,), (1,))})), "no bytes for storage '0'"),
         (torch_legacy(torch_pickle({}), {"0": FOUR}), "a storage '0' that no tensor views"),
-        (torch_zip(torch_pickle(RawStorage("0", 4, "Float")), {"data/0": FOUR}), "a persistent id of another form"),
+        (torch_zip(torch_pickle(RawStorage("0", 4, "Float")), {"data/0": FOUR}), "an unexpected persistent id"),
         (torch_zip(torch_pickle(RawStorage("0", -4)), {"data/0": FOUR}), "whose pickle claims -16"),
         (torch_zip(torch_pickle({}), {"byteorder": b"big"}), "a file of a big-endian machine"),
         (torch_zip(torch_pickle({}), {"constants.pkl": b""}), "a TorchScript program"),
