@@ -329,9 +329,10 @@ def _output(
 
 
 def _print_report(report: BlendReport) -> None:
-    for source, kin in zip(report.sources[1:], report.kinship, strict=True):
-        similarity = "  ".join(f"{r}: {value:.2f}" for r, value in kin.similarity.items())
-        console.print(f"  likeness of {source.path.name} to {report.sources[0].path.name} by resolution: {similarity}")
+    base = report.sources[0].path.name
+    for source, similarity in zip(report.sources[1:], report.similarities, strict=True):
+        values = "  ".join(f"{r}: {value:.2f}" for r, value in similarity.by_resolution.items())
+        console.print(f"  cosine similarity of the weights of {source.path.name} and {base} by resolution: {values}")
     for warning in report.warnings:
         console.print(f"  [yellow]warning:[/yellow] {warning}.")
 

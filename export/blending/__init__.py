@@ -1,4 +1,4 @@
-"""Blending of StyleGAN2 generators: which model gives what share of which layer, and the blended weights."""
+"""Blending of StyleGAN2 generators: each model's share of each layer, and the blended weights."""
 
 from export.blending.blend import Blend, BlendReport, blend
 from export.blending.groups import BlendSchedule, Donor

@@ -1,8 +1,8 @@
-"""Blending: every tensor of the synthesis network is a convex combination of its parents'.
+"""Blending: every tensor of the synthesis network is a convex combination of the parents' tensors.
 
-Raw stored tensors are blended, before any folding: the sum of squared weights that demodulation needs does not commute
-with interpolation. Filters are no parameters and are not blended. Weights are combined, not activations, although
-both are called layer swapping.
+The raw tensors of the checkpoints are blended, before any folding: the sum of squared weights that demodulation needs
+does not commute with interpolation. Resampling filters are not parameters and are not blended. The combination is one
+of weights, not of activations; both are called layer swapping.
 """
 
 from __future__ import annotations
@@ -16,22 +16,28 @@ import numpy as np
 
 from engines.contract.errors import BlendError
 from export.blending.groups import NEGLIGIBLE, BlendSchedule, Donor, Group, Shares, group_of
-from export.blending.guards import pair_of, refuse_misfits, refuse_parent, refuse_twins, synthesis_names
-from export.blending.kinship import Kinship, kinship_of
+from export.blending.guards import (
+    check_compatible,
+    check_differs_from_parents,
+    check_distinct,
+    pair_name,
+    synthesis_names,
+)
+from export.blending.similarity import WeightSimilarity, weight_similarity
 from export.weights import Array, GeneratorWeights, Source
 
 
 @dataclass(frozen=True)
 class BlendReport:
-    """What was blended, and how.
+    """A description of a blend.
 
     Attributes:
-        schedule: the options that gave the shares.
+        schedule: the options that determine the shares.
         sources: the models' files, base first.
-        shares: each model's share of every layer group.
-        mapping: the file that gave mapping network and w_avg.
-        noise: which model gave the noise maps.
-        kinship: the likeness to the base of each other model.
+        shares: each model's share in every layer group.
+        mapping: the file from which the mapping network and w_avg are taken.
+        noise: the donor of the noise maps.
+        similarities: similarity of each other model's weights to the base's.
         warnings: sentences for the user, without a full stop.
     """
 
@@ -40,11 +46,11 @@ class BlendReport:
     shares: Mapping[Group, Shares]
     mapping: Source
     noise: str
-    kinship: tuple[Kinship, ...]
+    similarities: tuple[WeightSimilarity, ...]
     warnings: tuple[str, ...]
 
     def as_json(self) -> dict[str, object]:
-        """The report in types that JSON has: shares are lists, base first; files go by their names, without folders."""
+        """Return the report in JSON types: shares are lists, base first; files are named without their folders."""
         return {
             "schedule": self.schedule,
             "models": [source.path.name for source in self.sources],
@@ -56,15 +62,17 @@ class BlendReport:
             },
             "mapping": self.mapping.path.name,
             "noise": self.noise,
-            "similarity": [{str(r): round(value, 4) for r, value in k.similarity.items()} for k in self.kinship],
-            "equal_noise": [k.equal_noise for k in self.kinship],
+            "similarity": [
+                {str(r): round(value, 4) for r, value in k.by_resolution.items()} for k in self.similarities
+            ],
+            "equal_noise": [k.equal_noise for k in self.similarities],
             "warnings": list(self.warnings),
         }
 
 
 @dataclass(frozen=True)
 class Blend:
-    """A blended generator. Tensors that come whole from one parent are the parent's own, not copies."""
+    """A blended generator; tensors that come unmixed from one parent are the parent's own arrays, not copies."""
 
     weights: GeneratorWeights
     report: BlendReport
@@ -75,22 +83,23 @@ def blend(models: Sequence[GeneratorWeights], schedule: BlendSchedule, *, mappin
 
     Args:
         models: as many as the schedule has shares for.
-        schedule: see ``export.blending.schedule``.
-        mapping: the donor of mapping network and w_avg; None takes the schedule's, or else the base.
+        schedule: each model's share in every layer group; see ``export.blending.schedule``.
+        mapping: the donor of mapping network and w_avg; None means the schedule's donor, or the base if it has none.
 
     Raises:
-        BlendError: networks that do not fit each other or the schedule, or see ``export.blending.guards``.
+        BlendError: the networks do not fit each other or the schedule, or the blend can only be a mistake; see
+            ``export.blending.guards``.
     """
-    refuse_misfits(models, schedule)
-    refuse_twins(models)
+    check_compatible(models, schedule)
+    check_distinct(models)
     mapping_donor = models[_mapping_index(schedule, mapping)]
     tensors = _blended_synthesis(models, schedule)
-    refuse_parent(tensors, models, schedule)
+    check_differs_from_parents(tensors, models, schedule)
     tensors |= {name: value for name, value in mapping_donor.tensors.items() if name.startswith("mapping.")}
     clamps = [model.conv_clamp for model in models if model.conv_clamp is not None]
     notes = tuple(dict.fromkeys(note for model in models for note in model.notes))
     report = _report(models, schedule, mapping_donor)
-    # Where the parents' clamps differ, the tighter one: the layers trained with it rely on it.
+    # If the parents' clamps differ, the tighter one is used: the layers trained with it rely on it.
     return Blend(GeneratorWeights(tensors, _source(report), min(clamps, default=None), notes), report)
 
 
@@ -147,17 +156,17 @@ def _mapping_index(schedule: BlendSchedule, mapping: Donor | None) -> int:
     if mapping is not None and schedule.mapping not in (None, mapping):
         raise BlendError(
             f"{schedule.description} --mapping {mapping}",
-            got="another mapping network than the tool's",
+            got="a mapping network other than the tool's",
             expected=f"--mapping {schedule.mapping}",
             remedy="leave out --mapping or --compat",
         )
     donor = mapping or schedule.mapping or "base"
-    if donor == "transfer" and schedule.models > 2:
+    if donor == "transfer" and schedule.model_count > 2:
         raise BlendError(
             "--mapping transfer",
-            got=f"{schedule.models} models",
+            got=f"{schedule.model_count} models",
             expected="one transferred model",
-            remedy="give the network whose mapping is wanted as the base",
+            remedy="give the network whose mapping network is to be kept as the base",
         )
     return 0 if donor == "base" else 1
 
@@ -165,17 +174,23 @@ def _mapping_index(schedule: BlendSchedule, mapping: Donor | None) -> int:
 def _report(
     models: Sequence[GeneratorWeights], schedule: BlendSchedule, mapping_donor: GeneratorWeights
 ) -> BlendReport:
-    kinship = tuple(kinship_of(models[0], other) for other in models[1:])
-    warnings = list(schedule.remarks)
-    for other, relation in zip(models[1:], kinship, strict=True):
-        warnings += relation.warnings(pair_of(models[0], other))
+    similarities = tuple(weight_similarity(models[0], other) for other in models[1:])
+    warnings = list(schedule.warnings)
+    for other, similarity in zip(models[1:], similarities, strict=True):
+        warnings += similarity.warnings(pair_name(models[0], other))
     if len(schedule.donors) == 1:
         warnings.append(f"every synthesis layer comes from {models[schedule.donors[0]].source.path}")
     if mapping_donor is not models[0]:
         warnings.append(f"w_avg comes from {mapping_donor.source.path}: codes of encoders for the base are offset")
     sources = tuple(model.source for model in models)
     return BlendReport(
-        schedule.description, sources, schedule.shares, mapping_donor.source, schedule.noise, kinship, tuple(warnings)
+        schedule.description,
+        sources,
+        schedule.shares,
+        mapping_donor.source,
+        schedule.noise,
+        similarities,
+        tuple(warnings),
     )
 
 

@@ -1,9 +1,9 @@
-"""Layer groups, the units of a blend, and each model's share in them.
+"""Layer groups, which are the units of a blend, and each model's share in them.
 
 At every resolution r there are three groups: ``up`` (the upsampling convolution; at 4 the constant), ``conv`` (the
 second convolution) and ``rgb`` (toRGB). A convolution's group holds its weight, bias, affine weight and bias, and noise
-strength. Noise maps belong to no group: they come whole from one model, since the mean of two independent normal maps
-has a standard deviation of 0.71. The mapping network and w_avg belong to none either.
+strength. Noise maps belong to no group: each comes from one model, since the mean of two independent normal maps has a
+standard deviation of 0.71. The mapping network and w_avg belong to no group either.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 Donor = Literal["base", "transfer"]
 NoiseDonor = Literal["base", "transfer", "majority"]
-"""``majority``: each map comes from the model with the greatest share in its layer's group."""
+"""``majority``: each noise map comes from the model with the greatest share in its layer's group."""
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,24 @@ class Group:
 CONST = Group(4, "up")
 
 NEGLIGIBLE = 2.0**-25
-"""Shares up to this one count as 0: added to a float32 of equal size, they round away."""
+"""The largest share that counts as 0: a term with it is lost to rounding when added to a float32 of equal size."""
 
 
 def groups_of(resolution: int) -> tuple[Group, ...]:
-    """All groups of a generator, from the constant to the last toRGB."""
+    """Return all groups of a generator, from the constant to the last toRGB."""
     levels = range(2, resolution.bit_length())
     return tuple(Group(1 << level, part) for level in levels for part in PARTS)
 
 
 def group_of(tensor: str) -> Group:
-    """The group that a tensor of the synthesis network belongs to, by its canonical name."""
+    """Return the group of a tensor of the synthesis network, given the tensor's canonical name."""
     _, resolution, part = tensor.split(".")[:3]
     return CONST if part == "const" else Group(int(resolution), PARTS[PARTS.index(part)])
 
 
 @dataclass(frozen=True)
 class ChannelMask:
-    """Output channels whose shares differ from their group's."""
+    """Output channels whose shares, ``models``, differ from their group's."""
 
     channels: tuple[int, ...]
     models: tuple[float, ...]
@@ -73,10 +73,10 @@ class ChannelMask:
 
 @dataclass(frozen=True)
 class Shares:
-    """Convex weights of the models, base first, in one group: within 0..1, summing to 1.
+    """The models' shares in one group, base first: numbers within 0..1 that sum to 1.
 
-    Masks apply to the rows of ``weight`` and ``bias`` (and ``const``) that give the masked output channels. Affine
-    layer and noise strength act on the whole layer and follow the group.
+    Masks apply to the rows of ``weight`` and ``bias`` (and ``const``) of the masked output channels. The affine layer
+    and the noise strength act on the whole layer and use the group's shares.
     """
 
     models: tuple[float, ...]
@@ -88,39 +88,39 @@ class BlendSchedule:
     """The share of every model in every layer group.
 
     Attributes:
-        description: the options that give this schedule.
+        description: the options that determine this schedule.
         shares: one entry for each of ``groups_of(resolution)``.
         mapping: the donor of mapping network and w_avg; None leaves it to the caller.
         noise: the donor of the noise maps.
-        remarks: warnings for the report.
+        warnings: warnings for the report.
 
     Raises:
-        BlendError: shares that are not convex.
+        BlendError: the shares of a group are not within 0..1 or do not sum to 1.
     """
 
     description: str
     shares: Mapping[Group, Shares]
     mapping: Donor | None = None
     noise: NoiseDonor = "base"
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for group, shares in self.shares.items():
             for vector in (shares.models, *(mask.models for mask in shares.masks)):
-                self._refuse_non_convex(group, vector)
+                self._check_convex(group, vector)
 
     @property
-    def models(self) -> int:
-        """How many models are blended."""
+    def model_count(self) -> int:
+        """Number of the blended models."""
         return len(next(iter(self.shares.values())).models)
 
     @property
     def donors(self) -> tuple[int, ...]:
-        """Indices of the models that any layer takes a share from."""
+        """Indices of the models with a share in any layer."""
         vectors = [v for s in self.shares.values() for v in (s.models, *(mask.models for mask in s.masks))]
         return tuple(sorted({index for vector in vectors for index, share in enumerate(vector) if share > NEGLIGIBLE}))
 
-    def _refuse_non_convex(self, group: Group, vector: tuple[float, ...]) -> None:
+    def _check_convex(self, group: Group, vector: tuple[float, ...]) -> None:
         within = all(isfinite(share) and 0 <= share <= 1 for share in vector)
         if not within or not isclose(sum(vector), 1, abs_tol=1e-6):
             raise BlendError(

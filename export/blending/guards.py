@@ -1,9 +1,9 @@
-"""Refusals: networks that cannot be blended, and blends that can only be a mistake.
+"""Checks that refuse networks that cannot be blended, and blends that can only be a mistake.
 
-A blend that is one of its parents, bit for bit, is refused where that can only be a mistake: when two of the networks
-given have the same synthesis weights, and when a schedule that draws on several networks still gives one of them
-(they differ only in layers that it does not take). A schedule that takes every layer from one network, such as an
-r_swap below 4 or at the resolution, is a request for that network and is granted.
+A blend that equals one of its parents bit for bit is refused in two cases: two of the given networks have the same
+synthesis weights, or a schedule that takes layers from several networks still gives one of them, since they differ
+only in other layers. A schedule that takes every layer from one network, such as an r_swap below 4 or at the
+generator's resolution, is accepted: it asks for that network.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from export.weights import Array, GeneratorWeights
 
 
 def synthesis_names(model: GeneratorWeights) -> list[str]:
-    """The tensors of the synthesis network."""
+    """Return the names of the synthesis network's tensors."""
     return [name for name in model.tensors if name.startswith("synthesis.")]
 
 
-def pair_of(a: GeneratorWeights, b: GeneratorWeights) -> str:
-    """Two networks by their files."""
+def pair_name(a: GeneratorWeights, b: GeneratorWeights) -> str:
+    """Name two networks by their files."""
     return f"{a.source.path} and {b.source.path}"
 
 
-def refuse_misfits(models: Sequence[GeneratorWeights], schedule: BlendSchedule) -> None:
-    """Raise BlendError unless the networks fit each other and the schedule fits them."""
-    if len(models) != schedule.models:
+def check_compatible(models: Sequence[GeneratorWeights], schedule: BlendSchedule) -> None:
+    """Raise BlendError unless the networks have one architecture and the schedule is made for it."""
+    if len(models) != schedule.model_count:
         raise BlendError(
             schedule.description,
             got=f"{len(models)} networks",
-            expected=f"{schedule.models}",
+            expected=f"{schedule.model_count}",
             remedy="give as many checkpoints as the schedule has models",
         )
     for other in models[1:]:
         for difference in _differences(models[0], other):
             raise BlendError(
-                pair_of(models[0], other),
+                pair_name(models[0], other),
                 got=difference,
                 expected="two generators of one architecture",
                 remedy="blend a base with a network fine-tuned from it",
@@ -54,36 +54,40 @@ def refuse_misfits(models: Sequence[GeneratorWeights], schedule: BlendSchedule) 
         )
 
 
-def refuse_twins(models: Sequence[GeneratorWeights]) -> None:
-    """Raise BlendError where two networks have the same synthesis weights; noise maps do not count."""
+def check_distinct(models: Sequence[GeneratorWeights]) -> None:
+    """Raise BlendError if two networks have the same synthesis weights; noise maps are not compared."""
     for a, b in combinations(models, 2):
         if _same_weights(a.tensors, b.tensors):
             raise BlendError(
-                pair_of(a, b),
+                pair_name(a, b),
                 got="the same synthesis weights in both",
                 expected="two different networks",
                 remedy="check that the right files were given",
             )
 
 
-def refuse_parent(tensors: Mapping[str, Array], models: Sequence[GeneratorWeights], schedule: BlendSchedule) -> None:
-    """Raise BlendError where a blend of several networks gives one of them."""
+def check_differs_from_parents(
+    tensors: Mapping[str, Array], models: Sequence[GeneratorWeights], schedule: BlendSchedule
+) -> None:
+    """Raise BlendError if a blend of several networks equals one of them."""
     for model in models:
         if len(schedule.donors) > 1 and _same_weights(tensors, model.tensors):
             raise BlendError(
                 f"The blend of {', '.join(str(parent.source.path) for parent in models)} by {schedule.description}",
                 got=f"the synthesis weights of {model.source.path}, bit for bit",
                 expected="a network that differs from each of them",
-                remedy="check the files: they differ only in layers that this schedule does not take",
+                remedy="check the files: they differ only in layers that this schedule does not take from them",
             )
 
 
 def _differences(base: GeneratorWeights, other: GeneratorWeights) -> Iterator[str]:
-    for what in ("resolution", "channels", "w_dim"):
-        if getattr(base, what) != getattr(other, what):
-            yield f"{what} {getattr(base, what)} and {getattr(other, what)}"
-    mine, its = ({(n, model.tensors[n].shape) for n in synthesis_names(model)} for model in (base, other))
-    for name, shape in sorted(mine ^ its):
+    for size in ("resolution", "channels", "w_dim"):
+        if getattr(base, size) != getattr(other, size):
+            yield f"{size} {getattr(base, size)} and {getattr(other, size)}"
+    base_shapes, other_shapes = (
+        {(name, model.tensors[name].shape) for name in synthesis_names(model)} for model in (base, other)
+    )
+    for name, shape in sorted(base_shapes ^ other_shapes):
         yield f"{name} {list(shape)} in only one of them"
 
 

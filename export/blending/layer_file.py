@@ -1,4 +1,4 @@
-"""Schedules in a JSON file: any number of models, a share for every layer group, and channel masks.
+"""Schedules in a JSON file, with any number of models, a share for every layer group, and channel masks.
 
     {
       "models": ["ffhq", "cartoon", "anime"],
@@ -13,12 +13,11 @@
 ``models`` names the models, base first, in the order in which the command is given their checkpoints. Each entry of
 ``groups`` sets the shares of the groups ``parts`` (``up``: the upsampling convolution, at 4 the constant; ``conv``;
 ``rgb``; default all three) at ``resolutions``. Shares lie in 0..1 and sum to 1; a model that is not named has 0. Groups
-that no entry mentions stay the base's; a group that two entries mention is refused. ``masks`` set other shares for
-some of the layer's output channels, given as numbers from 0 and as [first, last] ranges; a channel stands in one mask
-at most.
+that no entry mentions come from the base; a group in two entries is refused. ``masks`` set other shares for some of the
+layer's output channels, given as numbers from 0 and as [first, last] ranges; a channel may be in one mask only.
 
-A file that cannot be read, does not follow this form or does not fit the generator raises a BlendError that names the
-file, the place in it, and what is expected there.
+A file that cannot be read, does not follow this format or does not fit the generator raises a BlendError that names the
+file, the position in it, and what is expected there.
 """
 
 from __future__ import annotations
@@ -41,14 +40,14 @@ class _Entry(BaseModel):
 
 
 class MaskEntry(_Entry):
-    """Shares of some output channels."""
+    """An entry of ``masks``: the shares for some output channels."""
 
     channels: list[Channel | Annotated[list[Channel], Field(min_length=2, max_length=2)]] = Field(min_length=1)
     shares: dict[str, Share]
 
 
 class GroupEntry(_Entry):
-    """Shares of some layer groups."""
+    """An entry of ``groups``: the shares for some layer groups."""
 
     resolutions: list[int] = Field(min_length=1)
     parts: list[Part] = Field(default=list(PARTS), min_length=1)
@@ -57,14 +56,14 @@ class GroupEntry(_Entry):
 
 
 class LayerFile(_Entry):
-    """The whole file."""
+    """The root object of the file."""
 
     models: list[str] = Field(min_length=2)
     groups: list[GroupEntry] = Field(min_length=1)
 
 
 def shares_from_file(path: Path, resolution: int) -> dict[Group, Shares]:
-    """The shares of every group of a generator of this resolution.
+    """Read the shares of every layer group of a generator of this resolution.
 
     Raises:
         BlendError: see the module's description.
@@ -93,8 +92,8 @@ def _parsed(path: Path) -> LayerFile:
         raise _error(path, error.strerror or "no readable file", "a schedule in JSON") from None
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the top"
-        raise _error(path, f"{first['msg']} at {place}", "the form of export.blending.layer_file") from None
+        place = ".".join(map(str, first["loc"])) or "the top level"
+        raise _error(path, f"{first['msg']} at {place}", "the format of export.blending.layer_file") from None
 
 
 def _entry_shares(path: Path, models: Sequence[str], entry: GroupEntry) -> Shares:

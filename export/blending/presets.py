@@ -6,13 +6,13 @@
     vtoonify    row of W+ <= row of conv r_swap  no     with up of 2r     base            base        none
     bryandlee   r <= r_swap                      yes    with conv of r    base            majority    width
 
-``width`` asks for the tool's smooth form, ``level=1`` moves pinkney's cut by half a resolution. pinkney is
+``width`` selects the tool's smooth form, ``level=1`` moves pinkney's cut by half a resolution. pinkney is
 justinpinkney/stylegan2's blend_models.py; eps696's and t27's scripts follow its rule. The tools call the transferred
 model "low" and the base "high".
 
-Two details of bryandlee's snippet are not copied. It averages the noise maps; here each map comes from the model with
-the greater share, which is the same for its sharp form and for siblings with equal maps. What it does with the mapping
-network is not public; VToonify's adaptation of it keeps the base's.
+bryandlee's snippet is not copied in two details. It averages the noise maps; here each map comes from the model with
+the greater share, which is the same for its sharp form and for siblings with equal maps. Which mapping network it uses
+is not public; VToonify's adaptation of it keeps the base's.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from typing import Any
 from engines.contract.errors import BlendError
 from engines.contract.tensors import rows_of
 from export.blending.groups import CONST, Donor, Group, NoiseDonor
-from export.blending.rules import HardSwap, PerRow, Rule, falling_sigmoid, refuse_other_resolution, refuse_other_width
+from export.blending.rules import HardSwap, PerRow, Rule, check_resolution, check_width, falling_sigmoid
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A tool's rule and donors."""
+    """A tool's rule, and its donors of mapping network and noise maps."""
 
     rule: Rule
     mapping: Donor
     noise: NoiseDonor
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class PinkneyRule:
     """A cut over positions, of which each resolution has two: ``up`` (at 4 the constant), then ``conv`` and ``rgb``.
 
-    The smooth form is centred on the first position of r_swap, 1.5 positions below the sharp cut: as its width tends
-    to 0 it does not tend to the sharp form.
+    The smooth form is centred on the first position of r_swap, 1.5 positions below the sharp cut. It therefore does not
+    tend to the sharp form as its width tends to 0.
     """
 
     r_swap: int
@@ -51,7 +51,7 @@ class PinkneyRule:
 
     def check(self, resolution: int) -> None:
         if self.width is not None:
-            refuse_other_width("pinkney's width", self.width)
+            check_width("pinkney's width", self.width)
         if self.level not in (0, 1):
             raise BlendError("pinkney's level", got=str(self.level), expected="0 or 1", remedy="give one of the two")
 
@@ -65,14 +65,14 @@ class PinkneyRule:
 
 @dataclass(frozen=True)
 class BryandleeRule:
-    """A cut over blocks; the smooth form gives r_swap itself 0.5. The default width is the snippet's own."""
+    """A cut over blocks; in the smooth form alpha is 0.5 at r_swap. The default width is the snippet's own."""
 
     r_swap: int
     width: float | None = 3.0
 
     def check(self, resolution: int) -> None:
         if self.width is not None:
-            refuse_other_width("bryandlee's width", self.width)
+            check_width("bryandlee's width", self.width)
 
     def alpha(self, group: Group) -> float:
         distance = group.level - (self.r_swap.bit_length() - 1)
@@ -80,12 +80,12 @@ class BryandleeRule:
 
 
 def preset_from_text(text: str, resolution: int, r_swap: int) -> Preset:
-    """Read ``NAME`` or ``NAME:OPTION=VALUE,...``, such as ``pinkney:width=0.5`` or ``bryandlee:width=none``.
+    """Parse ``NAME`` or ``NAME:OPTION=VALUE,...``, such as ``pinkney:width=0.5`` or ``bryandlee:width=none``.
 
     Raises:
-        BlendError: an unknown tool or option, or an r_swap that the tools do not know (below 4).
+        BlendError: the tool or an option is unknown, or r_swap is below 4, which the tools do not accept.
     """
-    refuse_other_resolution(f"r_swap with --compat {text}", r_swap, CONST.resolution, resolution)
+    check_resolution(f"r_swap with --compat {text}", r_swap, CONST.resolution, resolution)
     name, _, rest = text.partition(":")
     match name:
         case "pinkney":
@@ -99,7 +99,7 @@ def preset_from_text(text: str, resolution: int, r_swap: int) -> Preset:
             return Preset(vtoonify_rule(resolution, r_swap), mapping="base", noise="base")
         case "bryandlee":
             rule = BryandleeRule(r_swap, **_options(text, rest, {"width": _width}))
-            return Preset(rule, mapping="base", noise="majority", remarks=_average_remark(rule, resolution))
+            return Preset(rule, mapping="base", noise="majority", warnings=_averaging_warning(rule, resolution))
     raise BlendError(
         f"--compat {text}",
         got=f"the tool {name!r}",
@@ -109,7 +109,7 @@ def preset_from_text(text: str, resolution: int, r_swap: int) -> Preset:
 
 
 def vtoonify_rule(resolution: int, r_swap: int) -> PerRow:
-    """VToonify's step vectors: [1]*7 + [0]*11 for r_swap 32 at 1024."""
+    """Return VToonify's step vector as a rule: [1]*7 + [0]*11 for r_swap 32 at 1024."""
     ones = 2 * r_swap.bit_length() - 5
     return PerRow((1.0,) * ones + (0.0,) * (rows_of(resolution) - ones))
 
@@ -134,7 +134,7 @@ def _options(text: str, rest: str, types: Mapping[str, Callable[[str], Any]]) ->
     return options
 
 
-def _average_remark(rule: BryandleeRule, resolution: int) -> tuple[str, ...]:
+def _averaging_warning(rule: BryandleeRule, resolution: int) -> tuple[str, ...]:
     first, last = rule.alpha(CONST), rule.alpha(Group(resolution, "rgb"))
     if first - last > 0.8:
         return ()

@@ -1,8 +1,8 @@
 """Rules for two models: alpha, the transferred model's share, as a pure function of the layer group.
 
 ``HardSwap`` is the paper's rule (Pinkney & Adler, arXiv 2010.05334, equations 2 and 5); the others are its further
-work (appendix C). ``check`` refuses parameters that make no sense for a generator's resolution; ``alpha`` is in 0..1
-for all that pass.
+work (appendix C). ``check`` refuses parameters that do not fit a generator's resolution; ``alpha`` is within 0..1 for
+all parameters that pass.
 """
 
 from __future__ import annotations
@@ -18,23 +18,27 @@ from export.blending.groups import Group, groups_of
 
 
 class Rule(Protocol):
-    """What the schedules and the presets have in common."""
+    """The interface of schedules and presets for two models."""
 
     def check(self, resolution: int) -> None:
-        """Raise BlendError where the parameters do not fit a generator of this resolution."""
+        """Raise BlendError if the parameters do not fit a generator of this resolution."""
 
     def alpha(self, group: Group) -> float:
-        """The transferred model's share of a group."""
+        """Return the transferred model's share in a group, within 0..1."""
 
 
 @dataclass(frozen=True)
 class HardSwap:
-    """alpha = 1 where r <= r_swap, else 0. Below 4 everything is the base's, at the resolution the transferred's."""
+    """alpha = 1 if r <= r_swap, else 0.
+
+    An r_swap below 4 takes every layer from the base, and one at the generator's resolution every layer from the
+    transferred model.
+    """
 
     r_swap: int
 
     def check(self, resolution: int) -> None:
-        refuse_other_resolution("r_swap", self.r_swap, 1, resolution)
+        check_resolution("r_swap", self.r_swap, 1, resolution)
 
     def alpha(self, group: Group) -> float:
         return float(group.resolution <= self.r_swap)
@@ -51,8 +55,8 @@ class Sigmoid:
     width: float
 
     def check(self, resolution: int) -> None:
-        refuse_other_resolution("the sigmoid's CENTRE", self.centre, 1, resolution)
-        refuse_other_width("the sigmoid's WIDTH", self.width)
+        check_resolution("the sigmoid's CENTRE", self.centre, 1, resolution)
+        check_width("the sigmoid's WIDTH", self.width)
 
     def alpha(self, group: Group) -> float:
         return falling_sigmoid((group.level - log2(self.centre) - 0.5) / self.width)
@@ -66,8 +70,8 @@ class Linear:
     end: int
 
     def check(self, resolution: int) -> None:
-        refuse_other_resolution("the linear schedule's A", self.start, 1, resolution)
-        refuse_other_resolution("the linear schedule's B", self.end, 2 * self.start, 2 * resolution)
+        check_resolution("the linear schedule's A", self.start, 1, resolution)
+        check_resolution("the linear schedule's B", self.end, 2 * self.start, 2 * resolution)
 
     def alpha(self, group: Group) -> float:
         fraction = (log2(self.end) - group.level) / (log2(self.end) - log2(self.start))
@@ -96,9 +100,9 @@ class PerResolution:
 
 @dataclass(frozen=True)
 class PerRow:
-    """One alpha for each row of W+, as VToonify's vectors have it; the constant, which no row feeds, stays the base's.
+    """One alpha for each row of W+, as in VToonify's vectors; the constant, which no row modulates, is the base's.
 
-    toRGB of r shares its row, and so its alpha, with the upsampling convolution of 2r.
+    toRGB of r shares its row, and therefore its alpha, with the upsampling convolution of 2r.
     """
 
     alphas: tuple[float, ...]
@@ -117,11 +121,11 @@ class PerRow:
 
 
 def falling_sigmoid(x: float) -> float:
-    """1 / (1 + exp(x)) in a form that does not overflow."""
+    """Return 1 / (1 + exp(x)), computed without overflow."""
     return 0.5 * (1 - tanh(x / 2))
 
 
-def refuse_other_resolution(subject: str, value: int, lowest: int, highest: int) -> None:
+def check_resolution(subject: str, value: int, lowest: int, highest: int) -> None:
     """Raise BlendError unless ``value`` is a power of two within the bounds."""
     if value < 1 or value.bit_count() != 1 or not lowest <= value <= highest:
         raise BlendError(
@@ -132,7 +136,7 @@ def refuse_other_resolution(subject: str, value: int, lowest: int, highest: int)
         )
 
 
-def refuse_other_width(subject: str, width: float) -> None:
+def check_width(subject: str, width: float) -> None:
     """Raise BlendError unless ``width`` is a positive number."""
     if not isfinite(width) or width <= 0:
         raise BlendError(

@@ -1,4 +1,4 @@
-"""From the options of ``toonify-export blend`` to the share of every model in every layer group.
+"""Parsing the options of ``toonify-export blend`` into each model's share in each layer group.
 
     --r-swap R                            the paper's rule: layers with r <= R from the transferred model
     --schedule sigmoid:CENTRE,WIDTH       smooth in log2 r, half-way between CENTRE and 2 CENTRE
@@ -6,10 +6,10 @@
     --schedule per-resolution:4=1,8=.5    one alpha for every resolution of the generator
     --schedule per-row:V0,...,V17         one alpha for every row of W+
     --schedule FILE.json                  any number of models, layer by layer: see ``export.blending.layer_file``
-    --compat TOOL[:OPTION=VALUE] --r-swap R        what a public tool does: see ``export.blending.presets``
-    --reverse                             exchanges the two models' parts in the synthesis network
+    --compat TOOL[:OPTION=VALUE] --r-swap R        the rule of a public tool: see ``export.blending.presets``
+    --reverse                             exchanges the two models' shares in the synthesis network
 
-A name may be followed by a space instead of the colon. Options that contradict each other are refused.
+A schedule's name may be followed by a space instead of the colon. Options that contradict each other are refused.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def schedule_from_options(
     compat: str | None = None,
     reverse: bool = False,
 ) -> BlendSchedule:
-    """The schedule that the options describe, for generators of one resolution.
+    """Build the schedule that the options describe, for generators of one resolution.
 
     Raises:
-        BlendError: options that are missing, contradict each other, do not parse or do not fit the resolution.
+        BlendError: options are missing, contradict each other, do not parse or do not fit the resolution.
     """
     named = {"--r-swap": r_swap, "--schedule": schedule, "--compat": compat}
     given = [f"{option} {value}" for option, value in named.items() if value is not None]
@@ -56,10 +56,10 @@ def schedule_from_options(
         case (int(), None, str(), False):
             preset = preset_from_text(compat, resolution, r_swap)
             plain = _from_rule(description, resolution, preset.rule, reverse)
-            return replace(plain, mapping=preset.mapping, noise=preset.noise, remarks=preset.remarks)
+            return replace(plain, mapping=preset.mapping, noise=preset.noise, warnings=preset.warnings)
     raise BlendError(
         "The blend's options",
-        got=description or "none of them",
+        got=description or "no options",
         expected="--r-swap R or --schedule RULE, each with or without --reverse, or --schedule FILE.json, "
         "or --compat TOOL with --r-swap R",
         remedy="give one of these",
@@ -67,7 +67,7 @@ def schedule_from_options(
 
 
 def rule_from_text(text: str) -> Rule:
-    """Read one of ``FORMS``."""
+    """Parse a rule in one of ``FORMS``."""
     name, _, values = text.partition(":" if ":" in text else " ")
     try:
         match name:

@@ -125,5 +125,5 @@ def test_a_width_that_nearly_averages_is_remarked() -> None:
 def test_another_mapping_than_the_tool_s_is_refused() -> None:
     base = random_generator(32)
     schedule = schedule_from_options(32, r_swap=8, compat="pinkney")
-    with pytest.raises(BlendError, match=r"--mapping base: got another mapping network .* expected --mapping transfer"):
+    with pytest.raises(BlendError, match=r"--mapping base: got a mapping network other .* expected --mapping transfer"):
         blend([base, random_sibling(base)], schedule, mapping="base")

@@ -99,7 +99,7 @@ def test_vtoonify_s_step_vectors_are_the_hard_rule_but_for_the_constant_and_the_
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({}, "got none of them, expected --r-swap R or --schedule RULE"),
+        ({}, "got no options, expected --r-swap R or --schedule RULE"),
         ({"r_swap": 8, "schedule": "linear:4,8"}, "got --r-swap 8 --schedule linear:4,8, expected"),
         ({"compat": "pinkney"}, "got --compat pinkney, expected .* --compat TOOL with --r-swap R"),
         ({"compat": "pinkney", "schedule": "linear:4,8"}, "got --schedule linear:4,8 --compat pinkney"),

@@ -264,8 +264,8 @@ def test_strangers_and_siblings_that_drifted_far_give_a_warning() -> None:
 
 def test_similarity_is_given_for_each_resolution() -> None:
     changes = {name: -value for name, value in BASE.tensors.items() if group_is(name, 16)}
-    (kinship,) = blend([BASE, with_changes(BASE, changes)], uniform(0.5, 0.5)).report.kinship
-    assert kinship.similarity == pytest.approx({4: 1, 8: 1, 16: -1, 32: 1}, abs=1e-6)
+    (similarity,) = blend([BASE, with_changes(BASE, changes)], uniform(0.5, 0.5)).report.similarities
+    assert similarity.by_resolution == pytest.approx({4: 1, 8: 1, 16: -1, 32: 1}, abs=1e-6)
 
 
 def group_is(name: str, resolution: int) -> bool:

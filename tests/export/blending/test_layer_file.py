@@ -52,13 +52,13 @@ def test_a_file_blends_three_networks(tmp_path: Path) -> None:
     assert (tensors["synthesis.16.conv.weight"][0] == a.tensors["synthesis.16.conv.weight"][0]).all()
     assert (tensors["synthesis.16.conv.weight"][1:] == c.tensors["synthesis.16.conv.weight"][1:]).all()
     assert result.report.as_json()["masks"] == {"16.conv": [{"channels": [0], "shares": [1, 0, 0]}]}
-    assert len(result.report.kinship) == 2
+    assert len(result.report.similarities) == 2
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("{", "Invalid JSON.* at the top, expected the form of"),
+        ("{", "Invalid JSON.* at the top level, expected the format of"),
         ({"models": ["a", "b"]}, "Field required at groups"),
         ({"models": ["a"], "groups": [ENTRY]}, "at least 2 items .* at models"),
         ({"models": ["a", "a"], "groups": [ENTRY]}, "got the models a, a, expected different names"),

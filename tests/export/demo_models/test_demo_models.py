@@ -77,7 +77,7 @@ def test_the_four_fit_each_other() -> None:
 def test_the_pair_blends_as_siblings() -> None:
     pair = [read_generator(FILES.base), read_generator(FILES.transfer)]
     report = blend(pair, schedule_from_options(256, r_swap=16)).report
-    assert report.kinship[0].equal_noise
+    assert report.similarities[0].equal_noise
     assert report.warnings == ()
 
 

@@ -1,4 +1,4 @@
-"""How alike two generators are: only relatives, such as a base and its fine-tuned sibling, blend well."""
+"""Similarity of two generators' weights: only related networks, such as a base and its fine-tuned copy, blend well."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import numpy as np
 from export.blending.groups import PARTS
 from export.weights import GeneratorWeights
 
-RELATED = 0.5
-"""Mean cosine similarity below which parents get a warning.
+MIN_SIMILARITY = 0.5
+"""Mean cosine similarity below which parents cause a warning.
 
-Independent networks have 0 (measured: at most 0.05 at any resolution, 16 channels); a sibling whose weights moved by a
-standard deviation of 0.2, 0.5 or 1 of their own has 0.98, 0.89 or 0.71.
+Independent networks have a similarity of 0 (measured: at most 0.05 at any resolution, with 16 channels). A fine-tuned
+network whose weights differ by 0.2, 0.5 or 1 of their standard deviation has 0.98, 0.89 or 0.71.
 """
 
 
 @dataclass(frozen=True)
-class Kinship:
-    """Cosine similarity of the layers' weights at each resolution, and whether all noise maps are equal.
+class WeightSimilarity:
+    """Cosine similarity of two generators' weights by resolution, and whether all their noise maps are equal.
 
-    A fine-tuned network keeps its parent's noise maps, so equal maps prove a common origin; different ones prove
+    A fine-tuned network keeps its parent's noise maps, so equal maps prove a common origin; different maps prove
     nothing, since not every tool keeps them.
     """
 
-    similarity: Mapping[int, float]
+    by_resolution: Mapping[int, float]
     equal_noise: bool
 
     def warnings(self, pair: str) -> tuple[str, ...]:
-        """At most one sentence about parents that will not blend well."""
-        mean = sum(self.similarity.values()) / len(self.similarity)
-        if mean >= RELATED:
+        """Return at most one sentence, about parents that will not blend well; ``pair`` names the two."""
+        mean = sum(self.by_resolution.values()) / len(self.by_resolution)
+        if mean >= MIN_SIMILARITY:
             return ()
         verdict = (
             "have drifted far apart, although their noise maps are equal"
@@ -42,17 +42,17 @@ class Kinship:
         return (f"{pair} {verdict} (mean cosine similarity of the weights {mean:.2f})",)
 
 
-def kinship_of(base: GeneratorWeights, other: GeneratorWeights) -> Kinship:
+def weight_similarity(base: GeneratorWeights, other: GeneratorWeights) -> WeightSimilarity:
     """Compare two generators of one architecture."""
     noise = [name for name in base.tensors if name.endswith(".noise")]
-    return Kinship(
+    return WeightSimilarity(
         {resolution: _similarity(base, other, resolution) for resolution in base.resolutions},
         bool(noise) and all(np.array_equal(base.tensors[name], other.tensors[name]) for name in noise),
     )
 
 
 def _similarity(base: GeneratorWeights, other: GeneratorWeights, resolution: int) -> float:
-    # Convolution weights only: affine biases are near 1 in every network and would make strangers look alike.
+    # Only convolution weights count: affine biases are near 1 in every network and would make any two look similar.
     names = [f"synthesis.{resolution}.{part}.weight" for part in PARTS]
     a, b = (np.concatenate([t[n].ravel() for n in names if n in t]) for t in (base.tensors, other.tensors))
     scale = float(np.linalg.norm(a) * np.linalg.norm(b))
