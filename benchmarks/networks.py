@@ -173,11 +173,11 @@ def build(models: Models, stages: Collection[str], report: Report, target: Targe
 
 
 def _build_model(models: Models, stage: str, report: Report, target: Target) -> None:
-    from export.build import Output, build_encoder, build_generator, build_isf
+    from export.build import ExportOptions, build_encoder, build_generator, build_isf
 
     # As a user gets it; on a GPU without trying float32 first, which takes minutes.
     precision: PrecisionChoice = "fp32" if stage == "isf" else "auto" if target == "cpu" else "fp16"
-    output = Output(models.directory(stage), "benchmark", target, "auto", precision)
+    output = ExportOptions(models.directory(stage), "benchmark", target, "auto", precision)
     if stage == "encoder":
         build_encoder(encoder_weights(models.scale), output, report)
     elif stage == "isf":

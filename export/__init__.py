@@ -1,1 +1,1 @@
-"""From trained checkpoints to verified model directories: reading, blending and exporting networks."""
+"""Reading, blending and exporting trained networks: from checkpoints to verified model directories."""

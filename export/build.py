@@ -1,6 +1,6 @@
-"""From weights to a verified model directory: export, run the reference, choose an engine, write the manifest.
+"""Building a verified model directory from weights: run the reference, export, choose an engine, write the manifest.
 
-A directory appears whole and verified under its name, or not at all.
+A directory appears under its name complete and verified, or not at all.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from engines.contract.tensors import (
 from engines.loading import Target
 from engines.model_directory import Component, Manifest, Sizes, SourceFile, sha256_of, write_manifest
 from engines.tensorrt.options import PlanOptions
-from export.cutting import cut_at, light_encoder, likeness
+from export.cutting import cut_generator, cut_parity, light_encoder
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import isf_from_weights
 from export.onnx_export import onnx_from_encoder, onnx_from_generator, onnx_from_isf
 from export.plans import plans_of
-from export.selection import EngineChoice, PrecisionChoice, Report, candidates_for, select_engine
-from export.verification import BATCHES, Reference, batches_for, in_batches, reference_samples
+from export.selection import EngineChoice, PrecisionChoice, ProgressCallback, candidates_for, select_engine
+from export.verification import BATCHES, Reference, batches_for, describe_batches, reference_samples
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Source
 
 EXTERNAL_DATA_BYTES = 1 << 29
-"""Larger models keep their weights in a file beside the graph: one protobuf message ends at 2 GiB."""
+"""The size above which weights are stored in a file beside the graph: a protobuf message is limited to 2 GiB."""
 
 _PACKAGES = (
     "toonify-serve",
@@ -61,8 +61,8 @@ _PACKAGES = (
 
 
 @dataclass(frozen=True)
-class Output:
-    """Where a model directory goes and how it is made; ``plans`` are TensorRT's."""
+class ExportOptions:
+    """Location, name, engine and sources' licences of a model directory; ``plans`` applies to target tensorrt only."""
 
     directory: Path
     name: str
@@ -74,7 +74,7 @@ class Output:
     plans: PlanOptions = field(default_factory=PlanOptions)
 
     def __post_init__(self) -> None:
-        # The name becomes part of a served model's name and of a path.
+        # The name becomes part of the served model's name and of paths.
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
             raise ExportError(
                 "--name", got=repr(self.name), expected="letters, digits, _ and -", remedy="choose another name"
@@ -84,8 +84,8 @@ class Output:
 def build_generator(
     weights: GeneratorWeights,
     sources: Sequence[tuple[str, Source]],
-    output: Output,
-    report: Report,
+    options: ExportOptions,
+    report: ProgressCallback,
     *,
     resolution: int | None = None,
     details: Mapping[str, Any] | None = None,
@@ -94,47 +94,52 @@ def build_generator(
 
     Args:
         weights: the network, blended or not.
-        sources: role and file of everything that the weights came from.
-        output: where to, and which engine.
+        sources: role and file of each checkpoint from which the weights come.
+        options: the directory to write, and the engine.
         report: called with a phrase at every stage.
-        resolution: side of the pictures, one of ``weights.resolutions``; None takes the largest.
-        details: what else the manifest shall say, such as the blend's shares.
+        resolution: side of the pictures in pixels, one of ``weights.resolutions``; None means the largest.
+        details: further entries of the manifest's ``details``, such as the blend's shares.
 
     Raises:
-        ExportError: the directory is already there, or the generator has no pictures of that size.
-        EngineError: the engine or precision cannot be had here.
+        ExportError: the directory already exists, or the generator has no pictures of that size.
+        EngineError: the engine or precision is not available on this machine.
         VerificationError: no engine's output is within its bound; nothing was written.
     """
-    kept = weights if resolution is None else cut_at(weights, resolution)
+    kept = weights if resolution is None else cut_generator(weights, resolution)
     cut = kept.resolution < weights.resolution
     sizes = Sizes(resolution=kept.resolution, w_dim=weights.w_dim, rows=weights.rows if cut else None)
     signature = generator_signature(sizes.geometry)
     generator = generator_from_weights(kept)
-    codes = _codes(generator, weights.rows)
+    codes = _seeded_codes(generator, weights.rows)
 
     def reference(w: Tensor, psi: Tensor) -> Tensor:
         return picture_from_output(generator(w, psi))
 
-    facts = {
+    manifest_details = {
         "channels": {str(r): c for r, c in kept.channels.items()},
         "conv_clamp": weights.conv_clamp,
         "notes": list(weights.notes),
-        **(_cut_from(weights, generator, codes) if cut else {}),
+        **(_cut_details(weights, generator, codes) if cut else {}),
         **(details or {}),
     }
-    job = _Job("generator", sizes, signature, sources, facts, "seeded codes, psi 1 to 0.5")
-    return _build(job, reference, lambda: onnx_from_generator(generator, signature), output, report, codes)
+    job = _Job("generator", sizes, signature, sources, manifest_details, "seeded codes, psi 1 to 0.5")
+    return _build(job, reference, lambda: onnx_from_generator(generator, signature), options, report, codes)
 
 
-def _cut_from(weights: GeneratorWeights, cut: Generator, codes: AnyArray) -> dict[str, Any]:
-    found = likeness(cut, generator_from_weights(weights), codes[:2])
-    return {"cut": {"from": weights.resolution, "psnr": found.psnr, "mean": found.mean}}
+def _cut_details(weights: GeneratorWeights, cut: Generator, codes: AnyArray) -> dict[str, Any]:
+    error = cut_parity(cut, generator_from_weights(weights), codes[:2])
+    return {"cut": {"from": weights.resolution, "psnr": error.psnr, "mean": error.mean}}
 
 
-def build_isf(weights: IsfWeights, output: Output, report: Report, *, resolution: int | None = None) -> Manifest:
-    """Export an ISF head; a head on W needs the ``resolution`` of the generator that it will edit.
+def build_isf(
+    weights: IsfWeights, options: ExportOptions, report: ProgressCallback, *, resolution: int | None = None
+) -> Manifest:
+    """Export an ISF head; a head on W needs the ``resolution`` of the generator whose codes it will edit.
 
-    Raises: as ``build_generator``.
+    Raises:
+        ExportError: the directory already exists, or the resolution is missing or contradicts the head's rows.
+        EngineError: the engine or precision is not available on this machine.
+        VerificationError: no engine's output is within its bound; nothing was written.
     """
     sizes = Sizes(
         resolution=_isf_resolution(weights, resolution),
@@ -144,17 +149,21 @@ def build_isf(weights: IsfWeights, output: Output, report: Report, *, resolution
     )
     signature = isf_signature(sizes.geometry)
     isf = isf_from_weights(weights)
-    facts = {"pre_norm": weights.pre_norm, "norm": weights.norm, "residual": weights.residual, "heads": weights.rows}
-    job = _Job(
-        "isf", sizes, signature, [("isf", weights.source)], facts, "seeded codes, attributes and z, strength 0 to 1"
-    )
-    return _build(job, isf, lambda: onnx_from_isf(isf, signature), output, report)
+    details = {"pre_norm": weights.pre_norm, "norm": weights.norm, "residual": weights.residual, "heads": weights.rows}
+    inputs = "seeded codes, attributes and z, strength 0 to 1"
+    job = _Job("isf", sizes, signature, [("isf", weights.source)], details, inputs)
+    return _build(job, isf, lambda: onnx_from_isf(isf, signature), options, report)
 
 
-def build_encoder(weights: EncoderWeights, output: Output, report: Report, *, light: bool = False) -> Manifest:
-    """Export a pSp or e4e encoder, its average latent included; ``light``: of the first rows of W+ alone.
+def build_encoder(
+    weights: EncoderWeights, options: ExportOptions, report: ProgressCallback, *, light: bool = False
+) -> Manifest:
+    """Export a pSp or e4e encoder with its average latent; ``light`` exports the first rows of W+ only.
 
-    Raises: as ``build_generator``.
+    Raises:
+        ExportError: the directory already exists.
+        EngineError: the engine or precision is not available on this machine.
+        VerificationError: no engine's output is within its bound; nothing was written.
     """
     kept = light_encoder(weights) if light else weights
     rows = kept.rows if kept.rows < weights.rows else None
@@ -166,9 +175,9 @@ def build_encoder(weights: EncoderWeights, output: Output, report: Report, *, li
         w: Tensor = encoder(input_from_face(face))
         return w
 
-    facts = {"kind": weights.kind, "notes": list(weights.notes)}
-    job = _Job("encoder", sizes, signature, [("encoder", weights.source)], facts, "seeded pictures")
-    return _build(job, reference, lambda: onnx_from_encoder(encoder, signature), output, report)
+    details = {"kind": weights.kind, "notes": list(weights.notes)}
+    job = _Job("encoder", sizes, signature, [("encoder", weights.source)], details, "seeded pictures")
+    return _build(job, reference, lambda: onnx_from_encoder(encoder, signature), options, report)
 
 
 @dataclass(frozen=True)
@@ -185,38 +194,38 @@ def _build(
     job: _Job,
     reference: Reference,
     export: Callable[[], onnx.ModelProto],
-    output: Output,
-    report: Report,
+    options: ExportOptions,
+    report: ProgressCallback,
     w: AnyArray | None = None,
 ) -> Manifest:
-    # Refused now: minutes of work must not end in "already there" or "not installed".
-    check_output(output.directory, force=output.force)
-    candidates = candidates_for(job.component, output.target, output.engine, output.precision)
-    sources = _source_files(job.sources, output.licences)
+    # Checked first, so that minutes of work do not end in "already there" or "not installed".
+    check_output(options.directory, force=options.force)
+    candidates = candidates_for(job.component, options.target, options.engine, options.precision)
+    sources = _source_files(job.sources, options.licences)
     report(f"running the {job.component} in PyTorch")
-    sizes = BATCHES[output.target]
+    sizes = BATCHES[options.target]
     samples = reference_samples(reference, batches_for(job.signature, w, sizes=sizes))
     report(f"exporting the {job.component} to ONNX")
     proto = export()
-    with atomic_directory(output.directory, force=output.force) as directory:
+    with atomic_directory(options.directory, force=options.force) as directory:
         model = directory / f"{job.component}.onnx"
         _save(proto, model)
         plans = None
-        if output.target == "tensorrt":
+        if options.target == "tensorrt":
             ((_, precision),) = candidates
-            plans = plans_of(model, job.signature, precision, report, output.plans)
-        inputs = f"{job.inputs}, {in_batches(sizes)}"
+            plans = plans_of(model, job.signature, precision, report, options.plans)
+        inputs = f"{job.inputs}, {describe_batches(sizes)}"
         chosen, tried = select_engine(model, job.signature, samples, inputs, candidates, report, plans=plans)
         manifest = Manifest(
             component=job.component,
-            name=output.name,
+            name=options.name,
             sizes=job.sizes,
             engine=chosen.engine,
             precision=chosen.precision,
             sources=sources,
             files={path.name: sha256_of(path) for path in sorted(directory.iterdir())},
             details={**job.details, "engines_tried": [candidate.as_json() for candidate in tried]},
-            tools=tools(),
+            tools=tool_versions(),
             verification=chosen.verification,
             plans=plans,
         )
@@ -234,7 +243,7 @@ def _source_files(sources: Sequence[tuple[str, Source]], licences: Sequence[str]
     if licences and len(licences) != len(sources):
         raise ExportError(
             "--source-licence",
-            got=f"{len(licences)} of them",
+            got=f"{len(licences)} licences",
             expected=f"{len(sources)}, for {', '.join(source.path.name for _, source in sources)}",
             remedy="give one for each source, in this order",
         )
@@ -245,25 +254,25 @@ def _source_files(sources: Sequence[tuple[str, Source]], licences: Sequence[str]
     )
 
 
-def tools() -> dict[str, str]:
-    """The versions of Python and of the libraries that make a model, as manifests state them."""
-    found = {"python": platform.python_version()}
+def tool_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries used by an export, as stated in manifests."""
+    versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            versions[name] = version(name)
+    return versions
 
 
-def _codes(generator: Generator, rows: int) -> AnyArray:
-    """Three W+ codes [3, L, D]: two of one z each, and one whose rows alternate between them."""
-    draw = np.random.default_rng(0)
+def _seeded_codes(generator: Generator, rows: int) -> AnyArray:
+    """Return three W+ codes, [3, L, D]: two whose rows are equal, and one whose rows alternate between those two."""
+    rng = np.random.default_rng(0)
     w_avg: AnyArray = generator.mapping.w_avg.numpy()
     if len(list(generator.mapping.children())):
-        z = torch.from_numpy(draw.standard_normal((2, generator.mapping.z_dim), dtype=np.float32))
+        z = torch.from_numpy(rng.standard_normal((2, generator.mapping.z_dim), dtype=np.float32))
         with torch.no_grad():
             w = generator.mapping(z).numpy()
     else:
-        w = w_avg + draw.standard_normal((2, len(w_avg)), dtype=np.float32)
+        w = w_avg + rng.standard_normal((2, len(w_avg)), dtype=np.float32)
     alternating = w[np.arange(rows) % 2]
     return np.stack([w[0][None].repeat(rows, 0), w[1][None].repeat(rows, 0), alternating])
 

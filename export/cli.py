@@ -1,4 +1,4 @@
-"""``toonify-export``: checkpoints in, verified model directories and Triton repositories out."""
+"""The command ``toonify-export``, which makes verified model directories and Triton repositories from checkpoints."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from engines.model_directory import Manifest
 from engines.plan_facts import Compatibility
 from engines.tensorrt.options import PlanOptions
 from export.blending import BlendReport, blend, schedule_from_options
-from export.build import Output, build_encoder, build_generator, build_isf
-from export.chain import Chain, all_float32, verify_chain
+from export.build import ExportOptions, build_encoder, build_generator, build_isf
 from export.checkpoints import (
     describe,
     read_encoder,
@@ -26,6 +25,7 @@ from export.checkpoints import (
     write_rosinality,
 )
 from export.demo_models.files import DESCRIPTION, DemoFiles
+from export.end_to_end import ModelSet, all_float32, verify_end_to_end
 from export.plans import rebuild_plans
 from export.selection import EngineChoice, PrecisionChoice
 from serving.command_line import run, stages
@@ -41,25 +41,25 @@ console = Console(highlight=False, soft_wrap=True)
 
 Checkpoint = Annotated[Path, typer.Option(help="The checkpoint file; without it, the package's demo model.")]
 Name = Annotated[str | None, typer.Option(help="The model's name; letters, digits, _ and -.")]
-OutputOption = Annotated[Path | None, typer.Option(help="The model directory to write; default build/NAME.")]
+DirectoryOption = Annotated[Path | None, typer.Option(help="The model directory to write; default build/NAME.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that is already there.")]
 TargetOption = Annotated[Target, typer.Option(help="What will run the model; for a GPU, export on a machine with one.")]
 Plugins = Annotated[
-    Literal["on", "off"], typer.Option(help="Of --target tensorrt: fused kernels, or TensorRT's own layers only.")
+    Literal["on", "off"], typer.Option(help="For --target tensorrt: fused kernels, or only TensorRT's own layers.")
 ]
-Engine = Annotated[EngineChoice, typer.Option(help="auto: the fastest here whose output is verified.")]
-Precision = Annotated[PrecisionChoice, typer.Option(help="auto: the fastest here that passes verification.")]
+Engine = Annotated[EngineChoice, typer.Option(help="auto: the fastest on this machine that passes verification.")]
+Precision = Annotated[PrecisionChoice, typer.Option(help="auto: the fastest on this machine that passes verification.")]
 Licences = Annotated[
     list[str] | None, typer.Option("--source-licence", help="Licence of each source, in order; kept in the manifest.")
 ]
 PictureSize = Annotated[
-    int | None, typer.Option(help="Side of the pictures, if less than the generator's own: higher layers are left out.")
+    int | None, typer.Option(help="Side of the pictures, if smaller than the generator's: its higher layers are cut.")
 ]
 EncoderKind = Annotated[
-    Literal["psp", "e4e"] | None, typer.Option(help="Of an encoder; needed only where its file does not say it.")
+    Literal["psp", "e4e"] | None, typer.Option(help="The encoder's kind; needed only if its file does not record it.")
 ]
 AttributeNames = Annotated[
-    str | None, typer.Option(help="Of an ISF head, in its own order, such as gender,glasses,age,expression.")
+    str | None, typer.Option(help="An ISF head's attributes in its own order, such as gender,glasses,age,expression.")
 ]
 
 
@@ -70,12 +70,12 @@ def inspect(
     attributes: AttributeNames = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what a checkpoint holds, without running anything in it."""
-    facts = describe(file, kind=kind, attributes=_names(attributes)).as_json()
+    """Describe a checkpoint's content, without running any code in it."""
+    fields = describe(file, kind=kind, attributes=_attribute_names(attributes)).as_json()
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        typer.echo(json.dumps(fields, indent=2))
         return
-    for key, value in facts.items():
+    for key, value in fields.items():
         if value not in (None, "", (), [], {}):
             text = json.dumps(value) if isinstance(value, list | tuple | dict) else str(value)
             console.print(f"{key.replace('_', ' '):14} {text}")
@@ -86,11 +86,11 @@ def convert(
     file: Annotated[Path, typer.Argument(help="Any checkpoint that holds a generator.")],
     output: Annotated[Path, typer.Argument(help="NAME.pt (rosinality's layout) or NAME.safetensors (this package's).")],
     drop_clamp: Annotated[
-        bool, typer.Option("--drop-clamp", help="Allow .pt, which cannot hold conv_clamp, to lose it.")
+        bool, typer.Option("--drop-clamp", help="Write .pt without the conv_clamp, which it cannot hold.")
     ] = False,
     force: Force = False,
 ) -> None:
-    """Write a generator in another format."""
+    """Convert a generator to another file format."""
     if output.suffix not in (".pt", ".safetensors"):
         raise ExportError(
             str(output), got=f"the suffix {output.suffix!r}", expected=".pt or .safetensors", remedy="choose one"
@@ -119,9 +119,9 @@ def blend_command(
         ),
     ] = None,
     compat: Annotated[
-        str | None, typer.Option(help="Do as a public tool does: pinkney | dvschultz | vtoonify | bryandlee.")
+        str | None, typer.Option(help="Follow a public tool: pinkney | dvschultz | vtoonify | bryandlee.")
     ] = None,
-    reverse: Annotated[bool, typer.Option("--reverse", help="Low resolutions from --base instead.")] = False,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Take low resolutions from --base instead.")] = False,
     mapping: Annotated[
         Literal["base", "transfer"] | None,
         typer.Option(help="Which model gives the mapping network and w_avg; base, unless --compat says otherwise."),
@@ -131,29 +131,29 @@ def blend_command(
     target: TargetOption = "cpu",
     engine: Engine = "auto",
     precision: Precision = "auto",
-    output: OutputOption = None,
+    output: DirectoryOption = None,
     licences: Licences = None,
     force: Force = False,
     plugins: Plugins = "on",
 ) -> None:
     """Blend generators by resolution and export the result.
 
-    With nothing but --r-swap it blends the package's demo models.
+    Without --base and --transfer it blends the package's demo models.
     """
     blend_name = name or _blend_name(r_swap, compat, reverse, resolution)
-    out = _output(blend_name, output, target, engine, precision, licences, force, plugins)
+    options = _options(blend_name, output, target, engine, precision, licences, force, plugins)
     base, transfer = _parents(base, transfer)
     with stages() as report:
         report(f"reading {', '.join(path.name for path in (base, *transfer))}")
         models = [read_generator(path) for path in (base, *transfer)]
         report("blending")
-        plan = schedule_from_options(models[0].resolution, r_swap, schedule, compat, reverse)
-        blended = blend(models, plan, mapping=mapping)
+        blend_schedule = schedule_from_options(models[0].resolution, r_swap, schedule, compat, reverse)
+        blended = blend(models, blend_schedule, mapping=mapping)
         _print_report(blended.report)
         sources = [("base" if i == 0 else "transfer", model.source) for i, model in enumerate(models)]
         details = {"blend": blended.report.as_json()}
-        manifest = build_generator(blended.weights, sources, out, report, resolution=resolution, details=details)
-    _print_result(manifest, out)
+        manifest = build_generator(blended.weights, sources, options, report, resolution=resolution, details=details)
+    _print_result(manifest, options)
 
 
 @app.command()
@@ -164,20 +164,22 @@ def generator(
     target: TargetOption = "cpu",
     engine: Engine = "auto",
     precision: Precision = "auto",
-    output: OutputOption = None,
+    output: DirectoryOption = None,
     licences: Licences = None,
     force: Force = False,
     plugins: Plugins = "on",
 ) -> None:
-    """Export one generator as it is."""
-    out = _output(name or _joined("generator", resolution), output, target, engine, precision, licences, force, plugins)
+    """Export one generator, unblended."""
+    options = _options(
+        name or _joined("generator", resolution), output, target, engine, precision, licences, force, plugins
+    )
     path = checkpoint or _demo().base
     with stages() as report:
         report(f"reading {path.name}")
         weights = read_generator(path)
         sources = [("generator", weights.source)]
-        manifest = build_generator(weights, sources, out, report, resolution=resolution)
-    _print_result(manifest, out)
+        manifest = build_generator(weights, sources, options, report, resolution=resolution)
+    _print_result(manifest, options)
 
 
 @app.command()
@@ -185,25 +187,25 @@ def isf(
     checkpoint: Checkpoint | None = None,
     attributes: AttributeNames = None,
     residual: Annotated[
-        bool, typer.Option("--residual", help="The head was trained with use_residual, which no checkpoint records.")
+        bool, typer.Option("--residual", help="For a head trained with use_residual, which no checkpoint records.")
     ] = False,
-    resolution: Annotated[int | None, typer.Option(help="For heads on W: the generator's resolution.")] = None,
+    resolution: Annotated[int | None, typer.Option(help="For a head on W: the generator's resolution.")] = None,
     name: Name = None,
     target: TargetOption = "cpu",
     engine: Engine = "auto",
     precision: Precision = "fp32",
-    output: OutputOption = None,
+    output: DirectoryOption = None,
     licences: Licences = None,
     force: Force = False,
 ) -> None:
     """Export an ISF head."""
-    out = _output(name or "isf", output, target, engine, precision, licences, force)
+    options = _options(name or "isf", output, target, engine, precision, licences, force)
     path = checkpoint or _demo().isf
     with stages() as report:
         report(f"reading {path.name}")
-        weights = read_isf(path, _names(attributes), residual=residual)
-        manifest = build_isf(weights, out, report, resolution=resolution)
-    _print_result(manifest, out)
+        weights = read_isf(path, _attribute_names(attributes), residual=residual)
+        manifest = build_isf(weights, options, report, resolution=resolution)
+    _print_result(manifest, options)
 
 
 @app.command()
@@ -212,40 +214,40 @@ def encoder(
     kind: EncoderKind = None,
     light: Annotated[
         bool,
-        typer.Option("--light", help="For --light-encoder of toonify video: pose and expression, half the work."),
+        typer.Option("--light", help="For toonify video --light-encoder: pose and expression only, half the work."),
     ] = False,
     name: Name = None,
     target: TargetOption = "cpu",
     engine: Engine = "auto",
     precision: Precision = "auto",
-    output: OutputOption = None,
+    output: DirectoryOption = None,
     licences: Licences = None,
     force: Force = False,
 ) -> None:
     """Export a pSp or e4e encoder."""
-    out = _output(name or _joined("encoder", "light" * light), output, target, engine, precision, licences, force)
+    options = _options(name or _joined("encoder", "light" * light), output, target, engine, precision, licences, force)
     path = checkpoint or _demo().encoder
     with stages() as report:
         report(f"reading {path.name}")
-        manifest = build_encoder(read_encoder(path, kind=kind), out, report, light=light)
-    _print_result(manifest, out)
+        manifest = build_encoder(read_encoder(path, kind=kind), options, report, light=light)
+    _print_result(manifest, options)
 
 
 @app.command("plans")
 def plans_command(
-    directory: Annotated[Path, typer.Argument(help="A model directory; it is replaced.")],
+    directory: Annotated[Path, typer.Argument(help="The model directory, which is replaced.")],
     plugins: Plugins = "on",
     one_plan: Annotated[
-        bool, typer.Option("--one-plan", help="One for all batches, which Triton's own backend runs; no plugins.")
+        bool, typer.Option("--one-plan", help="One plan for all batch sizes, for Triton's own backend; no plugins.")
     ] = False,
     compatibility: Annotated[
-        Compatibility, typer.Option(help="Which other GPUs shall run the plans, at some cost in speed.")
+        Compatibility, typer.Option(help="Other GPUs that can run the plans, at some cost in speed.")
     ] = "none",
     timing_cache: Annotated[
-        Path | None, typer.Option(help="A folder for measured layer times, which make the next build fast.")
+        Path | None, typer.Option(help="A folder for TensorRT's timing caches, which make the next build fast.")
     ] = None,
 ) -> None:
-    """Build a model directory's TensorRT plans for this machine."""
+    """Build TensorRT plans of a model directory for this machine."""
     with stages() as report:
         options = PlanOptions(plugins == "on", one_plan, compatibility, timing_cache)
         manifest = rebuild_plans(directory, report, options)
@@ -260,9 +262,9 @@ def repository(
     output: Annotated[Path, typer.Option(help="The repository to write.")] = Path("build/model_repository"),
     force: Force = False,
 ) -> None:
-    """Put model directories together as a Triton model repository."""
+    """Combine model directories into a Triton model repository."""
     models = check_repository(output, encoder=encoder, generators=generator, isf=isf, force=force)
-    errors = {} if all_float32(models) else verify_chain(Chain(encoder, isf, generator))
+    errors = {} if all_float32(models) else verify_end_to_end(ModelSet(encoder, isf, generator))
     write_repository(output, encoder=encoder, generators=generator, isf=isf, force=force)
     for directory, error in errors.items():
         console.print(f"  from face to picture of {directory.name}, against float32: {error}")
@@ -282,7 +284,7 @@ def _parents(base: Path | None, transfer: list[Path] | None) -> tuple[Path, list
             "The models to blend",
             got=f"only {'--base' if base else '--transfer'}",
             expected="both --base and --transfer, or neither for the demo models",
-            remedy="give the other one",
+            remedy="give the other one, or none",
         )
     demo = _demo()
     return demo.base, [demo.transfer]
@@ -293,7 +295,7 @@ def _demo() -> DemoFiles:
     return DemoFiles()
 
 
-def _names(attributes: str | None) -> tuple[str, ...] | None:
+def _attribute_names(attributes: str | None) -> tuple[str, ...] | None:
     return tuple(attributes.split(",")) if attributes else None
 
 
@@ -306,7 +308,7 @@ def _joined(*parts: str | int | None) -> str:
     return "_".join(str(part) for part in parts if part)
 
 
-def _output(
+def _options(
     name: str,
     directory: Path | None,
     target: Target,
@@ -315,8 +317,8 @@ def _output(
     licences: list[str] | None,
     force: bool,
     plugins: Literal["on", "off"] = "on",
-) -> Output:
-    return Output(
+) -> ExportOptions:
+    return ExportOptions(
         directory or Path("build") / name,
         name,
         target,
@@ -337,9 +339,9 @@ def _print_report(report: BlendReport) -> None:
         console.print(f"  [yellow]warning:[/yellow] {warning}.")
 
 
-def _print_result(manifest: Manifest, output: Output) -> None:
+def _print_result(manifest: Manifest, options: ExportOptions) -> None:
     console.print(
-        f"{output.directory}: {manifest.component} {manifest.name}, {manifest.engine} {manifest.precision}, verified "
+        f"{options.directory}: {manifest.component} {manifest.name}, {manifest.engine} {manifest.precision}, verified "
         f"against PyTorch: {manifest.verification}"
     )
     if cut := manifest.details.get("cut"):

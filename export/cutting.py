@@ -1,8 +1,8 @@
-"""Networks without some of their layers: a generator of smaller pictures, an encoder of fewer rows.
+"""Networks without some of their layers: generators of smaller pictures, and encoders of fewer rows.
 
-A StyleGAN2 generator with skip connections sums up a picture at every resolution, so that the sum so far is one too. It
-takes W+ codes of as many rows as before; those of the layers left out change nothing. An encoder has a style head for
-each row, and the finest rows' heads, on the largest maps, are half of its work.
+A StyleGAN2 generator with skip connections adds up the toRGB outputs of all resolutions, so that each partial sum is a
+picture. A cut generator takes W+ codes with all rows of the full one and ignores those of the removed layers. An
+encoder has a style head for each row; the finest rows' heads, on the largest feature maps, are half of its work.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from export.parity import Parity, parity
 from export.weights import EncoderWeights, GeneratorWeights
 
 
-def cut_at(weights: GeneratorWeights, resolution: int) -> GeneratorWeights:
-    """The layers up to a resolution.
+def cut_generator(weights: GeneratorWeights, resolution: int) -> GeneratorWeights:
+    """Remove the layers above a resolution.
 
     Raises:
-        ExportError: the generator has no pictures of that size.
+        ExportError: the generator has no layers of that resolution.
     """
     if resolution not in weights.resolutions:
         raise ExportError(
@@ -46,7 +46,7 @@ def cut_at(weights: GeneratorWeights, resolution: int) -> GeneratorWeights:
 
 
 def light_encoder(weights: EncoderWeights) -> EncoderWeights:
-    """The style heads of rows 0 to ``LIGHT_ROWS`` - 1 alone; their codes are those of the whole encoder."""
+    """Keep only the style heads of rows 0 to ``LIGHT_ROWS`` - 1, which give the same rows as the full encoder."""
     heads = {f"styles.{row}" for row in range(LIGHT_ROWS)}
     tensors = {
         name: value
@@ -56,16 +56,21 @@ def light_encoder(weights: EncoderWeights) -> EncoderWeights:
     return replace(weights, tensors=tensors, latent_avg=weights.latent_avg[:LIGHT_ROWS])
 
 
-def likeness(cut: Generator, whole: Generator, codes: AnyArray) -> Parity:
-    """How near the pictures of a cut generator are to the whole one's, each pixel the mean of an area.
+def cut_parity(cut: Generator, whole: Generator, codes: AnyArray) -> Parity:
+    """Compare a cut generator's pictures with the full one's, downsampled by averaging areas.
 
-    How much of a picture the highest layers give, beside its details, is for the trained network to say.
+    The error depends on the trained network: the removed layers may contribute more than fine details.
+
+    Args:
+        cut: the generator without its highest layers.
+        whole: the full generator.
+        codes: W+ codes [N, L, D] for both.
     """
     shrunk, small = [], []
     with torch.no_grad():
         for w in torch.from_numpy(codes)[:, None]:
             small.append(cut.synthesise(w))
-            # Clamped first, as the pictures are that one would shrink.
+            # Clamped first, as the full generator's pictures would be before anyone downsamples them.
             shrunk.append(functional.interpolate(whole.synthesise(w).clamp(-1, 1), small[-1].shape[2:], mode="area"))
     return parity(_pictures(small), _pictures(shrunk))
 

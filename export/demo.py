@@ -1,7 +1,7 @@
-"""``make demo``: the main job with the commands that a user types, then requests to a real server over gRPC.
+"""The program of ``make demo``: it runs the commands that a user types, then sends requests to a real server over gRPC.
 
-Writes into one folder the face, the pictures, ``contact_sheet.png`` with all of them, a toonified clip, and
-``summary.md``: seconds of every stage, the engines and their errors, and the time of a request.
+It writes into one folder the face, the pictures, ``contact_sheet.png`` with all of them, a toonified clip, and
+``summary.md`` with the seconds of every stage, the engines and their errors, and the time of a request.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from serving.video.session import ToonSession
 from serving.video.writing import VideoWriter
 
 R_SWAPS = (16, 32, 64)
-EDITED = "blend_r64"
+EDITED_MODEL = "blend_r64"
 CLIP_SECONDS, CLIP_RATE = 2, 12
 TIMED_REQUESTS = 20
 TILE = 192
@@ -60,7 +60,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 @dataclass
 class Stopwatch:
-    """Seconds of every stage, in order."""
+    """The seconds that each stage took, in order."""
 
     stages: dict[str, float] = field(default_factory=dict)
 
@@ -92,8 +92,8 @@ class Latency:
 
 
 def demo(output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("build/demo")) -> None:
-    """Blend, export, verify, serve and ask: the whole package once."""
-    # What the server needs is looked at first, not after minutes of exports: three python models and the engines'.
+    """Blend, export, verify, serve and request pictures: use the whole package once."""
+    # The server's requirements are checked before minutes of exports. It runs three Python models besides the engines.
     with tempfile.TemporaryDirectory() as scratch:
         find_installation(Path(scratch))
     check_shared_memory(3 + len(R_SWAPS) + 3)
@@ -112,10 +112,10 @@ def demo(output: Annotated[Path, typer.Option(help="Folder for the results.")] =
     generators = [part for name in names for part in ("--generator", str(output / "models" / name))]
     parts = ["--encoder", str(output / "models/encoder"), "--isf", str(output / "models/isf"), *generators]
     watch.command("Put a Triton model repository together", "repository", *parts, "--output", str(repository))
-    pictures, latency = _ask(watch, repository, output, names, face)
+    pictures, latency = _request_pictures(watch, repository, output, names, face)
     for name, picture in pictures.items():
         write_picture(output / f"{name.replace(' ', '_').replace(',', '')}.png", picture)
-    write_picture(output / "pasted.png", paste(photograph, pictures[EDITED], placement))
+    write_picture(output / "pasted.png", paste(photograph, pictures[EDITED_MODEL], placement))
     write_picture(output / "contact_sheet.png", contact_sheet({"the face": face, **pictures}))
     models = [read_manifest(path) for path in sorted((output / "models").iterdir())]
     (output / "summary.md").write_text(_summary(DESCRIPTION, watch, models, latency))
@@ -124,7 +124,7 @@ def demo(output: Annotated[Path, typer.Option(help="Folder for the results.")] =
 
 def draw_clip(output: Path) -> None:
     """Write clip.mp4 and its landmarks, clip.json."""
-    clip = _Drawn(list(talking_head(demo_code(), CLIP_SECONDS, rate=CLIP_RATE)))
+    clip = _DrawnClip(list(talking_head(demo_code(), CLIP_SECONDS, rate=CLIP_RATE)))
     with VideoWriter(output / "clip.mp4", clip, codec="libx264") as writer:
         for frame in clip:
             writer.write(frame)
@@ -136,8 +136,8 @@ def draw_clip(output: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Drawn(Closing):
-    """A drawn clip as a source of frames."""
+class _DrawnClip(Closing):
+    """A drawn clip as a source of video frames."""
 
     frames: Sequence[ClipFrame]
 
@@ -160,7 +160,7 @@ class _Drawn(Closing):
 
 
 def _export(watch: Stopwatch, models: Path) -> list[str]:
-    """Export everything; return the generators' names."""
+    """Export all models; return the generators' names."""
     for r in R_SWAPS:
         target = str(models / f"blend_r{r}")
         watch.command(f"Blend at r_swap {r}, export, verify", "blend", "--r-swap", str(r), "--output", target)
@@ -172,7 +172,7 @@ def _export(watch: Stopwatch, models: Path) -> list[str]:
     return [*(f"blend_r{r}" for r in R_SWAPS), "base"]
 
 
-def _ask(
+def _request_pictures(
     watch: Stopwatch, repository: Path, output: Path, names: Sequence[str], face: Picture
 ) -> tuple[dict[str, Picture], Latency]:
     log = output / "tritonserver.log"
@@ -184,7 +184,7 @@ def _ask(
         with watch.stage("Ask for pictures over gRPC"), ToonifyClient(server.url) as client:
             pictures = {name: client.toonify(face, model=f"toonify_{name}")[0] for name in ("base", *names[:-1])}
             for attribute in ISF_ATTRIBUTES:
-                for model in ("base", EDITED):
+                for model in ("base", EDITED_MODEL):
                     (picture,) = client.toonify(face, model=f"toonify_{model}", attributes={attribute: 1}, seed=1)
                     pictures[f"{model}, {attribute}"] = picture
         with watch.stage("Toonify the clip"):
@@ -201,33 +201,33 @@ def _toonify_clip(url: str, output: Path) -> None:
     source = VideoReader(output / "clip.mp4")
     with ServedToonifier(ToonifyClient(url)) as toonifier:
         landmarker = FileLandmarker(output / "clip.json")
-        with ToonSession(toonifier, landmarker, style=Style(model=EDITED), smoothing="file") as session:
+        with ToonSession(toonifier, landmarker, style=Style(model=EDITED_MODEL), smoothing="file") as session:
             report = toonify_video(source, VideoWriter(output / "toon.mp4", source, codec="libx264"), session)
     console.print(f"   {report.frames} frames at {report.fps:.1f} a second")
 
 
 def _latency(url: str, face: Picture) -> Latency:
     with ToonifyClient(url) as client:
-        before = _compute_times(url)
+        before = _compute_milliseconds(url)
         times = []
         for _ in range(TIMED_REQUESTS):
             start = time.perf_counter()
             client.toonify(face, attributes={"age": 1})
             times.append(1e3 * (time.perf_counter() - start))
-        after = _compute_times(url)
+        after = _compute_milliseconds(url)
     models = {name: (after[name] - before[name]) / TIMED_REQUESTS for name in after if after[name] > before[name]}
     return Latency(statistics.median(times), min(times), max(times), models)
 
 
-def _compute_times(url: str) -> dict[str, float]:
+def _compute_milliseconds(url: str) -> dict[str, float]:
     """Milliseconds that each model has computed since the server started, from the server's own statistics."""
     with tritonclient.grpc.InferenceServerClient(url) as client:
-        statistics_of_all: Any = client.get_inference_statistics()
-    return {model.name: model.inference_stats.compute_infer.ns / 1e6 for model in statistics_of_all.model_stats}
+        response: Any = client.get_inference_statistics()
+    return {model.name: model.inference_stats.compute_infer.ns / 1e6 for model in response.model_stats}
 
 
 def contact_sheet(pictures: dict[str, Picture]) -> Picture:
-    """Pictures in rows, each with its name above it, uint8 [H, W, 3] RGB."""
+    """Arrange pictures in rows, each with its name above it, as uint8 RGB [H, W, 3]."""
     tiles = [_tile(name, picture) for name, picture in pictures.items()]
     blank = np.full_like(tiles[0], 255)
     columns = len(R_SWAPS) + 2
@@ -247,12 +247,12 @@ def _summary(description: str, watch: Stopwatch, models: Sequence[Manifest], lat
     lines += [f"| {name} | {seconds:.1f} |" for name, seconds in watch.stages.items()]
     lines += ["", "| model | engine | worst error | mean error | PSNR, dB |", "|---|---|--:|--:|--:|"]
     for m in models:
-        found = m.verification
-        psnr = "equal" if found.psnr is None else f"{found.psnr:.1f}"
-        lines.append(f"| {m.name} | {m.engine} {m.precision} | {found.worst:.3g} | {found.mean:.3g} | {psnr} |")
+        error = m.verification
+        psnr = "equal" if error.psnr is None else f"{error.psnr:.1f}"
+        lines.append(f"| {m.name} | {m.engine} {m.precision} | {error.worst:.3g} | {error.mean:.3g} | {psnr} |")
     lines += [
         "",
-        "Errors are against PyTorch in float32: of pictures in levels of 0..255, of codes in their own unit.",
+        "Errors are against PyTorch in float32: a picture's in levels of 0..255, a code's in the code's own unit.",
         "",
     ]
     lines += [

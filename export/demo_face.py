@@ -1,4 +1,4 @@
-"""A drawn face for demonstrations, so that no person's photograph has to be shipped."""
+"""A drawn face for demonstrations, so that the package contains no person's photograph."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from export.demo_models.faces import draw_face, draw_into
 from export.demo_models.traits import Codes, random_codes
 
 SEED = 344
-"""A young woman without glasses who does not smile, so that every edit shows; no training has seen her."""
+"""The seed of a young woman without glasses who does not smile, so that every edit shows; no training set has her."""
 
 
 def demo_code() -> Codes:
-    """The traits of the demo's face, [traits]."""
+    """Return the code of the demo's face, float32 [traits]."""
     code: Codes = random_codes(1, SEED)[0]
     return code
 
 
 def demo_face() -> Picture:
-    """The face as an aligned crop: uint8 RGB [256, 256, 3]."""
+    """Draw the face as an aligned crop, uint8 RGB [256, 256, 3]."""
     return draw_face(demo_code())
 
 
 def demo_photograph() -> tuple[Picture, Points]:
-    """The face off the centre of a photograph, turned by 14 degrees.
+    """Draw the face off the centre of a photograph, rotated by 14 degrees.
 
     Returns:
         The photograph, uint8 RGB [480, 640, 3], and its five points in the order of

@@ -1,7 +1,7 @@
-"""A generator in PyTorch -> the weights that the PyTorch engine takes, without an ONNX file between them.
+"""Conversion of a PyTorch generator to the weights of the PyTorch engine, without an ONNX file.
 
-The same numbers as ``engines.graph.generator_weights.weights_from_graph`` finds in the exported graph, for a machine
-that has a GPU and cannot export.
+The result has the numbers that ``engines.graph.generator_weights.weights_from_graph`` reads from the exported graph. It
+is for machines that have a GPU and cannot export.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from export.weights import row_of
 
 
 def engine_weights(generator: Generator) -> engine.GeneratorWeights:
-    """Layer by layer, gains folded as at export."""
+    """Convert all layers, with gains folded as at export."""
     blocks = list(generator.blocks)
     return engine.GeneratorWeights(
         w_avg=_array(generator.mapping.w_avg),

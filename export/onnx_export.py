@@ -1,7 +1,7 @@
-"""PyTorch networks -> ONNX models with the names, shapes and dtypes of the contract; the batch is dynamic.
+"""Export of PyTorch networks to ONNX models with the contract's names, shapes and dtypes, and a dynamic batch.
 
-The reference networks stay as they are. What an exported graph needs differently is done on the modules here: constants
-are folded, each modulated convolution becomes one node, the ISF's private heads become batched products.
+The reference networks are not changed. The modules here rewrite copies of them for the exported graph: constants are
+folded, each modulated convolution becomes one node, and the ISF head's MLPs per row become batched matrix products.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from export.onnx_functions import DOMAIN, OPSET, PLAIN, PLUGIN_ATTRIBUTES, UP, m
 
 
 class ModulatedConvNode(nn.Module):
-    """A synthesis layer as one ``ModulatedConv2d`` node over constants folded here; it can be exported, not run."""
+    """A synthesis layer as one ``ModulatedConv2d`` node with folded constants; it can be exported but not run."""
 
     squared_weight: Tensor
 
@@ -42,7 +42,7 @@ class ModulatedConvNode(nn.Module):
         self.affine, self.size = layer.affine, layer.noise.shape[0]
         weight = layer.scaled_weight()
         self.channels = weight.shape[0]
-        # rsqrt((q + eps) / 2) = sqrt(2) * rsqrt(q + eps): the activation's gain comes for free.
+        # rsqrt((q + eps) / 2) = sqrt(2) * rsqrt(q + eps), so the activation's gain costs nothing.
         self.register_buffer("squared_weight", weight.square().sum((2, 3)).T / ACTIVATION_GAIN**2)
         self.function = UP if layer.up else PLAIN
         self.kernels = nn.ParameterList(
@@ -68,7 +68,7 @@ class ModulatedConvNode(nn.Module):
 
 
 class StackedConditionNetwork(nn.Module):
-    """The ISF's condition network with its private heads as one wide and two batched matrix products."""
+    """The ISF head's condition network, with its MLPs per row as one wide and two batched matrix products."""
 
     first_weight: Tensor
     first_bias: Tensor
@@ -85,7 +85,8 @@ class StackedConditionNetwork(nn.Module):
         self.biases = nn.ParameterList(torch.stack([layer.bias[None] for layer in level]) for level in others)
 
     def forward(self, z: Tensor, attributes: Tensor) -> Tensor:  # [N, Z], [N, A] -> [N, heads, D]
-        # Wide, not broadcast over the heads: OpenVINO 2026.4 fails on a product whose left side lacks the batch.
+        # One wide product, not one broadcast over the heads: OpenVINO 2026.4 fails on a batched product whose left
+        # operand lacks the batch.
         x: Tensor = nn.functional.linear(self.shared(torch.cat([z, attributes], 1)), self.first_weight, self.first_bias)
         x = x.reshape(-1, self.heads, x.shape[1] // self.heads).transpose(0, 1)  # [heads, N, D]
         for weight, bias in zip(self.weights, self.biases, strict=True):
@@ -129,8 +130,8 @@ class _EncoderGraph(nn.Module):
 
 
 def onnx_from_generator(generator: Generator, signature: Signature) -> onnx.ModelProto:
-    """(w, psi) -> uint8 pictures; each modulated 3x3 convolution is one function node."""
-    model = _exported(_GeneratorGraph(generator), signature)
+    """Export (w, psi) -> uint8 pictures; each modulated 3x3 convolution becomes one function node."""
+    model = _export(_GeneratorGraph(generator), signature)
     used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
     clamp = any(layer.clamp is not None for layer in generator.modules() if isinstance(layer, SynthesisLayer))
     model.functions.extend(modulated_conv_function(name, clamp=clamp) for name in sorted(used))
@@ -138,18 +139,18 @@ def onnx_from_generator(generator: Generator, signature: Signature) -> onnx.Mode
 
 
 def onnx_from_isf(isf: Isf, signature: Signature) -> onnx.ModelProto:
-    """(w, attributes, z, row_strength) -> w_edited."""
-    return _exported(_IsfGraph(isf), signature)
+    """Export (w, attributes, z, row_strength) -> w_edited."""
+    return _export(_IsfGraph(isf), signature)
 
 
 def onnx_from_encoder(encoder: Encoder, signature: Signature) -> onnx.ModelProto:
-    """uint8 faces -> W+ codes."""
-    return _exported(_EncoderGraph(encoder), signature)
+    """Export uint8 faces -> W+ codes."""
+    return _export(_EncoderGraph(encoder), signature)
 
 
-def _exported(module: nn.Module, signature: Signature) -> onnx.ModelProto:
+def _export(module: nn.Module, signature: Signature) -> onnx.ModelProto:
     dtypes = {"uint8": torch.uint8, "float32": torch.float32}
-    # Two rows: torch.export would specialise a batch of 1 to a constant.
+    # A batch of two, since torch.export would turn a batch of 1 into a constant.
     examples = tuple(torch.zeros((2, *spec.dims), dtype=dtypes[spec.dtype.numpy.name]) for spec in signature.inputs)
     batch = torch.export.Dim("N", min=1, max=1024)
     with torch.no_grad(), _quiet_exporter():
@@ -164,19 +165,19 @@ def _exported(module: nn.Module, signature: Signature) -> onnx.ModelProto:
             verbose=False,
         )
         assert program is not None
-        # Gains times weights and the like: constants of any size, folded once here and never again at load time.
+        # Constant expressions of any size, such as gains times weights, are folded here and not at load time.
         onnxscript.optimizer.fold_constants(
             program.model, onnx_shape_inference=False, input_size_limit=1 << 28, output_size_limit=1 << 28
         )
         onnxscript.optimizer.remove_unused_nodes(program.model)
-        # The exporter notes this machine's paths and source lines at every node.
+        # The exporter records this machine's paths and source lines in every node.
         ClearMetadataAndDocStringPass()(program.model)
     return program.model_proto
 
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Hide the exporter's remarks on torchvision's absence and on its own deprecated calls."""
+    """Hide the exporter's warnings about the absence of torchvision and about its own deprecated calls."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,16 +1,16 @@
-"""The modulated convolution as an ONNX function: a node that a plugin may take over, with a body of standard operators.
+"""The modulated convolution as an ONNX function: a node that a plugin may implement, with a body of standard operators.
 
-A node ``toonify::ModulatedConv2d`` runs anywhere: an engine with a plugin of that name uses the plugin, others use the
-body that the file carries. Engines that know no model-local functions get them inlined (``onnx.inliner``).
+A node ``toonify::ModulatedConv2d`` runs in every engine: one with a plugin of that name uses the plugin, others use the
+function's body in the file. For engines without support for model-local functions it is inlined (``onnx.inliner``).
 
-    y = leaky_relu(conv(x * style) * demodulation + noise + bias), clamped where the network was trained so
+    y = leaky_relu(conv(x * style) * demodulation + noise + bias), clamped if the network was trained with conv_clamp
 
-The activation's gain sqrt 2 is folded into demodulation, noise and bias: leaky ReLU is positively homogeneous. Noise
-and bias are added one after the other, since their sum would be folded to a constant of the activation's full size
-(649 MB instead of 135 MB for a 1024 generator).
+The activation's gain sqrt 2 is folded into demodulation, noise and bias, since leaky ReLU is positively homogeneous.
+Noise and bias are added one after the other, since their sum would be folded to a constant of the activation's full
+size (649 MB instead of 135 MB for a 1024 generator).
 
 Shapes: x [N or 1, I, H, W], style [N, I], demodulation [N, O], noise [1, 1, H', W'], bias [O], y [N, O, H', W'];
-weight [O, I, 3, 3]; where ``up`` is 1, H' = 2H, weight [I, O, 3, 3] as ConvTranspose takes it, and fir [O, 1, 4, 4].
+weight [O, I, 3, 3]. If ``up`` is 1: H' = 2H, weight [I, O, 3, 3] in the order of ConvTranspose, and fir [O, 1, 4, 4].
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OPSET = 18
 PLAIN, UP = "ModulatedConv2d", "ModulatedConv2dUp"
 
 PLUGIN_ATTRIBUTES: dict[str, str | int] = {"plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
-"""TensorRT's parser reads these from the node; other engines ignore them."""
+"""Attributes by which TensorRT's parser finds the plugin; other engines ignore them."""
 
 _CONVOLUTION = {
     PLAIN: "convolved = Conv <pads = [1, 1, 1, 1]> (scaled, weight)",
@@ -44,7 +44,7 @@ _ACTIVATION = {
 
 
 def modulated_conv_function(name: str, *, clamp: bool) -> onnx.FunctionProto:
-    """The function ``PLAIN`` or ``UP``; a network clamps all its layers or none."""
+    """Return the function ``PLAIN`` or ``UP``; ``clamp`` applies to all layers of a network or to none."""
     attributes = ["up", "channels"] + ["clamp"] * clamp
     return onnx.parser.parse_function(f"""
 <domain: "{DOMAIN}", opset_import: ["": {OPSET}]>

@@ -1,4 +1,4 @@
-"""How far an output is from what it should be; with NumPy alone, for machines that have little more."""
+"""The error of an output against its expected value; needs only NumPy, for machines with few libraries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engines.contract.arrays import AnyArray
 
 @dataclass(frozen=True)
 class Parity:
-    """Largest and mean absolute error, in the output's own unit; PSNR in dB, infinite where both are equal."""
+    """Largest and mean absolute error in the output's own unit, and PSNR in dB, infinite if the arrays are equal."""
 
     worst: float
     mean: float
@@ -19,7 +19,7 @@ class Parity:
 
 
 def parity(output: AnyArray, expected: AnyArray) -> Parity:
-    """Compare two arrays of one shape: pictures in levels of 0..255, all else relative to its range."""
+    """Compare two arrays of one shape; the PSNR's peak is 255 for uint8, else the range of ``expected``."""
     error = np.abs(output.astype(np.float64) - expected)
     # A NaN or an infinity in the output must not look like a small error.
     error[~np.isfinite(error)] = np.inf

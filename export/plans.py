@@ -1,4 +1,4 @@
-"""TensorRT plans of a model directory that is there already, for the machine that it is on now."""
+"""TensorRT plans for an existing model directory, built on the machine that will run them."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from engines.contract.tensors import Signature
 from engines.model_directory import Manifest, Precision, read_manifest, sha256_of, write_manifest
 from engines.plan_facts import PlanFacts
 from engines.tensorrt.options import PlanOptions
-from export.selection import Report, candidates_for, select_engine
-from export.verification import BATCHES, Sample, batches_for, in_batches
+from export.selection import ProgressCallback, candidates_for, select_engine
+from export.verification import BATCHES, Sample, batches_for, describe_batches
 
 
 def plans_of(
-    model: Path, signature: Signature, precision: Precision, report: Report, options: PlanOptions
+    model: Path, signature: Signature, precision: Precision, report: ProgressCallback, options: PlanOptions
 ) -> PlanFacts:
-    """Build the plans of an ONNX file beside it.
+    """Build the plans of an ONNX file, in the file's folder.
 
     Raises:
-        EngineError: there is no TensorRT or GPU, or TensorRT refuses the model.
+        EngineError: TensorRT or a GPU is missing, or TensorRT refuses the model.
     """
-    # Imported here: only machines for this target have TensorRT.
+    # Imported late, since only machines for this target have TensorRT.
     from engines.tensorrt.build import build_plans
 
     return build_plans(model, signature, precision, options, report)
 
 
-def rebuild_plans(directory: Path, report: Report, options: PlanOptions) -> Manifest:
-    """Make a model directory, of any target, one of TensorRT for this machine; verified against its ONNX file.
+def rebuild_plans(directory: Path, report: ProgressCallback, options: PlanOptions) -> Manifest:
+    """Convert a model directory of any target to TensorRT plans for this machine, verified against its ONNX file.
 
     ISF heads stay in float32. The directory is replaced as a whole, or not at all.
 
     Raises:
         ModelDirectoryError: the directory is incomplete or altered.
-        EngineError: there is no TensorRT or GPU, or TensorRT refuses the model.
+        EngineError: TensorRT or a GPU is missing, or TensorRT refuses the model.
         VerificationError: the plans' output is not within its bound.
     """
     manifest = read_manifest(directory)
@@ -51,7 +51,7 @@ def rebuild_plans(directory: Path, report: Report, options: PlanOptions) -> Mani
         model = staging / manifest.model_file
         ((engine, precision),) = candidates
         plans = plans_of(model, signature, precision, report, options)
-        inputs = f"seeded inputs, {in_batches(BATCHES['tensorrt'])}, against the ONNX file in ONNX Runtime"
+        inputs = f"seeded inputs, {describe_batches(BATCHES['tensorrt'])}, against the ONNX file in ONNX Runtime"
         chosen, _ = select_engine(model, signature, samples, inputs, candidates, report, plans=plans)
         files = {path.name: sha256_of(path) for path in sorted(staging.iterdir())}
         changes = {"engine": engine, "precision": precision, "files": files, "plans": plans}

@@ -1,4 +1,4 @@
-"""Which engine runs an exported model: the fastest one whose output is verified."""
+"""Selection of the engine that runs an exported model: the fastest one that passes verification."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from export.verification import Sample, bound_for, verify
 
 EngineChoice = Literal["auto", "onnxruntime", "openvino", "winograd"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16", "int16"]
-Report = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 
 TIMED_RUNS = 5
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An engine and a precision that were tried."""
+    """The result of trying an engine in a precision: its time for the first sample, and its error."""
 
     engine: EngineName
     precision: Precision
@@ -41,24 +41,24 @@ class Candidate:
 def candidates_for(
     component: Component, target: Target, engine: EngineChoice, precision: PrecisionChoice
 ) -> list[tuple[EngineName, Precision]]:
-    """The pairs to try for a component on this machine, in a fixed order.
+    """Return the pairs of engine and precision to try for a component on this machine, in a fixed order.
 
     Raises:
-        EngineError: the machine is not of the target's kind, an engine is not installed, or nothing is left to choose.
+        EngineError: no pair is left, since the machine does not fit the target or an engine is not installed.
     """
     kinds = {name: kind for name, kind in ENGINES.items() if kind.target == target and component in kind.components}
     names = [name for name in kinds if engine in ("auto", name)]
     pairs = [(name, p) for name in names if installed(name) for p in precisions_here(name)]
-    # TensorRT takes minutes for a plan: it is built in one precision only.
-    wanted = "fp16" if (target, precision) == ("tensorrt", "auto") else precision
-    chosen = [(name, p) for name, p in pairs if wanted in ("auto", p)]
+    # TensorRT takes minutes to build a plan, so it is tried in one precision only.
+    requested = "fp16" if (target, precision) == ("tensorrt", "auto") else precision
+    chosen = [(name, p) for name, p in pairs if requested in ("auto", p)]
     if not chosen:
         remedies = sorted({kinds[name].remedy for name in names or kinds})
         raise EngineError(
             f"{component} with --target {target} --engine {engine} --precision {precision}",
             got=f"{' and '.join(f'{name} {p}' for name, p in pairs) or 'no such engine'} on this machine",
             expected="an engine that offers it",
-            remedy=f"choose otherwise, or {', or '.join(remedies)}",
+            remedy=f"choose another combination, or {', or '.join(remedies)}",
         )
     return chosen
 
@@ -69,13 +69,13 @@ def select_engine(
     samples: Sequence[Sample],
     inputs: str,
     candidates: Sequence[tuple[EngineName, Precision]],
-    report: Report,
+    report: ProgressCallback,
     *,
     plans: PlanFacts | None = None,
 ) -> tuple[Candidate, tuple[Candidate, ...]]:
-    """Try every candidate on ``model``; return the fastest verified one, and all that were tried.
+    """Try every candidate on ``model``; return the fastest one that passes, and all that were tried.
 
-    ``plans`` are what TensorRT built of the model.
+    ``inputs`` describes the samples in the manifest; ``plans`` are the model's TensorRT plans, if it has any.
 
     Raises:
         EngineError: no candidate can run the model.
@@ -85,7 +85,7 @@ def select_engine(
     for name, p in candidates:
         report(f"verifying {model.name} in {name} {p}")
         try:
-            tried.append(_tried(model, signature, samples, inputs, name, p, plans))
+            tried.append(_try_engine(model, signature, samples, inputs, name, p, plans))
         except EngineError as error:
             report(f"left out {name} {p}: {error.got}")
             failures.append(error)
@@ -93,11 +93,11 @@ def select_engine(
         raise failures[-1]
     passed = [candidate for candidate in tried if candidate.passed]
     if not passed:
-        raise _failure(model, min(tried, key=lambda candidate: candidate.verification.mean))
+        raise _verification_error(model, min(tried, key=lambda candidate: candidate.verification.mean))
     return min(passed, key=lambda candidate: candidate.milliseconds), tuple(tried)
 
 
-def _tried(
+def _try_engine(
     model: Path,
     signature: Signature,
     samples: Sequence[Sample],
@@ -108,13 +108,13 @@ def _tried(
 ) -> Candidate:
     bound = bound_for(signature.outputs[0].dtype, precision)
     with engine_from_onnx(model, signature, engine, precision, plans=plans) as loaded:
-        found = verify(loaded, samples, inputs, bound)
-        milliseconds = _milliseconds(loaded, samples[0].inputs)
-    return Candidate(engine, precision, milliseconds, found, bound.holds(found))
+        verification = verify(loaded, samples, inputs, bound)
+        milliseconds = _fastest_run_ms(loaded, samples[0].inputs)
+    return Candidate(engine, precision, milliseconds, verification, bound.holds(verification))
 
 
-def _milliseconds(engine: Engine, inputs: Mapping[str, AnyArray]) -> float:
-    """The least of a few runs: others on the machine only add to it. The verification before it was the warm-up."""
+def _fastest_run_ms(engine: Engine, inputs: Mapping[str, AnyArray]) -> float:
+    """Time a few runs and return the least, since other load only adds time; verification was the warm-up."""
     times = []
     for _ in range(TIMED_RUNS):
         start = time.perf_counter()
@@ -123,7 +123,7 @@ def _milliseconds(engine: Engine, inputs: Mapping[str, AnyArray]) -> float:
     return min(times)
 
 
-def _failure(model: Path, best: Candidate) -> VerificationError:
+def _verification_error(model: Path, best: Candidate) -> VerificationError:
     return VerificationError(
         f"{model.name} in {best.engine} {best.precision}",
         got=f"{best.verification} against the reference",

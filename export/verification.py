@@ -1,4 +1,4 @@
-"""Does the exported model, in the engine that will run it, give what the PyTorch reference gives?"""
+"""Verification of an exported model, in the engine that will run it, against the PyTorch reference."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from export.parity import parity
 Reference = Callable[..., Tensor]
 
 BATCHES: dict[Target, tuple[int, ...]] = dict.fromkeys(get_args(Target), (1, 3, 6)) | {"cpu": (1, 2)}
-"""Sizes of the batches that an engine is verified with; GPUs' are prepared for 1, 4 and 8, and fill up the others."""
+"""Batch sizes of the verification; engines on GPUs are prepared for batches of 1, 4 and 8, and pad others."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One batch of inputs and the reference's output for it."""
+    """A batch of inputs and the reference's output for it."""
 
     inputs: Mapping[str, AnyArray]
     output: AnyArray
@@ -33,7 +33,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Bound:
-    """What an engine's error may be; ``worst`` and ``mean`` as in ``Verification``, None = not looked at."""
+    """Limits of an engine's error: the least PSNR in dB, and the largest mean and worst error; None sets no limit."""
 
     psnr: float
     mean: float | None = None
@@ -44,21 +44,22 @@ class Bound:
         named = [f"{name} <= {limit:g}" for name, limit in limits.items() if limit is not None]
         return ", ".join([f"PSNR >= {self.psnr:g} dB", *named])
 
-    def holds(self, found: Verification) -> bool:
+    def holds(self, error: Verification) -> bool:
         """Whether a measured error is within the bound; an error that is not a number never is."""
         return (
-            (found.psnr is None or found.psnr >= self.psnr)
-            and (self.mean is None or found.mean <= self.mean)
-            and (self.worst is None or found.worst <= self.worst)
+            (error.psnr is None or error.psnr >= self.psnr)
+            and (self.mean is None or error.mean <= self.mean)
+            and (self.worst is None or error.worst <= self.worst)
         )
 
 
 def bound_for(output: DType, precision: Precision) -> Bound:
-    """The bound for a component's output.
+    """Return the bound for a component's output.
 
-    Pictures in fp32: truncation to 8 bits turns a difference of 1e-6 into one level where a value lies on the edge of
-    two, so single levels are allowed and more are not. Pictures in less: a mean of 1 level and 40 dB, below which
-    differences are not seen. Latents in fp32: 80 dB is 1e-4 of their range, root mean square.
+    Pictures in fp32 may differ by single levels: truncation to 8 bits turns a difference of 1e-6 into a whole level if
+    a value lies on the edge between two. Pictures in lower precision may have a mean error of 1 level and a PSNR of
+    40 dB, at which differences are not visible. Latents in fp32 must have 80 dB, a root mean square error of 1e-4 of
+    their range.
     """
     if precision != "fp32":
         return Bound(psnr=40, mean=1.0) if output is DType.UINT8 else Bound(psnr=40)
@@ -71,7 +72,7 @@ def reference_samples(reference: Reference, batches: Sequence[Mapping[str, AnyAr
     def output(batch: Mapping[str, AnyArray]) -> AnyArray:
         tensors = {name: torch.from_numpy(value) for name, value in batch.items()}
         size = len(next(iter(tensors.values())))
-        # One by one: a batch of float32 maps at 1024x1024 would take gigabytes.
+        # Samples run one by one, since a batch of float32 maps at 1024x1024 would take gigabytes.
         rows = [reference(**{name: value[row : row + 1] for name, value in tensors.items()}) for row in range(size)]
         return torch.cat(rows).numpy()
 
@@ -80,59 +81,59 @@ def reference_samples(reference: Reference, batches: Sequence[Mapping[str, AnyAr
 
 
 def verify(engine: Engine, samples: Sequence[Sample], inputs: str, bound: Bound) -> Verification:
-    """Measure an engine's error over all samples; ``inputs`` says in words what they are."""
+    """Measure an engine's error over all samples; ``inputs`` describes them in words."""
     (output,) = engine.signature.outputs
     expected = np.concatenate([sample.output.ravel() for sample in samples])
     got = np.concatenate([engine.run(sample.inputs)[output.name].ravel() for sample in samples])
-    return compared(expected, got, inputs, bound)
+    return compare(expected, got, inputs, bound)
 
 
-def compared(expected: AnyArray, got: AnyArray, inputs: str, bound: Bound) -> Verification:
-    """The errors of an output; both arrays are of one shape."""
-    found = parity(got, expected)
-    psnr = None if found.psnr == np.inf else found.psnr
-    return Verification(inputs=inputs, worst=found.worst, mean=found.mean, psnr=psnr, bound=str(bound))
+def compare(expected: AnyArray, got: AnyArray, inputs: str, bound: Bound) -> Verification:
+    """Measure the error of an output against an array of the same shape."""
+    error = parity(got, expected)
+    psnr = None if error.psnr == np.inf else error.psnr
+    return Verification(inputs=inputs, worst=error.worst, mean=error.mean, psnr=psnr, bound=str(bound))
 
 
 def batches_for(
     signature: Signature, w: AnyArray | None = None, *, sizes: Sequence[int] = (1, 2), seed: int = 0
 ) -> list[dict[str, AnyArray]]:
-    """Seeded inputs, in batches of several sizes, so that the dynamic batch is exercised too.
+    """Draw seeded inputs, in batches of several sizes, so that the dynamic batch is exercised too.
 
     Args:
         signature: the inputs to draw.
-        w: W+ codes [K, L, D] to use in turn, where the model takes w.
-        sizes: of the batches.
-        seed: of everything that is drawn.
+        w: W+ codes [K, L, D] to use in turn for the input w; None draws it from a normal distribution.
+        sizes: the batch sizes.
+        seed: the seed of all inputs.
     """
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     count = sum(sizes)
-    pools: dict[str, Callable[[tuple[int, ...]], AnyArray]] = {
-        "face": lambda dims: _smooth_pictures(draw, count, dims),
-        "w": lambda dims: draw.standard_normal((count, *dims)) if w is None else w[np.arange(count) % len(w)],
-        "attributes": lambda dims: draw.integers(0, 2, (count, *dims)),
-        "z": lambda dims: draw.standard_normal((count, *dims)),
+    samplers: dict[str, Callable[[tuple[int, ...]], AnyArray]] = {
+        "face": lambda dims: _smooth_pictures(rng, count, dims),
+        "w": lambda dims: rng.standard_normal((count, *dims)) if w is None else w[np.arange(count) % len(w)],
+        "attributes": lambda dims: rng.integers(0, 2, (count, *dims)),
+        "z": lambda dims: rng.standard_normal((count, *dims)),
         "row_strength": lambda dims: np.linspace(0, 1, count)[:, None] * np.ones((count, *dims)),
         "psi": lambda dims: np.linspace(1, 0.5, count)[:, None] * np.ones((count, *dims)),
     }
-    drawn = {spec.name: pools[spec.name](spec.dims).astype(spec.dtype.numpy) for spec in signature.inputs}
+    drawn = {spec.name: samplers[spec.name](spec.dims).astype(spec.dtype.numpy) for spec in signature.inputs}
     ends = np.cumsum(sizes)
     return [
         {name: value[end - size : end] for name, value in drawn.items()} for size, end in zip(sizes, ends, strict=True)
     ]
 
 
-def in_batches(sizes: Sequence[int]) -> str:
-    """In words."""
+def describe_batches(sizes: Sequence[int]) -> str:
+    """Describe batch sizes in words, as in "in batches of 1, 3 and 6"."""
     *first, last = map(str, sizes)
     return f"in batches of {', '.join(first)} and {last}"
 
 
-def _smooth_pictures(draw: np.random.Generator, count: int, dims: tuple[int, ...]) -> AnyArray:
-    """Pictures [count, H, W, 3] with structure at several scales, 0..255."""
+def _smooth_pictures(rng: np.random.Generator, count: int, dims: tuple[int, ...]) -> AnyArray:
+    """Draw pictures [count, H, W, 3] in 0..255 with structure at several scales."""
     height, width, channels = dims
     picture = np.zeros((count, height, width, channels))
     for size in (4, 16, 64):
-        coarse = draw.uniform(-60, 60, (count, size, size, channels))
+        coarse = rng.uniform(-60, 60, (count, size, size, channels))
         picture += coarse.repeat(height // size, 1).repeat(width // size, 2)
     return np.clip(picture + 128, 0, 255)

@@ -1,8 +1,8 @@
-"""Networks as data: named float32 arrays and the sizes that follow from them.
+"""Weights of networks: named float32 arrays, and the sizes that follow from them.
 
-Checkpoint readers produce these, blending combines them, and the PyTorch networks load them by the same names.
+Checkpoint readers return them, blending combines them, and the PyTorch networks load them by the same names.
 
-Names of a generator's tensors (r = 4, 8, ..., R; ``up`` only for r >= 8; O, I output and input channels; D width of w):
+The tensors of a generator (r = 4, 8, ..., R; ``up`` only for r >= 8; O, I output and input channels; D width of w):
 
     mapping.{i}.weight [D, D]                 raw, as stored: the run-time factor 0.01 is not applied
     mapping.{i}.bias [D]
@@ -15,7 +15,7 @@ Names of a generator's tensors (r = 4, 8, ..., R; ``up`` only for r >= 8; O, I o
     synthesis.{r}.{up,conv}.noise [r, r]
     synthesis.{r}.rgb.weight [3, I], .bias [3], .affine.weight [I, D], .affine.bias [I]
 
-An encoder's and an ISF head's tensors keep the names of their official checkpoints, without prefixes.
+The tensors of an encoder and of an ISF head keep the names of the official checkpoints, without prefixes.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ Tensors = Mapping[str, Array]
 
 
 def row_of(resolution: int, layer: str) -> int:
-    """The row of W+ that modulates a layer (``up``, ``conv`` or ``rgb``); toRGB shares its row with the next ``up``."""
+    """Return the row of W+ that modulates ``up``, ``conv`` or ``rgb``; toRGB shares its row with the next ``up``."""
     level = resolution.bit_length() - 1
     return max(2 * level - 5 + ("up", "conv", "rgb").index(layer), 0)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where weights came from."""
+    """The checkpoint from which weights were read."""
 
     path: Path
     format: str
@@ -51,9 +51,10 @@ class Source:
 
 @dataclass(frozen=True)
 class GeneratorWeights:
-    """A StyleGAN2 generator with skip connections (configurations e, f and any other channel schedule).
+    """A StyleGAN2 generator with skip connections (configurations E, F and any other channel schedule).
 
-    ``fp16_from`` is the lowest resolution whose blocks ran in float16 while training, where the file says so.
+    ``fp16_from`` is the lowest resolution whose blocks ran in float16 in training, or None if the file does not record
+    it.
     """
 
     tensors: Tensors
@@ -64,7 +65,7 @@ class GeneratorWeights:
 
     @property
     def resolutions(self) -> tuple[int, ...]:
-        """4, 8, ..., R."""
+        """The resolutions 4, 8, ..., R of the layers."""
         return tuple(sorted({int(name.split(".")[1]) for name in self.tensors if name.startswith("synthesis.")}))
 
     @property
@@ -73,7 +74,7 @@ class GeneratorWeights:
 
     @property
     def channels(self) -> dict[int, int]:
-        """Channels of the activation at each resolution."""
+        """Number of channels of the activation at each resolution."""
         return {r: int(self.tensors[f"synthesis.{r}.conv.weight"].shape[0]) for r in self.resolutions}
 
     @property
@@ -82,12 +83,12 @@ class GeneratorWeights:
 
     @property
     def z_dim(self) -> int:
-        """Width of z; 0 where the mapping network is absent."""
+        """Width of z; 0 if the mapping network is absent."""
         return int(self.tensors["mapping.0.weight"].shape[1]) if self.mapping_depth else 0
 
     @property
     def mapping_depth(self) -> int:
-        """Layers of the mapping network; 0 where it is absent."""
+        """Number of layers of the mapping network; 0 if it is absent."""
         return sum(name.startswith("mapping.") and name.endswith(".weight") for name in self.tensors)
 
     @property
@@ -97,7 +98,7 @@ class GeneratorWeights:
 
 @dataclass(frozen=True)
 class EncoderWeights:
-    """A pSp or e4e encoder with its average latent, [L, D] float32 (zeros where the file has none)."""
+    """A pSp or e4e encoder with its average latent, float32 [L, D]; zeros if the encoder was trained without one."""
 
     tensors: Tensors
     source: Source
@@ -116,9 +117,9 @@ class EncoderWeights:
 
 @dataclass(frozen=True)
 class IsfWeights:
-    """An ISF head (MappingNetwork of ISF-GAN); names as in its checkpoints, ``module.`` stripped.
+    """An ISF head (MappingNetwork of ISF-GAN); tensors are named as in its checkpoints, without ``module.``.
 
-    ``rows`` is 1 for a head trained on W (its output is one vector per picture).
+    ``rows`` is 1 for a head trained on W, which has one condition for all rows.
     """
 
     tensors: Tensors

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from export.blending import blend, schedule_from_options
-from export.build import Output, build_encoder, build_generator
+from export.build import ExportOptions, build_encoder, build_generator
 from export.checkpoints import read_encoder, read_generator
 from export.demo_models.files import DemoFiles
 from serving.toonifier import EngineToonifier
@@ -25,6 +25,6 @@ def demo_toonifier(folder: Path, report: Callable[[str], None]) -> EngineToonifi
     return EngineToonifier(folder / "encoder", [folder / "generator"])
 
 
-def _output(folder: Path, name: str) -> Output:
+def _output(folder: Path, name: str) -> ExportOptions:
     # OpenVINO and not "auto": a choice by time could differ from run to run.
-    return Output(folder / name, name, engine="openvino")
+    return ExportOptions(folder / name, name, engine="openvino")

@@ -1,8 +1,8 @@
 """The pSp and e4e encoders: IR-SE-50 with a feature pyramid and one style head per row of W+.
 
-pSp (Richardson et al., arXiv 2008.00951) reads each row from its head; e4e (Tov et al., arXiv 2102.02766) reads the
-first row from its head and the others as offsets from it. Both have the same parameters and names. All widths are
-taken from the tensors; the depth is IR-SE-50's.
+In pSp (Richardson et al., arXiv 2008.00951) each row is its head's output; in e4e (Tov et al., arXiv 2102.02766) only
+the first row is, and the other heads give offsets from it. Both have the same parameters and names. All widths follow
+from the tensors; the depth is that of IR-SE-50.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COARSE_ROWS, MIDDLE_ROWS = 3, 7
 
 @dataclass(frozen=True)
 class EncoderWidths:
-    """Channels of the stem, of the four stages, and of each block's squeeze."""
+    """Numbers of channels of the stem, of the four stages, and of each residual unit's squeeze."""
 
     stem: int
     stages: tuple[int, int, int, int]
@@ -34,7 +34,7 @@ class EncoderWidths:
 
 
 class SqueezeExcitation(nn.Module):
-    """Channel gates from the global mean."""
+    """Squeeze and excitation: each channel is multiplied by a gate that depends on the channels' global means."""
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
@@ -49,8 +49,8 @@ class SqueezeExcitation(nn.Module):
 class Bottleneck(nn.Module):
     """A pre-activation residual unit with squeeze and excitation.
 
-    The first batch normalisation stands before a zero-padded convolution, so it cannot be folded into it: the border
-    would change.
+    The first batch normalisation cannot be folded into the convolution after it: that one is zero-padded, and its
+    output would change at the border.
     """
 
     def __init__(self, channels_in: int, channels: int, squeezed: int, stride: int) -> None:
@@ -75,7 +75,7 @@ class Bottleneck(nn.Module):
 
 
 class EqualLinear(nn.Module):
-    """y = x (W / sqrt(in))^T + b: the stored weight is unscaled."""
+    """A linear layer with equalised learning rate: y = x (W / sqrt(in))^T + b, where the stored W is unscaled."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class EqualLinear(nn.Module):
 
 
 class StyleHead(nn.Module):
-    """A feature map to one row: 3x3 convolutions of stride 2 down to 1x1, then a linear map."""
+    """The map from features to one row of W+: 3x3 convolutions of stride 2 down to 1x1, then a linear layer."""
 
     def __init__(self, channels_in: int, w_dim: int, halvings: int) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class StyleHead(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Aligned faces [N, 3, 256, 256] in -1..1 -> W+ codes [N, L, D], the average latent included."""
+    """The encoder: aligned faces [N, 3, 256, 256] in -1..1 -> W+ codes [N, L, D], the average latent included."""
 
     latent_avg: Tensor
 
@@ -131,40 +131,40 @@ class Encoder(nn.Module):
         ]
         rows = [head(level) for head, level in zip(self.styles, levels, strict=True)]
         if self.kind == "e4e":
-            # Built by addition and one stack: assignment into slices would export as Scatter operations.
+            # Addition and one stack, since assignment to slices would be exported as Scatter operations.
             rows = rows[:1] + [rows[0] + offset for offset in rows[1:]]
         return torch.stack(rows, 1) + self.latent_avg
 
     def pyramid(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Feature maps of 64x64, 32x32 and 16x16."""
+        """Return feature maps of 64x64, 32x32 and 16x16."""
         x = self.input_layer(x)
         taps = []
         for index, block in enumerate(self.body):
             x = block(x)
             if index in PYRAMID_TAPS:
                 taps.append(x)
-        middle = doubled(taps[2]) + self.latlayer1(taps[1])
-        fine = doubled(middle) + self.latlayer2(taps[0])
+        middle = upsample_2x(taps[2]) + self.latlayer1(taps[1])
+        fine = upsample_2x(middle) + self.latlayer2(taps[0])
         return fine, middle, taps[2]
 
 
 def halvings_of(row: int) -> int:
-    """Strided convolutions of a row's head: as many as bring its pyramid level down to 1x1."""
+    """Return the number of strided convolutions that reduce the pyramid level of a row's head to 1x1."""
     return 4 if row < COARSE_ROWS else 5 if row < MIDDLE_ROWS else 6
 
 
-def doubled(x: Tensor) -> Tensor:
-    """Twice the size; align_corners is part of the trained network, half-pixel sampling changes its features."""
+def upsample_2x(x: Tensor) -> Tensor:
+    """Upsample by 2, bilinearly; pSp was trained with align_corners, and half-pixel sampling changes its features."""
     return functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
 
 
 def input_from_face(face: Tensor) -> Tensor:
-    """uint8 RGB [N, 256, 256, 3] -> float [N, 3, 256, 256] in -1..1."""
+    """Convert faces to the encoder's input, uint8 RGB [N, 256, 256, 3] -> float32 [N, 3, 256, 256] in -1..1."""
     return face.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def encoder_from_weights(weights: EncoderWeights) -> Encoder:
-    """Build the network with the widths of the tensors and load them."""
+    """Build an encoder with the widths that the tensors have, and load the tensors."""
     shapes = {name: value.shape for name, value in weights.tensors.items()}
     ends = [sum(STAGE_UNITS[: stage + 1]) - 1 for stage in range(4)]
     first, second, third, fourth = (shapes[f"body.{end}.res_layer.1.weight"][0] for end in ends)

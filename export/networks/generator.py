@@ -1,8 +1,9 @@
-"""StyleGAN2's generator with skip connections (Karras et al., arXiv 1912.04958), in inference form; the reference.
+"""The reference: StyleGAN2's generator with skip connections (Karras et al., arXiv 1912.04958), for inference.
 
-A modulated convolution is computed as: scale the input by the style, convolve with the shared weight, scale the
-output by the demodulation. That equals StyleGAN2's per-sample weights (its equations 1 and 3), since the style
-depends on the input channel only and the demodulation on the output channel only, and any batch shares one weight.
+A modulated convolution is computed in three steps: scale the input by the style, convolve with the shared weight, scale
+the output by the demodulation. This equals StyleGAN2's per-sample weights (its equations 1 and 3), since the style
+depends only on the input channel and the demodulation only on the output channel; the samples of a batch share one
+weight.
 
 Letters in shapes: N batch, L rows of W+, D width of w, I and O input and output channels, H and W input height and
 width, R resolution. Parameters keep the names and raw values that ``export.weights`` documents.
@@ -27,13 +28,13 @@ W_AVG_SAMPLES = 4096
 
 
 def fir_kernel() -> Tensor:
-    """The low-pass filter [1,3,3,1] x [1,3,3,1] with the gain 4 of upsampling by 2, [4, 4]."""
+    """Return the low-pass filter [1,3,3,1] x [1,3,3,1] with the gain 4 of upsampling by 2, [4, 4]."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
     return torch.outer(taps, taps) / 16
 
 
 class Affine(nn.Module):
-    """The equalised linear map from w to a style."""
+    """The linear map from w to a style, with equalised learning rate."""
 
     def __init__(self, w_dim: int, channels: int) -> None:
         super().__init__()
@@ -45,7 +46,7 @@ class Affine(nn.Module):
 
 
 class SynthesisLayer(nn.Module):
-    """A modulated 3x3 convolution with demodulation, noise, bias and leaky ReLU; doubles the size where ``up``."""
+    """A modulated 3x3 convolution with demodulation, noise, bias and leaky ReLU; ``up`` doubles the size."""
 
     fir: Tensor
     noise: Tensor
@@ -72,12 +73,12 @@ class SynthesisLayer(nn.Module):
         return clamped(x, self.clamp)
 
     def scaled_weight(self) -> Tensor:
-        """The weight with its equalised learning rate's gain, [O, I, 3, 3]."""
+        """Return the weight with the gain of the equalised learning rate, [O, I, 3, 3]."""
         return self.weight / sqrt(self.weight[0].numel())
 
 
 class ToRgb(nn.Module):
-    """A modulated 1x1 convolution without demodulation, to be added to the upsampled sum of the resolutions below."""
+    """A modulated 1x1 convolution without demodulation, added to the upsampled sum of the resolutions below."""
 
     fir: Tensor
 
@@ -95,22 +96,22 @@ class ToRgb(nn.Module):
         rgb = clamped(rgb, self.clamp)
         if skip is None:
             return rgb
-        # Zero-insertion and the FIR filter in one operation; bilinear resizing differs from it at the border.
+        # Zero insertion and the FIR filter in one operation; bilinear resizing differs from it at the border.
         return functional.conv_transpose2d(skip, self.fir, stride=2, padding=1, groups=3) + rgb
 
     def scaled_weight(self) -> Tensor:
-        """The weight with its equalised learning rate's gain, [3, I]."""
+        """Return the weight with the gain of the equalised learning rate, [3, I]."""
         return self.weight / sqrt(self.weight.shape[1])
 
 
 def convolve_up(x: Tensor, weight: Tensor, fir: Tensor) -> Tensor:
-    """Transposed convolution with stride 2, then the FIR filter: [N, I, H, W] -> [N, O, 2H, 2W]."""
+    """Apply a transposed convolution with stride 2, then the FIR filter: [N, I, H, W] -> [N, O, 2H, 2W]."""
     x = functional.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, O, 2H + 1, 2W + 1]
     return functional.conv2d(x, fir.expand(x.shape[1], 1, 4, 4), padding=1, groups=x.shape[1])
 
 
 def clamped(x: Tensor, bound: float | None) -> Tensor:
-    """Clamp to +-bound, as networks trained with conv_clamp need."""
+    """Clamp to +-bound, as networks trained with conv_clamp require; None does not clamp."""
     return x if bound is None else x.clamp(-bound, bound)
 
 
@@ -130,7 +131,7 @@ class SynthesisBlock(nn.Module):
 
 
 class Mapping(nn.Module):
-    """z -> w: a normalised z through equalised fully connected layers."""
+    """The mapping network z -> w: a normalised z through fully connected layers with equalised learning rate."""
 
     w_avg: Tensor
 
@@ -155,7 +156,7 @@ class Mapping(nn.Module):
 
 
 class Generator(nn.Module):
-    """W+ -> picture. ``channels`` maps each resolution 4, 8, ..., R to its width."""
+    """The generator, W+ -> picture; ``channels`` maps each resolution 4, 8, ..., R to its number of channels."""
 
     def __init__(self, channels: dict[int, int], w_dim: int, *, z_dim: int = 0, mapping_depth: int = 0) -> None:
         super().__init__()
@@ -166,7 +167,7 @@ class Generator(nn.Module):
 
     @property
     def blocks(self) -> Iterable[tuple[int, SynthesisBlock]]:
-        """(resolution, block), lowest first."""
+        """Pairs of resolution and block, lowest resolution first."""
         for name, block in self.synthesis.items():
             assert isinstance(block, SynthesisBlock)
             yield int(name), block
@@ -176,10 +177,10 @@ class Generator(nn.Module):
 
         Args:
             w: W+ codes [N, L, D].
-            psi: truncation towards w_avg [N, 1]; 1 = none, and then ``w`` is used bit for bit.
+            psi: truncation towards w_avg [N, 1]; with 1 there is none, and ``w`` is used bit for bit.
 
         Returns:
-            Pictures [N, 3, R, R] in RGB, nominally -1..1, unbounded.
+            RGB pictures [N, 3, R, R], nominally in -1..1 but not clamped.
         """
         w_avg: Tensor = self.mapping.w_avg
         return self.synthesise(w + (1 - psi[:, :, None]) * (w_avg - w))
@@ -187,7 +188,7 @@ class Generator(nn.Module):
     def synthesise(self, w: Tensor) -> Tensor:  # [N, L, D] -> [N, 3, R, R]
         rows = w.unbind(1)
         image: Tensor | None = None
-        x: Tensor = next(iter(self.blocks))[1].const[None]  # [1, C, 4, 4]: becomes N where the first style scales it
+        x: Tensor = next(iter(self.blocks))[1].const[None]  # [1, C, 4, 4]; the first style broadcasts it to N
         for resolution, block in self.blocks:
             if resolution > 4:
                 x = block.up(x, rows[row_of(resolution, "up")])
@@ -198,12 +199,12 @@ class Generator(nn.Module):
 
 
 def picture_from_output(image: Tensor) -> Tensor:
-    """[N, 3, R, R] in -1..1 -> uint8 [N, R, R, 3]: trunc(clamp(127.5 x + 128, 0, 255)), as NVIDIA's tools save it."""
+    """Convert [N, 3, R, R] in -1..1 to uint8 [N, R, R, 3] as NVIDIA's tools do: trunc(clamp(127.5 x + 128, 0, 255))."""
     return (image * 127.5 + 128).clamp(0, 255).permute(0, 2, 3, 1).to(torch.uint8)
 
 
 def generator_from_weights(weights: GeneratorWeights) -> Generator:
-    """Build the network and load the raw weights; w_avg is estimated from 4096 seeded z where the file has none."""
+    """Build a generator and load the raw weights; a missing w_avg is estimated from 4096 seeded z."""
     generator = Generator(weights.channels, weights.w_dim, z_dim=weights.z_dim, mapping_depth=weights.mapping_depth)
     tensors = {name: torch.from_numpy(value) for name, value in weights.tensors.items()}
     estimate = "mapping.w_avg" not in tensors
@@ -220,7 +221,7 @@ def generator_from_weights(weights: GeneratorWeights) -> Generator:
 
 
 def estimated_w_avg(mapping: Mapping, z_dim: int) -> Tensor:
-    """The mean w over 4096 z drawn with a fixed seed, [D]."""
+    """Return the mean w of 4096 z drawn with a fixed seed, [D]."""
     z = torch.randn(W_AVG_SAMPLES, z_dim, generator=torch.Generator().manual_seed(0))
     mean: Tensor = mapping(z).mean(0)
     return mean

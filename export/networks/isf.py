@@ -1,8 +1,8 @@
-"""The ISF head: w' = F(w, z, d) (Liu et al., "ISF-GAN", arXiv 2109.12492), as its published code computes it.
+"""The ISF head w' = F(w, z, d) (Liu et al., "ISF-GAN", arXiv 2109.12492), as its published code computes it.
 
-An MLP turns the noise z and the target attributes d into one condition per row of W+; adaptive layer normalisation
-applies it to each row of w; a second MLP, shared by the rows, gives the edited row. Rows do not see each other, and
-the normalisation discards a row's mean and length, so the head's output is absolute, not an offset.
+An MLP maps the noise z and the target attributes d to one condition per row of W+; adaptive layer normalisation applies
+it to each row of w; a second MLP, shared by the rows, gives the edited row. Rows do not influence each other. The
+normalisation discards a row's mean and length, so the head's output is a code, not an offset.
 
 Letters in shapes: N batch, L rows of W+, D width of w, A attributes, Z noise. Names are those of the checkpoints.
 """
@@ -20,7 +20,7 @@ Norm = Literal["adaln", "adain", "none"]
 
 
 class ConditionNetwork(nn.Module):
-    """(z, d) -> one condition per head: a shared MLP, then a private one per row (a single one for heads on W)."""
+    """The map (z, d) -> one condition per head: a shared MLP, then an MLP per row (a single one for heads on W)."""
 
     def __init__(self, inputs: int, width: int, heads: int, *, pre_norm: bool) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ def _head(width: int) -> nn.Sequential:
 
 
 class AdaptiveNorm(nn.Module):
-    """(1 + gamma) * norm(w) + beta per row; "adain" differs from "adaln" only by a norm without own gain and bias."""
+    """The map w -> (1 + gamma) * norm(w) + beta per row; norm has its own gain and bias in "adaln", not in "adain"."""
 
     def __init__(self, width: int, norm: Norm) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class AdaptiveNorm(nn.Module):
 
 
 class StyleNetwork(nn.Module):
-    """(w, z, d) -> w'."""
+    """The map (w, z, d) -> w', without the residual connection."""
 
     def __init__(self, inputs: int, width: int, heads: int, norm: Norm, *, pre_norm: bool) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class StyleNetwork(nn.Module):
 
 
 class Isf(nn.Module):
-    """The head, with a strength per row between no edit and the full one."""
+    """The head, with a strength per row between no edit and the full edit."""
 
     def __init__(
         self, attributes: int, noise: int, width: int, heads: int, norm: Norm, *, pre_norm: bool, residual: bool
@@ -86,24 +86,27 @@ class Isf(nn.Module):
         self.w_net = StyleNetwork(noise + attributes, width, heads, norm, pre_norm=pre_norm)
 
     def forward(self, w: Tensor, attributes: Tensor, z: Tensor, row_strength: Tensor) -> Tensor:
-        """w + row_strength * (F(w, z, d) - w).
+        """Compute w + row_strength * (F(w, z, d) - w).
 
         Args:
             w: W+ codes [N, L, D].
             attributes: the full target vector [N, A], 0 or 1.
             z: standard normal noise [N, Z]; one z for all rows.
-            row_strength: [N, L]; 0 leaves a row as it is, bit for bit.
+            row_strength: [N, L]; 0 keeps a row bit for bit.
+
+        Returns:
+            Edited W+ codes [N, L, D].
         """
         return w + row_strength[:, :, None] * (self.edit(w, z, attributes) - w)
 
     def edit(self, w: Tensor, z: Tensor, attributes: Tensor) -> Tensor:
-        """F(w, z, d) for every row, [N, L, D]."""
+        """Compute F(w, z, d) for every row, [N, L, D]."""
         edited: Tensor = self.w_net(w, z, attributes)
         return edited + w if self.residual else edited
 
 
 def isf_from_weights(weights: IsfWeights) -> Isf:
-    """Build the head that the tensors describe and load them."""
+    """Build an ISF head of the form that the tensors have, and load the tensors."""
     isf = Isf(
         len(weights.attributes),
         weights.noise_size,

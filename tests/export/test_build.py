@@ -17,7 +17,7 @@ from engines.contract.tensors import DType, Geometry, isf_signature
 from engines.loading import Target
 from engines.model_directory import MANIFEST, Verification
 from export import build, selection
-from export.build import Output, build_generator, build_isf
+from export.build import ExportOptions, build_generator, build_isf
 from export.verification import Bound, Sample, bound_for, verify
 from export.weights import IsfWeights, Source
 
@@ -31,7 +31,7 @@ def silent(_: str) -> None:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("models") / "small"
-    output = Output(directory, "small", precision="fp32", licences=("CC0",))
+    output = ExportOptions(directory, "small", precision="fp32", licences=("CC0",))
     build_generator(WEIGHTS, [("generator", WEIGHTS.source)], output, silent, details={"blend": {"r_swap": 8}})
     return directory
 
@@ -88,13 +88,13 @@ def test_a_directory_without_a_manifest_is_refused(tmp_path: Path) -> None:
 def test_an_existing_output_is_kept_and_refused_before_any_work(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "reference_samples", lambda *_: pytest.fail("worked in vain"))
     with pytest.raises(ExportError, match=r"already there.*--force"):
-        build_generator(WEIGHTS, [], Output(built, "small"), silent)
+        build_generator(WEIGHTS, [], ExportOptions(built, "small"), silent)
 
 
 def test_a_failed_verification_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "bound_for", lambda *_: Bound(psnr=1000, worst=-1))
     with pytest.raises(VerificationError, match=r"got worst error .* against the reference, expected PSNR >= 1000 dB"):
-        build_generator(WEIGHTS, [], Output(tmp_path / "model", "small"), silent)
+        build_generator(WEIGHTS, [], ExportOptions(tmp_path / "model", "small"), silent)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,21 +110,23 @@ def test_an_export_for_a_gpu_is_verified_on_it(tmp_path: Path, target: Target) -
         selection.candidates_for("generator", target, "auto", "auto")
     except EngineError as error:
         pytest.skip(str(error))
-    build_generator(WEIGHTS, [("generator", WEIGHTS.source)], Output(tmp_path / "small", "small", target), silent)
+    build_generator(
+        WEIGHTS, [("generator", WEIGHTS.source)], ExportOptions(tmp_path / "small", "small", target), silent
+    )
     with engine_from_directory(tmp_path / "small") as engine:
         inputs = {spec.name: np.zeros((2, *spec.dims), np.float32) for spec in engine.signature.inputs}
         assert engine.run(inputs)["image"].shape == (2, 16, 16, 3)
 
 
 def test_licences_must_be_one_for_each_source(tmp_path: Path) -> None:
-    output = Output(tmp_path / "model", "small", licences=("CC0", "MIT"))
-    with pytest.raises(ExportError, match="--source-licence: got 2 of them, expected 1, for "):
+    output = ExportOptions(tmp_path / "model", "small", licences=("CC0", "MIT"))
+    with pytest.raises(ExportError, match="--source-licence: got 2 licences, expected 1, for "):
         build_generator(WEIGHTS, [("generator", WEIGHTS.source)], output, silent)
 
 
 def test_a_name_that_cannot_be_served_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="--name: got 'a/b', expected letters, digits"):
-        Output(tmp_path, "a/b")
+        ExportOptions(tmp_path, "a/b")
 
 
 def isf_weights(heads: int) -> IsfWeights:
@@ -133,7 +135,7 @@ def isf_weights(heads: int) -> IsfWeights:
 
 
 def test_a_head_on_w_needs_a_resolution_and_then_edits_every_row(tmp_path: Path) -> None:
-    output = Output(tmp_path / "isf", "isf", engine="onnxruntime")
+    output = ExportOptions(tmp_path / "isf", "isf", engine="onnxruntime")
     with pytest.raises(ExportError, match="got a head on W, which fits any generator, expected a resolution"):
         build_isf(isf_weights(1), output, silent)
     manifest = build_isf(isf_weights(1), output, silent, resolution=64)
@@ -142,7 +144,7 @@ def test_a_head_on_w_needs_a_resolution_and_then_edits_every_row(tmp_path: Path)
 
 def test_a_resolution_that_contradicts_the_heads_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="got 8 rows, which is resolution 32, expected the 18 rows"):
-        build_isf(isf_weights(8), Output(tmp_path / "isf", "isf"), silent, resolution=1024)
+        build_isf(isf_weights(8), ExportOptions(tmp_path / "isf", "isf"), silent, resolution=1024)
 
 
 class Constant:

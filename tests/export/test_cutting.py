@@ -17,8 +17,8 @@ from engines.graph.generator_weights import weights_from_graph
 from engines.graph.onnx_graph import read_graph
 from engines.tensorrt.graph import graph_of_native_layers
 from engines.torch.engine import TorchEngine
-from export.build import Output, build_encoder, build_generator
-from export.cutting import cut_at, light_encoder, likeness
+from export.build import ExportOptions, build_encoder, build_generator
+from export.cutting import cut_generator, cut_parity, light_encoder
 from export.networks.encoder import encoder_from_weights
 from export.networks.generator import Generator, generator_from_weights
 from export.onnx_export import onnx_from_generator
@@ -31,7 +31,7 @@ CODES = np.random.default_rng(0).standard_normal((2, 8, 16), dtype=np.float32)
 
 @pytest.fixture
 def cut() -> Generator:
-    return generator_from_weights(cut_at(WEIGHTS, 16))
+    return generator_from_weights(cut_generator(WEIGHTS, 16))
 
 
 def test_a_cut_generator_gives_the_sum_that_the_whole_one_adds_to(cut: Generator) -> None:
@@ -54,7 +54,7 @@ def test_rows_of_layers_left_out_change_nothing(cut: Generator) -> None:
 
 def test_pictures_of_a_generator_that_was_not_cut_are_its_own() -> None:
     whole = generator_from_weights(WEIGHTS)
-    assert likeness(whole, whole, CODES).worst == 0
+    assert cut_parity(whole, whole, CODES).worst == 0
 
 
 def test_likeness_is_that_to_the_means_of_areas(cut: Generator) -> None:
@@ -63,16 +63,16 @@ def test_likeness_is_that_to_the_means_of_areas(cut: Generator) -> None:
         shrunk, small = whole.synthesise(torch.from_numpy(CODES)).clamp(-1, 1), cut.synthesise(torch.from_numpy(CODES))
     error = shrunk.reshape(2, 3, 16, 2, 16, 2).mean((3, 5)) - small.clamp(-1, 1)
     # Levels are truncated: each of the two pictures is up to one level off.
-    assert likeness(cut, whole, CODES).mean == pytest.approx(127.5 * float(error.abs().mean()), abs=1)
+    assert cut_parity(cut, whole, CODES).mean == pytest.approx(127.5 * float(error.abs().mean()), abs=1)
 
 
 def test_a_size_that_the_generator_does_not_have_is_refused() -> None:
     with pytest.raises(ExportError, match="--resolution: got 64, expected one of 4, 8, 16, 32, the sizes of this"):
-        cut_at(WEIGHTS, 64)
+        cut_generator(WEIGHTS, 64)
 
 
 def test_a_built_directory_says_that_and_how_it_was_cut(tmp_path: Path) -> None:
-    output = Output(tmp_path / "small", "small", precision="fp32", engine="onnxruntime")
+    output = ExportOptions(tmp_path / "small", "small", precision="fp32", engine="onnxruntime")
     sources = [("generator", WEIGHTS.source)]
     manifest = build_generator(WEIGHTS, sources, output, lambda stage: None, resolution=16)
     assert (manifest.sizes.resolution, manifest.sizes.rows) == (16, 8)
@@ -88,7 +88,7 @@ def test_a_light_encoder_gives_the_first_rows_of_the_whole_ones_codes(tmp_path: 
     faces = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
         assert torch.equal(light(faces), whole(faces)[:, :7])
-    output = Output(tmp_path / "light", "light", precision="fp32", engine="onnxruntime")
+    output = ExportOptions(tmp_path / "light", "light", precision="fp32", engine="onnxruntime")
     manifest = build_encoder(weights, output, lambda stage: None, light=True)
     assert (manifest.sizes.resolution, manifest.sizes.rows) == (64, 7)
     graph = onnx.load(tmp_path / "light/encoder.onnx").graph

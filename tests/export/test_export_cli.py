@@ -13,7 +13,7 @@ from tiny_models import TinyModels, write_generator
 
 from engines import Engine, engine_from_directory
 from engines.model_directory import Sizes
-from export import chain, cli
+from export import cli, end_to_end
 from export.checkpoints import read_generator, write_generator_safetensors
 from export.demo_models.files import DemoFiles
 
@@ -160,7 +160,7 @@ def test_models_whose_errors_add_up_to_visible_ones_are_not_put_together(
     def load(directory: Path) -> Engine:
         return engine_from_directory(generators["inverse"] if directory == generators["plain"] else directory)
 
-    monkeypatch.setattr(chain, "engine_from_directory", load)
+    monkeypatch.setattr(end_to_end, "engine_from_directory", load)
     code, _, err = repository_command()
     assert code == 1
     assert "together: got worst error" in err.replace("\n", " ")

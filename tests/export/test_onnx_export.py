@@ -119,9 +119,9 @@ def test_the_isf_graph_equals_the_reference_with_its_heads_stacked(tmp_path: Pat
     model = onnx_from_isf(isf, signature)
     assert not [node.op_type for node in model.graph.node if node.op_type.startswith(FORBIDDEN)]
     onnx.save(model, tmp_path / "isf.onnx")
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     shapes = {spec.name: (3, *spec.dims) for spec in signature.inputs}
-    values = {name: draw.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
+    values = {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
     with torch.no_grad():
         expected = isf(**{name: torch.from_numpy(value) for name, value in values.items()}).numpy()
     for engine in ("onnxruntime", "openvino"):

@@ -16,7 +16,7 @@ from engines.plan_facts import PlanFacts, Platform
 from engines.tensorrt import loading as tensorrt_loading
 from engines.tensorrt.options import PlanOptions
 from export import plans, selection
-from export.build import Output, build_generator
+from export.build import ExportOptions, build_generator
 from export.plans import rebuild_plans
 
 HERE = Platform(tensorrt="11.4.0.106", gpu="NVIDIA L4", capability=89)
@@ -64,7 +64,7 @@ def silent(phrase: str) -> None:
 
 def test_an_export_builds_plans_in_half_precision_and_names_them(tmp_path: Path, build: Build) -> None:
     weights = random_generator(16, 8)
-    output = Output(tmp_path / "small", "small", "tensorrt", plans=PlanOptions(plugins=False))
+    output = ExportOptions(tmp_path / "small", "small", "tensorrt", plans=PlanOptions(plugins=False))
     build_generator(weights, [("generator", weights.source)], output, silent)
     manifest = read_manifest(tmp_path / "small")
     assert build.asked == [("generator.onnx", "fp16", PlanOptions(plugins=False))]
