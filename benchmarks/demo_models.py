@@ -21,7 +21,7 @@ from engines.contract.arrays import Picture
 from engines.contract.tensors import ISF_ATTRIBUTES
 from export.demo_models.faces import CARTOON, draw_face
 from export.demo_models.files import DIRECTORY, DemoFiles
-from export.demo_models.isf_training import NOISE
+from export.demo_models.isf_training import NOISE_SIZE
 from export.demo_models.measure import R_SWAPS, Models, blended, encoded, load_models, measure, synthesised
 from export.demo_models.traits import attributes_of, random_codes
 from export.networks.generator import generator_from_weights
@@ -139,7 +139,7 @@ def _edits(models: Models, w: torch.Tensor, source: NDArray[np.float32]) -> dict
         target = source.copy()
         target[:, index] = 1 - target[:, index]
         for seed in (1, 2):
-            z = torch.randn(1, NOISE, generator=torch.Generator().manual_seed(seed)).expand(len(w), -1)
+            z = torch.randn(1, NOISE_SIZE, generator=torch.Generator().manual_seed(seed)).expand(len(w), -1)
             with torch.no_grad():
                 rows[f"{name}, z {seed}"] = synthesised(base, models.isf.edit(w, z, torch.from_numpy(target)))
     return rows

@@ -1,1 +1,1 @@
-"""Small models of drawn faces that come with the package, the drawings, and the training; see README.md here."""
+"""The package's small models of drawn faces, the code that draws the faces, and the training; see README.md here."""

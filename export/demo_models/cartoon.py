@@ -1,20 +1,20 @@
-"""Paints a face as a cartoon: flat colours, one hard shadow, dark outlines."""
+"""Painting a face as a cartoon: flat colours, one hard shadow, dark outlines."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from export.demo_models.canvas import Canvas, Points, brush, closed_curve, ellipse, moved
+from export.demo_models.canvas import Canvas, Points, brush, closed_curve, ellipse, translated
 from export.demo_models.colours import Palette, Rgb, mixed, palette_of, scaled, vivid
 from export.demo_models.shape import Shape
 
 INK: Rgb = (38, 24, 30)
 LINE = 0.0115
-"""Width of the outlines; about three pixels of 256."""
+"""Width of the outlines in the face's unit; about three pixels at 256."""
 
 
 def paint_cartoon(canvas: Canvas, face: Shape) -> None:
-    """Paint a person in front of what is on the canvas."""
+    """Paint a person over the canvas's background."""
     colours = _flat(palette_of(face))
     _inked(canvas, face.hair_back(), colours.hair)
     _body(canvas, face, colours)
@@ -33,7 +33,7 @@ def paint_cartoon(canvas: Canvas, face: Shape) -> None:
 
 
 def paint_cartoon_backdrop(canvas: Canvas, face: Shape) -> None:
-    """Paint a plain wall with a disc over all of the canvas."""
+    """Paint a plain wall with a disc over the whole canvas."""
     background = _flat(palette_of(face)).background
     canvas.pixels[:] = background
     canvas.fill(ellipse(0.5, 0.52, 0.50, 0.50), scaled(background, 1.12))
@@ -72,7 +72,7 @@ def _head(canvas: Canvas, face: Shape, colours: Palette) -> None:
     shade = scaled(colours.skin, 0.80)
     dark_side = -1 if face.trait("light_side") > 0 else 1
     away = 0.03 + 0.02 * min(abs(face.trait("light_side")), 1.5)
-    lit = canvas.mask(moved(face.head, -(dark_side * away), -0.012))
+    lit = canvas.mask(translated(face.head, -(dark_side * away), -0.012))
     canvas.fill(face.head, shade, inside=head * (1 - lit))
     if face.has("gender"):
         growth = float(np.clip(0.22 + 0.34 * face.trait("beard"), 0, 0.95))
@@ -90,7 +90,7 @@ def _head(canvas: Canvas, face: Shape, colours: Palette) -> None:
         )
     if face.has("age"):
         _wrinkles(canvas, face, colours)
-    canvas.fill(moved(face.hair_front(), 0, 0.018), shade, inside=head)
+    canvas.fill(translated(face.hair_front(), 0, 0.018), shade, inside=head)
     canvas.stroke(face.head, LINE, INK, closed=True)
 
 
@@ -117,9 +117,9 @@ def _eye(canvas: Canvas, face: Shape, colours: Palette, side: int) -> None:
     canvas.fill(face.iris(side), scaled(colours.iris, 0.45), inside=white)
     canvas.fill(face.iris(side, 0.85), colours.iris, inside=white)
     canvas.fill(face.iris(side, 0.5), INK, inside=white)
-    up = 0.020 * min(face.opening, 1)
-    canvas.fill(moved(face.iris(side, 0.30), 0.014, -up), (255, 255, 255), inside=white)
-    canvas.fill(moved(face.iris(side, 0.15), -0.014, up), (255, 255, 255), inside=white)
+    up = 0.020 * min(face.eye_openness, 1)
+    canvas.fill(translated(face.iris(side, 0.30), 0.014, -up), (255, 255, 255), inside=white)
+    canvas.fill(translated(face.iris(side, 0.15), -0.014, up), (255, 255, 255), inside=white)
     canvas.stroke(outline, LINE * 0.5, INK, closed=True)
     canvas.fill(face.upper_lid(side, 0.003, 0.024 if face.has("gender") else 0.030, 1.05), INK)
 
@@ -131,11 +131,18 @@ def _nose_and_mouth(canvas: Canvas, face: Shape, colours: Palette) -> None:
     upper, lower, opening = face.mouth()
     canvas.fill(lower, colours.lips)
     canvas.fill(upper, scaled(colours.lips, 0.85))
-    if face.gap > 0.001:
+    if face.lip_gap > 0.001:
         inside = canvas.mask(opening)
         canvas.fill(opening, (124, 34, 44))
         half, _ = face.mouth_corner
-        teeth = ellipse(0.5, 0.735 + 0.012 * face.smile - 0.4 * face.gap, 0.82 * half, 0.010 + 0.75 * face.gap, 0, 2.6)
+        teeth = ellipse(
+            0.5,
+            0.735 + 0.012 * face.smile - 0.4 * face.lip_gap,
+            0.82 * half,
+            0.010 + 0.75 * face.lip_gap,
+            0,
+            2.6,
+        )
         canvas.fill(face.turned(teeth, 1.05), (255, 255, 255), inside=inside)
         canvas.stroke(opening, LINE * 0.6, INK, closed=True)
     else:
@@ -149,9 +156,9 @@ def _hair(canvas: Canvas, face: Shape, colours: Palette) -> None:
     side = 0.08 if face.trait("light_side") > 0 else -0.08
     band = brush([(0.5 + side - 0.17, 0.19), (0.5 + side, 0.125), (0.5 + side + 0.17, 0.19)], 0.045)
     canvas.fill(face.turned(band, 0.3), scaled(mixed(colours.hair, (255, 255, 255), 0.28), 1.15), 0.9, 0, mask)
-    part = 0.5 + 0.10 * float(np.clip(face.trait("parting"), -1.8, 1.8))
+    parting = 0.5 + 0.10 * float(np.clip(face.trait("parting"), -1.8, 1.8))
     for reach in (-0.5, 0.5):
-        strand = [(part, face.hair_top + 0.05), (part + 0.28 * reach, 0.17), (part + 0.36 * reach, 0.235)]
+        strand = [(parting, face.hair_top + 0.05), (parting + 0.28 * reach, 0.17), (parting + 0.36 * reach, 0.235)]
         canvas.fill(face.turned(brush(strand, 0.010), 0.3), scaled(colours.hair, 0.6), 1, 0, mask)
     canvas.stroke(outline, LINE, INK, closed=True)
 

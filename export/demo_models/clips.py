@@ -19,7 +19,7 @@ BLINK_SECONDS = 0.22
 
 @dataclass(frozen=True)
 class ClipFrame:
-    """A picture, uint8 RGB [H, W, 3], the time of it in seconds, and the five points, [5, 2]."""
+    """A picture, uint8 RGB [H, W, 3], its time in seconds, and the face's five points, [5, 2] in pixels."""
 
     picture: Picture
     seconds: float
@@ -35,15 +35,15 @@ def talking_head(
     seed: int = 0,
     motion: float = 1,
 ) -> Iterator[ClipFrame]:
-    """Frames of a clip, one at a time.
+    """Draw the frames of a clip, one at a time.
 
     Args:
-        code: the person's traits [traits].
-        seconds: length.
+        code: the person's traits, float32 [traits].
+        seconds: length of the clip.
         rate: frames per second.
         size: width and height in pixels.
-        seed: of the moments of blinking and of what is said.
-        motion: of the head in the picture; 0 keeps it in place, and then only eyes and mouth move.
+        seed: the seed of the times of blinking and of the mouth's movement.
+        motion: amplitude of the head's motion; with 0 only eyes and mouth move.
     """
     rng = np.random.default_rng(seed)
     blinks = np.cumsum(rng.uniform(1.2, 3.0, int(seconds) + 2))
@@ -51,23 +51,23 @@ def talking_head(
     background = room(*size)
     for index in range(round(seconds * rate)):
         t = index / rate
-        moment = code.copy()
-        moment[INDEX["eye_opening"]] = -2.5 * _blinking(t, blinks) + 0.3 * (1 - _blinking(t, blinks))
+        frame_code = code.copy()
+        frame_code[INDEX["eye_opening"]] = -2.5 * _blink_amount(t, blinks) + 0.3 * (1 - _blink_amount(t, blinks))
         speech = np.sin(pitch * t + phase[:3]).sum() * (np.sin(0.9 * t + phase[3]) > -0.5)
-        moment[INDEX["mouth_opening"]] = np.clip(0.3 + 0.8 * speech, -0.5, 2.4)
-        moment[INDEX["yaw"]] = 1.3 * np.sin(0.8 * t + phase[4]) * motion
-        moment[INDEX["pitch"]] = 0.8 * np.sin(0.6 * t + phase[5]) * motion
-        picture, points = draw_into(background, moment, _wandering(t, size, motion))
+        frame_code[INDEX["mouth_opening"]] = np.clip(0.3 + 0.8 * speech, -0.5, 2.4)
+        frame_code[INDEX["yaw"]] = 1.3 * np.sin(0.8 * t + phase[4]) * motion
+        frame_code[INDEX["pitch"]] = 0.8 * np.sin(0.6 * t + phase[5]) * motion
+        picture, points = draw_into(background, frame_code, _crop_placement(t, size, motion))
         yield ClipFrame(picture, t, points)
 
 
-def _blinking(t: float, blinks: NDArray[np.float64]) -> float:
-    """1 in the middle of a blink, 0 outside of one."""
+def _blink_amount(t: float, blinks: NDArray[np.float64]) -> float:
+    """Return how far the eyes are shut at time ``t``: 1 in the middle of a blink, 0 between blinks."""
     return float(np.maximum(1 - np.abs(t - blinks) / (0.5 * BLINK_SECONDS), 0).max())
 
 
-def _wandering(t: float, size: tuple[int, int], motion: float) -> NDArray[np.float64]:
-    """The placement of the face's crop at a moment."""
+def _crop_placement(t: float, size: tuple[int, int], motion: float) -> NDArray[np.float64]:
+    """Return the placement of the face's crop at time ``t``, [2, 3]."""
     width, height = size
     side = 0.56 * height * (1 + 0.05 * motion * np.sin(0.7 * t))
     angle = 0.09 * motion * np.sin(1.1 * t)
@@ -79,7 +79,7 @@ def _wandering(t: float, size: tuple[int, int], motion: float) -> NDArray[np.flo
 
 @cache
 def room(width: int, height: int) -> Picture:
-    """A wall with a window and a shelf, out of focus, uint8 RGB [H, W, 3]; the same array every time."""
+    """Draw a wall with a window and a shelf, out of focus, uint8 RGB [H, W, 3]; the result is cached and read-only."""
     fraction = np.linspace(0, 1, height)[:, None, None]
     wall = (1 - fraction) * np.array([206, 196, 176]) + fraction * np.array([158, 144, 126])
     pixels = np.ascontiguousarray(np.broadcast_to(wall, (height, width, 3)).astype(np.uint8))

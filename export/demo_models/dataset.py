@@ -1,4 +1,4 @@
-"""Drawn faces in files, so that training draws each only once."""
+"""Drawn faces stored in files, so that training draws each only once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from engines.contract.tensors import FACE_SIZE
 from export.demo_models.faces import Domain, draw_face, measures_of
 from export.demo_models.traits import Codes, random_codes
 
-_PART = 64
-"""Faces that a process draws at a time."""
+_CHUNK = 64
+"""Number of faces that a process draws at a time."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Faces:
 
 
 def drawn_faces(file: Path, count: int, seed: int, domain: Domain | None) -> Faces:
-    """The faces of ``random_codes(count, seed)``, mapped from ``file``, which is drawn if missing.
+    """Return the faces of ``random_codes(count, seed)``, mapped from ``file``, which is drawn if it is missing.
 
-    Without a domain, each face has a random one: proportions and surface anywhere between photograph and cartoon.
+    If ``domain`` is None, each face has a random one: proportions and surface between photograph and cartoon.
     """
     codes = random_codes(count, seed)
     rng = np.random.default_rng(seed)
@@ -43,19 +43,19 @@ def drawn_faces(file: Path, count: int, seed: int, domain: Domain | None) -> Fac
         partial = file.with_name(file.name + ".partial")
         shape = (count, FACE_SIZE, FACE_SIZE, 3)
         pictures: NDArray[np.uint8] = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)  # type: ignore[no-untyped-call]
-        starts = range(0, count, _PART)
-        # A forked process would wait forever for threads of OpenCV and PyTorch that only its parent has.
+        starts = range(0, count, _CHUNK)
+        # A forked process would wait forever for OpenCV's and PyTorch's threads, which exist only in its parent.
         with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-            parts = pool.map(
-                _draw, *zip(*((codes[s : s + _PART], domains[s : s + _PART]) for s in starts), strict=True)
+            chunks = pool.map(
+                _draw, *zip(*((codes[s : s + _CHUNK], domains[s : s + _CHUNK]) for s in starts), strict=True)
             )
-            for start, part in zip(starts, track(parts, f"Drawing {file.stem}", len(starts)), strict=True):
-                pictures[start : start + _PART] = part
+            for start, chunk in zip(starts, track(chunks, f"Drawing {file.stem}", len(starts)), strict=True):
+                pictures[start : start + _CHUNK] = chunk
         del pictures  # closes the map
         partial.rename(file)
     return Faces(codes, np.load(file, mmap_mode="r"), measures)
 
 
 def _draw(codes: Codes, domains: list[Domain]) -> NDArray[np.uint8]:
-    cv2.setNumThreads(1)  # a process per core draws already
+    cv2.setNumThreads(1)  # there is already a process per core
     return np.stack([draw_face(code, domain) for code, domain in zip(codes, domains, strict=True)])

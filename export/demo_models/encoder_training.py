@@ -1,10 +1,10 @@
-"""Trains the demo's encoder: a drawn photograph -> the code that the base generator draws it from.
+"""Training of the demo's encoder: a drawn photograph -> the code from which the base generator draws it.
 
-The code of a training picture is known, so the encoder is trained by regression. Two things keep that short. The rows'
-offsets stay 0, as in the first stage of e4e's progressive training, so that every code lies in W. And most residual
-units stay as they start, with a residual of 0: they pass on what they get, and are left out while training. Those of
-the two largest stages are among them, so that the stem is needed at every fourth pixel only. Pictures are moved and
-turned a little, as landmarks of real photographs are never exact.
+The code of a training picture is known, so the encoder is trained by regression. Two measures keep training short. The
+rows' offsets stay 0, as in the first stage of e4e's progressive training, so that every code lies in W. Most residual
+units keep their initial residual of 0: they are identities and are skipped in training. All units of the two largest
+stages are among them, so that the stem is computed at every fourth pixel only. Pictures are shifted, scaled and rotated
+a little, since landmarks of real photographs are never exact.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from export.networks.generator import Generator
 
 STAGES = (16, 24, 32, 48)
 WIDENING_UNIT = 3
-"""Its shortcut, a convolution of 1x1, is trained; before it nothing but the stem is."""
+"""The residual unit whose shortcut, a 1x1 convolution, is trained; only the stem is trained before it."""
 TRAINED_UNITS = (7, 8, 9, 21, 22, 23)
-"""Of those after it; the ones that change the number of channels must be among them."""
+"""The trained residual units after it; those that change the number of channels must be among them."""
 BATCH = 16
 SCHEDULE = Schedule(steps=16_000, rate=4e-3)
 LENGTH_WEIGHT = 0.1
-"""Of a code's length, beside its direction."""
-MOVES = (0.012, 0.02, 1.5)
-"""Standard deviations of the crop's place (parts of its side), of its size, and of its angle in degrees."""
+"""Weight of the error of a code's length, relative to that of its direction."""
+JITTER = (0.012, 0.02, 1.5)
+"""Standard deviations of the crop's shift (a fraction of its side), of its scale, and of its angle in degrees."""
 
 
 def new_encoder(w_avg: Tensor, rows: int, seed: int) -> Encoder:
-    """An untrained e4e encoder of the demo's size that gives the average face."""
+    """Return an untrained e4e encoder of the demo's size that outputs the average face's code."""
     torch.manual_seed(seed)
     squeezed = tuple(max(width // 8, 2) for width, units in zip(STAGES, STAGE_UNITS, strict=True) for _ in range(units))
     encoder = Encoder(EncoderWidths(STAGES[0], STAGES, squeezed), rows, len(w_avg), "e4e")
@@ -48,7 +48,7 @@ def new_encoder(w_avg: Tensor, rows: int, seed: int) -> Encoder:
         encoder.latent_avg.copy_(w_avg.expand(rows, -1))
         for name, parameter in encoder.named_parameters():
             if name.startswith("styles.0.convs.") and parameter.ndim == 4:
-                nn.init.kaiming_normal_(parameter)  # PyTorch's own start would all but lose the picture on the way
+                nn.init.kaiming_normal_(parameter)  # with PyTorch's default the signal would nearly vanish
             elif name.startswith("styles.") and not name.startswith("styles.0."):
                 parameter.zero_()
         for index, unit in enumerate(encoder.body):
@@ -64,27 +64,30 @@ def train_encoder(
 ) -> Encoder:
     """Train an encoder for a frozen generator."""
     encoder = new_encoder(generator.mapping.w_avg, rows_of(faces.pictures.shape[1]), seed)
-    part = TrainedPart(encoder)
-    part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it for tensors only
-    code_of = torch.compile(part) if compiled else part
+    trained = TrainedLayers(encoder)
+    trained.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it for tensors only
+    code_of = torch.compile(trained) if compiled else trained
 
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
         pictures, codes = batch
         with torch.no_grad():
             w = generator.mapping(codes) - generator.mapping.w_avg
         with mixed_precision():
-            found = code_of(pictures)
-        return code_loss(found.float(), w)
+            predicted = code_of(pictures)
+        return code_loss(predicted.float(), w)
 
-    optimise(part, loss, _batches(faces, seed), schedule, state, "encoder")
+    optimise(trained, loss, _batches(faces, seed), schedule, state, "encoder")
     encoder.eval()
-    scale_convolutions(part)
+    scale_convolutions(trained)
     return encoder
 
 
-def scale_convolutions(part: TrainedPart) -> None:
-    """Give what is normalised after a convolution the variance 1: the same network, within the range of float16."""
-    layers = [part.stem, part.widening, *(branch for unit in part.units for branch in unit.children())]
+def scale_convolutions(trained: TrainedLayers) -> None:
+    """Rescale each convolution before a normalisation to an output variance of 1, within float16's range.
+
+    The network's output does not change.
+    """
+    layers = [trained.stem, trained.widening, *(branch for unit in trained.units for branch in unit.children())]
     for convolution, norm in (pair for layer in layers for pair in pairwise(layer.children())):
         if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             assert norm.running_mean is not None
@@ -96,20 +99,20 @@ def scale_convolutions(part: TrainedPart) -> None:
                 norm.running_var.fill_(1 - norm.eps)
 
 
-def code_loss(found: Tensor, true: Tensor) -> Tensor:
-    """Squared error of codes [N, D] once they have the true length, and a little of their length's.
+def code_loss(predicted: Tensor, true: Tensor) -> Tensor:
+    """Return the squared error of codes [N, D] rescaled to the true length, plus a small term for the length.
 
-    Plain regression answers doubt with short codes, whose pictures are pale, and which an ISF head, that sees only
-    directions, would lengthen.
+    Plain regression gives short codes where it is uncertain. Their pictures are pale, and an ISF head, which depends
+    only on a code's direction, would lengthen them.
     """
-    length, goal = found.norm(dim=1, keepdim=True), true.norm(dim=1, keepdim=True)
-    direction = (found * goal / (length + 1e-6) - true).square().mean()
+    length, goal = predicted.norm(dim=1, keepdim=True), true.norm(dim=1, keepdim=True)
+    direction = (predicted * goal / (length + 1e-6) - true).square().mean()
     error: Tensor = direction + LENGTH_WEIGHT * (length / goal - 1).square().mean()
     return error
 
 
-class TrainedPart(nn.Module):
-    """What of an encoder is trained: its first row without the average, through what does something."""
+class TrainedLayers(nn.Module):
+    """The trained layers of an encoder: they give its first row without the average latent, skipping identity units."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -119,16 +122,16 @@ class TrainedPart(nn.Module):
         self.head = encoder.styles[0]
 
     def forward(self, x: Tensor) -> Tensor:  # [N, 3, 256, 256] -> [N, D]
-        x = _at_every(4, self.stem, x)
-        x = _at_every(1, self.widening, x)
+        x = _with_stride(4, self.stem, x)
+        x = _with_stride(1, self.widening, x)
         for unit in self.units:
             x = unit(x)
         row: Tensor = self.head(x)
         return row
 
 
-def _at_every(stride: int, layers: nn.Module, x: Tensor) -> Tensor:
-    """A convolution with another stride than its own, and what follows it."""
+def _with_stride(stride: int, layers: nn.Module, x: Tensor) -> Tensor:
+    """Apply a convolution with another stride than its own, and then the layers after it."""
     convolution, *others = layers.children()
     assert isinstance(convolution, nn.Conv2d)
     x = functional.conv2d(x, convolution.weight, stride=stride, padding=convolution.padding)
@@ -140,15 +143,15 @@ def _batches(faces: Faces, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     rng = np.random.default_rng(seed)
     while True:
         chosen = np.sort(rng.choice(len(faces.pictures), BATCH, replace=False))
-        moved = np.stack([_moved(picture, rng) for picture in faces.pictures[chosen]])
-        yield input_from_face(torch.from_numpy(moved)), torch.from_numpy(faces.codes[chosen])
+        jittered = np.stack([_jittered(picture, rng) for picture in faces.pictures[chosen]])
+        yield input_from_face(torch.from_numpy(jittered)), torch.from_numpy(faces.codes[chosen])
 
 
-def _moved(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _jittered(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     side = picture.shape[0]
-    shift = MOVES[0] * side * rng.standard_normal(2)
-    size, angle = 1 + MOVES[1] * rng.standard_normal(), MOVES[2] * rng.standard_normal()
+    shift = JITTER[0] * side * rng.standard_normal(2)
+    size, angle = 1 + JITTER[1] * rng.standard_normal(), JITTER[2] * rng.standard_normal()
     matrix = cv2.getRotationMatrix2D((side / 2, side / 2), angle, size)
     matrix = np.column_stack([matrix[:, :2], matrix[:, 2] + shift])
-    moved = cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return moved.astype(np.uint8, copy=False)
+    jittered = cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return jittered.astype(np.uint8, copy=False)

@@ -1,8 +1,8 @@
-"""Draws faces from codes: as a photograph would show them, as a cartoon would, or anything between.
+"""Drawing of faces from codes, as a photograph, as a cartoon, or in between.
 
-Both domains are drawn from the same traits. ``structure`` moves the proportions (large eyes, small chin), ``texture``
-the surface (flat colours, outlines), each from 0 = photograph to 1 = cartoon; so that what layer swapping does to
-either can be measured on pictures that differ in one of them alone.
+Both domains are drawn from the same traits. ``structure`` sets the proportions (large eyes, small chin), ``texture``
+the surface (flat colours, outlines), each from 0 = photograph to 1 = cartoon. The effect of layer swapping on either
+can thus be measured on pictures that differ only in it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from serving.faces.alignment import placement_of_face
 
 @dataclass(frozen=True)
 class Domain:
-    """How far a drawing is from a photograph (0) to a cartoon (1), in proportions and in surface."""
+    """The position of a drawing between photograph (0) and cartoon (1), in proportions and in surface."""
 
     structure: float
     texture: float
@@ -32,13 +32,13 @@ class Domain:
 PHOTO, CARTOON = Domain(0, 0), Domain(1, 1)
 
 MEASURES = ("eye height", "chin width", "outline strength")
-"""What layer swapping moves: the first two are structure, in pixels of 256, the last one is texture, in 0..1."""
+"""Quantities that layer swapping changes: two of structure, in pixels at 256, and one of texture, in 0..1."""
 
 _LARGE = 1000.0
 
 
 def draw_face(code: NDArray[np.float32], domain: Domain = PHOTO, size: int = FACE_SIZE) -> Picture:
-    """A face as the FFHQ crop of its own landmarks: uint8 RGB [size, size, 3]."""
+    """Draw a face as the FFHQ crop of its own landmarks, uint8 RGB [size, size, 3]."""
     placement = np.array([[size, 0, -0.5], [0, size, -0.5]])
     photo, toon = np.zeros((2, size, size, 3), np.float32)
     face, matrix = _fitted(code, domain, placement)
@@ -56,16 +56,16 @@ def draw_face(code: NDArray[np.float32], domain: Domain = PHOTO, size: int = FAC
 def draw_into(
     background: Picture, code: NDArray[np.float32], placement: NDArray[np.float64], domain: Domain = PHOTO
 ) -> tuple[Picture, Points]:
-    """A person in front of a background.
+    """Draw a person in front of a background.
 
     Args:
         background: uint8 RGB [H, W, 3].
-        code: traits [traits].
-        placement: where the FFHQ crop of the face lies, as ``serving.faces.alignment`` defines it, [2, 3].
-        domain: a photograph's or a cartoon's surface; nothing between.
+        code: the face's traits, float32 [traits].
+        placement: placement of the face's FFHQ crop, as defined in ``serving.faces.alignment``, [2, 3].
+        domain: the surface is a photograph's if ``texture`` is 0, else a cartoon's.
 
     Returns:
-        The picture, uint8 RGB [H, W, 3], and the five points, [5, 2].
+        The picture, uint8 RGB [H, W, 3], and the face's five points, [5, 2] in pixels.
     """
     face, matrix = _fitted(code, domain, placement)
     pixels = background.astype(np.float32)
@@ -77,9 +77,9 @@ def draw_into(
 def _fitted(
     code: NDArray[np.float32], domain: Domain, placement: NDArray[np.float64]
 ) -> tuple[Shape, NDArray[np.float64]]:
-    """A face's shape, and the matrix that brings its own FFHQ crop to a placement."""
+    """Return a face's shape, and the matrix [2, 3] that moves its own FFHQ crop to a placement."""
     face = Shape(code, domain.structure)
-    # The crop's rules are scale-free but for the smallest face, which is in pixels.
+    # Alignment does not depend on scale except for its minimum face size, which is in pixels.
     own = placement_of_face(face.landmarks() * _LARGE) / _LARGE
     return face, _composed(placement, _inverse(own))
 
@@ -89,7 +89,7 @@ def _rounded(pixels: NDArray[np.float32]) -> Picture:
 
 
 def measures_of(code: NDArray[np.float32], domain: Domain) -> NDArray[np.float32]:
-    """The drawing's ``MEASURES``, eyes wide open."""
+    """Return the drawing's ``MEASURES`` with the eyes open, float32 [3]."""
     face, matrix = _fitted(code, domain, np.array([[FACE_SIZE, 0, 0], [0, FACE_SIZE, 0]], np.float64))
     scale = np.hypot(*matrix[:, 0])
     return np.array([2 * face.eye_half_axes[1] * scale, 2 * face.chin_half_width * scale, domain.texture], np.float32)

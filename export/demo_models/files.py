@@ -1,4 +1,4 @@
-"""The demo's checkpoints as they lie in the package; README.md beside this file is their model card."""
+"""Paths of the demo's checkpoints in the package; README.md beside this file is their model card."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ DESCRIPTION = "small networks trained on drawn faces"
 
 @dataclass(frozen=True)
 class DemoFiles:
-    """Five files in one folder, in half precision, four of them in the official formats."""
+    """The demo's five checkpoints in half precision, in one folder; four of them have official formats."""
 
     directory: Path = DIRECTORY
 
     @property
     def base(self) -> Path:
-        """The photograph's generator."""
+        """The generator of photographs."""
         return self.directory / "base.pt"
 
     @property
     def transfer(self) -> Path:
-        """The cartoon's generator, fine-tuned from the base."""
+        """The generator of cartoons, fine-tuned from the base."""
         return self.directory / "transfer.pt"
 
     @property

@@ -1,12 +1,12 @@
-"""Trains the demo's two generators: z -> the drawn photograph of z, then, from there, z -> its cartoon.
+"""Training of the demo's two generators: z -> the drawn photograph of z, then, from its weights, z -> the cartoon.
 
-The code that a face was drawn from is the generator's z, so plain regression replaces the adversary of StyleGAN2. The
-picture is asked for at every resolution: the sum of the toRGB layers up to r must equal the drawing in r x r pixels,
-so structure is made where it first shows, in the low resolutions, as in networks that were grown. The cartoon network
-starts from the photograph's weights and keeps its mapping network, as transfer learning for layer swapping does; and it
-learns in two steps, each of which holds the rest of the network: the low resolutions learn a cartoon's proportions with
-a photograph's surface, then the high ones learn a cartoon's surface. Trained all at once, so small a network draws
-outlines with the layers that place the eyes.
+The code from which a face is drawn is the generator's z, so regression replaces StyleGAN2's adversarial training. The
+loss compares pictures at every resolution: the sum of the toRGB layers up to r must equal the drawing at r x r pixels,
+so that structure is formed in the low resolutions, as in progressively grown networks. The cartoon network starts from
+the photograph network's weights and keeps its mapping network, as in transfer learning for layer swapping. It is
+trained in two steps, in each of which the rest of the network is frozen: the low resolutions learn a cartoon's
+proportions with a photograph's surface, then the high ones learn a cartoon's surface. Trained in one step, a network
+this small draws outlines with the layers that place the eyes.
 """
 
 from __future__ import annotations
@@ -32,29 +32,33 @@ from export.weights import row_of
 
 CHANNELS = {4: 80, 8: 80, 16: 80, 32: 80, 64: 48, 128: 32, 256: 16}
 W_DIM = len(TRAITS)
-"""Of z and w alike, as in rosinality's networks."""
+"""Width of z and of w, which are equal in rosinality's networks."""
 MAPPING_DEPTH = 2
 LOW_WEIGHT = 0.3
-"""Of every resolution below the trained one."""
+"""Loss weight of each resolution below the highest one of a stage."""
 EDGE_WEIGHT = 1.0
-"""Of the difference between neighbouring pixels, without which outlines stay soft."""
+"""Loss weight of the differences between neighbouring pixels; without them outlines stay soft."""
 HIDDEN_TRAIT = "cloth_light"
-"""Of a row of w, an ISF head cannot see the mean; this trait, and no other, is put there."""
+"""The trait that is stored in the mean of w, which an ISF head cannot see."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Training up to one resolution.
+    """A stage of training, with pictures up to one resolution.
 
-    ``mouth`` is the weight of the mouth's surroundings, the rest has 1: a smile is few pixels, and absolute differences
-    lead to the median mouth, which is shut, unless those count. ``trained``: from and up to which resolution layers are
-    trained; the others stay as they are.
+    Attributes:
+        resolution: the side of the pictures in pixels.
+        batch: pictures per step.
+        schedule: number of steps and learning rate.
+        mouth_weight: loss weight of pixels around the mouth, where others have 1. A smile is few pixels, and without
+            extra weight absolute differences lead to the median mouth, which is shut.
+        trained: the lowest and the highest resolution whose layers are trained; the others are frozen.
     """
 
     resolution: int
     batch: int
     schedule: Schedule
-    mouth: float = 1
+    mouth_weight: float = 1
     trained: tuple[int, int] = (4, 256)
 
 
@@ -63,39 +67,39 @@ PHOTO_STAGES = (
     Stage(64, 16, Schedule(steps=4000, rate=1.2e-2)),
     Stage(128, 12, Schedule(steps=1800, rate=1e-2)),
     Stage(256, 8, Schedule(steps=2200, rate=8e-3)),
-    Stage(64, 16, Schedule(steps=1800, rate=1.2e-2), mouth=12),
-    Stage(256, 8, Schedule(steps=700, rate=8e-3), mouth=8),
+    Stage(64, 16, Schedule(steps=1800, rate=1.2e-2), mouth_weight=12),
+    Stage(256, 8, Schedule(steps=700, rate=8e-3), mouth_weight=8),
 )
 PROPORTION_STAGES = (
-    Stage(64, 16, Schedule(steps=1500, rate=1e-2), mouth=4, trained=(4, 32)),
-    Stage(256, 8, Schedule(steps=600, rate=6e-3), mouth=4, trained=(4, 32)),
+    Stage(64, 16, Schedule(steps=1500, rate=1e-2), mouth_weight=4, trained=(4, 32)),
+    Stage(256, 8, Schedule(steps=600, rate=6e-3), mouth_weight=4, trained=(4, 32)),
 )
 SURFACE_STAGES = (
-    Stage(128, 12, Schedule(steps=800, rate=1e-2), mouth=4, trained=(64, 256)),
-    Stage(256, 8, Schedule(steps=1200, rate=8e-3), mouth=8, trained=(64, 256)),
+    Stage(128, 12, Schedule(steps=800, rate=1e-2), mouth_weight=4, trained=(64, 256)),
+    Stage(256, 8, Schedule(steps=1200, rate=8e-3), mouth_weight=8, trained=(64, 256)),
 )
 
 MOUTH = (0.34, 0.66, 0.64, 0.84)
-"""Left, right, top and bottom of the mouth's surroundings in an aligned face."""
+"""Left, right, top and bottom of the region around the mouth in an aligned face, as fractions of its side."""
 
 
 def new_generator(seed: int) -> Generator:
-    """An untrained network of the demo's size, whose mapping network turns z and does nothing else.
+    """Return an untrained network of the demo's size, whose mapping network is a reflection of z.
 
-    Traits need no disentangling, so w may be linear in z: two leaky rectifiers with a change of sign between them are.
+    Traits need no disentangling, so w may be linear in z, as two leaky ReLUs with a change of sign between them are.
     """
     torch.manual_seed(seed)
     network = Generator(CHANNELS, W_DIM, mapping_depth=MAPPING_DEPTH)
     first, second = (linear for linear in network.mapping.children() if isinstance(linear, nn.Linear))
     unit = sqrt(W_DIM) / MAPPING_RATE
     with torch.no_grad():
-        first.weight.copy_(unit * _turn())
+        first.weight.copy_(unit * _reflection())
         second.weight.copy_(-unit / (LEAKY_SLOPE * ACTIVATION_GAIN**2) * torch.eye(W_DIM))
     return network
 
 
-def _turn() -> Tensor:
-    """The reflection that exchanges the hidden trait's axis and the mean's, [D, D]."""
+def _reflection() -> Tensor:
+    """Return the reflection that exchanges the hidden trait's axis with that of the mean, [D, D]."""
     normal = -torch.full((W_DIM,), 1 / sqrt(W_DIM))
     normal[TRAITS.index(HIDDEN_TRAIT)] += 1
     normal /= normal.norm()
@@ -105,9 +109,9 @@ def _turn() -> Tensor:
 def train_generator(
     network: Generator, faces: Faces, stages: Sequence[Stage], state: Path, *, seed: int, compiled: bool = True
 ) -> None:
-    """Train in place; ``state`` keeps what is needed to go on after an interruption.
+    """Train in place; the network ends with the running average of its weights.
 
-    The trained weights are their running average.
+    Files beside ``state`` store what is needed to resume after an interruption.
     """
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it for tensors only
     network.mapping.requires_grad_(False)
@@ -132,13 +136,13 @@ def _loss_of(network: Generator, stage: Stage, *, compiled: bool) -> Callable[[t
         with mixed_precision():
             w_plus = network.mapping(z)[:, None].expand(-1, rows, -1)
             pictures = pictures_at(network, w_plus, stage.resolution)
-        return picture_loss(pictures, target, stage.mouth)
+        return picture_loss(pictures, target, stage.mouth_weight)
 
     return loss
 
 
 def skip_pictures(network: Generator, w: Tensor, resolution: int) -> list[Tensor]:
-    """The sum of the toRGB layers at every resolution up to ``resolution``: [N, L, D] -> [N, 3, r, r], r = 4, 8, ..."""
+    """Return the sum of toRGB outputs at each resolution r = 4, 8, ..., ``resolution``: [N, L, D] -> [N, 3, r, r]."""
     rows = w.unbind(1)
     pictures: list[Tensor] = []
     x: Tensor = next(iter(network.blocks))[1].const[None]
@@ -149,12 +153,12 @@ def skip_pictures(network: Generator, w: Tensor, resolution: int) -> list[Tensor
     return pictures
 
 
-def picture_loss(pictures: Sequence[Tensor], target: Tensor, mouth: float = 1) -> Tensor:
-    """Mean absolute differences at every resolution, and of neighbouring pixels at the highest."""
+def picture_loss(pictures: Sequence[Tensor], target: Tensor, mouth_weight: float = 1) -> Tensor:
+    """Return the mean absolute error at every resolution, plus that of pixel differences at the highest."""
     total = torch.zeros(())
     for picture in reversed(pictures):
         difference = picture.float() - target
-        weight = _weights(difference.shape[-1], mouth)
+        weight = _weights(difference.shape[-1], mouth_weight)
         absolute = (weight * difference.abs()).mean()
         if picture is pictures[-1]:
             edges = (weight[1:] * difference.diff(dim=2).abs()).mean()
@@ -166,11 +170,11 @@ def picture_loss(pictures: Sequence[Tensor], target: Tensor, mouth: float = 1) -
     return total
 
 
-def _weights(side: int, mouth: float) -> Tensor:
-    """Of the pixels' differences, [side, side]."""
+def _weights(side: int, mouth_weight: float) -> Tensor:
+    """Return the loss weights of the pixels, [side, side]."""
     weights = torch.ones(side, side)
     left, right, top, bottom = (round(edge * side) for edge in MOUTH)
-    weights[top:bottom, left:right] = mouth
+    weights[top:bottom, left:right] = mouth_weight
     return weights
 
 
@@ -183,11 +187,11 @@ def _batches(faces: Faces, stage: Stage, seed: int) -> Iterator[tuple[Tensor, Te
 
 
 def target_from_pictures(pictures: NDArray[np.uint8], resolution: int) -> Tensor:
-    """uint8 [N, 256, 256, 3] -> -1..1 float [N, 3, r, r], averaged."""
+    """Downsample by averaging areas, uint8 [N, 256, 256, 3] -> float32 [N, 3, r, r] in -1..1."""
     small = [cv2.resize(picture, (resolution, resolution), interpolation=cv2.INTER_AREA) for picture in pictures]
     return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def parameters_of(network: nn.Module) -> dict[str, NDArray[np.float32]]:
-    """Parameters and buffers by name."""
+    """Return a network's parameters and buffers by name."""
     return {name: value.detach().contiguous().numpy() for name, value in network.state_dict().items()}

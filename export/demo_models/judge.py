@@ -1,7 +1,8 @@
-"""A small network that reads drawn faces: traits, attributes, and how cartoon-like a face is built and painted.
+"""A small network, the judge, that estimates a drawn face's traits and attributes, and how cartoon-like it is.
 
-It is trained on drawings alone, never on a generator's pictures, and so can measure those: accuracy of attributes,
-what stays of a person, how far apart two pictures look, and where blending moves eyes, chin and outlines.
+It is trained on drawings only, never on a generator's pictures, and can therefore measure those: the accuracy of
+attributes, the preserved identity, the perceptual distance of two pictures, and the effect of blending on eyes, chin
+and outlines.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from export.demo_models.faces import MEASURES
 from export.demo_models.training import Schedule, mixed_precision, optimise
 from export.demo_models.traits import ATTRIBUTES, TRAITS, attributes_of
 
-SIDE = 128
+INPUT_SIZE = 128
 WIDTHS = (16, 32, 48, 64, 80)
 HIDDEN = 80
 OUTPUTS = [len(TRAITS), len(ATTRIBUTES), len(MEASURES)]
@@ -33,14 +34,14 @@ SCHEDULE = Schedule(steps=2500, rate=3e-3)
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What the judge sees in N pictures.
+class FaceEstimates:
+    """The judge's estimates for N pictures.
 
     Args:
-        traits: estimates of the normalised codes [N, traits].
-        attributes: probabilities 0..1 [N, attributes].
-        measures: eye height and chin width in pixels of 256, outline strength in 0..1, [N, 3].
-        features: activations of every level, normalised, for distances; [N, ...] each.
+        traits: estimates of the normalised codes, [N, traits].
+        attributes: probabilities in 0..1, [N, attributes].
+        measures: eye height and chin width in pixels at 256, outline strength in 0..1, [N, 3].
+        features: normalised activations of every level, for perceptual distances, [N, C, H, W] each.
     """
 
     traits: NDArray[np.float32]
@@ -50,7 +51,7 @@ class Reading:
 
 
 class Judge(nn.Module):
-    """Convolutions of stride 2 from 128x128 to 4x4, then linear maps."""
+    """The judge: convolutions of stride 2 from 128x128 to 4x4, then linear layers."""
 
     measure_mean: Tensor
     measure_spread: Tensor
@@ -78,42 +79,46 @@ class Judge(nn.Module):
         return self.out(functional.relu(self.hidden(x.flatten(1)))), tuple(features)
 
 
-def read_faces(judge: Judge, pictures: NDArray[np.uint8], batch: int = 64) -> Reading:
-    """Read uint8 RGB pictures [N, R, R, 3] of any size."""
+def estimate_faces(judge: Judge, pictures: NDArray[np.uint8], batch: int = 64) -> FaceEstimates:
+    """Run the judge on uint8 RGB pictures [N, R, R, 3] of any size."""
     with torch.no_grad():
-        parts = [judge(input_of(pictures[start : start + batch])) for start in range(0, len(pictures), batch)]
-    out = torch.cat([part[0] for part in parts])
+        outputs = [
+            judge(input_from_pictures(pictures[start : start + batch])) for start in range(0, len(pictures), batch)
+        ]
+    out = torch.cat([output[0] for output in outputs])
     traits, attributes, measures = torch.split(out, OUTPUTS, 1)
     features = tuple(
-        functional.normalize(torch.cat(level), dim=1) for level in zip(*(part[1] for part in parts), strict=True)
+        functional.normalize(torch.cat(level), dim=1) for level in zip(*(output[1] for output in outputs), strict=True)
     )
     true_scale = measures * judge.measure_spread + judge.measure_mean
-    return Reading(traits.numpy(), torch.sigmoid(attributes).numpy(), true_scale.numpy(), features)
+    return FaceEstimates(traits.numpy(), torch.sigmoid(attributes).numpy(), true_scale.numpy(), features)
 
 
-def distance(a: Reading, b: Reading) -> NDArray[np.float32]:
-    """How differently pictures look, [N].
+def perceptual_distance(a: FaceEstimates, b: FaceEstimates) -> NDArray[np.float32]:
+    """Return the perceptual distance of corresponding pictures, [N].
 
-    Squared differences of unit features, averaged over places, summed over levels: LPIPS (Zhang et al., arXiv
-    1801.03924) without learned weights, over the judge's features.
+    It is LPIPS (Zhang et al., arXiv 1801.03924) on the judge's features without learned weights: squared differences of
+    unit features, averaged over positions and summed over levels.
     """
     levels = [(x - y).square().sum(1).mean((1, 2)) for x, y in zip(a.features, b.features, strict=True)]
     total: NDArray[np.float32] = torch.stack(levels).sum(0).numpy()
     return total
 
 
-def input_of(pictures: NDArray[np.uint8]) -> Tensor:
-    """uint8 [N, R, R, 3] -> float [N, 3, 128, 128] in -1..1."""
-    small = np.stack([cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for picture in pictures])
+def input_from_pictures(pictures: NDArray[np.uint8]) -> Tensor:
+    """Convert pictures to the judge's input, uint8 [N, R, R, 3] -> float32 [N, 3, 128, 128] in -1..1."""
+    small = np.stack(
+        [cv2.resize(picture, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_AREA) for picture in pictures]
+    )
     return torch.from_numpy(small).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def train_judge(faces: list[Faces], schedule: Schedule, state: Path, *, seed: int) -> Judge:
-    """Train on drawings of all domains."""
+    """Train a judge on drawings of all domains."""
     torch.manual_seed(seed)
     judge = Judge()
     judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it for tensors only
-    small = torch.cat([input_of(each.pictures).to(torch.bfloat16) for each in faces])
+    small = torch.cat([input_from_pictures(each.pictures).to(torch.bfloat16) for each in faces])
     codes = torch.from_numpy(np.concatenate([each.codes for each in faces]))
     measures = torch.from_numpy(np.concatenate([each.measures for each in faces]))
     judge.measure_mean.copy_(measures.mean(0))
@@ -123,7 +128,7 @@ def train_judge(faces: list[Faces], schedule: Schedule, state: Path, *, seed: in
 
     def loss(chosen: Tensor) -> Tensor:
         with mixed_precision():
-            out, _ = judge(_roughened(small[chosen].float()))
+            out, _ = judge(_degraded(small[chosen].float()))
         traits, logits, seen = torch.split(out.float(), OUTPUTS, 1)
         return (
             functional.mse_loss(traits, codes[chosen])
@@ -131,18 +136,18 @@ def train_judge(faces: list[Faces], schedule: Schedule, state: Path, *, seed: in
             + functional.mse_loss(seen, scaled[chosen])
         )
 
-    optimise(judge, loss, _choices(len(codes), seed), schedule, state, "judge")
+    optimise(judge, loss, _batch_indices(len(codes), seed), schedule, state, "judge")
     return judge.eval()
 
 
-def _choices(count: int, seed: int) -> Iterator[Tensor]:
+def _batch_indices(count: int, seed: int) -> Iterator[Tensor]:
     rng = np.random.default_rng(seed)
     while True:
         yield torch.from_numpy(rng.choice(count, BATCH, replace=False))
 
 
-def _roughened(x: Tensor) -> Tensor:
-    """Softened and noisy, as generated pictures are beside drawings."""
+def _degraded(x: Tensor) -> Tensor:
+    """Blur pictures and add noise, since generated pictures are softer and noisier than drawings."""
     blurred = functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
     x = torch.lerp(x, blurred, torch.rand(len(x), 1, 1, 1))
     return x + 0.04 * torch.rand(len(x), 1, 1, 1) * torch.randn_like(x)
@@ -155,7 +160,7 @@ def write_judge(judge: Judge, path: Path) -> None:
 
 
 def read_judge(path: Path) -> Judge:
-    """Load a judge for use."""
+    """Load a judge for inference."""
     judge = Judge()
     tensors = load_file(path)
     dtypes = {name: value.dtype for name, value in judge.state_dict().items()}

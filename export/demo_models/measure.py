@@ -1,8 +1,8 @@
-"""Measures the demo models on faces they were not trained on: reconstruction, blending, and the ISF head.
+"""Measurements of the demo models on faces outside their training sets: reconstruction, blending, and the ISF head.
 
-Definitions are the papers': layer swapping's donors by resolution (Pinkney & Adler), and for the ISF head accuracy of
-attributes (mAcc), likeness of the person, diversity over z, and smoothness of the way from w to w' (PPL, PIR; Liu et
-al.). The judge, a network trained on drawings alone, stands in for the papers' classifiers and LPIPS.
+The definitions are the papers': layer swapping by resolution (Pinkney & Adler), and for the ISF head the accuracy of
+attributes (mAcc), the likeness of the person, the diversity over z, and the smoothness of the path from w to w' (PPL,
+PIR; Liu et al.). The judge, a network trained on drawings only, replaces the papers' classifiers and LPIPS.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from export.blending import blend, schedule_from_options
 from export.checkpoints import read_encoder, read_generator, read_isf
 from export.demo_models.faces import CARTOON, MEASURES, PHOTO, Domain, draw_face, measures_of
 from export.demo_models.files import DemoFiles
-from export.demo_models.isf_training import NOISE
-from export.demo_models.judge import Judge, Reading, distance, read_faces, read_judge
+from export.demo_models.isf_training import NOISE_SIZE
+from export.demo_models.judge import FaceEstimates, Judge, estimate_faces, perceptual_distance, read_judge
 from export.demo_models.traits import IDENTITY, INDEX, Codes, attributes_of, random_codes
 from export.networks.encoder import Encoder, encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
@@ -31,15 +31,15 @@ from export.weights import GeneratorWeights
 
 HELD_OUT_SEED = 20_000_003
 R_SWAPS = (4, 8, 16, 32, 64, 128, 256)
-STEPS = 20
-"""Of the way from w to w', as the paper's evaluation has it."""
-DRAWS = 10
-"""Of z, for the diversity."""
+PATH_STEPS = 20
+"""Number of pictures on the path from w to w', as in the paper's evaluation."""
+DIVERSITY_SAMPLES = 10
+"""Number of z for which the diversity is measured."""
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Held-out drawings through encoder and base generator: PSNR in dB and SSIM, mean and 5th percentile."""
+    """Mean and 5th percentile of PSNR in dB and SSIM, for held-out drawings through encoder and base generator."""
 
     psnr: float
     psnr_p5: float
@@ -60,15 +60,15 @@ class BlendMeasures:
 
 @dataclass(frozen=True)
 class EditMeasures:
-    """The ISF head's edits of one attribute.
+    """Measurements of the ISF head's edits of one attribute.
 
     Args:
-        attribute: which.
-        accuracy: part of the edited faces in which the judge sees the target, over both targets.
-        likeness: cosine of the identity's traits, read before and after.
-        diversity: mean distance of pairs of pictures that differ in z alone.
-        path_length: PPL, mean distance of neighbours on the way from w to w'.
-        path_range: PIR, (longest - shortest step) / (distance of the ends + 1e-6).
+        attribute: name of the attribute.
+        accuracy: fraction of the edited faces in which the judge sees the target, over both targets.
+        likeness: cosine similarity of the identity's traits before and after the edit, as the judge estimates them.
+        diversity: mean perceptual distance of pairs of pictures that differ only in z.
+        path_length: PPL, the mean perceptual distance of neighbours on the path from w to w'.
+        path_range: PIR, (longest - shortest step) / (distance of the path's ends + 1e-6).
     """
 
     attribute: str
@@ -81,7 +81,7 @@ class EditMeasures:
 
 @dataclass(frozen=True)
 class Models:
-    """The demo's networks."""
+    """The demo's five networks."""
 
     base: GeneratorWeights
     transfer: GeneratorWeights
@@ -92,7 +92,7 @@ class Models:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Everything, and the judge's own quality on drawings."""
+    """All measurements of the demo models, and the judge's own accuracy and errors on drawings."""
 
     faces: int
     judge_accuracy: dict[str, float]
@@ -107,7 +107,7 @@ class Measurement:
 
 
 def load_models(files: DemoFiles) -> Models:
-    """The networks, ready to be measured."""
+    """Load the demo's networks."""
     return Models(
         base=read_generator(files.base),
         transfer=read_generator(files.transfer),
@@ -118,16 +118,16 @@ def load_models(files: DemoFiles) -> Models:
 
 
 def measure(models: Models, faces: int, seed: int = HELD_OUT_SEED) -> Measurement:
-    """Measure on ``faces`` drawings that no training has seen."""
+    """Measure on ``faces`` drawings that are in no training set."""
     codes = random_codes(faces, seed)
     photos = np.stack([draw_face(code) for code in codes])
     toons = np.stack([draw_face(code, CARTOON) for code in codes])
     base = generator_from_weights(models.base)
     w = rows_of_codes(base, codes)
-    photo_reading = read_faces(models.judge, photos)
+    photo_estimates = estimate_faces(models.judge, photos)
     return Measurement(
         faces=faces,
-        judge_accuracy=_judge_accuracy(photo_reading, codes),
+        judge_accuracy=_judge_accuracy(photo_estimates, codes),
         judge_errors=_judge_errors(models.judge, codes, photos, toons),
         drawn={"photograph": _drawn_means(codes, PHOTO), "cartoon": _drawn_means(codes, CARTOON)},
         reconstruction=reconstruction(photos, synthesised(base, encoded(models.encoder, photos))),
@@ -139,7 +139,7 @@ def measure(models: Models, faces: int, seed: int = HELD_OUT_SEED) -> Measuremen
 
 
 def rows_of_codes(generator: Generator, codes: Codes) -> torch.Tensor:
-    """The codes' own w in every row, [N, L, D]: blends and edits are measured on W, as in the papers."""
+    """Return the codes' w, repeated in every row, [N, L, D]: blends and edits are measured on W, as in the papers."""
     with torch.no_grad():
         w = generator.mapping(torch.from_numpy(codes))
     rows: torch.Tensor = w[:, None].expand(-1, 2 * len(generator.synthesis), -1)
@@ -147,7 +147,7 @@ def rows_of_codes(generator: Generator, codes: Codes) -> torch.Tensor:
 
 
 def encoded(encoder: Encoder, pictures: Pictures, batch: int = 16) -> torch.Tensor:
-    """uint8 [N, 256, 256, 3] -> W+ codes [N, L, D]."""
+    """Encode pictures, uint8 [N, 256, 256, 3] -> W+ codes [N, L, D]."""
     with torch.no_grad():
         parts = [
             encoder(input_from_face(torch.from_numpy(pictures[start : start + batch])))
@@ -157,28 +157,31 @@ def encoded(encoder: Encoder, pictures: Pictures, batch: int = 16) -> torch.Tens
 
 
 def synthesised(generator: Generator, w: torch.Tensor, batch: int = 16) -> Pictures:
-    """W+ codes [N, L, D] -> uint8 [N, R, R, 3]."""
+    """Synthesise pictures, W+ codes [N, L, D] -> uint8 [N, R, R, 3]."""
     with torch.no_grad():
-        parts = [picture_from_output(generator.synthesise(part)) for part in torch.split(w, batch)]
+        parts = [picture_from_output(generator.synthesise(codes)) for codes in torch.split(w, batch)]
     pictures: Pictures = torch.cat(parts).numpy()
     return pictures
 
 
-def reconstruction(photos: Pictures, again: Pictures) -> Reconstruction:
-    """Compare pictures with what became of them, both uint8 [N, R, R, 3]."""
-    psnr = [cv2.PSNR(a, b) for a, b in zip(photos, again, strict=True)]
-    similar = [ssim(a, b) for a, b in zip(photos, again, strict=True)]
+def reconstruction(photos: Pictures, reconstructed: Pictures) -> Reconstruction:
+    """Compare pictures with their reconstructions, both uint8 [N, R, R, 3]."""
+    psnr = [cv2.PSNR(a, b) for a, b in zip(photos, reconstructed, strict=True)]
+    ssims = [ssim(a, b) for a, b in zip(photos, reconstructed, strict=True)]
     means = (
         float(np.mean(psnr)),
         float(np.percentile(psnr, 5)),
-        float(np.mean(similar)),
-        float(np.percentile(similar, 5)),
+        float(np.mean(ssims)),
+        float(np.percentile(ssims, 5)),
     )
     return Reconstruction(*means)
 
 
 def ssim(a: Pictures, b: Pictures) -> float:
-    """Structural similarity (Wang et al. 2004) of two uint8 RGB pictures [H, W, 3]: Gaussian window of 1.5 pixels."""
+    """Return the structural similarity (Wang et al. 2004) of two uint8 RGB pictures [H, W, 3].
+
+    The window is a Gaussian with a standard deviation of 1.5 pixels.
+    """
     x, y = a.astype(np.float64), b.astype(np.float64)
 
     def mean(picture: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -191,14 +194,14 @@ def ssim(a: Pictures, b: Pictures) -> float:
 
 
 def blended(models: Models, r_swap: int, *, reverse: bool) -> Generator:
-    """The layer-swapped generator; at 256 without ``reverse`` it is the cartoon network under the base's mapping."""
+    """Blend the two generators; r_swap 256 without ``reverse`` gives the cartoon network with the base's mapping."""
     schedule = schedule_from_options(models.base.resolution, r_swap, reverse=reverse)
     return generator_from_weights(blend([models.base, models.transfer], schedule).weights)
 
 
 def blend_measures(models: Models, w: torch.Tensor, r_swap: int, *, reverse: bool) -> BlendMeasures:
-    """Read the pictures of a blend."""
-    seen = read_faces(models.judge, synthesised(blended(models, r_swap, reverse=reverse), w)).measures.mean(0)
+    """Measure the pictures of a blend, as the judge estimates them."""
+    seen = estimate_faces(models.judge, synthesised(blended(models, r_swap, reverse=reverse), w)).measures.mean(0)
     return BlendMeasures(r_swap, reverse, *map(float, seen))
 
 
@@ -208,13 +211,13 @@ def edit_measures(models: Models, base: Generator, w: torch.Tensor, codes: Codes
     target = source.copy()
     target[:, attribute] = 1 - target[:, attribute]
     rng = torch.Generator().manual_seed(attribute)
-    z = torch.randn(DRAWS, len(w), NOISE, generator=rng)
+    z = torch.randn(DIVERSITY_SAMPLES, len(w), NOISE_SIZE, generator=rng)
     goal = torch.from_numpy(target)
     with torch.no_grad():
         edited = models.isf.edit(w, z[0], goal)
-    before, after = (read_faces(models.judge, synthesised(base, rows)) for rows in (w, edited))
+    before, after = (estimate_faces(models.judge, synthesised(base, rows)) for rows in (w, edited))
     hit = (after.attributes[:, attribute] > 0.5) == (target[:, attribute] > 0.5)
-    few = slice(0, min(len(w), 24))  # a path has 20 pictures, a diversity 10: enough faces for a stable mean
+    few = slice(0, min(len(w), 24))  # each face has 20 pictures on its path and 10 for diversity: the mean is stable
     length, spread = _path(models, base, w[few], edited[few])
     return EditMeasures(
         attribute=ISF_ATTRIBUTES[attribute],
@@ -235,27 +238,27 @@ def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float3
 
 def _diversity(models: Models, base: Generator, w: torch.Tensor, z: torch.Tensor, goal: torch.Tensor) -> float:
     with torch.no_grad():
-        readings = [read_faces(models.judge, synthesised(base, models.isf.edit(w, noise, goal))) for noise in z]
-    return float(np.mean([distance(a, b) for a, b in combinations(readings, 2)]))
+        estimates = [estimate_faces(models.judge, synthesised(base, models.isf.edit(w, noise, goal))) for noise in z]
+    return float(np.mean([perceptual_distance(a, b) for a, b in combinations(estimates, 2)]))
 
 
 def _path(models: Models, base: Generator, w: torch.Tensor, edited: torch.Tensor) -> tuple[float, float]:
-    readings = [
-        read_faces(models.judge, synthesised(base, torch.lerp(w, edited, float(part))))
-        for part in np.linspace(0, 1, STEPS)
+    estimates = [
+        estimate_faces(models.judge, synthesised(base, torch.lerp(w, edited, float(fraction))))
+        for fraction in np.linspace(0, 1, PATH_STEPS)
     ]
-    steps = np.stack([distance(a, b) for a, b in pairwise(readings)])
-    ends = distance(readings[0], readings[-1])
+    steps = np.stack([perceptual_distance(a, b) for a, b in pairwise(estimates)])
+    ends = perceptual_distance(estimates[0], estimates[-1])
     return float(steps.mean()), float(((steps.max(0) - steps.min(0)) / (ends + 1e-6)).mean())
 
 
-def _judge_accuracy(reading: Reading, codes: Codes) -> dict[str, float]:
-    right = ((reading.attributes > 0.5) == (attributes_of(codes) > 0.5)).mean(0)
+def _judge_accuracy(estimates: FaceEstimates, codes: Codes) -> dict[str, float]:
+    right = ((estimates.attributes > 0.5) == (attributes_of(codes) > 0.5)).mean(0)
     return {name: float(value) for name, value in zip(ISF_ATTRIBUTES, right, strict=True)}
 
 
 def _judge_errors(judge: Judge, codes: Codes, photos: Pictures, toons: Pictures) -> dict[str, float]:
-    seen = np.concatenate([read_faces(judge, photos).measures, read_faces(judge, toons).measures])
+    seen = np.concatenate([estimate_faces(judge, photos).measures, estimate_faces(judge, toons).measures])
     true = np.stack([measures_of(code, domain) for domain in (PHOTO, CARTOON) for code in codes])
     return {name: float(value) for name, value in zip(MEASURES, np.abs(seen - true).mean(0), strict=True)}
 

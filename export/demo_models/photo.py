@@ -1,4 +1,4 @@
-"""Paints a face as a photograph: shaded as a round head in soft light, with texture, without outlines."""
+"""Painting a face as a photograph: shaded as a round head in soft light, with texture, without outlines."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from functools import cache
 import cv2
 import numpy as np
 
-from export.demo_models.canvas import Canvas, Pixels, brush, closed_curve, ellipse, moved
+from export.demo_models.canvas import Canvas, Pixels, brush, closed_curve, ellipse, translated
 from export.demo_models.colours import Palette, Rgb, mixed, palette_of, scaled
-from export.demo_models.shape import CENTRE, REACH, Shape
+from export.demo_models.shape import CENTRE, HALF_AXES, Shape
 
 WHITE, BLACK = (238.0, 234.0, 230.0), (24.0, 18.0, 18.0)
 GRAIN_SIZE = 256
 
 
 def paint_photo(canvas: Canvas, face: Shape) -> None:
-    """Paint a person in front of what is on the canvas."""
+    """Paint a person over the canvas's background."""
     colours = palette_of(face)
     x, y = canvas.grid()
     light = _light(face, x, y)
@@ -33,7 +33,7 @@ def paint_photo(canvas: Canvas, face: Shape) -> None:
     if face.has("age"):
         _wrinkles(canvas, face, colours, head)
     _beard(canvas, face, colours, hair, head)
-    canvas.fill(moved(face.hair_front(), 0, 0.02), scaled(colours.skin, 0.42), 0.45, 0.016, head)
+    canvas.fill(translated(face.hair_front(), 0, 0.02), scaled(colours.skin, 0.42), 0.45, 0.016, head)
     for side in (-1, 1):
         _eye(canvas, face, colours, side, head)
     _nose(canvas, face, colours)
@@ -44,9 +44,9 @@ def paint_photo(canvas: Canvas, face: Shape) -> None:
 
 
 def _light(face: Shape, x: Pixels, y: Pixels) -> Pixels:
-    """How brightly a head-shaped surface is lit, about 0.5..1.15, [H, W]."""
-    nx = (x - CENTRE[0]) / (REACH[0] * 1.02)
-    ny = (y - CENTRE[1]) / (REACH[1] * 1.02)
+    """Return the brightness of a head-shaped surface, about 0.5..1.15, [H, W]."""
+    nx = (x - CENTRE[0]) / (HALF_AXES[0] * 1.02)
+    ny = (y - CENTRE[1]) / (HALF_AXES[1] * 1.02)
     nz = np.sqrt(np.maximum(1 - nx * nx - ny * ny, 0.04))
     direction = np.array([0.55 * face.trait("light_side"), -0.55, 1.15])
     direction /= np.linalg.norm(direction)
@@ -61,14 +61,14 @@ def _tint(face: Shape) -> Pixels:
 
 
 def _skin_colour(face: Shape, skin: Rgb, light: Pixels, x: Pixels, y: Pixels) -> Pixels:
-    # Light that comes through skin is red: shadows lose blue first.
+    # Light scattered in skin is red, so shadows lose blue first.
     shade = np.exp(np.log(light)[:, :, None] * np.array([0.85, 1.08, 1.18], np.float32))
     texture = 1 + (0.018 + 0.010 * face.has("age")) * _grain(x, y)[:, :, None]
     return np.asarray(np.array(skin, np.float32) * shade * texture * _tint(face))
 
 
 def _hair_colour(face: Shape, hair: Rgb, light: Pixels, x: Pixels, y: Pixels) -> Pixels:
-    """Strands around the crown, a sheen where the light falls."""
+    """Return the hair's colours, float32 [H, W, 3]: strands around the crown, and a sheen on the lit side."""
     dx, dy = x - 0.5 - 0.04 * face.trait("parting"), y - 0.16
     angle, radius = np.arctan2(dx, np.maximum(dy + 0.35, 0.02)), np.hypot(dx, dy)
     wave = 0.035 * np.clip(face.trait("hair_wave") + 0.8, 0, None) * np.sin(26 * radius)
@@ -79,7 +79,7 @@ def _hair_colour(face: Shape, hair: Rgb, light: Pixels, x: Pixels, y: Pixels) ->
 
 
 def paint_photo_backdrop(canvas: Canvas, face: Shape) -> None:
-    """Paint a wall out of focus over all of the canvas."""
+    """Paint a wall out of focus over the whole canvas."""
     x, y = canvas.grid()
     fall = 1.10 - 0.22 * y + 0.10 * face.trait("light_side") * (x - 0.5)
     blobs = sum(np.exp(-((x - bx) ** 2 + (y - by) ** 2) / r) for bx, by, r in ((0.06, 0.2, 0.03), (0.97, 0.55, 0.05)))
@@ -186,12 +186,16 @@ def _eye(canvas: Canvas, face: Shape, colours: Palette, side: int, head: Pixels)
     canvas.fill(face.iris(side, 0.84), colours.iris, 1, 0.003, white)
     canvas.fill(face.iris(side, 0.42), BLACK, 1, 0.0015, white)
     canvas.fill(face.upper_lid(side, -0.006, 0.018), BLACK, 0.4, 0.004, white)
-    gleam = moved(face.iris(side, 0.2), 0.008, -0.009 * min(face.opening, 1))
+    gleam = translated(face.iris(side, 0.2), 0.008, -0.009 * min(face.eye_openness, 1))
     canvas.fill(gleam, (255, 255, 255), 0.95, 0.001, white)
     woman = not face.has("gender")
     canvas.fill(face.upper_lid(side, 0.002, 0.009 + 0.004 * woman, 1.04), BLACK, 0.9, 0.0015)
     canvas.fill(face.upper_lid(side, 0.013, 0.006), deep, 0.6, 0.003)
-    lower = [(-w, 0.006), (0, 0.90 * h * min(face.opening, 1) + 0.6 * h * (1 - min(face.opening, 1))), (w, 0.004)]
+    lower = [
+        (-w, 0.006),
+        (0, 0.90 * h * min(face.eye_openness, 1) + 0.6 * h * (1 - min(face.eye_openness, 1))),
+        (w, 0.004),
+    ]
     canvas.fill(face.around_eye(side, brush(lower, 0.006)), deep, 0.7, 0.002)
     canvas.fill(face.brow(side), scaled(colours.hair, 0.72), 0.88, 0.004, head)
 
@@ -237,17 +241,30 @@ def _nose(canvas: Canvas, face: Shape, colours: Palette) -> None:
 def _mouth(canvas: Canvas, face: Shape, colours: Palette, head: Pixels) -> None:
     upper, lower, opening = face.mouth()
     half, _ = face.mouth_corner
-    canvas.fill(face.turned(ellipse(0.5, 0.795 + face.gap, 0.055, 0.013)), scaled(colours.skin, 0.5), 0.55, 0.011, head)
-    if face.gap > 0.001:
+    canvas.fill(
+        face.turned(ellipse(0.5, 0.795 + face.lip_gap, 0.055, 0.013)),
+        scaled(colours.skin, 0.5),
+        0.55,
+        0.011,
+        head,
+    )
+    if face.lip_gap > 0.001:
         inside = canvas.mask(opening, 0.001)
         canvas.fill(opening, (70, 24, 26), blur=0.001)
-        teeth = ellipse(0.5, 0.735 + 0.012 * face.smile - 0.4 * face.gap, 0.82 * half, 0.010 + 0.75 * face.gap, 0, 2.6)
+        teeth = ellipse(
+            0.5,
+            0.735 + 0.012 * face.smile - 0.4 * face.lip_gap,
+            0.82 * half,
+            0.010 + 0.75 * face.lip_gap,
+            0,
+            2.6,
+        )
         canvas.fill(face.turned(teeth, 1.05), (240, 236, 228), 1, 0.002, inside)
     canvas.fill(lower, colours.lips, 0.92, 0.003)
     canvas.fill(upper, scaled(colours.lips, 0.84), 0.92, 0.003)
-    gleam = ellipse(0.5, 0.757 + 0.016 * face.smile + 1.3 * face.gap, 0.45 * half, 0.006)
+    gleam = ellipse(0.5, 0.757 + 0.016 * face.smile + 1.3 * face.lip_gap, 0.45 * half, 0.006)
     canvas.fill(face.turned(gleam, 1.05), scaled(colours.lips, 1.4), 0.55, 0.006)
-    if face.gap <= 0.001:
+    if face.lip_gap <= 0.001:
         canvas.fill(face.mouth_line(0.008), scaled(colours.lips, 0.35), 0.95, 0.0015)
 
 
@@ -255,9 +272,9 @@ def _glasses(canvas: Canvas, face: Shape, colours: Palette) -> None:
     for side in (-1, 1):
         rim = face.glasses_rim(side)
         canvas.fill(rim, (210, 224, 236), 0.10, 0.002)
-        canvas.stroke(moved(rim, 0, 0.007), 0.012, (40, 24, 20), 0.25, closed=True)
+        canvas.stroke(translated(rim, 0, 0.007), 0.012, (40, 24, 20), 0.25, closed=True)
         canvas.stroke(rim, 0.014, colours.frame, closed=True)
-        canvas.stroke(moved(rim, 0, -0.002), 0.004, scaled(colours.frame, 1.9), 0.5, closed=True)
+        canvas.stroke(translated(rim, 0, -0.002), 0.004, scaled(colours.frame, 1.9), 0.5, closed=True)
         _, y = face.eye(side)
         ear = face.turned([(0.5 + side * (face.half_width + 0.005), y + 0.008)], 0)
         hinge = rim[np.argmax(side * rim[:, 0])][None] - (0, 0.01)
@@ -271,7 +288,7 @@ def _glasses(canvas: Canvas, face: Shape, colours: Palette) -> None:
 
 
 def _grain(x: Pixels, y: Pixels) -> Pixels:
-    """Pores: a fixed pattern that moves with the face, about -1..1."""
+    """Return a fixed pattern of pores that moves with the face, about -1..1, [H, W]."""
     pattern = _pores()
     sampled = cv2.remap(pattern, x * GRAIN_SIZE, y * GRAIN_SIZE, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     return np.asarray(sampled, np.float32)

@@ -1,7 +1,7 @@
-"""``python -m export.demo_models.train``: draws the faces, trains the demo's five networks, writes their checkpoints.
+"""The program ``python -m export.demo_models.train``: it draws the faces, trains five networks, writes checkpoints.
 
-One and a half hours on two cores. An interrupted run goes on where it was; ``--quick`` runs every step with next to
-nothing, to see that it works.
+It takes one and a half hours on two cores. An interrupted run resumes where it stopped; ``--quick`` runs every step
+with minimal effort, to check that it works.
 """
 
 from __future__ import annotations
@@ -50,31 +50,31 @@ console = Console(highlight=False, soft_wrap=True)
 
 @dataclass(frozen=True)
 class Effort:
-    """How many faces are drawn in each domain, and what part of each schedule is trained.
+    """Number of faces drawn in each domain, and the fraction of each training schedule that is run.
 
-    ``between``: with a cartoon's proportions and a photograph's surface, on the way from one network to the other.
+    ``proportions`` faces have a cartoon's proportions and a photograph's surface; ``mixed`` faces have random domains.
     """
 
     photos: int = 16384
-    between: int = 6144
+    proportions: int = 6144
     cartoons: int = 8192
     mixed: int = 4096
-    part: float = 1
+    schedule_fraction: float = 1
 
-    def of(self, schedule: Schedule) -> Schedule:
-        """The schedule with this effort."""
-        return replace(schedule, steps=max(round(self.part * schedule.steps), 2))
+    def scaled(self, schedule: Schedule) -> Schedule:
+        """Return the schedule with its number of steps scaled."""
+        return replace(schedule, steps=max(round(self.schedule_fraction * schedule.steps), 2))
 
     def stages(self, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-        return tuple(replace(stage, schedule=self.of(stage.schedule)) for stage in stages)
+        return tuple(replace(stage, schedule=self.scaled(stage.schedule)) for stage in stages)
 
     @property
     def compiled(self) -> bool:
-        """Whether compiling, a minute for every network, pays."""
-        return self.part == 1
+        """Whether to compile the networks, which takes a minute each."""
+        return self.schedule_fraction == 1
 
 
-FULL, QUICK = Effort(), Effort(photos=64, between=64, cartoons=64, mixed=64, part=0.001)
+FULL, QUICK = Effort(), Effort(photos=64, proportions=64, cartoons=64, mixed=64, schedule_fraction=0.001)
 
 
 def train(
@@ -82,7 +82,7 @@ def train(
         "build/demo-training"
     ),
     output: Annotated[Path, typer.Option(help="Folder for the checkpoints.")] = DIRECTORY,
-    quick: Annotated[bool, typer.Option(help="Next to no training: see that every step runs.")] = False,
+    quick: Annotated[bool, typer.Option(help="Train for a few steps only, to check that everything runs.")] = False,
 ) -> None:
     """Draw the faces, train every network of the demo, write the checkpoints."""
     train_all(work, output, QUICK if quick else FULL)
@@ -90,21 +90,21 @@ def train(
 
 
 def train_all(work: Path, output: Path, effort: Effort) -> DemoFiles:
-    """See ``train``."""
+    """Draw the faces, train every network and write the checkpoints; ``work`` keeps what is needed to resume."""
     photos = drawn_faces(work / "photo.npy", effort.photos, SEED, PHOTO)
     cartoons = drawn_faces(work / "cartoon.npy", effort.cartoons, SEED, CARTOON)
     base = new_generator(SEED)
     train_generator(base, photos, effort.stages(PHOTO_STAGES), work / "base.state", seed=SEED, compiled=effort.compiled)
     photo_weights = _generator_weights(base, "base")
     encoder = train_encoder(
-        base, photos, effort.of(ENCODER_SCHEDULE), work / "encoder.state", seed=SEED, compiled=effort.compiled
+        base, photos, effort.scaled(ENCODER_SCHEDULE), work / "encoder.state", seed=SEED, compiled=effort.compiled
     )
-    isf = train_isf(base.mapping, len(encoder.styles), effort.of(ISF_SCHEDULE), work / "isf.state", seed=SEED)
+    isf = train_isf(base.mapping, len(encoder.styles), effort.scaled(ISF_SCHEDULE), work / "isf.state", seed=SEED)
     mixed = drawn_faces(work / "mixed.npy", effort.mixed, SEED + 1, None)
-    judge = train_judge([photos, cartoons, mixed], effort.of(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
-    # Last, since it goes on from the photograph's weights in place.
-    between = drawn_faces(work / "between.npy", effort.between, SEED + 2, Domain(structure=1, texture=0))
-    for faces, stages, name in ((between, PROPORTION_STAGES, "proportions"), (cartoons, SURFACE_STAGES, "surface")):
+    judge = train_judge([photos, cartoons, mixed], effort.scaled(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
+    # The cartoon network is trained last, since it continues from the photograph network's weights in place.
+    proportions = drawn_faces(work / "between.npy", effort.proportions, SEED + 2, Domain(structure=1, texture=0))
+    for faces, stages, name in ((proportions, PROPORTION_STAGES, "proportions"), (cartoons, SURFACE_STAGES, "surface")):
         train_generator(
             base, faces, effort.stages(stages), work / f"{name}.state", seed=SEED + 1, compiled=effort.compiled
         )

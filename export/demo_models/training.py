@@ -1,4 +1,4 @@
-"""The optimisation that all of the demo's networks share: Adam, a falling rate, averaged weights, resumable."""
+"""The training loop of all demo networks: Adam, a learning-rate schedule, averaged weights, and resumption."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SAVE_EVERY = 100
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps, and the learning rate, which rises over the first 2 % and falls to a thirtieth along a cosine."""
+    """Number of steps, and the peak learning rate, reached after 2 % of them and decayed to a thirtieth by a cosine."""
 
     steps: int
     rate: float
 
     def factor(self, step: int) -> float:
-        """Of the rate."""
+        """Return the factor of the peak learning rate at a step."""
         warm = min(1.0, (step + 1) / (0.02 * self.steps))
         return warm * (0.033 + 0.967 * 0.5 * (1 + math.cos(math.pi * step / self.steps)))
 
@@ -43,15 +43,15 @@ def optimise(
     state: Path,
     title: str,
 ) -> None:
-    """Train in place, and leave the running average of the weights in the network.
+    """Train in place; the network ends with the running average of its weights.
 
     Args:
-        network: parameters that require a gradient are trained.
-        loss: of a batch, to be minimised.
-        batches: as many as the schedule has steps are taken.
-        schedule: length and rate.
-        state: a file from which an interrupted training goes on; when it is complete, training is skipped.
-        title: for the progress bar.
+        network: the network; its parameters that require a gradient are trained.
+        loss: the function of a batch to minimise.
+        batches: an iterator over at least as many batches as the schedule has steps.
+        schedule: number of steps and learning rate.
+        state: the file for resuming an interrupted training; a finished training is not repeated.
+        title: the title of the progress bar.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.Adam(trained, schedule.rate, betas=(0.9, 0.99))
@@ -85,7 +85,7 @@ def optimise(
 
 
 def prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches; the next one is made in a thread while one is used."""
+    """Yield the same batches, preparing the next one in a thread while one is used."""
     with ThreadPoolExecutor(1) as thread:
         upcoming = thread.submit(next, batches)
         while True:
@@ -95,7 +95,7 @@ def prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def mixed_precision() -> torch.autocast:
-    """Convolutions in bfloat16 where the processor has it; elsewhere it is emulated, five times slower than float32."""
+    """Run convolutions in bfloat16 if the processor has it; emulated, it would be five times slower than float32."""
     return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 

@@ -16,7 +16,7 @@ from export.checkpoints import read_encoder, read_generator, read_isf
 from export.demo_face import demo_face
 from export.demo_models.faces import CARTOON, draw_face
 from export.demo_models.files import DemoFiles
-from export.demo_models.judge import read_faces
+from export.demo_models.judge import estimate_faces
 from export.demo_models.measure import (
     Models,
     blend_measures,
@@ -115,12 +115,12 @@ def test_the_isf_head_edits_what_it_is_asked_for(models: Models, w: torch.Tensor
     target[:, attribute] = 1 - target[:, attribute]
     z = torch.randn(len(w), 64, generator=torch.Generator().manual_seed(attribute))
     pictures = synthesised(generator_from_weights(models.base), models.isf.edit(w, z, target))
-    seen = read_faces(models.judge, pictures).attributes[:, attribute] > 0.5
+    seen = estimate_faces(models.judge, pictures).attributes[:, attribute] > 0.5
     assert np.mean(seen == (target[:, attribute].numpy() > 0.5)) >= 7 / 8  # of 200: 94.5 % or more of each
 
 
 def test_the_judge_reads_attributes_off_drawings(models: Models) -> None:
-    read = read_faces(models.judge, PHOTOS).attributes > 0.5
+    read = estimate_faces(models.judge, PHOTOS).attributes > 0.5
     assert np.mean(read == (attributes_of(CODES) > 0.5)) > 0.95
 
 

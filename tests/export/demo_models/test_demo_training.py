@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from export.checkpoints import read_encoder, read_generator, read_isf
 from export.demo_models.dataset import drawn_faces
-from export.demo_models.encoder_training import LENGTH_WEIGHT, TrainedPart, code_loss, new_encoder, scale_convolutions
+from export.demo_models.encoder_training import LENGTH_WEIGHT, TrainedLayers, code_loss, new_encoder, scale_convolutions
 from export.demo_models.faces import PHOTO
 from export.demo_models.files import DemoFiles
 from export.demo_models.generator_training import (
@@ -27,7 +27,7 @@ from export.demo_models.training import Schedule, optimise
 from export.demo_models.traits import TRAITS, random_codes
 from export.networks.generator import generator_from_weights
 
-LEAST = Effort(photos=24, between=24, cartoons=24, mixed=24, part=0.0001)
+LEAST = Effort(photos=24, proportions=24, cartoons=24, mixed=24, schedule_fraction=0.0001)
 
 
 @pytest.fixture(scope="module")
@@ -103,22 +103,24 @@ def test_the_part_of_an_encoder_that_is_trained_gives_the_whole_encoders_row() -
         if "running" in name:
             nn.init.uniform_(value, 0.5, 1.5)
     pictures = torch.randn(2, 3, 256, 256)
-    part = TrainedPart(encoder.eval())
+    trained_layers = TrainedLayers(encoder.eval())
     with torch.no_grad():
-        torch.testing.assert_close(encoder(pictures), (part(pictures) + 1)[:, None].expand(-1, 14, -1))
+        torch.testing.assert_close(encoder(pictures), (trained_layers(pictures) + 1)[:, None].expand(-1, 14, -1))
 
 
 def test_an_encoder_s_convolutions_can_be_scaled_to_unit_variance_without_a_change() -> None:
-    part = TrainedPart(new_encoder(torch.ones(len(TRAITS)), 14, 0)).eval()
-    for name, value in part.named_buffers():
+    trained_layers = TrainedLayers(new_encoder(torch.ones(len(TRAITS)), 14, 0)).eval()
+    for name, value in trained_layers.named_buffers():
         if "running" in name:
             nn.init.uniform_(value, 0.5, 1e5)
     pictures = torch.randn(2, 3, 256, 256)
     with torch.no_grad():
-        before = part(pictures)
-        scale_convolutions(part)
-        torch.testing.assert_close(part(pictures), before, atol=1e-4, rtol=1e-4)
-    variances = [value for name, value in part.named_buffers() if name.endswith(("4.running_var", "1.running_var"))]
+        before = trained_layers(pictures)
+        scale_convolutions(trained_layers)
+        torch.testing.assert_close(trained_layers(pictures), before, atol=1e-4, rtol=1e-4)
+    variances = [
+        value for name, value in trained_layers.named_buffers() if name.endswith(("4.running_var", "1.running_var"))
+    ]
     assert variances
     assert all(value.max() < 1 for value in variances)
 
