@@ -220,7 +220,7 @@ def _latency(url: str, face: Picture) -> Latency:
 
 
 def _compute_milliseconds(url: str) -> dict[str, float]:
-    """Milliseconds that each model has computed since the server started, from the server's own statistics."""
+    """Return the milliseconds that each model has computed since the server started, as the server counts them."""
     with tritonclient.grpc.InferenceServerClient(url) as client:
         response: Any = client.get_inference_statistics()
     return {model.name: model.inference_stats.compute_infer.ns / 1e6 for model in response.model_stats}

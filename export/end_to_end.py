@@ -34,7 +34,7 @@ class ModelSet:
 
 
 def all_float32(models: Iterable[Manifest]) -> bool:
-    """Whether all models run in float32, so that there is no error to measure."""
+    """Return whether all models run in float32, so that there is no error to measure."""
     return all(model.precision == "fp32" for model in models)
 
 

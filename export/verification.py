@@ -45,7 +45,7 @@ class Bound:
         return ", ".join([f"PSNR >= {self.psnr:g} dB", *named])
 
     def holds(self, error: Verification) -> bool:
-        """Whether a measured error is within the bound; an error that is not a number never is."""
+        """Return whether a measured error is within the bound; an error that is not a number never is."""
         return (
             (error.psnr is None or error.psnr >= self.psnr)
             and (self.mean is None or error.mean <= self.mean)

@@ -14,7 +14,7 @@ _Z_NET = "w_net.z_net"
 
 
 def is_isf(content: object) -> bool:
-    """Whether ``content`` is an ISF checkpoint."""
+    """Return whether ``content`` is an ISF checkpoint."""
     if not isinstance(content, dict):
         return False
     return "mapnet" in content or any(

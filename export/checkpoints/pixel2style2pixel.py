@@ -28,7 +28,7 @@ _FIRST_UNITS = (0, 3, 7, 21)
 
 
 def is_pixel2style2pixel(content: object) -> bool:
-    """Whether ``content`` is a checkpoint with an encoder."""
+    """Return whether ``content`` is a checkpoint with an encoder."""
     state = _state(content)
     return any(isinstance(name, str) and name.startswith("encoder.") for name in state)
 

@@ -182,7 +182,7 @@ def checked_sizes(context: ReadContext, values: object) -> tuple[int, ...]:
 
 
 def _overlaps(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether two indices may reach the same element: each stride must exceed the span of all smaller ones."""
+    """Return whether two indices may reach the same element: each stride must exceed the span of all smaller ones."""
     span = 0
     for stride, n in sorted((stride, n) for stride, n in zip(strides, shape, strict=True) if n > 1):
         if stride <= span:

@@ -25,7 +25,7 @@ _LEGACY_START = re.compile(rb"\x80.(\x95.{8})?\x8a\x0a" + re.escape(_LEGACY_MAGI
 
 
 def is_legacy(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` is in torch's legacy format."""
+    """Return whether a file that begins with ``head`` is in torch's legacy format."""
     return _LEGACY_START.match(head) is not None
 
 

@@ -35,7 +35,7 @@ class Shape:
         return float(np.clip(self.code[INDEX[name]], -2.5, 2.5))
 
     def has(self, attribute: str) -> bool:
-        """Whether an attribute is present."""
+        """Return whether an attribute is present."""
         return self.trait(attribute) > 0
 
     def between(self, photo: float, cartoon: float) -> float:
@@ -85,7 +85,7 @@ class Shape:
 
     @property
     def eye_openness(self) -> float:
-        """How far the eyes are open: 0 = shut, 1 = open."""
+        """The degree to which the eyes are open: 0 = shut, 1 = open."""
         lid = self.trait("eye_opening")
         return float(np.clip(1.02 + (0.42 if lid < 0 else 0.06) * lid, 0.06, 1.15)) * (
             1 - 0.14 * self.has("expression")

@@ -70,7 +70,7 @@ class Effort:
 
     @property
     def compiled(self) -> bool:
-        """Whether to compile the networks, which takes a minute each."""
+        """True if the networks are compiled, which takes a minute for each."""
         return self.schedule_fraction == 1
 
 

@@ -1,4 +1,4 @@
-"""Model directories: verified or not there at all, and refused when altered."""
+"""Model directories: they are complete and verified, or absent, and are refused if altered."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_directory_without_a_manifest_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_existing_output_is_kept_and_refused_before_any_work(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "reference_samples", lambda *_: pytest.fail("worked in vain"))
+    monkeypatch.setattr(build, "reference_samples", lambda *_: pytest.fail("the reference was run"))
     with pytest.raises(ExportError, match=r"already there.*--force"):
         build_generator(WEIGHTS, [], ExportOptions(built, "small"), silent)
 
@@ -148,7 +148,7 @@ def test_a_resolution_that_contradicts_the_heads_rows_is_refused(tmp_path: Path)
 
 
 class Constant:
-    """An engine that answers with one array."""
+    """An engine with a constant output."""
 
     def __init__(self, answer: np.ndarray) -> None:
         self.signature = replace(isf_signature(Geometry(8, 4, ("a",), 2)), inputs=())
@@ -158,18 +158,18 @@ class Constant:
         return {"w_edited": self.answer}
 
 
-def measured(got: list[float], expected: list[float]) -> Verification:
+def verification_of(got: list[float], expected: list[float]) -> Verification:
     sample = Sample({}, np.float32(expected))
     return verify(Constant(np.float32(got)), [sample], "one", bound_for(DType.FLOAT32, "fp32"))
 
 
 def test_errors_are_measured_against_the_references_range() -> None:
-    found = measured([0, 1, 2, 4.5], [0, 1, 2, 4])
-    assert (found.worst, found.mean) == (0.5, 0.125)
-    assert found.psnr == pytest.approx(10 * np.log10(4**2 / (0.5**2 / 4)))
-    assert measured([1, 2], [1, 2]).psnr is None
+    verification = verification_of([0, 1, 2, 4.5], [0, 1, 2, 4])
+    assert (verification.worst, verification.mean) == (0.5, 0.125)
+    assert verification.psnr == pytest.approx(10 * np.log10(4**2 / (0.5**2 / 4)))
+    assert verification_of([1, 2], [1, 2]).psnr is None
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_an_output_that_is_not_finite_never_passes(bad: float) -> None:
-    assert not bound_for(DType.FLOAT32, "bf16").holds(measured([bad, 1], [0, 1]))
+    assert not bound_for(DType.FLOAT32, "bf16").holds(verification_of([bad, 1], [0, 1]))

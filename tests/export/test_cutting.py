@@ -1,4 +1,4 @@
-"""Generators without their highest layers: the picture that the whole one has summed up so far."""
+"""Generators without their highest layers, which give partial sums of the full one, and light encoders."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def test_rows_of_layers_left_out_change_nothing(cut: Generator) -> None:
         assert torch.equal(cut.synthesise(torch.from_numpy(changed)), cut.synthesise(torch.from_numpy(CODES)))
 
 
-def test_pictures_of_a_generator_that_was_not_cut_are_its_own() -> None:
+def test_a_generator_that_was_not_cut_has_no_error() -> None:
     whole = generator_from_weights(WEIGHTS)
     assert cut_parity(whole, whole, CODES).worst == 0
 
 
-def test_likeness_is_that_to_the_means_of_areas(cut: Generator) -> None:
+def test_a_cut_is_compared_with_averages_of_areas(cut: Generator) -> None:
     whole = generator_from_weights(WEIGHTS)
     with torch.no_grad():
         shrunk, small = whole.synthesise(torch.from_numpy(CODES)).clamp(-1, 1), cut.synthesise(torch.from_numpy(CODES))
@@ -71,7 +71,7 @@ def test_a_size_that_the_generator_does_not_have_is_refused() -> None:
         cut_generator(WEIGHTS, 64)
 
 
-def test_a_built_directory_says_that_and_how_it_was_cut(tmp_path: Path) -> None:
+def test_the_manifest_states_how_the_generator_was_cut(tmp_path: Path) -> None:
     output = ExportOptions(tmp_path / "small", "small", precision="fp32", engine="onnxruntime")
     sources = [("generator", WEIGHTS.source)]
     manifest = build_generator(WEIGHTS, sources, output, lambda stage: None, resolution=16)
@@ -93,7 +93,7 @@ def test_a_light_encoder_gives_the_first_rows_of_the_whole_ones_codes(tmp_path: 
     assert (manifest.sizes.resolution, manifest.sizes.rows) == (64, 7)
     graph = onnx.load(tmp_path / "light/encoder.onnx").graph
     levels = {value.name.split(".")[1] for value in graph.initializer if "latlayer" in value.name}
-    assert levels == {"latlayer1"}, "the finest level is not made"
+    assert levels == {"latlayer1"}, "the finest level is not exported"
 
 
 def test_every_engine_takes_the_rows_of_the_whole_generator(cut: Generator, tmp_path: Path) -> None:

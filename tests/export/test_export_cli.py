@@ -1,4 +1,4 @@
-"""``toonify-export`` from the outside: what it prints, its exit codes, and what it leaves behind."""
+"""The command ``toonify-export``: its output, its exit codes, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def test_inspect_describes_every_kind_of_checkpoint(command: Command, demo: Demo
         demo.encoder: {"kind": "encoder", "rows": 14, "w_dim": 46},
         demo.isf: {"kind": "isf", "rows": 14, "attributes": ["gender", "glasses", "age", "expression"]},
     }
-    for path, facts in expected.items():
+    for path, fields in expected.items():
         code, out, _ = command("inspect", path, "--json")
         assert code == 0
-        assert json.loads(out).items() >= facts.items()
+        assert json.loads(out).items() >= fields.items()
 
 
 def test_inspect_prints_a_fact_a_line(command: Command, demo: DemoFiles) -> None:
@@ -137,7 +137,7 @@ def test_an_output_that_is_there_is_kept(command: Command, demo: DemoFiles) -> N
 def repository_command(
     command: Command, tiny_model_directories: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], Result]:
-    """Puts the tiny models together as if one of them were in half precision, which makes the chain be verified."""
+    """Combine the tiny models as if one were in half precision, so that all are verified together."""
     monkeypatch.setattr(cli, "all_float32", lambda models: False)
     models = tiny_model_directories
     return lambda: command(
@@ -145,14 +145,14 @@ def repository_command(
     )
 
 
-def test_a_repository_says_how_far_its_whole_chain_is_from_float32(repository_command: Callable[[], Result]) -> None:
+def test_the_error_of_all_models_together_is_reported(repository_command: Callable[[], Result]) -> None:
     code, out, _ = repository_command()
     assert code == 0
     assert "from face to picture of plain, against float32: worst error 0" in out
     assert Path("build/model_repository/toonify/config.pbtxt").is_file()
 
 
-def test_models_whose_errors_add_up_to_visible_ones_are_not_put_together(
+def test_models_whose_errors_add_up_to_visible_ones_are_refused(
     repository_command: Callable[[], Result], tiny_model_directories: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generators = tiny_model_directories.generators
@@ -167,7 +167,7 @@ def test_models_whose_errors_add_up_to_visible_ones_are_not_put_together(
     assert not Path("build").exists()
 
 
-def test_models_that_do_not_fit_are_refused_before_their_pictures_are_looked_at(
+def test_models_that_do_not_fit_are_refused_before_their_pictures_are_compared(
     command: Command,
     tiny_model_directories: TinyModels,
     demo: DemoFiles,

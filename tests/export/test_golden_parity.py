@@ -29,8 +29,8 @@ def recorded(file: str) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files if arrays[name].dtype.kind in "fu"}
 
 
-def assert_golden(found: torch.Tensor, expected: torch.Tensor) -> None:
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.max() - expected.min()))
+def assert_golden(output: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(output, expected, rtol=0, atol=1e-4 * float(expected.max() - expected.min()))
 
 
 def official_generator(folder: Path, seed: str) -> GeneratorWeights:
@@ -78,7 +78,7 @@ def test_an_isf_head(tmp_path: Path) -> None:
 
 def test_a_psp_encoder() -> None:
     golden = recorded("psp_public.npz")
-    # Not by way of a file: the official encoder's would be a gigabyte.
+    # Built from tensors, since a file of the official encoder would be a gigabyte.
     tensors = state_dict("public", official_shapes("psp_public.npz"), encoder_value)
     tensors = {name: value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
     source = Source(Path("psp.pt"), "pSp", "")

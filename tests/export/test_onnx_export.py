@@ -103,7 +103,7 @@ def test_engines_give_the_references_pictures(
 
 
 def test_a_picture_does_not_depend_on_its_neighbours_in_the_batch(exported: Exported) -> None:
-    # OpenVINO: a generator runs row by row. Another engine's sums may differ with the batch.
+    # The OpenVINO engine runs a generator sample by sample; other engines' sums may depend on the batch.
     w = np.random.default_rng(0).standard_normal((3, 8, 16), dtype=np.float32)
     psi = np.float32([[1], [0.7], [0]])
     with engine_from_onnx(exported.path, SIGNATURE, "openvino") as loaded:

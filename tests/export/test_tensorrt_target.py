@@ -1,4 +1,4 @@
-"""``--target tensorrt`` and ``plans`` up to TensorRT's border, where ONNX Runtime stands in for the plans."""
+"""``--target tensorrt`` and ``plans`` without TensorRT: ONNX Runtime replaces the plans."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from export.plans import rebuild_plans
 HERE = Platform(tensorrt="11.4.0.106", gpu="NVIDIA L4", capability=89)
 
 
-class Build:
-    """Stands for ``engines.tensorrt.build``; remembers what was asked for."""
+class FakePlanBuilder:
+    """A fake of ``engines.tensorrt.build`` that writes dummy plans and records its calls."""
 
     def __init__(self) -> None:
-        self.asked: list[Any] = []
+        self.calls: list[Any] = []
 
     def plans_of(
         self, model: Path, signature: object, precision: str, report: object, options: PlanOptions
     ) -> PlanFacts:
-        self.asked.append((model.name, precision, options))
+        self.calls.append((model.name, precision, options))
         names = {batch: f"{model.stem}.b{batch}.plan" for batch in (1, 4, 8)}
         if options.one_plan:
             names = dict.fromkeys(names, f"{model.stem}.plan")
@@ -41,11 +41,11 @@ class Build:
 
 
 @pytest.fixture
-def build(monkeypatch: pytest.MonkeyPatch) -> Build:
+def plan_builder(monkeypatch: pytest.MonkeyPatch) -> FakePlanBuilder:
     """A machine with TensorRT, whose plans compute what the ONNX file says."""
-    build = Build()
-    monkeypatch.setattr(plans, "plans_of", build.plans_of)
-    monkeypatch.setattr("export.build.plans_of", build.plans_of)
+    plan_builder = FakePlanBuilder()
+    monkeypatch.setattr(plans, "plans_of", plan_builder.plans_of)
+    monkeypatch.setattr("export.build.plans_of", plan_builder.plans_of)
     monkeypatch.setattr(selection, "installed", lambda engine: True)
     monkeypatch.setattr(tensorrt_loading, "platform_here", lambda: HERE)
 
@@ -55,19 +55,19 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Build:
         return engine_from_onnx(model, signature, "onnxruntime")
 
     monkeypatch.setattr(selection, "engine_from_onnx", loaded)
-    return build
+    return plan_builder
 
 
 def silent(phrase: str) -> None:
     pass
 
 
-def test_an_export_builds_plans_in_half_precision_and_names_them(tmp_path: Path, build: Build) -> None:
+def test_an_export_builds_plans_in_half_precision_and_names_them(tmp_path: Path, plan_builder: FakePlanBuilder) -> None:
     weights = random_generator(16, 8)
     output = ExportOptions(tmp_path / "small", "small", "tensorrt", plans=PlanOptions(plugins=False))
     build_generator(weights, [("generator", weights.source)], output, silent)
     manifest = read_manifest(tmp_path / "small")
-    assert build.asked == [("generator.onnx", "fp16", PlanOptions(plugins=False))]
+    assert plan_builder.calls == [("generator.onnx", "fp16", PlanOptions(plugins=False))]
     assert (manifest.engine, manifest.precision) == ("tensorrt", "fp16")
     assert manifest.plans is not None
     assert {*manifest.plans.plans.values(), "generator.onnx"} == manifest.files.keys()
@@ -76,20 +76,20 @@ def test_an_export_builds_plans_in_half_precision_and_names_them(tmp_path: Path,
 
 @pytest.mark.parametrize(("write", "precision"), [(write_encoder, "fp16"), (write_isf, "fp32")])
 def test_a_model_directory_gets_plans_for_this_machine(
-    tmp_path: Path, build: Build, write: Any, precision: str
+    tmp_path: Path, plan_builder: FakePlanBuilder, write: Any, precision: str
 ) -> None:
     directory = write(tmp_path / "model")
     before = read_manifest(directory)
     rebuild_plans(directory, silent, PlanOptions(compatibility="ampere_plus"))
     after = read_manifest(directory)
     assert (after.engine, after.precision, after.files.items() >= before.files.items()) == ("tensorrt", precision, True)
-    assert build.asked[0][2].compatibility == "ampere_plus"
+    assert plan_builder.calls[0][2].compatibility == "ampere_plus"
     assert len(list(directory.glob("*.plan"))) == 3
     assert rebuild_plans(directory, silent, PlanOptions()).files == after.files
 
 
 def test_one_plan_takes_the_place_of_several_and_has_the_name_that_tritons_backend_looks_for(
-    tmp_path: Path, build: Build
+    tmp_path: Path, plan_builder: FakePlanBuilder
 ) -> None:
     directory = write_generator(tmp_path / "model", "plain")
     rebuild_plans(directory, silent, PlanOptions())
@@ -101,7 +101,7 @@ def test_one_plan_takes_the_place_of_several_and_has_the_name_that_tritons_backe
 
 
 def test_plans_that_are_wrong_leave_the_directory_as_it_was(
-    tmp_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, plan_builder: FakePlanBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = write_generator(tmp_path / "model", "plain")
     before = (directory / MANIFEST).read_bytes()
@@ -116,7 +116,7 @@ def test_plans_that_are_wrong_leave_the_directory_as_it_was(
 
 
 def test_plans_of_another_machine_are_refused_with_the_command(
-    tmp_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, plan_builder: FakePlanBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = write_generator(tmp_path / "model", "plain")
     rebuild_plans(directory, silent, PlanOptions())

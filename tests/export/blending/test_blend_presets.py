@@ -1,4 +1,4 @@
-"""The presets against what the public tools do, written out.
+"""The presets, compared with tables of what the public tools do.
 
 The tables give the share of the transferred model (the tools' "low" one) for r_swap 32 in a generator of 128.
 """
@@ -29,7 +29,7 @@ PINKNEY_LEVEL_1 = [
     (64,    1.0,  0.0,  0.0),
     (128,   0.0,  0.0,  0.0),
 ]  # fmt: skip
-PINKNEY_WIDTH_HALF = [  # 0.5 at 32's first convolution; TensorFlow's 4x4/Conv is never blended
+PINKNEY_WIDTH_HALF = [  # alpha is 0.5 at 32's first convolution; TensorFlow's 4x4/Conv is never blended
     (4,     1.0,  1.0,  1.0),
     (8,     1.0,  .998, .998),
     (16,    .982, .881, .881),

@@ -30,7 +30,7 @@ per_rows = st.builds(lambda alphas: PerRow(tuple(alphas)), st.lists(fractions, m
 
 
 def alphas(**options: object) -> dict[str, float]:
-    """The transferred model's share by group."""
+    """The transferred model's share in each group."""
     schedule = schedule_from_options(**options)  # type: ignore[arg-type]
     return {str(group): shares.models[1] for group, shares in schedule.shares.items()}
 

@@ -1,4 +1,4 @@
-"""What a blend's tensors are, which blends are refused, and what the report says."""
+"""The tensors of a blend, the blends that are refused, and the report."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ THIRD = random_sibling(BASE, seed=2)
 
 
 def uniform(*models: float, masks: tuple[ChannelMask, ...] = (), noise: NoiseDonor = "base") -> BlendSchedule:
-    """The same shares in every group of a 32-pixel generator."""
+    """A schedule with the same shares in every group of a 32-pixel generator."""
     return BlendSchedule("uniform", dict.fromkeys(groups_of(32), Shares(models, masks)), noise=noise)
 
 
 def blended(models: list[GeneratorWeights], schedule: BlendSchedule) -> dict[str, Array]:
-    """The tensors that layer groups hold."""
+    """The blended tensors of the layer groups."""
     tensors = blend(models, schedule).weights.tensors
     return {n: v for n, v in tensors.items() if n.startswith("synthesis.") and not n.endswith(".noise")}
 
@@ -42,7 +42,7 @@ def with_changes(model: GeneratorWeights, changes: dict[str, Array]) -> Generato
 
 
 def test_the_official_layout_s_layers_up_to_8_come_from_the_transferred_network(tmp_path: Path) -> None:
-    """The construction whose picture by the official code is recorded, with rosinality's own names."""
+    """The state dict is mixed as for the recorded picture of the official code, with rosinality's own names."""
     states = {seed: rosinality_state(seed) for seed in ("public", "public-transfer")}
     up_to_8 = ("input.", "conv1.", "to_rgb1.", "convs.0.", "convs.1.", "to_rgbs.0.")
     states["mixed"] = {

@@ -1,4 +1,4 @@
-"""Which network a file holds, and what is said about it."""
+"""Detection of the network that a file holds, and the report about it."""
 
 from __future__ import annotations
 

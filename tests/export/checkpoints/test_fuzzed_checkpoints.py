@@ -1,4 +1,4 @@
-"""Whatever bytes of a checkpoint are changed, it is read or refused: no other error, no crash."""
+"""Checkpoints with random bytes changed are read or refused, without any other error or a crash."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_pickle_of_nvidias_with_changed_bytes_is_read_or_refused(
 
 
 def test_a_zip_file_whose_pickle_has_changed_bytes_is_read_or_refused(tmp_path: Path) -> None:
-    # Changes from outside are betrayed by the CRC-32; an attacker writes a new one.
+    # The CRC-32 detects accidental changes only; an attacker writes a new one.
     zip_file(tmp_path / "original.pt")
     with zipfile.ZipFile(tmp_path / "original.pt") as archive:
         members = {name.split("/", 1)[1]: archive.read(name) for name in archive.namelist()}

@@ -1,4 +1,4 @@
-"""rosinality's checkpoints and relatives, and safetensors: read to the same tensors, and written to read back."""
+"""rosinality's checkpoints, derived formats and safetensors: reading, writing, and reading back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files made to run code, to exhaust memory or time, or simply broken: each is refused with a reason."""
+"""Files that are made to run code or to exhaust memory or time, and broken files: each is refused with a reason."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ MIB = 1 << 20
 
 @pytest.fixture
 def bounded_memory() -> Iterator[None]:
-    """Whatever the file asks for, Python and NumPy allocate at most 128 MiB at any time."""
+    """Assert that Python and NumPy allocate at most 128 MiB at any time."""
     tracemalloc.start()
     yield
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # 250,000 operations can make as many sets of 216 bytes; the rest is the test's own file.
+    # 250,000 operations can create as many sets of 216 bytes; the test's own file takes the rest.
     assert peak < 128 * MIB
 
 
 class Payload:
-    """Creates a file when it is unpickled by anything that runs what a pickle asks for."""
+    """An object that creates a file when an ordinary unpickler loads it."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker

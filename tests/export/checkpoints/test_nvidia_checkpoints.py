@@ -1,4 +1,4 @@
-"""NVIDIA's pickles of PyTorch and TensorFlow: the same tensors, and nothing in them is run."""
+"""NVIDIA's pickles of PyTorch and TensorFlow: they give the same tensors, and no code in them is run."""
 
 from __future__ import annotations
 

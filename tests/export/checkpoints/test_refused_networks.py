@@ -1,4 +1,4 @@
-"""Sound files of networks that this package does not run: each is refused by the name of what it is."""
+"""Undamaged files of networks that this package does not support: each is refused by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both formats of ``torch.save``: every storage type and view, and claims about storages that are not true."""
+"""Both formats of ``torch.save``: every storage type and view, and false statements about storages."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_an_untyped_storage_may_hold_the_numbers(tmp_path: Path) -> None:
 
     path = written(tmp_path / "a.pt", torch_zip(torch_pickle({"a": OfType()}), {"data/0": FOUR}))
     np.testing.assert_array_equal(content_of(path)["a"].array(), np.float32([1, 2, 3]), strict=True)
-    # What torch itself makes of the same file.
+    # torch itself reads the same numbers.
     np.testing.assert_array_equal(torch.load(path, weights_only=True)["a"], [1, 2, 3])
 
 

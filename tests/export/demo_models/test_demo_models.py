@@ -1,4 +1,4 @@
-"""The trained demo models that come with the package: their files, and that they do what they are for."""
+"""The demo models in the package: their files, and the quality of reconstruction, blends and edits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def models() -> Models:
 
 @pytest.fixture(scope="module")
 def w(models: Models) -> torch.Tensor:
-    """The w of the held-out photographs."""
+    """The codes of the held-out photographs, [N, L, D]."""
     return rows_of_codes(generator_from_weights(models.base), CODES)
 
 
@@ -82,9 +82,9 @@ def test_the_pair_blends_as_siblings() -> None:
 
 
 def test_drawn_faces_are_reconstructed(models: Models) -> None:
-    found = reconstruction(PHOTOS, synthesised(generator_from_weights(models.base), encoded(models.encoder, PHOTOS)))
-    assert found.psnr > 22  # of 200 faces: 23.9 and 0.856 on average, 20.7 and 0.798 at the 5th percentile
-    assert found.ssim > 0.82
+    quality = reconstruction(PHOTOS, synthesised(generator_from_weights(models.base), encoded(models.encoder, PHOTOS)))
+    assert quality.psnr > 22  # of 200 faces: 23.9 and 0.856 on average, 20.7 and 0.798 at the 5th percentile
+    assert quality.ssim > 0.82
 
 
 def test_the_transferred_network_draws_the_cartoon_of_the_same_person(models: Models, w: torch.Tensor) -> None:
@@ -99,18 +99,18 @@ def test_structure_comes_from_low_resolutions_and_texture_from_high_ones(models:
     for reverse in (False, True):
         low, middle, high = (blend_measures(models, w, r_swap, reverse=reverse) for r_swap in (4, 32, 256))
 
-        def way(name: str, blends: tuple[object, ...] = (low, middle, high)) -> float:
-            """How far the measure has gone at r_swap 32 on its way from the lowest r_swap to the highest."""
+        def progress(name: str, blends: tuple[object, ...] = (low, middle, high)) -> float:
+            """Return the position of r_swap 32 between the lowest r_swap (0) and the highest (1) in a measure."""
             start, here, end = (getattr(blend, name) for blend in blends)
             return (here - start) / (end - start)
 
-        assert 0.75 < way("eye_height") < 1.3  # of 200 faces 0.87, in reverse 0.92
-        assert 0.75 < way("chin_width") < 1.3  # 1.03, 0.92
-        assert 0 < way("outline_strength") < 0.25  # 0.08, 0.15
+        assert 0.75 < progress("eye_height") < 1.3  # of 200 faces 0.87, in reverse 0.92
+        assert 0.75 < progress("chin_width") < 1.3  # 1.03, 0.92
+        assert 0 < progress("outline_strength") < 0.25  # 0.08, 0.15
 
 
 @pytest.mark.parametrize("attribute", range(4), ids=ISF_ATTRIBUTES)
-def test_the_isf_head_edits_what_it_is_asked_for(models: Models, w: torch.Tensor, attribute: int) -> None:
+def test_the_isf_head_edits_the_requested_attribute(models: Models, w: torch.Tensor, attribute: int) -> None:
     target = torch.from_numpy(attributes_of(CODES))
     target[:, attribute] = 1 - target[:, attribute]
     z = torch.randn(len(w), 64, generator=torch.Generator().manual_seed(attribute))

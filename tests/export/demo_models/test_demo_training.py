@@ -1,4 +1,4 @@
-"""The demo's training runs from drawing to checkpoints, and goes on where it was."""
+"""The training of the demo models: it runs from drawings to checkpoints and resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from export.demo_models.training import Schedule, optimise
 from export.demo_models.traits import TRAITS, random_codes
 from export.networks.generator import generator_from_weights
 
-LEAST = Effort(photos=24, proportions=24, cartoons=24, mixed=24, schedule_fraction=0.0001)
+MINIMAL = Effort(photos=24, proportions=24, cartoons=24, mixed=24, schedule_fraction=0.0001)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DemoFiles]:
     folder = tmp_path_factory.mktemp("training")
-    return folder, train_all(folder / "work", folder / "weights", LEAST)
+    return folder, train_all(folder / "work", folder / "weights", MINIMAL)
 
 
 def test_training_writes_checkpoints_that_fit_each_other(trained: tuple[Path, DemoFiles]) -> None:
@@ -53,7 +53,7 @@ def test_a_finished_training_is_not_repeated(trained: tuple[Path, DemoFiles]) ->
         path.name: path.read_bytes() for path in (files.base, files.transfer, files.encoder, files.isf, files.judge)
     }
     states = {path: path.stat().st_mtime_ns for path in (folder / "work").iterdir()}
-    train_all(folder / "work", folder / "weights", LEAST)
+    train_all(folder / "work", folder / "weights", MINIMAL)
     assert {path: path.stat().st_mtime_ns for path in (folder / "work").iterdir()} == states
     assert {name: (folder / "weights" / name).read_bytes() for name in before} == before
 

@@ -1,4 +1,4 @@
-"""The reference generator against independent formulas in float64, and its properties."""
+"""The reference generator, compared with independent formulas in float64, and its properties."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def codes(generator: Generator, batch: int, w_dim: int = 16) -> Tensor:
 
 
 def upsampled_by_zeros_and_fir(x: Tensor, *, before: int, after: int) -> Tensor:
-    """Zero-insertion, padding and a true convolution with the filter, channel by channel."""
+    """Upsample by zero insertion, padding, and a convolution (not a correlation) with the filter, by channel."""
     zeros = x.new_zeros(*x.shape[:2], 2 * x.shape[2], 2 * x.shape[3])
     zeros[:, :, ::2, ::2] = x
     padded = functional.pad(zeros, (before, after, before, after))

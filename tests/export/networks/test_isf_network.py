@@ -17,9 +17,9 @@ pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
 def inputs(batch: int = 3, rows: int = 8) -> tuple[Tensor, Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    attributes = torch.randint(0, 2, (batch, len(ATTRIBUTES)), generator=draw).float()
-    return torch.randn(batch, rows, WIDTH, generator=draw), torch.randn(batch, NOISE, generator=draw), attributes
+    rng = torch.Generator().manual_seed(1)
+    attributes = torch.randint(0, 2, (batch, len(ATTRIBUTES)), generator=rng).float()
+    return torch.randn(batch, rows, WIDTH, generator=rng), torch.randn(batch, NOISE, generator=rng), attributes
 
 
 @pytest.mark.parametrize("norm", ["adaln", "adain", "none"])
