@@ -90,6 +90,14 @@ class NumpyArray(StoredTensor, Stateful):
         storage = Storage(self._context, element, data.nbytes, data)
         super().__init__(storage, 0, lengths, _contiguous_strides(lengths, fortran=bool(fortran)))
 
+    def transpose(self, axes: object) -> None:
+        """Reorder the axes as ``numpy.transpose`` does."""
+        order = [_expect_type(int, axis) for axis in _expect_type(tuple, axes)]
+        if sorted(order) != [*range(len(self.shape))]:
+            raise ValueError(f"axes {clipped(str(order))} of an array with {len(self.shape)} axes")
+        self.shape = tuple(self.shape[axis] for axis in order)
+        self._strides = tuple(self._strides[axis] for axis in order)
+
 
 def stand_ins(context: ReadContext) -> dict[str, object]:
     """Return the allow-list: a StandIn or a constant for each full name."""
@@ -181,9 +189,14 @@ def _nv_object(meta: object) -> NvObject:
     return NvObject(_expect_type(str, fields["class_name"]), _expect_type(dict, fields["state"]))
 
 
-def _array(context: ReadContext, raw: object, number_type: object, shape: object, order: object) -> NumpyArray:
+def _array(
+    context: ReadContext, raw: object, number_type: object, shape: object, order: object, axes: object = None
+) -> NumpyArray:
+    """Stand-in for ``_frombuffer``, by which protocol 5 stores arrays. NumPy 2.3 and later keep any order of axes."""
     array = NumpyArray(context)
     array.view(raw, number_type, shape, order == "F")
+    if order == "K":
+        array.transpose(axes)
     return array
 
 

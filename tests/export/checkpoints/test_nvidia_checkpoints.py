@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ from checkpoint_files import (
     written,
 )
 from generators import random_generator
+from numpy.typing import NDArray
 
-from export.checkpoints import (
-    read_generator,
-)
+from engines.contract.errors import CheckpointError
+from export.checkpoints import read_generator
+from export.checkpoints.opening import open_checkpoint
 from export.weights import GeneratorWeights
 
 
@@ -78,6 +80,31 @@ def test_a_tensorflow_pickle_gives_the_same_tensors_under_every_protocol(
     weights = read_generator(path)
     assert_same(weights.tensors, expected)
     assert (weights.conv_clamp, weights.fp16_from) == (None, None)
+
+
+class TransposedArray:
+    """Pickles as NumPy 2.3 and later pickle an array whose axes lie in memory in another order."""
+
+    def __init__(self, array: NDArray[np.float32], axes: object) -> None:
+        self.array, self.axes = array, axes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from_buffer = self.array.__reduce_ex__(5)[0]
+        return from_buffer, (self.array.tobytes(), self.array.dtype, self.array.shape, "K", self.axes)
+
+
+def test_an_array_keeps_the_order_of_axes_that_newer_numpy_stores(tmp_path: Path) -> None:
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    content = {"array": TransposedArray(array, (1, 2, 0))}
+    read = open_checkpoint(written(tmp_path / "arrays.pkl", pickle.dumps(content, 4))).content["array"]
+    assert np.array_equal(read.array(), array.transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("axes", [None, (0, 1), (0, 0, 1), (0, 1, 5), (0, 1, -1), ("0", 1, 2)])
+def test_an_order_of_axes_that_is_none_is_refused(tmp_path: Path, axes: object) -> None:
+    content = {"array": TransposedArray(np.zeros((2, 3, 4), np.float32), axes)}
+    with pytest.raises(CheckpointError, match="got a damaged or truncated pickle"):
+        open_checkpoint(written(tmp_path / "arrays.pkl", pickle.dumps(content, 4)))
 
 
 def test_a_tensorflow_pickle_of_the_ada_kind_gives_clamp_and_precision(

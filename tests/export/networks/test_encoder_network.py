@@ -34,7 +34,9 @@ def faces() -> Pictures:
 
 def test_e4e_reads_its_rows_as_offsets_from_the_first(faces: Pictures) -> None:
     x = input_from_face(torch.from_numpy(faces))
-    psp, e4e = (encoder_from_weights(replace(WEIGHTS, kind=kind))(x) - LATENT_AVG for kind in ("psp", "e4e"))
+    psp, e4e = (
+        encoder_from_weights(replace(WEIGHTS, kind=kind))(x) - torch.from_numpy(LATENT_AVG) for kind in ("psp", "e4e")
+    )
     torch.testing.assert_close(e4e[:, 0], psp[:, 0], rtol=0, atol=0)
     torch.testing.assert_close(e4e[:, 1:], psp[:, :1] + psp[:, 1:], rtol=0, atol=1e-5)
 
@@ -42,7 +44,9 @@ def test_e4e_reads_its_rows_as_offsets_from_the_first(faces: Pictures) -> None:
 def test_the_average_latent_is_part_of_the_code(faces: Pictures) -> None:
     x = input_from_face(torch.from_numpy(faces[:1]))
     without = encoder_from_weights(replace(WEIGHTS, latent_avg=np.zeros_like(LATENT_AVG)))(x)
-    torch.testing.assert_close(encoder_from_weights(WEIGHTS)(x), without + LATENT_AVG, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        encoder_from_weights(WEIGHTS)(x), without + torch.from_numpy(LATENT_AVG), rtol=0, atol=1e-6
+    )
 
 
 def test_faces_become_minus_one_to_one_with_channels_first() -> None:
