@@ -1,1 +1,1 @@
-"""Benchmarks of this package, with their raw results and the tables made from them; see README.md here."""
+"""Benchmarks of this package, with their raw results and the tables generated from them; see benchmarks/README.md."""

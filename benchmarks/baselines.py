@@ -1,8 +1,8 @@
 """The generator as the usual PyTorch ports of StyleGAN2 compute it: the code that a user would run instead of ours.
 
 Every layer makes one weight for each sample, w'_oikk = s_i w_oikk / sqrt(sum_ikk (s_i w_oikk)^2 + eps) (equations 1
-and 3 of Karras et al., arXiv 1912.04958), folds the batch into groups of one convolution, and filters with a generic
-"insert zeros, pad, convolve" routine, as those ports do where no CUDA extension is at hand. All in float32 and NCHW.
+and 3 of Karras et al., arXiv 1912.04958), folds the batch into the groups of one convolution, and filters with a
+generic ``upfirdn2d``, as those ports do where their CUDA extension is not available. All tensors are float32 in NCHW.
 
 Letters in shapes: N batch, I and O input and output channels, k kernel size.
 """
@@ -21,18 +21,18 @@ from export.networks.generator import Generator, SynthesisLayer, ToRgb, fir_kern
 from export.weights import row_of
 
 
-def filtered(x: Tensor, fir: Tensor, *, insert: int = 1, pad: tuple[int, int] = (0, 0)) -> Tensor:
-    """Insert zeros between the samples, pad both sides, convolve every channel with ``fir`` [k, k]."""
+def upfirdn2d(x: Tensor, fir: Tensor, *, up: int = 1, pad: tuple[int, int] = (0, 0)) -> Tensor:
+    """Upsample by inserting zeros between samples, pad both sides, and convolve every channel with ``fir`` [k, k]."""
     batch, channels, height, width = x.shape
     x = x.reshape(batch * channels, 1, height, 1, width, 1)
-    x = functional.pad(x, (0, insert - 1, 0, 0, 0, insert - 1))
-    x = x.reshape(batch * channels, 1, height * insert, width * insert)
+    x = functional.pad(x, (0, up - 1, 0, 0, 0, up - 1))
+    x = x.reshape(batch * channels, 1, height * up, width * up)
     x = functional.conv2d(functional.pad(x, (*pad, *pad)), fir.flip(0, 1)[None, None])
     return x.reshape(batch, channels, *x.shape[2:])
 
 
 class PerSampleConvolution(nn.Module):
-    """A modulated convolution with one weight for each sample, and all samples as groups of one convolution."""
+    """A modulated convolution: one weight for each sample, and all samples as the groups of one convolution."""
 
     fir: Tensor
 
@@ -53,7 +53,7 @@ class PerSampleConvolution(nn.Module):
         if self.up:
             weight = weight.transpose(1, 2).reshape(batch * channels, out, *weight.shape[3:])
             x = functional.conv_transpose2d(x, weight, stride=2, groups=batch)
-            return filtered(x.reshape(batch, out, *x.shape[2:]), self.fir, pad=(1, 1))
+            return upfirdn2d(x.reshape(batch, out, *x.shape[2:]), self.fir, pad=(1, 1))
         weight = weight.reshape(batch * out, channels, *weight.shape[3:])
         x = functional.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=batch)
         return x.reshape(batch, out, height, width)
@@ -66,7 +66,7 @@ class PerSampleConvolution(nn.Module):
 
 
 class PortedLayer(nn.Module):
-    """A modulated convolution, noise, bias, leaky ReLU with its gain."""
+    """A modulated convolution, then noise, bias, and a leaky ReLU with its gain."""
 
     noise: Tensor
 
@@ -83,7 +83,7 @@ class PortedLayer(nn.Module):
 
 
 class PortedToRgb(nn.Module):
-    """A modulated 1x1 convolution and bias, added to the upsampled picture of the resolution below."""
+    """A modulated 1x1 convolution and a bias; the result is added to the upsampled picture of the resolution below."""
 
     fir: Tensor
 
@@ -95,11 +95,11 @@ class PortedToRgb(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, skip: Tensor | None) -> Tensor:
         rgb: Tensor = self.convolution(x, w) + self.bias[:, None, None]
-        return rgb if skip is None else rgb + filtered(skip, self.fir, insert=2, pad=(2, 1))
+        return rgb if skip is None else rgb + upfirdn2d(skip, self.fir, up=2, pad=(2, 1))
 
 
 class PortedGenerator(nn.Module):
-    """The weights of our reference generator in the arithmetic of the ports; takes and gives what an engine does."""
+    """The weights of our reference generator in the ports' arithmetic, with the inputs and the output of an engine."""
 
     const: Tensor
     w_avg: Tensor
@@ -136,7 +136,7 @@ def _synthesis(layer: nn.Module) -> SynthesisLayer:
 
 
 def export_port(generator: Generator, batch: int, path: Path) -> None:
-    """Write the port as ONNX as its users do: the module and an example of one batch size, nothing dynamic."""
+    """Export the port to ONNX as its users do: from the module and an example input, with a static batch size."""
     rows, w_dim = 2 * len(generator.synthesis), len(generator.mapping.w_avg)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecated calls

@@ -1,4 +1,4 @@
-"""Documents with sections that a command writes, ``<!-- generated: python -m MODULE -->`` to ``<!-- end -->``."""
+"""Sections of documents that a command writes: from ``<!-- generated: python -m MODULE -->`` to ``<!-- end -->``."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ END = "<!-- end -->"
 
 
 def with_section(document: str, module: str, section: str) -> str:
-    """A document with another text between a module's markers; unchanged where it has none."""
+    """Replace the text between a module's markers; a document without these markers is returned unchanged."""
     begin = f"<!-- generated: python -m {module} -->"
     return re.sub(f"{begin}.*?{END}", lambda _: f"{begin}\n{section}\n{END}", document, flags=re.DOTALL)
 
 
 def number(value: float | None) -> str:
-    """Three digits, whole numbers from 1000 on; "" of nothing."""
+    """Format with three significant digits, from 1000 on as a whole number; None becomes ""."""
     return "" if value is None else f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def line(*cells: str) -> str:
-    """A line of a table."""
+    """One line of a Markdown table."""
     return f"| {' | '.join(cells)} |"

@@ -16,37 +16,37 @@ INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
 def now() -> str:
-    """UTC, to the second."""
+    """The current UTC time in ISO 8601, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def device() -> str:
-    """The processor's name, family, model, cores, and the vector instructions that decide its speed."""
+    """The processor's name, family and model, the available cores, and the vector instructions that set its speed."""
     text = Path("/proc/cpuinfo").read_text()
-    facts = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
-    facts = {name.strip(): value.strip() for name, value in facts.items()}
-    flags = facts.get("flags", "").split()
-    family = f"family {facts.get('cpu family', '?')} model {facts.get('model', '?')}"
-    offered = " ".join(name for name in INSTRUCTIONS if name in flags)
-    return f"{facts.get('model name', platform.machine())} ({family}), {cores()} cores, {offered}"
+    fields = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
+    fields = {name.strip(): value.strip() for name, value in fields.items()}
+    flags = fields.get("flags", "").split()
+    family = f"family {fields.get('cpu family', '?')} model {fields.get('model', '?')}"
+    supported = " ".join(name for name in INSTRUCTIONS if name in flags)
+    return f"{fields.get('model name', platform.machine())} ({family}), {cores()} cores, {supported}"
 
 
 def versions() -> str:
-    """Python and the libraries that compute, as far as they are installed."""
-    found = [f"python {platform.python_version()}"]
+    """Versions of Python and of those ``LIBRARIES`` that are installed, separated by semicolons."""
+    entries = [f"python {platform.python_version()}"]
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):
-            found.append(f"{name} {version(name)}")
-    return "; ".join(found)
+            entries.append(f"{name} {version(name)}")
+    return "; ".join(entries)
 
 
 def commit() -> str:
-    """The commit, with "+changes" where the code differs from it; results may differ."""
+    """The short hash of HEAD, with "+changes" where a Python file differs from it; "unknown" without git."""
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
         changed = _git("status", "--porcelain", "--", "*.py")

@@ -1,7 +1,7 @@
-"""The networks that are measured, with seeded random weights: exported once per state of the code, then reused.
+"""The measured networks, with seeded random weights; they are exported once per state of the code, then reused.
 
-torch is imported where it is needed only, since a process that measures another engine must not hold it in memory;
-what needs pydantic too, which a machine with a GPU may not have.
+torch is imported only in the functions that need it, since a process that measures another engine must not hold it in
+memory. Modules that need pydantic are imported in the same way, since a machine with a GPU may not have it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Report = Callable[[str], None]
 
 SEED = 0
 COLOUR_GAIN = 0.2
-"""Of the toRGB weights, so that pictures are not clipped: clipped levels would hide errors."""
+"""Factor on the toRGB weights that keeps pictures from being clipped, as clipped levels would hide errors."""
 
 OWN_SOURCES = [ROOT / "benchmarks" / name for name in ("networks.py", "baselines.py")]
 
@@ -42,7 +42,7 @@ CONFIG_F = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128, 512: 
 
 @dataclass(frozen=True)
 class Scale:
-    """Sizes of all networks."""
+    """Sizes of all networks: channels by resolution, dimension of w, mapping layers, channels of encoder stages."""
 
     channels: Mapping[int, int]
     w_dim: int
@@ -59,14 +59,14 @@ class Scale:
 
 
 FULL = Scale(CONFIG_F, 512, 8, (64, 128, 256, 512))
-"""StyleGAN2 config-f at 1024x1024, an e4e encoder of 267 M parameters, an ISF head of 16 M."""
+"""StyleGAN2 config-f at 1024x1024, an e4e encoder of 267 M parameters, an ISF head of 16 M parameters."""
 TINY = Scale({4: 8, 8: 8, 16: 8, 32: 8}, 16, 1, (4, 4, 4, 4))
-"""For functional tests; its times mean nothing."""
+"""Tiny networks for functional tests; their times mean nothing."""
 
 
 @dataclass(frozen=True)
-class Models:
-    """Where everything that is measured lies."""
+class BenchmarkModels:
+    """Paths of the exported networks, of the server's model repository and of the reference data of one scale."""
 
     folder: Path
     scale: Scale
@@ -79,30 +79,30 @@ class Models:
         return self.folder / "model_repository"
 
     def port(self, batch: int) -> Path:
-        """ONNX export of the port, for one batch size."""
+        """The port's ONNX file for one batch size."""
         return self.folder / f"port_batch{batch}.onnx"
 
     def onnx(self, stage: str) -> Path:
-        """A network's ONNX file, where one was written outside of a model directory."""
+        """A network's ONNX file that lies outside a model directory."""
         return self.folder / f"{stage}.onnx"
 
     @property
-    def on_gpu(self) -> Models:
+    def on_gpu(self) -> BenchmarkModels:
         """The same networks, exported for a GPU."""
         return replace(self, folder=self.folder / "gpu")
 
     @property
-    def chain(self) -> Path:
-        return self.folder / "chain.npz"
+    def reference_file(self) -> Path:
+        return self.folder / "reference.npz"
 
-    def at(self, resolution: int) -> Models:
-        """The models for smaller pictures, in the folder beside this one; 0 stands for these models."""
+    def at(self, resolution: int) -> BenchmarkModels:
+        """The models of a smaller resolution, whose folder lies beside this one; 0 stands for these models."""
         if resolution in (0, self.scale.geometry.resolution):
             return self
         return models_for(self.scale.at(resolution), self.folder.parent)
 
     def served(self, stage: str) -> tuple[str, str]:
-        """Engine and precision in which the served ensemble runs a stage that was built."""
+        """Engine and precision in which the served ensemble runs a stage; the stage's model must have been built."""
         from engines import read_manifest
 
         manifest = read_manifest(self.directory(stage))
@@ -110,7 +110,7 @@ class Models:
 
 
 def signature_of(stage: str, geometry: Geometry) -> Signature:
-    """What a stage takes and gives: a roof nothing, the whole service no ``seed``, since z is given."""
+    """Inputs and outputs of a stage: "roof" has none, the whole service takes no ``seed``, since z is given."""
     if stage == "roof":
         return Signature((), ())
     if stage in ("pipeline", "ensemble"):
@@ -120,7 +120,7 @@ def signature_of(stage: str, geometry: Geometry) -> Signature:
 
 
 def generator_weights(scale: Scale) -> GeneratorWeights:
-    """The generator, its toRGB weights scaled down."""
+    """A random generator whose toRGB weights are scaled by ``COLOUR_GAIN``."""
     from export.random_weights import random_generator
 
     weights = random_generator(scale.channels, SEED, w_dim=scale.w_dim, mapping_depth=scale.mapping_depth)
@@ -130,7 +130,7 @@ def generator_weights(scale: Scale) -> GeneratorWeights:
 
 
 def encoder_weights(scale: Scale) -> EncoderWeights:
-    """The encoder, with an average latent of 0."""
+    """A random encoder with an average latent of 0."""
     from export.random_weights import random_encoder
 
     latent_avg = np.zeros((scale.geometry.rows, scale.w_dim), np.float32)
@@ -138,24 +138,24 @@ def encoder_weights(scale: Scale) -> EncoderWeights:
 
 
 def isf_weights(scale: Scale) -> IsfWeights:
-    """The ISF head."""
+    """A random ISF head."""
     from export.random_weights import random_isf
 
     return random_isf(scale.geometry.rows, SEED, w_dim=scale.w_dim)
 
 
-def models_for(scale: Scale, folder: Path) -> Models:
-    """Where the models of this scale and of the code as it is now lie below ``folder``, built or not."""
-    parts = [path for part in ("export", "engines") for path in sorted((ROOT / part).rglob("*"))]
-    sources = [path for path in parts if path.suffix in (".py", ".h", ".cpp")]
+def models_for(scale: Scale, folder: Path) -> BenchmarkModels:
+    """The models of this scale for the current code, in a folder below ``folder``; they may not have been built yet."""
+    files = [path for package in ("export", "engines") for path in sorted((ROOT / package).rglob("*"))]
+    sources = [path for path in files if path.suffix in (".py", ".h", ".cpp")]
     digest = sha256(repr((scale, versions())).encode())
     for path in [*sources, *OWN_SOURCES]:
         digest.update(path.read_bytes())
-    return Models(folder / f"{scale.geometry.resolution}-{digest.hexdigest()[:12]}", scale)
+    return BenchmarkModels(folder / f"{scale.geometry.resolution}-{digest.hexdigest()[:12]}", scale)
 
 
-def build(models: Models, stages: Collection[str], report: Report, target: Target = "cpu") -> None:
-    """Export what the stages need and is not there yet, as users export it; put a repository together for a server.
+def build(models: BenchmarkModels, stages: Collection[str], report: Report, target: Target = "cpu") -> None:
+    """Export, as a user would, the networks that the stages need and that do not exist yet; write a model repository.
 
     Raises:
         VerificationError: an exported model differs from PyTorch.
@@ -172,10 +172,10 @@ def build(models: Models, stages: Collection[str], report: Report, target: Targe
         write_repository(models.repository, encoder=encoder, isf=isf, generators=[generator], force=True)
 
 
-def _build_model(models: Models, stage: str, report: Report, target: Target) -> None:
+def _build_model(models: BenchmarkModels, stage: str, report: Report, target: Target) -> None:
     from export.build import ExportOptions, build_encoder, build_generator, build_isf
 
-    # As a user gets it; on a GPU without trying float32 first, which takes minutes.
+    # The precision that a user gets; on a GPU float32 is not tried first, as that takes minutes.
     precision: PrecisionChoice = "fp32" if stage == "isf" else "auto" if target == "cpu" else "fp16"
     output = ExportOptions(models.directory(stage), "benchmark", target, "auto", precision)
     if stage == "encoder":

@@ -1,4 +1,4 @@
-"""Raw results as CSV files in ``results/``: one dataclass a schema, one record a row."""
+"""Raw results as CSV files in ``results/``: a dataclass is a file's schema, and each of its instances a row."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ if TYPE_CHECKING:
 Record = TypeVar("Record", bound="DataclassInstance")
 
 Status = Literal["ok", "interrupted", "failed", "unavailable"]
-"""What became of a measurement."""
+"""Outcome of a measurement."""
 
 RESULTS_FOLDER = Path(__file__).parent / "results"
 
 
 def append_records(path: Path, kind: type[Record], records: Iterable[Record]) -> None:
-    """Append dataclasses of one kind, whose fields are the columns."""
+    """Append records of one dataclass, whose fields are the columns; a file that does not exist gets a header first."""
     columns = [field.name for field in fields(kind)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    begun = path.exists()
+    exists = path.exists()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
-        if not begun:
+        if not exists:
             writer.writeheader()
         writer.writerows({name: _text(getattr(record, name)) for name in columns} for record in records)
 
 
 def read_records(path: Path, kind: type[Record]) -> list[Record]:
-    """All records of a CSV; none where there is no file.
+    """All records of a CSV; none where the file does not exist.
 
     Raises:
-        pydantic.ValidationError: a row is not of the schema.
+        pydantic.ValidationError: a row does not match the schema.
     """
-    # Imported here: a machine that only measures needs it not.
+    # Imported here, since a machine that only measures may not have it.
     from pydantic import TypeAdapter
 
     if not path.exists():
         return []
     adapter = TypeAdapter(kind)
     with path.open(newline="") as file:
-        found = list(csv.DictReader(file))
-    return [adapter.validate_python({k: v for k, v in record.items() if v != ""}) for record in found]
+        rows = list(csv.DictReader(file))
+    return [adapter.validate_python({name: text for name, text in row.items() if text != ""}) for row in rows]
 
 
 def _text(value: object) -> str:

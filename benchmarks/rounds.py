@@ -1,4 +1,4 @@
-"""Rounds in which conditions take turns, and what their times say."""
+"""Alternating rounds of benchmark cases, and the statistics of their times."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 T = TypeVar("T")
 
 
-def alternating(conditions: Sequence[T], rounds: int) -> Iterator[tuple[int, T]]:
-    """Each condition once a round, there and back, so that what disturbs the machine hits all of them.
+def alternating(cases: Sequence[T], rounds: int) -> Iterator[tuple[int, T]]:
+    """Each case once a round, in alternating order, so that a disturbance of the machine affects all of them.
 
     Yields:
-        The number of the round, from 0, and a condition.
+        The number of the round, from 0, and a case.
     """
     for number in range(rounds):
-        for condition in conditions if number % 2 == 0 else reversed(conditions):
-            yield number, condition
+        for case in cases if number % 2 == 0 else reversed(cases):
+            yield number, case
 
 
 def percentiles(times: Sequence[float] | NDArray[np.float64]) -> tuple[float, float, float]:
@@ -32,7 +32,7 @@ def percentiles(times: Sequence[float] | NDArray[np.float64]) -> tuple[float, fl
 
 @dataclass(frozen=True)
 class Ratio:
-    """Of two conditions, round by round: what disturbs the machine hits both of a round."""
+    """The ratio of two cases' times, taken round by round, since a disturbance affects both cases of a round."""
 
     median: float
     lowest: float
@@ -42,6 +42,6 @@ class Ratio:
         return f"{self.median:.2f} ({self.lowest:.2f} to {self.highest:.2f})"
 
 
-def spread(ratios: Sequence[float]) -> Ratio:
-    """Of one ratio for each round."""
+def ratio_over_rounds(ratios: Sequence[float]) -> Ratio:
+    """Summarise ratios, one for each round, by their median and range."""
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))

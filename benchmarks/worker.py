@@ -1,4 +1,4 @@
-"""A servant in a process of its own: memory can be attributed to it, and its failure, on a GPU too, is only its own."""
+"""An object in a process of its own, whose memory can be measured and whose failure, on a GPU too, stays there."""
 
 from __future__ import annotations
 
@@ -12,35 +12,40 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from benchmarks.failures import SubjectError, one_line
-from benchmarks.memory import be_killed_first
+from benchmarks.errors import SubjectError, one_line
+from benchmarks.memory import prefer_oom_kill
 from engines.contract.closing import Closing
 
 END_TIMEOUT = 30.0
-"""Seconds that a process has to end its call and to close what it opened, which may be a server."""
+"""Seconds that a process has to finish its call and to close what it opened, which may be a server."""
 
 
 @runtime_checkable
 class Closeable(Protocol):
-    """A servant that has something to end."""
+    """A remote object that must be closed at the end."""
 
     def close(self) -> None: ...
 
 
 class Worker(Closing):
-    """Calls methods of an object that lives elsewhere; use it in a ``with`` block."""
+    """Calls methods of an object that lives in another process; use it in a ``with`` block."""
 
-    def __init__(self, made: Callable[[], object], log: Path) -> None:
-        """Start a process that calls ``made``, which must be picklable; what it prints is appended to ``log``."""
+    def __init__(self, factory: Callable[[], object], log: Path) -> None:
+        """Start a process, in which the first call creates the remote object.
+
+        Args:
+            factory: returns the remote object; must be picklable.
+            log: file to which the process's output is appended.
+        """
         spawn = multiprocessing.get_context("spawn")
         self._connection, child = spawn.Pipe()
-        self._process = spawn.Process(target=_serve, args=(child, made, log))
+        self._process = spawn.Process(target=_serve, args=(child, factory, log))
         self._process.start()
-        child.close()  # only the process holds its end now: where it dies, reading here ends
+        child.close()  # only the process holds its end from here on: when it dies, reading here ends
 
     def close(self) -> None:
         """End the process."""
-        self._connection.close()  # which the process takes as the end
+        self._connection.close()  # the process ends when it reads from the closed connection
         for stronger in (self._process.terminate, self._process.kill):
             self._process.join(END_TIMEOUT)
             if self._process.exitcode is not None:
@@ -49,11 +54,11 @@ class Worker(Closing):
         self._process.join()
 
     def ask(self, method: str, *arguments: object, timeout: float) -> Any:
-        """Call a method and wait for its result.
+        """Call a method of the remote object and wait for its result.
 
         Raises:
-            SubjectError: it raised something, its process ended, or it took more than ``timeout`` seconds; then the
-                process is ended.
+            SubjectError: the method raised an error, the process ended, or the call took more than ``timeout`` seconds;
+                after a timeout the process is killed.
         """
         try:
             self._connection.send((method, arguments))
@@ -69,15 +74,15 @@ class Worker(Closing):
         return answer
 
 
-def _serve(connection: Connection, made: Callable[[], object], log: Path) -> None:
-    """In the new process: answer until the other side is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+def _serve(connection: Connection, factory: Callable[[], object], log: Path) -> None:
+    """The process's main function: answers calls until the connection is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
-    be_killed_first()
+    prefer_oom_kill()
     with log.open("ab") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-    servant: object = None
+    remote: object = None
     with ExitStack() as stack:
         while True:
             try:
@@ -85,12 +90,12 @@ def _serve(connection: Connection, made: Callable[[], object], log: Path) -> Non
             except EOFError:
                 return
             try:
-                if servant is None:
-                    servant = made()
-                    if isinstance(servant, Closeable):
-                        stack.callback(servant.close)
-                answer = getattr(servant, method)(*arguments)
-            except Exception as error:  # whatever a subject raises is its result
+                if remote is None:
+                    remote = factory()
+                    if isinstance(remote, Closeable):
+                        stack.callback(remote.close)
+                answer = getattr(remote, method)(*arguments)
+            except Exception as error:  # whatever the subject raises is its result
                 answer = SubjectError(one_line(error))
             try:
                 connection.send(answer)

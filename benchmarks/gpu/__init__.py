@@ -1,1 +1,1 @@
-"""Checks and latency on an NVIDIA GPU."""
+"""Correctness checks and latency on an NVIDIA GPU."""

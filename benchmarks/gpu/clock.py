@@ -1,4 +1,4 @@
-"""Times of calls: on a GPU by its own events, elsewhere by the host's clock."""
+"""Times of calls: by CUDA events on a GPU, by the host's clock elsewhere."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-LEAST = 3
-"""Calls that are timed at least, however long they take."""
+MIN_CALLS = 3
+"""Least number of timed calls, however long they take."""
 
 
 def event_times(call: Callable[[], object], device: torch.device, seconds: float) -> list[float]:
-    """Milliseconds from the call's first work on the device to its last; each call starts on an idle device."""
+    """Milliseconds of each call from its first work on the device to its last; each call starts on an idle device."""
     if device.type != "cuda":
         return host_times(call, seconds)
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
@@ -29,7 +29,7 @@ def event_times(call: Callable[[], object], device: torch.device, seconds: float
 
 
 def host_times(call: Callable[[], object], seconds: float) -> list[float]:
-    """Milliseconds of calls that return when their results are there."""
+    """Milliseconds of each call by the host's clock; a call must not return before its result is complete."""
 
     def once() -> float:
         start = time.perf_counter()
@@ -40,7 +40,7 @@ def host_times(call: Callable[[], object], seconds: float) -> list[float]:
 
 
 def graph_times(calls: Sequence[Callable[[], object]], device: torch.device, seconds: float) -> list[float]:
-    """Milliseconds of one of ``calls``, which follow each other without the host; their mean in each repetition."""
+    """Milliseconds of one of ``calls``, captured as one CUDA graph: the mean over the calls, in each replay."""
     if device.type != "cuda":
         return [total / len(calls) for total in host_times(lambda: [call() for call in calls], seconds)]
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -50,7 +50,7 @@ def graph_times(calls: Sequence[Callable[[], object]], device: torch.device, sec
             for call in calls:
                 call()
         with torch.cuda.graph(graph, stream=stream):
-            results = [call() for call in calls]  # kept, so that each has memory of its own
+            results = [call() for call in calls]  # kept, so that each result has its own memory
     torch.cuda.current_stream().wait_stream(stream)
     event_times(graph.replay, device, 0)
     times = [total / len(calls) for total in event_times(graph.replay, device, seconds)]
@@ -60,6 +60,6 @@ def graph_times(calls: Sequence[Callable[[], object]], device: torch.device, sec
 
 def _repeated(once: Callable[[], float], seconds: float) -> list[float]:
     end, times = time.perf_counter() + seconds, list[float]()
-    while len(times) < LEAST or time.perf_counter() < end:
+    while len(times) < MIN_CALLS or time.perf_counter() < end:
         times.append(once())
     return times

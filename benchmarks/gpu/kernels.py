@@ -1,7 +1,7 @@
-"""Times of the generator's kernels on its own layers, beside what memory and arithmetic of the GPU allow.
+"""Times of the generator's kernels on its own layers, compared with the limits of the GPU's memory and arithmetic.
 
-Inputs rotate through more memory than a GPU's cache holds, and the calls are replayed as one CUDA graph: on these
-times neither the host nor a warm cache has a part.
+Inputs rotate through more memory than a GPU's cache holds, and the calls are replayed as one CUDA graph, so that
+neither the host nor a warm cache affects these times.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ from engines.torch.engine import checked_device
 from engines.torch.passes import FUSED_FROM
 
 ROTATED_BYTES = 1 << 28
-"""Of inputs and outputs that are used in turn; an H100 has 50 MB of cache."""
-MOST_ROTATED = 64
+"""Bytes of inputs and outputs that are used in rotation; an H100 has 50 MB of L2 cache."""
+MAX_ROTATED = 64
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A kernel on a layer; ``size`` is the output's, ``last`` where the picture leaves it."""
+class KernelWorkload:
+    """A kernel with the sizes of a layer.
+
+    Attributes:
+        size: height and width of the output.
+        last: whether the layer is the last one, whose output is the picture.
+    """
 
     kernel: str
     channels_in: int
@@ -35,7 +40,7 @@ class Layer:
         return f"{self.kernel}, {self.channels_in} to {self.channels_out} channels, {self.size}x{self.size}"
 
     def costs(self, batch: int) -> tuple[float, float]:
-        """Bytes and operations, as each kernel's docstring counts them, and weights of convolutions once."""
+        """Bytes and operations, counted as in each kernel's docstring; a convolution's weights are counted once."""
         pixels = batch * self.size**2
         ins, outs = self.channels_in, self.channels_out
         products, weights, noise = ins * outs * pixels, 18 * ins * outs, 2 * self.size**2
@@ -51,49 +56,51 @@ class Layer:
         }[self.kernel]
 
 
-def layers_of(channels: Mapping[int, int], lowest: int, fused_from: int = FUSED_FROM) -> Iterator[Layer]:
-    """The kernels of a generator with these widths, from a resolution on."""
+def kernel_workloads(
+    channels: Mapping[int, int], lowest: int, fused_from: int = FUSED_FROM
+) -> Iterator[KernelWorkload]:
+    """The kernels of a generator from the resolution ``lowest`` on; ``channels`` gives the width by resolution."""
     for size, width in sorted(channels.items()):
         if size >= max(lowest, 8):
             below, last = channels[size // 2], size == max(channels)
             if size >= fused_from:
-                yield Layer("conv_up", below, width, size)
-                yield Layer("conv_rgb", width, width, size, last)
+                yield KernelWorkload("conv_up", below, width, size)
+                yield KernelWorkload("conv_rgb", width, width, size, last)
             else:
-                yield Layer("library up-convolution", below, width, size)
-                yield Layer("tail", width, width, size)
-                yield Layer("library convolution", width, width, size)
-                yield Layer("to_rgb", width, width, size, last)
+                yield KernelWorkload("library up-convolution", below, width, size)
+                yield KernelWorkload("tail", width, width, size)
+                yield KernelWorkload("library convolution", width, width, size)
+                yield KernelWorkload("to_rgb", width, width, size, last)
 
 
-class Kernels:
-    """The servant of a process that times kernels."""
+class KernelTimer:
+    """Times kernels; lives in a process of its own."""
 
     def __init__(self, device: str) -> None:
         self._device = checked_device(device)
 
     def copy(self, count: int, seconds: float) -> list[float]:
-        """Milliseconds in which so many float16 numbers are read and written."""
+        """Milliseconds to copy ``count`` float16 numbers."""
         source = torch.randn(count, device=self._device, dtype=torch.float16)
         target = torch.empty_like(source)
         return event_times(lambda: target.copy_(source), self._device, seconds)
 
     def product(self, side: int, seconds: float) -> list[float]:
-        """Milliseconds of a product of two square float16 matrices."""
+        """Milliseconds of the product of two float16 matrices [side, side]."""
         a, b = (torch.randn(side, side, device=self._device, dtype=torch.float16) for _ in range(2))
         event_times(lambda: a @ b, self._device, 0)
         return event_times(lambda: a @ b, self._device, seconds)
 
     @torch.inference_mode()
-    def layer(self, layer: Layer, batch: int, seconds: float) -> list[float]:
-        """Milliseconds of a kernel on fresh inputs each time."""
-        moved, _ = layer.costs(batch)
-        count = min(MOST_ROTATED, max(2, round(ROTATED_BYTES / moved))) if self._device.type == "cuda" else 1
-        return graph_times([_call(layer, batch, self._device) for _ in range(count)], self._device, seconds)
+    def kernel(self, workload: KernelWorkload, batch: int, seconds: float) -> list[float]:
+        """Milliseconds of a kernel whose inputs are in no cache."""
+        moved, _ = workload.costs(batch)
+        count = min(MAX_ROTATED, max(2, round(ROTATED_BYTES / moved))) if self._device.type == "cuda" else 1
+        return graph_times([_call(workload, batch, self._device) for _ in range(count)], self._device, seconds)
 
 
-def _call(layer: Layer, batch: int, device: torch.device) -> Callable[[], object]:
-    # Imported here: Triton decides at its import whether it interprets.
+def _call(layer: KernelWorkload, batch: int, device: torch.device) -> Callable[[], object]:
+    # Imported here, since Triton decides at its import whether it interprets kernels.
     from engines.kernels.conv_rgb import conv_rgb
     from engines.kernels.conv_up import conv_up
     from engines.kernels.operands import Activation, channels_last

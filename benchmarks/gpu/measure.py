@@ -1,4 +1,4 @@
-"""The GPU measurement: groups of subjects that alternate, until the time is up."""
+"""The GPU measurement: groups of subjects that alternate until the time is up."""
 
 from __future__ import annotations
 
@@ -12,38 +12,42 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.chain import Chain
-from benchmarks.failures import SubjectError
-from benchmarks.gpu.kernels import Kernels, Layer
+from benchmarks.errors import SubjectError
+from benchmarks.gpu.kernels import KernelTimer, KernelWorkload
 from benchmarks.gpu.rows import GpuRow, KernelRow
-from benchmarks.gpu.subjects import Measured, Subject, Turn
-from benchmarks.networks import Models
+from benchmarks.gpu.subjects import GpuTimings, RemoteSubject, Subject
+from benchmarks.networks import BenchmarkModels
+from benchmarks.reference import ReferenceData
 from benchmarks.rounds import alternating, percentiles
 from benchmarks.worker import Worker
 from export.parity import Parity
 
 Say = Callable[[str], None]
 
-TURN_TIMEOUT = 60.0
-LEFT_OUT = "left out: the time was up"
+TIMING_TIMEOUT = 60.0
+OUT_OF_TIME = "left out: the time was up"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to measure on, and how long."""
+class GpuOptions:
+    """Which models are measured on which device, and how long.
 
-    models: Models
+    Attributes:
+        seconds: timed seconds of a subject in each round.
+        minutes: time after ``started`` (the monotonic clock's seconds) from which no new measurement is started.
+    """
+
+    models: BenchmarkModels
     device: str
     batches: tuple[int, ...]
     rounds: int
     seconds: float
-    """For each turn."""
     minutes: float
     started: float = field(default_factory=time.monotonic)
 
     @property
     def left(self) -> float:
-        """Seconds until nothing new is begun."""
+        """Seconds in which new measurements may still be started."""
         return self.started + 60 * self.minutes - time.monotonic()
 
     @property
@@ -52,91 +56,95 @@ class Plan:
 
 
 @dataclass
-class Tally:
-    """What is known of one subject at one batch size."""
+class GpuCaseState:
+    """What has been measured so far of one subject at one batch size."""
 
     subject: Subject
     batch: int
     reason: str = ""
     unavailable: bool = False
     parity: Parity | None = None
-    turns: list[Turn] = field(default_factory=list)
+    timings: list[GpuTimings] = field(default_factory=list)
 
 
 @dataclass
-class Run:
-    """One run: the facts that all of its rows share."""
+class GpuRun:
+    """One run of the benchmark; all its rows share start time, commit, device and versions."""
 
-    plan: Plan
+    options: GpuOptions
     device: str
     versions: str
-    say: Say
+    report: Say
     started: str = field(default_factory=machine.now)
     commit: str = field(default_factory=machine.commit)
 
     def group(self, name: str, subjects: Sequence[Subject], reasons: Mapping[Subject, str]) -> list[GpuRow]:
-        """Load the subjects, but those that cannot be had for a reason, and let them take turns."""
-        missing = {subject: reason for subject, reason in reasons.items() if reason}
-        tallies = [Tally(s, batch, missing.get(s, ""), s in missing) for batch in self.plan.batches for s in subjects]
+        """Load and check the subjects, then time them in alternating rounds; ``reasons`` says why some cannot be."""
+        unavailable = {subject: reason for subject, reason in reasons.items() if reason}
+        states = [
+            GpuCaseState(s, batch, unavailable.get(s, ""), s in unavailable)
+            for batch in self.options.batches
+            for s in subjects
+        ]
         loads: dict[Subject, float] = {}
         with ExitStack() as stack:
-            workers = {s: stack.enter_context(self._worker(s)) for s in subjects if s not in missing}
+            workers = {s: stack.enter_context(self._worker(s)) for s in subjects if s not in unavailable}
             for subject, worker in workers.items():
-                self._load(subject, worker, [t for t in tallies if t.subject == subject], loads)
-            for number, tally in alternating(tallies, self.plan.rounds):
-                if not tally.reason:
-                    self._turn(tally, workers[tally.subject], number)
-        return [self._row(name, tally, loads.get(tally.subject)) for tally in tallies]
+                self._load(subject, worker, [t for t in states if t.subject == subject], loads)
+            for number, state in alternating(states, self.options.rounds):
+                if not state.reason:
+                    self._time_case(state, workers[state.subject], number)
+        return [self._row(name, state, loads.get(state.subject)) for state in states]
 
     def _worker(self, subject: Subject) -> Worker:
-        plan = self.plan
-        return Worker(partial(Measured, subject, plan.models, plan.device, plan.batches), plan.log)
+        options = self.options
+        return Worker(partial(RemoteSubject, subject, options.models, options.device, options.batches), options.log)
 
-    def _load(self, subject: Subject, worker: Worker, tallies: list[Tally], loads: dict[Subject, float]) -> None:
-        self.say(f"loading {subject}")
+    def _load(self, subject: Subject, worker: Worker, states: list[GpuCaseState], loads: dict[Subject, float]) -> None:
+        self.report(f"loading {subject}")
         try:
-            if self.plan.left <= 0:
-                raise SubjectError(LEFT_OUT)
-            loads[subject] = worker.ask("load", timeout=self.plan.left)
+            if self.options.left <= 0:
+                raise SubjectError(OUT_OF_TIME)
+            loads[subject] = worker.ask("load", timeout=self.options.left)
         except SubjectError as error:
-            for tally in tallies:
-                tally.reason = str(error)
-        for tally in tallies:
-            if not tally.reason:
-                try:  # the first call may compile for minutes
-                    tally.parity = worker.ask("check", tally.batch, timeout=max(self.plan.left, TURN_TIMEOUT))
+            for state in states:
+                state.reason = str(error)
+        for state in states:
+            if not state.reason:
+                try:  # the first call may take minutes to compile
+                    state.parity = worker.ask("check", state.batch, timeout=max(self.options.left, TIMING_TIMEOUT))
                 except SubjectError as error:
-                    tally.reason = str(error)
+                    state.reason = str(error)
 
-    def _turn(self, tally: Tally, worker: Worker, number: int) -> None:
-        if self.plan.left <= 0:
-            tally.reason = LEFT_OUT
+    def _time_case(self, state: GpuCaseState, worker: Worker, number: int) -> None:
+        if self.options.left <= 0:
+            state.reason = OUT_OF_TIME
             return
-        self.say(f"round {number + 1}: {tally.subject}, batch {tally.batch}")
+        self.report(f"round {number + 1}: {state.subject}, batch {state.batch}")
         try:
-            tally.turns.append(worker.ask("turn", tally.batch, self.plan.seconds, timeout=TURN_TIMEOUT))
+            state.timings.append(worker.ask("time_calls", state.batch, self.options.seconds, timeout=TIMING_TIMEOUT))
         except SubjectError as error:
-            tally.reason, tally.turns = str(error), []
+            state.reason, state.timings = str(error), []
 
-    def _row(self, group: str, tally: Tally, load_s: float | None) -> GpuRow:
-        scale, stage = self.plan.models.scale, tally.subject.stage
-        status = "ok" if not tally.reason else "interrupted" if tally.turns else "failed"
-        if tally.unavailable or (tally.reason == LEFT_OUT and not tally.turns):
+    def _row(self, group: str, state: GpuCaseState, load_s: float | None) -> GpuRow:
+        scale, stage = self.options.models.scale, state.subject.stage
+        status = "ok" if not state.reason else "interrupted" if state.timings else "failed"
+        if state.unavailable or (state.reason == OUT_OF_TIME and not state.timings):
             status = "unavailable"
         measured: dict[str, float | int | str] = {}
-        if tally.turns:
-            device = [ms for turn in tally.turns for ms in turn.device]
-            host = [ms for turn in tally.turns for ms in turn.host]
+        if state.timings:
+            device = [ms for timed in state.timings for ms in timed.device]
+            host = [ms for timed in state.timings for ms in timed.host]
             measured = {
                 "n": len(device or host),
                 **dict(zip(("host_p5_ms", "host_p50_ms", "host_p95_ms"), percentiles(host), strict=True)),
-                "rounds_ms": " ".join(f"{np.median(turn.device or turn.host):.6g}" for turn in tally.turns),
+                "rounds_ms": " ".join(f"{np.median(timed.device or timed.host):.6g}" for timed in state.timings),
             }
             if device:
                 measured |= dict(zip(("p5_ms", "p50_ms", "p95_ms"), percentiles(device), strict=True))
-                measured["peak_mib"] = max(turn.peak_bytes for turn in tally.turns) / 2**20
-        if tally.parity:
-            parity = tally.parity
+                measured["peak_mib"] = max(timed.peak_bytes for timed in state.timings) / 2**20
+        if state.parity:
+            parity = state.parity
             measured |= {"worst_error": parity.worst, "mean_error": parity.mean, "psnr_db": parity.psnr}
         return GpuRow(
             run=self.started,
@@ -144,57 +152,66 @@ class Run:
             commit=self.commit,
             group=group,
             stage=stage,
-            engine=tally.subject.engine,
-            precision=tally.subject.precision,
+            engine=state.subject.engine,
+            precision=state.subject.precision,
             resolution=scale.geometry.resolution,
-            batch=tally.batch,
+            batch=state.batch,
             status=status,  # type: ignore[arg-type]
-            reason=tally.reason,
+            reason=state.reason,
             load_s=load_s,
-            gmac=Chain(self.plan.models).costs(stage).macs / 1e9,
+            gmac=ReferenceData(self.options.models).costs(stage).macs / 1e9,
             device=self.device,
             versions=self.versions,
             **measured,  # type: ignore[arg-type]
         )
 
-    def kernels(self, layers: Sequence[Layer], batches: Sequence[int], copied: int, side: int) -> list[KernelRow]:
-        """Time the two ceilings, then every layer."""
+    def kernels(
+        self, workloads: Sequence[KernelWorkload], batches: Sequence[int], copied: int, side: int
+    ) -> list[KernelRow]:
+        """Measure the GPU's two limits, then time every kernel.
+
+        Args:
+            workloads: the kernels to time.
+            batches: batch sizes.
+            copied: number of float16 numbers in the copy that measures the memory's limit.
+            side: side length of the matrices whose product measures the arithmetic's limit.
+        """
         rows: list[KernelRow] = []
-        worker = Worker(partial(Kernels, self.plan.device), self.plan.log)
+        worker = Worker(partial(KernelTimer, self.options.device), self.options.log)
         try:
-            ceilings = {"copy": (4.0 * copied, 0.0, copied), "product": (6.0 * side**2, 2.0 * side**3, side)}
-            best: list[float] = []
-            for name, (moved, operations, size) in ceilings.items():
-                self.say(f"ceiling: {name}")
-                times = worker.ask(name, size, self.plan.seconds, timeout=TURN_TIMEOUT)
-                best.append(max(moved, operations) / np.percentile(times, 5))
-                rows.append(self._kernel_row(Layer(name, 0, 0, size), 1, moved, operations, times))
-            for layer in layers:
+            limits = {"copy": (4.0 * copied, 0.0, copied), "product": (6.0 * side**2, 2.0 * side**3, side)}
+            rates: list[float] = []
+            for name, (moved, operations, size) in limits.items():
+                self.report(f"limit: {name}")
+                times = worker.ask(name, size, self.options.seconds, timeout=TIMING_TIMEOUT)
+                rates.append(max(moved, operations) / np.percentile(times, 5))
+                rows.append(self._kernel_row(KernelWorkload(name, 0, 0, size), 1, moved, operations, times))
+            for workload in workloads:
                 for batch in batches:
-                    self.say(f"kernel: {layer}, batch {batch}")
-                    moved, operations = layer.costs(batch)
-                    floors = {"memory": moved / best[0], "arithmetic": operations / best[1]}
-                    bound = max(floors, key=lambda name: floors[name])
+                    self.report(f"kernel: {workload}, batch {batch}")
+                    moved, operations = workload.costs(batch)
+                    least_ms = {"memory": moved / rates[0], "arithmetic": operations / rates[1]}
+                    bound = max(least_ms, key=lambda name: least_ms[name])
                     try:
-                        if self.plan.left <= 0:
-                            raise SubjectError(LEFT_OUT)
-                        times = worker.ask("layer", layer, batch, self.plan.seconds / 2, timeout=TURN_TIMEOUT)
-                        fraction = floors[bound] / float(np.median(times))
-                        rows.append(self._kernel_row(layer, batch, moved, operations, times, bound, fraction))
+                        if self.options.left <= 0:
+                            raise SubjectError(OUT_OF_TIME)
+                        times = worker.ask("kernel", workload, batch, self.options.seconds / 2, timeout=TIMING_TIMEOUT)
+                        fraction = least_ms[bound] / float(np.median(times))
+                        rows.append(self._kernel_row(workload, batch, moved, operations, times, bound, fraction))
                     except SubjectError as error:
-                        rows.append(self._kernel_row(layer, batch, moved, operations, [], reason=str(error)))
-                        if str(error) != LEFT_OUT:  # a fault in a kernel leaves the process without a GPU
+                        rows.append(self._kernel_row(workload, batch, moved, operations, [], reason=str(error)))
+                        if str(error) != OUT_OF_TIME:  # after a fault in a kernel the process cannot use the GPU
                             worker.close()
-                            worker = Worker(partial(Kernels, self.plan.device), self.plan.log)
+                            worker = Worker(partial(KernelTimer, self.options.device), self.options.log)
         except SubjectError as error:
-            self.say(f"kernels: {error}")
+            self.report(f"kernels: {error}")
         finally:
             worker.close()
         return rows
 
     def _kernel_row(
         self,
-        layer: Layer,
+        workload: KernelWorkload,
         batch: int,
         moved: float,
         operations: float,
@@ -208,12 +225,12 @@ class Run:
             run=self.started,
             time=machine.now(),
             commit=self.commit,
-            kernel=layer.kernel,
-            channels_in=layer.channels_in,
-            channels_out=layer.channels_out,
-            size=layer.size,
+            kernel=workload.kernel,
+            channels_in=workload.channels_in,
+            channels_out=workload.channels_out,
+            size=workload.size,
             batch=batch,
-            status="ok" if times else "unavailable" if reason == LEFT_OUT else "failed",
+            status="ok" if times else "unavailable" if reason == OUT_OF_TIME else "failed",
             reason=reason,
             n=len(times),
             p5_ms=p5,

@@ -16,7 +16,7 @@ from engines.torch.cuda_graphs import empty
 
 
 class OnnxRuntimeCuda(BaseEngine):
-    """A session whose tensors are PyTorch's."""
+    """A session of ONNX Runtime that reads and writes PyTorch's tensors in GPU memory."""
 
     def __init__(self, model: Path, signature: Signature, device: torch.device) -> None:
         super().__init__(signature)
@@ -29,7 +29,7 @@ class OnnxRuntimeCuda(BaseEngine):
         return {name: self._session.run([name], inputs)[0]}
 
     def run_on_gpu(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Run one batch; returns when it is done."""
+        """Run one batch, and return when its outputs are complete."""
         batch = len(next(iter(inputs.values())))
         outputs = {spec.name: empty(spec, batch, self._device) for spec in self.signature.outputs}
         binding, index = self._session.io_binding(), self._device.index or 0
@@ -37,6 +37,6 @@ class OnnxRuntimeCuda(BaseEngine):
             tensor = {**inputs, **outputs}[spec.name]
             bind = binding.bind_input if spec.name in inputs else binding.bind_output
             bind(spec.name, "cuda", index, spec.dtype.numpy.type, tuple(tensor.shape), tensor.data_ptr())
-        torch.cuda.current_stream().synchronize()  # the session has a stream of its own
+        torch.cuda.current_stream().synchronize()  # the session has its own stream
         self._session.run_with_iobinding(binding)
         return outputs

@@ -1,4 +1,4 @@
-"""What the GPU benchmark needs before it measures, and the checks of the kernels; each is a process's servant."""
+"""Preparation of the GPU benchmark, and the kernels' test cases; each lives in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks import machine
-from benchmarks.chain import write_chain
-from benchmarks.networks import Models, build, encoder_weights, generator_weights, isf_weights, signature_of
+from benchmarks.networks import BenchmarkModels, build, encoder_weights, generator_weights, isf_weights, signature_of
+from benchmarks.reference import write_reference_data
 from engines.torch.engine import checked_device
 
 if TYPE_CHECKING:
     from engines.loading import Target
 
-EXPORTERS = ("onnxscript", "onnx_ir")
-SERVERS = ("pydantic", "tritonclient", "cv2")
-INTERPRETED = 3
-"""Cases in Triton's interpreter, where there is no GPU."""
+EXPORT_PACKAGES = ("onnxscript", "onnx_ir")
+SERVER_PACKAGES = ("pydantic", "tritonclient", "cv2")
+MAX_INTERPRETED_CASES = 3
+"""Number of cases that run in Triton's interpreter, where there is no GPU."""
 
 
 class Preparation:
-    """Facts of the machine, the reference's outputs, exported networks."""
+    """Describes the machine, runs the reference, and exports the networks."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: BenchmarkModels) -> None:
         self._models = models
 
-    def facts(self, device: str) -> tuple[str, str]:
-        """The device's name and size; versions of everything that computes, the driver's too."""
-        found = checked_device(device)
+    def describe_device(self, device: str) -> tuple[str, str]:
+        """The device's name and size, and the versions of the libraries and of the driver."""
+        checked = checked_device(device)
         versions = [machine.versions(), f"triton {import_module('triton').__version__}"]
-        if found.type != "cuda":
+        if checked.type != "cuda":
             return f"{platform.machine()} processor", "; ".join(versions)
-        properties = torch.cuda.get_device_properties(found)
+        properties = torch.cuda.get_device_properties(checked)
         name = f"{properties.name}, {properties.multi_processor_count} processors, {properties.total_memory >> 30} GiB"
         cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
         cuda = f"CUDA {torch.version.cuda}; cuDNN {cudnn}"
         return name, "; ".join([*versions, cuda, f"driver {_driver()}"])
 
     def references(self) -> None:
-        """Run the reference on the CPU, unless that was done before."""
-        if not self._models.chain.exists():
+        """Run the reference on the CPU, unless its outputs exist."""
+        if not self._models.reference_file.exists():
             self._models.folder.mkdir(parents=True, exist_ok=True)
-            write_chain(self._models)
+            write_reference_data(self._models)
 
     def export(self) -> str:
-        """Export the networks; where that cannot be done, returns why."""
-        if missing := _missing(EXPORTERS):
+        """Export the networks; returns the reason where that is not possible, else ""."""
+        if missing := _missing(EXPORT_PACKAGES):
             return f"nothing can be exported without {missing}"
         import onnx
 
@@ -78,8 +78,8 @@ class Preparation:
         return ""
 
     def repository(self, device: str) -> str:
-        """Export what a server serves; where that cannot be done, returns why."""
-        if missing := _missing((*EXPORTERS, *SERVERS)):
+        """Export the models that a server serves; returns the reason where that is not possible, else ""."""
+        if missing := _missing((*EXPORT_PACKAGES, *SERVER_PACKAGES)):
             return f"nothing can be served without {missing}"
         from engines.contract.errors import ToonifyError
         from serving.triton.installation import find_installation
@@ -107,19 +107,19 @@ class KernelCases:
         self._cases: Any = import_module("kernel_cases")
 
     def names(self) -> list[str]:
-        """Of all cases; the large ones, and those that NVIDIA's driver launches, are for a GPU."""
+        """Names of the cases; the large ones, and those that NVIDIA's driver launches, only where there is a GPU."""
         cases = self._cases
         if self._device != "cuda":
-            return list(cases.CASES)[:INTERPRETED]
+            return list(cases.CASES)[:MAX_INTERPRETED_CASES]
         names = [*cases.CASES, *cases.LARGE_CASES]
         return names + [cases.AHEAD_OF_TIME + name for name in names]
 
-    def wrong(self, case: str) -> str:
-        """What is wrong with a kernel, if anything: it may be at most twice as wrong as plain half precision."""
+    def failure(self, case: str) -> str:
+        """Errors of a kernel that are more than twice those of plain half precision; "" where there are none."""
         with torch.inference_mode():
-            found = self._cases.measured(case, self._device)
+            errors = self._cases.measured(case, self._device)
         return "; ".join(
-            f"{e.output}: {e.kernel:.3g}, half precision {e.half:.3g}" for e in found if not e.kernel <= 2 * e.half
+            f"{e.output}: {e.kernel:.3g}, half precision {e.half:.3g}" for e in errors if not e.kernel <= 2 * e.half
         )
 
 

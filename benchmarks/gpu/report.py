@@ -1,4 +1,4 @@
-"""``python -m benchmarks.gpu.report``: the GPU tables of README.md, from the raw rows."""
+"""``python -m benchmarks.gpu.report``: writes the GPU tables of README.md from the raw rows."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from benchmarks.generated import README, line, number, with_section
 from benchmarks.gpu.rows import KERNELS, LATENCIES, GpuRow, KernelRow
 from benchmarks.gpu.subjects import PORT
 from benchmarks.records import read_records
-from benchmarks.rounds import spread
+from benchmarks.rounds import ratio_over_rounds
 
 
 def with_tables(text: str, rows: Sequence[GpuRow], kernels: Sequence[KernelRow]) -> str:
-    """A text with the tables of the last run on each device between its markers."""
+    """Replace the text between this module's markers by the tables of the last run on each device."""
     return with_section(text, "benchmarks.gpu.report", tables(rows, kernels))
 
 
@@ -56,7 +56,7 @@ def _beside_port(row: GpuRow, rows: Sequence[GpuRow]) -> str:
     same = [r for r in rows if (r.group, r.stage, r.batch) == (row.group, row.stage, row.batch)]
     port = [r.rounds for r in same if (r.engine, r.precision) == (PORT, "fp16")]
     ratios = [p / own for p, own in zip(port[0], row.rounds, strict=False)] if port else []
-    return str(spread(ratios)) if ratios else ""
+    return str(ratio_over_rounds(ratios)) if ratios else ""
 
 
 def _kernels(rows: Sequence[KernelRow]) -> Iterator[str]:

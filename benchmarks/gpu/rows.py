@@ -12,16 +12,16 @@ KERNELS = RESULTS_FOLDER / "gpu_kernels.csv"
 
 @dataclass(frozen=True)
 class GpuRow:
-    """One condition of one run; named as in ``benchmarks.latency.rows.Row`` what is the same there.
+    """One case of one run; fields that are not listed here mean the same as in ``benchmarks.latency.rows.LatencyRow``.
 
     Attributes:
-        precision: "tf32" is float32 with convolutions in TF32, which is PyTorch's default; "fp32" is without.
-        n: timed calls from GPU memory to GPU memory; p5_ms, p50_ms and p95_ms are theirs, by CUDA events. A server has
-            none of these: its ``n`` and ``rounds_ms`` are those of the host's clock.
+        precision: "tf32" is float32 with convolutions in TF32, which is PyTorch's default; "fp32" is without TF32.
+        n: number of timed calls from GPU memory to GPU memory, whose times by CUDA events are p5_ms, p50_ms and p95_ms.
+            A server has no such calls: its ``n`` and ``rounds_ms`` are those of the host's clock.
         rounds_ms: the median of each round, separated by spaces.
-        host_p5_ms, host_p50_ms, host_p95_ms: of calls from host memory to host memory, by the host's clock.
-        load_s: building the network on the GPU, with compilation, choice of algorithms and capture of graphs.
-        peak_mib: the most GPU memory that PyTorch held in use, weights included.
+        host_p5_ms, host_p50_ms, host_p95_ms: times of calls from host memory to host memory, by the host's clock.
+        load_s: seconds to build the network on the GPU, with compilation, choice of algorithms and graph capture.
+        peak_mib: the peak of GPU memory that PyTorch had allocated, weights included.
         worst_error, mean_error, psnr_db: against PyTorch in float32 on the CPU.
         gmac: 10^9 multiply-accumulates for one picture.
     """
@@ -56,18 +56,18 @@ class GpuRow:
 
     @property
     def rounds(self) -> list[float]:
-        """Median of each round in ms."""
+        """The median of each round in ms."""
         return [float(part) for part in self.rounds_ms.split()]
 
 
 @dataclass(frozen=True)
 class KernelRow:
-    """One kernel on one layer, or one of the two ceilings ("copy", "product").
+    """One kernel on one layer, or one of the two microbenchmarks of the GPU's limits ("copy", "product").
 
     Attributes:
-        mbyte, gflop: that a call moves and computes at least.
-        fraction: of what the slower of the two ceilings allows.
-        bound: which one that is, "memory" or "arithmetic".
+        mbyte, gflop: the least that a call moves and computes, in 10^6 bytes and 10^9 operations.
+        fraction: least time by the slower of the two limits, over the median time.
+        bound: the slower limit, "memory" or "arithmetic".
     """
 
     run: str

@@ -1,4 +1,4 @@
-"""What the GPU benchmark measures, each opened in a process of its own."""
+"""The subjects of the GPU benchmark; each is opened in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.chain import Chain
 from benchmarks.gpu.clock import event_times, host_times
-from benchmarks.networks import Models, encoder_weights, generator_weights, isf_weights, signature_of
+from benchmarks.networks import BenchmarkModels, encoder_weights, generator_weights, isf_weights, signature_of
+from benchmarks.reference import ReferenceData
 from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Signature
 from engines.engine import BaseEngine
@@ -27,7 +27,7 @@ from export.parity import Parity, parity
 
 OURS = "torch-cuda"
 MODULES = "torch-cuda, PyTorch modules"
-"""Where nothing could be exported: the reference's modules of encoder and ISF head in the same CUDA graphs."""
+"""The engine where nothing can be exported: the reference's encoder and ISF head as modules in the same CUDA graphs."""
 PORT = "port eager"
 EAGER = "eager channels_last"
 COMPILED = "torch.compile max-autotune"
@@ -47,10 +47,10 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Turn:
+class GpuTimings:
     """Milliseconds of each call on the device and from host to host, and the peak of GPU memory in bytes.
 
-    Of a server only its answers' times are known.
+    For a server only the times from host to host are known: ``device`` is empty and ``peak_bytes`` 0.
     """
 
     device: tuple[float, ...]
@@ -58,57 +58,57 @@ class Turn:
     peak_bytes: int
 
 
-class Measured:
-    """The servant of a process: loads one subject, compares and times it."""
+class RemoteSubject:
+    """The remote object of a subject's process: loads the subject, compares it with the reference and times it."""
 
-    def __init__(self, subject: Subject, models: Models, device: str, batches: Collection[int]) -> None:
+    def __init__(self, subject: Subject, models: BenchmarkModels, device: str, batches: Collection[int]) -> None:
         self._subject, self._models, self._batches = subject, models, batches
         self._device = checked_device(device)
-        self._chain = Chain(models)
+        self._reference = ReferenceData(models)
         self._engine: Any = None
 
     def load(self) -> float:
-        """Build it; seconds."""
+        """Load the subject, and return the seconds that this takes."""
         start = time.perf_counter()
-        # As PyTorch has them by default, but where plain float32 is asked for; and as users of any port set the second.
+        # TF32 is PyTorch's default for convolutions, and off for "fp32"; users of the ports enable the benchmark mode.
         torch.backends.cudnn.allow_tf32 = self._subject.precision != "fp32"
         torch.backends.cudnn.benchmark = True
-        self._engine = _opened(self._subject, self._models, self._device, self._batches)
+        self._engine = _open_engine(self._subject, self._models, self._device, self._batches)
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         return time.perf_counter() - start
 
     def check(self, batch: int) -> Parity:
-        """Run once from host to host and compare."""
+        """Run once from host to host, and compare the output with the reference's."""
         stage = self._subject.stage
         (name,) = (spec.name for spec in self._engine.signature.outputs)
-        output = self._engine.run(self._chain.inputs(stage, batch))[name]
-        return parity(output, self._chain.output(stage, batch))
+        output = self._engine.run(self._reference.inputs(stage, batch))[name]
+        return parity(output, self._reference.output(stage, batch))
 
-    def turn(self, batch: int, seconds: float) -> Turn:
-        """Time calls for so many seconds, half of them on the device alone."""
-        inputs = self._chain.inputs(self._subject.stage, batch)
+    def time_calls(self, batch: int, seconds: float) -> GpuTimings:
+        """Time calls for ``seconds``: half of the time on the device alone, half from host to host."""
+        inputs = self._reference.inputs(self._subject.stage, batch)
         if self._subject.stage == "ensemble":
-            return Turn((), tuple(host_times(lambda: self._engine.run(inputs), seconds)), 0)
+            return GpuTimings((), tuple(host_times(lambda: self._engine.run(inputs), seconds)), 0)
         on_device = {name: torch.from_numpy(value.copy()).to(self._device) for name, value in inputs.items()}
-        # The first calls may compile, choose algorithms and fetch memory.
+        # The first calls may compile, choose algorithms and allocate memory.
         event_times(lambda: self._engine.run_on_gpu(on_device), self._device, 0)
         device = event_times(lambda: self._engine.run_on_gpu(on_device), self._device, seconds / 2)
         host = host_times(lambda: self._engine.run(inputs), seconds / 2)
         peak = 0
         if self._device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self._device)
-            torch.cuda.empty_cache()  # for the processes that take turns with this one
-        return Turn(tuple(device), tuple(host), peak)
+            torch.cuda.empty_cache()  # for the other processes that alternate with this one
+        return GpuTimings(tuple(device), tuple(host), peak)
 
     def close(self) -> None:
-        """Stop what was loaded."""
+        """Close the engine, if one is loaded."""
         if self._engine is not None:
             self._engine.close()
 
 
 class EagerEngine(BaseEngine):
-    """A function of tensors as its users call it: to the GPU, through the network, and back."""
+    """A function of tensors as its users call it: copy the inputs to the GPU, run the network, copy the output back."""
 
     def __init__(self, signature: Signature, forward: Callable[..., Tensor], device: torch.device) -> None:
         super().__init__(signature)
@@ -123,10 +123,12 @@ class EagerEngine(BaseEngine):
         return {self.signature.outputs[0].name: self._forward(*(inputs[spec.name] for spec in self.signature.inputs))}
 
 
-def _opened(subject: Subject, models: Models, device: torch.device, batches: Collection[int]) -> BaseEngine:
+def _open_engine(
+    subject: Subject, models: BenchmarkModels, device: torch.device, batches: Collection[int]
+) -> BaseEngine:
     signature = signature_of(subject.stage, models.scale.geometry)
     if subject.stage == "ensemble":
-        # Imported here: it needs more than there may be.
+        # Imported here, since it needs packages that may not be installed.
         from benchmarks.latency.subjects import EnsembleSubject
 
         return EnsembleSubject(models.on_gpu, signature)
@@ -140,7 +142,7 @@ def _opened(subject: Subject, models: Models, device: torch.device, batches: Col
     return EagerEngine(signature, _forward(subject, models, device), device)
 
 
-def _network(stage: str, models: Models, device: torch.device) -> Network:
+def _network(stage: str, models: BenchmarkModels, device: torch.device) -> Network:
     if stage == "pipeline":
         return _pipeline(*(_network(part, models, device) for part in ("encoder", "isf", "generator")))
     half = device.type == "cuda"
@@ -162,11 +164,11 @@ def _pipeline(encode: Network, edit: Network, generate: Network) -> Network:
     return run
 
 
-def _generator(models: Models) -> Generator:
+def _generator(models: BenchmarkModels) -> Generator:
     return generator_from_weights(generator_weights(models.scale))
 
 
-def _forward(subject: Subject, models: Models, device: torch.device) -> Callable[..., Tensor]:
+def _forward(subject: Subject, models: BenchmarkModels, device: torch.device) -> Callable[..., Tensor]:
     half = subject.precision == "fp16" and device.type == "cuda"
     dtype = torch.float16 if half else torch.float32
     if subject.stage == "isf":

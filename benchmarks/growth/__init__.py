@@ -1,1 +1,1 @@
-"""Growth of time and memory with resolution, batch and blends, and starts of a server."""
+"""Growth of time and memory with resolution, batch size and number of blends; time to start a server."""

@@ -1,39 +1,39 @@
-"""``python -m benchmarks.growth.report``: the tables of growth and of starts in both READMEs, and their plots."""
+"""``python -m benchmarks.growth.report``: writes the tables of growth and starts into both READMEs, and the plots."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from benchmarks.generated import MAIN_README, README, line, number, with_section
-from benchmarks.growth.results import CAPTIONS, Measured, against, further_blend, plotted, read_measured
-from benchmarks.growth.start_rows import Start
+from benchmarks.growth.results import CAPTIONS, LatestRows, first_answer_ratio, mib_per_blend, plotted, read_latest_rows
+from benchmarks.growth.start_rows import StartRow
 from benchmarks.latency.report import quality, times
 from benchmarks.latency.results import gflops
-from benchmarks.latency.rows import Row
+from benchmarks.latency.rows import LatencyRow
 from benchmarks.records import RESULTS_FOLDER
 
 
 def with_growth(text: str, section: str) -> str:
-    """A text with another section between this module's markers."""
+    """Replace the text between this module's markers by a section."""
     return with_section(text, "benchmarks.growth.report", section)
 
 
-def tables(found: Measured) -> str:
-    """All tables, in Markdown, and their plots."""
-    parts = (_resolution(found.resolution), _batch(found.batch), _blends(found), _cache(found.cached))
-    failures = [f"- {row.blends} blends, cache {row.cache}: {row.reason}" for row in found.starts if row.reason]
-    plots = [f"![{CAPTIONS[name]}](results/{name}.png)" for name in plotted(found)]
-    sections = ["\n".join(part) for part in parts] + ["\n".join(failures), *_origins(found), *plots]
+def tables(latest: LatestRows) -> str:
+    """All tables and plots, in Markdown."""
+    parts = (_resolution(latest.resolution), _batch(latest.batch), _blends(latest), _cache(latest.cached))
+    failures = [f"- {row.blends} blends, cache {row.cache}: {row.reason}" for row in latest.starts if row.reason]
+    plots = [f"![{CAPTIONS[name]}](results/{name}.png)" for name in plotted(latest)]
+    sections = ["\n".join(part) for part in parts] + ["\n".join(failures), *_origins(latest), *plots]
     return "\n" + "\n\n".join(filter(None, sections)) + "\n"
 
 
-def summary(found: Measured) -> str:
-    """The main README's few lines."""
-    parts = (_summary_of_sizes(found.resolution), _summary_of_blends(found.blends), _summary_of_cache(found.cached))
+def summary(latest: LatestRows) -> str:
+    """The findings in a few lines of Markdown, for the main README."""
+    parts = (_summary_of_sizes(latest.resolution), _summary_of_blends(latest.blends), _summary_of_cache(latest.cached))
     return "\n" + "\n".join(filter(None, parts)) + "\n"
 
 
-def _resolution(rows: Sequence[Row]) -> Iterator[str]:
+def _resolution(rows: Sequence[LatencyRow]) -> Iterator[str]:
     if rows:
         yield "**Resolution, batch 1**\n"
         yield "| stage | resolution | ms | p5 to p95 | n | GMAC | GFLOP/s | worst error | PSNR, dB | MiB |"
@@ -43,7 +43,7 @@ def _resolution(rows: Sequence[Row]) -> Iterator[str]:
         yield line(row.stage, str(row.resolution), *times(row), number(row.gmac), rate, *quality(row))
 
 
-def _batch(rows: Sequence[Row]) -> Iterator[str]:
+def _batch(rows: Sequence[LatencyRow]) -> Iterator[str]:
     if rows:
         yield f"**Batch, resolution {rows[0].resolution}**\n"
         yield "| stage | batch | ms of a batch | p5 to p95 | n | ms of a picture | worst error | PSNR, dB | MiB |"
@@ -53,34 +53,34 @@ def _batch(rows: Sequence[Row]) -> Iterator[str]:
         yield line(row.stage, str(row.batch), *times(row), number(each), *quality(row))
 
 
-def _blends(found: Measured) -> Iterator[str]:
-    if found.blends:
+def _blends(latest: LatestRows) -> Iterator[str]:
+    if latest.blends:
         yield "**Blends served together, shared encoder and ISF head**\n"
         yield "| blends | resident, MiB | peak, MiB | processes | ms a picture | first answer, s | all answered, s |"
         yield "|--:|--:|--:|--:|--:|--:|--:|"
-    for row in found.blends:
+    for row in latest.blends:
         memory = f"{row.pss_mib:.0f}", f"{row.peak_mib:.0f}", str(row.processes)
         yield line(str(row.blends), *memory, number(row.p50_ms), number(row.first_s), number(row.ready_s))
-    if cost := further_blend(found.blends):
+    if cost := mib_per_blend(latest.blends):
         yield f"\nEach further blend takes {cost:.0f} MiB."
 
 
-def _cache(cached: Mapping[str, Start]) -> Iterator[str]:
+def _cache(cached: Mapping[str, StartRow]) -> Iterator[str]:
     if cached:
         yield "**Start with one blend, by model cache**\n"
         yield "| cache | first answer, s | every start, s | times without cache | all answered, s | cache, MiB | MiB |"
         yield "|---|--:|--:|--:|--:|--:|--:|"
     for name, row in cached.items():
-        ratio = str(against(row, cached["off"])) if "off" in cached else ""
+        ratio = str(first_answer_ratio(row, cached["off"])) if "off" in cached else ""
         sizes = f"{row.cache_mib:.0f}", f"{row.pss_mib:.0f}"
         yield line(name, number(row.first_s), row.firsts_s.replace(" ", ", "), ratio, number(row.ready_s), *sizes)
 
 
-def _origins(found: Measured) -> list[str]:
-    kinds: dict[str, Sequence[Row | Start]] = {
-        "Resolution": found.resolution,
-        "Batch": found.batch,
-        "Blends and starts": found.starts,
+def _origins(latest: LatestRows) -> list[str]:
+    kinds: dict[str, Sequence[LatencyRow | StartRow]] = {
+        "Resolution": latest.resolution,
+        "Batch": latest.batch,
+        "Blends and starts": latest.starts,
     }
     return [
         f"{name}: run {rows[0].run}, commit {rows[0].commit}; {rows[0].device}; {rows[0].versions}."
@@ -89,13 +89,13 @@ def _origins(found: Measured) -> list[str]:
     ]
 
 
-def _summary_of_sizes(rows: Sequence[Row]) -> str:
+def _summary_of_sizes(rows: Sequence[LatencyRow]) -> str:
     shown = [f"{row.p50_ms:.0f} ms at {row.resolution}" for row in rows if row.stage == "pipeline" and row.p50_ms]
     return f"- A picture by the whole pipeline: {', '.join(shown)}." if shown else ""
 
 
-def _summary_of_blends(blends: Sequence[Start]) -> str:
-    cost = further_blend(blends)
+def _summary_of_blends(blends: Sequence[StartRow]) -> str:
+    cost = mib_per_blend(blends)
     return (
         f"- A server of one blend holds {blends[0].pss_mib:.0f} MiB, each further blend {cost:.0f} MiB more."
         if cost
@@ -103,26 +103,27 @@ def _summary_of_blends(blends: Sequence[Start]) -> str:
     )
 
 
-def _summary_of_cache(cached: Mapping[str, Start]) -> str:
+def _summary_of_cache(cached: Mapping[str, StartRow]) -> str:
     if not {"off", "filled"} <= cached.keys():
         return ""
     off, filled = cached["off"], cached["filled"]
     if not filled.cache_mib:
         return f"- First answer {number(off.first_s)} s after the server's start; these engines have nothing to cache."
+    ratio = first_answer_ratio(filled, off)
     return (
         f"- First answer {number(off.first_s)} s after the server's start; with `toonify serve --cache DIR`\n"
-        f"  {number(filled.first_s)} s, {against(filled, off)} times as long, for {filled.cache_mib:.0f} MiB of disk."
+        f"  {number(filled.first_s)} s, {ratio} times as long, for {filled.cache_mib:.0f} MiB of disk."
     )
 
 
 def main() -> None:
-    """Write the tables into both READMEs and the plots beside the CSV files."""
+    """Write the tables into both READMEs, and the plots beside the CSV files."""
     from benchmarks.growth.plots import draw
 
-    found = read_measured()
-    for path, section in ((README, tables(found)), (MAIN_README, summary(found))):
+    latest = read_latest_rows()
+    for path, section in ((README, tables(latest)), (MAIN_README, summary(latest))):
         path.write_text(with_growth(path.read_text(), section))
-    draw(found, RESULTS_FOLDER)
+    draw(latest, RESULTS_FOLDER)
 
 
 if __name__ == "__main__":

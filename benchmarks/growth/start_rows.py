@@ -1,4 +1,4 @@
-"""The schema of ``results/starts.csv``: one row is one way to start the server."""
+"""The schema of ``results/starts.csv``: a row holds all starts of the server in one case."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from benchmarks.records import RESULTS_FOLDER, Status
 STARTS = RESULTS_FOLDER / "starts.csv"
 
 Cache = Literal["off", "empty", "filled"]
-"""No model cache; one that this start fills; one that an earlier start has filled."""
+"""State of the model cache: "off" is without one, "empty" one that this start fills, "filled" by an earlier start."""
 
 
 @dataclass(frozen=True)
-class Start:
-    """One condition of one run; the fields are the CSV's columns.
+class StartRow:
+    """One case of one run; the fields are the CSV's columns.
 
     Attributes:
-        run: UTC time at which the run started; the conditions of a run alternated.
+        run: UTC time at which the run started, in which the cases alternated.
         time: UTC time at which the row was written.
         commit: of this repository; "+changes" where the code differed from it.
-        blends: generators that the server serves, beside one encoder and one ISF head.
-        status: "interrupted" rows hold the starts that were finished; "failed" ones say why in ``reason``.
-        n: starts.
-        first_s: from the call to the answer of the first request, median; every start's in ``firsts_s``.
-        ready_s: until every ensemble has answered, as ``toonify serve`` waits for, median.
-        p5_ms, p50_ms, p95_ms: of one picture, the blends asked in turn, one request at a time.
-        pss_mib: of all processes of the server after these, shared pages counted once; largest of the starts.
-        rss_mib: the same, shared pages counted in every process.
-        peak_mib: sum of every process's peak since its start, shared pages counted in each; largest of the starts.
-        processes: of the server.
+        blends: number of generators that the server serves, with one encoder and one ISF head.
+        status: "interrupted" rows hold the finished starts; "failed" rows give their ``reason``.
+        n: number of starts.
+        first_s: median of the seconds from the start's call to the answer of the first request; ``firsts_s`` holds
+            those of every start, separated by spaces.
+        ready_s: median of the seconds until every ensemble has answered, which is when ``toonify serve`` is ready.
+        p5_ms, p50_ms, p95_ms: time of one picture, one request at a time, from each blend in turn.
+        pss_mib: memory of all the server's processes after these requests, shared pages counted once; the largest of
+            the starts.
+        rss_mib: the same with shared pages counted in every process.
+        peak_mib: sum of every process's peak since its start, shared pages counted in each; the largest of the starts.
+        processes: number of the server's processes.
         cache_mib: size of the model cache afterwards.
     """
 

@@ -1,4 +1,4 @@
-"""Starts of the server with one blend and with several, without and with a model cache: time, and memory afterwards."""
+"""Measures starts of the server, with one blend and several, without and with a model cache: time, and memory after."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from statistics import median
 from typing import Any
 
 from benchmarks import machine
-from benchmarks.chain import Array, Chain
-from benchmarks.failures import one_line
-from benchmarks.growth.start_rows import Cache, Start
-from benchmarks.memory import peak_bytes, processes_of_session, rollup_bytes
-from benchmarks.networks import Models
+from benchmarks.errors import one_line
+from benchmarks.growth.start_rows import Cache, StartRow
+from benchmarks.memory import peak_bytes, processes_of_session, smaps_bytes
+from benchmarks.networks import BenchmarkModels
+from benchmarks.reference import Array, ReferenceData
 from benchmarks.rounds import alternating, percentiles
 from engines.contract.atomic import atomic_directory
 from engines.contract.errors import ToonifyError
@@ -28,16 +28,16 @@ MIB = 2**20
 
 
 @dataclass(frozen=True)
-class Way:
-    """One row to be: how the server is started."""
+class StartCase:
+    """How the server is started, for one row: the number of blends, and the state of the model cache."""
 
     blends: int
     cache: Cache = "off"
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one start has shown: seconds, and bytes of all processes of the server."""
+class StartResult:
+    """Times of one start in seconds, and memory of all the server's processes in bytes, as in ``StartRow``."""
 
     first: float
     ready: float
@@ -50,69 +50,69 @@ class Found:
 
 
 @dataclass
-class Tally:
-    """What is known of one way so far."""
+class StartState:
+    """What has been measured of one case so far; a ``reason`` says why it failed."""
 
-    way: Way
+    case: StartCase
     reason: str = ""
-    found: list[Found] = field(default_factory=list)
+    results: list[StartResult] = field(default_factory=list)
 
 
-def ways(most_blends: int) -> list[Way]:
-    """Every number of blends without a cache, and one blend with one; "filled" uses what "empty" has left."""
-    return [*(Way(count) for count in range(1, most_blends + 1)), Way(1, "empty"), Way(1, "filled")]
+def start_cases(most_blends: int) -> list[StartCase]:
+    """Every number of blends without a cache, then one blend with one; "filled" uses the cache that "empty" leaves."""
+    return [*(StartCase(count) for count in range(1, most_blends + 1)), StartCase(1, "empty"), StartCase(1, "filled")]
 
 
 def measure_starts(
-    models: Models,
-    ways: Sequence[Way],
+    models: BenchmarkModels,
+    start_cases: Sequence[StartCase],
     rounds: int,
     calls: int,
     step: Callable[[str], None],
-    keep: Callable[[list[Start]], None],
+    keep: Callable[[list[StartRow]], None],
 ) -> None:
-    """Start the server in every way in turn.
+    """Start the server in every case, alternating, and pass the rows to ``keep``.
 
     Args:
-        models: exported, with their chain.
-        ways: "empty" before "filled".
-        rounds: how often each way has its turn.
-        calls: pictures asked of each blend after a start.
-        step: is called with a phrase before every start.
-        keep: is called once with the rows, also where an interruption has ended the measurement.
+        models: exported, with their reference data.
+        start_cases: with "empty" before "filled".
+        rounds: number of starts in each case.
+        calls: number of pictures requested of each blend after a start.
+        step: called with a phrase before every start.
+        keep: called once with the rows, after an interruption too.
     """
     run = machine.now()
-    tallies = [Tally(way) for way in ways]
+    states = [StartState(case) for case in start_cases]
     try:
-        for number, tally in alternating(tallies, rounds):
-            step(f"round {number + 1}: start with {tally.way.blends} blends, cache {tally.way.cache}")
-            _attempt(tally, models, calls)
+        for number, state in alternating(states, rounds):
+            step(f"round {number + 1}: start with {state.case.blends} blends, cache {state.case.cache}")
+            _attempt(state, models, calls)
     finally:
-        keep([_row(tally, models, run, rounds) for tally in tallies if tally.found or tally.reason])
+        keep([_row(state, models, run, rounds) for state in states if state.results or state.reason])
 
 
-def _attempt(tally: Tally, models: Models, calls: int) -> None:
-    if not tally.reason:
+def _attempt(state: StartState, models: BenchmarkModels, calls: int) -> None:
+    if not state.reason:
         try:
-            tally.found.append(_start(models, tally.way, calls))
+            state.results.append(_start(models, state.case, calls))
         except (ToonifyError, OSError) as error:
-            tally.reason = one_line(error)
+            state.reason = one_line(error)
 
 
-def _start(models: Models, way: Way, calls: int) -> Found:
-    repository, cache = _repository(models, way.blends), models.folder / "cache"
-    if way.cache == "empty":
+def _start(models: BenchmarkModels, case: StartCase, calls: int) -> StartResult:
+    repository, cache = _repository(models, case.blends), models.folder / "cache"
+    if case.cache == "empty":
         rmtree(cache, ignore_errors=True)
-    face = Chain(models).sample("ensemble", 1).inputs["face"]
-    first, asking = 0.0, 0.0
+    face = ReferenceData(models).sample("ensemble", 1).inputs["face"]
+    first, seconds_of_first = 0.0, 0.0
 
     def progress(phrase: str) -> None:
-        # Now the server listens, and nothing has been asked of it yet.
-        nonlocal first, asking
+        # At this phrase the server listens, and has received no request yet.
+        nonlocal first, seconds_of_first
         if phrase.startswith("asking"):
             with ToonifyClient(server.url, timeout=600) as client:
-                asking = _seconds_of_a_picture(client, face, 0)
-            first = time.perf_counter() - begun
+                seconds_of_first = _seconds_of_a_picture(client, face, 0)
+            first = time.perf_counter() - start_time
 
     server = TritonServer(
         repository,
@@ -121,33 +121,33 @@ def _start(models: Models, way: Way, calls: int) -> Found:
         http_port=0,
         metrics_port=0,
         runtime="cpu",
-        cache=None if way.cache == "off" else cache,
+        cache=None if case.cache == "off" else cache,
         progress=progress,
     )
-    begun = time.perf_counter()
+    start_time = time.perf_counter()
     with server, ToonifyClient(server.url, timeout=600) as client:
-        ready = time.perf_counter() - begun - asking
-        order = [blend for _ in range(calls) for blend in range(way.blends)]
+        ready = time.perf_counter() - start_time - seconds_of_first
+        order = [blend for _ in range(calls) for blend in range(case.blends)]
         pictures = tuple(_seconds_of_a_picture(client, face, blend) for blend in order)
         processes = processes_of_session(server.pid)
-        memory = (rollup_bytes(processes, "Pss"), rollup_bytes(processes, "Rss"), peak_bytes(processes))
-    stored = 0 if way.cache == "off" else sum(path.stat().st_size for path in cache.rglob("*"))
-    return Found(first, ready, pictures, *memory, processes=len(processes), cache=stored)
+        memory = (smaps_bytes(processes, "Pss"), smaps_bytes(processes, "Rss"), peak_bytes(processes))
+    cache_bytes = 0 if case.cache == "off" else sum(path.stat().st_size for path in cache.rglob("*"))
+    return StartResult(first, ready, pictures, *memory, processes=len(processes), cache=cache_bytes)
 
 
 def _seconds_of_a_picture(client: ToonifyClient, face: Array, blend: int) -> float:
     start = time.perf_counter()
-    client.toonify(face, model=f"toonify_{_name(blend)}")
+    client.toonify(face, model=f"toonify_{_blend_name(blend)}")
     return time.perf_counter() - start
 
 
-def _name(blend: int) -> str:
+def _blend_name(blend: int) -> str:
     return f"blend{blend + 1}"
 
 
-def _repository(models: Models, blends: int) -> Path:
-    """A repository of so many generators: copies under other names, so that no file is shared."""
-    generators = [models.folder / _name(blend) for blend in range(blends)]
+def _repository(models: BenchmarkModels, blends: int) -> Path:
+    """A model repository with ``blends`` generators: copies under other names, so that they share no file."""
+    generators = [models.folder / _blend_name(blend) for blend in range(blends)]
     for directory in generators:
         if not directory.exists():
             with atomic_directory(directory) as staging:
@@ -159,37 +159,37 @@ def _repository(models: Models, blends: int) -> Path:
     return output
 
 
-def _row(tally: Tally, models: Models, run: str, rounds: int) -> Start:
+def _row(state: StartState, models: BenchmarkModels, run: str, rounds: int) -> StartRow:
     engine, precision = models.served("generator")
-    facts: dict[str, Any] = {
+    common: dict[str, Any] = {
         "run": run,
         "time": machine.now(),
         "commit": machine.commit(),
-        "blends": tally.way.blends,
-        "cache": tally.way.cache,
+        "blends": state.case.blends,
+        "cache": state.case.cache,
         "resolution": models.scale.geometry.resolution,
         "engine": engine,
         "precision": precision,
         "device": machine.device(),
         "versions": machine.versions(),
     }
-    if tally.reason:
-        return Start(**facts, status="failed", reason=tally.reason)
-    found = tally.found
-    p5, p50, p95 = percentiles([1e3 * seconds for one in found for seconds in one.pictures])
-    return Start(
-        **facts,
-        status="ok" if len(found) == rounds else "interrupted",
-        n=len(found),
-        first_s=median(one.first for one in found),
-        firsts_s=" ".join(f"{one.first:.4g}" for one in found),
-        ready_s=median(one.ready for one in found),
+    if state.reason:
+        return StartRow(**common, status="failed", reason=state.reason)
+    results = state.results
+    p5, p50, p95 = percentiles([1e3 * seconds for start in results for seconds in start.pictures])
+    return StartRow(
+        **common,
+        status="ok" if len(results) == rounds else "interrupted",
+        n=len(results),
+        first_s=median(start.first for start in results),
+        firsts_s=" ".join(f"{start.first:.4g}" for start in results),
+        ready_s=median(start.ready for start in results),
         p5_ms=p5,
         p50_ms=p50,
         p95_ms=p95,
-        pss_mib=max(one.pss for one in found) / MIB,
-        rss_mib=max(one.rss for one in found) / MIB,
-        peak_mib=max(one.peak for one in found) / MIB,
-        processes=found[0].processes,
-        cache_mib=max(one.cache for one in found) / MIB,
+        pss_mib=max(start.pss for start in results) / MIB,
+        rss_mib=max(start.rss for start in results) / MIB,
+        peak_mib=max(start.peak for start in results) / MIB,
+        processes=results[0].processes,
+        cache_mib=max(start.cache for start in results) / MIB,
     )

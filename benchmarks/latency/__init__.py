@@ -1,1 +1,1 @@
-"""Latency of every stage and of the whole service, beside what a user would run instead."""
+"""Latency of every stage and of the whole service, compared with what a user would run instead."""

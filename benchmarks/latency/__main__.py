@@ -1,4 +1,4 @@
-"""``python -m benchmarks.latency``: measure, and append the rows to the CSV."""
+"""``python -m benchmarks.latency``: measures latencies, and appends the rows to the CSV."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.chain import LARGEST_BATCH
+from benchmarks.latency.cases import STAGES, groups_for
 from benchmarks.latency.command import console, measure, numbers, progress_bar, run_command, steps_of
-from benchmarks.latency.conditions import STAGES, groups_for
-from benchmarks.latency.measure import Plan
-from benchmarks.latency.preparation import prepare_elsewhere
+from benchmarks.latency.measure import LatencyOptions
+from benchmarks.latency.preparation import prepare_in_subprocess
 from benchmarks.latency.rows import RESULTS
 from benchmarks.networks import FULL, TINY, models_for
+from benchmarks.reference import LARGEST_BATCH
 
 
-def names(text: str) -> list[str]:
-    """ "generator,roof" -> ["generator", "roof"]."""
+def stages_in(text: str) -> list[str]:
+    """Parse a list of stages: "generator,roof" -> ["generator", "roof"]."""
     parts = [part.strip() for part in text.split(",")]
     if not set(parts) <= set(STAGES):
         raise typer.BadParameter(f"{text!r} is not a list of stages; they are {', '.join(STAGES)}")
@@ -28,30 +28,30 @@ def benchmark(
     batches: Annotated[str, typer.Option(help="Batch sizes, up to 8.")] = "1,2,4,8",
     in_flight: Annotated[str, typer.Option(help="Requests in flight to the ensemble, at batch 1.")] = "1,2,3,4,5,6,7,8",
     only: Annotated[str, typer.Option(help="Stages to measure.")] = ",".join(STAGES),
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of every condition.")] = 5,
-    seconds_per_condition: Annotated[float, typer.Option(min=0, help="Time for all turns of a condition.")] = 15.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds, in each of which every case is timed.")] = 5,
+    seconds_per_condition: Annotated[float, typer.Option(min=0, help="Timed seconds of a case, all rounds.")] = 15.0,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Include torch.compile.")] = True,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Tiny networks, one call each, no torch.compile: does it work?")
+        bool, typer.Option("--quick", help="Tiny networks, one call each, no torch.compile: only checks that it runs.")
     ] = False,
     models: Annotated[Path, typer.Option(help="Folder for exported models, reused by later runs.")] = Path(
         "build/benchmarks"
     ),
     results: Annotated[Path, typer.Option(help="CSV to which the rows are appended.")] = RESULTS,
 ) -> None:
-    """Measure the latency of every stage and of the whole service, beside what a user would run instead.
+    """Measure the latency of every stage and of the whole service, and of what a user would run instead.
 
-    The conditions of a group take turns, so that a disturbance hits all of them. Ctrl-C keeps what is measured.
+    The cases of a group alternate, so that a disturbance affects all of them. Ctrl-C keeps what has been measured.
     """
-    sizes, flights, chosen = numbers(batches, LARGEST_BATCH), numbers(in_flight, 64), names(only)
+    sizes, flights, chosen = numbers(batches, LARGEST_BATCH), numbers(in_flight, 64), stages_in(only)
     if quick and results == RESULTS:
         raise typer.BadParameter("a quick run's times mean nothing: give --results another file")
     built = models_for(TINY if quick else FULL, models)
-    prepare_elsewhere(built, chosen)
+    prepare_in_subprocess(built, chosen)
     groups = groups_for(built, sizes, flights, chosen, compiled=compiled and not quick)
-    plan = Plan(built, 1, 0) if quick else Plan(built, rounds, seconds_per_condition)
-    with progress_bar(steps_of(plan, groups)) as step:
-        measure(plan, groups, results, step)
+    options = LatencyOptions(built, 1, 0) if quick else LatencyOptions(built, rounds, seconds_per_condition)
+    with progress_bar(steps_of(options, groups)) as step:
+        measure(options, groups, results, step)
     console.print(f"Rows are in {results}; tables and plots: python -m benchmarks.latency.report")
 
 

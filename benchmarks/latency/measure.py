@@ -1,4 +1,4 @@
-"""The measurement: in every round each condition of a group has its turn, there and back, so that none is favoured."""
+"""The latency measurement: every round times each case of a group once, in alternating order."""
 
 from __future__ import annotations
 
@@ -12,53 +12,63 @@ from functools import partial
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.chain import Chain
-from benchmarks.failures import SubjectError
-from benchmarks.latency.conditions import Condition, Group
-from benchmarks.latency.remote_engine import RemoteEngine, Turn
-from benchmarks.latency.roof import ROOFS
-from benchmarks.latency.rows import Row
+from benchmarks.errors import SubjectError
+from benchmarks.latency.cases import BenchmarkCase, Group
+from benchmarks.latency.microbenchmarks import MICROBENCHMARKS
+from benchmarks.latency.remote_engine import RemoteEngine, TimedCalls
+from benchmarks.latency.rows import LatencyRow
 from benchmarks.latency.subjects import open_subject, prepare
-from benchmarks.networks import Models, signature_of
+from benchmarks.networks import BenchmarkModels, signature_of
 from benchmarks.records import Status
+from benchmarks.reference import ReferenceData
 from benchmarks.rounds import alternating, percentiles
 from engines.model_directory import Verification
 from engines.openvino.engine import supports_bf16
 from export.verification import Bound, verify
 
 SETTLE = 0.05
-"""Seconds between turns, in which the libraries' idle threads stop spinning."""
+"""Seconds of rest between two cases, in which the libraries' idle threads stop spinning."""
 
 Step = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long to measure, on what."""
+class LatencyOptions:
+    """Which models are measured, and how long.
 
-    models: Models
+    Attributes:
+        seconds: timed seconds for each case, all rounds together; there is at least one call in each round.
+        threads: of every library; the server takes every core in any case.
+    """
+
+    models: BenchmarkModels
     rounds: int
     seconds: float
-    """Of timed calls for each condition, in all rounds together; one call in each round at least."""
     threads: int = field(default_factory=machine.cores)
-    """Of every library. The server takes every core in any case."""
 
 
 @dataclass
-class Tally:
-    """What is known of one condition so far; its status is None until it is clear that it cannot be measured."""
+class CaseState:
+    """What has been measured of one case so far.
 
-    condition: Condition
+    Attributes:
+        status: None unless the case cannot be measured.
+        error: difference of the first call's output from the reference.
+        calls: number of calls to time in each round.
+        timings: one entry for each finished round.
+    """
+
+    case: BenchmarkCase
     status: Status | None = None
     reason: str = ""
     worker: RemoteEngine | None = None
     load_s: float | None = None
     error: Verification | None = None
     calls: int = 0
-    turns: list[Turn] = field(default_factory=list)
+    timings: list[TimedCalls] = field(default_factory=list)
 
-    def attempt(self, work: Callable[[Tally], None]) -> None:
-        """Do a part of the measurement, unless an earlier part failed."""
+    def attempt(self, work: Callable[[CaseState], None]) -> None:
+        """Do a part of the measurement, unless an earlier part has failed."""
         if self.status is None:
             try:
                 work(self)
@@ -66,128 +76,127 @@ class Tally:
                 self.status, self.reason = "failed", str(error)
 
 
-class Run:
-    """One run of the benchmark: the facts that all of its rows share."""
+class LatencyRun:
+    """One run of the benchmark; all its rows share start time, commit, device and versions."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._chains: dict[int, Chain] = {}
+    def __init__(self, options: LatencyOptions) -> None:
+        self._options = options
+        self._references: dict[int, ReferenceData] = {}
         self._started = machine.now()
         self._commit, self._device, self._versions = machine.commit(), machine.device(), machine.versions()
 
-    def measure(self, group: Group, step: Step, keep: Callable[[list[Row]], None]) -> None:
+    def measure(self, group: Group, step: Step, keep: Callable[[list[LatencyRow]], None]) -> None:
         """Measure a group.
 
         Args:
-            group: what to measure.
-            step: is called with a phrase before every load and every turn.
-            keep: is called once with the rows, also where an interruption has ended the measurement: then they hold
-                the rounds that were finished.
+            group: the cases to measure.
+            step: called with a phrase before each case is loaded and before it is timed.
+            keep: called once with the rows, after an interruption too; then they hold the rounds that were finished.
         """
-        tallies = [Tally(condition) for condition in group.conditions]
+        states = [CaseState(case) for case in group.cases]
         with ExitStack() as stack:
             try:
-                self._load(tallies, stack, step)
-                for number, tally in alternating(tallies, self._plan.rounds):
-                    step(f"round {number + 1}: {tally.condition}")
-                    tally.attempt(self._turn)
+                self._load(states, stack, step)
+                for number, state in alternating(states, self._options.rounds):
+                    step(f"round {number + 1}: {state.case}")
+                    state.attempt(self._time_case)
             finally:
-                rows = [self._row(group, tally) for tally in tallies]
+                rows = [self._row(group, state) for state in states]
                 keep([row for row in rows if row.n or row.status != "interrupted"])
 
-    def _load(self, tallies: Sequence[Tally], stack: ExitStack, step: Step) -> None:
-        workers: dict[Condition, RemoteEngine] = {}
-        for tally in tallies:
-            step(f"loading: {tally.condition}")
-            if tally.condition.precision == "bf16" and not supports_bf16():
-                tally.status, tally.reason = "unavailable", "this processor does not multiply bfloat16"
-            tally.attempt(partial(self._open, workers=workers, stack=stack))
+    def _load(self, states: Sequence[CaseState], stack: ExitStack, step: Step) -> None:
+        workers: dict[BenchmarkCase, RemoteEngine] = {}
+        for state in states:
+            step(f"loading: {state.case}")
+            if state.case.precision == "bf16" and not supports_bf16():
+                state.status, state.reason = "unavailable", "this processor does not multiply bfloat16"
+            state.attempt(partial(self._open, workers=workers, stack=stack))
 
-    def _open(self, tally: Tally, workers: dict[Condition, RemoteEngine], stack: ExitStack) -> None:
-        condition, chain = tally.condition, self._chain(tally.condition)
-        models = chain.models
-        if condition.subject not in workers:
-            prepare(condition, models)
-            signature = signature_of(condition.stage, models.scale.geometry)
-            opened = partial(open_subject, condition, models, self._plan.threads)
-            workers[condition.subject] = RemoteEngine(signature, opened, models.folder / "workers.log")
-            tally.load_s = stack.enter_context(workers[condition.subject]).load()
-        worker = tally.worker = workers[condition.subject]
-        sample = chain.sample(condition.stage, condition.batch)
-        # The first call may compile; its output is checked. The second one tells how many fit into a turn.
-        if condition.stage == "roof":
+    def _open(self, state: CaseState, workers: dict[BenchmarkCase, RemoteEngine], stack: ExitStack) -> None:
+        case, reference = state.case, self._reference_of(state.case)
+        models = reference.models
+        if case.subject not in workers:
+            prepare(case, models)
+            signature = signature_of(case.stage, models.scale.geometry)
+            opened = partial(open_subject, case, models, self._options.threads)
+            workers[case.subject] = RemoteEngine(signature, opened, models.folder / "workers.log")
+            state.load_s = stack.enter_context(workers[case.subject]).load()
+        worker = state.worker = workers[case.subject]
+        sample = reference.sample(case.stage, case.batch)
+        # The first call may compile; its output is checked. The second call's time gives the number of timed calls.
+        if case.stage == "roof":
             worker.run(sample.inputs)
         else:
-            tally.error = verify(worker, [sample], "the chain", Bound(psnr=0))
-        seconds = worker.turn(sample.inputs, 1, 1).wall
-        share = condition.weight * self._plan.seconds / self._plan.rounds
-        tally.calls = max(condition.in_flight, round(share / seconds))
+            state.error = verify(worker, [sample], "the reference's inputs", Bound(psnr=0))
+        seconds = worker.time_calls(sample.inputs, 1, 1).wall
+        share = case.weight * self._options.seconds / self._options.rounds
+        state.calls = max(case.in_flight, round(share / seconds))
 
-    def _turn(self, tally: Tally) -> None:
-        assert tally.worker is not None
-        condition = tally.condition
+    def _time_case(self, state: CaseState) -> None:
+        assert state.worker is not None
+        case = state.case
         time.sleep(SETTLE)
-        inputs = self._chain(condition).sample(condition.stage, condition.batch).inputs
-        tally.turns.append(tally.worker.turn(inputs, tally.calls, condition.in_flight))
+        inputs = self._reference_of(case).sample(case.stage, case.batch).inputs
+        state.timings.append(state.worker.time_calls(inputs, state.calls, case.in_flight))
 
-    def _chain(self, condition: Condition) -> Chain:
-        size = condition.resolution
-        if size not in self._chains:
-            self._chains[size] = Chain(self._plan.models.at(size))
-        return self._chains[size]
+    def _reference_of(self, case: BenchmarkCase) -> ReferenceData:
+        size = case.resolution
+        if size not in self._references:
+            self._references[size] = ReferenceData(self._options.models.at(size))
+        return self._references[size]
 
-    def _row(self, group: Group, tally: Tally) -> Row:
-        condition, chain = tally.condition, self._chain(tally.condition)
-        scale = chain.models.scale
-        is_roof = condition.stage == "roof"
-        costs = ROOFS[condition.engine].costs(scale) if is_roof else chain.costs(condition.stage)
-        whole = len(tally.turns) == self._plan.rounds
-        row = Row(
+    def _row(self, group: Group, state: CaseState) -> LatencyRow:
+        case, reference = state.case, self._reference_of(state.case)
+        scale = reference.models.scale
+        is_roof = case.stage == "roof"
+        costs = MICROBENCHMARKS[case.engine].costs(scale) if is_roof else reference.costs(case.stage)
+        finished = len(state.timings) == self._options.rounds
+        row = LatencyRow(
             run=self._started,
             time=machine.now(),
             commit=self._commit,
             group=group.name,
-            stage=condition.stage,
-            engine=condition.engine,
-            precision=condition.precision,
-            served=condition.served,
+            stage=case.stage,
+            engine=case.engine,
+            precision=case.precision,
+            served=case.served,
             resolution=0 if is_roof else scale.geometry.resolution,
-            batch=condition.batch,
-            in_flight=condition.in_flight,
-            status=tally.status or ("ok" if whole else "interrupted"),
-            reason=tally.reason,
-            load_s=tally.load_s,
+            batch=case.batch,
+            in_flight=case.in_flight,
+            status=state.status or ("ok" if finished else "interrupted"),
+            reason=state.reason,
+            load_s=state.load_s,
             gmac=costs.macs / 1e9,
             gbyte=None if costs.bytes is None else costs.bytes / 1e9,
             device=self._device,
-            threads=self._plan.threads,
+            threads=self._options.threads,
             versions=self._versions,
         )
-        return with_measurements(row, tally)
+        return with_measurements(row, state)
 
 
-def with_measurements(row: Row, tally: Tally) -> Row:
-    """The row with the times, the memory and the errors of its tally, as far as there are any."""
-    if tally.error:
-        psnr = math.inf if tally.error.psnr is None else tally.error.psnr
-        row = replace(row, worst_error=tally.error.worst, psnr_db=psnr)
-    if not tally.turns or tally.status == "failed":
+def with_measurements(row: LatencyRow, state: CaseState) -> LatencyRow:
+    """The row with the times, the memory and the errors that have been measured."""
+    if state.error:
+        psnr = math.inf if state.error.psnr is None else state.error.psnr
+        row = replace(row, worst_error=state.error.worst, psnr_db=psnr)
+    if not state.timings or state.status == "failed":
         return row
-    milliseconds = [1e3 * np.asarray(turn.seconds) for turn in tally.turns]
-    everything = np.concatenate(milliseconds)
-    p5, p50, p95 = percentiles(everything)
+    rounds_ms = [1e3 * np.asarray(timed.seconds) for timed in state.timings]
+    calls_ms = np.concatenate(rounds_ms)
+    p5, p50, p95 = percentiles(calls_ms)
     return replace(
         row,
-        n=len(everything),
+        n=len(calls_ms),
         p5_ms=p5,
         p50_ms=p50,
         p95_ms=p95,
-        rounds_ms=" ".join(f"{np.median(one):.6g}" for one in milliseconds),
-        over_engines="" if row.in_flight > 1 else _over_engines(tally.turns),
-        pictures_per_s=len(everything) * row.batch / sum(turn.wall for turn in tally.turns),
-        peak_mib=max(turn.peak_bytes for turn in tally.turns) / 2**20,
+        rounds_ms=" ".join(f"{np.median(one):.6g}" for one in rounds_ms),
+        over_engines="" if row.in_flight > 1 else _over_engines(state.timings),
+        pictures_per_s=len(calls_ms) * row.batch / sum(timed.wall for timed in state.timings),
+        peak_mib=max(timed.peak_bytes for timed in state.timings) / 2**20,
     )
 
 
-def _over_engines(turns: Sequence[Turn]) -> str:
-    return " ".join(f"{sum(turn.seconds) / turn.engine_seconds:.4g}" for turn in turns if turn.engine_seconds)
+def _over_engines(timings: Sequence[TimedCalls]) -> str:
+    return " ".join(f"{sum(timed.seconds) / timed.engine_seconds:.4g}" for timed in timings if timed.engine_seconds)

@@ -1,4 +1,4 @@
-"""Plots of the raw rows; they need matplotlib (extra ``bench``)."""
+"""Plots of the latency rows; they need matplotlib (extra ``bench``)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.latency.results import CAPTIONS, gflops, plotted, roof, served_engines
-from benchmarks.latency.rows import Row
+from benchmarks.latency.results import CAPTIONS, gflops, plotted, roofline_limits, served_engines
+from benchmarks.latency.rows import LatencyRow
 
 SIZE = (8.0, 4.5)
 
 MARKERS = {"fp32": "o", "bf16": "s", "int16": "^"}
-"""There are more engines than colours."""
+"""Markers by precision, since there are more engines than colours."""
 
 
-def draw(rows: Sequence[Row], folder: Path) -> None:
+def draw(rows: Sequence[LatencyRow], folder: Path) -> None:
     """Draw, as PNG, every plot for which there are rows."""
-    kinds: dict[str, Callable[[Axes, Sequence[Row]], None]] = {
+    kinds: dict[str, Callable[[Axes, Sequence[LatencyRow]], None]] = {
         "generators": _generators,
         "stages": _stages,
         "roofline": lambda axes, chosen: _roofline(axes, chosen, rows),
@@ -33,17 +33,17 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
         figure.savefig(folder / f"{name}.png", dpi=120, metadata={"Software": None})
 
 
-def _name(row: Row) -> str:
+def _name(row: LatencyRow) -> str:
     return f"{row.engine}, {row.precision}"
 
 
-def _generators(axes: Axes, rows: Sequence[Row]) -> None:
+def _generators(axes: Axes, rows: Sequence[LatencyRow]) -> None:
     _bars(axes, rows, [_name(row) for row in rows])
     axes.invert_yaxis()
 
 
-def _stages(axes: Axes, rows: Sequence[Row]) -> None:
-    """The engines' times end to end, below them the whole in one process and behind the server."""
+def _stages(axes: Axes, rows: Sequence[LatencyRow]) -> None:
+    """The three engines' times end to end; below them, all three in one process and behind the server."""
     start = 0.0
     for row in served_engines(rows):
         middle = row.p50_ms or 0
@@ -55,7 +55,7 @@ def _stages(axes: Axes, rows: Sequence[Row]) -> None:
     axes.figure.legend(loc="outside lower center", ncols=3, fontsize=8)
 
 
-def _bars(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
+def _bars(axes: Axes, rows: Sequence[LatencyRow], names: Sequence[str]) -> None:
     medians = [row.p50_ms or 0 for row in rows]
     below = [median - (row.p5_ms or 0) for median, row in zip(medians, rows, strict=True)]
     above = [(row.p95_ms or 0) - median for median, row in zip(medians, rows, strict=True)]
@@ -65,7 +65,7 @@ def _bars(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
     axes.set_xlabel("ms, median and p5 to p95")
 
 
-def _in_flight(axes: Axes, rows: Sequence[Row]) -> None:
+def _in_flight(axes: Axes, rows: Sequence[LatencyRow]) -> None:
     counts = [row.in_flight for row in rows]
     axes.fill_between(counts, [row.p5_ms or 0 for row in rows], [row.p95_ms or 0 for row in rows], alpha=0.2)
     axes.plot(counts, [row.p50_ms or 0 for row in rows], "o-", label="latency, median and p5 to p95")
@@ -79,12 +79,12 @@ def _in_flight(axes: Axes, rows: Sequence[Row]) -> None:
     axes.figure.legend(loc="outside lower center", ncols=2)
 
 
-def _roofline(axes: Axes, generators: Sequence[Row], rows: Sequence[Row]) -> None:
-    limits = roof(rows, generators[0].run)
+def _roofline(axes: Axes, generators: Sequence[LatencyRow], rows: Sequence[LatencyRow]) -> None:
+    limits = roofline_limits(rows, generators[0].run)
     intensities = [1.0, 10.0, 100.0, 1000.0]
     for precision, (limit, by) in limits.gflops.items():
         slope = [min(limit, (limits.gbytes or limit) * intensity) for intensity in intensities]
-        # The knee, where the two limits meet, is not among the decades.
+        # The ridge point, where the two limits meet, is not among the powers of ten.
         points = sorted([*zip(intensities, slope, strict=True), (limit / (limits.gbytes or limit), limit)])
         axes.plot(*zip(*points, strict=True), label=f"limit, {precision} ({by})")
     for row in generators:

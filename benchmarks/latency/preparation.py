@@ -1,4 +1,4 @@
-"""Everything that is made before the measurement, in a process that is gone when it begins."""
+"""Export and reference run before the measurement, in a process whose memory is freed when the measurement begins."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import sys
 from collections.abc import Collection
 from multiprocessing import get_context
 
-from benchmarks.chain import write_chain
-from benchmarks.networks import Models, build
+from benchmarks.networks import BenchmarkModels, build
+from benchmarks.reference import write_reference_data
 from engines.contract.errors import ToonifyError
 from serving.command_line import stages
 
 
-def prepare_elsewhere(models: Models, wanted: Collection[str]) -> None:
-    """Export what these stages need and run the reference, as far as it is not there yet.
+def prepare_in_subprocess(models: BenchmarkModels, needed_by: Collection[str]) -> None:
+    """Export the networks that the stages need, and run the reference, where their files do not exist yet.
 
     Raises:
-        SystemExit: it cannot be done; why is on stderr.
+        SystemExit: the export fails; the reason is on stderr.
     """
-    process = get_context("spawn").Process(target=_prepare, args=(models, wanted))
+    process = get_context("spawn").Process(target=_prepare, args=(models, needed_by))
     process.start()
     process.join()
     if process.exitcode:
         raise SystemExit(process.exitcode)
 
 
-def _prepare(models: Models, wanted: Collection[str]) -> None:
+def _prepare(models: BenchmarkModels, needed_by: Collection[str]) -> None:
     try:
         with stages() as report:
-            build(models, wanted, report)
-            if not models.chain.exists():
+            build(models, needed_by, report)
+            if not models.reference_file.exists():
                 report("running the reference in PyTorch")
-                write_chain(models)
+                write_reference_data(models)
     except ToonifyError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(1) from None

@@ -1,4 +1,4 @@
-"""A condition's subject in a process of its own, as an engine that can be timed."""
+"""The subject of a benchmark case in a process of its own, as an engine whose calls can be timed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.failures import SubjectError
+from benchmarks.errors import SubjectError
 from benchmarks.latency.subjects import engine_seconds_of, processes_of
 from benchmarks.memory import peak_bytes, reset_peaks, return_freed_memory
 from benchmarks.worker import Worker
@@ -21,16 +21,20 @@ from engines.contract.tensors import Signature
 from engines.engine import BaseEngine
 
 ANSWER_TIMEOUT = 600.0
-"""Seconds for a load, with its compilation, or for one turn."""
+"""Seconds allowed for loading a subject, compilation included, or for timing it once."""
 
 Inputs = Mapping[str, AnyArray]
 
 
 @dataclass(frozen=True)
-class Turn:
-    """Some calls in a row: seconds of each, seconds of all, and the peak memory since the subject was loaded.
+class TimedCalls:
+    """Times of consecutive calls.
 
-    ``engine_seconds`` are what a server's engines computed for all of them; 0 of what is no server.
+    Attributes:
+        seconds: of each call.
+        wall: seconds from the first call's start to the last one's end.
+        peak_bytes: peak resident memory since the subject was loaded.
+        engine_seconds: computing time of a server's engines for all calls; 0 where the subject is not a server.
     """
 
     seconds: tuple[float, ...]
@@ -40,29 +44,35 @@ class Turn:
 
 
 class RemoteEngine(BaseEngine):
-    """An engine that runs elsewhere. Every method raises SubjectError where the subject fails, and from then on."""
+    """An engine in another process; once the subject has failed, every method raises its SubjectError."""
 
-    def __init__(self, signature: Signature, opened: Callable[[], Engine], log: Path) -> None:
-        """Start a process for what ``opened`` gives, which must be picklable; what it prints is appended to ``log``."""
+    def __init__(self, signature: Signature, open_engine: Callable[[], Engine], log: Path) -> None:
+        """Start the process.
+
+        Args:
+            signature: of the engine.
+            open_engine: loads the engine; must be picklable.
+            log: file to which the process's output is appended.
+        """
         super().__init__(signature)
         self._failure: SubjectError | None = None
-        self._worker = Worker(partial(_Servant, opened), log)
+        self._worker = Worker(partial(_RemoteSubject, open_engine), log)
 
     def close(self) -> None:
         self._worker.close()
 
     def load(self) -> float:
-        """Load the subject; seconds from nothing to loaded, in the process's own clock."""
+        """Load the subject, and return the seconds that this takes, imports included, by the process's own clock."""
         return float(self._ask("load"))
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         outputs: dict[str, AnyArray] = self._ask("run", inputs)
         return outputs
 
-    def turn(self, inputs: Inputs, calls: int, in_flight: int) -> Turn:
-        """Time ``calls`` calls, always ``in_flight`` of them at once until the last ones."""
-        turn: Turn = self._ask("turn", inputs, calls, in_flight)
-        return turn
+    def time_calls(self, inputs: Inputs, calls: int, in_flight: int) -> TimedCalls:
+        """Time ``calls`` calls, keeping ``in_flight`` of them running at once until the last ones."""
+        timed: TimedCalls = self._ask("time_calls", inputs, calls, in_flight)
+        return timed
 
     def _ask(self, method: str, *arguments: object) -> Any:
         if self._failure:
@@ -74,16 +84,16 @@ class RemoteEngine(BaseEngine):
             raise
 
 
-class _Servant:
-    """What the process does."""
+class _RemoteSubject:
+    """The remote object: loads the engine in its own process, runs it and times it."""
 
-    def __init__(self, opened: Callable[[], Engine]) -> None:
-        self._opened = opened
+    def __init__(self, open_engine: Callable[[], Engine]) -> None:
+        self._open_engine = open_engine
         self._stack = ExitStack()
 
     def load(self) -> float:
         start = time.perf_counter()
-        self._subject = self._stack.enter_context(self._opened())
+        self._subject = self._stack.enter_context(self._open_engine())
         seconds = time.perf_counter() - start
         return_freed_memory()
         reset_peaks(processes_of(self._subject))
@@ -92,7 +102,7 @@ class _Servant:
     def run(self, inputs: Inputs) -> dict[str, AnyArray]:
         return self._subject.run(inputs)
 
-    def turn(self, inputs: Inputs, calls: int, in_flight: int) -> Turn:
+    def time_calls(self, inputs: Inputs, calls: int, in_flight: int) -> TimedCalls:
         def call(_: int) -> float:
             start = time.perf_counter()
             self._subject.run(inputs)
@@ -107,7 +117,7 @@ class _Servant:
                 seconds = list(pool.map(call, range(calls)))
         wall = time.perf_counter() - begin
         engines = engine_seconds_of(self._subject) - before
-        return Turn(tuple(seconds), wall, peak_bytes(processes_of(self._subject)), engines)
+        return TimedCalls(tuple(seconds), wall, peak_bytes(processes_of(self._subject)), engines)
 
     def close(self) -> None:
         self._stack.close()

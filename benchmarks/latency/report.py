@@ -1,4 +1,4 @@
-"""``python -m benchmarks.latency.report``: the tables of README.md, a summary in the main README, and the plots."""
+"""``python -m benchmarks.latency.report``: writes the tables of README.md, the main README's summary, and the plots."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from benchmarks.generated import MAIN_README, README, line, number, with_section
-from benchmarks.latency.conditions import COMPILED, EAGER, PORT, PORT_ONNX
+from benchmarks.latency.cases import COMPILED, EAGER, PORT, PORT_ONNX
 from benchmarks.latency.results import (
     CAPTIONS,
     batches,
@@ -16,33 +16,33 @@ from benchmarks.latency.results import (
     measured,
     plotted,
     ratio,
-    roof,
+    roofline_limits,
     served_engines,
 )
-from benchmarks.latency.rows import RESULTS, Row, read_rows
-from benchmarks.rounds import spread
+from benchmarks.latency.rows import RESULTS, LatencyRow, read_rows
+from benchmarks.rounds import ratio_over_rounds
 
 PYTORCH = (PORT, EAGER, COMPILED)
-"""Forms of the generator that run in PyTorch."""
+"""Engines of the generator that run in PyTorch."""
 
 
-def with_tables(text: str, rows: Sequence[Row]) -> str:
-    """A text with the tables of these rows between its markers."""
+def with_tables(text: str, rows: Sequence[LatencyRow]) -> str:
+    """Replace the text between this module's markers by the tables of these rows."""
     return with_section(text, "benchmarks.latency.report", tables(rows))
 
 
-def tables(rows: Sequence[Row]) -> str:
+def tables(rows: Sequence[LatencyRow]) -> str:
     """All tables, in Markdown."""
     if not rows:
         return "\nNothing has been measured yet.\n"
-    sections = [_device([row for row in rows if (row.device, row.threads) == found]) for found in devices(rows)]
+    sections = [_device([row for row in rows if (row.device, row.threads) == device]) for device in devices(rows)]
     plots = [f"![{CAPTIONS[name]}](results/{name}.png)\n" for name in plotted(rows)]
     return "\n".join([*chain.from_iterable(sections), *plots])
 
 
-def with_summary(text: str, rows: Sequence[Row]) -> str:
-    """A text with a table of the machines of these rows between its markers."""
-    machines = ([row for row in rows if (row.device, row.threads) == found] for found in devices(rows))
+def with_summary(text: str, rows: Sequence[LatencyRow]) -> str:
+    """Replace the text between this module's markers by a table with a line for each machine of these rows."""
+    machines = ([row for row in rows if (row.device, row.threads) == device] for device in devices(rows))
     head = [
         "| processor | generator at 1024x1024 | ms | times as fast as the usual port | as PyTorch's fastest form |",
         "|---|---|--:|--:|--:|",
@@ -52,8 +52,8 @@ def with_summary(text: str, rows: Sequence[Row]) -> str:
     )
 
 
-def _summary(rows: Sequence[Row]) -> str:
-    """The fastest engine on one machine, beside the port and the fastest form in PyTorch; "" where one lacks."""
+def _summary(rows: Sequence[LatencyRow]) -> str:
+    """The fastest engine on one machine, compared with the port and with PyTorch's fastest; "" where one is missing."""
     generators = measured(current(rows, "generators", 1))
     port = [row for row in generators if row.engine == PORT]
     pytorch = _fastest(row for row in generators if row.engine in PYTORCH)
@@ -65,11 +65,11 @@ def _summary(rows: Sequence[Row]) -> str:
     return line(rows[0].device, names[0], number(ours[0].p50_ms), times[0], f"{times[1]}: {names[1]}")
 
 
-def _fastest(rows: Iterable[Row]) -> list[Row]:
+def _fastest(rows: Iterable[LatencyRow]) -> list[LatencyRow]:
     return sorted(rows, key=lambda row: row.p50_ms or 0)[:1]
 
 
-def _device(rows: Sequence[Row]) -> Iterator[str]:
+def _device(rows: Sequence[LatencyRow]) -> Iterator[str]:
     yield f"\n### {rows[0].device}, {rows[0].threads} threads\n"
     for batch in batches(rows):
         generators, stages = current(rows, "generators", batch), current(rows, "stages", batch)
@@ -81,11 +81,11 @@ def _device(rows: Sequence[Row]) -> Iterator[str]:
     yield from _roofline(rows)
 
 
-def _provenance(rows: Sequence[Row]) -> str:
+def _provenance(rows: Sequence[LatencyRow]) -> str:
     return f"Run {rows[0].run}, commit {rows[0].commit}; {rows[0].versions}.\n"
 
 
-def _generators(rows: Sequence[Row], batch: int) -> Iterator[str]:
+def _generators(rows: Sequence[LatencyRow], batch: int) -> Iterator[str]:
     port = [row for row in rows if row.engine == PORT]
     yield f"**Generator, batch {batch}**\n"
     yield "| engine | precision | ms | p5 to p95 | n | times as fast as the port | worst error | PSNR, dB | MiB |"
@@ -95,7 +95,7 @@ def _generators(rows: Sequence[Row], batch: int) -> Iterator[str]:
     yield f"\n{_provenance(rows)}"
 
 
-def _stages(rows: Sequence[Row], batch: int) -> Iterator[str]:
+def _stages(rows: Sequence[LatencyRow], batch: int) -> Iterator[str]:
     yield f"**Stages and the whole, batch {batch}**\n"
     yield "| stage | engine | precision | served | ms | p5 to p95 | n | worst error | PSNR, dB | MiB |"
     yield "|---|---|---|---|--:|--:|--:|--:|--:|--:|"
@@ -106,15 +106,15 @@ def _stages(rows: Sequence[Row], batch: int) -> Iterator[str]:
     engines = served_engines(rows)
     for stage in ("pipeline", "ensemble"):
         whole = [row for row in rows if row.stage == stage and row.in_flight == 1]
-        if len(engines) == 3 and (found := ratio(whole, engines)):
-            yield f"\nThe {stage} takes {found} times the sum of its three engines."
+        if len(engines) == 3 and (times_sum := ratio(whole, engines)):
+            yield f"\nThe {stage} takes {times_sum} times the sum of its three engines."
     for row in rows:
         if over := [float(part) for part in row.over_engines.split()]:
-            yield f"\nThe {row.stage}'s calls take {spread(over)} times what its engines compute in them."
+            yield f"\nThe {row.stage}'s calls take {ratio_over_rounds(over)} times what its engines compute in them."
     yield f"\n{_provenance(rows)}"
 
 
-def _in_flight(rows: Sequence[Row]) -> Iterator[str]:
+def _in_flight(rows: Sequence[LatencyRow]) -> Iterator[str]:
     flights = [row for row in rows if row.stage == "ensemble"]
     if len(flights) > 1:
         yield "**Whole service, batch 1, requests in flight**\n"
@@ -125,7 +125,7 @@ def _in_flight(rows: Sequence[Row]) -> Iterator[str]:
         yield f"\n{_provenance(flights)}"
 
 
-def _roofline(rows: Sequence[Row]) -> Iterator[str]:
+def _roofline(rows: Sequence[LatencyRow]) -> Iterator[str]:
     lines = list(chain.from_iterable(_reached(rows, batch) for batch in batches(rows)))
     if lines:
         yield "**Fraction of the machine's limit that the generator reaches**\n"
@@ -134,33 +134,33 @@ def _roofline(rows: Sequence[Row]) -> Iterator[str]:
         yield ""
 
 
-def _reached(rows: Sequence[Row], batch: int) -> Iterator[str]:
+def _reached(rows: Sequence[LatencyRow], batch: int) -> Iterator[str]:
     for row in measured(current(rows, "generators", batch)):
-        limits = roof(rows, row.run).gflops
+        limits = roofline_limits(rows, row.run).gflops
         if limits:
-            # No library computes in int16: it is held against the highest limit of all.
+            # No library computes in int16: it is compared with the highest limit of all precisions.
             limit, by = limits.get(row.precision) or max(limits.values())
             reached = gflops(row)
             numbers = f"{reached:.0f}", f"{limit:.0f}", by, f"{reached / limit:.0%}"
             yield line(row.engine, row.precision, str(batch), *numbers)
 
 
-def times(row: Row) -> tuple[str, str, str]:
-    """Cells of the median, the percentiles and the count; why there is none."""
+def times(row: LatencyRow) -> tuple[str, str, str]:
+    """Table cells of the median, the percentiles and the number of calls; or the reason why there are none."""
     if row.p50_ms is None:
         return f"{row.status}: {row.reason}".replace("|", "/"), "", ""  # a bar would end the cell
     note = " (interrupted)" if row.status == "interrupted" else ""
     return number(row.p50_ms), f"{number(row.p5_ms)} to {number(row.p95_ms)}", f"{row.n}{note}"
 
 
-def quality(row: Row) -> tuple[str, str, str]:
-    """Cells of the worst error, the PSNR and the memory."""
+def quality(row: LatencyRow) -> tuple[str, str, str]:
+    """Table cells of the worst error, the PSNR and the peak memory."""
     psnr = "equal" if row.psnr_db == float("inf") else number(row.psnr_db)
     return number(row.worst_error), psnr, "" if row.peak_mib is None else f"{row.peak_mib:.0f}"
 
 
 def main() -> None:
-    """Write tables and summary into both READMEs and the plots beside the CSV."""
+    """Write the tables and the summary into both READMEs, and the plots beside the CSV."""
     from benchmarks.latency.plots import draw
 
     rows = read_rows(RESULTS)

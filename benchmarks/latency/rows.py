@@ -1,6 +1,4 @@
-"""The schema of ``results/latency.csv`` and ``growth.csv``: one row is one measured condition, or the reason why it was
-not measured.
-"""
+"""The schema of ``results/latency.csv`` and ``growth.csv``: a row holds a case's times, or why it has none."""
 
 from __future__ import annotations
 
@@ -14,30 +12,31 @@ RESULTS = RESULTS_FOLDER / "latency.csv"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One condition of one run; the fields are the CSV's columns.
+class LatencyRow:
+    """One case of one run; the fields are the CSV's columns.
 
     Attributes:
         run: UTC time at which the run started; identifies the run.
         time: UTC time at which the row was written.
         commit: of this repository; "+changes" where the code differed from it.
-        group: the conditions of one group, batch and run alternated, so only they may be divided by each other.
+        group: only rows of one group, batch and run may be divided by each other, since their cases alternated.
         stage: generator, isf, encoder (one network), pipeline (all three in one process), ensemble (all three in
-            Triton, asked over gRPC), roof (what the machine can do at best).
+            Triton, called over gRPC), roof (a microbenchmark of the machine).
         served: whether the served ensemble runs this stage in this engine and precision.
-        resolution: of the picture; 0 where none is made.
-        status: "interrupted" rows hold the rounds that were finished; of the last two, ``reason`` says why.
-        n: calls that were timed.
-        rounds_ms: the median of each round, separated by spaces; rounds of one group belong together in order.
-        over_engines: of a server that is asked one by one: in each round the time of its calls over what its engines
-            computed in them, by Triton's statistics.
-        pictures_per_s: pictures (of a roof: calls) over the wall time of all turns.
-        load_s: from nothing to a loaded model, library import included; of the ensemble until it has answered once.
-        peak_mib: largest resident memory while answering, of all processes of the condition but the client's.
-        worst_error, psnr_db: against PyTorch in float32; of pictures in levels of 0..255, of codes in their own unit
-            and relative to their range; infinite PSNR where both are equal.
-        gmac: 10^9 multiply-accumulates for one picture (of a roof: one call).
-        gbyte: 10^9 bytes for one picture at least: every map once in and once out, every weight once, in float32.
+        resolution: of the picture; 0 where the stage makes none.
+        status: "interrupted" rows hold the finished rounds; "failed" and "unavailable" rows give their ``reason``.
+        n: number of timed calls.
+        rounds_ms: the median of each round, separated by spaces; the rounds of one group correspond to each other.
+        over_engines: for a server with one request at a time, in each round: the time of its calls over the time that
+            its engines computed in them, by Triton's statistics.
+        pictures_per_s: pictures (for a roof: calls) over the wall time of all rounds.
+        load_s: seconds to load the model, library import included; for the ensemble until it has answered once.
+        peak_mib: largest resident memory while answering, of all processes of the case except the client's.
+        worst_error, psnr_db: against PyTorch in float32; for pictures in levels of 0..255, for codes in their own unit
+            and relative to their range; the PSNR is infinite where both are equal.
+        gmac: 10^9 multiply-accumulates for one picture (for a roof: one call).
+        gbyte: the least traffic for one picture in 10^9 bytes: every map is read once and written once, and every
+            weight is read once, in float32.
     """
 
     run: str
@@ -72,22 +71,22 @@ class Row:
 
     @property
     def rounds(self) -> list[float]:
-        """Median of each round in ms."""
+        """The median of each round in ms."""
         return [float(part) for part in self.rounds_ms.split()]
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
+COLUMNS = tuple(field.name for field in fields(LatencyRow))
 
 
-def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Append to the CSV, which is begun where there is none."""
-    append_records(path, Row, rows)
+def append_rows(path: Path, rows: Iterable[LatencyRow]) -> None:
+    """Append rows to the CSV, which is created where it does not exist."""
+    append_records(path, LatencyRow, rows)
 
 
-def read_rows(path: Path) -> list[Row]:
-    """All rows of the CSV; none where there is no file.
+def read_rows(path: Path) -> list[LatencyRow]:
+    """All rows of the CSV; none where the file does not exist.
 
     Raises:
-        pydantic.ValidationError: a row is not of the schema.
+        pydantic.ValidationError: a row does not match the schema.
     """
-    return read_records(path, Row)
+    return read_records(path, LatencyRow)

@@ -1,6 +1,4 @@
-"""From a condition to something that runs it; called in the process that is measured, which imports no more than it
-needs.
-"""
+"""Opens the subject of a benchmark case in the process that is measured, which imports only what the case needs."""
 
 from __future__ import annotations
 
@@ -14,12 +12,12 @@ from typing import Any, cast
 
 from tritonclient.grpc import InferenceServerClient
 
-from benchmarks.failures import SubjectError, one_line
-from benchmarks.latency import conditions
-from benchmarks.latency.conditions import Condition
-from benchmarks.latency.roof import ROOFS
+from benchmarks.errors import SubjectError, one_line
+from benchmarks.latency import cases
+from benchmarks.latency.cases import BenchmarkCase
+from benchmarks.latency.microbenchmarks import MICROBENCHMARKS
 from benchmarks.memory import processes_of_session
-from benchmarks.networks import Models, generator_weights, signature_of
+from benchmarks.networks import BenchmarkModels, generator_weights, signature_of
 from engines import Engine, engine_from_directory, engine_from_onnx
 from engines.contract.arrays import AnyArray
 from engines.contract.atomic import atomic_file
@@ -31,40 +29,40 @@ from serving.pipeline import Pipeline
 from serving.triton.server import TritonServer
 
 
-def open_subject(condition: Condition, models: Models, threads: int) -> Engine:
-    """Load what the condition measures."""
-    precision = cast(Precision, condition.precision)
-    if condition.stage == "roof":
-        return ROOFS[condition.engine].open(models.scale, precision, threads)
-    signature = signature_of(condition.stage, models.scale.geometry)
-    if condition.stage == "pipeline":
+def open_subject(case: BenchmarkCase, models: BenchmarkModels, threads: int) -> Engine:
+    """Load the engine, the pipeline or the server that the case measures."""
+    precision = cast(Precision, case.precision)
+    if case.stage == "roof":
+        return MICROBENCHMARKS[case.engine].open(models.scale, precision, threads)
+    signature = signature_of(case.stage, models.scale.geometry)
+    if case.stage == "pipeline":
         return PipelineSubject(models, signature, threads)
-    if condition.stage == "ensemble":
+    if case.stage == "ensemble":
         return EnsembleSubject(models, signature)
-    if condition.engine in (conditions.PORT, conditions.EAGER, conditions.COMPILED):
+    if case.engine in (cases.PORT, cases.EAGER, cases.COMPILED):
         from benchmarks.latency.torch_subjects import open_torch
 
-        return open_torch(condition, models, signature, threads)
-    if condition.engine == conditions.PORT_ONNX:
-        return engine_from_onnx(models.port(condition.batch), signature, "onnxruntime", threads=threads)
-    model = models.directory(condition.stage) / f"{condition.stage}.onnx"
-    return engine_from_onnx(model, signature, cast(EngineName, condition.engine), precision, threads=threads)
+        return open_torch(case, models, signature, threads)
+    if case.engine == cases.PORT_ONNX:
+        return engine_from_onnx(models.port(case.batch), signature, "onnxruntime", threads=threads)
+    model = models.directory(case.stage) / f"{case.stage}.onnx"
+    return engine_from_onnx(model, signature, cast(EngineName, case.engine), precision, threads=threads)
 
 
 def processes_of(subject: Engine) -> list[int]:
-    """The processes whose memory is the subject's: this one, but of a server the server's and not its client's."""
+    """Ids of the processes whose memory counts: this process, or for a server its own processes without the client."""
     return subject.processes() if isinstance(subject, EnsembleSubject) else [os.getpid()]
 
 
 def engine_seconds_of(subject: Engine) -> float:
-    """What a server's engines have computed so far; 0 of what is no server."""
+    """Seconds that a server's engines have computed so far; 0 where the subject is not a server."""
     return subject.engine_seconds() if isinstance(subject, EnsembleSubject) else 0.0
 
 
 class PipelineSubject(BaseEngine):
-    """All three engines, as served, in this process."""
+    """The three engines of the served ensemble, in this process."""
 
-    def __init__(self, models: Models, signature: Signature, threads: int) -> None:
+    def __init__(self, models: BenchmarkModels, signature: Signature, threads: int) -> None:
         super().__init__(signature)
         with ExitStack() as stack:
             encoder, isf, generator = (
@@ -82,9 +80,9 @@ class PipelineSubject(BaseEngine):
 
 
 class EnsembleSubject(BaseEngine):
-    """The real server, asked over gRPC by this process."""
+    """The real server, called over gRPC by this process."""
 
-    def __init__(self, models: Models, signature: Signature) -> None:
+    def __init__(self, models: BenchmarkModels, signature: Signature) -> None:
         super().__init__(signature)
         log = models.folder / "tritonserver.log"
         with ExitStack() as stack:
@@ -98,10 +96,10 @@ class EnsembleSubject(BaseEngine):
         return {"image": self._client.toonify(inputs["face"], **controls)}
 
     def engine_seconds(self) -> float:
-        """Of the encoder, the ISF head and the generators, since the server's start."""
+        """Seconds that encoder, ISF head and generators have computed since the server's start."""
         with InferenceServerClient(self._server.url) as client:
-            found = client.get_inference_statistics(as_json=True)["model_stats"]
-        engines = [model for model in found if model["name"].partition("_")[0] in ("encoder", "isf", "generator")]
+            models = client.get_inference_statistics(as_json=True)["model_stats"]
+        engines = [model for model in models if model["name"].partition("_")[0] in ("encoder", "isf", "generator")]
         return sum(int(model["inference_stats"]["compute_infer"].get("ns", 0)) for model in engines) / 1e9
 
     def processes(self) -> list[int]:
@@ -111,27 +109,25 @@ class EnsembleSubject(BaseEngine):
         self._stack.close()
 
 
-def prepare(condition: Condition, models: Models) -> None:
-    """Make what the condition needs beside the exported models: the port's own export.
-
-    In a process of its own, so that its memory does not touch a measurement.
+def prepare(case: BenchmarkCase, models: BenchmarkModels) -> None:
+    """Export the port where the case needs it, in a process of its own, whose memory affects no measurement.
 
     Raises:
         SubjectError: the export fails.
     """
-    path = models.port(condition.batch)
-    if condition.engine == conditions.PORT_ONNX and not path.exists():
+    path = models.port(case.batch)
+    if case.engine == cases.PORT_ONNX and not path.exists():
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             try:
-                pool.submit(_export_port, models, condition.batch, path).result()
-            except Exception as error:  # whatever an exporter raises is this condition's result
+                pool.submit(_export_port, models, case.batch, path).result()
+            except Exception as error:  # whatever the exporter raises is this case's result
                 raise SubjectError(one_line(error)) from error
 
 
-def _export_port(models: Models, batch: int, path: Path) -> None:
+def _export_port(models: BenchmarkModels, batch: int, path: Path) -> None:
     from benchmarks.baselines import export_port
     from export.networks.generator import generator_from_weights
 
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it remarks on torchvision's absence
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is not installed
     with atomic_file(path) as partial:
         export_port(generator_from_weights(generator_weights(models.scale)), batch, partial)

@@ -1,4 +1,4 @@
-"""Conditions that run in PyTorch: the port, and our reference networks in the forms that are fastest there."""
+"""Subjects that run in PyTorch: the port, and our reference networks in PyTorch's fastest forms."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.baselines import PortedGenerator
-from benchmarks.latency.conditions import COMPILED, PORT, Condition
-from benchmarks.networks import Models, encoder_weights, generator_weights, isf_weights
+from benchmarks.latency.cases import COMPILED, PORT, BenchmarkCase
+from benchmarks.networks import BenchmarkModels, encoder_weights, generator_weights, isf_weights
 from engines import Engine
 from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Signature
@@ -23,7 +23,7 @@ Forward = Callable[..., Tensor]
 
 
 class TorchSubject(BaseEngine):
-    """A function of tensors with the inputs and the output of a signature."""
+    """A function of tensors, as an engine with a signature's inputs and its single output."""
 
     def __init__(self, signature: Signature, forward: Forward) -> None:
         super().__init__(signature)
@@ -35,27 +35,27 @@ class TorchSubject(BaseEngine):
         return {self.signature.outputs[0].name: output.numpy()}
 
 
-def open_torch(condition: Condition, models: Models, signature: Signature, threads: int) -> Engine:
-    """Build the network from its seeded weights."""
+def open_torch(case: BenchmarkCase, models: BenchmarkModels, signature: Signature, threads: int) -> Engine:
+    """Build the case's network from its seeded weights."""
     torch.set_num_threads(threads)
-    if condition.engine == PORT:
+    if case.engine == PORT:
         return TorchSubject(signature, PortedGenerator(generator_from_weights(generator_weights(models.scale))).eval())
-    forward = _reference(condition, models)
-    if condition.engine == COMPILED:
-        # Freezing folds weights into constants: the fastest form on a CPU.
+    forward = _reference(case, models)
+    if case.engine == COMPILED:
+        # Freezing folds weights into constants, which is fastest on a CPU.
         forward = torch.compile(forward, dynamic=False, options={"freezing": True})
     return TorchSubject(signature, forward)
 
 
-def _reference(condition: Condition, models: Models) -> Forward:
-    dtype = torch.bfloat16 if condition.precision == "bf16" else torch.float32
-    if condition.stage == "isf":
+def _reference(case: BenchmarkCase, models: BenchmarkModels) -> Forward:
+    dtype = torch.bfloat16 if case.precision == "bf16" else torch.float32
+    if case.stage == "isf":
         return isf_from_weights(isf_weights(models.scale))
-    if condition.stage == "encoder":
+    if case.stage == "encoder":
         encoder = _prepared(encoder_from_weights(encoder_weights(models.scale)), dtype)
         return lambda face: encoder(input_from_face(face).to(dtype)).float()
     generator = _prepared(generator_from_weights(generator_weights(models.scale)), dtype)
-    # Pictures are made in float32: in bfloat16 a level of 255 would be off by one.
+    # The picture is made in float32: in bfloat16 a level of 255 would be off by one.
     return lambda w, psi: picture_from_output(generator(w.to(dtype), psi.to(dtype)).float())
 
 

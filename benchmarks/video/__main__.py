@@ -1,6 +1,6 @@
-"""``python -m benchmarks.video``: how fast, how steady and in how much memory videos are toonified.
+"""``python -m benchmarks.video``: measures the speed, the memory and the flicker of toonified videos.
 
-``results/video.json`` holds the rows; the tables of README.md and the plots come from it.
+``results/video.json`` holds the rows; the tables of README.md and the plots are made from it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import typer
 from benchmarks import machine
 from benchmarks.generated import MAIN_README
 from benchmarks.records import RESULTS_FOLDER
-from benchmarks.video.clip import DrawnClip, KnownLandmarks, StandIn, draw_clip
+from benchmarks.video.clip import DrawnClip, KnownLandmarks, StandInToonifier, draw_clip
 from benchmarks.video.flicker import measure_flicker
 from benchmarks.video.memory import measure_memory
 from benchmarks.video.report import with_tables
-from benchmarks.video.rows import Figures, Row, attempted, read_figures, write_figures
+from benchmarks.video.rows import Row, VideoResults, read_results, rows_or_failure, write_results
 from benchmarks.video.speed import Setting, measure_speed
 from serving.command_line import run, stages
 from serving.faces.haar import HaarLandmarker
@@ -34,17 +34,17 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class VideoOptions:
     """How much is measured.
 
     Attributes:
-        size: of the frames whose speed is measured.
-        frames, drawn: of that clip, and how many of them differ.
-        rounds: turns of every condition.
-        models: the demo models; else the stand-in takes their place.
+        size: width and height of the clip on which speed is measured.
+        frames, drawn: number of its frames, and how many of them differ.
+        rounds: number of rounds, in each of which every case runs once.
+        models: whether the demo models are measured; otherwise the stand-in takes their place.
         wait: seconds that the stand-in takes for a picture.
-        still: frames of the clips whose flicker is measured.
-        long, step: frames of the clip that memory is measured on, and between two samples.
+        still: number of frames of the clips on which flicker is measured.
+        long, step: number of frames of the clip on which memory is measured, and between two samples.
     """
 
     size: tuple[int, int]
@@ -58,62 +58,64 @@ class Plan:
     step: int
 
 
-FULL = Plan((1920, 1080), 200, 50, 3, models=True, wait=0.05, still=50, long=10_000, step=500)
-QUICK = Plan((320, 240), 12, 6, 2, models=False, wait=0.001, still=12, long=60, step=20)
-"""For functional tests; its times mean nothing."""
+FULL = VideoOptions((1920, 1080), 200, 50, 3, models=True, wait=0.05, still=50, long=10_000, step=500)
+QUICK = VideoOptions((320, 240), 12, 6, 2, models=False, wait=0.001, still=12, long=60, step=20)
+"""Options for functional tests; their times mean nothing."""
 
 
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="Small, short, without models: does it work?")] = False,
-    results: Annotated[Path, typer.Option(help="The JSON file; plots are put beside it.")] = RESULTS,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small, short, without models: only checks that it runs.")
+    ] = False,
+    results: Annotated[Path, typer.Option(help="JSON file of the rows; the plots are written beside it.")] = RESULTS,
 ) -> None:
-    """Measure how videos are toonified; write the rows, the plots, and the tables of README.md."""
+    """Measure speed, memory and flicker of toonified videos; write the rows, the plots, and the tables of README.md."""
     if quick and results == RESULTS:
         raise typer.BadParameter("a quick run's times mean nothing: give --results another file")
-    from benchmarks.video.plots import draw  # before the measurement: it may be missing
+    from benchmarks.video.plots import draw  # before the measurement, since matplotlib may be missing
 
     with stages() as report, TemporaryDirectory() as folder:
-        figures = measure(QUICK if quick else FULL, Path(folder), report)
-    write_figures(results, figures)
-    draw(figures.rows, results.parent)
+        video_results = measure(QUICK if quick else FULL, Path(folder), report)
+    write_results(results, video_results)
+    draw(video_results.rows, results.parent)
     typer.echo(f"Rows are in {results}.")
     if results == RESULTS:
-        MAIN_README.write_text(with_tables(MAIN_README.read_text(), read_figures(results)))
+        MAIN_README.write_text(with_tables(MAIN_README.read_text(), read_results(results)))
 
 
-def measure(plan: Plan, folder: Path, report: Report) -> Figures:
-    """Everything; what fails is a row."""
+def measure(options: VideoOptions, folder: Path, report: Report) -> VideoResults:
+    """Measure memory, flicker and speed; a part that fails becomes a row with its error."""
     started = machine.now()
-    report(f"memory over {plan.long} frames")
-    rows = [*attempted("memory", partial(measure_memory, folder, plan.long, plan.step))]
+    report(f"memory over {options.long} frames")
+    rows = [*rows_or_failure("memory", partial(measure_memory, folder, options.long, options.step))]
     report("drawing the clip")
-    clip = draw_clip(folder / "clip.mp4", plan.size, plan.frames, drawn=plan.drawn)
+    clip = draw_clip(folder / "clip.mp4", options.size, options.frames, drawn=options.drawn)
     for name, part in (("demo models", _with_models), ("stand-in", _with_stand_in)):
-        rows += attempted(name, partial(part, plan, clip, folder, report))
+        rows += rows_or_failure(name, partial(part, options, clip, folder, report))
     versions = f"{machine.versions()}; av {version('av')}; opencv {version('opencv-python-headless')}"
-    return Figures(started, machine.commit(), machine.device(), machine.cores(), versions, tuple(rows))
+    return VideoResults(started, machine.commit(), machine.device(), machine.cores(), versions, tuple(rows))
 
 
-def _with_models(plan: Plan, clip: DrawnClip, folder: Path, report: Report) -> Sequence[Row]:
-    """Flicker, and the speed of all that ``toonify video`` does unless it is told otherwise."""
-    with _models(plan, folder, report) as toonifier:
+def _with_models(options: VideoOptions, clip: DrawnClip, folder: Path, report: Report) -> Sequence[Row]:
+    """Flicker, and the speed with the models and the landmarks that ``toonify video`` uses by default."""
+    with _models(options, folder, report) as toonifier:
         report("flicker")
-        flicker = measure_flicker(toonifier, plan.still)
-        name = f"{'demo models' if plan.models else 'stand-in'}, Haar landmarks"
+        flicker = measure_flicker(toonifier, options.still)
+        name = f"{'demo models' if options.models else 'stand-in'}, Haar landmarks"
         setting = Setting(name, clip, toonifier, HaarLandmarker)
-        return [*flicker, *measure_speed(setting, folder, plan.rounds, report)]
+        return [*flicker, *measure_speed(setting, folder, options.rounds, report)]
 
 
-def _with_stand_in(plan: Plan, clip: DrawnClip, folder: Path, report: Report) -> Sequence[Row]:
-    """The speed where models need none of the cores that all other stages share."""
-    name = f"stand-in, {1e3 * plan.wait:g} ms a picture, known landmarks"
-    setting = Setting(name, clip, StandIn(plan.wait), lambda: KnownLandmarks(clip.points))
-    return measure_speed(setting, folder, plan.rounds, report)
+def _with_stand_in(options: VideoOptions, clip: DrawnClip, folder: Path, report: Report) -> Sequence[Row]:
+    """The speed where the models use none of the cores, which then are free for the other stages."""
+    name = f"stand-in, {1e3 * options.wait:g} ms a picture, known landmarks"
+    setting = Setting(name, clip, StandInToonifier(options.wait), lambda: KnownLandmarks(clip.points))
+    return measure_speed(setting, folder, options.rounds, report)
 
 
-def _models(plan: Plan, folder: Path, report: Report) -> Toonifier:
-    if not plan.models:
-        return StandIn()
+def _models(options: VideoOptions, folder: Path, report: Report) -> Toonifier:
+    if not options.models:
+        return StandInToonifier()
     from benchmarks.video.models import demo_toonifier
 
     return demo_toonifier(folder, report)

@@ -1,4 +1,4 @@
-"""What the video benchmark toonifies: drawn clips with sound, their landmarks, and a stand-in for the models."""
+"""Inputs of the video benchmark: drawn clips with sound, their landmarks, and a stand-in for the models."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Points = NDArray[np.float64]
 RATE = 25
 SAMPLE_RATE = 48000
 DRAWN_HEIGHT = 540
-"""Larger frames are drawn at this height and enlarged: drawing takes time, and a face in focus is no part of this."""
-GRAIN = 2.0
-"""Standard deviation of a camera's noise, in levels: without it a drawing would be too easy to encode."""
+"""Larger frames are drawn at this height and enlarged, since drawing takes time and sharpness is not measured."""
+CAMERA_NOISE = 2.0
+"""Standard deviation of a camera's noise in levels of 255; without noise a drawing would be too easy to encode."""
 
 
 @dataclass(frozen=True)
@@ -41,27 +41,27 @@ class DrawnClip:
 
 
 def draw_clip(path: Path, size: tuple[int, int], frames: int, *, drawn: int) -> DrawnClip:
-    """Write a clip of ``frames`` frames as H.264 with a tone in AAC.
+    """Write a clip as H.264 with a tone in AAC.
 
     Args:
-        path: of a kind that takes both, such as MP4.
-        size: width and height.
-        frames: of the clip.
-        drawn: how many of them differ: the clip goes there and back.
+        path: a file of a container format that takes both, such as MP4.
+        size: width and height in pixels.
+        frames: number of frames.
+        drawn: number of different frames; the clip plays them forwards and backwards.
     """
     scale = max(size[1] / DRAWN_HEIGHT, 1.0)
     small = round(size[0] / scale), round(size[1] / scale)
-    there = [*talking_head(demo_code(), drawn / RATE, rate=RATE, size=small)]
-    shown = [*islice(cycle([*there, *reversed(there)]), frames)]
-    _write(path, _filmed((frame.picture for frame in shown), size), size, frames)
+    forwards = [*talking_head(demo_code(), drawn / RATE, rate=RATE, size=small)]
+    shown = [*islice(cycle([*forwards, *reversed(forwards)]), frames)]
+    _write(path, _with_camera_noise((frame.picture for frame in shown), size), size, frames)
     return DrawnClip(path, [(frame.points + 0.5) * scale - 0.5 for frame in shown])
 
 
-def _filmed(pictures: Iterable[Picture], size: tuple[int, int]) -> Iterator[Picture]:
-    """The pictures in full size, with a camera's noise: parts of one field of it, so that it costs little."""
+def _with_camera_noise(pictures: Iterable[Picture], size: tuple[int, int]) -> Iterator[Picture]:
+    """The pictures in full size with a camera's noise, cut for each frame from one noise field, which costs little."""
     rng = np.random.default_rng(0)
     width, height = size
-    field = np.rint(rng.normal(0, GRAIN, (height + 64, width + 64, 1))).astype(np.int16)
+    field = np.rint(rng.normal(0, CAMERA_NOISE, (height + 64, width + 64, 1))).astype(np.int16)
     for picture in pictures:
         x, y = rng.integers(64, size=2)
         large = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
@@ -95,7 +95,7 @@ def _tones(seconds: float) -> Iterator[av.AudioFrame]:
 
 @dataclass(frozen=True)
 class KnownLandmarks:
-    """A landmarker that knows the points [5, 2] of every frame by its number."""
+    """A landmarker that is given the points [5, 2] of every frame, and finds them by the frame's number."""
 
     points: Sequence[Points]
 
@@ -105,11 +105,11 @@ class KnownLandmarks:
         return (Face(points, box_around(points), 1.0),)
 
 
-class StandIn(Closing):
-    """In place of models on an accelerator: takes its time for each picture, one batch after the other, and no core.
+class StandInToonifier(Closing):
+    """Stand-in for models on an accelerator: it waits for each picture, one batch at a time, and uses no core.
 
     Args:
-        seconds: for each picture.
+        seconds: waiting time for each picture.
     """
 
     has_light_encoder = False
@@ -123,11 +123,11 @@ class StandIn(Closing):
         return self.render(self.encode(faces), style)
 
     def encode(self, faces: Pictures, *, light: bool = False) -> Codes:
-        """Codes of 0, at once."""
+        """Return codes of zeros, float32 [N, 14, 8], without waiting."""
         return np.zeros((len(faces), 14, 8), np.float32)
 
     def render(self, w: Codes, style: Style) -> Pictures:
-        """Grey pictures, uint8 [N, 256, 256, 3]."""
+        """Return grey pictures, uint8 [N, 256, 256, 3], after waiting for each."""
         with self._lock:
             time.sleep(self._seconds * len(w))
         return np.full((len(w), 256, 256, 3), 128, np.uint8)

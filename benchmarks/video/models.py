@@ -15,7 +15,7 @@ R_SWAP = 64
 
 
 def demo_toonifier(folder: Path, report: Callable[[str], None]) -> EngineToonifier:
-    """Export the blend of both generators and the encoder into ``folder``, and load them; close it."""
+    """Export the blend of both generators and the encoder into ``folder``, and load them; the caller closes them."""
     demo = DemoFiles()
     pair = [read_generator(path) for path in (demo.base, demo.transfer)]
     blended = blend(pair, schedule_from_options(pair[0].resolution, r_swap=R_SWAP))
@@ -26,5 +26,5 @@ def demo_toonifier(folder: Path, report: Callable[[str], None]) -> EngineToonifi
 
 
 def _output(folder: Path, name: str) -> ExportOptions:
-    # OpenVINO and not "auto": a choice by time could differ from run to run.
+    # The engine is OpenVINO and not "auto", as a choice by time could differ from run to run.
     return ExportOptions(folder / name, name, engine="openvino")

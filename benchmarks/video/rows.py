@@ -1,4 +1,4 @@
-"""The schema of ``results/video.json``: facts of the run, and a row for each thing that was measured or has failed."""
+"""The schema of ``results/video.json``: what identifies the run, and a row for each measurement or failure."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pydantic import Field, TypeAdapter
 from engines.contract.errors import ToonifyError
 from serving.video.session import Smoothing
 
-Condition = Literal["toonify_video", "one thread", "alone"]
+SpeedCase = Literal["toonify_video", "one thread", "alone"]
 Head = Literal["still", "moving"]
 
 DIGITS = 5
-"""Significant ones of every number in the file."""
+"""Significant digits of every number in the file."""
 
 
 @dataclass(frozen=True)
-class Speed:
-    """One turn of one condition; the conditions of a setting and a round ran after each other.
+class SpeedRow:
+    """The time of one case in one round; the cases of a setting and a round ran one after the other.
 
     Attributes:
-        setting: which models and landmarks.
-        condition: "alone" is one stage with nothing beside it.
-        stage: "" for the whole.
-        seconds: opening and closing of files included.
-        cores_busy: on average, in the time of this row.
+        setting: name of the models and landmarks that were used.
+        condition: "toonify_video", the loop in "one thread", or one stage "alone", without other stages beside it.
+        stage: the stage that ran alone; "" for the whole video.
+        seconds: wall time, with opening and closing of files.
+        cores_busy: mean number of busy cores in this time.
     """
 
     setting: str
-    condition: Condition
+    condition: SpeedCase
     stage: str
     round: int
     frames: int
@@ -48,11 +48,11 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Milliseconds of one stage for one frame, over all rounds; of a batch, the frame's share. ``n``: frames."""
+class StageRow:
+    """Milliseconds that one stage takes for one frame (its share of a batch), over the ``n`` frames of all rounds."""
 
     setting: str
-    condition: Condition
+    condition: SpeedCase
     stage: str
     n: int
     p5_ms: float
@@ -62,8 +62,8 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Resident memory of a process that has written so many frames of one video."""
+class MemoryRow:
+    """Resident memory of a process that has written ``frames`` frames of one video."""
 
     frames: int
     resident_mib: float
@@ -71,16 +71,16 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Flicker:
-    """How still the toonified face of a drawn head is.
+class FlickerRow:
+    """Flicker of the toonified face of a drawn head.
 
     Attributes:
-        head: "still" moves eyes and mouth only.
-        noise_px: standard deviation of the landmarks' error.
+        head: "still" moves eyes and mouth only; "moving" moves as a whole.
+        noise_px: standard deviation of the landmarks' error in pixels.
         jitter_px: mean distance by which the crop's corners move against the true ones, from each frame to the next.
         error_px: mean distance of the crop's corners from the true ones, in each frame.
-        change: mean change, in levels of 255, of the pixels that the drawing keeps, from each frame to the next; of a
-            still head.
+        change: for a still head, the mean change from each frame to the next, in levels of 255, of pixels that do not
+            change in the drawing.
     """
 
     head: Head
@@ -93,20 +93,20 @@ class Flicker:
 
 
 @dataclass(frozen=True)
-class Failed:
-    """What could not be measured, and why."""
+class FailureRow:
+    """A measurement that failed, and its error."""
 
     what: str
     error: str
     part: Literal["failed"] = "failed"
 
 
-Row = Speed | Stage | Memory | Flicker | Failed
+Row = SpeedRow | StageRow | MemoryRow | FlickerRow | FailureRow
 
 
 @dataclass(frozen=True)
-class Figures:
-    """One run of the benchmark. ``run``: UTC time of its start. ``cores``: that it could use."""
+class VideoResults:
+    """One run of the benchmark; ``run`` is the UTC time of its start, ``cores`` the number of cores it could use."""
 
     run: str
     commit: str
@@ -116,32 +116,32 @@ class Figures:
     rows: tuple[Annotated[Row, Field(discriminator="part")], ...]
 
 
-def attempted(what: str, work: Callable[[], Sequence[Row]]) -> Sequence[Row]:
-    """The rows that ``work`` gives, or the one that says why there are none."""
+def rows_or_failure(what: str, work: Callable[[], Sequence[Row]]) -> Sequence[Row]:
+    """The rows that ``work`` returns, or a single row with its error."""
     try:
         return work()
     except ToonifyError as error:
-        return [Failed(what, str(error))]
-    except Exception as error:  # whatever it is, the other measurements are worth having
-        return [Failed(what, f"{type(error).__name__}: {error}")]
+        return [FailureRow(what, str(error))]
+    except Exception as error:  # whatever the error, the other measurements go on
+        return [FailureRow(what, f"{type(error).__name__}: {error}")]
 
 
-def write_figures(path: Path, figures: Figures) -> None:
-    """Write a run as JSON, a row on each line."""
-    facts = asdict(figures)
-    rows = ",\n".join(f"  {json.dumps(_rounded(row))}" for row in facts.pop("rows"))
-    head = json.dumps(facts, indent=1).removesuffix("\n}")
+def write_results(path: Path, results: VideoResults) -> None:
+    """Write a run as JSON, with one row on each line."""
+    document = asdict(results)
+    rows = ",\n".join(f"  {json.dumps(_rounded(row))}" for row in document.pop("rows"))
+    head = json.dumps(document, indent=1).removesuffix("\n}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'{head},\n "rows": [\n{rows}\n ]\n}}\n')
 
 
-def read_figures(path: Path) -> Figures:
-    """Read what ``write_figures`` has written.
+def read_results(path: Path) -> VideoResults:
+    """Read a file that ``write_results`` has written.
 
     Raises:
-        pydantic.ValidationError: the file is not of the schema.
+        pydantic.ValidationError: the file does not match the schema.
     """
-    return TypeAdapter(Figures).validate_json(path.read_bytes())
+    return TypeAdapter(VideoResults).validate_json(path.read_bytes())
 
 
 def _rounded(value: Any) -> Any:

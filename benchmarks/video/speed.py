@@ -1,4 +1,4 @@
-"""A clip from file to file: on the threads of ``toonify_video``, in one thread, and each stage alone."""
+"""Speed of toonifying a clip from file to file: by ``toonify_video``'s threads, in one thread, and each stage alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.rounds import alternating, percentiles
 from benchmarks.video.clip import DrawnClip
-from benchmarks.video.rows import Condition, Row, Speed, Stage, attempted
+from benchmarks.video.rows import Row, SpeedCase, SpeedRow, StageRow, rows_or_failure
 from serving.faces.landmarks import Landmarker
 from serving.toonifier import Style, Toonifier
 from serving.video.frames import Frame
@@ -26,7 +26,7 @@ from serving.video.writing import VideoWriter
 
 BATCH = 4
 STAGES = ("decode", "detect", "encode", "render", "paste", "write")
-"""What has a thread of its own; "detect" includes the crop."""
+"""The stages that have a thread of their own in ``toonify_video``; "detect" includes the crop."""
 
 Times = defaultdict[str, list[float]]
 """Seconds of every frame, by stage."""
@@ -34,25 +34,25 @@ Times = defaultdict[str, list[float]]
 
 @dataclass(frozen=True)
 class Setting:
-    """Which models toonify which clip; ``landmarker`` makes one for each session."""
+    """The clip and the models that toonify it; ``landmarker`` creates a landmarker for each session."""
 
     name: str
     clip: DrawnClip
     toonifier: Toonifier
     landmarker: Callable[[], Landmarker]
 
-    def reader(self, times: Times) -> ClockedReader:
-        return ClockedReader(self.clip.path, times)
+    def reader(self, times: Times) -> TimedReader:
+        return TimedReader(self.clip.path, times)
 
-    def writer(self, target: Path, reader: VideoReader, times: Times) -> ClockedWriter:
-        return ClockedWriter(target, reader, times)
+    def writer(self, target: Path, reader: VideoReader, times: Times) -> TimedWriter:
+        return TimedWriter(target, reader, times)
 
-    def session(self, times: Times) -> ClockedSession:
-        return ClockedSession(self.toonifier, self.landmarker(), times)
+    def session(self, times: Times) -> TimedSession:
+        return TimedSession(self.toonifier, self.landmarker(), times)
 
 
-class Watch:
-    """Seconds, and the processor's seconds, of its ``with`` block, in which one stage or all had ``frames`` frames."""
+class Stopwatch:
+    """Measures wall time and busy cores of its ``with`` block, in which a stage ("": all) handles ``frames`` frames."""
 
     def __init__(self, stage: str = "") -> None:
         self.stage = stage
@@ -67,8 +67,8 @@ class Watch:
         self.cores_busy = (process_time() - self._cpu) / self.seconds
 
 
-class ClockedReader(VideoReader):
-    """Notes how long each frame takes to decode."""
+class TimedReader(VideoReader):
+    """A reader that records the seconds that each frame takes to decode."""
 
     def __init__(self, path: Path, times: Times) -> None:
         super().__init__(path)
@@ -77,7 +77,7 @@ class ClockedReader(VideoReader):
     def __iter__(self) -> Iterator[Frame]:
         frames = super().__iter__()
         while True:
-            with _noted(self._times["decode"]):
+            with _timed(self._times["decode"]):
                 frame = next(frames, None)
             if frame is None:
                 self._times["decode"].pop()
@@ -85,20 +85,20 @@ class ClockedReader(VideoReader):
             yield frame
 
 
-class ClockedWriter(VideoWriter):
-    """Notes how long each frame takes to write. By x264, which every machine has."""
+class TimedWriter(VideoWriter):
+    """A writer that records the seconds that each frame takes to write; it encodes by x264, which every machine has."""
 
     def __init__(self, path: Path, like: VideoReader, times: Times) -> None:
         super().__init__(path, like, codec="libx264", force=True)
         self._times = times
 
     def write(self, frame: Frame) -> None:
-        with _noted(self._times["write"]):
+        with _timed(self._times["write"]):
             super().write(frame)
 
 
-class ClockedSession(ToonSession):
-    """Notes what its results say of their time."""
+class TimedSession(ToonSession):
+    """A session that records the seconds of each stage from its results."""
 
     def __init__(self, toonifier: Toonifier, landmarker: Landmarker, times: Times) -> None:
         super().__init__(toonifier, landmarker, smoothing="file")
@@ -113,27 +113,27 @@ class ClockedSession(ToonSession):
         return result
 
 
-def in_threads(setting: Setting, target: Path, times: Times) -> list[Watch]:
-    """``toonify_video``."""
-    with Watch() as watch, setting.session(times) as session:
+def run_pipelined(setting: Setting, target: Path, times: Times) -> list[Stopwatch]:
+    """Toonify the clip by ``toonify_video``, with a thread for each stage."""
+    with Stopwatch() as stopwatch, setting.session(times) as session:
         reader = setting.reader(times)
         report = toonify_video(reader, setting.writer(target, reader, times), session, batch=BATCH)
-        watch.frames = report.frames
-    return [watch]
+        stopwatch.frames = report.frames
+    return [stopwatch]
 
 
-def in_one_thread(setting: Setting, target: Path, times: Times) -> list[Watch]:
-    """The loop that one would write: a frame is decoded, toonified and written before the next one."""
+def run_in_one_thread(setting: Setting, target: Path, times: Times) -> list[Stopwatch]:
+    """Toonify the clip by the loop that a user would write: each frame is decoded, toonified and written in turn."""
     with (
-        Watch() as watch,
+        Stopwatch() as stopwatch,
         setting.reader(times) as reader,
         setting.writer(target, reader, times) as writer,
         setting.session(times) as session,
     ):
         for result in _pushed(session, reader):
             writer.write(result.frame)
-            watch.frames += 1
-    return [watch]
+            stopwatch.frames += 1
+    return [stopwatch]
 
 
 def _pushed(session: ToonSession, frames: Iterable[Frame]) -> Iterator[FrameResult]:
@@ -144,9 +144,9 @@ def _pushed(session: ToonSession, frames: Iterable[Frame]) -> Iterator[FrameResu
     yield from session.flush()
 
 
-def stages_alone(setting: Setting, target: Path, times: Times) -> list[Watch]:
-    """Every stage over all frames, which wait in memory, before the next stage."""
-    alone = {stage: Watch(stage) for stage in STAGES}
+def run_stages_alone(setting: Setting, target: Path, times: Times) -> list[Stopwatch]:
+    """Run every stage over all frames, which stay in memory, before the next stage begins."""
+    alone = {stage: Stopwatch(stage) for stage in STAGES}
     with alone["decode"], setting.reader(times) as reader:
         frames = [*reader]
     with setting.session(times) as session:
@@ -163,52 +163,54 @@ def stages_alone(setting: Setting, target: Path, times: Times) -> list[Watch]:
     with VideoReader(setting.clip.path) as source, alone["write"], setting.writer(target, source, times) as writer:
         for result in results:
             writer.write(result.frame)
-    for watch in alone.values():
-        watch.frames = len(frames)
+    for stopwatch in alone.values():
+        stopwatch.frames = len(frames)
     return [*alone.values()]
 
 
-CONDITIONS: dict[Condition, Callable[[Setting, Path, Times], list[Watch]]] = {
-    "toonify_video": in_threads,
-    "one thread": in_one_thread,
-    "alone": stages_alone,
+SPEED_CASES: dict[SpeedCase, Callable[[Setting, Path, Times], list[Stopwatch]]] = {
+    "toonify_video": run_pipelined,
+    "one thread": run_in_one_thread,
+    "alone": run_stages_alone,
 }
 
 
 def measure_speed(setting: Setting, folder: Path, rounds: int, report: Callable[[str], None]) -> list[Row]:
-    """All conditions take turns, there and back, so that what disturbs the machine hits all of them."""
-    for batch in (1, BATCH):  # the first call of a size may compile
+    """Measure every case in each of ``rounds`` alternating rounds, so that a disturbance affects all of them."""
+    for batch in (1, BATCH):  # the first call of a batch size may compile
         setting.toonifier.toonify(np.zeros((batch, 256, 256, 3), np.uint8), Style())
-    times: dict[Condition, Times] = {condition: defaultdict(list) for condition in CONDITIONS}
+    times: dict[SpeedCase, Times] = {condition: defaultdict(list) for condition in SPEED_CASES}
     rows: list[Row] = []
-    for number, condition in alternating([*CONDITIONS], rounds):
+    for number, condition in alternating([*SPEED_CASES], rounds):
         what = f"{setting.name}, {condition}, round {number + 1}"
         report(what)
-        rows += attempted(what, partial(_turn, setting, folder, condition, number, times[condition]))
+        rows += rows_or_failure(what, partial(_measure_case, setting, folder, condition, number, times[condition]))
     return [*rows, *_stages(setting, times)]
 
 
-def _turn(setting: Setting, folder: Path, condition: Condition, number: int, times: Times) -> list[Speed]:
+def _measure_case(setting: Setting, folder: Path, condition: SpeedCase, number: int, times: Times) -> list[SpeedRow]:
     own: Times = defaultdict(list)
-    watches = CONDITIONS[condition](setting, folder / "toon.mp4", own)
+    stopwatches = SPEED_CASES[condition](setting, folder / "toon.mp4", own)
     for stage, seconds in own.items():
         times[stage] += seconds
     return [
-        Speed(setting.name, condition, watch.stage, number, watch.frames, watch.seconds, watch.cores_busy)
-        for watch in watches
+        SpeedRow(
+            setting.name, condition, stopwatch.stage, number, stopwatch.frames, stopwatch.seconds, stopwatch.cores_busy
+        )
+        for stopwatch in stopwatches
     ]
 
 
-def _stages(setting: Setting, times: dict[Condition, Times]) -> Iterator[Stage]:
+def _stages(setting: Setting, times: dict[SpeedCase, Times]) -> Iterator[StageRow]:
     for condition, by_stage in times.items():
         for stage in STAGES:
             if by_stage[stage]:
                 p5, p50, p95 = (1e3 * seconds for seconds in percentiles(by_stage[stage]))
-                yield Stage(setting.name, condition, stage, len(by_stage[stage]), p5, p50, p95)
+                yield StageRow(setting.name, condition, stage, len(by_stage[stage]), p5, p50, p95)
 
 
 @contextmanager
-def _noted(seconds: list[float]) -> Iterator[None]:
+def _timed(seconds: list[float]) -> Iterator[None]:
     start = perf_counter()
     yield
     seconds.append(perf_counter() - start)

@@ -1,4 +1,4 @@
-"""The benchmark for GPUs: its whole course with tiny networks on a CPU, its counts, its tables."""
+"""The GPU benchmark: a whole run with tiny networks on a CPU, its counts of operations, its tables."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import torch
 from generators import random_generator
 
 from benchmarks.costs import generator_macs
-from benchmarks.failures import SubjectError
-from benchmarks.gpu.clock import LEAST
-from benchmarks.gpu.kernels import Layer, layers_of
-from benchmarks.gpu.measure import Plan, Run
+from benchmarks.errors import SubjectError
+from benchmarks.gpu.clock import MIN_CALLS
+from benchmarks.gpu.kernels import KernelWorkload, kernel_workloads
+from benchmarks.gpu.measure import GpuOptions, GpuRun
 from benchmarks.gpu.preparation import Preparation
 from benchmarks.gpu.report import README, tables, with_tables
 from benchmarks.gpu.rows import KERNELS, LATENCIES, GpuRow, KernelRow
@@ -36,19 +36,19 @@ from export.parity import parity
 
 ROOT = Path(__file__).parents[2]
 
-WITHOUT = """
+HIDE_PACKAGES = """
 import sys
-ABSENT = "typer rich pydantic cv2 onnxscript onnx_ir pytest onnxruntime openvino tritonclient safetensors".split()
-class Without:
+HIDDEN = "typer rich pydantic cv2 onnxscript onnx_ir pytest onnxruntime openvino tritonclient safetensors".split()
+class Hiding:
     def __init__(self, finder):
         self.finder = finder
     def find_spec(self, name, path=None, target=None):
-        return None if name.partition(".")[0] in ABSENT else self.finder.find_spec(name, path, target)
+        return None if name.partition(".")[0] in HIDDEN else self.finder.find_spec(name, path, target)
     def __getattr__(self, name):
         return getattr(self.finder, name)
-sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
 """
-"""Run by every interpreter at its start, also those of the benchmark's own processes."""
+"""A sitecustomize.py that hides packages; every interpreter runs it at its start, the benchmark's processes too."""
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -64,7 +64,7 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 def test_a_quick_run_needs_torch_triton_numpy_and_onnx_only(tmp_path: Path) -> None:
     pytest.importorskip("triton")
-    (tmp_path / "sitecustomize.py").write_text(WITHOUT)
+    (tmp_path / "sitecustomize.py").write_text(HIDE_PACKAGES)
     folders = ["--models", str(tmp_path / "models"), "--results", str(tmp_path)]
     done = command("--quick", "--device", "cpu", *folders, PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -90,12 +90,12 @@ def test_a_server_is_measured_by_the_times_of_its_answers(tmp_path: Path) -> Non
     preparation.references()
     assert preparation.repository("cpu") == ""
     ensemble = Subject("ensemble", OURS, "fp16")
-    run = Run(Plan(models, "cpu", (2,), 1, 0, minutes=5), "a processor", "", lambda phrase: None)
+    run = GpuRun(GpuOptions(models, "cpu", (2,), 1, 0, minutes=5), "a processor", "", lambda phrase: None)
     (row,) = run.group("stages", [ensemble], {})
     assert (row.status, row.reason, row.p50_ms, row.peak_mib) == ("ok", "", None, None)
     assert row.psnr_db is not None
     assert row.psnr_db > 40
-    assert row.n == LEAST
+    assert row.n == MIN_CALLS
     cells = re.search(r"\| ensemble \| torch-cuda \| fp16 \| 2 \| (.*)", tables([row], []))
     assert cells is not None
     assert [bool(cell.strip()) for cell in cells[1].split("|")[:4]] == [False, False, True, True]
@@ -120,45 +120,45 @@ def test_a_quick_runs_rows_are_kept_out_of_the_results() -> None:
 def test_the_engines_weights_of_a_network_are_those_of_its_exported_graph(tmp_path: Path, clamp: float | None) -> None:
     network = generator_from_weights(random_generator(32, {4: 12, 8: 10, 16: 7, 32: 5}, conv_clamp=clamp))
     onnx.save(onnx_from_generator(network, generator_signature(Geometry(32, 16))), tmp_path / "generator.onnx")
-    assert_same(engine_weights(network), weights_from_graph(read_graph(tmp_path / "generator.onnx")))
+    assert_equal(engine_weights(network), weights_from_graph(read_graph(tmp_path / "generator.onnx")))
 
 
-def assert_same(found: object, expected: object) -> None:
-    """Dataclasses of arrays, numbers and tuples."""
+def assert_equal(actual: object, expected: object) -> None:
+    """Compare dataclasses of arrays, numbers and tuples."""
     if isinstance(expected, np.ndarray):
-        assert isinstance(found, np.ndarray)
-        assert found.shape == expected.shape
-        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=0)  # gains folded in another order
+        assert isinstance(actual, np.ndarray)
+        assert actual.shape == expected.shape
+        np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=0)  # gains folded in another order
     elif isinstance(expected, tuple):
-        assert isinstance(found, tuple)
-        for one, other in zip(found, expected, strict=True):
-            assert_same(one, other)
+        assert isinstance(actual, tuple)
+        for one, other in zip(actual, expected, strict=True):
+            assert_equal(one, other)
     elif hasattr(expected, "__dataclass_fields__"):
         for name in expected.__dataclass_fields__:
-            assert_same(getattr(found, name), getattr(expected, name))
+            assert_equal(getattr(actual, name), getattr(expected, name))
     else:
-        assert found == pytest.approx(expected)
+        assert actual == pytest.approx(expected)
 
 
 def test_the_layers_operations_are_the_generators() -> None:
-    layers = list(layers_of(CONFIG_F, lowest=8, fused_from=2048))
+    layers = list(kernel_workloads(CONFIG_F, lowest=8, fused_from=2048))
     convolutions = sum(layer.costs(1)[1] for layer in layers if layer.kernel.startswith("library"))
     # Beside them, the convolution at 4 and ToRGB: 0.4 %.
     assert convolutions == pytest.approx(2 * generator_macs(CONFIG_F), rel=5e-3)
 
 
 def test_the_last_convolution_writes_no_map() -> None:
-    followed, last = (Layer("conv_rgb", 32, 32, 1024, last).costs(1)[0] for last in (False, True))
+    followed, last = (KernelWorkload("conv_rgb", 32, 32, 1024, last).costs(1)[0] for last in (False, True))
     assert followed - last == (2 * 32 + 12 - 3) * 1024**2
 
 
-def test_a_number_that_is_none_is_no_small_error() -> None:
-    found = parity(np.array([np.nan, 1.0], np.float32), np.array([0.0, 1.0], np.float32))
-    assert found.worst == np.inf
-    assert found.psnr == -np.inf
+def test_a_nan_counts_as_an_infinite_error() -> None:
+    difference = parity(np.array([np.nan, 1.0], np.float32), np.array([0.0, 1.0], np.float32))
+    assert difference.worst == np.inf
+    assert difference.psnr == -np.inf
 
 
-class Servant:
+class RemoteObject:
     def answer(self, value: int) -> int:
         if value < 0:
             raise ValueError("below zero")
@@ -169,7 +169,7 @@ class Servant:
 
 
 def test_a_worker_outlives_errors_but_not_its_process(tmp_path: Path) -> None:
-    with Worker(Servant, tmp_path / "log") as worker:
+    with Worker(RemoteObject, tmp_path / "log") as worker:
         with pytest.raises(SubjectError, match="ValueError: below zero"):
             worker.ask("answer", -1, timeout=60)
         assert worker.ask("answer", 1, timeout=60) == 2

@@ -11,19 +11,27 @@ from pathlib import Path
 import pytest
 
 from benchmarks.growth.report import MAIN_README, README, summary, tables, with_growth
-from benchmarks.growth.results import GROWTH, Measured, against, further_blend, last_runs, plotted, read_measured
-from benchmarks.growth.start_rows import STARTS, Start
-from benchmarks.growth.starts import Found, Way, measure_starts, ways
-from benchmarks.latency.conditions import batch_group
-from benchmarks.latency.rows import Row, read_rows
-from benchmarks.memory import PROC, rollup_bytes
-from benchmarks.networks import CONFIG_F, FULL, TINY, Models
+from benchmarks.growth.results import (
+    GROWTH,
+    LatestRows,
+    first_answer_ratio,
+    latest_rows,
+    mib_per_blend,
+    plotted,
+    read_latest_rows,
+)
+from benchmarks.growth.start_rows import STARTS, StartRow
+from benchmarks.growth.starts import StartCase, StartResult, measure_starts, start_cases
+from benchmarks.latency.cases import batch_group
+from benchmarks.latency.rows import LatencyRow, read_rows
+from benchmarks.memory import PROC, smaps_bytes
+from benchmarks.networks import CONFIG_F, FULL, TINY, BenchmarkModels
 from benchmarks.records import append_records, read_records
 from engines.contract.errors import ServerError
 
 ROOT = Path(__file__).parents[2]
 
-START = Start(
+START = StartRow(
     run="2026-01-01T00:00:00Z",
     time="2026-01-01T00:01:00Z",
     commit="0123456789ab",
@@ -50,7 +58,7 @@ START = Start(
 THREE = replace(START, blends=3, pss_mib=5000.0)
 FILLED = replace(START, cache="filled", first_s=8.0, firsts_s="8 6", cache_mib=700.0)
 FAILED = replace(START, blends=4, status="failed", reason="no memory", first_s=None, firsts_s="")
-PIPELINE = Row(
+PIPELINE = LatencyRow(
     run="2026-01-01T00:00:00Z",
     time="2026-01-01T00:01:00Z",
     commit="0123456789ab",
@@ -69,34 +77,36 @@ PIPELINE = Row(
     p95_ms=450.0,
 )
 BATCH = replace(PIPELINE, group="batch", stage="ensemble", batch=4, resolution=1024, p50_ms=2000.0)
-FOUND = Measured([PIPELINE, replace(PIPELINE, resolution=512, p50_ms=500.0)], [BATCH], [START, THREE, FILLED, FAILED])
+LATEST = LatestRows(
+    [PIPELINE, replace(PIPELINE, resolution=512, p50_ms=500.0)], [BATCH], [START, THREE, FILLED, FAILED]
+)
 
 
 def test_rows_of_starts_survive_the_csv(tmp_path: Path) -> None:
     path = tmp_path / "results" / "starts.csv"
-    append_records(path, Start, [START, FILLED])
-    append_records(path, Start, [FAILED])
-    assert read_records(path, Start) == [START, FILLED, FAILED]
+    append_records(path, StartRow, [START, FILLED])
+    append_records(path, StartRow, [FAILED])
+    assert read_records(path, StartRow) == [START, FILLED, FAILED]
 
 
 def test_a_further_blend_costs_what_the_blends_beyond_the_first_hold() -> None:
-    assert further_blend([START, THREE]) == 1000
-    assert further_blend([START]) is None
+    assert mib_per_blend([START, THREE]) == 1000
+    assert mib_per_blend([START]) is None
 
 
 def test_starts_are_divided_round_by_round() -> None:
-    ratio = against(FILLED, START)
+    ratio = first_answer_ratio(FILLED, START)
     assert (ratio.lowest, ratio.highest) == (0.5, 0.8)
 
 
 def test_only_the_last_run_of_each_kind_is_shown() -> None:
     later = replace(PIPELINE, run="2026-01-02T00:00:00Z")
-    found = last_runs([PIPELINE, later, BATCH], [START])
-    assert (found.resolution, found.batch, found.starts) == ([later], [BATCH], [START])
+    latest = latest_rows([PIPELINE, later, BATCH], [START])
+    assert (latest.resolution, latest.batch, latest.starts) == ([later], [BATCH], [START])
 
 
 def test_the_growth_tables_hold_every_part_and_failures_with_their_reasons() -> None:
-    text = tables(FOUND)
+    text = tables(LATEST)
     assert "| pipeline | 256 | 410 | 400 to 450 | 3 |" in text
     assert "| ensemble | 4 | 2000 |" in text
     assert "| 3 | 5000 | 5000 | 9 | 900 | 10 | 13 |" in text
@@ -106,7 +116,7 @@ def test_the_growth_tables_hold_every_part_and_failures_with_their_reasons() -> 
 
 
 def test_the_summary_says_the_three_findings() -> None:
-    text = summary(FOUND)
+    text = summary(LATEST)
     assert "410 ms at 256, 500 ms at 512" in text
     assert "3000 MiB, each further blend 1000 MiB more" in text
     assert "0.65 (0.50 to 0.80) times as long, for 700 MiB" in text
@@ -114,25 +124,27 @@ def test_the_summary_says_the_three_findings() -> None:
 
 def test_engines_that_keep_nothing_are_not_praised_for_their_cache() -> None:
     starts = [START, replace(FILLED, cache_mib=0.0)]
-    assert "these engines have nothing to cache." in summary(replace(FOUND, starts=starts))
+    assert "these engines have nothing to cache." in summary(replace(LATEST, starts=starts))
 
 
 def test_what_was_not_measured_has_no_table() -> None:
-    nothing = Measured([], [], [])
-    assert plotted(nothing) == []
-    assert tables(nothing).strip() == summary(nothing).strip() == ""
+    no_rows = LatestRows([], [], [])
+    assert plotted(no_rows) == []
+    assert tables(no_rows).strip() == summary(no_rows).strip() == ""
 
 
 def test_growth_plots_are_drawn_of_what_is_there(tmp_path: Path) -> None:
     plots = pytest.importorskip("benchmarks.growth.plots")
-    plots.draw(FOUND, tmp_path)
-    assert {path.stem for path in tmp_path.iterdir()} == set(plotted(FOUND))
+    plots.draw(LATEST, tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == set(plotted(LATEST))
 
 
 def test_every_committed_growth_row_is_of_its_schema_and_shown() -> None:
-    assert all(row.status == "ok" or row.reason or row.n for row in [*read_rows(GROWTH), *read_records(STARTS, Start)])
-    found = read_measured()
-    for path, section in ((README, tables(found)), (MAIN_README, summary(found))):
+    assert all(
+        row.status == "ok" or row.reason or row.n for row in [*read_rows(GROWTH), *read_records(STARTS, StartRow)]
+    )
+    latest = read_latest_rows()
+    for path, section in ((README, tables(latest)), (MAIN_README, summary(latest))):
         assert with_growth(path.read_text(), section) == path.read_text(), "run python -m benchmarks.growth.report"
 
 
@@ -143,39 +155,39 @@ def test_smaller_networks_are_the_first_layers() -> None:
 
 def test_shared_pages_are_counted_once() -> None:
     own = int(PROC.joinpath("self").readlink().name)
-    assert 0 < rollup_bytes([own], "Pss") <= rollup_bytes([own], "Rss")
+    assert 0 < smaps_bytes([own], "Pss") <= smaps_bytes([own], "Rss")
 
 
 def test_one_server_answers_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Models, "served", lambda self, stage: ("openvino", "bf16"))
-    conditions = batch_group(Models(tmp_path, TINY), [1, 4]).conditions
-    assert [(one.stage, one.batch) for one in conditions] == [
+    monkeypatch.setattr(BenchmarkModels, "served", lambda self, stage: ("openvino", "bf16"))
+    cases = batch_group(BenchmarkModels(tmp_path, TINY), [1, 4]).cases
+    assert [(one.stage, one.batch) for one in cases] == [
         (stage, batch) for stage in ("generator", "ensemble") for batch in (1, 4)
     ]
-    assert len({one.subject for one in conditions}) == 3
+    assert len({one.subject for one in cases}) == 3
 
 
 def test_a_filled_cache_follows_an_empty_one() -> None:
-    assert ways(2) == [Way(1), Way(2), Way(1, "empty"), Way(1, "filled")]
+    assert start_cases(2) == [StartCase(1), StartCase(2), StartCase(1, "empty"), StartCase(1, "filled")]
 
 
 def test_a_start_that_fails_is_a_row_and_an_interruption_keeps_the_finished_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def start(models: Models, way: Way, calls: int) -> Found:
-        if way.blends == 2:
+    def start(models: BenchmarkModels, case: StartCase, calls: int) -> StartResult:
+        if case.blends == 2:
             raise ServerError("Triton server", got="no memory", expected="some", remedy="add some")
-        return Found(10.0, 12.0, (0.5,), pss=2**20, rss=2**21, peak=2**22, processes=5, cache=0)
+        return StartResult(10.0, 12.0, (0.5,), pss=2**20, rss=2**21, peak=2**22, processes=5, cache=0)
 
     def step(phrase: str) -> None:
         if phrase.startswith("round 3"):
             raise KeyboardInterrupt
 
     monkeypatch.setattr("benchmarks.growth.starts._start", start)
-    monkeypatch.setattr(Models, "served", lambda self, stage: ("openvino", "bf16"))
-    kept: list[Start] = []
+    monkeypatch.setattr(BenchmarkModels, "served", lambda self, stage: ("openvino", "bf16"))
+    kept: list[StartRow] = []
     with pytest.raises(KeyboardInterrupt):
-        measure_starts(Models(tmp_path, TINY), [Way(1), Way(2)], 3, 1, step, kept.extend)
+        measure_starts(BenchmarkModels(tmp_path, TINY), [StartCase(1), StartCase(2)], 3, 1, step, kept.extend)
     one, two = kept
     assert (one.status, one.n, one.first_s, one.p50_ms, one.pss_mib) == ("interrupted", 2, 10, 500, 1)
     assert (two.status, two.n) == ("failed", 0)
@@ -198,7 +210,7 @@ def test_a_quick_run_measures_growth_and_starts(tmp_path: Path) -> None:
     assert [(row.stage, row.resolution) for row in rows] == [
         (stage, size) for stage in ("generator", "pipeline") for size in (16, 32)
     ]
-    starts = read_records(tmp_path / "starts.csv", Start)
+    starts = read_records(tmp_path / "starts.csv", StartRow)
     assert [(row.blends, row.cache, row.status) for row in starts] == [
         (1, "off", "ok"),
         (2, "off", "ok"),
@@ -209,7 +221,7 @@ def test_a_quick_run_measures_growth_and_starts(tmp_path: Path) -> None:
     assert two.processes == one.processes + 1
     assert (two.pss_mib or 0) > (one.pss_mib or 0)
     assert one.cache_mib == 0
-    # Which engine is the fastest is for the machine to say; OpenVINO is the one that keeps what it compiled.
+    # The fastest engine depends on the machine; only OpenVINO keeps what it compiled.
     manifests = [json.loads(path.read_bytes()) for path in tmp_path.rglob("model_repository/*/1/manifest.json")]
     assert len(manifests) >= 3
     assert ((filled.cache_mib or 0) > 0) == any(manifest["engine"] == "openvino" for manifest in manifests)

@@ -1,4 +1,4 @@
-"""The benchmark: its counts, its baseline, its raw rows and tables, and a whole run with tiny networks."""
+"""The latency benchmark: its counts, its baseline, its raw rows and tables, and a whole run with tiny networks."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import torch
 from generators import random_generator
 
 from benchmarks.baselines import PortedGenerator
-from benchmarks.chain import write_chain
 from benchmarks.costs import generator_macs
 from benchmarks.generated import MAIN_README, README
-from benchmarks.latency.conditions import Condition, Group
-from benchmarks.latency.measure import Plan, Run
+from benchmarks.latency.cases import BenchmarkCase, Group
+from benchmarks.latency.measure import LatencyOptions, LatencyRun
 from benchmarks.latency.report import tables, with_summary, with_tables
 from benchmarks.latency.results import ratio
-from benchmarks.latency.rows import COLUMNS, RESULTS, Row, append_rows, read_rows
-from benchmarks.networks import CONFIG_F, TINY, Models
+from benchmarks.latency.rows import COLUMNS, RESULTS, LatencyRow, append_rows, read_rows
+from benchmarks.networks import CONFIG_F, TINY, BenchmarkModels
+from benchmarks.reference import write_reference_data
 from export.networks.generator import generator_from_weights, picture_from_output
 
 ROOT = Path(__file__).parents[2]
 
-ROW = Row(
+ROW = LatencyRow(
     run="2026-01-01T00:00:00Z",
     time="2026-01-01T00:01:00Z",
     commit="0123456789ab",
@@ -68,11 +68,11 @@ def test_the_port_draws_the_reference_networks_pictures() -> None:
     psi = torch.tensor([[1.0], [0.7], [0.0]])
     with torch.no_grad():
         expected = picture_from_output(generator(w, psi)).int()
-        found = PortedGenerator(generator)(w, psi).int()
+        drawn = PortedGenerator(generator)(w, psi).int()
     assert expected.float().std() > 20  # levels: not a flat picture
-    # Another order of float32 sums: single levels where a value lies on the edge of two.
-    assert (found - expected).abs().max() <= 1
-    assert (found != expected).float().mean() < 1e-3
+    # The order of float32 sums differs, which moves a value on the edge between two levels by one level.
+    assert (drawn - expected).abs().max() <= 1
+    assert (drawn != expected).float().mean() < 1e-3
 
 
 def test_rows_survive_the_csv(tmp_path: Path) -> None:
@@ -98,9 +98,9 @@ def test_the_tables_are_current() -> None:
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
-    found = ratio([PORT], [ROW])
-    assert found is not None
-    assert (found.median, found.lowest, found.highest) == (10, 10, 20)
+    port_ratio = ratio([PORT], [ROW])
+    assert port_ratio is not None
+    assert (port_ratio.median, port_ratio.lowest, port_ratio.highest) == (10, 10, 20)
     assert ratio([PORT], [FAILED]) is None
 
 
@@ -138,32 +138,32 @@ def test_plots_are_drawn_of_what_is_there(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """Tiny networks of which nothing is exported."""
-    found = Models(tmp_path_factory.mktemp("benchmarks"), TINY)
-    write_chain(found)
-    return found
+def models(tmp_path_factory: pytest.TempPathFactory) -> BenchmarkModels:
+    """Tiny networks with reference data, none of them exported."""
+    models = BenchmarkModels(tmp_path_factory.mktemp("benchmarks"), TINY)
+    write_reference_data(models)
+    return models
 
 
-def test_a_failure_is_a_row_and_an_interruption_keeps_the_finished_rounds(models: Models) -> None:
+def test_a_failure_is_a_row_and_an_interruption_keeps_the_finished_rounds(models: BenchmarkModels) -> None:
     group = Group(
-        "test", (Condition("isf", "onnxruntime", "fp32"), Condition("roof", "onnxruntime convolutions", "fp32"))
+        "test", (BenchmarkCase("isf", "onnxruntime", "fp32"), BenchmarkCase("roof", "onnxruntime convolutions", "fp32"))
     )
-    kept: list[Row] = []
+    kept: list[LatencyRow] = []
 
     def step(phrase: str) -> None:
         if phrase.startswith("round 3"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Run(Plan(models, rounds=3, seconds=0)).measure(group, step, kept.extend)
+        LatencyRun(LatencyOptions(models, rounds=3, seconds=0)).measure(group, step, kept.extend)
     failed, roof = kept
     assert (failed.status, failed.n) == ("failed", 0)
     assert "isf.onnx" in failed.reason
     assert (roof.status, roof.n, len(roof.rounds)) == ("interrupted", 2, 2)
 
 
-def quick(folder: Path, *arguments: str) -> list[Row]:
+def quick(folder: Path, *arguments: str) -> list[LatencyRow]:
     results = folder / "rows.csv"
     command = [sys.executable, "-m", "benchmarks.latency", "--quick", "--batches", "1"]
     done = subprocess.run(

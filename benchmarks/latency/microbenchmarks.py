@@ -1,6 +1,7 @@
-"""What the machine can do at best: large products and convolutions in several libraries, and a large copy.
+"""Microbenchmarks of the machine's limits: large products and convolutions in several libraries, and a large copy.
 
-Nothing reaches more arithmetic than these, so the best of them is the roof that a model's own rate is held against.
+The best of them is the roof, in the roofline model's sense, that a network's own rate is compared with. Their rows have
+the stage "roof".
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from engines.engine import BaseEngine
 from engines.model_directory import EngineName, Precision
 
 CONVOLUTIONS = 4
-"""In a row, so that the reordering of the first input and the last output weighs little."""
+"""Number of consecutive convolutions: the layout changes of the first input and the last output then weigh little."""
 SIZE = 64
 """Height and width of the convolutions' maps."""
 
 
-class Repeated(BaseEngine):
-    """A call that takes nothing and gives nothing."""
+class FunctionEngine(BaseEngine):
+    """A function without inputs and outputs, as an engine."""
 
     def __init__(self, call: Callable[[], object]) -> None:
         super().__init__(Signature((), ()))
@@ -40,8 +41,8 @@ class Repeated(BaseEngine):
 
 
 @dataclass(frozen=True)
-class Roof:
-    """How to open it, and what one call costs."""
+class Microbenchmark:
+    """How to open a microbenchmark as an engine, and what one call of it costs."""
 
     open: Callable[[Scale, Precision, int], Engine]
     costs: Callable[[Scale], Costs]
@@ -52,13 +53,13 @@ def _width(scale: Scale) -> int:
     return max(scale.channels.values())
 
 
-def _copied(scale: Scale) -> int:
-    """Numbers that are copied: 512 MiB of them for a full-sized generator, which no cache holds."""
+def _copied_elements(scale: Scale) -> int:
+    """Number of float32 elements that are copied: 512 MiB for a full-sized generator, more than any cache holds."""
     return _width(scale) << 18
 
 
-def _side(scale: Scale) -> int:
-    """Of the matrices that are multiplied: 2048 for a full-sized generator."""
+def _matrix_side(scale: Scale) -> int:
+    """Side length of the matrices that are multiplied: 2048 for a full-sized generator."""
     return 4 * _width(scale)
 
 
@@ -66,35 +67,35 @@ def _torch_product(scale: Scale, precision: Precision, threads: int) -> Engine:
     import torch
 
     torch.set_num_threads(threads)
-    side, dtype = _side(scale), torch.bfloat16 if precision == "bf16" else torch.float32
+    side, dtype = _matrix_side(scale), torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = torch.randn(side, side).to(dtype), torch.randn(side, side).to(dtype)
-    return Repeated(lambda: a @ b)
+    return FunctionEngine(lambda: a @ b)
 
 
 def _torch_copy(scale: Scale, precision: Precision, threads: int) -> Engine:
     import torch
 
     torch.set_num_threads(threads)
-    source = torch.ones(_copied(scale))
+    source = torch.ones(_copied_elements(scale))
     target = torch.empty_like(source)
-    return Repeated(lambda: target.copy_(source))
+    return FunctionEngine(lambda: target.copy_(source))
 
 
 def _product(engine: EngineName) -> Callable[[Scale, Precision, int], Engine]:
-    def opened(scale: Scale, precision: Precision, threads: int) -> Engine:
-        side = _side(scale)
+    def open_engine(scale: Scale, precision: Precision, threads: int) -> Engine:
+        side = _matrix_side(scale)
         return _from_onnx("MatMul", 1, (side, side), (side, side), engine, precision, threads)
 
-    return opened
+    return open_engine
 
 
 def _convolutions(engine: EngineName) -> Callable[[Scale, Precision, int], Engine]:
-    def opened(scale: Scale, precision: Precision, threads: int) -> Engine:
+    def open_engine(scale: Scale, precision: Precision, threads: int) -> Engine:
         width = _width(scale)
         weight = (width, width, 3, 3)
         return _from_onnx("Conv", CONVOLUTIONS, (width, SIZE, SIZE), weight, engine, precision, threads)
 
-    return opened
+    return open_engine
 
 
 def _from_onnx(
@@ -106,7 +107,7 @@ def _from_onnx(
     precision: Precision,
     threads: int,
 ) -> Engine:
-    """``count`` operators in a row with one random weight, x [1, *dims] -> y [1, *dims]."""
+    """An engine of ``count`` consecutive operators with one random weight: x [1, *dims] -> y [1, *dims]."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -122,12 +123,12 @@ def _from_onnx(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "roof.onnx"
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
-        loaded = engine_from_onnx(path, signature, engine, precision, threads=threads)
-    return Repeated(lambda: loaded.run(inputs))
+        engine_of_graph = engine_from_onnx(path, signature, engine, precision, threads=threads)
+    return FunctionEngine(lambda: engine_of_graph.run(inputs))
 
 
 def _product_costs(scale: Scale) -> Costs:
-    return Costs(_side(scale) ** 3, 3 * 4 * _side(scale) ** 2)
+    return Costs(_matrix_side(scale) ** 3, 3 * 4 * _matrix_side(scale) ** 2)
 
 
 def _convolution_costs(scale: Scale) -> Costs:
@@ -136,15 +137,15 @@ def _convolution_costs(scale: Scale) -> Costs:
 
 
 def _copy_costs(scale: Scale) -> Costs:
-    """Each byte read and written."""
-    return Costs(0, 2 * 4 * _copied(scale))
+    """Every byte is read once and written once."""
+    return Costs(0, 2 * 4 * _copied_elements(scale))
 
 
-ROOFS = {
-    "torch product": Roof(_torch_product, _product_costs),
-    "openvino product": Roof(_product("openvino"), _product_costs),
-    "openvino convolutions": Roof(_convolutions("openvino"), _convolution_costs),
-    "onnxruntime convolutions": Roof(_convolutions("onnxruntime"), _convolution_costs, precisions=("fp32",)),
-    "torch copy": Roof(_torch_copy, _copy_costs, precisions=("fp32",)),
+MICROBENCHMARKS = {
+    "torch product": Microbenchmark(_torch_product, _product_costs),
+    "openvino product": Microbenchmark(_product("openvino"), _product_costs),
+    "openvino convolutions": Microbenchmark(_convolutions("openvino"), _convolution_costs),
+    "onnxruntime convolutions": Microbenchmark(_convolutions("onnxruntime"), _convolution_costs, precisions=("fp32",)),
+    "torch copy": Microbenchmark(_torch_copy, _copy_costs, precisions=("fp32",)),
 }
-"""Bytes count float32, as of the models."""
+"""The microbenchmarks by the name in their rows; bytes are counted in float32, as they are for the networks."""

@@ -1,7 +1,8 @@
-"""The inputs of every stage, and what the float32 reference makes of them.
+"""Inputs of every stage, and the outputs of the float32 reference networks for them.
 
-One chain: faces -> encoder -> w -> ISF head -> w_edited -> generator -> pictures. Each stage is given the reference's
-input and compared with the reference's output, so an error is the stage's own; the pipeline's is that of all three.
+The reference runs once: faces -> encoder -> w -> ISF head -> w_edited -> generator -> pictures. Each stage gets the
+reference's input and is compared with the reference's output, so an error is the stage's own; the pipeline's error is
+that of all three stages.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.costs import Costs, generator_bytes, generator_macs
 from benchmarks.networks import (
     SEED,
-    Models,
+    BenchmarkModels,
     Scale,
     encoder_weights,
     generator_weights,
@@ -34,33 +35,33 @@ LARGEST_BATCH = 8
 PSI = 0.7
 
 
-class Chain:
-    """Inputs of every stage, and what the reference makes of them."""
+class ReferenceData:
+    """Inputs of every stage and the reference's outputs for them, read from the models' reference file."""
 
-    def __init__(self, models: Models) -> None:
-        with np.load(models.chain) as file:
+    def __init__(self, models: BenchmarkModels) -> None:
+        with np.load(models.reference_file) as file:
             self._arrays = dict(file)
         self.models = models
 
     def sample(self, stage: str, batch: int) -> Sample:
-        """Inputs of a batch, and the reference's output for them; nothing of either for a roof."""
+        """Inputs of a batch, and the reference's output for them; both are empty for the stage "roof"."""
         from export.verification import Sample
 
         return Sample(self.inputs(stage, batch), self.output(stage, batch))
 
     def inputs(self, stage: str, batch: int) -> dict[str, Array]:
-        """Inputs of a batch by name."""
+        """Inputs of a batch, by tensor name."""
         signature = signature_of(stage, self.models.scale.geometry)
         names = {"w": "w_edited"} if stage == "generator" else {}
         return {spec.name: self._arrays[names.get(spec.name, spec.name)][:batch] for spec in signature.inputs}
 
     def output(self, stage: str, batch: int) -> Array:
-        """What the reference makes of them."""
+        """The reference's output for the inputs of a batch; empty for the stage "roof"."""
         outputs = signature_of(stage, self.models.scale.geometry).outputs
         return self._arrays[outputs[0].name][:batch] if outputs else np.empty(0)
 
     def costs(self, stage: str) -> Costs:
-        """Of one picture."""
+        """What the stage costs for one picture."""
         channels = self.models.scale.channels
         if stage == "generator":
             return Costs(generator_macs(channels), generator_bytes(channels))
@@ -68,31 +69,33 @@ class Chain:
         return Costs(macs[stage] if stage in macs else sum(macs.values()) + generator_macs(channels))
 
 
-def write_chain(models: Models) -> None:
-    """Run the reference networks on seeded inputs."""
+def write_reference_data(models: BenchmarkModels) -> None:
+    """Run the reference networks on seeded inputs; write inputs, outputs and costs to the models' reference file."""
     import torch
 
     from export.networks.encoder import encoder_from_weights, input_from_face
     from export.networks.generator import generator_from_weights, picture_from_output
     from export.networks.isf import isf_from_weights
 
-    arrays = _chain_inputs(models.scale)
-    given = {name: torch.from_numpy(value) for name, value in arrays.items()}
+    arrays = _seeded_inputs(models.scale)
+    tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
     with torch.no_grad():
         encoder = encoder_from_weights(encoder_weights(models.scale))
-        w, arrays["encoder_macs"] = _counted(lambda face: encoder(input_from_face(face)), given["face"])
+        w, arrays["encoder_macs"] = _output_and_macs(lambda face: encoder(input_from_face(face)), tensors["face"])
         isf = isf_from_weights(isf_weights(models.scale))
-        edited, arrays["isf_macs"] = _counted(isf, w, given["attributes"], given["z"], given["row_strength"])
+        edited, arrays["isf_macs"] = _output_and_macs(
+            isf, w, tensors["attributes"], tensors["z"], tensors["row_strength"]
+        )
         generator = generator_from_weights(generator_weights(models.scale))
-        # One by one: a batch of float32 maps at 1024x1024 would take gigabytes.
-        parts = [generator(row[None], psi[None]) for row, psi in zip(edited, given["psi"], strict=True)]
-    arrays |= {"w": w.numpy(), "w_edited": edited.numpy(), "image": picture_from_output(torch.cat(parts)).numpy()}
-    with atomic_file(models.chain) as partial_file:
+        # One picture at a time: a batch of float32 maps at 1024x1024 would take gigabytes.
+        pictures = [generator(row[None], psi[None]) for row, psi in zip(edited, tensors["psi"], strict=True)]
+    arrays |= {"w": w.numpy(), "w_edited": edited.numpy(), "image": picture_from_output(torch.cat(pictures)).numpy()}
+    with atomic_file(models.reference_file) as partial_file:
         np.savez(partial_file, **arrays)
 
 
-def _chain_inputs(scale: Scale) -> dict[str, Array]:
-    """Faces with structure at several scales, and controls that edit every row fully."""
+def _seeded_inputs(scale: Scale) -> dict[str, Array]:
+    """Faces with structure at several scales, and controls that edit every row at full strength."""
     draw = np.random.default_rng(SEED)
     faces = np.full((LARGEST_BATCH, FACE_SIZE, FACE_SIZE, 3), 128.0)
     for size in (4, 16, 64):
@@ -108,7 +111,7 @@ def _chain_inputs(scale: Scale) -> dict[str, Array]:
     }
 
 
-def _counted(network: Callable[..., Any], *inputs: Any) -> tuple[Any, Array]:
+def _output_and_macs(network: Callable[..., Any], *inputs: Any) -> tuple[Any, Array]:
     """A network's output for a batch, and its multiply-accumulates for one row of it."""
     from torch.utils.flop_counter import FlopCounterMode
 
