@@ -1,6 +1,6 @@
 """``python -m benchmarks.demo_models``: measures the demo models; writes the figures, the tables and the pictures.
 
-``results/demo_models.json`` holds the figures; the tables of README.md and of the model card come from it.
+``results/demo_models.json`` holds the figures; the tables of README.md and of the model card are made from it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TILE = 128
 
 
 def main(faces: Annotated[int, typer.Option(help="Held-out faces to measure on.")] = FACES) -> None:
-    """Measure the demo models, write figures, tables and pictures."""
+    """Measure the demo models; write the figures, the tables and the pictures."""
     models = load_models(DemoFiles())
     figures = measure(models, faces).as_json()
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
@@ -51,7 +51,7 @@ def main(faces: Annotated[int, typer.Option(help="Held-out faces to measure on."
 
 
 def write_tables() -> None:
-    """Bring the tables of the documents up to date."""
+    """Write the tables of the committed figures into the documents."""
     figures = json.loads(FIGURES.read_text())
     for document in DOCUMENTS:
         document.write_text(with_section(document.read_text(), "benchmarks.demo_models", tables(figures)))
@@ -59,13 +59,13 @@ def write_tables() -> None:
 
 def tables(figures: Figures) -> str:
     """All tables, in Markdown."""
-    found = figures["reconstruction"]
+    reconstruction = figures["reconstruction"]
     edits = figures["edits"]
     mean_accuracy = np.mean([edit["accuracy"] for edit in edits])
     return "\n".join([
         f"\nReconstruction of {figures['faces']} held-out drawings by encoder and base generator: PSNR "
-        f"{found['psnr']:.1f} dB (5th percentile {found['psnr_p5']:.1f}), SSIM {found['ssim']:.3f} "
-        f"({found['ssim_p5']:.3f}).\n",
+        f"{reconstruction['psnr']:.1f} dB (5th percentile {reconstruction['psnr_p5']:.1f}), SSIM "
+        f"{reconstruction['ssim']:.3f} ({reconstruction['ssim_p5']:.3f}).\n",
         *_blend_table(figures),
         "",
         "| edit | accuracy | likeness | diversity | PPL | PIR |",
@@ -110,17 +110,17 @@ def _cells(eye: float, chin: float, outline: float) -> tuple[str, str, str]:
 
 
 def grids(models: Models) -> dict[str, Picture]:
-    """The pictures: what encoder and base make of drawings, blends by r_swap, and edits by attribute and z."""
+    """The pictures by name: drawings through encoder and base, blends by r_swap, and edits by attribute and z."""
     codes = random_codes(6, SHOWN_SEED)
     photos = np.stack([draw_face(code) for code in codes])
     base = generator_from_weights(models.base)
     w = encoded(models.encoder, photos)
-    again = synthesised(base, w)
+    reconstructed = synthesised(base, w)
     return {
-        "reconstruction": labelled({"drawn": photos, "encoder + base": again}),
-        "blends": labelled({"drawn": photos, "base": again} | _blends(models, w) | {
+        "reconstruction": labelled({"drawn": photos, "encoder + base": reconstructed}),
+        "blends": labelled({"drawn": photos, "base": reconstructed} | _blends(models, w) | {
             "drawn cartoon": np.stack([draw_face(code, CARTOON) for code in codes])}),
-        "edits": labelled({"drawn": photos, "base": again} | _edits(models, w, attributes_of(codes))),
+        "edits": labelled({"drawn": photos, "base": reconstructed} | _edits(models, w, attributes_of(codes))),
     }  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def _edits(models: Models, w: torch.Tensor, source: NDArray[np.float32]) -> dict
 
 
 def labelled(rows: dict[str, Picture]) -> Picture:
-    """Rows of pictures, uint8 [N, R, R, 3] each, with their names at the left."""
+    """One picture of all rows, each of pictures uint8 [N, R, R, 3], with the rows' names at the left."""
     return np.vstack([_row(name, pictures) for name, pictures in rows.items()])
 
 

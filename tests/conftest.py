@@ -1,4 +1,4 @@
-"""Fixtures of several test modules: tiny model directories, and one real server of them for the whole session."""
+"""Fixtures shared by test modules: the installed package, tiny model directories, and one real server of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what needs a Triton server where none is installed, as on Python 3.13; continuous integration has one."""
+    """Skip tests of a Triton server where none is installed, as on Python 3.13, but never in continuous integration."""
     has_server = shutil.which("tritonserver") or find_spec("pytriton")
     if item.get_closest_marker("triton") and not has_server and not os.environ.get("CI"):
         pytest.skip("no Triton server is installed; the embedded one needs Python 3.11 or 3.12")
@@ -38,19 +38,19 @@ def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> InstalledWheel:
 
 @pytest.fixture(scope="session")
 def built_cli() -> Any:
-    """The command; to build it for every test would take longer than most of them."""
+    """The command ``toonify``, built once, since building it takes longer than most tests."""
     return get_command(cli.app)
 
 
 @pytest.fixture
 def toonify(built_cli: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Toonify:
-    """Runs ``toonify``."""
+    """A function that runs ``toonify`` with its arguments."""
     return toonify_command(built_cli, monkeypatch, capsys)
 
 
 @pytest.fixture
 def no_gradients() -> Iterator[None]:
-    """For tests of networks' outputs."""
+    """Switch gradients off, for tests of networks' outputs."""
     import torch
 
     with torch.no_grad():
@@ -75,7 +75,7 @@ def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def tiny_model_directories(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     """An encoder, an ISF head with two attributes, and the generators "plain", "inverse" and "small"."""
-    # Imported here: most tests need no onnx.
+    # Imported here, since most tests need no onnx.
     from tiny_models import write_tiny_models
 
     return write_tiny_models(tmp_path_factory.mktemp("models"))
@@ -85,7 +85,7 @@ def tiny_model_directories(tmp_path_factory: pytest.TempPathFactory) -> TinyMode
 def triton_server(
     tiny_model_directories: TinyModels, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TritonServer]:
-    """One real server of the tiny models on free ports; ``toonify`` is ``toonify_plain``. Leave it running."""
+    """One real server of the tiny models on free ports; ``toonify`` is ``toonify_plain``. Tests must not stop it."""
     folder = tmp_path_factory.mktemp("server")
     models = tiny_model_directories
     write_repository(

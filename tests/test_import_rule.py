@@ -1,43 +1,43 @@
-"""Who may import whom: the table of CONTRIBUTING.md, held against the source of every module."""
+"""Every module's imports agree with the table of CONTRIBUTING.md that says which package may import which."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from import_rule import House, loads_of_a_client, read_house
+from import_rule import ImportGraph, forbidden_client_imports, read_import_graph
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def house() -> House:
-    return read_house(ROOT)
+def graph() -> ImportGraph:
+    return read_import_graph(ROOT)
 
 
-def test_no_module_imports_from_a_floor_above_its_own(house: House) -> None:
-    assert not list(map(str, house.upward()))
+def test_no_module_imports_from_a_layer_above_its_own(graph: ImportGraph) -> None:
+    assert not list(map(str, graph.upward()))
 
 
-def test_no_modules_import_one_another_in_a_circle(house: House) -> None:
-    assert not house.circles()
+def test_no_modules_import_one_another_in_a_cycle(graph: ImportGraph) -> None:
+    assert not graph.cycles()
 
 
-def test_a_client_loads_no_learning_library_and_no_engine(house: House) -> None:
-    assert not loads_of_a_client(house, "serving.client")
+def test_a_client_loads_no_machine_learning_library_and_no_engine(graph: ImportGraph) -> None:
+    assert not forbidden_client_imports(graph, "serving.client")
 
 
-def test_the_modules_that_are_found_by_name_are_seen(house: House) -> None:
-    found = {(one.importer, one.imported) for one in house.imports}
-    assert {("engines", "engines.loading"), ("serving", "serving.triton.server")} <= found
+def test_the_modules_that_are_found_by_name_are_seen(graph: ImportGraph) -> None:
+    pairs = {(one.importer, one.imported) for one in graph.imports}
+    assert {("engines", "engines.loading"), ("serving", "serving.triton.server")} <= pairs
 
 
-def planted(folder: Path, files: dict[str, str]) -> House:
+def write_modules(folder: Path, files: dict[str, str]) -> ImportGraph:
     for name, text in files.items():
         path = folder / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return read_house(folder)
+    return read_import_graph(folder)
 
 
 LATE = "def load():\n    from serving.client import calls\n"
@@ -50,24 +50,24 @@ FORMS = {"plain": "import serving.client.calls\n", "late": LATE, "for types": TY
 
 @pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
 def test_an_upward_import_of_any_form_is_reported(text: str, tmp_path: Path) -> None:
-    house = planted(tmp_path, {"engines/loading": text, "serving/client/calls": ""})
-    assert [(one.importer, one.imported) for one in house.upward()] == [("engines.loading", "serving.client.calls")]
+    graph = write_modules(tmp_path, {"engines/loading": text, "serving/client/calls": ""})
+    assert [(one.importer, one.imported) for one in graph.upward()] == [("engines.loading", "serving.client.calls")]
 
 
-def test_the_ground_floor_may_import_numpy_alone(tmp_path: Path) -> None:
+def test_the_lowest_layer_may_import_numpy_alone(tmp_path: Path) -> None:
     text = "import json\nimport numpy\nimport pydantic\nimport engines.engine\n"
-    house = planted(tmp_path, {"engines/contract/tensors": text, "engines/engine": "import pydantic\n"})
-    assert [one.imported for one in house.upward()] == ["pydantic", "engines.engine"]
+    graph = write_modules(tmp_path, {"engines/contract/tensors": text, "engines/engine": "import pydantic\n"})
+    assert [one.imported for one in graph.upward()] == ["pydantic", "engines.engine"]
 
 
-def test_a_downward_import_is_none_of_them(tmp_path: Path) -> None:
+def test_a_downward_import_is_not_reported(tmp_path: Path) -> None:
     files = {"benchmarks/a": "import export.b", "export/b": "import serving.c", "serving/c": "from engines import d"}
-    house = planted(tmp_path, files | {"engines/d": "from engines.contract import e", "engines/contract/e": ""})
-    assert not house.upward()
-    assert not house.circles()
+    graph = write_modules(tmp_path, files | {"engines/d": "from engines.contract import e", "engines/contract/e": ""})
+    assert not graph.upward()
+    assert not graph.cycles()
 
 
-def test_a_circle_is_reported_though_one_of_its_imports_is_late(tmp_path: Path) -> None:
+def test_a_cycle_is_reported_though_one_of_its_imports_is_late(tmp_path: Path) -> None:
     files = {
         "serving/__init__": "",
         "serving/a": "from serving import b",
@@ -75,22 +75,22 @@ def test_a_circle_is_reported_though_one_of_its_imports_is_late(tmp_path: Path) 
         "serving/c": "def late():\n    from . import a\n",
         "serving/d": "from serving import a",
     }
-    assert planted(tmp_path, files).circles() == [("serving.a", "serving.b", "serving.c")]
+    assert write_modules(tmp_path, files).cycles() == [("serving.a", "serving.b", "serving.c")]
 
 
 @pytest.mark.parametrize("library", ["torch", "onnxruntime.capi", "engines.loading"])
 def test_what_a_client_must_not_load_is_reported_through_other_modules(library: str, tmp_path: Path) -> None:
     files = {"serving/client/calls": "import serving.controls", "serving/controls": f"import {library}"}
-    house = planted(tmp_path, files | {"engines/loading": "", "engines/contract/tensors": ""})
-    assert f"serving.controls imports {library}" in loads_of_a_client(house, "serving.client")
+    graph = write_modules(tmp_path, files | {"engines/loading": "", "engines/contract/tensors": ""})
+    assert f"serving.controls imports {library}" in forbidden_client_imports(graph, "serving.client")
 
 
 def test_a_clients_own_late_imports_count_and_those_of_others_do_not(tmp_path: Path) -> None:
     files = {"serving/client/calls": "import serving.controls\ndef late():\n    import onnx", "serving/controls": LATE}
-    house = planted(tmp_path, files | {"serving/server": "import torch"})
-    assert loads_of_a_client(house, "serving.client") == ["serving.client.calls imports onnx"]
+    graph = write_modules(tmp_path, files | {"serving/server": "import torch"})
+    assert forbidden_client_imports(graph, "serving.client") == ["serving.client.calls imports onnx"]
 
 
 def test_a_client_may_load_the_contract(tmp_path: Path) -> None:
     files = {"serving/client/calls": "import engines.contract.tensors\nimport numpy", "engines/contract/tensors": ""}
-    assert not loads_of_a_client(planted(tmp_path, files), "serving.client")
+    assert not forbidden_client_imports(write_modules(tmp_path, files), "serving.client")

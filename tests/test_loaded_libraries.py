@@ -1,4 +1,4 @@
-"""What loads what, each in an interpreter of its own."""
+"""Which libraries an import loads, each tested in an interpreter of its own."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from importlib.metadata import packages_distributions
 
 import pytest
 
-LEARNING = {"torch", "onnx", "onnxruntime", "openvino", "tensorrt", "pycuda"}
+ML_LIBRARIES = {"torch", "onnx", "onnxruntime", "openvino", "tensorrt", "pycuda"}
 CONTRACTS = ("arrays", "atomic", "checks", "closing", "errors", "tensors")
 
 
 def loaded_by(statement: str) -> set[str]:
-    """Names of the top-level packages in memory after the statement."""
+    """Names of the top-level packages that are loaded after the statement."""
     probe = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     return set(subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.split())
 
 
 @pytest.mark.parametrize("module", ["serving.client", "serving.cli", "serving.toonifier", "serving.video.pipeline"])
 def test_a_client_loads_no_learning_library(module: str) -> None:
-    assert not loaded_by(f"import {module}") & LEARNING
+    assert not loaded_by(f"import {module}") & ML_LIBRARIES
 
 
 def test_the_help_of_toonify_loads_no_learning_library_and_no_server() -> None:
@@ -28,7 +28,7 @@ def test_the_help_of_toonify_loads_no_learning_library_and_no_server() -> None:
         "import sys, serving.cli\nsys.argv = ['toonify', '--help']\ntry: serving.cli.main()\nexcept SystemExit: pass"
     )
     loaded = loaded_by(statement + "\nassert 'serving.triton.server' not in sys.modules")
-    assert not loaded & LEARNING
+    assert not loaded & ML_LIBRARIES
 
 
 @pytest.mark.parametrize("module", ["serving", "engines", *(f"engines.contract.{name}" for name in CONTRACTS)])
@@ -38,7 +38,7 @@ def test_the_contracts_need_numpy_only(module: str) -> None:
 
 
 def test_the_engines_load_no_torch_and_no_engine_before_one_is_asked_for() -> None:
-    assert not loaded_by("import engines") & LEARNING
+    assert not loaded_by("import engines") & ML_LIBRARIES
 
 
 @pytest.mark.parametrize("package", ["export", "engines", "serving"])

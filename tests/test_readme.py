@@ -1,4 +1,4 @@
-"""The README's commands, run as written by the installed wheel; and its statements about files."""
+"""The README's commands and examples, run as written with the installed wheel; and its links."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ README = (ROOT / "README.md").read_text()
 
 
 @dataclass(frozen=True)
-class Newcomer:
-    """A person in an empty folder, who has installed the package and has no checkout."""
+class NewUser:
+    """A user in an empty folder, who has installed the package and has no checkout."""
 
     folder: Path
     installed: InstalledWheel
@@ -38,7 +38,7 @@ class Newcomer:
         return {**environ, "PATH": f"{self.installed.scripts}{pathsep}{environ['PATH']}"}
 
     def shell(self, name: str) -> str:
-        """Run a block of the README; what it prints."""
+        """Run a block of the README in a shell, and return its output."""
         command = ["bash", "-euo", "pipefail", "-c", block(name)]
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300
@@ -47,7 +47,7 @@ class Newcomer:
         return done.stdout
 
     def python(self, code: str) -> str:
-        """Run a program; what it prints."""
+        """Run Python code, and return its output."""
         command = [self.installed.python, "-W", "error", "-c", code]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
@@ -55,27 +55,27 @@ class Newcomer:
 
 
 def block(name: str) -> str:
-    found = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
-    assert found, name
-    return found[1]
+    match = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    assert match, name
+    return match[1]
 
 
 @pytest.fixture(scope="module")
-def newcomer(tmp_path_factory: pytest.TempPathFactory, installed_wheel: InstalledWheel) -> Newcomer:
-    return Newcomer(tmp_path_factory.mktemp("newcomer"), installed_wheel)
+def new_user(tmp_path_factory: pytest.TempPathFactory, installed_wheel: InstalledWheel) -> NewUser:
+    return NewUser(tmp_path_factory.mktemp("new_user"), installed_wheel)
 
 
 @pytest.fixture(scope="module")
-def exported(newcomer: Newcomer) -> str:
-    return newcomer.shell("export")
+def exported(new_user: NewUser) -> str:
+    return new_user.shell("export")
 
 
 @pytest.fixture(scope="module")
-def served(newcomer: Newcomer, exported: str) -> Iterator[None]:
-    write_picture(newcomer.folder / "build/demo/face.png", demo_face())
-    with (newcomer.folder / "serve.log").open("w+") as log:
+def served(new_user: NewUser, exported: str) -> Iterator[None]:
+    write_picture(new_user.folder / "build/demo/face.png", demo_face())
+    with (new_user.folder / "serve.log").open("w+") as log:
         command = ["bash", "-c", f"exec {block('serve')}"]
-        process = subprocess.Popen(command, cwd=newcomer.folder, env=newcomer.environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=new_user.folder, env=new_user.environment, stdout=log, stderr=log)
         try:
             deadline = time.monotonic() + 120
             while "serving toonify" not in (text := Path(log.name).read_text()) and time.monotonic() < deadline:
@@ -88,26 +88,26 @@ def served(newcomer: Newcomer, exported: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def clip(newcomer: Newcomer) -> None:
-    (newcomer.folder / "build/demo").mkdir(parents=True, exist_ok=True)
-    draw_clip(newcomer.folder / "build/demo")
+def clip(new_user: NewUser) -> None:
+    (new_user.folder / "build/demo").mkdir(parents=True, exist_ok=True)
+    draw_clip(new_user.folder / "build/demo")
 
 
 @pytest.mark.triton
-def test_the_export_commands_leave_verified_models(newcomer: Newcomer, exported: str) -> None:
+def test_the_export_commands_leave_verified_models(new_user: NewUser, exported: str) -> None:
     assert exported.count("verified against PyTorch") == 3
-    assert (newcomer.folder / "build/model_repository/toonify/config.pbtxt").is_file()
+    assert (new_user.folder / "build/model_repository/toonify/config.pbtxt").is_file()
 
 
 @pytest.mark.triton
-def test_the_server_answers_the_image_command(newcomer: Newcomer, served: None) -> None:
-    newcomer.shell("image")
-    assert cv2.imread(str(newcomer.folder / "toon.png")).shape == (256, 256, 3)
+def test_the_server_answers_the_image_command(new_user: NewUser, served: None) -> None:
+    new_user.shell("image")
+    assert cv2.imread(str(new_user.folder / "toon.png")).shape == (256, 256, 3)
 
 
 @pytest.mark.triton
-def test_the_server_answers_the_python_example(newcomer: Newcomer, served: None) -> None:
-    newcomer.python(block("python") + "assert pictures.shape == (1, 256, 256, 3)")
+def test_the_server_answers_the_python_example(new_user: NewUser, served: None) -> None:
+    new_user.python(block("python") + "assert pictures.shape == (1, 256, 256, 3)")
 
 
 def test_what_the_readme_links_to_is_there() -> None:
@@ -118,18 +118,18 @@ def test_what_the_readme_links_to_is_there() -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """What its headings are linked by."""
+    """The anchors of a page's headings."""
     headings = re.findall("^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.triton
-def test_the_server_gives_the_bytes_of_the_pipeline_in_one_process(newcomer: Newcomer, served: None) -> None:
+def test_the_server_gives_the_bytes_of_the_pipeline_in_one_process(new_user: NewUser, served: None) -> None:
     faces = np.stack([demo_face(), demo_face()[:, ::-1], 255 - demo_face()])
     attributes = np.float32([[0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 1, 1]])
     with ExitStack() as stack:
         names = ("encoder", "blend_r16", "isf")
-        engines = [stack.enter_context(engine_from_directory(newcomer.folder / "build" / name)) for name in names]
+        engines = [stack.enter_context(engine_from_directory(new_user.folder / "build" / name)) for name in names]
         seed = np.full((3, 1), 7)
         pictures = Pipeline(*engines).run(faces, attributes=attributes, seed=seed)
         singles = [
@@ -137,22 +137,22 @@ def test_the_server_gives_the_bytes_of_the_pipeline_in_one_process(newcomer: New
         ]
     with ToonifyClient() as client:
         assert np.array_equal(client.toonify(faces, attributes=attributes, seed=7), pictures)
-    # Engines choose other kernels for other batch sizes: measured 1 level in 2.4e-5 of the values.
+    # Engines choose other kernels for other batch sizes: a difference of 1 level was measured in 2.4e-5 of the values.
     difference = np.abs(np.concatenate(singles).astype(int) - pictures)
     assert difference.max() <= 1
     assert difference.mean() < 1e-3
 
 
 @pytest.mark.triton
-def test_the_video_commands_toonify_the_clip_of_the_demo(newcomer: Newcomer, clip: None, served: None) -> None:
-    assert newcomer.shell("video").splitlines() == ["sheet.png", "toon.mp4", "toons/clip.mp4", "faces"]
-    assert len([*(newcomer.folder / "faces").iterdir()]) == 6
+def test_the_video_commands_toonify_the_clip_of_the_demo(new_user: NewUser, clip: None, served: None) -> None:
+    assert new_user.shell("video").splitlines() == ["sheet.png", "toon.mp4", "toons/clip.mp4", "faces"]
+    assert len([*(new_user.folder / "faces").iterdir()]) == 6
 
 
 @pytest.mark.triton
-def test_the_example_app_toonifies_the_clip_of_the_demo(newcomer: Newcomer, clip: None, exported: str) -> None:
-    printed = newcomer.python(block("video app"))
+def test_the_example_app_toonifies_the_clip_of_the_demo(new_user: NewUser, clip: None, exported: str) -> None:
+    printed = new_user.python(block("video app"))
     assert "24 of 24 frames have a face" in printed
     assert printed.count("faces [0]") == 24
-    assert (newcomer.folder / "aged.mp4").is_file()
+    assert (new_user.folder / "aged.mp4").is_file()
     assert len(block("video app").splitlines()) < 60

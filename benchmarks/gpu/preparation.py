@@ -117,7 +117,7 @@ class KernelCases:
     def failure(self, case: str) -> str:
         """Errors of a kernel that are more than twice those of plain half precision; "" where there are none."""
         with torch.inference_mode():
-            errors = self._cases.measured(case, self._device)
+            errors = self._cases.run_case(case, self._device)
         return "; ".join(
             f"{e.output}: {e.kernel:.3g}, half precision {e.half:.3g}" for e in errors if not e.kernel <= 2 * e.half
         )

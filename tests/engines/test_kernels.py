@@ -12,7 +12,7 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from driver_launch import compiled_for, launch_by_driver
-from kernel_cases import AHEAD_OF_TIME, CASES, LARGE_CASES, Errors, measured
+from kernel_cases import AHEAD_OF_TIME, CASES, LARGE_CASES, Errors, run_case
 from torch import Tensor
 from torch.nn import functional
 
@@ -47,21 +47,21 @@ def assert_close(results: list[Errors]) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_kernel_is_at_most_twice_as_wrong_as_half_precision(interpreter: ProcessPoolExecutor, case: str) -> None:
-    assert_close(interpreter.submit(measured, case, "cpu").result())
+    assert_close(interpreter.submit(run_case, case, "cpu").result())
 
 
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize("case", CASES | LARGE_CASES)
 def test_a_kernel_is_at_most_twice_as_wrong_as_half_precision_on_a_gpu(case: str) -> None:
-    assert_close(measured(case, "cuda"))
+    assert_close(run_case(case, "cuda"))
 
 
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize("case", CASES | LARGE_CASES)
 def test_a_kernel_compiled_ahead_of_time_gives_the_same_on_a_gpu(case: str) -> None:
-    assert_close(measured(AHEAD_OF_TIME + case, "cuda"))
+    assert_close(run_case(AHEAD_OF_TIME + case, "cuda"))
 
 
 class Driver(MagicMock):

@@ -1,4 +1,4 @@
-"""Checkpoints in the layouts of the official projects, for tests."""
+"""Writes checkpoints in the layouts of the official projects, for tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NARROW = {512: 10, 256: 8, 128: 6, 64: 4, 32: 2, 16: 2, 8: 1}
 
 @cache
 def official_shapes(file: str) -> dict[str, Shape]:
-    """Names and shapes of a recorded official network."""
+    """Tensor names and shapes of a recorded official network."""
     with np.load(DATA / file) as recorded:
         return {name: tuple(shape) for name, shape in json.loads(str(recorded["keys"])).items()}
 
@@ -38,7 +38,7 @@ def torch_tensors(arrays: Mapping[str, Array], dtype: torch.dtype | None = None)
 
 
 def rosinality_state(seed: str = "public", width: int = 8) -> dict[str, Array]:
-    """A 32x32 generator of rosinality's with ``width`` channels and an equally wide w."""
+    """A state dict in rosinality's layout: a 32x32 generator with ``width`` channels and as many numbers in w."""
     shapes = official_shapes("ros32_public.npz")
     narrow = {name: tuple(width if n == 512 else n for n in shape) for name, shape in shapes.items()}
     return state_dict(seed, narrow, generator_value)
@@ -46,7 +46,7 @@ def rosinality_state(seed: str = "public", width: int = 8) -> dict[str, Array]:
 
 @cache
 def encoder_state() -> dict[str, Array]:
-    """A narrow pSp or e4e encoder with 18 heads."""
+    """The state dict of a narrow pSp or e4e encoder with 18 heads."""
     shapes = official_shapes("psp_public.npz")
     return state_dict("public", {k: tuple(_NARROW.get(n, n) for n in s) for k, s in shapes.items()}, encoder_value)
 
@@ -61,7 +61,7 @@ def encoder_checkpoint(**changes: Any) -> dict[str, Any]:
 
 
 def isf_state(heads: int = 18, *, norm: str = "adaln", pre_norm: bool = True, attributes: int = 4) -> dict[str, Array]:
-    """An ISF head of width 16 in any of its variants."""
+    """The state dict of an ISF head of width 16, in any of its variants."""
     width, inputs = 16, 64 + attributes
     shapes: dict[str, Shape] = {}
 
@@ -130,7 +130,7 @@ _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
 
 
 class NvModule:
-    """Pickles as a module of NVIDIA's persistence layer does."""
+    """An object that pickles as a module of NVIDIA's persistence layer does."""
 
     def __init__(self, name: str, tensors: Mapping[str, Array] | None = None, **state: Any) -> None:
         parameters = torch_tensors(tensors or {})
@@ -203,7 +203,7 @@ def nvlabs_generator(
 
 
 class Network:
-    """Pickles as ``dnnlib.tflib.network.Network`` does."""
+    """An object that pickles as ``dnnlib.tflib.network.Network`` does."""
 
     def __init__(self, variables: Mapping[str, Array], **state: Any) -> None:
         self.state = {"version": 4, "build_module_src": "raise RuntimeError('embedded source must never run')", **state}
@@ -271,7 +271,7 @@ def _tensorflow_layer(tensors: Mapping[str, Array], r: int, kind: str, module: s
 def torch_zip(
     data_pkl: bytes, members: Mapping[str, bytes] | None = None, compression: int = zipfile.ZIP_STORED
 ) -> bytes:
-    """An archive as ``torch.save`` lays it out, around any pickle."""
+    """A zip archive in the layout of ``torch.save``, around any pickle."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         archive.writestr("archive/data.pkl", data_pkl)
@@ -281,14 +281,14 @@ def torch_zip(
 
 
 class RawStorage:
-    """A storage of a torch file that claims ``count`` elements."""
+    """A storage of a torch file that claims to have ``count`` elements."""
 
     def __init__(self, key: str, count: int, kind: object = torch.FloatStorage) -> None:
         self.persistent_id = ("storage", kind, key, "cpu", count)
 
 
 class RawTensor:
-    """A view of a storage as a torch file describes it, whether or not it makes sense."""
+    """A view of a storage as a torch file describes it; it need not be valid."""
 
     def __init__(self, storage: RawStorage, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> None:
         self.arguments = (storage, offset, shape, strides, False, {})
@@ -307,7 +307,7 @@ class _TorchPickler(pickle.Pickler):
 
 
 def torch_pickle(content: object, *, legacy: bool = False) -> bytes:
-    """The pickle of a torch file; in the legacy format storages have one more entry, always None today."""
+    """The pickle of a torch file; in the legacy format a storage's id has one more entry, which is None."""
     buffer = io.BytesIO()
     _TorchPickler(buffer, (None,) if legacy else ()).dump(content)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Weights drawn by the names of their tensors: the same numbers wherever a test needs an official checkpoint's layout.
+"""Random weights that depend only on a seed and on each tensor's name, for checkpoints in official layouts.
 
 Each tensor is standard normal from NumPy's frozen legacy generator, seeded with the CRC-32 of ``seed/name``, and scaled
 so that the network's signals stay near 1. Recorded outputs of the official code were made with these weights.
@@ -19,19 +19,19 @@ Shape = tuple[int, ...]
 Array = NDArray[Any]
 
 
-def drawn(seed: str, name: str, shape: Shape) -> Array:
+def random_array(seed: str, name: str, shape: Shape) -> Array:
     state = np.random.RandomState(zlib.crc32(f"{seed}/{name}".encode()))
-    # At least one dimension: without a shape the generator gives a Python number.
+    # The generator returns a Python number for an empty shape.
     return np.asarray(state.standard_normal(shape)).astype(np.float32)
 
 
 def generator_value(seed: str, name: str, shape: Shape) -> Array:
-    """A tensor of a StyleGAN2 generator under rosinality's name."""
-    x = drawn(seed, name, shape)
+    """A tensor of a StyleGAN2 generator, by its name in rosinality's code."""
+    x = random_array(seed, name, shape)
     if name.endswith("kernel"):
         return FIR * 4
     if name.startswith("style."):
-        # Stored without the factor 0.01 that the mapping network applies at run time.
+        # The file holds the weight without the factor 0.01 that the mapping network applies at run time.
         return x / np.float32(0.01) if name.endswith("weight") else x
     if name.endswith("modulation.bias"):
         return 1 + np.float32(0.1) * x
@@ -40,7 +40,7 @@ def generator_value(seed: str, name: str, shape: Shape) -> Array:
 
 def encoder_value(seed: str, name: str, shape: Shape) -> Array:
     """A tensor of a pSp or e4e encoder."""
-    x = drawn(seed, name, shape)
+    x = random_array(seed, name, shape)
     if name.endswith("num_batches_tracked"):
         return np.array(1, np.int64)
     if name.endswith("running_var"):
@@ -58,12 +58,12 @@ def encoder_value(seed: str, name: str, shape: Shape) -> Array:
 
 def isf_value(seed: str, name: str, shape: Shape) -> Array:
     """A tensor of an ISF head."""
-    x = drawn(seed, name, shape)
+    x = random_array(seed, name, shape)
     if name.endswith("bias"):
         return np.float32(0.1) * x
     return 1 + np.float32(0.1) * x if len(shape) == 1 else x * np.float32(np.sqrt(1 / shape[1]))
 
 
 def state_dict(seed: str, shapes: Mapping[str, Shape], value: Callable[[str, str, Shape], Array]) -> dict[str, Array]:
-    """Every tensor of ``shapes``, drawn with one of the functions above."""
+    """Every tensor of ``shapes``, with values by one of the functions above."""
     return {name: value(seed, name, tuple(shape)) for name, shape in shapes.items()}

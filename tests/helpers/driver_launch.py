@@ -1,4 +1,4 @@
-"""Kernels launched by NVIDIA's driver from their PTX and their description alone, as a plan launches them."""
+"""Launches kernels through NVIDIA's driver from their PTX and their description alone, as a TensorRT plan does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engines.kernels.launch import KernelSpec
 
 @contextmanager
 def launched_by_the_driver() -> Iterator[None]:
-    """In this block kernels are compiled ahead of time for the GPU that is here; Triton launches nothing."""
+    """Inside the block, kernels are compiled ahead of time for the current GPU, and the driver launches them."""
     driver: Any = ctypes.CDLL("libcuda.so.1")
     capability = compiled_for(*torch.cuda.get_device_capability())
 
@@ -29,15 +29,15 @@ def launched_by_the_driver() -> Iterator[None]:
 
 
 def compiled_for(major: int, minor: int) -> int:
-    """The newest kernels that run on a GPU: those of 9.0 on no other, those of 8.x on all later ones."""
-    have = 10 * major + minor
-    return max(known for known in CAPABILITIES if known == have or (known <= have and known != 90))
+    """The newest compiled capability that runs on a GPU: 9.0 runs on no other GPU, 8.x on all later ones."""
+    gpu = 10 * major + minor
+    return max(known for known in CAPABILITIES if known == gpu or (known <= gpu and known != 90))
 
 
 def launch_by_driver(
     driver: Any, spec: KernelSpec, capability: int, batch: int, operands: Mapping[str, Tensor | None]
 ) -> None:
-    """Compile, load and launch on PyTorch's current stream, and wait: the module goes when this returns."""
+    """Compile, load and launch on PyTorch's current stream, and wait, since the module is unloaded on return."""
     kernel = compile_ahead(spec, capability)
     tensors = [operands[name] for name in kernel.arguments]
     pointers = [ctypes.c_uint64(tensor.data_ptr()) for tensor in tensors if tensor is not None]

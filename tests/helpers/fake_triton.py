@@ -1,6 +1,6 @@
-"""A gRPC server in this process that answers like Triton, and fails when told to.
+"""A gRPC server in this process that answers like Triton, and fails where a test asks it to.
 
-Its model "toonify" enlarges a face to 512x512, so that pictures are told apart and a batch of six exceeds 4 MiB.
+Its model "toonify" enlarges a face to 512x512, so that pictures can be told apart and a batch of six exceeds 4 MiB.
 """
 
 from __future__ import annotations
@@ -37,22 +37,25 @@ from engines.contract.tensors import Geometry, Signature, toonify_jpeg_signature
 from serving.triton.model_configurations import ensemble_config
 
 GEOMETRY = Geometry(512, attributes=("gender", "glasses", "age", "expression"))
-FACTS = {"resolution": "512", "attributes": ",".join(GEOMETRY.attributes), "r_swap": "16"}
+PARAMETERS = {"resolution": "512", "attributes": ",".join(GEOMETRY.attributes), "r_swap": "16"}
 LARGEST_BATCH = 8
 
 _SIGNATURES = {"toonify": toonify_signature(GEOMETRY), "toonify_jpeg": toonify_jpeg_signature(GEOMETRY)}
 
 
 def toonified(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What the model computes: uint8 [N, 256, 256, 3] -> [N, 512, 512, 3]."""
+    """The output of the model "toonify": uint8 [N, 256, 256, 3] -> [N, 512, 512, 3]."""
     return faces.repeat(2, axis=1).repeat(2, axis=2)
 
 
 @dataclass
 class FakeTriton(GRPCInferenceServiceServicer):
-    """``failures`` are given out before answers, one for each inference; ``requests`` are those answered.
+    """The server's behaviour and its record of requests.
 
-    ``busy`` times it refuses to unregister shared memory, as Triton does for a moment after an answer.
+    Attributes:
+        failures: returned instead of answers, one for each inference, until none is left.
+        requests: the tensors of the answered requests.
+        busy: how many times it refuses to unregister shared memory, as Triton does for a moment after an answer.
     """
 
     failures: deque[tuple[grpc.StatusCode, str]] = field(default_factory=deque)
@@ -77,7 +80,7 @@ class FakeTriton(GRPCInferenceServiceServicer):
         return self._response(request, signature, tensors["jpeg"])
 
     def ModelConfig(self, request: Any, context: grpc.ServicerContext) -> ModelConfigResponse:
-        config = ensemble_config(request.name, self._signature(request.name, context), (), FACTS)
+        config = ensemble_config(request.name, self._signature(request.name, context), (), PARAMETERS)
         config.max_batch_size = LARGEST_BATCH
         return ModelConfigResponse(config=config)
 
@@ -139,7 +142,7 @@ class FakeTriton(GRPCInferenceServiceServicer):
         return response
 
     def _memory(self, tensor: Any) -> tuple[NDArray[np.uint8], bytes]:
-        """The tensor's region, to write to, and the tensor's own bytes."""
+        """The tensor's whole region, for writing, and the tensor's bytes in it."""
         region = np.memmap(self.regions[tensor.parameters["shared_memory_region"].string_param], np.uint8)
         start = tensor.parameters["shared_memory_offset"].int64_param
         size = tensor.parameters["shared_memory_byte_size"].int64_param

@@ -1,4 +1,4 @@
-"""As much of ``triton_python_backend_utils`` as the adapters use, without Triton."""
+"""A stand-in for those parts of ``triton_python_backend_utils`` that the adapters use."""
 
 from __future__ import annotations
 

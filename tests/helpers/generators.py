@@ -26,5 +26,5 @@ def random_generator(
 
 
 def random_sibling(base: GeneratorWeights, seed: int = 1, strength: float = 0.3) -> GeneratorWeights:
-    """A network as fine-tuned from ``base``."""
+    """A generator whose weights differ from those of ``base`` as if it were fine-tuned from it."""
     return random_weights.random_sibling(base, seed, strength)

@@ -1,6 +1,6 @@
-"""The rule of imports between modules, read from their source: nothing is imported and nothing is run.
+"""The imports between modules, read from their source without importing or running anything.
 
-Every import counts, late ones and those for type checkers too. Where a module calls ``import_module``, each of its
+Every import counts, also one in a function or for type checkers. Where a module calls ``import_module``, each of its
 string literals that is the name of a module counts as an import of that module.
 """
 
@@ -12,20 +12,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-FLOORS = ("engines.contract", "engines", "serving", "export", "benchmarks")
-"""The packages from the lowest to the highest; a module imports from its own floor and from those below."""
+LAYERS = ("engines.contract", "engines", "serving", "export", "benchmarks")
+"""The packages from the lowest layer to the highest; a module may import from its own layer and from those below."""
 
-GROUND_LIBRARIES = {"numpy", *sys.stdlib_module_names}
-"""What the lowest floor may import from outside."""
+LOWEST_LAYER_LIBRARIES = {"numpy", *sys.stdlib_module_names}
+"""The libraries that the lowest layer may import."""
 
-LEARNING_LIBRARIES = {"torch", "onnx", "onnxscript", "onnxruntime", "openvino", "tensorrt", "pycuda", "triton"}
+ML_LIBRARIES = {"torch", "onnx", "onnxscript", "onnxruntime", "openvino", "tensorrt", "pycuda", "triton"}
 
 
 @dataclass(frozen=True)
 class Import:
-    """One module's mention of another one, which may be of another distribution.
+    """An import of one module by another; the imported module may belong to another distribution.
 
-    ``at_once``: whether the importer's own import loads it; not so in a function, for type checkers, and by name.
+    ``at_once``: whether importing the importer loads the module; false in a function, for type checkers, and by name.
     """
 
     importer: str
@@ -38,22 +38,22 @@ class Import:
 
 
 @dataclass(frozen=True)
-class House:
+class ImportGraph:
     """The modules below a folder, and their imports."""
 
     modules: frozenset[str]
     imports: tuple[Import, ...]
 
     def upward(self) -> list[Import]:
-        """Imports from a higher floor, and those of the lowest floor from outside."""
-        return [found for found in self.imports if self._is_upward(found)]
+        """Imports from a higher layer, and imports of the lowest layer that are not among its libraries."""
+        return [one for one in self.imports if self._is_upward(one)]
 
-    def circles(self) -> list[tuple[str, ...]]:
-        """Groups of modules each of which imports, through others, itself."""
-        return _circles(self._by_importer(self.imports))
+    def cycles(self) -> list[tuple[str, ...]]:
+        """Groups of modules that import each other in a cycle, directly or through others."""
+        return _cycles(self._by_importer(self.imports))
 
     def loaded_by(self, package: str) -> dict[str, str]:
-        """What a package's modules load, late or not, and what is loaded with that: name -> one that imports it."""
+        """All modules that a package's modules load, at once or late, directly or not: name -> one that imports it."""
         loaded = {module: package for module in self.modules if _is_inside(module, package)}
         edges = self._by_importer(one for one in self.imports if one.at_once or one.importer in loaded)
         waiting = list(loaded)
@@ -68,23 +68,23 @@ class House:
 
     def _by_importer(self, imports: Iterable[Import]) -> dict[str, set[str]]:
         edges: dict[str, set[str]] = {module: set() for module in self.modules}
-        for found in imports:
-            edges[found.importer].add(found.imported)
+        for one in imports:
+            edges[one.importer].add(one.imported)
         return edges
 
-    def _is_upward(self, found: Import) -> bool:
-        own, other = floor_of(found.importer), floor_of(found.imported)
+    def _is_upward(self, one: Import) -> bool:
+        own, other = layer_of(one.importer), layer_of(one.imported)
         if other is None:
-            return own == 0 and found.imported.partition(".")[0] not in GROUND_LIBRARIES
+            return own == 0 and one.imported.partition(".")[0] not in LOWEST_LAYER_LIBRARIES
         return own is not None and other > own
 
 
-def read_house(root: Path) -> House:
-    """Read every module of the packages of ``FLOORS`` that lie in a folder."""
-    packages = dict.fromkeys(floor.partition(".")[0] for floor in FLOORS)
+def read_import_graph(root: Path) -> ImportGraph:
+    """Read every module of those packages of ``LAYERS`` that lie in a folder."""
+    packages = dict.fromkeys(layer.partition(".")[0] for layer in LAYERS)
     files = {_name_of(path.relative_to(root)): path for name in packages for path in (root / name).rglob("*.py")}
-    found = [one for module, path in files.items() for one in imports_of(module, path, files)]
-    return House(frozenset(files), tuple(found))
+    imports = [one for module, path in files.items() for one in imports_of(module, path, files)]
+    return ImportGraph(frozenset(files), tuple(imports))
 
 
 def imports_of(module: str, path: Path, modules: Collection[str]) -> Iterator[Import]:
@@ -104,20 +104,20 @@ def imports_of(module: str, path: Path, modules: Collection[str]) -> Iterator[Im
             yield Import(module, str(node.value), node.lineno, at_once=False)
 
 
-def floor_of(module: str) -> int | None:
-    """The place of a module's package in ``FLOORS``; None for another distribution's module."""
-    return next((number for number, floor in enumerate(FLOORS) if _is_inside(module, floor)), None)
+def layer_of(module: str) -> int | None:
+    """The index of a module's package in ``LAYERS``; None for another distribution's module."""
+    return next((number for number, layer in enumerate(LAYERS) if _is_inside(module, layer)), None)
 
 
-def loads_of_a_client(house: House, package: str) -> list[str]:
-    """What a package loads that a client must not: learning libraries, and engines."""
-    wrong = []
-    for name, importer in house.loaded_by(package).items():
-        learning = name.partition(".")[0] in LEARNING_LIBRARIES
-        engine = _is_inside(name, "engines") and name != "engines" and not _is_inside(name, "engines.contract")
-        if learning or engine:
-            wrong.append(f"{importer} imports {name}")
-    return wrong
+def forbidden_client_imports(graph: ImportGraph, package: str) -> list[str]:
+    """Imports by which a package loads what a client must not: machine-learning libraries, and engines."""
+    forbidden = []
+    for name, importer in graph.loaded_by(package).items():
+        is_ml_library = name.partition(".")[0] in ML_LIBRARIES
+        is_engine = _is_inside(name, "engines") and name != "engines" and not _is_inside(name, "engines.contract")
+        if is_ml_library or is_engine:
+            forbidden.append(f"{importer} imports {name}")
+    return forbidden
 
 
 def _is_inside(module: str, package: str) -> bool:
@@ -142,7 +142,7 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
 
 
 def _nodes(tree: ast.AST, *, at_once: bool = True) -> Iterator[tuple[ast.AST, bool]]:
-    """All nodes below one, and whether each of them is run when the module is imported."""
+    """All nodes below a node, each with whether it runs when the module is imported."""
     for child in ast.iter_child_nodes(tree):
         function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
@@ -161,23 +161,23 @@ def _imported_names(node: ast.AST) -> Sequence[str]:
     return [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
 
 
-def _circles(edges: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
-    """The modules that reach one another; a module alone is no circle unless it imports itself."""
-    reached = {module: _reached_from(module, edges) for module in edges}
-    circles = {
-        tuple(sorted(other for other in reached[module] if module in reached.get(other, ())))
+def _cycles(edges: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
+    """Groups of modules that reach one another; a single module is a cycle only if it imports itself."""
+    reachable = {module: _reachable_from(module, edges) for module in edges}
+    cycles = {
+        tuple(sorted(other for other in reachable[module] if module in reachable.get(other, ())))
         for module in edges
-        if module in reached[module]
+        if module in reachable[module]
     }
-    return sorted(circles)
+    return sorted(cycles)
 
 
-def _reached_from(module: str, edges: Mapping[str, Collection[str]]) -> set[str]:
-    reached: set[str] = set()
+def _reachable_from(module: str, edges: Mapping[str, Collection[str]]) -> set[str]:
+    reachable: set[str] = set()
     waiting = [*edges[module]]
     while waiting:
         name = waiting.pop()
-        if name not in reached:
-            reached.add(name)
+        if name not in reachable:
+            reachable.add(name)
             waiting.extend(edges.get(name, ()))
-    return reached
+    return reachable

@@ -1,4 +1,4 @@
-"""The package built as it is published, and installed where there is no checkout."""
+"""Builds the package as it is published, and installs it where there is no checkout."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class InstalledWheel:
 
 
 def install_wheel(folder: Path) -> InstalledWheel:
-    """Build the source archive, from it the wheel, and install that; what it depends on is this environment's."""
+    """Build the source archive, from it the wheel, and install it; the dependencies are those of this environment."""
     source = folder / "source"
     left_out = ignore_patterns(".*", "build", "dist", "*.egg-info", "*.so", "__pycache__", "tests", "benchmarks")
     copytree(ROOT, source, ignore=left_out)
-    # Warnings of compilers and of setuptools are no business of these tests.
+    # These tests do not check for warnings of compilers and of setuptools.
     build = [sys.executable, "-W", "ignore", "-m", "build", "--no-isolation", "--outdir", str(folder), str(source)]
     done = subprocess.run(build, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -45,6 +45,6 @@ def install_wheel(folder: Path) -> InstalledWheel:
     site = installed.folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     pip = [sys.executable, "-m", "pip", "--python", str(installed.python), "install", "--no-index", "--no-deps"]
-    # Ignoring the editable one, which the dependencies' folder shows to pip.
+    # Without --ignore-installed, pip would see the editable installation through dependencies.pth.
     subprocess.run([*pip, "--ignore-installed", str(wheel)], capture_output=True, check=True)
     return installed

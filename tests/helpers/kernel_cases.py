@@ -1,4 +1,4 @@
-"""What the fused kernels are tried on, in Triton's interpreter and on a GPU, and what they are compiled to.
+"""Test cases of the fused kernels, for Triton's interpreter and for a GPU, and layers that they are compiled for.
 
 Each case measures two errors against the float64 formula, on the same operands: the kernel's, and that of the plain
 half-precision PyTorch version.
@@ -32,7 +32,7 @@ _DTYPES = (torch.float64, torch.float16)
 
 @dataclass(frozen=True)
 class Errors:
-    """Of one output: the largest difference from float64, or in uint8 the number of differing levels."""
+    """Errors of one output: the largest difference from float64, or for uint8 the number of differing values."""
 
     output: str
     kernel: float
@@ -40,16 +40,16 @@ class Errors:
 
 
 def errors(output: str, kernel: Tensor, exact: Tensor, half: Tensor) -> Errors:
-    """Compare; a NaN counts as infinitely wrong."""
+    """Compare the kernel's and the half-precision output with the exact one; a NaN counts as an infinite error."""
     assert kernel.shape == exact.shape
     if exact.dtype == torch.uint8:
         assert (kernel.int() - exact.int()).abs().max() <= 1
         return Errors(output, float((kernel != exact).sum()), float((half != exact).sum()))
-    wrong = [float((y.double() - exact).abs().nan_to_num(nan=torch.inf).max()) for y in (kernel, half)]
-    return Errors(output, *wrong)
+    differences = [float((y.double() - exact).abs().nan_to_num(nan=torch.inf).max()) for y in (kernel, half)]
+    return Errors(output, *differences)
 
 
-class Draw:
+class RandomOperands:
     """Seeded random operands on a device."""
 
     def __init__(self, device: str) -> None:
@@ -81,8 +81,8 @@ class Draw:
 def tail_errors(
     batch: int, channels: int, height: int, width: int, device: str, *, up: bool, clamp: float | None = None
 ) -> Iterator[Errors]:
-    """The tail of a convolution; the style is left out where nothing is clamped."""
-    draw = Draw(device)
+    """Errors of a convolution's tail; without a clamp there is no style either."""
+    draw = RandomOperands(device)
     x = draw.map(batch, channels, height + up, width + up)
     activation = draw.activation(batch, channels, height, width, clamp)
     style = draw.normal(batch, channels) if clamp else None
@@ -93,8 +93,8 @@ def tail_errors(
 def to_rgb_errors(
     batch: int, channels: int, height: int, width: int, device: str, *, last: bool, activated: bool = False
 ) -> Iterator[Errors]:
-    """ToRGB behind a tail, or of an activated map."""
-    draw = Draw(device)
+    """Errors of ToRGB after a tail, or of an activated map."""
+    draw = RandomOperands(device)
     x = draw.map(batch, channels, height, width)
     activation = None if activated else draw.activation(batch, channels, height, width, 1.5)
     rgb = draw.rgb(batch, channels, height, width, last=last, clamp=2.0)
@@ -105,8 +105,8 @@ def to_rgb_errors(
 def conv_rgb_errors(
     batch: int, channels_in: int, channels: int, height: int, width: int, device: str, *, last: bool
 ) -> Iterator[Errors]:
-    """A convolution with tail and ToRGB behind it."""
-    draw = Draw(device)
+    """Errors of a convolution followed by its tail and ToRGB."""
+    draw = RandomOperands(device)
     weight = convolution_weight(draw.normal(channels, channels_in, 3, 3))
     x = draw.map(batch, channels_in, height, width)
     activation = draw.activation(batch, channels, height, width, None)
@@ -118,8 +118,8 @@ def conv_rgb_errors(
 def conv_up_errors(
     batch: int, channels_in: int, channels: int, height: int, width: int, device: str, *, clamp: float | None
 ) -> Iterator[Errors]:
-    """An up-convolution with FIR filter and tail; its float64 takes the weight before it was rounded."""
-    draw = Draw(device)
+    """Errors of an up-convolution with FIR filter and tail; the float64 formula takes the unrounded weight."""
+    draw = RandomOperands(device)
     weight = convolution_weight(draw.normal(channels, channels_in, 3, 3))
     x = draw.map(batch, channels_in, height // 2, width // 2)
     activation, style = draw.activation(batch, channels, height, width, clamp), draw.normal(batch, channels)
@@ -129,7 +129,7 @@ def conv_up_errors(
 
 
 def rgb_errors(outputs: tuple[Tensor, Tensor | None], exact: Tensor, half: Tensor, rgb: Rgb) -> Iterator[Errors]:
-    """Of the image and the next layer's input, from the activated maps in float64 and in half precision."""
+    """Errors of the image and of the next layer's input, given the activated maps in float64 and in half precision."""
     image, next_map = outputs
     exact_image, half_image = reference.to_rgb(exact, rgb), reference.to_rgb(half, rgb)
     if rgb.quantised:
@@ -142,13 +142,13 @@ def rgb_errors(outputs: tuple[Tensor, Tensor | None], exact: Tensor, half: Tenso
 
 
 def block_errors(device: str, *, fused: bool) -> Iterator[Errors]:
-    """A resolution of the reference network, of fused convolutions or of library ones with the passes behind them."""
+    """Errors of one block of the reference network, with fused convolutions or with PyTorch's and separate passes."""
     torch.manual_seed(0)
     block = SynthesisBlock(20, 12, 16, 16).to(device).requires_grad_(False)
     for layer in (block.up, block.conv):
         layer.noise_strength.fill_(0.4)
         layer.bias.normal_()
-    draw = Draw(device)
+    draw = RandomOperands(device)
     x, w, skip = draw.normal(2, 20, 8, 8), draw.normal(2, 16), draw.normal(2, 3, 8, 8)
     image = (block_fused if fused else block_in_passes)(block, x, w, skip)
 
@@ -158,7 +158,7 @@ def block_errors(device: str, *, fused: bool) -> Iterator[Errors]:
         result: Tensor = block.rgb(y, w.to(dtype), skip.to(dtype))
         return result
 
-    # In the order of precision: a network that was once rounded stays so.
+    # float64 comes first, since a network keeps the rounding of half precision.
     exact, half = plain(torch.float64), plain(torch.float16)
     yield errors("image", image, exact, half)
 
@@ -173,7 +173,7 @@ def layer_operands(layer: SynthesisLayer, style: Tensor) -> tuple[Tensor, Activa
 
 
 def rgb_operands(layer: ToRgb, w: Tensor, skip: Tensor) -> Rgb:
-    """What leaves a network's last resolution."""
+    """The operands of ToRGB in a network's last block."""
     return Rgb(layer.scaled_weight(), layer.affine(w), layer.bias, skip)
 
 
@@ -227,15 +227,15 @@ LARGE_CASES: dict[str, Callable[..., Iterator[Errors]]] = {
     "up-convolution, 64 to 32 channels, 1024x1024": partial(conv_up_errors, 2, 64, 32, 1024, 1024, clamp=None),
     "convolution, 32 to 32 channels, 1024x1024, last": partial(conv_rgb_errors, 2, 32, 32, 1024, 1024, last=True),
 }
-"""Layers of the usual generator of 1024x1024, which an interpreter would take hours for."""
+"""Layers of the usual 1024x1024 generator, for which the interpreter would take hours."""
 
 
 AHEAD_OF_TIME = "from PTX: "
-"""Before a case's name: NVIDIA's driver launches its kernels, compiled ahead of time."""
+"""Prefix of a case's name: NVIDIA's driver launches its kernels, compiled ahead of time."""
 
 
-def measured(case: str, device: str) -> list[Errors]:
-    """Run a case."""
+def run_case(case: str, device: str) -> list[Errors]:
+    """Run a case, and return its errors."""
     launching = launched_by_the_driver() if case.startswith(AHEAD_OF_TIME) else nullcontext()
     with launching:
         return list((CASES | LARGE_CASES)[case.removeprefix(AHEAD_OF_TIME)](device))
@@ -248,9 +248,9 @@ SPECS: dict[str, Callable[[], KernelSpec]] = {
     "up-convolution at 1024": partial(conv_up_spec, 64, 32, 1024, 1024),
     "convolution at 1024": partial(conv_rgb_spec, 32, 32, 1024, 1024, RgbForm(followed=False, quantised=True)),
 }
-"""Layers of the usual generator of 1024x1024."""
+"""Layers of the usual 1024x1024 generator."""
 
 
 def compiled(spec: str, capability: int) -> CompiledKernel:
-    """Compile one of the layers."""
+    """Compile the kernel of one of ``SPECS`` ahead of time."""
     return compile_ahead(SPECS[spec](), capability)

@@ -1,6 +1,6 @@
-"""What exported graphs are checked for."""
+"""Operators that exported graphs must not contain."""
 
 from __future__ import annotations
 
 FORBIDDEN = ("Scatter", "Shape", "Random", "Loop", "If", "NonZero", "ConstantOfShape")
-"""Beginnings of the names of operators that no exported graph may have: all but its batch is static."""
+"""Prefixes of the names of operators that no exported graph may have, since all dimensions but the batch are static."""

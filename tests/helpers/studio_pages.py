@@ -1,4 +1,4 @@
-"""A studio on a real port of this machine, over whatever a test puts into it."""
+"""Serves a studio with a test's toonifier on a real port of this machine."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ MAX_UPLOAD = 2**20
 
 
 def one_face(photo: Pixels, name: str = "") -> tuple[Face, ...]:
-    """A landmarker that finds a face in the middle of pictures that are wider than high, and none in others."""
+    """A landmarker that finds one face in the middle of a picture that is wider than high, and none in others."""
     height, width = photo.shape[:2]
     return (face_at(width / 2, height / 2, height / 2),) if width > height else ()
 
 
 @contextmanager
 def studio(toonifier: FakeToonifier) -> Iterator[int]:
-    """Serve the fake's pictures; yields the port."""
+    """Serve a studio with this toonifier; yields the port."""
     app = application(Studio(toonifier, one_face), CATALOGUE, max_upload=MAX_UPLOAD)
     listener = socket.create_server(("127.0.0.1", 0))
     started, ended = Event(), Event()

@@ -1,7 +1,7 @@
-/* What tensorrt_bindings' extension module needs to be imported without TensorRT: its nine C functions. Eight do nothing;
- * the ninth gives a plugin registry that remembers creators. No NVIDIA header is used: the registry's table of virtual
- * functions and the few slots of a creator's are laid out by hand, as the Itanium C++ ABI does. Compile with
- * -DTENSORRT_MAJOR=10 or 11: 11 has dropped the functions for creators of version 2. */
+/* The nine C functions that tensorrt_bindings' extension module needs to be imported without TensorRT. Eight do nothing;
+ * the ninth returns a plugin registry that keeps creators. No NVIDIA header is used: the registry's virtual function
+ * table and the few slots of a creator's table are laid out by hand, as in the Itanium C++ ABI. Compile with
+ * -DTENSORRT_MAJOR=10 or 11: version 11 has dropped the functions for creators of version 2. */
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-"""Model directories of a pipeline so small that its pictures can be worked out by hand.
+"""Model directories of a pipeline so small that its pictures can be computed by hand.
 
 Resolution 32, 8 rows of 16, two attributes, ISF noise of 4:
 

@@ -1,4 +1,4 @@
-"""Stand-ins for everything around a session: toonifier, landmarks, frames, and drawn clips."""
+"""Stand-ins for everything that a session uses: toonifier, landmarks, frames, and drawn clips."""
 
 from __future__ import annotations
 
@@ -34,15 +34,18 @@ class _Closing:
 
 @dataclass
 class FakeToonifier(_Closing):
-    """Codes are a face's mean level over 255; pictures, 64x64, have the code's mean in red and the seed in green.
+    """A toonifier whose codes are a face's mean level over 255; its 64x64 pictures show the code's mean in red.
 
-    ``calls`` names the methods that were called and their number of rows; ``before`` is called first in each.
-    ``light_rows``: of its light codes, where it has such.
+    The seed stands in green.
+
+    Attributes:
+        before: called at the start of every method.
+        calls: the names of the called methods, with their numbers of faces or codes.
+        light_rows: number of rows of a light code; None where there is no light encoder.
     """
 
     before: Callable[[], Any] = lambda: None
     calls: list[tuple[str, int]] = field(default_factory=list)
-
     light_rows: int | None = None
 
     @property
@@ -80,23 +83,23 @@ def _pictures(w: NDArray[np.float32], style: Style) -> Pixels:
 
 @dataclass
 class FakeSource(_Closing):
-    """Frames from a list, or as they are made; ``taken`` counts them."""
+    """A source of frames from a list or from a generator function; ``frames_read`` counts those that were read."""
 
     frames: Sequence[Frame] | Callable[[], Iterator[Frame]]
     frame_count: int | None = None
     duration: float | None = None
     size: tuple[int, int] = (320, 240)
-    taken: int = 0
+    frames_read: int = 0
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self.frames() if callable(self.frames) else self.frames:
-            self.taken += 1
+            self.frames_read += 1
             yield frame
 
 
 @dataclass
 class FakeSink:
-    """Keeps what it is given; ``outcome`` is "whole" or "aborted" after the ``with`` block."""
+    """A sink that keeps the frames written to it; ``outcome`` is "whole" or "aborted" after the ``with`` block."""
 
     before: Callable[[Frame], Any] = lambda frame: None
     frames: list[Frame] = field(default_factory=list)
@@ -114,7 +117,7 @@ class FakeSink:
 
 
 def face_at(x: float, y: float, side: float = 100, angle: float = 0) -> Face:
-    """A face whose crop has about this centre, side and angle (radians)."""
+    """A face whose crop has about this centre and side (pixels) and this angle (radians)."""
     c, s = side * np.cos(angle), side * np.sin(angle)
     points = (CANONICAL_POINTS - 0.5) @ np.array([[c, s], [-s, c]]) + [x, y]
     return face_from_points(points)
@@ -127,7 +130,7 @@ def face_from_points(points: ArrayLike) -> Face:
 
 
 def landmarks(*frames: Sequence[Face]) -> Callable[[Pixels, str], tuple[Face, ...]]:
-    """A landmarker that knows the faces of each frame by the frame's number; the last ones stay."""
+    """A landmarker that is given the faces of each frame by its number; later frames have those of the last one."""
 
     def find(photo: Pixels, name: str = "") -> tuple[Face, ...]:
         return tuple(frames[min(int(name), len(frames) - 1)])
@@ -136,14 +139,14 @@ def landmarks(*frames: Sequence[Face]) -> Callable[[Pixels, str], tuple[Face, ..
 
 
 def room(level: int = 120, width: int = 320, height: int = 240) -> Pixels:
-    """A background with some texture, brighter to the right."""
+    """A background with some texture that is brighter to the right."""
     slope = np.linspace(-30, 30, width)[None, :, None] + np.linspace(0, 20, height)[:, None, None]
     noise = np.random.default_rng(level).normal(0, 4, (height, width, 3))
     return np.clip(level + slope + noise, 0, 255).astype(np.uint8)
 
 
 def drawn(face: Face, background: Pixels) -> Pixels:
-    """A simple head over a background, where the face's points are."""
+    """Draw a simple head over a background, at the face's points."""
     pixels = background.copy()
     centre, size = face.points.mean(0), np.ptp(face.points[:, 0])
     axes = tuple(np.rint([1.3 * size, 1.7 * size]).astype(int).tolist())

@@ -1,4 +1,4 @@
-"""``toonify`` as a shell would run it."""
+"""Runs ``toonify`` in this process as a shell would."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from serving import cli
 
 Toonify = Callable[..., tuple[int, str, str]]
-"""Arguments -> exit code, stdout and stderr."""
+"""A function from arguments to exit code, stdout and stderr."""
 
 
 def toonify_command(built: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Toonify:
-    """``built`` is the command as ``typer.main.get_command`` makes it."""
+    """A function that runs the command ``built``, which is made by ``typer.main.get_command``."""
     monkeypatch.setattr(cli, "app", built)
 
     def command(*arguments: object) -> tuple[int, str, str]:

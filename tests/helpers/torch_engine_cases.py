@@ -18,7 +18,7 @@ PASSES: dict[str, Passes] = {
     "half": Plain(torch.float16),
     "single": Plain(torch.float32),
 }
-"""Of 32x32 pictures, the two upper resolutions by the convolutions that the usual generator has from 512 on."""
+"""How the generator's layers run; "kernels" runs the resolutions 16 and 32 as the usual generator runs 512 and 1024."""
 
 
 def pictures(model: Path, passes: str, w: NDArray[np.float32], psi: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Requests to a real server with NVIDIA's client, below the package's own."""
+"""Requests to a real server with NVIDIA's client, without this package's own client."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TIMEOUT = 60.0  # seconds; nothing here takes a second, but the machine may be b
 
 
 def picture(client: InferenceServerClient, model: str, **tensors: AnyArray) -> AnyArray:
-    """The only output of one request."""
+    """The single output of one request."""
     return _output(client.infer(model, _inputs(tensors), client_timeout=TIMEOUT))
 
 
 def refusal(client: InferenceServerClient, model: str, **tensors: AnyArray) -> str:
-    """The sentence with which the server calls a request invalid."""
+    """The error message with which the server refuses an invalid request."""
     with pytest.raises(InferenceServerException) as caught:
         picture(client, model, **tensors)
     assert caught.value.status() == "StatusCode.INVALID_ARGUMENT", caught.value

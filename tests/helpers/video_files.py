@@ -1,4 +1,4 @@
-"""Small video files for tests, of every awkward kind, whose frames tell their number."""
+"""Writes small video files for tests, of every awkward kind, whose frames show their number."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SIZE = (96, 64)
 """Width and height."""
 
 STEADY = tuple(range(0, 1600, 40))
-"""25 frames per second in milliseconds, 1.6 seconds of them."""
+"""Times of 1.6 seconds of frames at 25 frames per second, in milliseconds."""
 
 VARIABLE = (0, 40, 90, 100, 133, 500, 541, 1200, 1201, 1240, 1590)
 
 
 @dataclass(frozen=True)
 class Sound:
-    """A tone that begins at ``start`` and lasts ``seconds``, of which what is within ``gap`` is not in the file."""
+    """A tone that begins at ``start`` and lasts ``seconds``; the file lacks the part within ``gap`` (begin, end)."""
 
     codec: str
     seconds: float = 1.6
@@ -32,7 +32,7 @@ class Sound:
 
 
 def numbered(number: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
-    """RGB of a frame that shows its number: eight stripes, dark or light as its bits are."""
+    """RGB pixels of a frame that shows its number as eight stripes, dark or light by the number's bits."""
     bits = number >> np.arange(8) & 1
     columns = np.repeat(bits, -(-size[0] // 8))[: size[0]] * 160 + 40
     return np.broadcast_to(columns[None, :, None], (size[1], size[0], 3)).astype(np.uint8)
@@ -59,7 +59,7 @@ def write_video(
     pixel_aspect: Fraction | None = None,
     index_first: bool = False,
 ) -> Path:
-    """A file with a frame at each of ``times`` (milliseconds), the last one shown for ``last``; and sounds."""
+    """Write a file with a frame at each of ``times`` (milliseconds), the last one shown for ``last``, and sounds."""
     options = {"movflags": "+faststart"} if index_first and path.suffix == ".mp4" else {}
     with av.open(str(path), "w", container_options=options) as output:
         picture = output.add_stream(codec, rate=25, time_base=Fraction(1, 1000), width=size[0], height=size[1])
@@ -106,7 +106,7 @@ def audio_packets(path: Path) -> list[tuple[bytes, Fraction]]:
 
 
 def lengths(path: Path) -> tuple[float, float]:
-    """Seconds until the last picture and the last sound end, by decoding them."""
+    """Seconds until the last picture and until the last sound end, found by decoding them."""
     ends = []
     for kind in ("video", "audio"):
         with av.open(str(path)) as container:

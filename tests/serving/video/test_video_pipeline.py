@@ -87,7 +87,7 @@ def test_few_frames_are_alive_at_a_time() -> None:
 
     def look(frame: Frame) -> None:
         sleep(0.0005)
-        ahead.append(source.taken - len(ahead))
+        ahead.append(source.frames_read - len(ahead))
 
     sink.before = look
     toonify_video(source, sink, session(), batch=2, in_flight=2)

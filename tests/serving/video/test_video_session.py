@@ -292,7 +292,7 @@ def test_a_face_alone_is_as_large_as_the_first_one_in_the_video(
 def test_a_face_is_looked_for_in_the_first_frames_only() -> None:
     source = FakeSource(frames_of([PICTURE] * 500))
     crop_size_for(source, landmarks(()), 1024)
-    assert source.taken <= 60
+    assert source.frames_read <= 60
 
 
 def test_side_by_side_shows_before_and_after() -> None:
