@@ -1,4 +1,4 @@
-"""What a measurement depends on: the processor, the libraries' versions, the commit."""
+"""The processor, the libraries' versions and the commit, on which a measurement depends."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class ReferenceData:
         return self._arrays[outputs[0].name][:batch] if outputs else np.empty(0)
 
     def costs(self, stage: str) -> Costs:
-        """What the stage costs for one picture."""
+        """Multiply-accumulates of the stage for one picture; for the generator, bytes too."""
         channels = self.models.scale.channels
         if stage == "generator":
             return Costs(generator_macs(channels), generator_bytes(channels))

@@ -57,7 +57,7 @@ class GpuOptions:
 
 @dataclass
 class GpuCaseState:
-    """What has been measured so far of one subject at one batch size."""
+    """The results so far of one subject at one batch size."""
 
     subject: Subject
     batch: int

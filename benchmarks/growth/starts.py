@@ -51,7 +51,7 @@ class StartResult:
 
 @dataclass
 class StartState:
-    """What has been measured of one case so far; a ``reason`` says why it failed."""
+    """The results of one case so far; where a start has failed, ``reason`` says why."""
 
     case: StartCase
     reason: str = ""

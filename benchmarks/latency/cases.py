@@ -34,7 +34,7 @@ _OTHERS = {"encoder": (*_ISF, ("winograd", "fp32"), ("winograd", "int16")), "isf
 
 @dataclass(frozen=True)
 class BenchmarkCase:
-    """What one row measures: a stage in an engine, with its batch size and the number of requests in flight.
+    """The case of one row: a stage in an engine, with its batch size and the number of requests in flight.
 
     Attributes:
         served: whether the served ensemble runs this stage in this engine and precision.

@@ -49,7 +49,7 @@ class LatencyOptions:
 
 @dataclass
 class CaseState:
-    """What has been measured of one case so far.
+    """The results of one case so far.
 
     Attributes:
         status: None unless the case cannot be measured.

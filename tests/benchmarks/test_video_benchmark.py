@@ -126,7 +126,7 @@ def test_a_drawn_clip_has_its_frames_a_tone_and_landmarks(tmp_path: Path) -> Non
     with av.open(str(clip.path)) as file:
         assert max(np.abs(frame.to_ndarray()).max() for frame in file.decode(audio=0)) > 0.1
     assert len(clip.points) == 10
-    np.testing.assert_array_equal(clip.points[3], clip.points[4])  # there and back
+    np.testing.assert_array_equal(clip.points[3], clip.points[4])  # forwards and backwards
     assert np.abs(clip.points[0] - clip.points[3]).max() > 0
 
 

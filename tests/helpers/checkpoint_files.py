@@ -96,9 +96,9 @@ def written(path: Path, content: bytes) -> Path:
     return path
 
 
-def assert_same(found: Tensors, expected: Tensors) -> None:
-    assert found.keys() == expected.keys()
-    for name, array in found.items():
+def assert_same(actual: Tensors, expected: Tensors) -> None:
+    assert actual.keys() == expected.keys()
+    for name, array in actual.items():
         assert array.dtype == np.float32, name
         assert array.flags.c_contiguous, name
         np.testing.assert_array_equal(array, expected[name], err_msg=name, strict=True)

@@ -34,9 +34,9 @@ class _Closing:
 
 @dataclass
 class FakeToonifier(_Closing):
-    """A toonifier whose codes are a face's mean level over 255; its 64x64 pictures show the code's mean in red.
+    """A toonifier whose codes are a face's mean level over 255.
 
-    The seed stands in green.
+    Its pictures, uint8 [N, 64, 64, 3], have the code's mean in red and the seed in green.
 
     Attributes:
         before: called at the start of every method.
