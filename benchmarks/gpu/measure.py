@@ -22,7 +22,7 @@ from benchmarks.rounds import alternating, percentiles
 from benchmarks.worker import Worker
 from export.parity import Parity
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 TIMING_TIMEOUT = 60.0
 OUT_OF_TIME = "left out: the time was up"
@@ -74,7 +74,7 @@ class GpuRun:
     options: GpuOptions
     device: str
     versions: str
-    report: Say
+    report: Report
     started: str = field(default_factory=machine.now)
     commit: str = field(default_factory=machine.commit)
 
@@ -90,7 +90,7 @@ class GpuRun:
         with ExitStack() as stack:
             workers = {s: stack.enter_context(self._worker(s)) for s in subjects if s not in unavailable}
             for subject, worker in workers.items():
-                self._load(subject, worker, [t for t in states if t.subject == subject], loads)
+                self._load(subject, worker, [state for state in states if state.subject == subject], loads)
             for number, state in alternating(states, self.options.rounds):
                 if not state.reason:
                     self._time_case(state, workers[state.subject], number)

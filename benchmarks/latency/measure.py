@@ -118,8 +118,8 @@ class LatencyRun:
         if case.subject not in workers:
             prepare(case, models)
             signature = signature_of(case.stage, models.scale.geometry)
-            opened = partial(open_subject, case, models, self._options.threads)
-            workers[case.subject] = RemoteEngine(signature, opened, models.folder / "workers.log")
+            open_engine = partial(open_subject, case, models, self._options.threads)
+            workers[case.subject] = RemoteEngine(signature, open_engine, models.folder / "workers.log")
             state.load_s = stack.enter_context(workers[case.subject]).load()
         worker = state.worker = workers[case.subject]
         sample = reference.sample(case.stage, case.batch)
