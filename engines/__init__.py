@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "Manifest", "engine_from_directory", "engine_from_onnx", "read_manifest"]
 
-_HOMES = {
+_MODULES = {
     "Engine": "engines.engine",
     "Manifest": "engines.model_directory",
     "engine_from_directory": "engines.loading",
@@ -26,6 +26,6 @@ _HOMES = {
 if not TYPE_CHECKING:  # or every misspelt name would have a type
 
     def __getattr__(name: str) -> object:
-        if name not in _HOMES:
+        if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_MODULES[name]), name)

@@ -11,17 +11,17 @@ import numpy as np
 
 from engines.contract.arrays import AnyArray
 from engines.contract.checks import check_tensors
-from engines.contract.closing import Closing, Context
+from engines.contract.closing import Closing, ContextManager
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 
 if TYPE_CHECKING:
     # Not imported: both need pydantic, and an engine in PyTorch does without.
     from engines.model_directory import Precision
-    from engines.plan_facts import PlanFacts
+    from engines.plan_metadata import PlanMetadata
 
 
-class Engine(Context, Protocol):
+class Engine(ContextManager, Protocol):
     """A loaded model; use it in a ``with`` block.
 
     ``run`` returns arrays that the caller owns. One engine serves one thread at a time.
@@ -55,7 +55,7 @@ class EngineOptions:
     precision: Precision = "fp32"
     threads: int = 0
     cache: Path | None = None
-    plans: PlanFacts | None = None
+    plans: PlanMetadata | None = None
 
 
 class BaseEngine(Closing):

@@ -12,7 +12,7 @@ from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 from engines.engine import Engine, EngineOptions
 from engines.model_directory import Component, EngineName, Precision, read_manifest
-from engines.plan_facts import PlanFacts
+from engines.plan_metadata import PlanMetadata
 
 Target = Literal["cpu", "torch-cuda", "onnxruntime-cuda", "tensorrt"]
 
@@ -23,7 +23,7 @@ CACHE_VARIABLE = "TOONIFY_CACHE"
 class EngineModule(Protocol):
     """What the module of every kind of engine has; it is imported when an engine of its kind is asked for."""
 
-    def precisions_here(self) -> tuple[Precision, ...]:
+    def available_precisions(self) -> tuple[Precision, ...]:
         """The precisions that the engine offers on this machine.
 
         Raises:
@@ -90,18 +90,18 @@ ENGINES: dict[EngineName, EngineKind] = {
 }
 
 
-def installed(engine: EngineName) -> bool:
+def is_installed(engine: EngineName) -> bool:
     """Whether the engine's library can be imported."""
     return find_spec(ENGINES[engine].library) is not None
 
 
-def precisions_here(engine: EngineName) -> tuple[Precision, ...]:
+def available_precisions(engine: EngineName) -> tuple[Precision, ...]:
     """Those that an installed engine offers on this machine.
 
     Raises:
         EngineError: the engine needs a GPU that is not there.
     """
-    return _module(engine).precisions_here()
+    return _module(engine).available_precisions()
 
 
 def engine_from_directory(directory: Path, *, threads: int = 0, cache: Path | None = None) -> Engine:
@@ -132,7 +132,7 @@ def engine_from_onnx(
     *,
     threads: int = 0,
     cache: Path | None = None,
-    plans: PlanFacts | None = None,
+    plans: PlanMetadata | None = None,
 ) -> Engine:
     """Load an ONNX file.
 
@@ -160,7 +160,7 @@ def _module(engine: EngineName) -> EngineModule:
 
 def _check(engine: EngineName, precision: Precision) -> None:
     kind = ENGINES[engine]
-    if not installed(engine):
+    if not is_installed(engine):
         raise EngineError(
             f"engine {engine}",
             got="no such library",

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engines.contract.errors import ModelDirectoryError, ToonifyError
 from engines.contract.tensors import Geometry, Signature, encoder_signature, generator_signature, isf_signature
-from engines.plan_facts import PlanFacts
+from engines.plan_metadata import PlanMetadata
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -80,7 +80,7 @@ class Manifest(_Frozen):
     details: dict[str, Any]
     tools: dict[str, str]
     verification: Verification
-    plans: PlanFacts | None = None
+    plans: PlanMetadata | None = None
 
     @property
     def signature(self) -> Signature:

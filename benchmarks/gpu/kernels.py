@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.gpu.clock import event_times, graph_times
-from engines.torch.engine import checked_device
+from engines.torch.engine import resolve_device
 from engines.torch.passes import FUSED_FROM
 
 ROTATED_BYTES = 1 << 28
@@ -70,7 +70,7 @@ class Kernels:
     """The servant of a process that times kernels."""
 
     def __init__(self, device: str) -> None:
-        self._device = checked_device(device)
+        self._device = resolve_device(device)
 
     def copy(self, count: int, seconds: float) -> list[float]:
         """Milliseconds in which so many float16 numbers are read and written."""

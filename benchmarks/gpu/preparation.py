@@ -18,7 +18,7 @@ import torch
 from benchmarks import machine
 from benchmarks.chain import write_chain
 from benchmarks.networks import Models, build, encoder_weights, generator_weights, isf_weights, signature_of
-from engines.torch.engine import checked_device
+from engines.torch.engine import resolve_device
 
 if TYPE_CHECKING:
     from engines.loading import Target
@@ -37,7 +37,7 @@ class Preparation:
 
     def facts(self, device: str) -> tuple[str, str]:
         """The device's name and size; versions of everything that computes, the driver's too."""
-        found = checked_device(device)
+        found = resolve_device(device)
         versions = [machine.versions(), f"triton {import_module('triton').__version__}"]
         if found.type != "cuda":
             return f"{platform.machine()} processor", "; ".join(versions)
@@ -87,7 +87,7 @@ class Preparation:
         try:
             with TemporaryDirectory() as scratch:
                 find_installation(Path(scratch))
-            target: Target = "torch-cuda" if checked_device(device).type == "cuda" else "cpu"
+            target: Target = "torch-cuda" if resolve_device(device).type == "cuda" else "cpu"
             build(self._models.on_gpu, ["ensemble"], print, target)
         except ToonifyError as error:
             return str(error)
@@ -102,7 +102,7 @@ class KernelCases:
     """The cases of the kernels' tests."""
 
     def __init__(self, device: str) -> None:
-        self._device = checked_device(device).type
+        self._device = resolve_device(device).type
         sys.path.insert(0, str(machine.ROOT / "tests/helpers"))
         self._cases: Any = import_module("kernel_cases")
 

@@ -23,17 +23,19 @@ def check_output(target: Path, *, force: bool) -> None:
         )
     folder = next(parent for parent in target.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise _no_place(target, f"a place below {folder}, {'which cannot be written' if folder.is_dir() else 'a file'}")
+        raise _unwritable_output(
+            target, f"a place below {folder}, {'which cannot be written' if folder.is_dir() else 'a file'}"
+        )
 
 
 def _make_folder(target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:  # what the permissions did not tell, as of /proc or of a network's folder
-        raise _no_place(target, f"{error.strerror or error} at its folder") from None
+        raise _unwritable_output(target, f"{error.strerror or error} at its folder") from None
 
 
-def _no_place(target: Path, got: str) -> ExportError:
+def _unwritable_output(target: Path, got: str) -> ExportError:
     return ExportError(str(target), got=got, expected="a place in a folder of yours", remedy="choose another output")
 
 

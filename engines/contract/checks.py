@@ -9,7 +9,7 @@ from engines.contract.errors import ToonifyError
 from engines.contract.tensors import Signature, TensorSpec
 
 
-class Described(Protocol):
+class TensorDescription(Protocol):
     """An array, or what is known of a tensor of another library."""
 
     @property
@@ -20,7 +20,7 @@ class Described(Protocol):
 
 
 def check_tensors(
-    signature: Signature, given: Mapping[str, Described], error: type[ToonifyError], *, whole: str, part: str
+    signature: Signature, given: Mapping[str, TensorDescription], error: type[ToonifyError], *, whole: str, part: str
 ) -> None:
     """Check the inputs of one run of a model.
 
@@ -53,7 +53,7 @@ def check_tensors(
             )
 
 
-def _fits(spec: TensorSpec, value: Described, batch: tuple[int, ...]) -> bool:
+def _fits(spec: TensorSpec, value: TensorDescription, batch: tuple[int, ...]) -> bool:
     dims = value.shape[1:]
     same = len(dims) == len(spec.dims) and all(own in (-1, got) for own, got in zip(spec.dims, dims, strict=True))
     return same and value.dtype == spec.dtype.numpy and value.shape[:1] == batch and batch not in ((), (0,))

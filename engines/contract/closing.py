@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 
-class Context(Protocol):
+class ContextManager(Protocol):
     """What a ``with`` block gives its variable and ends."""
 
     def __enter__(self) -> Self: ...

@@ -15,7 +15,7 @@ import numpy as np
 FACE_SIZE = 256
 """Side of the aligned face that the encoder takes, in pixels."""
 
-LIGHT_ROWS = 7
+LIGHT_ENCODER_ROWS = 7
 """Rows of W+, from the first on, that hold pose and expression; a face keeps the others' colours and texture."""
 
 ISF_ATTRIBUTES = ("gender", "glasses", "age", "expression")

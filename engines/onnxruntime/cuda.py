@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime import OrtValue
 
-from engines.batch_sizes import BATCHES, parts_for
+from engines.batch_sizes import BATCH_SIZES, batch_slices
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature, TensorSpec
@@ -41,7 +41,7 @@ class OnnxRuntimeCudaEngine(BaseEngine):
         *,
         precision: Precision = "fp32",
         device: str = "cuda",
-        batches: Collection[int] = BATCHES,
+        batches: Collection[int] = BATCH_SIZES,
         cache: Path | None = None,
     ) -> None:
         """Load ``model`` and run each size in ``batches`` once; other batches are made up of these.
@@ -67,7 +67,7 @@ class OnnxRuntimeCudaEngine(BaseEngine):
         batch = len(next(iter(inputs.values())))
         parts = [
             self._batches[size].run({name: value[part] for name, value in inputs.items()})
-            for size, part in parts_for(batch, self._batches)
+            for size, part in batch_slices(batch, self._batches)
         ]
         return {spec.name: np.concatenate([part[spec.name] for part in parts]) for spec in self.signature.outputs}
 
@@ -125,7 +125,7 @@ def providers_for(precision: Precision, cache: Path | None = None) -> list[Any]:
     return [(TENSORRT, options), (CUDA, {"use_tf32": "0"})]
 
 
-def precisions_here() -> tuple[Precision, ...]:
+def available_precisions() -> tuple[Precision, ...]:
     """Those whose provider this ONNX Runtime was built with; whether its libraries are there, loading tells."""
     return tuple(p for p, provider in _PROVIDER.items() if provider in onnxruntime.get_available_providers())
 

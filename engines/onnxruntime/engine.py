@@ -29,7 +29,7 @@ class OnnxRuntimeEngine(BaseEngine):
         return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
 
 
-def precisions_here() -> tuple[Precision, ...]:
+def available_precisions() -> tuple[Precision, ...]:
     """See ``EngineModule``."""
     return ("fp32",)
 

@@ -129,7 +129,7 @@ def supports_bf16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def precisions_here() -> tuple[Precision, ...]:
+def available_precisions() -> tuple[Precision, ...]:
     """See ``EngineModule``."""
     return ("fp32", "bf16") if supports_bf16() else ("fp32",)
 

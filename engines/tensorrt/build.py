@@ -15,15 +15,15 @@ from pathlib import Path
 import tensorrt as trt
 from onnx import ModelProto
 
-from engines.batch_sizes import BATCHES
+from engines.batch_sizes import BATCH_SIZES
 from engines.contract.atomic import atomic_file
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 from engines.graph.generator_weights import is_generator, weights_from_graph
 from engines.graph.onnx_graph import read_graph, read_model
 from engines.model_directory import Precision, sha256_of
-from engines.plan_facts import PlanFacts, Platform, kernel_capability
-from engines.tensorrt.device import current, gpu, platform_here
+from engines.plan_metadata import PlanMetadata, Platform, kernel_capability
+from engines.tensorrt.device import current, current_platform, gpu
 from engines.tensorrt.graph import exported_graph, graph_of_native_layers, graph_with_plugins, plugin_nodes
 from engines.tensorrt.options import PlanOptions
 
@@ -32,7 +32,7 @@ Report = Callable[[str], None]
 
 def build_plans(
     model: Path, signature: Signature, precision: Precision, options: PlanOptions, report: Report
-) -> PlanFacts:
+) -> PlanMetadata:
     """Build, and write beside the model, ``<model>.b<batch>.plan`` for each batch size, or the ``<model>.plan`` of all.
 
     Args:
@@ -45,7 +45,7 @@ def build_plans(
     Raises:
         EngineError: there is no GPU, the file is no model of this package, or TensorRT refuses it.
     """
-    here = platform_here()
+    here = current_platform()
     plans: dict[int, str] = {}
     plugins = capability = 0
     with current(gpu().retain_primary_context()):
@@ -59,7 +59,7 @@ def build_plans(
             plans |= dict.fromkeys(batches, name)
     if plugins:
         capability = kernel_capability(here.capability, options.compatibility)
-    return PlanFacts(
+    return PlanMetadata(
         platform=here,
         compatibility=options.compatibility,
         plugins=plugins,
@@ -71,8 +71,8 @@ def build_plans(
 def plan_batches(stem: str, options: PlanOptions) -> dict[str, tuple[int, ...]]:
     """The plans' files, and which batches each of them is for."""
     if options.one_plan:
-        return {f"{stem}.plan": BATCHES}
-    return {f"{stem}.b{batch}.plan": (batch,) for batch in BATCHES}
+        return {f"{stem}.plan": BATCH_SIZES}
+    return {f"{stem}.b{batch}.plan": (batch,) for batch in BATCH_SIZES}
 
 
 def graph_for(

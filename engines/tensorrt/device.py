@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from engines.contract.errors import EngineError
-from engines.plan_facts import Platform
+from engines.plan_metadata import Platform
 
 if TYPE_CHECKING:
     import pycuda.driver as cuda
@@ -44,7 +44,7 @@ def current(context: cuda.Context) -> Iterator[None]:
         context.pop()
 
 
-def platform_here(device: int = 0) -> Platform:
+def current_platform(device: int = 0) -> Platform:
     """What plans are built with and for on this machine.
 
     Raises:

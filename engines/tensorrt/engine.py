@@ -14,21 +14,21 @@ import numpy as np
 import pycuda.driver as cuda
 import tensorrt as trt
 
-from engines.batch_sizes import parts_for
+from engines.batch_sizes import batch_slices
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature, TensorSpec
 from engines.engine import BaseEngine
-from engines.plan_facts import PlanFacts, check_platform, rebuild
+from engines.plan_metadata import PlanMetadata, check_platform, rebuild_remedy
 from engines.tensorrt.cuda_graph import CudaGraph
-from engines.tensorrt.device import current, gpu, platform_here
+from engines.tensorrt.device import current, current_platform, gpu
 
 
 class TensorRtEngine(BaseEngine):
     """Runs the plans of a model directory."""
 
     def __init__(
-        self, directory: Path, signature: Signature, facts: PlanFacts, *, device: int = 0, cuda_graph: bool = True
+        self, directory: Path, signature: Signature, metadata: PlanMetadata, *, device: int = 0, cuda_graph: bool = True
     ) -> None:
         """Load every plan.
 
@@ -36,16 +36,16 @@ class TensorRtEngine(BaseEngine):
             EngineError: the plans were made for another TensorRT or GPU, or have other tensors than the signature.
         """
         super().__init__(signature)
-        check_platform(facts, platform_here(device), directory)
+        check_platform(metadata, current_platform(device), directory)
         # Held as long as the engine: who releases a primary context last destroys it with all that lies in it.
         self._context = gpu(device).retain_primary_context()
         self._logger = trt.Logger(trt.Logger.Severity.WARNING)
         with current(self._context), ExitStack() as graphs:
             runtime: trt.Runtime = trt.Runtime(self._logger)
-            files = {name: directory / name for name in facts.plans.values()}
+            files = {name: directory / name for name in metadata.plans.values()}
             engines = {name: _loaded(runtime, file) for name, file in files.items()}
             self._plans = {
-                batch: _Plan(engines[name], signature, batch, files[name]) for batch, name in facts.plans.items()
+                batch: _Plan(engines[name], signature, batch, files[name]) for batch, name in metadata.plans.items()
             }
             if cuda_graph:
                 for plan in self._plans.values():
@@ -57,7 +57,7 @@ class TensorRtEngine(BaseEngine):
         with current(self._context):
             parts = [
                 self._plans[size].run({name: value[part] for name, value in inputs.items()})
-                for size, part in parts_for(batch, self._plans)
+                for size, part in batch_slices(batch, self._plans)
             ]
         return {spec.name: np.concatenate([part[spec.name] for part in parts]) for spec in self.signature.outputs}
 
@@ -75,7 +75,7 @@ def _loaded(runtime: trt.Runtime, file: Path) -> trt.ICudaEngine:
             str(file),
             got="a plan that TensorRT cannot load",
             expected="one of this TensorRT and GPU",
-            remedy=rebuild(file.parent),
+            remedy=rebuild_remedy(file.parent),
         )
     return engine
 
@@ -139,7 +139,10 @@ def check_tensors(
     expected |= {_expected(spec, batch, "OUTPUT") for spec in signature.outputs}
     if found != expected:
         raise EngineError(
-            str(file), got=", ".join(sorted(found)), expected=", ".join(sorted(expected)), remedy=rebuild(file.parent)
+            str(file),
+            got=", ".join(sorted(found)),
+            expected=", ".join(sorted(expected)),
+            remedy=rebuild_remedy(file.parent),
         )
 
 

@@ -8,13 +8,13 @@ from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 from engines.engine import Engine, EngineOptions
 from engines.model_directory import Precision
-from engines.plan_facts import check_platform, rebuild
-from engines.tensorrt.device import platform_here
+from engines.plan_metadata import check_platform, rebuild_remedy
+from engines.tensorrt.device import current_platform
 
 
-def precisions_here() -> tuple[Precision, ...]:
+def available_precisions() -> tuple[Precision, ...]:
     """See ``EngineModule``."""
-    platform_here()
+    current_platform()
     return ("fp32", "fp16")
 
 
@@ -26,9 +26,9 @@ def open_engine(model: Path, signature: Signature, options: EngineOptions) -> En
             f"engine tensorrt on {directory}",
             got="no plans",
             expected="some in the manifest",
-            remedy=rebuild(directory),
+            remedy=rebuild_remedy(directory),
         )
-    check_platform(options.plans, platform_here(), directory)
+    check_platform(options.plans, current_platform(), directory)
     from engines.tensorrt.engine import TensorRtEngine
 
     return TensorRtEngine(directory, signature, options.plans)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.plan_facts import Compatibility
+from engines.plan_metadata import Compatibility
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engines.batch_sizes import parts_for
+from engines.batch_sizes import batch_slices
 from engines.contract.tensors import DType, Signature, TensorSpec
 
 Network = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
@@ -45,7 +45,7 @@ class CudaGraphs:
         batch = len(next(iter(inputs.values())))
         outputs = {spec.name: empty(spec, batch, self._device) for spec in self._outputs}
         with torch.cuda.device(self._device):
-            for size, part in parts_for(batch, self._graphs):
+            for size, part in batch_slices(batch, self._graphs):
                 self._graphs[size].run(_part(inputs, part), _part(outputs, part))
         return outputs
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from engines.batch_sizes import BATCHES
+from engines.batch_sizes import BATCH_SIZES
 from engines.contract.arrays import AnyArray
 from engines.contract.checks import check_tensors
 from engines.contract.errors import EngineError
@@ -44,7 +44,7 @@ class TorchEngine(BaseEngine):
         *,
         precision: Precision = "fp16",
         device: str = "cuda",
-        batches: Collection[int] = BATCHES,
+        batches: Collection[int] = BATCH_SIZES,
     ) -> None:
         """Load ``model`` and capture a CUDA graph for each size in ``batches``; other batches are made up of these.
 
@@ -59,7 +59,7 @@ class TorchEngine(BaseEngine):
             EngineError: there is no such GPU or too little memory on it, or the model is none of this package.
         """
         super().__init__(signature)
-        self._device = checked_device(device)
+        self._device = resolve_device(device)
         self._gpu = self._device.type == "cuda"
         half = precision == "fp16" and self._gpu
         load = partial(network_from_onnx, model, signature, half=half) if isinstance(model, Path) else model
@@ -133,7 +133,7 @@ def generator_network(weights: GeneratorWeights, device: torch.device, *, half: 
     return TorchGenerator(weights, Fused() if half else Plain(), device)
 
 
-def checked_device(name: str) -> torch.device:
+def resolve_device(name: str) -> torch.device:
     """The device of this name, as "cuda", "cuda:1" or "cpu", with its index.
 
     Raises:
@@ -184,9 +184,9 @@ def _closed(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     raise EngineError("the engine", got="a call after close", expected="none", remedy="call it in its with block")
 
 
-def precisions_here() -> tuple[Precision, ...]:
+def available_precisions() -> tuple[Precision, ...]:
     """See ``EngineModule``."""
-    checked_device("cuda")
+    resolve_device("cuda")
     return ("fp32", "fp16")
 
 

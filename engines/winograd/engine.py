@@ -59,7 +59,7 @@ def _network(graph: OnnxGraph, kernels: Kernels) -> Callable[[Mapping[str, AnyAr
     return lambda row: encoder(row["face"])
 
 
-def precisions_here() -> tuple[Precision, ...]:
+def available_precisions() -> tuple[Precision, ...]:
     """See ``EngineModule``; none where no kernels were compiled that this processor runs."""
     return ("fp32", "int16") if targets_here() else ()
 

@@ -133,7 +133,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(model: Path, tmp_path: P
 
 
 def test_an_engine_that_is_not_installed_is_named_with_the_remedy(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "installed", lambda engine: False)
+    monkeypatch.setattr(loading, "is_installed", lambda engine: False)
     with pytest.raises(EngineError, match=r"engine openvino: got no such library.*pip install 'toonify-serve\[cpu\]'"):
         engine_from_onnx(model, SIGNATURE, "openvino")
 

@@ -1,4 +1,4 @@
-"""The generator's graph as TensorRT gets it, run by ONNX Runtime; and the facts that bind a plan to its GPU."""
+"""The generator's graph as TensorRT gets it, run by ONNX Runtime; and the metadata that binds a plan to its GPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from engines.contract.tensors import Geometry, encoder_signature, generator_sign
 from engines.graph.generator_weights import GeneratorWeights, weights_from_graph
 from engines.graph.onnx_graph import read_graph
 from engines.model_directory import Precision
-from engines.plan_facts import PlanFacts, Platform, check_platform, kernel_capability
+from engines.plan_metadata import PlanMetadata, Platform, check_platform, kernel_capability
 from engines.tensorrt.graph import exported_graph, graph_of_native_layers, graph_with_plugins, plugin_nodes
 from engines.tensorrt.operators import OPERATORS
 from export.networks.encoder import encoder_from_weights
@@ -164,26 +164,26 @@ DIRECTORY = Path("models/toon")
 HERE = Platform(tensorrt="11.4.0.106", gpu="NVIDIA H100 80GB HBM3", capability=90)
 
 
-def facts(**changes: object) -> PlanFacts:
+def plan_metadata(**changes: object) -> PlanMetadata:
     fields = {"platform": HERE, "compatibility": "none", "plugins": 17, "kernel_capability": 90, "plans": {}}
-    return PlanFacts.model_validate(fields | changes)
+    return PlanMetadata.model_validate(fields | changes)
 
 
 def test_a_plan_runs_where_it_was_built() -> None:
-    check_platform(facts(), HERE, DIRECTORY)
+    check_platform(plan_metadata(), HERE, DIRECTORY)
 
 
 @pytest.mark.parametrize("change", [{"tensorrt": "10.16.1.11"}, {"gpu": "NVIDIA A100", "capability": 80}])
 def test_a_plan_of_another_tensorrt_or_gpu_is_refused_with_the_command(change: dict[str, object]) -> None:
-    built = facts(platform=HERE.model_copy(update=change))
+    built = plan_metadata(platform=HERE.model_copy(update=change))
     with pytest.raises(EngineError, match=r"expected TensorRT 11\.4.* \(9\.0\); build .*: toonify-export plans models"):
         check_platform(built, HERE, DIRECTORY)
 
 
 def test_compatible_plans_run_on_other_gpus() -> None:
     h200 = HERE.model_copy(update={"gpu": "NVIDIA H200"})
-    check_platform(facts(compatibility="same_compute_capability"), h200, DIRECTORY)
-    check_platform(facts(compatibility="ampere_plus"), HERE.model_copy(update={"capability": 120}), DIRECTORY)
+    check_platform(plan_metadata(compatibility="same_compute_capability"), h200, DIRECTORY)
+    check_platform(plan_metadata(compatibility="ampere_plus"), HERE.model_copy(update={"capability": 120}), DIRECTORY)
 
 
 @pytest.mark.parametrize(("gpu", "kernels"), [(80, 80), (86, 86), (87, 86), (89, 89), (90, 90), (100, 89), (120, 89)])

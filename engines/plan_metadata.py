@@ -31,7 +31,7 @@ class Platform(_Frozen):
         return f"TensorRT {self.tensorrt} on {self.gpu} ({self.capability / 10})"
 
 
-class PlanFacts(_Frozen):
+class PlanMetadata(_Frozen):
     """Plans of one model.
 
     Attributes:
@@ -67,24 +67,24 @@ def kernel_capability(gpu: int, compatibility: Compatibility) -> int:
     return gpu if gpu == 90 else max(known for known in (80, 86, 89) if known <= gpu)
 
 
-def check_platform(facts: PlanFacts, here: Platform, directory: Path) -> None:
+def check_platform(metadata: PlanMetadata, here: Platform, directory: Path) -> None:
     """Raise EngineError unless the plans run here; TensorRT itself would fail with a code, or crash."""
-    built = facts.platform
+    built = metadata.platform
     same_gpu = {
         "none": (built.gpu, built.capability) == (here.gpu, here.capability),
         "same_compute_capability": built.capability == here.capability,
         "ampere_plus": here.capability >= 80,
-    }[facts.compatibility]
+    }[metadata.compatibility]
     if same_gpu and built.tensorrt == here.tensorrt:
         return
     raise EngineError(
         f"TensorRT plans of {directory}",
         got=str(built),
         expected=str(here),
-        remedy=rebuild(directory),
+        remedy=rebuild_remedy(directory),
     )
 
 
-def rebuild(directory: Path) -> str:
+def rebuild_remedy(directory: Path) -> str:
     """What to do about plans that do not run here."""
     return f"build them for this machine with: toonify-export plans {directory}"
