@@ -161,8 +161,8 @@ def _check_file(directory: Path, name: str, expected: str) -> None:
         got = f"the file name {name!r}"
     elif not path.is_file():
         got = "no such file"
-    elif (found := sha256_of(path)) != expected:
-        got = f"a file with sha256 {found[:12]}"
+    elif (digest := sha256_of(path)) != expected:
+        got = f"a file with sha256 {digest[:12]}"
     else:
         return
     raise ModelDirectoryError(

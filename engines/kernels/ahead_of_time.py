@@ -44,7 +44,7 @@ class CompiledKernel:
         grid: blocks in x and y; z is the batch.
         threads: in x, per block.
         shared_bytes: dynamic shared memory, per block.
-        registers: per thread, as assembled by Triton's ptxas.
+        registers: per thread, as register_usage by Triton's ptxas.
         spilled_bytes: registers kept in memory, per thread.
     """
 
@@ -79,13 +79,13 @@ def compile_ahead(spec: KernelSpec, capability: int) -> CompiledKernel:
             expected="kernels to compile",
             remedy="unset TRITON_INTERPRET and start anew",
         )
-    with _nothing_left_behind():
+    with _temporary_cache():
         target = GPUTarget("cuda", capability, 32)
         compiled: Any = triton.compile(
             _source(spec), target=target, options=spec.options | {"ptx_version": PTX_VERSION}
         )
-    ptx = with_parameters_only(compiled.asm["ptx"], len(spec.arguments))
-    registers, spilled_bytes = assembled(ptx)
+    ptx = keep_first_parameters(compiled.asm["ptx"], len(spec.arguments))
+    registers, spilled_bytes = register_usage(ptx)
     return CompiledKernel(
         name=compiled.metadata.name,
         ptx=ptx,
@@ -111,7 +111,7 @@ def _source(spec: KernelSpec) -> Any:
 
 
 @contextmanager
-def _nothing_left_behind() -> Iterator[None]:
+def _temporary_cache() -> Iterator[None]:
     """No cache in the home directory, and no source paths of this machine in the PTX."""
     knobs = triton.knobs
     with TemporaryDirectory() as cache, knobs.cache.scope(), knobs.compilation.scope():
@@ -120,7 +120,7 @@ def _nothing_left_behind() -> Iterator[None]:
         yield
 
 
-def with_parameters_only(ptx: str, count: int) -> str:
+def keep_first_parameters(ptx: str, count: int) -> str:
     """The PTX with the first ``count`` parameters of its entry.
 
     Triton appends pointers to scratch memory, which these kernels do not use. Who launches by the kernel's description
@@ -143,7 +143,7 @@ def with_parameters_only(ptx: str, count: int) -> str:
     return ptx[: entry.start(1)] + ",".join(parameters[:count]).rstrip() + "\n" + ptx[entry.end(1) :]
 
 
-def assembled(ptx: str) -> tuple[int, int]:
+def register_usage(ptx: str) -> tuple[int, int]:
     """Registers and spilled bytes per thread, from the assembler that Triton brings."""
     target = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)
     assert target is not None

@@ -22,12 +22,12 @@ import triton.language as tl
 from torch import Tensor
 
 from engines.contract.errors import EngineError
-from engines.kernels.device import activate, colour_of, store_image
-from engines.kernels.launch import KernelSpec, blocks, jit, power_of_two
-from engines.kernels.operands import ACTIVATION_POINTERS, Activation, checked, checked_map
-from engines.kernels.rgb import Rgb, RgbForm
+from engines.kernels.device import activate, rgb_contribution, store_image
+from engines.kernels.launch import KernelSpec, ceil_div, jit, next_power_of_two
+from engines.kernels.operands import ACTIVATION_POINTERS, Activation, check_map, check_operand
+from engines.kernels.rgb import ToRgbOperands, ToRgbVariant
 
-MOST_CHANNELS_OUT = 128
+MAX_CHANNELS_OUT = 128
 
 
 @jit
@@ -94,25 +94,25 @@ def _conv_rgb(
         offset = pixel[:, None] * CHANNELS_OUT + channels[None, :]
         tl.store(next_ptr + offset, (y * next_style[None, :]).to(tl.float16), mask=on_map[:, None] & inside[None, :])
     style = tl.load(rgb_style_ptr + n * CHANNELS_OUT + channels, mask=inside, other=0)
-    red = colour_of(y, style, rgb_weight_ptr, channels, inside)
-    green = colour_of(y, style, rgb_weight_ptr + CHANNELS_OUT, channels, inside)
-    blue = colour_of(y, style, rgb_weight_ptr + 2 * CHANNELS_OUT, channels, inside)
+    red = rgb_contribution(y, style, rgb_weight_ptr, channels, inside)
+    green = rgb_contribution(y, style, rgb_weight_ptr + CHANNELS_OUT, channels, inside)
+    blue = rgb_contribution(y, style, rgb_weight_ptr + 2 * CHANNELS_OUT, channels, inside)
     store_image(
         red, green, blue, rgb_bias_ptr, skip_ptr, image_ptr, row, column, on_map, HEIGHT, WIDTH, RGB_CLAMP, QUANTISED
     )
 
 
-def conv_rgb_spec(channels_in: int, channels_out: int, height: int, width: int, form: RgbForm) -> KernelSpec:
+def conv_rgb_spec(channels_in: int, channels_out: int, height: int, width: int, variant: ToRgbVariant) -> KernelSpec:
     """The launch for a map [N, channels_out, height, width].
 
     Raises:
         EngineError: more than 128 output channels, which one block cannot hold.
     """
-    if channels_out > MOST_CHANNELS_OUT:
+    if channels_out > MAX_CHANNELS_OUT:
         raise EngineError(
             "the fused convolution with ToRGB",
             got=f"{channels_out} output channels",
-            expected=f"at most {MOST_CHANNELS_OUT}",
+            expected=f"at most {MAX_CHANNELS_OUT}",
             remedy="use a library's convolution and to_rgb",
         )
     tile_h, tile_w = 8, 16
@@ -122,7 +122,7 @@ def conv_rgb_spec(channels_in: int, channels_out: int, height: int, width: int, 
             "x_ptr": torch.float16,
             "weight_ptr": torch.float16,
             **ACTIVATION_POINTERS,
-            **form.pointers,
+            **variant.pointers,
         },
         constants={
             "CHANNELS_IN": channels_in,
@@ -131,16 +131,16 @@ def conv_rgb_spec(channels_in: int, channels_out: int, height: int, width: int, 
             "WIDTH": width,
             "TILE_H": tile_h,
             "TILE_W": tile_w,
-            "BLOCK_I": power_of_two(channels_in, least=16, most=32),
-            "BLOCK_O": power_of_two(channels_out, least=16, most=MOST_CHANNELS_OUT),
-            **form.constants,
+            "BLOCK_I": next_power_of_two(channels_in, minimum=16, maximum=32),
+            "BLOCK_O": next_power_of_two(channels_out, minimum=16, maximum=MAX_CHANNELS_OUT),
+            **variant.constants,
         },
-        grid=(blocks(width, tile_w), blocks(height, tile_h)),
+        grid=(ceil_div(width, tile_w), ceil_div(height, tile_h)),
         stages=3,
     )
 
 
-def conv_rgb(x: Tensor, weight: Tensor, activation: Activation, rgb: Rgb) -> tuple[Tensor, Tensor | None]:
+def conv_rgb(x: Tensor, weight: Tensor, activation: Activation, rgb: ToRgbOperands) -> tuple[Tensor, Tensor | None]:
     """Convolve, activate and finish a resolution.
 
     Args:
@@ -156,11 +156,11 @@ def conv_rgb(x: Tensor, weight: Tensor, activation: Activation, rgb: Rgb) -> tup
     Raises:
         EngineError: an operand does not fit.
     """
-    pointers = {"x_ptr": checked_map("x", x)}
+    pointers = {"x_ptr": check_map("x", x)}
     (batch, channels_in, height, width), channels = x.shape, len(weight)
     shape = (channels, channels_in, 3, 3)
-    pointers["weight_ptr"] = checked("weight", weight, torch.float16, shape, torch.channels_last)
-    spec = conv_rgb_spec(channels_in, channels, height, width, rgb.form(activation))
+    pointers["weight_ptr"] = check_operand("weight", weight, torch.float16, shape, torch.channels_last)
+    spec = conv_rgb_spec(channels_in, channels, height, width, rgb.variant(activation))
     pointers |= activation.pointers(batch, channels, height, width)
     pointers |= rgb.pointers(batch, channels, height, width) | rgb.outputs(batch, channels, height, width)
     spec.launch(batch, pointers)

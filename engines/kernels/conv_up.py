@@ -2,7 +2,7 @@
 
 Half of the FIR filter F is merged into the weight, half stays a filter. Along a row, F and the transposed convolution
 of stride 2 are together an ordinary 3-tap convolution to twice the channels, those of the even and those of the odd
-columns (``weights.merged_along_rows``); side by side in memory, the two are the row of doubled width. Along a column
+columns (``weights.merge_fir_along_rows``); side by side in memory, the two are the row of doubled width. Along a column
 the transposed convolution stays: input row m adds to the rows 2m, 2m + 1 and 2m + 2 of a map t, which is filtered with
 [1,3,3,1] / 4. A block walks down its columns with the last three rows of t in registers, so that t is never written.
 
@@ -19,8 +19,8 @@ import triton.language as tl
 from torch import Tensor
 
 from engines.kernels.device import activate
-from engines.kernels.launch import KernelSpec, blocks, jit, power_of_two
-from engines.kernels.operands import ACTIVATION_POINTERS, Activation, checked, checked_map, empty_map
+from engines.kernels.launch import KernelSpec, ceil_div, jit, next_power_of_two
+from engines.kernels.operands import ACTIVATION_POINTERS, Activation, check_map, check_operand, empty_map
 
 
 @jit
@@ -111,7 +111,7 @@ def conv_up_spec(
     # Six tiles of 64 x 32 sums at a time are 96 registers for each of 128 threads; larger tiles spill.
     block_w, block_o = 64, 32
     # Each block filters two rows more than it stores; fewer blocks would leave processors idle.
-    rows = power_of_two(height // 32, least=4, most=32)
+    rows = next_power_of_two(height // 32, minimum=4, maximum=32)
     return KernelSpec(
         kernel=_conv_up,
         pointers={
@@ -129,10 +129,10 @@ def conv_up_spec(
             "CLAMP": clamp,
             "ROWS": rows,
             "BLOCK_W": block_w,
-            "BLOCK_I": power_of_two(channels_in, least=16, most=32),
+            "BLOCK_I": next_power_of_two(channels_in, minimum=16, maximum=32),
             "BLOCK_O": block_o,
         },
-        grid=(blocks(width // 2, block_w) * blocks(2 * channels_out, block_o), blocks(height // 2, rows)),
+        grid=(ceil_div(width // 2, block_w) * ceil_div(2 * channels_out, block_o), ceil_div(height // 2, rows)),
         stages=3,
     )
 
@@ -142,7 +142,7 @@ def conv_up(x: Tensor, weight: Tensor, activation: Activation, style: Tensor) ->
 
     Args:
         x: the styled map, float16 [N, I, H / 2, W / 2], channels last.
-        weight: ``weights.merged_along_rows`` in float16, [2 O, I, 3, 3], channels last.
+        weight: ``weights.merge_fir_along_rows`` in float16, [2 O, I, 3, 3], channels last.
         activation: the convolution's operands.
         style: the next convolution's, float32 [N, O].
 
@@ -152,13 +152,13 @@ def conv_up(x: Tensor, weight: Tensor, activation: Activation, style: Tensor) ->
     Raises:
         EngineError: an operand does not fit.
     """
-    pointers = {"x_ptr": checked_map("x", x)}
+    pointers = {"x_ptr": check_map("x", x)}
     batch, channels_in, channels = x.shape[0], x.shape[1], len(weight) // 2
     height, width = 2 * x.shape[2], 2 * x.shape[3]
     shape = (2 * channels, channels_in, 3, 3)
-    pointers["weight_ptr"] = checked("weight", weight, torch.float16, shape, torch.channels_last)
+    pointers["weight_ptr"] = check_operand("weight", weight, torch.float16, shape, torch.channels_last)
     pointers |= activation.pointers(batch, channels, height, width)
-    pointers["style_ptr"] = checked("style", style, torch.float32, (batch, channels))
+    pointers["style_ptr"] = check_operand("style", style, torch.float32, (batch, channels))
     pointers["y_ptr"] = y = empty_map(x, (batch, channels, height, width))
     spec = conv_up_spec(channels_in, channels, height, width, clamp=activation.clamp)
     spec.launch(batch, pointers)

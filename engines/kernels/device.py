@@ -23,7 +23,7 @@ def activate(
 
 
 @jit
-def colour_of(
+def rgb_contribution(
     y: tl.tensor, style: tl.tensor, weight_ptr: tl.tensor, channels: tl.tensor, inside: tl.tensor
 ) -> tl.tensor:
     """What the channels [C] of y [P, C] add to one colour, whose row of ToRGB's weight begins at the pointer; [P]."""

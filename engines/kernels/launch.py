@@ -60,11 +60,11 @@ class KernelSpec:
         kernel[(*self.grid, batch)](**tensors, **self.constants, **self.options)
 
 
-def blocks(size: int, block: int) -> int:
+def ceil_div(size: int, block: int) -> int:
     """How many blocks cover ``size``."""
     return -(-size // block)
 
 
-def power_of_two(size: int, *, least: int = 1, most: int) -> int:
+def next_power_of_two(size: int, *, minimum: int = 1, maximum: int) -> int:
     """The smallest power of two that is at least ``size``, within bounds that are powers of two themselves."""
-    return max(least, min(most, 1 << max(size - 1, 0).bit_length()))
+    return max(minimum, min(maximum, 1 << max(size - 1, 0).bit_length()))

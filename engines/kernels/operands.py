@@ -1,4 +1,4 @@
-"""What the kernels take beside a map, and the checks that it fits.
+"""What the kernels take like a map, and the checks that it fits.
 
 Letters in shapes: N batch, I and O input and output channels, H and W the height and width of the layer's output.
 """
@@ -41,12 +41,12 @@ class Activation:
         """
         shapes = {"demodulation": (batch, channels), "noise": (height, width), "bias": (channels,)}
         return {
-            f"{name}_ptr": checked(name, getattr(self, name), ACTIVATION_POINTERS[f"{name}_ptr"], shape)
+            f"{name}_ptr": check_operand(name, getattr(self, name), ACTIVATION_POINTERS[f"{name}_ptr"], shape)
             for name, shape in shapes.items()
         }
 
 
-def checked(
+def check_operand(
     name: str,
     tensor: Tensor,
     dtype: torch.dtype,
@@ -69,14 +69,14 @@ def checked(
     )
 
 
-def checked_map(name: str, tensor: Tensor) -> Tensor:
+def check_map(name: str, tensor: Tensor) -> Tensor:
     """The tensor, if it is a float16 map [N, C, H, W] in channels_last.
 
     Raises:
         EngineError: it is something else.
     """
     shape = tuple(tensor.shape) if tensor.ndim == 4 else ("N", "C", "H", "W")
-    return checked(name, tensor, torch.float16, shape, torch.channels_last)
+    return check_operand(name, tensor, torch.float16, shape, torch.channels_last)
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -84,6 +84,6 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def empty_map(beside: Tensor, shape: Sequence[int]) -> Tensor:
-    """A float16 map in channels_last, not yet written, on the device of ``beside``."""
-    return torch.empty(shape, dtype=torch.float16, device=beside.device, memory_format=torch.channels_last)
+def empty_map(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """A float16 map in channels_last, not yet written, on the device of ``like``."""
+    return torch.empty(shape, dtype=torch.float16, device=like.device, memory_format=torch.channels_last)

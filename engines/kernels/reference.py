@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engines.kernels.operands import Activation
-from engines.kernels.rgb import Rgb
+from engines.kernels.rgb import ToRgbOperands
 
 ACTIVATION_GAIN = sqrt(2)
 LEAKY_SLOPE = 0.2
@@ -35,7 +35,7 @@ def tail(x: Tensor, activation: Activation, *, style: Tensor | None = None, up: 
     return x if style is None else x * style.to(x)[:, :, None, None]
 
 
-def to_rgb(y: Tensor, rgb: Rgb) -> Tensor:
+def to_rgb(y: Tensor, rgb: ToRgbOperands) -> Tensor:
     """An activated map [N, O, H, W] -> the sum of the pictures up to its resolution, [N, 3, H, W]."""
     y = y * rgb.style.to(y)[:, :, None, None]
     colours = functional.conv2d(y, rgb.weight.to(y)[:, :, None, None]) + rgb.bias.to(y)[:, None, None]

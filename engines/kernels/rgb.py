@@ -8,23 +8,23 @@ import torch
 from torch import Tensor
 
 from engines.kernels.launch import Constant
-from engines.kernels.operands import Activation, checked, empty_map
+from engines.kernels.operands import Activation, check_operand, empty_map
 
 
 @dataclass(frozen=True)
-class RgbForm:
+class ToRgbVariant:
     """Which of the operands there are.
 
     Attributes:
-        skip: resolutions below are added.
-        followed: a resolution follows, and its input is written.
+        has_skip: resolutions below are added.
+        has_next: a resolution follows, and its input is written.
         quantised: the image is uint8.
         clamp: the activation's bound.
         rgb_clamp: ToRGB's bound.
     """
 
-    skip: bool = True
-    followed: bool = True
+    has_skip: bool = True
+    has_next: bool = True
     quantised: bool = False
     clamp: float | None = None
     rgb_clamp: float | None = None
@@ -36,9 +36,9 @@ class RgbForm:
             "rgb_weight_ptr": torch.float32,
             "rgb_style_ptr": torch.float32,
             "rgb_bias_ptr": torch.float32,
-            "skip_ptr": torch.float32 if self.skip else None,
-            "next_style_ptr": torch.float32 if self.followed else None,
-            "next_ptr": torch.float16 if self.followed else None,
+            "skip_ptr": torch.float32 if self.has_skip else None,
+            "next_style_ptr": torch.float32 if self.has_next else None,
+            "next_ptr": torch.float16 if self.has_next else None,
             "image_ptr": torch.uint8 if self.quantised else torch.float32,
         }
 
@@ -49,7 +49,7 @@ class RgbForm:
 
 
 @dataclass(frozen=True)
-class Rgb:
+class ToRgbOperands:
     """Of an activated map y: image = clamp(sum over channels of y * style * weight, + bias) + FIR-upsampled skip.
 
     Attributes:
@@ -70,36 +70,36 @@ class Rgb:
     quantised: bool = False
     clamp: float | None = None
 
-    def form(self, activation: Activation | None) -> RgbForm:
+    def variant(self, activation: Activation | None) -> ToRgbVariant:
         """What a kernel is specialised for."""
-        return RgbForm(
-            skip=self.skip is not None,
-            followed=self.next_style is not None,
+        return ToRgbVariant(
+            has_skip=self.skip is not None,
+            has_next=self.next_style is not None,
             quantised=self.quantised,
             clamp=None if activation is None else activation.clamp,
             rgb_clamp=self.clamp,
         )
 
     def pointers(self, batch: int, channels: int, height: int, width: int) -> dict[str, Tensor]:
-        """The inputs among ``RgbForm.pointers``.
+        """The inputs among ``ToRgbVariant.pointers``.
 
         Raises:
             EngineError: an operand does not fit a map [batch, channels, height, width].
         """
         pointers = {
-            "rgb_weight_ptr": checked("ToRGB's weight", self.weight, torch.float32, (3, channels)),
-            "rgb_style_ptr": checked("ToRGB's style", self.style, torch.float32, (batch, channels)),
-            "rgb_bias_ptr": checked("ToRGB's bias", self.bias, torch.float32, (3,)),
+            "rgb_weight_ptr": check_operand("ToRGB's weight", self.weight, torch.float32, (3, channels)),
+            "rgb_style_ptr": check_operand("ToRGB's style", self.style, torch.float32, (batch, channels)),
+            "rgb_bias_ptr": check_operand("ToRGB's bias", self.bias, torch.float32, (3,)),
         }
         if self.skip is not None:
             half = [side // 2 if side % 2 == 0 else f"{side} / 2" for side in (height, width)]
-            pointers["skip_ptr"] = checked("skip", self.skip, torch.float32, (batch, 3, *half))
+            pointers["skip_ptr"] = check_operand("skip", self.skip, torch.float32, (batch, 3, *half))
         if self.next_style is not None:
-            pointers["next_style_ptr"] = checked("next style", self.next_style, torch.float32, (batch, channels))
+            pointers["next_style_ptr"] = check_operand("next style", self.next_style, torch.float32, (batch, channels))
         return pointers
 
     def outputs(self, batch: int, channels: int, height: int, width: int) -> dict[str, Tensor]:
-        """The outputs among ``RgbForm.pointers``, not yet written."""
+        """The outputs among ``ToRgbVariant.pointers``, not yet written."""
         if self.quantised:
             outputs = {"image_ptr": self.weight.new_empty((batch, height, width, 3), dtype=torch.uint8)}
         else:

@@ -15,8 +15,8 @@ import triton.language as tl
 from torch import Tensor
 
 from engines.kernels.device import activate
-from engines.kernels.launch import KernelSpec, blocks, jit, power_of_two
-from engines.kernels.operands import ACTIVATION_POINTERS, Activation, checked, checked_map, empty_map
+from engines.kernels.launch import KernelSpec, ceil_div, jit, next_power_of_two
+from engines.kernels.operands import ACTIVATION_POINTERS, Activation, check_map, check_operand, empty_map
 
 
 @jit
@@ -105,9 +105,9 @@ def tail_spec(
 ) -> KernelSpec:
     """The launch for an output map [N, channels, height, width]."""
     # 1024 numbers in flight in 128 threads: 8 each, a 16-byte access where the channels are a multiple of 8.
-    block_c = power_of_two(channels, most=64)
+    block_c = next_power_of_two(channels, maximum=64)
     block_w = 1024 // block_c
-    rows = power_of_two(height // 8, most=8)
+    rows = next_power_of_two(height // 8, maximum=8)
     return KernelSpec(
         kernel=_tail,
         pointers={
@@ -126,7 +126,7 @@ def tail_spec(
             "BLOCK_W": block_w,
             "BLOCK_C": block_c,
         },
-        grid=(blocks(width, block_w) * blocks(channels, block_c), blocks(height, rows)),
+        grid=(ceil_div(width, block_w) * ceil_div(channels, block_c), ceil_div(height, rows)),
     )
 
 
@@ -145,11 +145,11 @@ def tail(x: Tensor, activation: Activation, *, style: Tensor | None = None, up: 
     Raises:
         EngineError: an operand does not fit.
     """
-    pointers = {"x_ptr": checked_map("x", x)}
+    pointers = {"x_ptr": check_map("x", x)}
     batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] - up, x.shape[3] - up
     pointers |= activation.pointers(batch, channels, height, width)
     if style is not None:
-        pointers["style_ptr"] = checked("style", style, torch.float32, (batch, channels))
+        pointers["style_ptr"] = check_operand("style", style, torch.float32, (batch, channels))
     pointers["y_ptr"] = y = empty_map(x, (batch, channels, height, width))
     spec = tail_spec(channels, height, width, up=up, styled=style is not None, clamp=activation.clamp)
     spec.launch(batch, pointers)

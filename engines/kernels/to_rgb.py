@@ -17,10 +17,10 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from engines.kernels.device import activate, colour_of, store_image
-from engines.kernels.launch import KernelSpec, blocks, jit, power_of_two
-from engines.kernels.operands import ACTIVATION_POINTERS, Activation, checked_map
-from engines.kernels.rgb import Rgb, RgbForm
+from engines.kernels.device import activate, rgb_contribution, store_image
+from engines.kernels.launch import KernelSpec, ceil_div, jit, next_power_of_two
+from engines.kernels.operands import ACTIVATION_POINTERS, Activation, check_map
+from engines.kernels.rgb import ToRgbOperands, ToRgbVariant
 
 
 @jit
@@ -71,9 +71,9 @@ def _to_rgb(
             next_style = tl.load(next_style_ptr + n * CHANNELS + channels, mask=inside, other=0)
             tl.store(next_ptr + offset, (y * next_style[None, :]).to(tl.float16), mask=mask)
         style = tl.load(rgb_style_ptr + n * CHANNELS + channels, mask=inside, other=0)
-        red += colour_of(y, style, rgb_weight_ptr, channels, inside)
-        green += colour_of(y, style, rgb_weight_ptr + CHANNELS, channels, inside)
-        blue += colour_of(y, style, rgb_weight_ptr + 2 * CHANNELS, channels, inside)
+        red += rgb_contribution(y, style, rgb_weight_ptr, channels, inside)
+        green += rgb_contribution(y, style, rgb_weight_ptr + CHANNELS, channels, inside)
+        blue += rgb_contribution(y, style, rgb_weight_ptr + 2 * CHANNELS, channels, inside)
     row = pixel // WIDTH
     column = pixel % WIDTH
     store_image(
@@ -81,17 +81,19 @@ def _to_rgb(
     )
 
 
-def to_rgb_spec(channels: int, height: int, width: int, form: RgbForm, *, activated: bool = False) -> KernelSpec:
+def to_rgb_spec(
+    channels: int, height: int, width: int, variant: ToRgbVariant, *, activated: bool = False
+) -> KernelSpec:
     """The launch for a map [N, channels, height, width]; ``activated`` where it is no convolution's raw output."""
     # 2048 numbers in flight in 128 threads: 16 each, two 16-byte accesses.
-    block_c = power_of_two(channels, most=64)
+    block_c = next_power_of_two(channels, maximum=64)
     block_p = 2048 // block_c
     return KernelSpec(
         kernel=_to_rgb,
         pointers={
             "x_ptr": torch.float16,
             **(dict.fromkeys(ACTIVATION_POINTERS) if activated else ACTIVATION_POINTERS),
-            **form.pointers,
+            **variant.pointers,
         },
         constants={
             "CHANNELS": channels,
@@ -99,13 +101,13 @@ def to_rgb_spec(channels: int, height: int, width: int, form: RgbForm, *, activa
             "WIDTH": width,
             "BLOCK_P": block_p,
             "BLOCK_C": block_c,
-            **form.constants,
+            **variant.constants,
         },
-        grid=(blocks(height * width, block_p), 1),
+        grid=(ceil_div(height * width, block_p), 1),
     )
 
 
-def to_rgb(x: Tensor, rgb: Rgb, activation: Activation | None = None) -> tuple[Tensor, Tensor | None]:
+def to_rgb(x: Tensor, rgb: ToRgbOperands, activation: Activation | None = None) -> tuple[Tensor, Tensor | None]:
     """Finish a resolution.
 
     Args:
@@ -120,11 +122,11 @@ def to_rgb(x: Tensor, rgb: Rgb, activation: Activation | None = None) -> tuple[T
     Raises:
         EngineError: an operand does not fit.
     """
-    pointers = {"x_ptr": checked_map("x", x)}
+    pointers = {"x_ptr": check_map("x", x)}
     batch, channels, height, width = x.shape
     if activation is not None:
         pointers |= activation.pointers(batch, channels, height, width)
     pointers |= rgb.pointers(batch, channels, height, width) | rgb.outputs(batch, channels, height, width)
-    form = rgb.form(activation)
-    to_rgb_spec(channels, height, width, form, activated=activation is None).launch(batch, pointers)
+    variant = rgb.variant(activation)
+    to_rgb_spec(channels, height, width, variant, activated=activation is None).launch(batch, pointers)
     return pointers["image_ptr"], pointers.get("next_ptr")

@@ -22,7 +22,7 @@ _TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
-class ConvolutionWeight:
+class NormalisedWeight:
     """A modulated convolution's weight.
 
     Attributes:
@@ -43,16 +43,16 @@ class ConvolutionWeight:
     @property
     def half_merged(self) -> Tensor:
         """The kernel merged along rows, float16 [2 O, I, 3, 3], channels last: for ``conv_up``."""
-        return channels_last(merged_along_rows(self.kernel).half())
+        return channels_last(merge_fir_along_rows(self.kernel).half())
 
 
-def convolution_weight(weight: Tensor) -> ConvolutionWeight:
+def normalise_weight(weight: Tensor) -> NormalisedWeight:
     """From a network's float32 weight [O, I, 3, 3], with its equalised learning rate's gain."""
     # Divided to 1 / sqrt(9 I) instead of 1: it keeps the convolution's sums near 1.
     divisor = sqrt(weight[0].numel()) * weight.abs().amax((1, 2, 3)).clamp_min(_TINY)  # [O]
     kernel = weight / divisor[:, None, None, None]
     squares = kernel.square().sum((2, 3)).T.contiguous()
-    return ConvolutionWeight(kernel, squares, DEMODULATION_EPSILON / divisor.square())
+    return NormalisedWeight(kernel, squares, DEMODULATION_EPSILON / divisor.square())
 
 
 def modulation(style: Tensor, squares: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,8 +60,8 @@ def modulation(style: Tensor, squares: Tensor, epsilon: Tensor) -> tuple[Tensor,
 
     Args:
         style: [N, I].
-        squares: a ``ConvolutionWeight``'s, [I, O].
-        epsilon: a ``ConvolutionWeight``'s, [O]; [K, 1, O] where layers are stacked.
+        squares: a ``NormalisedWeight``'s, [I, O].
+        epsilon: a ``NormalisedWeight``'s, [O]; [K, 1, O] where layers are stacked.
 
     Returns:
         The scale of the layer's input [N, I], and the demodulation [N, O] with the activation's gain.
@@ -71,7 +71,7 @@ def modulation(style: Tensor, squares: Tensor, epsilon: Tensor) -> tuple[Tensor,
     return style, ACTIVATION_GAIN * torch.rsqrt(style.square() @ squares + epsilon / largest.square())
 
 
-def merged_along_rows(kernel: Tensor) -> Tensor:
+def merge_fir_along_rows(kernel: Tensor) -> Tensor:
     """A transposed convolution of stride 2 and the FIR filter [1,3,3,1] / 4 behind it, along the rows only.
 
     Along a row, the two are one 3-tap convolution with the output channels of the even columns, then those of the odd.

@@ -60,8 +60,8 @@ class OnnxRuntimeCudaEngine(BaseEngine):
         super().__init__(signature)
         providers = providers_for(precision, cache) if device == "cuda" else ["CPUExecutionProvider"]
         session = onnxruntime.InferenceSession(str(model), providers=providers)
-        _refuse_another_provider(session.get_providers()[0], precision, device)
-        self._batches = {batch: _Batch(session, signature, batch, device) for batch in sorted(batches)}
+        _check_provider(session.get_providers()[0], precision, device)
+        self._batches = {batch: _BatchBuffers(session, signature, batch, device) for batch in sorted(batches)}
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         batch = len(next(iter(inputs.values())))
@@ -76,7 +76,7 @@ class OnnxRuntimeCudaEngine(BaseEngine):
         self._batches.clear()
 
 
-class _Batch:
+class _BatchBuffers:
     """Buffers of one batch size, bound to a session; a provider with CUDA graphs keeps one of its own for them."""
 
     def __init__(self, session: Any, signature: Signature, batch: int, device: str) -> None:
@@ -97,7 +97,7 @@ class _Batch:
         """Run at most as many samples as the size."""
         count = len(next(iter(inputs.values())))
         for name, value in inputs.items():
-            self._inputs[name].update_inplace(_filled(value, self._size))
+            self._inputs[name].update_inplace(_pad_batch(value, self._size))
         self._session.run_with_iobinding(self._binding, self._options)
         # Copied: on a CPU, numpy() would be a view of the buffer.
         return {name: value.numpy()[:count].copy() for name, value in self._outputs.items()}
@@ -107,7 +107,7 @@ def _buffer(spec: TensorSpec, batch: int, device: str) -> Any:
     return OrtValue.ortvalue_from_shape_and_type([batch, *spec.dims], spec.dtype.numpy, device, 0)
 
 
-def _filled(value: AnyArray, size: int) -> AnyArray:
+def _pad_batch(value: AnyArray, size: int) -> AnyArray:
     """The batch, filled up to ``size`` with its last sample."""
     return value if len(value) == size else np.concatenate([value, value[-1:].repeat(size - len(value), 0)])
 
@@ -130,12 +130,12 @@ def available_precisions() -> tuple[Precision, ...]:
     return tuple(p for p, provider in _PROVIDER.items() if provider in onnxruntime.get_available_providers())
 
 
-def _refuse_another_provider(found: str, precision: Precision, device: str) -> None:
+def _check_provider(actual: str, precision: Precision, device: str) -> None:
     # Where a library of CUDA is missing, ONNX Runtime says so in a log and takes another provider.
-    if device == "cuda" and found != _PROVIDER[precision]:
+    if device == "cuda" and actual != _PROVIDER[precision]:
         raise EngineError(
             f"ONNX Runtime {onnxruntime.__version__} in {precision}",
-            got=found,
+            got=actual,
             expected=_PROVIDER[precision],
             remedy="install onnxruntime-gpu, without onnxruntime, and the CUDA libraries it names, or use --target cpu",
         )

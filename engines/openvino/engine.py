@@ -47,28 +47,28 @@ class OpenVinoEngine(BaseEngine):
             properties["INFERENCE_NUM_THREADS"] = threads
         if cache:
             properties["CACHE_DIR"] = str(cache)
-        with _failures_named(model.name):
-            graph, self._by_row = _read(model)
+        with _engine_errors(model.name):
+            graph, self._per_sample = _read_model(model)
             self._compiled = openvino.Core().compile_model(graph, "CPU", properties)
             self._request = self._compiled.create_infer_request()
         self._name = model.name
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
-        with _failures_named(self._name):
-            if not self._by_row:
-                return self._answer(inputs)
+        with _engine_errors(self._name):
+            if not self._per_sample:
+                return self._infer(inputs)
             batch = len(next(iter(inputs.values())))
-            rows = [self._answer({name: value[k : k + 1] for name, value in inputs.items()}) for k in range(batch)]
+            rows = [self._infer({name: value[k : k + 1] for name, value in inputs.items()}) for k in range(batch)]
         return rows[0] if batch == 1 else {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
-    def _answer(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
+    def _infer(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         # share_outputs=False: the request's own buffers are overwritten by the next call.
         results = self._request.infer(inputs, share_inputs=True, share_outputs=False)
         return {spec.name: results[spec.name] for spec in self.signature.outputs}
 
 
 @contextmanager
-def _failures_named(model: str) -> Iterator[None]:
+def _engine_errors(model: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
@@ -81,7 +81,7 @@ def _failures_named(model: str) -> Iterator[None]:
         ) from error
 
 
-def _read(path: Path) -> tuple[openvino.Model, bool]:
+def _read_model(path: Path) -> tuple[openvino.Model, bool]:
     """The graph, and whether its batch is 1: of a generator, known by its functions."""
     model = onnx.load(path, load_external_data=False)
     # Weights beside the graph are left to OpenVINO: onnx refuses them where a repository has hard-linked the file.
@@ -90,11 +90,11 @@ def _read(path: Path) -> tuple[openvino.Model, bool]:
     onnx.load_external_data_for_model(model, str(path.parent))
     graph = openvino.Core().read_model(_inlined(model).SerializeToString())
     graph.reshape({value.any_name: [1, *list(value.partial_shape)[1:]] for value in graph.inputs})
-    _keep_noise_and_bias_apart(graph)
+    _prevent_noise_bias_folding(graph)
     return graph, True
 
 
-def _keep_noise_and_bias_apart(graph: openvino.Model) -> None:
+def _prevent_noise_bias_folding(graph: openvino.Model) -> None:
     """Make every bias depend on an input, if by nothing: psi - psi.
 
     OpenVINO adds up constants that follow each other, and makes of noise [1, 1, H, W] and bias [1, C, 1, 1] a constant
@@ -103,12 +103,12 @@ def _keep_noise_and_bias_apart(graph: openvino.Model) -> None:
     psi = graph.input("psi")
     nothing = opset.reshape(opset.subtract(psi, psi), np.array([1, 1, 1, 1]), special_zero=False)
     for node in graph.get_ops():
-        if _adds(node) and _adds(node.input_value(0).get_node()):
+        if _is_add(node) and _is_add(node.input_value(0).get_node()):
             bias = node.input_value(1)
             node.input(1).replace_source_output(opset.add(bias, nothing).output(0))
 
 
-def _adds(node: openvino.Node) -> bool:
+def _is_add(node: openvino.Node) -> bool:
     return bool(node.get_type_name() == "Add")
 
 

@@ -19,11 +19,11 @@ from engines.batch_sizes import BATCH_SIZES
 from engines.contract.atomic import atomic_file
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
-from engines.graph.generator_weights import is_generator, weights_from_graph
+from engines.graph.generator_weights import generator_weights_from_graph, is_generator
 from engines.graph.onnx_graph import read_graph, read_model
 from engines.model_directory import Precision, sha256_of
 from engines.plan_metadata import PlanMetadata, Platform, kernel_capability
-from engines.tensorrt.device import current, current_platform, gpu
+from engines.tensorrt.device import current_context, current_platform, gpu
 from engines.tensorrt.graph import exported_graph, graph_of_native_layers, graph_with_plugins, plugin_nodes
 from engines.tensorrt.options import PlanOptions
 
@@ -48,14 +48,14 @@ def build_plans(
     here = current_platform()
     plans: dict[int, str] = {}
     plugins = capability = 0
-    with current(gpu().retain_primary_context()):
+    with current_context(gpu().retain_primary_context()):
         for name, batches in plan_batches(model.stem, options).items():
             report(f"building TensorRT's plan of {model.stem} for batches of {', '.join(map(str, batches))}")
             batch = batches[0] if len(batches) == 1 else None
-            graph = graph_for(model, signature, batch, precision, options, here)
+            graph = graph_to_build(model, signature, batch, precision, options, here)
             plugins = plugin_nodes(graph)
             job = PlanJob(graph, signature, batches, here)
-            model.with_name(name).write_bytes(plan_of_graph(job, options, report))
+            model.with_name(name).write_bytes(build_plan(job, options, report))
             plans |= dict.fromkeys(batches, name)
     if plugins:
         capability = kernel_capability(here.capability, options.compatibility)
@@ -75,7 +75,7 @@ def plan_batches(stem: str, options: PlanOptions) -> dict[str, tuple[int, ...]]:
     return {f"{stem}.b{batch}.plan": (batch,) for batch in BATCH_SIZES}
 
 
-def graph_for(
+def graph_to_build(
     model: Path, signature: Signature, batch: int | None, precision: Precision, options: PlanOptions, here: Platform
 ) -> ModelProto:
     """What is built; for batches of any size where ``batch`` is None.
@@ -86,7 +86,7 @@ def graph_for(
     exported = read_graph(model)
     if precision != "fp16" or not is_generator(exported):
         return exported_graph(read_model(model), batch, precision)
-    weights = weights_from_graph(exported)
+    weights = generator_weights_from_graph(exported)
     if batch is None or not options.plugins:
         return graph_of_native_layers(weights, signature, batch)
     # Imported here: TensorRT warns at this import.
@@ -107,7 +107,7 @@ class PlanJob:
     here: Platform
 
 
-def plan_of_graph(job: PlanJob, options: PlanOptions, report: Report) -> bytes:
+def build_plan(job: PlanJob, options: PlanOptions, report: Report) -> bytes:
     """Parse, check that every plugin was found, and build.
 
     Raises:
@@ -130,7 +130,7 @@ def plan_of_graph(job: PlanJob, options: PlanOptions, report: Report) -> bytes:
     if monitor.interrupted:
         raise KeyboardInterrupt
     if plan is None:
-        raise _refusal("no plan", "look at TensorRT's messages above; --plugins off avoids the fused kernels")
+        raise _build_error("no plan", "look at TensorRT's messages above; --plugins off avoids the fused kernels")
     save_timing_cache(config, cache)
     return bytes(plan)
 
@@ -150,17 +150,17 @@ def parse(network: trt.INetworkDefinition, graph: ModelProto, logger: trt.Logger
     parser: trt.OnnxParser = trt.OnnxParser(network, logger)
     if not parser.parse(graph.SerializeToString()):
         errors: Sequence[object] = [parser.get_error(index) for index in range(parser.num_errors)]
-        raise _refusal(f"the parser's error {errors[0]}" if errors else "no network", "try --plugins off")
+        raise _build_error(f"the parser's error {errors[0]}" if errors else "no network", "try --plugins off")
 
 
 def check_plugins(network: trt.INetworkDefinition, expected: int) -> None:
     """Raise EngineError unless every plugin was found; the parser silently takes a missing one's function body."""
     layers = (network.get_layer(index) for index in range(network.num_layers))
-    found = sum(layer.type == trt.LayerType.PLUGIN_V3 for layer in layers)
-    if found != expected:
+    actual = sum(layer.type == trt.LayerType.PLUGIN_V3 for layer in layers)
+    if actual != expected:
         raise EngineError(
             "TensorRT's network",
-            got=f"{found} plugin layers",
+            got=f"{actual} plugin layers",
             expected=str(expected),
             remedy="build with --plugins off, and report this with TensorRT's version",
         )
@@ -210,7 +210,7 @@ def _timing_cache_file(options: PlanOptions, here: Platform) -> Path | None:
     return options.timing_cache / f"{hashlib.sha256(' '.join(facts).encode()).hexdigest()[:16]}.cache"
 
 
-def _refusal(got: str, remedy: str) -> EngineError:
+def _build_error(got: str, remedy: str) -> EngineError:
     return EngineError("the model in TensorRT", got=got, expected="a network that it can build", remedy=remedy)
 
 

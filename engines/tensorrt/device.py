@@ -35,7 +35,7 @@ def gpu(device: int = 0) -> cuda.Device:
 
 
 @contextmanager
-def current(context: cuda.Context) -> Iterator[None]:
+def current_context(context: cuda.Context) -> Iterator[None]:
     """Make a context the thread's current one."""
     context.push()
     try:
@@ -59,6 +59,6 @@ def current_platform(device: int = 0) -> Platform:
             expected="its Python package, 10.13 or newer",
             remedy="install it with: pip install 'toonify-serve[tensorrt]'",
         ) from None
-    found = gpu(device)
-    major, minor = found.compute_capability()
-    return Platform(tensorrt=trt.__version__, gpu=found.name(), capability=10 * major + minor)
+    properties = gpu(device)
+    major, minor = properties.compute_capability()
+    return Platform(tensorrt=trt.__version__, gpu=properties.name(), capability=10 * major + minor)

@@ -21,7 +21,7 @@ from engines.contract.tensors import Signature, TensorSpec
 from engines.engine import BaseEngine
 from engines.plan_metadata import PlanMetadata, check_platform, rebuild_remedy
 from engines.tensorrt.cuda_graph import CudaGraph
-from engines.tensorrt.device import current, current_platform, gpu
+from engines.tensorrt.device import current_context, current_platform, gpu
 
 
 class TensorRtEngine(BaseEngine):
@@ -40,10 +40,10 @@ class TensorRtEngine(BaseEngine):
         # Held as long as the engine: who releases a primary context last destroys it with all that lies in it.
         self._context = gpu(device).retain_primary_context()
         self._logger = trt.Logger(trt.Logger.Severity.WARNING)
-        with current(self._context), ExitStack() as graphs:
+        with current_context(self._context), ExitStack() as graphs:
             runtime: trt.Runtime = trt.Runtime(self._logger)
             files = {name: directory / name for name in metadata.plans.values()}
-            engines = {name: _loaded(runtime, file) for name, file in files.items()}
+            engines = {name: _load_engine(runtime, file) for name, file in files.items()}
             self._plans = {
                 batch: _Plan(engines[name], signature, batch, files[name]) for batch, name in metadata.plans.items()
             }
@@ -54,7 +54,7 @@ class TensorRtEngine(BaseEngine):
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         batch = len(next(iter(inputs.values())))
-        with current(self._context):
+        with current_context(self._context):
             parts = [
                 self._plans[size].run({name: value[part] for name, value in inputs.items()})
                 for size, part in batch_slices(batch, self._plans)
@@ -63,12 +63,12 @@ class TensorRtEngine(BaseEngine):
 
     def close(self) -> None:
         """Release graphs, plans and buffers; a second call does nothing."""
-        with current(self._context):
+        with current_context(self._context):
             self._graphs.close()
             self._plans.clear()
 
 
-def _loaded(runtime: trt.Runtime, file: Path) -> trt.ICudaEngine:
+def _load_engine(runtime: trt.Runtime, file: Path) -> trt.ICudaEngine:
     engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(file.read_bytes())
     if engine is None:
         raise EngineError(
@@ -88,7 +88,7 @@ class _Plan:
         for spec in signature.inputs:
             # What a plan for a range of batches has to be told; it says no where it does not take the shape.
             context.set_input_shape(spec.name, (batch, *spec.dims))
-        check_tensors(engine, context, signature, batch, file)
+        check_plan_tensors(engine, context, signature, batch, file)
         self._engine = engine
         self._signature = signature
         self._stream = cuda.Stream()
@@ -130,26 +130,28 @@ class _Plan:
             cuda.memcpy_dtoh_async(self._host[spec.name], self._buffers[spec.name], self._stream)
 
 
-def check_tensors(
+def check_plan_tensors(
     engine: trt.ICudaEngine, context: trt.IExecutionContext, signature: Signature, batch: int, file: Path
 ) -> None:
     """Raise EngineError unless the plan's inputs and outputs are the signature's, by name, type and shape."""
-    found = {_found(engine, context, engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)}
-    expected = {_expected(spec, batch, "INPUT") for spec in signature.inputs}
-    expected |= {_expected(spec, batch, "OUTPUT") for spec in signature.outputs}
-    if found != expected:
+    actual = {
+        _describe_tensor(engine, context, engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)
+    }
+    expected = {_describe_spec(spec, batch, "INPUT") for spec in signature.inputs}
+    expected |= {_describe_spec(spec, batch, "OUTPUT") for spec in signature.outputs}
+    if actual != expected:
         raise EngineError(
             str(file),
-            got=", ".join(sorted(found)),
+            got=", ".join(sorted(actual)),
             expected=", ".join(sorted(expected)),
             remedy=rebuild_remedy(file.parent),
         )
 
 
-def _found(engine: trt.ICudaEngine, context: trt.IExecutionContext, name: str) -> str:
+def _describe_tensor(engine: trt.ICudaEngine, context: trt.IExecutionContext, name: str) -> str:
     element = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
     return f"{name} {engine.get_tensor_mode(name).name} {element} {[*context.get_tensor_shape(name)]}"
 
 
-def _expected(spec: TensorSpec, batch: int, mode: str) -> str:
+def _describe_spec(spec: TensorSpec, batch: int, mode: str) -> str:
     return f"{spec.name} {mode} {spec.dtype.numpy.name} {[batch, *spec.dims]}"

@@ -28,9 +28,9 @@ from torch import Tensor
 
 from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Signature
-from engines.graph.generator_weights import Convolution, GeneratorWeights
-from engines.kernels.conv_rgb import MOST_CHANNELS_OUT
-from engines.kernels.weights import ConvolutionWeight, convolution_weight
+from engines.graph.generator_weights import ExportedGeneratorWeights, ModulatedConvWeights
+from engines.kernels.conv_rgb import MAX_CHANNELS_OUT
+from engines.kernels.weights import NormalisedWeight, normalise_weight
 from engines.model_directory import Precision
 from engines.tensorrt.functions import function_of
 from engines.tensorrt.graph_writer import GraphWriter, Operand
@@ -45,12 +45,17 @@ from engines.tensorrt.operators import (
     TO_RGB,
     Operator,
 )
-from engines.tensorrt.styles import write_scales
-from engines.torch.passes import FUSED_FROM
+from engines.tensorrt.styles import write_styles
+from engines.torch.layer_backends import FUSED_FROM
 
 
 def graph_with_plugins(
-    weights: GeneratorWeights, signature: Signature, batch: int, *, capability: int, fused_from: float = FUSED_FROM
+    weights: ExportedGeneratorWeights,
+    signature: Signature,
+    batch: int,
+    *,
+    capability: int,
+    fused_from: float = FUSED_FROM,
 ) -> ModelProto:
     """A generator in half precision.
 
@@ -61,15 +66,15 @@ def graph_with_plugins(
         capability: of the GPU, times 10; one of ``engines.kernels.ahead_of_time.CAPABILITIES``.
         fused_from: the lowest resolution whose convolutions are plugins, where these take so many channels.
     """
-    return _Generator(weights, batch, capability, fused_from).written(signature)
+    return _GeneratorGraph(weights, batch, capability, fused_from).build(signature)
 
 
-def graph_of_native_layers(weights: GeneratorWeights, signature: Signature, batch: int | None) -> ModelProto:
+def graph_of_native_layers(weights: ExportedGeneratorWeights, signature: Signature, batch: int | None) -> ModelProto:
     """The same without plugins; for batches of any size where ``batch`` is None."""
     # Imported here: it takes seconds, and plugins do without.
     import onnxscript.optimizer
 
-    functions = _Generator(weights, batch, capability=0, fused_from=math.inf).written(signature)
+    functions = _GeneratorGraph(weights, batch, capability=0, fused_from=math.inf).build(signature)
     inlined = onnx.inliner.inline_local_functions(functions)
     # What the functions compute of constants, such as a FIR filter for each channel, TensorRT takes as constants only.
     folded: ModelProto = onnxscript.optimizer.optimize(inlined, onnx_shape_inference=False)
@@ -101,11 +106,11 @@ def plugin_nodes(model: ModelProto) -> int:
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _ConvLayer:
     """A convolution; ``style`` and ``demodulation`` are names in the graph."""
 
-    kernel: ConvolutionWeight
-    convolution: Convolution
+    kernel: NormalisedWeight
+    convolution: ModulatedConvWeights
     style: str
     demodulation: str
 
@@ -115,8 +120,10 @@ class _Layer:
         return [self.demodulation, self.convolution.noise.astype(np.float16), self.convolution.bias]
 
 
-class _Generator:
-    def __init__(self, weights: GeneratorWeights, batch: int | None, capability: int, fused_from: float) -> None:
+class _GeneratorGraph:
+    def __init__(
+        self, weights: ExportedGeneratorWeights, batch: int | None, capability: int, fused_from: float
+    ) -> None:
         self.weights, self.batch, self.fused_from = weights, batch, fused_from
         # A network clamps all its layers or none.
         self.clamp = weights.convolutions[0].clamp or math.inf
@@ -124,34 +131,34 @@ class _Generator:
         self.attributes |= {"clamp": self.clamp, "capability": capability}
         self.graph = GraphWriter()
 
-    def written(self, signature: Signature) -> ModelProto:
+    def build(self, signature: Signature) -> ModelProto:
         convolutions = self.weights.convolutions
-        kernels = [convolution_weight(torch.tensor(convolution.weight)) for convolution in convolutions]
-        scales = write_scales(self.graph, self.weights, kernels)
-        parts = zip(kernels, convolutions, scales.styles, scales.demodulations, strict=True)
-        layers = [_Layer(*part) for part in parts]
-        x = self.first_map(layers[0])
+        kernels = [normalise_weight(torch.tensor(convolution.weight)) for convolution in convolutions]
+        names = write_styles(self.graph, self.weights, kernels)
+        parts = zip(kernels, convolutions, names.styles, names.demodulations, strict=True)
+        layers = [_ConvLayer(*part) for part in parts]
+        x = self.constant_input(layers[0])
         # The images below the lowest resolution are black, so that all resolutions are alike; one image for a batch of
         # any size, to which native layers add what they make.
         image = self.graph.constant(np.zeros((self.batch or 1, 3, 2, 2), np.float32))
         for level, resolution in enumerate(self.weights.resolutions):
             last, following = layers[2 * level], layers[2 * level + 1 : 2 * level + 2]
             if level > 0:
-                x = self.up_convolution(layers[2 * level - 1], last.style, x)
-            rgb: list[Operand] = [resolution.rgb.weight, scales.rgb_styles[level], resolution.rgb.bias, image]
-            *styled, image = self.last_convolution(last, x, rgb, [layer.style for layer in following])
+                x = self.upsample_conv(layers[2 * level - 1], last.style, x)
+            rgb: list[Operand] = [resolution.rgb.weight, names.rgb_styles[level], resolution.rgb.bias, image]
+            *styled, image = self.conv_to_rgb(last, x, rgb, [layer.style for layer in following])
             x = "".join(styled)
         self.write_picture(image)
         used = {node.op_type for node in self.graph.nodes if node.domain == DOMAIN}
         functions = [function_of(OPERATORS[name], self.clamp) for name in sorted(used)]
         return self.graph.model(signature, self.batch, functions)
 
-    def first_map(self, layer: _Layer) -> str:
+    def constant_input(self, layer: _ConvLayer) -> str:
         """The network's constant under the first style, of every sample."""
         styled = self.graph.node("Mul", self.weights.constant, self.graph.node("Unsqueeze", layer.style, [2, 3]))
         return self.graph.node("Cast", styled, to=TensorProto.FLOAT16)
 
-    def up_convolution(self, layer: _Layer, style: str, x: str) -> str:
+    def upsample_conv(self, layer: _ConvLayer, style: str, x: str) -> str:
         channels, size = len(layer.convolution.weight), len(layer.convolution.noise)
         if size < self.fused_from:
             kernel = _half(layer.kernel.kernel.transpose(0, 1))
@@ -161,11 +168,11 @@ class _Generator:
         shapes = {"phases": [0, 2, channels, size, size // 2], "shape": [0, channels, size, size]}
         return self.operator(CONV_UP, x, kernel, *layer.activation, style, pairs=2 * channels, **shapes)[0]
 
-    def last_convolution(self, layer: _Layer, x: str, rgb: list[Operand], next_style: list[str]) -> list[str]:
+    def conv_to_rgb(self, layer: _ConvLayer, x: str, rgb: list[Operand], next_style: list[str]) -> list[str]:
         """The next resolution's input, where one follows, and the sum of the images so far."""
         channels, size = len(layer.convolution.weight), len(layer.convolution.noise)
         operands = [*layer.activation, *rgb, *next_style]
-        if size >= self.fused_from and channels <= MOST_CHANNELS_OUT:
+        if size >= self.fused_from and channels <= MAX_CHANNELS_OUT:
             kernel = _half(layer.kernel.half.permute(0, 2, 3, 1))
             return self.operator(CONV_RGB if next_style else LAST_CONV_RGB, x, kernel, *operands)
         x = self.graph.node("Conv", x, _half(layer.kernel.half), pads=[1, 1, 1, 1])

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 DOMAIN = "toonify"
 
-MAPS = frozenset({"x", "y", "next"})
-HALF = MAPS | {"weight", "noise"}
+FEATURE_MAPS = frozenset({"x", "y", "next"})
+FLOAT16_OPERANDS = FEATURE_MAPS | {"weight", "noise"}
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Operator:
     @property
     def types(self) -> str:
         """TensorRT's types of the operands."""
-        return ",".join("FP16" if name in HALF else "FP32" for name in self.operands)
+        return ",".join("FP16" if name in FLOAT16_OPERANDS else "FP32" for name in self.operands)
 
     @property
     def layouts(self) -> str:
         """TensorRT's formats of the operands."""
-        return ",".join("HWC8" if name in MAPS else "LINEAR" for name in self.operands)
+        return ",".join("HWC8" if name in FEATURE_MAPS else "LINEAR" for name in self.operands)
 
 
 _ACTIVATION = ("demodulation", "noise", "bias")

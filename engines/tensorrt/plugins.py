@@ -23,7 +23,7 @@ from engines.kernels.ahead_of_time import CompiledKernel, compile_ahead
 from engines.kernels.conv_rgb import conv_rgb_spec
 from engines.kernels.conv_up import conv_up_spec
 from engines.kernels.launch import KernelSpec
-from engines.kernels.rgb import RgbForm
+from engines.kernels.rgb import ToRgbVariant
 from engines.kernels.tail import tail_spec
 from engines.kernels.to_rgb import to_rgb_spec
 from engines.tensorrt.operators import DOMAIN, OPERATORS, Operator
@@ -44,7 +44,7 @@ def register_plugins() -> None:
 
 def _register(operator: Operator) -> None:
     def describe(*inputs: Any, clamp: float, capability: int) -> Any:
-        outputs = described_outputs(operator, dict(zip(operator.inputs, inputs, strict=True)))
+        outputs = describe_outputs(operator, dict(zip(operator.inputs, inputs, strict=True)))
         return outputs if len(outputs) > 1 else outputs[0]
 
     def autotune(*inputs_and_outputs: Any) -> list[Any]:
@@ -56,7 +56,9 @@ def _register(operator: Operator) -> None:
             name: tuple(size.constant_value() for size in tensor.shape_expr)
             for name, tensor in zip(operator.operands, [*operands, *outputs], strict=True)
         }
-        return launch(compiled(operator.name, tuple(shapes.items()), clamp, capability), batch=shapes["x"][0])
+        return launch_parameters(
+            compile_layer(operator.name, tuple(shapes.items()), clamp, capability), batch=shapes["x"][0]
+        )
 
     name = f"{DOMAIN}::{operator.name}"
     described = dict.fromkeys(operator.inputs, trtp.TensorDesc)
@@ -65,12 +67,14 @@ def _register(operator: Operator) -> None:
     result = trtp.TensorDesc if count == 1 else tuple[(trtp.TensorDesc,) * count]  # type: ignore[misc]
     launched = tuple[str, str, trtp.KernelLaunchParams, trtp.SymIntExprs]
     after = {"outputs": Parameter.empty, "tactic": Parameter.empty}
-    trtp.register(name)(_signed(describe, described | ATTRIBUTES, result))
-    trtp.autotune(name)(_signed(autotune, described | {"outputs": Parameter.empty}, list[trtp.AutoTuneCombination]))
-    trtp.aot_impl(name)(_signed(implement, free | after, launched))
+    trtp.register(name)(_with_signature(describe, described | ATTRIBUTES, result))
+    trtp.autotune(name)(
+        _with_signature(autotune, described | {"outputs": Parameter.empty}, list[trtp.AutoTuneCombination])
+    )
+    trtp.aot_impl(name)(_with_signature(implement, free | after, launched))
 
 
-def _signed(function: Callable[..., Any], parameters: dict[str, Any], result: Any) -> Callable[..., Any]:
+def _with_signature(function: Callable[..., Any], parameters: dict[str, Any], result: Any) -> Callable[..., Any]:
     """Give a function of any operator the signature that TensorRT reads of this operator's."""
     signature = inspect.Signature(
         [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=kind) for name, kind in parameters.items()],
@@ -80,12 +84,12 @@ def _signed(function: Callable[..., Any], parameters: dict[str, Any], result: An
     return function
 
 
-def described_outputs(operator: Operator, inputs: dict[str, Any]) -> tuple[Any, ...]:
+def describe_outputs(operator: Operator, inputs: dict[str, Any]) -> tuple[Any, ...]:
     """The outputs' types and shapes, from those of the inputs."""
-    return tuple(_described_output(operator, name, inputs) for name in operator.outputs)
+    return tuple(_describe_output(operator, name, inputs) for name in operator.outputs)
 
 
-def _described_output(operator: Operator, name: str, inputs: dict[str, Any]) -> Any:
+def _describe_output(operator: Operator, name: str, inputs: dict[str, Any]) -> Any:
     x = inputs["x"].shape_expr
     if name == "image":
         image = inputs["skip"].like()
@@ -102,7 +106,7 @@ def _described_output(operator: Operator, name: str, inputs: dict[str, Any]) -> 
 
 
 @cache
-def compiled(
+def compile_layer(
     operator: str, shapes: tuple[tuple[str, tuple[int, ...]], ...], clamp: float, capability: int
 ) -> CompiledKernel:
     """The layer's kernel; TensorRT asks for the same one several times.
@@ -134,13 +138,13 @@ def kernel_spec(operator: str, shapes: dict[str, tuple[int, ...]], clamp: float)
     if operator == "ConvUp":
         return conv_up_spec(channels_in, channels, 2 * height, 2 * width, clamp=bound)
     # TensorRT takes no uint8 from plugins: the picture is made of the last image by native layers.
-    form = RgbForm(followed="next" in OPERATORS[operator].outputs, clamp=bound, rgb_clamp=bound)
+    variant = ToRgbVariant(has_next="next" in OPERATORS[operator].outputs, clamp=bound, rgb_clamp=bound)
     if operator in ("ConvRgb", "LastConvRgb"):
-        return conv_rgb_spec(channels_in, channels, height, width, form)
-    return to_rgb_spec(channels, height, width, form)
+        return conv_rgb_spec(channels_in, channels, height, width, variant)
+    return to_rgb_spec(channels, height, width, variant)
 
 
-def launch(kernel: CompiledKernel, batch: int) -> tuple[str, str, Any, Any]:
+def launch_parameters(kernel: CompiledKernel, batch: int) -> tuple[str, str, Any, Any]:
     """What TensorRT wants to know of a launch: name, program, geometry, and the scalar arguments, which are none."""
     grid_x, grid_y = kernel.grid
     geometry = trtp.KernelLaunchParams(

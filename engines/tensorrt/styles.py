@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engines.graph.generator_weights import GeneratorWeights
+from engines.graph.generator_weights import ExportedGeneratorWeights
 from engines.graph.style_weights import style_weights
 from engines.kernels.reference import ACTIVATION_GAIN
-from engines.kernels.weights import ConvolutionWeight
+from engines.kernels.weights import NormalisedWeight
 from engines.tensorrt.graph_writer import GraphWriter
 
 _TINY = np.finfo(np.float32).tiny
 
 
 @dataclass(frozen=True)
-class Scales:
+class StyleNames:
     """Names of what codes make of the weights: for each convolution [N, I] and [N, O], for each ToRGB [N, I].
 
     The convolutions' styles are divided by their largest value, which their demodulations make good.
@@ -28,7 +28,9 @@ class Scales:
     rgb_styles: list[str]
 
 
-def write_scales(graph: GraphWriter, generator: GeneratorWeights, kernels: Sequence[ConvolutionWeight]) -> Scales:
+def write_styles(
+    graph: GraphWriter, generator: ExportedGeneratorWeights, kernels: Sequence[NormalisedWeight]
+) -> StyleNames:
     """Add what ``engines.kernels.weights.modulation`` computes, of the graph's inputs w [N, L, D] and psi [N, 1]."""
     weights = style_weights(generator, kernels)
     kept = graph.node("Unsqueeze", graph.node("Sub", 1.0, "psi"), [2])
@@ -45,10 +47,12 @@ def write_scales(graph: GraphWriter, generator: GeneratorWeights, kernels: Seque
     epsilon = graph.node("Div", weights.epsilon.numpy(), graph.node("Mul", largest, largest))
     root = graph.node("Sqrt", graph.node("Add", sums, epsilon))
     demodulations = graph.node("Div", ACTIVATION_GAIN, root)
-    return Scales(
-        _layers(graph, styles, weights.widths[:count]),
-        _layers(graph, demodulations, weights.widths_out),
-        _layers(graph, graph.node("Slice", affine, [count], [len(weights.widths)], [0]), weights.widths[count:]),
+    return StyleNames(
+        _layers(graph, styles, weights.style_widths[:count]),
+        _layers(graph, demodulations, weights.demodulation_widths),
+        _layers(
+            graph, graph.node("Slice", affine, [count], [len(weights.style_widths)], [0]), weights.style_widths[count:]
+        ),
     )
 
 

@@ -34,7 +34,7 @@ class CudaGraphs:
         pool = torch.cuda.graph_pool_handle()
         with torch.cuda.device(device):
             self._graphs = {
-                batch: _Graph(
+                batch: _CapturedGraph(
                     network, {spec.name: empty(spec, batch, device).zero_() for spec in signature.inputs}, pool
                 )
                 for batch in sorted(batches, reverse=True)
@@ -46,11 +46,11 @@ class CudaGraphs:
         outputs = {spec.name: empty(spec, batch, self._device) for spec in self._outputs}
         with torch.cuda.device(self._device):
             for size, part in batch_slices(batch, self._graphs):
-                self._graphs[size].run(_part(inputs, part), _part(outputs, part))
+                self._graphs[size].run(_slice_tensors(inputs, part), _slice_tensors(outputs, part))
         return outputs
 
 
-class _Graph:
+class _CapturedGraph:
     """One captured batch size."""
 
     def __init__(self, network: Network, inputs: dict[str, Tensor], pool: Any) -> None:
@@ -82,5 +82,5 @@ def empty(spec: TensorSpec, batch: int, device: torch.device, *, pinned: bool = 
     return torch.empty((batch, *spec.dims), dtype=DTYPES[spec.dtype], device=device, pin_memory=pinned)
 
 
-def _part(tensors: Mapping[str, Tensor], samples: slice) -> dict[str, Tensor]:
+def _slice_tensors(tensors: Mapping[str, Tensor], samples: slice) -> dict[str, Tensor]:
     return {name: value[samples] for name, value in tensors.items()}

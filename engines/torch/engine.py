@@ -18,17 +18,17 @@ from engines.contract.checks import check_tensors
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature, TensorSpec
 from engines.engine import BaseEngine, EngineOptions
-from engines.graph.generator_weights import GeneratorWeights, is_generator, weights_from_graph
+from engines.graph.generator_weights import ExportedGeneratorWeights, generator_weights_from_graph, is_generator
 from engines.graph.onnx_graph import read_graph
 from engines.torch.cuda_graphs import DTYPES, CudaGraphs, Network, empty
 from engines.torch.generator import TorchGenerator
+from engines.torch.layer_backends import FusedBackend, ReferenceBackend
 from engines.torch.operators import TorchGraph
-from engines.torch.passes import Fused, Plain
 
 if TYPE_CHECKING:
     from engines.model_directory import Precision
 
-OnDevice = Callable[[torch.device], Network]
+NetworkFactory = Callable[[torch.device], Network]
 
 
 class TorchEngine(BaseEngine):
@@ -39,7 +39,7 @@ class TorchEngine(BaseEngine):
 
     def __init__(
         self,
-        model: Path | OnDevice,
+        model: Path | NetworkFactory,
         signature: Signature,
         *,
         precision: Precision = "fp16",
@@ -78,19 +78,21 @@ class TorchEngine(BaseEngine):
     @torch.no_grad()
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         with self._on_device():
-            outputs = self._network({spec.name: self._sent(spec, inputs[spec.name]) for spec in self.signature.inputs})
-            fetched = {spec.name: self._fetched(spec, outputs[spec.name]) for spec in self.signature.outputs}
+            outputs = self._network(
+                {spec.name: self._to_device(spec, inputs[spec.name]) for spec in self.signature.inputs}
+            )
+            fetched = {spec.name: self._to_host(spec, outputs[spec.name]) for spec in self.signature.outputs}
             if self._gpu:
                 torch.cuda.current_stream().synchronize()
         return {name: value.numpy() for name, value in fetched.items()}
 
     # Through pinned memory, whose pages PyTorch keeps for reuse: the GPU copies without the host's help.
-    def _sent(self, spec: TensorSpec, value: AnyArray) -> Tensor:
+    def _to_device(self, spec: TensorSpec, value: AnyArray) -> Tensor:
         pinned = empty(spec, len(value), torch.device("cpu"), pinned=self._gpu)
         pinned.numpy()[...] = value
         return pinned.to(self._device, non_blocking=True)
 
-    def _fetched(self, spec: TensorSpec, value: Tensor) -> Tensor:
+    def _to_host(self, spec: TensorSpec, value: Tensor) -> Tensor:
         return empty(spec, len(value), torch.device("cpu"), pinned=self._gpu).copy_(value, non_blocking=True)
 
     @torch.no_grad()
@@ -110,7 +112,7 @@ class TorchEngine(BaseEngine):
 
     def close(self) -> None:
         """Give the network's memory back to PyTorch."""
-        self._network = _closed
+        self._network = _raise_closed
 
     def _on_device(self) -> AbstractContextManager[object]:
         return torch.cuda.device(self._device) if self._gpu else nullcontext()
@@ -124,13 +126,13 @@ def network_from_onnx(model: Path, signature: Signature, device: torch.device, *
     """
     graph = read_graph(model)
     if is_generator(graph):
-        return generator_network(weights_from_graph(graph), device, half=half)
+        return generator_network(generator_weights_from_graph(graph), device, half=half)
     return TorchGraph(graph, frozenset(spec.name for spec in signature.outputs), device, half=half)
 
 
-def generator_network(weights: GeneratorWeights, device: torch.device, *, half: bool) -> Network:
+def generator_network(weights: ExportedGeneratorWeights, device: torch.device, *, half: bool) -> Network:
     """A generator on a device; ``half``: as of ``network_from_onnx``."""
-    return TorchGenerator(weights, Fused() if half else Plain(), device)
+    return TorchGenerator(weights, FusedBackend() if half else ReferenceBackend(), device)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -154,21 +156,21 @@ def resolve_device(name: str) -> torch.device:
 
 
 @dataclass(frozen=True)
-class _Described:
+class _TensorDescription:
     """A tensor with NumPy's name of its type, where the contract has that type."""
 
     dtype: object
     shape: tuple[int, ...]
 
 
-def _described(tensor: Tensor) -> _Described:
+def _describe(tensor: Tensor) -> _TensorDescription:
     types = {dtype: own.numpy for own, dtype in DTYPES.items()}
-    return _Described(types.get(tensor.dtype, tensor.dtype), tuple(tensor.shape))
+    return _TensorDescription(types.get(tensor.dtype, tensor.dtype), tuple(tensor.shape))
 
 
 def check_on_device(signature: Signature, inputs: Mapping[str, Tensor], device: torch.device) -> None:
     """Raise EngineError unless ``inputs`` are the signature's, on the device, with one batch size of at least 1."""
-    described = {name: _described(value) for name, value in inputs.items()}
+    described = {name: _describe(value) for name, value in inputs.items()}
     check_tensors(signature, described, EngineError, whole="engine input", part="engine input")
     for name, value in inputs.items():
         if value.device != device:
@@ -180,7 +182,7 @@ def check_on_device(signature: Signature, inputs: Mapping[str, Tensor], device: 
             )
 
 
-def _closed(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _raise_closed(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     raise EngineError("the engine", got="a call after close", expected="none", remedy="call it in its with block")
 
 

@@ -26,7 +26,7 @@ Operand = Tensor | tuple[float, ...] | None
 _DTYPES = {1: torch.float32, 2: torch.uint8}
 
 
-def _sides(pads: Shape) -> Shape:
+def _symmetric_padding(pads: Shape) -> Shape:
     """One padding for both ends of each dimension."""
     begin, end = pads[: len(pads) // 2], pads[len(pads) // 2 :]
     if begin != end:
@@ -36,7 +36,7 @@ def _sides(pads: Shape) -> Shape:
 
 def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     x = x.to(weight.dtype)
-    return functional.conv2d(x, weight, bias, a["strides"], _sides(a["pads"]), a["dilations"], a["group"])
+    return functional.conv2d(x, weight, bias, a["strides"], _symmetric_padding(a["pads"]), a["dilations"], a["group"])
 
 
 def _gemm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -47,7 +47,7 @@ def _max_pool(a: Attributes, x: Tensor) -> Tensor:
     down, right = a["strides"]
     if a["kernel_shape"] == (1, 1):
         return x[:, :, ::down, ::right]
-    return functional.max_pool2d(x, a["kernel_shape"], a["strides"], _sides(a["pads"]))
+    return functional.max_pool2d(x, a["kernel_shape"], a["strides"], _symmetric_padding(a["pads"]))
 
 
 def _batch_norm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract.tensors import FACE_SIZE
-from engines.graph.encoder_weights import EncoderWeights, Filters, Head, Level, Unit
+from engines.graph.encoder_weights import (
+    ConvWeights,
+    ExportedEncoderWeights,
+    FeatureLevel,
+    ResidualUnitWeights,
+    StyleHeadWeights,
+)
 from engines.winograd.arrays import FloatArray, Room, address, padded
 from engines.winograd.library import Convolution, Kernels
 
@@ -17,7 +23,7 @@ from engines.winograd.library import Convolution, Kernels
 class WinogradEncoder:
     """face -> w."""
 
-    def __init__(self, weights: EncoderWeights, kernels: Kernels) -> None:
+    def __init__(self, weights: ExportedEncoderWeights, kernels: Kernels) -> None:
         self._kernels, self._offsets, self._latent_avg = kernels, weights.offsets, weights.latent_avg
         self._face = padded(np.zeros((FACE_SIZE, FACE_SIZE, 3)), 2, lanes=kernels.lanes)
         inner, outer = (Room(), Room()), (Room(), Room())  # within units and heads, and from one unit to the next
@@ -43,14 +49,14 @@ class WinogradEncoder:
         codes: FloatArray = rows + self._latent_avg
         return codes
 
-    def _levels(self, x: FloatArray) -> dict[Level, FloatArray]:
+    def _levels(self, x: FloatArray) -> dict[FeatureLevel, FloatArray]:
         branches = []
         for number, unit in enumerate(self._units):
             x = unit(x)
             if lateral := self._laterals.get(number):
                 branches.append(lateral(x))
-        levels: dict[Level, FloatArray] = {"coarse": x}
-        names: tuple[Level, ...] = ("middle", "fine")
+        levels: dict[FeatureLevel, FloatArray] = {"coarse": x}
+        names: tuple[FeatureLevel, ...] = ("middle", "fine")
         for name, branch in zip(names, reversed(branches), strict=False):
             self._kernels.add_doubled(x, branch)
             levels[name] = x = branch
@@ -64,7 +70,9 @@ class _Unit:
         size: of its output.
     """
 
-    def __init__(self, unit: Unit, size: int, kernels: Kernels, inner: tuple[Room, Room], output: Room) -> None:
+    def __init__(
+        self, unit: ResidualUnitWeights, size: int, kernels: Kernels, inner: tuple[Room, Room], output: Room
+    ) -> None:
         self._kernels, self._stride = kernels, unit.second.stride
         self._first = ConvolutionLayer(unit.first, size, kernels, inner[0])
         self._second = ConvolutionLayer(unit.second, size, kernels, output)
@@ -86,7 +94,7 @@ class _Unit:
 class _Head:
     """A row's convolutions and its linear map."""
 
-    def __init__(self, head: Head, size: int, kernels: Kernels, inner: tuple[Room, Room]) -> None:
+    def __init__(self, head: StyleHeadWeights, size: int, kernels: Kernels, inner: tuple[Room, Room]) -> None:
         self.level, self._kernels = head.level, kernels
         self._convolutions = []
         for number, filters in enumerate(head.convolutions):
@@ -104,7 +112,7 @@ class _Head:
 class ConvolutionLayer:
     """A convolution with its arrays, and the structure that points at them; what it gives is kept in ``room``."""
 
-    def __init__(self, filters: Filters, size: int, kernels: Kernels, room: Room) -> None:
+    def __init__(self, filters: ConvWeights, size: int, kernels: Kernels, room: Room) -> None:
         self._weights, self._gain = kernels.transformed(filters.weight, size, stride=filters.stride)
         self._scale, self._shift, self._bias, self._slope = (
             padded(array, 0, lanes=kernels.lanes)

@@ -9,7 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.graph.generator_weights import Affine, Convolution, GeneratorWeights, Resolution
+from engines.graph.generator_weights import (
+    AffineWeights,
+    ExportedGeneratorWeights,
+    ModulatedConvWeights,
+    SynthesisBlockWeights,
+)
 from engines.winograd.arrays import FloatArray, Room, address, aligned, padded
 from engines.winograd.library import Block, Kernels, Modulated
 
@@ -21,7 +26,7 @@ UNBOUNDED = float(np.finfo(np.float32).max)
 class WinogradGenerator:
     """(w, psi) -> image."""
 
-    def __init__(self, weights: GeneratorWeights, kernels: Kernels) -> None:
+    def __init__(self, weights: ExportedGeneratorWeights, kernels: Kernels) -> None:
         self._kernels = kernels
         self._w_avg = weights.w_avg
         self._constant = padded(weights.constant[0].transpose(1, 2, 0), 2, lanes=kernels.lanes)  # [4, 4, C]
@@ -54,7 +59,7 @@ class SynthesisBlock:
         rgb_clamp: of toRGB.
     """
 
-    def __init__(self, resolution: Resolution, kernels: Kernels) -> None:
+    def __init__(self, resolution: SynthesisBlockWeights, kernels: Kernels) -> None:
         self._conv = _Layer(resolution.conv, kernels, up=False)
         self._up = None if resolution.up is None else _Layer(resolution.up, kernels, up=True)
         self._rgb_style = _Style(resolution.rgb.affine, kernels)
@@ -79,7 +84,7 @@ class SynthesisBlock:
 class _Layer:
     """A modulated convolution, with its arrays and the structure that points at them."""
 
-    def __init__(self, layer: Convolution, kernels: Kernels, *, up: bool) -> None:
+    def __init__(self, layer: ModulatedConvWeights, kernels: Kernels, *, up: bool) -> None:
         self._kernels, self._affine = kernels, _Style(layer.affine, kernels)
         size = len(layer.noise) // (2 if up else 1)
         self._transformed, self._units = kernels.transformed(layer.weight, size, up=up)
@@ -109,7 +114,7 @@ class _Layer:
 class _Style:
     """The affine map from a row of W+ to a style."""
 
-    def __init__(self, affine: Affine, kernels: Kernels) -> None:
+    def __init__(self, affine: AffineWeights, kernels: Kernels) -> None:
         self._kernels, self._row = kernels, affine.row
         self._weight = padded(affine.weight, 0, 1, lanes=kernels.lanes)  # [I, D]
         self._bias = padded(affine.bias, 0, lanes=kernels.lanes)  # [I]

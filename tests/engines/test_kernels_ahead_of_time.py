@@ -13,7 +13,7 @@ import pytest
 from kernel_cases import SPECS, compiled
 
 from engines.contract.errors import EngineError
-from engines.kernels.ahead_of_time import CAPABILITIES, CompiledKernel, compile_ahead, with_parameters_only
+from engines.kernels.ahead_of_time import CAPABILITIES, CompiledKernel, compile_ahead, keep_first_parameters
 from engines.kernels.tail import tail_spec
 
 SHARED_BYTES = 48 * 1024
@@ -93,14 +93,14 @@ def test_the_grid_covers_the_map() -> None:
 
 def test_a_used_parameter_is_not_dropped() -> None:
     ptx = ".visible .entry k(\n\t.param .u64 k_0,\n\t.param .u64 k_1\n)\n{\n\tld.param.b64 %rd1, [k_1];\n}"
-    assert with_parameters_only(ptx, 2) == ptx
+    assert keep_first_parameters(ptx, 2) == ptx
     with pytest.raises(EngineError, match="got uses of k_1, expected its 1 operands alone"):
-        with_parameters_only(ptx, 1)
+        keep_first_parameters(ptx, 1)
 
 
 def test_a_parameter_that_nothing_uses_is_dropped() -> None:
     ptx = ".visible .entry k(\n\t.param .u64 k_0,\n\t.param .u64 k_1\n)\n{\n\tld.param.b64 %rd1, [k_0];\n}"
-    assert with_parameters_only(ptx, 1) == ptx.replace(",\n\t.param .u64 k_1", "")
+    assert keep_first_parameters(ptx, 1) == ptx.replace(",\n\t.param .u64 k_1", "")
 
 
 def test_an_unknown_gpu_is_refused() -> None:

@@ -74,9 +74,9 @@ def bindings_version() -> str:
     specification = find_spec("tensorrt_bindings")
     assert specification is not None
     assert specification.origin is not None
-    found = re.search(r'__version__ = "([\d.]+)"', Path(specification.origin).read_text())
-    assert found is not None
-    return found[1]
+    version = re.search(r'__version__ = "([\d.]+)"', Path(specification.origin).read_text())
+    assert version is not None
+    return version[1]
 
 
 def ask(libraries: list[str], function: str, *arguments: object) -> Any:

@@ -20,11 +20,11 @@ from tiny_models import TinyModels, expected_pictures
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Geometry, Signature, encoder_signature, generator_signature, isf_signature
-from engines.graph.generator_weights import weights_from_graph
+from engines.graph.generator_weights import generator_weights_from_graph
 from engines.graph.onnx_graph import read_graph
 from engines.model_directory import read_manifest
 from engines.onnxruntime.engine import OnnxRuntimeEngine
-from engines.torch.cuda_graphs import CudaGraphs, Network, _Graph
+from engines.torch.cuda_graphs import CudaGraphs, Network, _CapturedGraph
 from engines.torch.engine import TorchEngine, network_from_onnx
 from export.networks.encoder import encoder_from_weights
 from export.networks.isf import Norm
@@ -118,7 +118,7 @@ def test_the_kernels_make_the_picture_at_most_twice_as_wrong_as_half_precision(g
     with pytest.MonkeyPatch.context() as patch, ProcessPoolExecutor(1, get_context("spawn")) as pool:
         patch.setenv("TRITON_INTERPRET", "1")
         kernels = pool.submit(torch_engine_cases.pictures, *arguments).result()
-    half, single = (torch_engine_cases.pictures(generator, passes, W[:2], PSI[:2]) for passes in ("half", "single"))
+    half, single = (torch_engine_cases.pictures(generator, backend, W[:2], PSI[:2]) for backend in ("half", "single"))
     wrong = [np.abs(pictures.astype(int) - single).mean() for pictures in (kernels, half)]
     assert wrong[0] <= 2 * wrong[1]
 
@@ -156,7 +156,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_a_graph_that_is_no_generator_of_this_package_is_refused(tiny_model_directories: TinyModels) -> None:
     graph = read_graph(tiny_model_directories.generators["plain"] / "generator.onnx")
     with pytest.raises(EngineError, match=r"as a generator: got a graph without .* export the model again"):
-        weights_from_graph(graph)
+        generator_weights_from_graph(graph)
 
 
 def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_parts_of_a_batch_go_through_the_graphs_buffers(
 
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
-    monkeypatch.setattr(_Graph, "__init__", capture)
+    monkeypatch.setattr(_CapturedGraph, "__init__", capture)
     cpu = torch.device("cpu")
     network = network_from_onnx(generator, SIGNATURE, cpu)
     graphs = CudaGraphs(network, SIGNATURE, cpu, (1, 4))
@@ -266,9 +266,9 @@ def test_tensors_stay_on_the_gpu_between_the_engines(encoder: Path, generator: P
     _, faces = batches_for(ENCODER_SIGNATURE)
     codes = expected_of(encoder, ENCODER_SIGNATURE, faces)
     with TorchEngine(encoder, ENCODER_SIGNATURE) as encode, TorchEngine(generator, SIGNATURE) as generate:
-        found = encode.run_on_gpu({"face": torch.tensor(faces["face"], device="cuda")})["w"]
-        image = generate.run_on_gpu({"w": found, "psi": torch.ones(2, 1, device="cuda")})["image"]
-        expected = generate.run({"w": found.cpu().numpy(), "psi": np.ones((2, 1), np.float32)})["image"]
+        encoded = encode.run_on_gpu({"face": torch.tensor(faces["face"], device="cuda")})["w"]
+        image = generate.run_on_gpu({"w": encoded, "psi": torch.ones(2, 1, device="cuda")})["image"]
+        expected = generate.run({"w": encoded.cpu().numpy(), "psi": np.ones((2, 1), np.float32)})["image"]
     # Half precision has 11 bits: 0.5 % of the codes' size after fifty layers, root mean square.
-    assert np.sqrt(np.mean((found.cpu().numpy() - codes) ** 2)) <= 5e-3 * np.sqrt(np.mean(codes**2))
+    assert np.sqrt(np.mean((encoded.cpu().numpy() - codes) ** 2)) <= 5e-3 * np.sqrt(np.mean(codes**2))
     assert np.array_equal(image.cpu().numpy(), expected)

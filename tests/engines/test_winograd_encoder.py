@@ -16,7 +16,7 @@ from winograd_targets import EVERY_TARGET
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Geometry, encoder_signature
-from engines.graph.encoder_weights import Filters
+from engines.graph.encoder_weights import ConvWeights
 from engines.model_directory import Precision
 from engines.onnxruntime.engine import OnnxRuntimeEngine
 from engines.winograd.arrays import Room, padded
@@ -53,7 +53,7 @@ class Drawn:
 
         weight = normal(outputs, inputs, taps, taps) / np.float32(taps * inputs**0.5)
         self.x = normal(size, size, inputs)
-        self.filters = Filters(weight, stride, normal(inputs), normal(inputs), normal(outputs), normal(outputs))
+        self.filters = ConvWeights(weight, stride, normal(inputs), normal(inputs), normal(outputs), normal(outputs))
 
     def run(self, kernels: Kernels) -> AnyArray:
         layer = ConvolutionLayer(self.filters, len(self.x), kernels, Room())
