@@ -1,6 +1,6 @@
 """Exported models, and the engines that run them.
 
-The names below are loaded when first used, so that one engine can be used without what the others need.
+The names below are imported on first use, so that one engine can be used without the libraries of the others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MODULES = {
     "read_manifest": "engines.model_directory",
 }
 
-if not TYPE_CHECKING:  # or every misspelt name would have a type
+if not TYPE_CHECKING:  # Type checkers would otherwise accept every misspelt name.
 
     def __getattr__(name: str) -> object:
         if name not in _MODULES:

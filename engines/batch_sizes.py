@@ -1,18 +1,18 @@
-"""How a batch of any size is made up of the few sizes that an engine on a GPU is prepared for."""
+"""Splitting a batch of any size into the few sizes that a GPU engine is prepared for."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
 BATCH_SIZES = (1, 4, 8)
-"""The sizes that are prepared unless others are asked for."""
+"""The batch sizes that are prepared by default."""
 
 _MIN_FILL = 0.75
-"""How full a batch must be to be padded; an emptier one costs more than several smaller ones."""
+"""The least filled share of a padded batch; below it, padding costs more than running several smaller batches."""
 
 
 def split_into_prepared_sizes(batch: int, prepared: Collection[int]) -> Iterator[int]:
-    """The prepared sizes that take a batch, one after the other; the last one may exceed what is left."""
+    """Yield the prepared sizes that together hold ``batch`` samples; the last one may exceed the remainder."""
     while batch > 0:
         padded = min((size for size in prepared if size >= batch), default=None)
         if padded is None or batch < _MIN_FILL * padded:
@@ -23,7 +23,7 @@ def split_into_prepared_sizes(batch: int, prepared: Collection[int]) -> Iterator
 
 
 def batch_slices(batch: int, prepared: Collection[int]) -> Iterator[tuple[int, slice]]:
-    """The same sizes with the samples of the batch that each takes."""
+    """Yield the same sizes, each with the slice of the batch that it holds."""
     first = 0
     for size in split_into_prepared_sizes(batch, prepared):
         yield size, slice(first, min(first + size, batch))
