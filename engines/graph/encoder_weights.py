@@ -1,6 +1,6 @@
 """An exported encoder's graph -> its weights, layer by layer.
 
-Letters in shapes: I and O input and output channels, S channels of a squeeze, D width of w, L rows of W+.
+Letters in shapes: I and O input and output channels, S squeezed channels, D width of w, L rows of W+.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ FeatureLevel = Literal["coarse", "middle", "fine"]
 
 @dataclass(frozen=True)
 class ConvWeights:
-    """A convolution padded to keep its size, the normalisation before it and the activation after it.
+    """A convolution with padding that keeps the size, the normalisation before it and the activation after it.
 
     Attributes:
         weight: float32 [O, I, 3, 3] or [O, I, 1, 1].
         stride: 1 or 2.
-        scale: of what comes in, [I]; padding is 0 after it.
-        shift: likewise.
-        bias: [O].
-        slope: of what is negative, [O].
+        scale: the input's factor, float32 [I]; padding zeros are added after scale and shift.
+        shift: the input's offset, float32 [I].
+        bias: float32 [O].
+        slope: the activation's slope for negative values, float32 [O]; 1 = no activation.
     """
 
     weight: AnyArray
@@ -41,14 +41,14 @@ class ConvWeights:
 
 @dataclass(frozen=True)
 class ResidualUnitWeights:
-    """A residual unit: two convolutions, gates from the means, and what is added.
+    """A residual unit: two convolutions, squeeze-and-excitation gates and the shortcut.
 
     Attributes:
-        first: convolution.
-        second: convolution, whose stride is the unit's.
-        squeeze: [S, O].
-        excite: [O, S].
-        shortcut: a 1x1 convolution; None where the input itself is added, at every stride-th row and column.
+        first: the first convolution.
+        second: the second convolution, whose stride is the unit's.
+        squeeze: float32 [S, O].
+        excite: float32 [O, S].
+        shortcut: a 1x1 convolution; None = the input itself, subsampled by the stride.
     """
 
     first: ConvWeights
@@ -60,7 +60,7 @@ class ResidualUnitWeights:
 
 @dataclass(frozen=True)
 class StyleHeadWeights:
-    """Strided convolutions down to one pixel, and the linear map to a row: [D, O], [D]."""
+    """A row's style head: strided convolutions down to one pixel, then a linear map, weight [D, O] and bias [D]."""
 
     level: FeatureLevel
     convolutions: tuple[ConvWeights, ...]
@@ -74,12 +74,12 @@ class ExportedEncoderWeights:
 
     Attributes:
         stem: the first convolution.
-        units: of the body, whose last one gives the coarse level.
-        laterals: 1x1 convolutions of the middle level and, unless the encoder is a light one, of the fine level; each
-            with the number of the unit that it reads.
-        heads: one for each row.
-        offsets: whether all rows but the first are offsets from it.
-        latent_avg: [L, D], which is added.
+        units: the body's residual units, the last of which gives the coarse level.
+        laterals: the 1x1 convolutions of the middle level and, except in a light encoder, of the fine level; each with
+            the number of the unit whose output it reads.
+        heads: one style head for each row of W+.
+        offsets: whether all rows but the first are offsets from the first.
+        latent_avg: the average code that is added to the heads' outputs, [L, D].
     """
 
     stem: ConvWeights
@@ -91,10 +91,10 @@ class ExportedEncoderWeights:
 
 
 def encoder_weights_from_graph(graph: OnnxGraph) -> ExportedEncoderWeights:
-    """Find the weights by the places where the graph uses them.
+    """Locate the weights by the nodes that use them.
 
     Raises:
-        EngineError: the graph is not what this package exports an encoder to.
+        EngineError: the graph is not an encoder as this package exports it.
     """
     try:
         return _EncoderReader(graph).weights()
@@ -111,7 +111,7 @@ class _EncoderReader:
     def __init__(self, graph: OnnxGraph) -> None:
         self._nodes, self._constants = graph.nodes, graph.constants
         self._producers = {output: node for node in graph.nodes for output in node.outputs}
-        # The first of those that read a tensor as their first input.
+        # For each tensor, the first node that reads it as its first input.
         self._consumers = {node.inputs[0]: node for node in reversed(graph.nodes) if node.inputs}
 
     def weights(self) -> ExportedEncoderWeights:
@@ -142,7 +142,7 @@ class _EncoderReader:
         )
 
     def _producer(self, node: Node, operator: str) -> Node:
-        """What of this operator makes one of the node's inputs."""
+        """The node with this operator that produces one of the node's inputs."""
         producers = (self._producers.get(name) for name in node.inputs)
         return next(producer for producer in producers if producer is not None and producer.operator == operator)
 
@@ -169,7 +169,7 @@ class _EncoderReader:
         )
 
     def _chain(self, name: str) -> Iterator[Node]:
-        """The convolutions before an activation's output, the last one first."""
+        """Yield the convolutions that lead to an activation's output, from the last to the first."""
         while (activation := self._producers[name]).operator == "LeakyRelu":
             node = self._producers[activation.inputs[0]]
             yield node

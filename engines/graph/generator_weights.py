@@ -17,7 +17,7 @@ MODULATED_CONV, MODULATED_CONV_UP = "ModulatedConv2d", "ModulatedConv2dUp"
 
 @dataclass(frozen=True)
 class AffineWeights:
-    """The map from a row of W+ to a style: float32 [I, D], [I]."""
+    """The affine map from a row of W+ to a style: weight float32 [I, D], bias float32 [I]."""
 
     row: int
     weight: AnyArray
@@ -26,14 +26,14 @@ class AffineWeights:
 
 @dataclass(frozen=True)
 class ModulatedConvWeights:
-    """A modulated 3x3 convolution; the activation's gain sqrt 2 is in noise and bias.
+    """A modulated 3x3 convolution; noise and bias include the activation's gain sqrt 2.
 
     Attributes:
-        affine: gives the input's style.
-        weight: float32 [O, I, 3, 3], with its equalised learning rate's gain.
+        affine: the map to the input's style.
+        weight: float32 [O, I, 3, 3], including the gain of the equalised learning rate.
         noise: float32 [H, W].
         bias: float32 [O].
-        clamp: the activation's bound.
+        clamp: the bound of the activation's magnitude; None = unbounded.
     """
 
     affine: AffineWeights
@@ -45,7 +45,7 @@ class ModulatedConvWeights:
 
 @dataclass(frozen=True)
 class ToRgbWeights:
-    """A modulated 1x1 convolution: float32 [3, I] with its gain, [3]; and the bound of its output."""
+    """A modulated 1x1 convolution: weight float32 [3, I] including its gain, bias float32 [3], and clamp bound."""
 
     affine: AffineWeights
     weight: AnyArray
@@ -55,7 +55,7 @@ class ToRgbWeights:
 
 @dataclass(frozen=True)
 class SynthesisBlockWeights:
-    """The layers of one resolution; the lowest has no up-convolution."""
+    """The layers of one resolution; the lowest one has no up-convolution."""
 
     up: ModulatedConvWeights | None
     conv: ModulatedConvWeights
@@ -64,7 +64,7 @@ class SynthesisBlockWeights:
 
 @dataclass(frozen=True)
 class ExportedGeneratorWeights:
-    """A generator with skip connections; w_avg [D], the constant input [1, I, 4, 4], and resolutions, lowest first."""
+    """A generator with skip connections: w_avg [D], the constant input [1, I, 4, 4], and resolutions, lowest first."""
 
     w_avg: AnyArray
     constant: AnyArray
@@ -72,7 +72,7 @@ class ExportedGeneratorWeights:
 
     @property
     def convolutions(self) -> tuple[ModulatedConvWeights, ...]:
-        """In the order of W+'s rows: the lowest resolution's, then the two of each further one."""
+        """The convolutions in the order of W+'s rows: one at the lowest resolution, two at each further one."""
         return tuple(layer for resolution in self.resolutions for layer in (resolution.up, resolution.conv) if layer)
 
 
@@ -82,10 +82,10 @@ def is_generator(graph: OnnxGraph) -> bool:
 
 
 def generator_weights_from_graph(graph: OnnxGraph) -> ExportedGeneratorWeights:
-    """Find the weights by the places where the graph uses them.
+    """Locate the weights by the nodes that use them.
 
     Raises:
-        EngineError: the graph is not what this package exports a generator to.
+        EngineError: the graph is not a generator as this package exports it.
     """
     try:
         return _GeneratorReader(graph).weights()

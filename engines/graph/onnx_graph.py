@@ -1,4 +1,4 @@
-"""An ONNX file's nodes and constants, for an engine that runs them itself."""
+"""The nodes and constants of an ONNX file, for an engine that runs them itself."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 
 MIN_MAPPED_BYTES = 2**20
-"""Bytes, from which constants are mapped instead of read: engines make their own of them, and two copies of a gigabyte
-of weights take their time. What is smaller may be kept as it is without keeping a file open."""
+"""The size in bytes from which constants are memory-mapped instead of read: engines convert large weights anyway, and a
+second copy of a gigabyte takes time. Smaller constants may be kept as they are without keeping a file open."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """An operation.
+    """One operation of the graph.
 
     Attributes:
-        operator: the ONNX operator's or the model-local function's name.
-        inputs: names of tensors; empty where an optional one is left out.
-        outputs: names of tensors.
+        operator: the name of the ONNX operator or the model-local function.
+        inputs: the input tensors' names; empty for an omitted optional input.
+        outputs: the output tensors' names.
         attributes: numbers, strings and tuples of numbers.
     """
 
@@ -40,7 +40,7 @@ class Node:
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """A model's nodes, each after those whose outputs it reads, and its constants, read-only, by name."""
+    """A model's nodes in topological order, and its constants by name, which are read-only."""
 
     name: str
     nodes: tuple[Node, ...]
@@ -48,7 +48,7 @@ class OnnxGraph:
 
 
 def read_graph(model: Path) -> OnnxGraph:
-    """Read an ONNX file and the weights beside it.
+    """Read an ONNX file and its external weights.
 
     Raises:
         EngineError: it is not an ONNX model, or its weights are missing or cut off.
@@ -59,9 +59,10 @@ def read_graph(model: Path) -> OnnxGraph:
 
 
 def read_model(model: Path) -> ModelProto:
-    """Read an ONNX file with all its weights, for those who want it whole.
+    """Read an ONNX file with its external weights into one message.
 
-    Raises: as ``read_graph``.
+    Raises:
+        EngineError: see ``read_graph``.
     """
     proto = _parse(model)
     for tensor in proto.graph.initializer:
@@ -98,7 +99,7 @@ def _constants(tensors: Iterable[TensorProto], folder: Path) -> dict[str, AnyArr
 
 
 def _external_data(tensor: TensorProto, folder: Path) -> AnyArray:
-    # Read here: onnx refuses a file with hard links, which is what a Triton repository has.
+    # Not read by onnx, which refuses hard-linked files: a Triton repository consists of them.
     info = ExternalDataInfo(tensor)
     path, offset, shape = folder / Path(info.location).name, info.offset or 0, tuple(tensor.dims)
     dtype, count = helper.tensor_dtype_to_np_dtype(tensor.data_type), int(np.prod(tensor.dims))

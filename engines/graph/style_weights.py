@@ -1,4 +1,4 @@
-"""What makes a generator's styles and demodulations in two batched matrix products: its layers' weights, stacked.
+"""The layers' weights stacked, so that all styles and all demodulations are one batched matrix product each.
 
 Letters in shapes: D width of w, A affine maps, K convolutions, C channels of the widest layer.
 """
@@ -18,16 +18,16 @@ from engines.kernels.weights import NormalisedWeight
 
 @dataclass(frozen=True)
 class StyleWeights:
-    """The affine maps are those of the convolutions, then those of ToRGB; all is padded with zeros to C channels.
+    """The affine maps of the convolutions, then those of the ToRGB layers; all are padded with zeros to C channels.
 
     Attributes:
         rows: the row of W+ that each affine map reads, int64 [A].
         affine: float32 [A, D, C].
         bias: float32 [A, 1, C].
-        squares: float32 [K, C, C], the ``NormalisedWeight``'s.
-        epsilon: float32 [K, 1, C], the ``NormalisedWeight``'s.
-        style_widths: channels of each of the A styles.
-        demodulation_widths: channels of each of the K demodulations.
+        squares: ``NormalisedWeight.squares`` of each convolution, float32 [K, C, C].
+        epsilon: ``NormalisedWeight.epsilon`` of each convolution, float32 [K, 1, C].
+        style_widths: the number of channels of each of the A styles.
+        demodulation_widths: the number of channels of each of the K demodulations.
     """
 
     rows: Tensor
@@ -40,7 +40,7 @@ class StyleWeights:
 
 
 def style_weights(generator: ExportedGeneratorWeights, kernels: Sequence[NormalisedWeight]) -> StyleWeights:
-    """Stack a generator's; ``kernels`` are those of its convolutions, on the device where the result shall be."""
+    """Stack the weights of a generator on the device of ``kernels``, which are its convolutions' weights."""
     affines = [layer.affine for layer in generator.convolutions]
     affines += [resolution.rgb.affine for resolution in generator.resolutions]
     style_widths, device = tuple(len(affine.bias) for affine in affines), kernels[0].squares.device
