@@ -1,18 +1,18 @@
-"""A resolution's last convolution in one kernel: an implicit GEMM with tail and ToRGB behind it.
+"""A resolution's last convolution in one kernel: an implicit GEMM followed by its tail and ToRGB.
 
     y = clamp(leaky_relu(conv3x3(x) * demodulation + noise + bias))
-    next = y * next_style, where a resolution follows
+    next = y * next_style, if a resolution follows
     image = clamp(sum over channels of y * style * weight, + bias) + FIR-upsampled skip
 
-The product's rows are a tile of TILE_H x TILE_W pixels, its columns all output channels, as ToRGB sums over them, and
-its depth 9 taps of I channels. The taps read almost the same pixels, which the L1 cache is asked to keep (``.ca``), so
-that memory is read once. At the last resolution y lives in registers only.
+The product's rows are a tile of TILE_H x TILE_W pixels, its columns are all output channels, since ToRGB sums over
+them, and its depth is 9 taps of I channels. The taps read almost the same pixels, which the cache modifier ``.ca``
+keeps in L1, so that memory is read once. At the last resolution y stays in registers.
 
-It is meant for the large and narrow maps at 512 and 1024. Where there are more channels, arithmetic is the limit, and a
-library's convolution with ``to_rgb`` behind it does as well.
+The kernel is meant for the large and narrow maps at 512 and 1024. With more channels, arithmetic is the limit, and a
+library's convolution followed by ``to_rgb`` is as fast.
 
-Bytes: 2 in for each of N * I * H * W numbers and, where a resolution follows, 2 out for each of N * O * H * W; noise
-and colours as in ``to_rgb``. FLOPs: 18 * I * O a pixel.
+Bytes: 2 read for each of N * I * H * W numbers and, if a resolution follows, 2 written for each of N * O * H * W; noise
+and colours as in ``to_rgb``. FLOPs: 18 * I * O per pixel.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _conv_rgb(
     inside = channels < CHANNELS_OUT
     x_ptr += n * HEIGHT * WIDTH * CHANNELS_IN
 
-    # One loop over taps and blocks of channels, not one in the other, so that the pipeline is filled once.
+    # Taps and blocks of channels share one loop instead of nested ones, so that the pipeline is filled only once.
     depth_blocks: tl.constexpr = (CHANNELS_IN + BLOCK_I - 1) // BLOCK_I
     total = tl.zeros((TILE_H * TILE_W, BLOCK_O), tl.float32)
     for step in range(9 * depth_blocks):
@@ -103,10 +103,10 @@ def _conv_rgb(
 
 
 def conv_rgb_spec(channels_in: int, channels_out: int, height: int, width: int, variant: ToRgbVariant) -> KernelSpec:
-    """The launch for a map [N, channels_out, height, width].
+    """The launch for an output map [N, channels_out, height, width].
 
     Raises:
-        EngineError: more than 128 output channels, which one block cannot hold.
+        EngineError: there are more than 128 output channels, which one block cannot hold.
     """
     if channels_out > MAX_CHANNELS_OUT:
         raise EngineError(
@@ -141,17 +141,17 @@ def conv_rgb_spec(channels_in: int, channels_out: int, height: int, width: int, 
 
 
 def conv_rgb(x: Tensor, weight: Tensor, activation: Activation, rgb: ToRgbOperands) -> tuple[Tensor, Tensor | None]:
-    """Convolve, activate and finish a resolution.
+    """Convolve, activate and apply ToRGB.
 
     Args:
         x: the styled map, float16 [N, I, H, W], channels last.
         weight: float16 [O, I, 3, 3], channels last; O is at most 128.
         activation: the convolution's operands.
-        rgb: what leaves the resolution.
+        rgb: ToRGB's operands.
 
     Returns:
         The sum of the images so far, float32 [N, 3, H, W], or the picture, uint8 [N, H, W, 3]; and the next layer's
-        input, float16 [N, O, H, W] in channels last, where ``rgb`` has its style.
+        input, float16 [N, O, H, W] in channels last, if ``rgb`` has its style.
 
     Raises:
         EngineError: an operand does not fit.

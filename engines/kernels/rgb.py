@@ -1,4 +1,4 @@
-"""What leaves a resolution: its image, through ToRGB, and the next resolution's input."""
+"""The operands of ToRGB, which ends a resolution: they give its image and the next resolution's input."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from engines.kernels.operands import Activation, check_operand, empty_map
 
 @dataclass(frozen=True)
 class ToRgbVariant:
-    """Which of the operands there are.
+    """The specialisation of a kernel with ToRGB.
 
     Attributes:
-        has_skip: resolutions below are added.
-        has_next: a resolution follows, and its input is written.
-        quantised: the image is uint8.
-        clamp: the activation's bound.
-        rgb_clamp: ToRGB's bound.
+        has_skip: whether the image of the lower resolutions is added.
+        has_next: whether a resolution follows, whose input is written.
+        quantised: whether the image is the picture in uint8.
+        clamp: the bound of the activation's magnitude; None = unbounded.
+        rgb_clamp: the bound of ToRGB's output; None = unbounded.
     """
 
     has_skip: bool = True
@@ -31,7 +31,7 @@ class ToRgbVariant:
 
     @property
     def pointers(self) -> dict[str, torch.dtype | None]:
-        """ToRGB's pointer parameters, which are a kernel's last."""
+        """ToRGB's pointer parameters, which are the last ones of a kernel."""
         return {
             "rgb_weight_ptr": torch.float32,
             "rgb_style_ptr": torch.float32,
@@ -44,21 +44,23 @@ class ToRgbVariant:
 
     @property
     def constants(self) -> dict[str, Constant]:
-        """Constants of a kernel with these pointers."""
+        """The constants of a kernel with these pointers."""
         return {"CLAMP": self.clamp, "RGB_CLAMP": self.rgb_clamp, "QUANTISED": self.quantised}
 
 
 @dataclass(frozen=True)
 class ToRgbOperands:
-    """Of an activated map y: image = clamp(sum over channels of y * style * weight, + bias) + FIR-upsampled skip.
+    """The operands of image = clamp(sum over channels of y * style * weight, + bias) + FIR-upsampled skip.
+
+    y is the resolution's activated map, float [N, O, H, W].
 
     Attributes:
-        weight: float32 [3, O], with its equalised learning rate's gain.
+        weight: float32 [3, O], including the gain of the equalised learning rate.
         style: float32 [N, O].
         bias: float32 [3].
-        skip: float32 [N, 3, H / 2, W / 2], the image of the resolutions below.
-        next_style: that of the next resolution's up-convolution, float32 [N, O]: y * next_style is its input.
-        quantised: the image is the picture, trunc(clamp(127.5 image + 128, 0, 255)).
+        skip: the image of the lower resolutions, float32 [N, 3, H / 2, W / 2].
+        next_style: the style of the next resolution's up-convolution, float32 [N, O]; y * next_style is its input.
+        quantised: whether to give the picture, trunc(clamp(127.5 image + 128, 0, 255)), instead of the image.
         clamp: bound of |image| before the skip is added, for networks trained with one.
     """
 
@@ -71,7 +73,7 @@ class ToRgbOperands:
     clamp: float | None = None
 
     def variant(self, activation: Activation | None) -> ToRgbVariant:
-        """What a kernel is specialised for."""
+        """The specialisation of the kernel that takes these operands."""
         return ToRgbVariant(
             has_skip=self.skip is not None,
             has_next=self.next_style is not None,
@@ -81,7 +83,7 @@ class ToRgbOperands:
         )
 
     def pointers(self, batch: int, channels: int, height: int, width: int) -> dict[str, Tensor]:
-        """The inputs among ``ToRgbVariant.pointers``.
+        """The input tensors for ``ToRgbVariant.pointers``.
 
         Raises:
             EngineError: an operand does not fit a map [batch, channels, height, width].
@@ -99,7 +101,7 @@ class ToRgbOperands:
         return pointers
 
     def outputs(self, batch: int, channels: int, height: int, width: int) -> dict[str, Tensor]:
-        """The outputs among ``ToRgbVariant.pointers``, not yet written."""
+        """Uninitialised output tensors for ``ToRgbVariant.pointers``."""
         if self.quantised:
             outputs = {"image_ptr": self.weight.new_empty((batch, height, width, 3), dtype=torch.uint8)}
         else:

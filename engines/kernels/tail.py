@@ -1,11 +1,11 @@
-"""What follows a convolution, in one pass: y = clamp(leaky_relu(F(x) * demodulation + noise + bias)) * style.
+"""A convolution's tail in one pass: y = clamp(leaky_relu(F(x) * demodulation + noise + bias)) * style.
 
-F is the FIR filter after an up-convolution, and nothing otherwise; ``style`` is the next convolution's. A block holds
-BLOCK_W columns of BLOCK_C channels and walks down ROWS rows. F is separable: each input row is filtered along itself
-once, and the last three filtered rows stay in registers for the filter along the columns.
+F is the FIR filter after an up-convolution and the identity after others; ``style`` is the next convolution's. A block
+holds BLOCK_W columns of BLOCK_C channels and walks down ROWS rows. F is separable: each input row is filtered along
+itself once, and the last three filtered rows stay in registers for the filter along the columns.
 
-Bytes: 2 in and 2 out for each of N * C * H * W numbers, and 2 for each of H * W noises.
-FLOPs: 6 a number, and 14 more for F.
+Bytes: 2 read and 2 written for each of N * C * H * W numbers, and 2 read for each of H * W noise values.
+FLOPs: 6 per number, and 14 more for F.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _filtered_row(
     HEIGHT: tl.constexpr,
     WIDTH: tl.constexpr,
 ) -> tl.tensor:
-    """Row ``row`` of a map [HEIGHT + 1, WIDTH + 1, CHANNELS] under the taps [1,3,3,1]; zeros lie around the map."""
+    """Row ``row`` of a zero-padded map [HEIGHT + 1, WIDTH + 1, CHANNELS], filtered with the taps [1,3,3,1]."""
     total = tl.zeros((columns.shape[0], channels.shape[0]), tl.float32)
     for tap in tl.static_range(4):
         column = columns + (tap - 1)
@@ -74,7 +74,7 @@ def _tail(
     y_ptr += n * HEIGHT * WIDTH * CHANNELS
     if UP:
         x_ptr += n * (HEIGHT + 1) * (WIDTH + 1) * CHANNELS
-        demodulation *= 1 / 16  # The two directions' taps sum up to 8 each; their gain is to be 2 each.
+        demodulation *= 1 / 16  # The taps of each direction sum up to 8 but have a gain of 2.
         above = _filtered_row(x_ptr, first - 1, columns, channels, mask, CHANNELS, HEIGHT, WIDTH)
         here = _filtered_row(x_ptr, first, columns, channels, mask, CHANNELS, HEIGHT, WIDTH)
         below = _filtered_row(x_ptr, first + 1, columns, channels, mask, CHANNELS, HEIGHT, WIDTH)
@@ -104,7 +104,7 @@ def tail_spec(
     channels: int, height: int, width: int, *, up: bool = False, styled: bool = False, clamp: float | None = None
 ) -> KernelSpec:
     """The launch for an output map [N, channels, height, width]."""
-    # 1024 numbers in flight in 128 threads: 8 each, a 16-byte access where the channels are a multiple of 8.
+    # 128 threads handle 1024 numbers at a time, 8 each: a 16-byte access if the channels are a multiple of 8.
     block_c = next_power_of_two(channels, maximum=64)
     block_w = 1024 // block_c
     rows = next_power_of_two(height // 8, maximum=8)
@@ -131,13 +131,13 @@ def tail_spec(
 
 
 def tail(x: Tensor, activation: Activation, *, style: Tensor | None = None, up: bool = False) -> Tensor:
-    """Finish a convolution's output.
+    """Apply a convolution's tail to its output.
 
     Args:
-        x: float16 [N, O, H, W], channels last; where ``up``, a transposed convolution's [N, O, H + 1, W + 1].
+        x: float16 [N, O, H, W], channels last; if ``up``, a transposed convolution's [N, O, H + 1, W + 1].
         activation: the layer's operands.
-        style: the next convolution's, float32 [N, O].
-        up: apply the FIR filter first.
+        style: the next convolution's style, float32 [N, O].
+        up: whether to apply the FIR filter first.
 
     Returns:
         float16 [N, O, H, W], channels last.

@@ -1,14 +1,14 @@
 """The tail of a resolution's last convolution together with ToRGB, in one pass over its map.
 
-    y = clamp(leaky_relu(x * demodulation + noise + bias)), or x where that is activated already
-    next = y * next_style, where a resolution follows
+    y = clamp(leaky_relu(x * demodulation + noise + bias)), or x if it is activated already
+    next = y * next_style, if a resolution follows
     image = clamp(sum over channels of y * style * weight, + bias) + FIR-upsampled skip
 
-y has exactly these two readers, so that y itself is never written. The last image is the picture in uint8 [N, H, W, 3],
-trunc(clamp(127.5 image + 128, 0, 255)). A block holds BLOCK_P pixels and walks over their channels.
+Only these two outputs use y, so that y itself is never written. The last image is the picture in uint8 [N, H, W, 3],
+trunc(clamp(127.5 image + 128, 0, 255)). A block holds BLOCK_P pixels and loops over their channels.
 
-Bytes: 2 in and, where a resolution follows, 2 out for each of N * C * H * W numbers; 2 for each of H * W noises; 3 in
-and 12 (the picture: 3) out for the colours of each pixel. FLOPs: 13 a number.
+Bytes: 2 read and, if a resolution follows, 2 written for each of N * C * H * W numbers; 2 read for each of H * W noise
+values; 3 read and 12 (the picture: 3) written for the colours of each pixel. FLOPs: 13 per number.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def _to_rgb(
 def to_rgb_spec(
     channels: int, height: int, width: int, variant: ToRgbVariant, *, activated: bool = False
 ) -> KernelSpec:
-    """The launch for a map [N, channels, height, width]; ``activated`` where it is no convolution's raw output."""
-    # 2048 numbers in flight in 128 threads: 16 each, two 16-byte accesses.
+    """The launch for a map [N, channels, height, width]; ``activated`` maps take no activation operands."""
+    # 128 threads handle 2048 numbers at a time, 16 each: two 16-byte accesses.
     block_c = next_power_of_two(channels, maximum=64)
     block_p = 2048 // block_c
     return KernelSpec(
@@ -108,16 +108,16 @@ def to_rgb_spec(
 
 
 def to_rgb(x: Tensor, rgb: ToRgbOperands, activation: Activation | None = None) -> tuple[Tensor, Tensor | None]:
-    """Finish a resolution.
+    """Apply a convolution's tail and ToRGB to its output.
 
     Args:
-        x: float16 [N, O, H, W], channels last: a convolution's output, or an activated map without ``activation``.
-        rgb: what leaves the resolution.
+        x: float16 [N, O, H, W], channels last: a convolution's output, or an activated map if ``activation`` is None.
+        rgb: ToRGB's operands.
         activation: the convolution's operands.
 
     Returns:
         The sum of the images so far, float32 [N, 3, H, W], or the picture, uint8 [N, H, W, 3]; and the next layer's
-        input, float16 [N, O, H, W] in channels last, where ``rgb`` has its style.
+        input, float16 [N, O, H, W] in channels last, if ``rgb`` has its style.
 
     Raises:
         EngineError: an operand does not fit.
