@@ -1,4 +1,4 @@
-"""PyTorch on a CUDA GPU: CUDA graphs, and in float16 fused kernels; for generators, encoders and ISF heads."""
+"""PyTorch on a CUDA GPU, with CUDA graphs and in float16 with fused kernels; for generators, encoders and ISF heads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NetworkFactory = Callable[[torch.device], Network]
 class TorchEngine(BaseEngine):
     """Runs an ONNX file of this package in PyTorch.
 
-    On the device "cpu" it computes the same in float32 by plain formulas: slow, and meant for tests.
+    With the device "cpu", which is slow and meant for tests, it computes the same formulas in float32 without kernels.
     """
 
     def __init__(
@@ -46,17 +46,18 @@ class TorchEngine(BaseEngine):
         device: str = "cuda",
         batches: Collection[int] = BATCH_SIZES,
     ) -> None:
-        """Load ``model`` and capture a CUDA graph for each size in ``batches``; other batches are made up of these.
+        """Load ``model`` and capture a CUDA graph for each batch size in ``batches``; other sizes are split into these.
 
         Args:
-            model: an ONNX file, or what puts a network of any other origin on the device.
-            signature: its tensors.
-            precision: an ONNX file's maps are in "fp16", its sums, styles and codes in float32; or all is in "fp32".
+            model: an ONNX file, or a function that creates a network of another origin on a given device.
+            signature: the model's inputs and outputs.
+            precision: "fp16" for an ONNX file's feature maps, while sums, styles and codes stay in float32; "fp32" for
+                everything.
             device: "cuda", "cuda:1" or "cpu".
-            batches: sizes to capture.
+            batches: the batch sizes to capture.
 
         Raises:
-            EngineError: there is no such GPU or too little memory on it, or the model is none of this package.
+            EngineError: there is no such GPU, it has too little memory, or the model was not exported by this package.
         """
         super().__init__(signature)
         self._device = resolve_device(device)
@@ -71,8 +72,8 @@ class TorchEngine(BaseEngine):
             raise EngineError(
                 f"{model.name if isinstance(model, Path) else 'the network'} on {device}",
                 got="too little GPU memory",
-                expected=f"room for batches of {max(batches)}",
-                remedy="load it for smaller batches",
+                expected=f"enough for batches of {max(batches)}",
+                remedy="load the model for smaller batches",
             ) from error
 
     @torch.no_grad()
@@ -86,7 +87,7 @@ class TorchEngine(BaseEngine):
                 torch.cuda.current_stream().synchronize()
         return {name: value.numpy() for name, value in fetched.items()}
 
-    # Through pinned memory, whose pages PyTorch keeps for reuse: the GPU copies without the host's help.
+    # Copies go through pinned memory, which PyTorch keeps for reuse: the GPU copies it without the host's help.
     def _to_device(self, spec: TensorSpec, value: AnyArray) -> Tensor:
         pinned = empty(spec, len(value), torch.device("cpu"), pinned=self._gpu)
         pinned.numpy()[...] = value
@@ -97,21 +98,21 @@ class TorchEngine(BaseEngine):
 
     @torch.no_grad()
     def run_on_gpu(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Run one batch from the engine's device to the engine's device, without waiting for it.
+        """Run one batch whose inputs and outputs are on the engine's device, without waiting for the result.
 
-        The work is put on the device's current stream, so that one engine's outputs can be another one's inputs.
+        The work is enqueued on the device's current stream, so that one engine's outputs can be another one's inputs.
 
         Returns:
             The outputs, which the caller owns.
 
         Raises:
-            EngineError: a tensor is missing, unknown or elsewhere, or is not what the signature says.
+            EngineError: a tensor is missing, unknown, on another device, or not as the signature says.
         """
         check_on_device(self.signature, inputs, self._device)
         return self._network(inputs)
 
     def close(self) -> None:
-        """Give the network's memory back to PyTorch."""
+        """Return the network's memory to PyTorch."""
         self._network = _raise_closed
 
     def _on_device(self) -> AbstractContextManager[object]:
@@ -119,10 +120,10 @@ class TorchEngine(BaseEngine):
 
 
 def network_from_onnx(model: Path, signature: Signature, device: torch.device, *, half: bool = False) -> Network:
-    """Read an ONNX file onto a device; ``half``: with maps in float16, and fused kernels.
+    """Load an ONNX file on a device; ``half`` selects feature maps in float16 and fused kernels.
 
     Raises:
-        EngineError: the model is none of this package.
+        EngineError: the model was not exported by this package.
     """
     graph = read_graph(model)
     if is_generator(graph):
@@ -131,12 +132,12 @@ def network_from_onnx(model: Path, signature: Signature, device: torch.device, *
 
 
 def generator_network(weights: ExportedGeneratorWeights, device: torch.device, *, half: bool) -> Network:
-    """A generator on a device; ``half``: as of ``network_from_onnx``."""
+    """Create a generator on a device; for ``half`` see ``network_from_onnx``."""
     return TorchGenerator(weights, FusedBackend() if half else ReferenceBackend(), device)
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of this name, as "cuda", "cuda:1" or "cpu", with its index.
+    """The device of this name, such as "cuda", "cuda:1" or "cpu"; a GPU's index is filled in.
 
     Raises:
         EngineError: PyTorch finds no such GPU.
@@ -157,7 +158,7 @@ def resolve_device(name: str) -> torch.device:
 
 @dataclass(frozen=True)
 class _TensorDescription:
-    """A tensor with NumPy's name of its type, where the contract has that type."""
+    """A tensor's dtype and shape; the dtype is NumPy's if the contract has that type."""
 
     dtype: object
     shape: tuple[int, ...]
@@ -169,7 +170,7 @@ def _describe(tensor: Tensor) -> _TensorDescription:
 
 
 def check_on_device(signature: Signature, inputs: Mapping[str, Tensor], device: torch.device) -> None:
-    """Raise EngineError unless ``inputs`` are the signature's, on the device, with one batch size of at least 1."""
+    """Raise EngineError unless ``inputs`` match the signature and lie on the device, with one batch size of at least 1."""
     described = {name: _describe(value) for name, value in inputs.items()}
     check_tensors(signature, described, EngineError, whole="engine input", part="engine input")
     for name, value in inputs.items():

@@ -1,4 +1,4 @@
-"""StyleGAN2's generator in PyTorch: all styles in one batched matrix product, all demodulations in another, then maps.
+"""StyleGAN2's generator in PyTorch: all styles are one batched matrix product, all demodulations another.
 
 Letters in shapes: N batch, L rows of W+, D width of w, A affine maps, K convolutions, C channels of the widest layer,
 I and O input and output channels.
@@ -23,7 +23,7 @@ from engines.torch.layer_backends import LayerBackend
 
 @dataclass(frozen=True)
 class _LayerStyles:
-    """What codes make of the weights: for each convolution float32 [N, I] and [N, O], for each ToRGB [N, I]."""
+    """Each convolution's style [N, I] and demodulation [N, O], and each ToRGB's style [N, I], in float32."""
 
     styles: tuple[Tensor, ...]
     demodulations: tuple[Tensor, ...]
@@ -31,7 +31,7 @@ class _LayerStyles:
 
 
 class _StyleComputation:
-    """(w, psi) -> styles, in float32."""
+    """(w [N, L, D], psi [N, 1]) -> the styles of all layers, in float32."""
 
     def __init__(self, w_avg: Tensor, weights: StyleWeights) -> None:
         self._w_avg, self._weights = w_avg, weights
@@ -54,10 +54,10 @@ def _unpadded(layers: Tensor, widths: Sequence[int]) -> tuple[Tensor, ...]:
 
 
 class TorchGenerator:
-    """(w, psi) -> image, uint8 [N, R, R, 3]; any batch."""
+    """(w [N, L, D], psi [N, 1]) -> image, uint8 [N, R, R, 3], for any batch."""
 
     def __init__(self, weights: ExportedGeneratorWeights, backend: LayerBackend, device: torch.device) -> None:
-        """Put the weights on ``device``, in the form that ``backend`` takes them."""
+        """Put the weights on ``device``, in the format of ``backend``."""
         resolutions = weights.resolutions
         self._tensor = partial(torch.tensor, device=device)
         layers = weights.convolutions
@@ -88,7 +88,7 @@ class TorchGenerator:
         self._convs_to_rgb = [backend.conv_to_rgb(*layer) for layer in zip(kernels[::2], sizes[::2], strict=True)]
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Named tensors in, named tensors out."""
+        """Run a batch: the tensors w and psi -> the tensor image."""
         layer_styles = self._compute_styles(inputs["w"], inputs["psi"])
         activations = [
             activation(demodulation)

@@ -1,6 +1,6 @@
-"""How a generator's layers are computed: by plain formulas anywhere, or by the fused kernels on a GPU.
+"""Back ends of a generator's layers: plain formulas on any device, or the fused kernels on a GPU.
 
-A convolution's weight is brought into its pass's form once; what is returned is called for every batch.
+A back end converts a convolution's weight to its own format once and returns the function that computes the layer.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from engines.kernels.to_rgb import to_rgb
 from engines.kernels.weights import NormalisedWeight
 
 FUSED_FROM = 512
-"""The lowest resolution whose convolutions are kernels of this package: below, arithmetic is the limit, not memory."""
+"""The lowest resolution whose convolutions use this package's kernels; below, arithmetic is the limit, not memory."""
 
 UpsampleConv = Callable[[Tensor, Activation, Tensor], Tensor]
-"""(styled map, activation, next style) -> the next convolution's input, of twice the size."""
+"""(styled map, activation, next style) -> the next convolution's input, at twice the size."""
 
 ConvToRgb = Callable[[Tensor, Activation, ToRgbOperands], tuple[Tensor, Tensor | None]]
-"""(styled map, activation, rgb) -> the image so far, and the next resolution's input where one follows."""
+"""(styled map, activation, rgb) -> the image so far, and the next resolution's input if one follows."""
 
 
 class LayerBackend(Protocol):
-    """Where layers of output ``size`` get their passes from; ``dtype`` is that of maps and noise."""
+    """The source of functions for layers of output ``size``; ``dtype`` is that of maps and noise."""
 
     @property
     def dtype(self) -> torch.dtype: ...
@@ -44,7 +44,7 @@ class LayerBackend(Protocol):
 
 
 class ReferenceBackend:
-    """The formulas of ``kernels.reference`` in one precision."""
+    """A back end with the formulas of ``kernels.reference`` in one precision."""
 
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         self.dtype = dtype
@@ -70,7 +70,9 @@ def _reference_conv_to_rgb(
 
 
 class FusedBackend:
-    """The fused kernels, float16: behind PyTorch's convolutions, or from the size ``fused_from`` on with their own."""
+    """A back end with the fused kernels in float16.
+
+    The kernels compute the tails of PyTorch's convolutions; from the size ``fused_from`` on, also the convolutions."""
 
     dtype = torch.float16
 
@@ -80,7 +82,7 @@ class FusedBackend:
     def upsample_conv(self, weight: NormalisedWeight, size: int) -> UpsampleConv:
         if size >= self._fused_from:
             return partial(_fused_upsample_conv, weight.half_merged)
-        # Transposed here: cuDNN would bring a transposed view into channels_last at every call.
+        # Transposed once: cuDNN would convert a transposed view to channels_last at every call.
         return partial(_library_upsample_conv, channels_last(weight.kernel.transpose(0, 1).half()))
 
     def conv_to_rgb(self, weight: NormalisedWeight, size: int) -> ConvToRgb:
