@@ -1,7 +1,7 @@
-"""TensorRT plans on a GPU, through PyCUDA.
+"""TensorRT plans on a GPU, run through PyCUDA.
 
-Each batch size has a plan with buffers of its own, captured as a CUDA graph: copies to the GPU, the network, the copy
-back. Nothing here needs PyTorch, so that a server with plans goes without it; hence not ``engines.torch.cuda_graphs``.
+Each batch size has its own buffers and a CUDA graph of the copies to the GPU, the plan and the copy back. The module
+does not use ``engines.torch.cuda_graphs``, so that a server with plans needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class TensorRtEngine(BaseEngine):
         """Load every plan.
 
         Raises:
-            EngineError: the plans were made for another TensorRT or GPU, or have other tensors than the signature.
+            EngineError: the plans were built for another TensorRT or GPU, or their tensors differ from the signature.
         """
         super().__init__(signature)
         check_platform(metadata, current_platform(device), directory)
-        # Held as long as the engine: who releases a primary context last destroys it with all that lies in it.
+        # Held as long as the engine: the last release of a primary context destroys it with all its memory.
         self._context = gpu(device).retain_primary_context()
         self._logger = trt.Logger(trt.Logger.Severity.WARNING)
         with current_context(self._context), ExitStack() as graphs:
@@ -74,19 +74,19 @@ def _load_engine(runtime: trt.Runtime, file: Path) -> trt.ICudaEngine:
         raise EngineError(
             str(file),
             got="a plan that TensorRT cannot load",
-            expected="one of this TensorRT and GPU",
+            expected="one for this TensorRT and GPU",
             remedy=rebuild_remedy(file.parent),
         )
     return engine
 
 
 class _Plan:
-    """A plan for one batch size, its context, and its buffers on both sides."""
+    """A plan at one batch size: its execution context, and its buffers on the host and on the GPU."""
 
     def __init__(self, engine: trt.ICudaEngine, signature: Signature, batch: int, file: Path) -> None:
         context: trt.IExecutionContext = engine.create_execution_context()
         for spec in signature.inputs:
-            # What a plan for a range of batches has to be told; it says no where it does not take the shape.
+            # A plan for a range of batch sizes needs the shape; the result is False if it does not accept it.
             context.set_input_shape(spec.name, (batch, *spec.dims))
         check_plan_tensors(engine, context, signature, batch, file)
         self._engine = engine
@@ -100,14 +100,14 @@ class _Plan:
         self._graph: CudaGraph | None = None
 
     def capture(self) -> CudaGraph:
-        # Once in the ordinary way first: TensorRT allocates and initialises during a plan's first run.
+        # The first run is not captured: TensorRT allocates and initialises during it.
         self._enqueue()
         self._stream.synchronize()
         self._graph = CudaGraph(self._stream.handle, self._enqueue)
         return self._graph
 
     def run(self, inputs: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
-        """Run up to a batch; where there are fewer samples, the rest of it is what was there before."""
+        """Run up to a full batch; with fewer samples, the rest of the batch keeps its previous content."""
         size = len(next(iter(inputs.values())))
         for name, value in inputs.items():
             self._host[name][:size] = value
@@ -133,7 +133,7 @@ class _Plan:
 def check_plan_tensors(
     engine: trt.ICudaEngine, context: trt.IExecutionContext, signature: Signature, batch: int, file: Path
 ) -> None:
-    """Raise EngineError unless the plan's inputs and outputs are the signature's, by name, type and shape."""
+    """Raise EngineError unless the plan's tensors match the signature by name, type and shape."""
     actual = {
         _describe_tensor(engine, context, engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)
     }

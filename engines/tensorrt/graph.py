@@ -1,17 +1,17 @@
-"""The graphs that TensorRT builds plans of: strongly typed, for one batch size, or with native layers for any.
+"""The graphs that TensorRT builds plans of: strongly typed, for one batch size or, with native layers, for any.
 
-A generator in half precision is written anew from its weights, for the operators that plugins compute:
+A generator in half precision is rebuilt from its weights with the operators that plugins compute:
 
-- each up-convolution is one ``ConvUp``, or a ConvTranspose with a ``Tail`` behind it;
-- each resolution's last convolution and its ToRGB are one ``ConvRgb``, or a Conv with a ``ToRgb`` behind it;
-- maps and their weights are float16; styles, demodulation, biases and images stay float32, and the picture is made of
-  the last image by standard operators, since plugins give no uint8.
+- each up-convolution is one ``ConvUp``, or a ConvTranspose followed by a ``Tail``;
+- each resolution's last convolution and its ToRGB are one ``ConvRgb``, or a Conv followed by a ``ToRgb``;
+- maps and their weights are float16; styles, demodulation, biases and images stay float32; standard operators convert
+  the last image to the picture, since plugins have no uint8 outputs.
 
-A node carries what TensorRT's parser needs to find a plugin: ``plugin_namespace``, ``plugin_version``, ``aot``, and the
-plugin's own attributes ``clamp`` (infinite = none) and ``capability`` (of the GPU, times 10). Its function body runs
-where there is no plugin; inlined, it is the graph of native layers.
+A node has the attributes by which TensorRT's parser finds a plugin, ``plugin_namespace``, ``plugin_version`` and
+``aot``, and the plugin's own attributes ``clamp`` (infinite = none) and ``capability`` (of the GPU, times 10). Its
+function body is used if there is no plugin; with all functions inlined, the graph consists of native layers.
 
-Other networks, and those in float32, are the exported graph itself.
+For other networks and for float32, the graph is the exported one.
 """
 
 from __future__ import annotations
@@ -57,32 +57,32 @@ def graph_with_plugins(
     capability: int,
     fused_from: float = FUSED_FROM,
 ) -> ModelProto:
-    """A generator in half precision.
+    """A generator in half precision, whose fused operators are plugins.
 
     Args:
-        weights: the generator's.
+        weights: the generator's weights.
         signature: its inputs and output.
         batch: the only batch size.
-        capability: of the GPU, times 10; one of ``engines.kernels.ahead_of_time.CAPABILITIES``.
-        fused_from: the lowest resolution whose convolutions are plugins, where these take so many channels.
+        capability: the GPU's compute capability times 10, one of ``engines.kernels.ahead_of_time.CAPABILITIES``.
+        fused_from: the lowest resolution whose convolutions are plugins, if their channels are not too many.
     """
     return _GeneratorGraph(weights, batch, capability, fused_from).build(signature)
 
 
 def graph_of_native_layers(weights: ExportedGeneratorWeights, signature: Signature, batch: int | None) -> ModelProto:
-    """The same without plugins; for batches of any size where ``batch`` is None."""
-    # Imported here: it takes seconds, and plugins do without.
+    """A generator in half precision without plugins; if ``batch`` is None, for batches of any size."""
+    # Imported on demand: it takes seconds, and the graph with plugins does not need it.
     import onnxscript.optimizer
 
     functions = _GeneratorGraph(weights, batch, capability=0, fused_from=math.inf).build(signature)
     inlined = onnx.inliner.inline_local_functions(functions)
-    # What the functions compute of constants, such as a FIR filter for each channel, TensorRT takes as constants only.
+    # TensorRT requires constants where the functions compute on constants, as for a FIR filter for each channel.
     folded: ModelProto = onnxscript.optimizer.optimize(inlined, onnx_shape_inference=False)
     return folded
 
 
 def exported_graph(model: ModelProto, batch: int | None, precision: Precision) -> ModelProto:
-    """An exported model for one batch size, or for any where it is None.
+    """An exported model for one batch size or, if ``batch`` is None, for any.
 
     With "fp16", its arithmetic and constants are in half precision.
     """
@@ -93,7 +93,7 @@ def exported_graph(model: ModelProto, batch: int | None, precision: Precision) -
     graph.graph.ClearField("value_info")
     if precision == "fp32":
         return graph
-    # Imported here: only a build needs it.
+    # Imported on demand: only a build in half precision needs it.
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     halved: ModelProto = convert_float_to_float16(graph, keep_io_types=True, disable_shape_infer=True)
@@ -101,13 +101,13 @@ def exported_graph(model: ModelProto, batch: int | None, precision: Precision) -
 
 
 def plugin_nodes(model: ModelProto) -> int:
-    """How many nodes are to become plugins."""
+    """The number of nodes that become plugins."""
     return sum(node.domain == DOMAIN for node in model.graph.node)
 
 
 @dataclass(frozen=True)
 class _ConvLayer:
-    """A convolution; ``style`` and ``demodulation`` are names in the graph."""
+    """A convolution; ``style`` and ``demodulation`` are names of tensors in the graph."""
 
     kernel: NormalisedWeight
     convolution: ModulatedConvWeights
@@ -116,7 +116,7 @@ class _ConvLayer:
 
     @property
     def activation(self) -> list[str | AnyArray]:
-        """The operands of a kernel's activation, in their order."""
+        """The operands of a kernel's activation, in order."""
         return [self.demodulation, self.convolution.noise.astype(np.float16), self.convolution.bias]
 
 
@@ -138,8 +138,8 @@ class _GeneratorGraph:
         parts = zip(kernels, convolutions, names.styles, names.demodulations, strict=True)
         layers = [_ConvLayer(*part) for part in parts]
         x = self.constant_input(layers[0])
-        # The images below the lowest resolution are black, so that all resolutions are alike; one image for a batch of
-        # any size, to which native layers add what they make.
+        # The lowest resolution adds to a black image, so that all resolutions are alike. Without a fixed batch size,
+        # it is a single image, which native layers broadcast.
         image = self.graph.constant(np.zeros((self.batch or 1, 3, 2, 2), np.float32))
         for level, resolution in enumerate(self.weights.resolutions):
             last, following = layers[2 * level], layers[2 * level + 1 : 2 * level + 2]
@@ -154,7 +154,7 @@ class _GeneratorGraph:
         return self.graph.model(signature, self.batch, functions)
 
     def constant_input(self, layer: _ConvLayer) -> str:
-        """The network's constant under the first style, of every sample."""
+        """Each sample's first map: the network's constant times the first style."""
         styled = self.graph.node("Mul", self.weights.constant, self.graph.node("Unsqueeze", layer.style, [2, 3]))
         return self.graph.node("Cast", styled, to=TensorProto.FLOAT16)
 
@@ -169,7 +169,7 @@ class _GeneratorGraph:
         return self.operator(CONV_UP, x, kernel, *layer.activation, style, pairs=2 * channels, **shapes)[0]
 
     def conv_to_rgb(self, layer: _ConvLayer, x: str, rgb: list[Operand], next_style: list[str]) -> list[str]:
-        """The next resolution's input, where one follows, and the sum of the images so far."""
+        """The next resolution's input, if one follows, and the sum of the images so far."""
         channels, size = len(layer.convolution.weight), len(layer.convolution.noise)
         operands = [*layer.activation, *rgb, *next_style]
         if size >= self.fused_from and channels <= MAX_CHANNELS_OUT:
@@ -179,7 +179,7 @@ class _GeneratorGraph:
         return self.operator(TO_RGB if next_style else LAST_TO_RGB, x, *operands)
 
     def write_picture(self, image: str) -> None:
-        """``engines.kernels.reference.picture``."""
+        """Add the nodes of ``engines.kernels.reference.picture``."""
         levels = self.graph.node("Add", self.graph.node("Mul", image, 127.5), 128.0)
         clamped = self.graph.node("Clip", levels, 0.0, 255.0)
         self.graph.node(

@@ -1,4 +1,4 @@
-"""TensorRT's ``EngineModule``: checks before the engine's module is imported, which needs a GPU's driver for that."""
+"""TensorRT's ``EngineModule``, which checks the plans before it imports the engine: that import needs a GPU driver."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def available_precisions() -> tuple[Precision, ...]:
 
 
 def open_engine(model: Path, signature: Signature, options: EngineOptions) -> Engine:
-    """See ``EngineModule``; ``model`` is the ONNX file beside which the plans lie."""
+    """See ``EngineModule``; the plans lie beside the ONNX file ``model``."""
     directory = model.parent
     if options.plans is None:
         raise EngineError(
             f"engine tensorrt on {directory}",
             got="no plans",
-            expected="some in the manifest",
+            expected="plans in the manifest",
             remedy=rebuild_remedy(directory),
         )
     check_platform(options.plans, current_platform(), directory)

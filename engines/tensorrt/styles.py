@@ -1,4 +1,4 @@
-"""The part of a generator's graph that makes styles and demodulations of codes: two batched products, in float32."""
+"""The part of a generator's graph that maps codes to styles and demodulations: two batched products in float32."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _TINY = np.finfo(np.float32).tiny
 
 @dataclass(frozen=True)
 class StyleNames:
-    """Names of what codes make of the weights: for each convolution [N, I] and [N, O], for each ToRGB [N, I].
+    """The names of each convolution's style [N, I] and demodulation [N, O], and of each ToRGB's style [N, I].
 
-    The convolutions' styles are divided by their largest value, which their demodulations make good.
+    The convolutions' styles are divided by their largest magnitude, which their demodulations compensate.
     """
 
     styles: list[str]
@@ -31,7 +31,7 @@ class StyleNames:
 def write_styles(
     graph: GraphWriter, generator: ExportedGeneratorWeights, kernels: Sequence[NormalisedWeight]
 ) -> StyleNames:
-    """Add what ``engines.kernels.weights.modulation`` computes, of the graph's inputs w [N, L, D] and psi [N, 1]."""
+    """Add the nodes of ``engines.kernels.weights.modulation`` for the graph's inputs w [N, L, D] and psi [N, 1]."""
     weights = style_weights(generator, kernels)
     kept = graph.node("Unsqueeze", graph.node("Sub", 1.0, "psi"), [2])
     w = graph.node("Add", "w", graph.node("Mul", kept, graph.node("Sub", generator.w_avg, "w")))
@@ -57,6 +57,6 @@ def write_styles(
 
 
 def _layers(graph: GraphWriter, stacked: str, widths: Sequence[int]) -> list[str]:
-    """Each layer's part of [layers, N, C], without the padding."""
+    """Each layer's slice of [layers, N, C], without the padding."""
     parts = [graph.node("Slice", stacked, [layer, 0], [layer + 1, width], [0, 2]) for layer, width in enumerate(widths)]
     return [graph.node("Squeeze", part, [0]) for part in parts]
