@@ -43,7 +43,7 @@ class Engine(ContextManager, Protocol):
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How an engine is loaded.
+    """Options for loading an engine.
 
     Attributes:
         precision: the arithmetic's precision.

@@ -64,7 +64,7 @@ class EngineKind:
 
     @property
     def remedy(self) -> str:
-        """What to do if the library is missing."""
+        """The remedy in the error about a missing library."""
         if self.compiled:
             return "install a C++ compiler, then this package again"
         return f"pip install 'toonify-serve[{self.extra}]'"
@@ -147,7 +147,7 @@ def engine_from_onnx(
 
     Raises:
         EngineError: the engine's library is not installed, it does not offer the precision, or plans are missing or
-            were built elsewhere.
+            were built for another machine.
     """
     _check(engine, precision)
     return _module(engine).open_engine(model, signature, EngineOptions(precision, threads, cache, plans))

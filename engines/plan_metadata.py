@@ -86,5 +86,5 @@ def check_platform(metadata: PlanMetadata, here: Platform, directory: Path) -> N
 
 
 def rebuild_remedy(directory: Path) -> str:
-    """What to do about plans that do not run on this machine."""
+    """The remedy in errors about plans that do not run on this machine."""
     return f"build them for this machine with: toonify-export plans {directory}"

@@ -77,7 +77,7 @@ class ExportedGeneratorWeights:
 
 
 def is_generator(graph: OnnxGraph) -> bool:
-    """Whether the graph has modulated convolutions."""
+    """Whether the graph is a generator's, which has modulated convolutions."""
     return any(node.operator in (MODULATED_CONV, MODULATED_CONV_UP) for node in graph.nodes)
 
 

@@ -1,4 +1,4 @@
-"""The options of a plan's build. The module needs no TensorRT, so that commands can import it on any machine."""
+"""Build options of TensorRT plans. The module needs no TensorRT, so that commands can import it on any machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engines.plan_metadata import Compatibility
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What to build.
+    """The options of a plan's build.
 
     Attributes:
         plugins: whether a generator in half precision uses fused kernels; False = native layers only.

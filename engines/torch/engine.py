@@ -170,7 +170,7 @@ def _describe(tensor: Tensor) -> _TensorDescription:
 
 
 def check_on_device(signature: Signature, inputs: Mapping[str, Tensor], device: torch.device) -> None:
-    """Raise EngineError unless ``inputs`` match the signature and lie on the device, with one batch size of at least 1."""
+    """Raise EngineError unless ``inputs`` match the signature and are on the device, N being at least 1 for all."""
     described = {name: _describe(value) for name, value in inputs.items()}
     check_tensors(signature, described, EngineError, whole="engine input", part="engine input")
     for name, value in inputs.items():

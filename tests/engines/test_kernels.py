@@ -1,4 +1,4 @@
-"""The fused kernels against float64, in Triton's interpreter and on a GPU."""
+"""The fused kernels are compared with float64, in Triton's interpreter and on a GPU."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch fi
 
 @pytest.fixture(scope="module")
 def interpreter() -> Iterator[ProcessPoolExecutor]:
-    """A process of its own: Triton decides at its import whether it interprets or compiles."""
+    """A separate process, since Triton decides on import whether it interprets or compiles."""
     with pytest.MonkeyPatch.context() as patch, ProcessPoolExecutor(1, get_context("spawn")) as pool:
         patch.setenv("TRITON_INTERPRET", "1")
         pool.submit(int).result()
@@ -65,7 +65,7 @@ def test_a_kernel_compiled_ahead_of_time_gives_the_same_on_a_gpu(case: str) -> N
 
 
 class Driver(MagicMock):
-    """In place of NVIDIA's; keeps what is launched."""
+    """A fake of NVIDIA's driver that records launches."""
 
     def cuModuleLoadData(self, module: object, ptx: bytes) -> int:
         self.ptx = ptx.decode()
@@ -99,7 +99,7 @@ def test_a_gpu_gets_kernels_that_run_on_it(gpu: tuple[int, int], expected: int) 
 def test_a_weight_merged_along_rows_leaves_the_filter_along_columns() -> None:
     x, weight = torch.randn(2, 5, 4, 6).double(), torch.randn(3, 5, 3, 3).double()
     merged = merge_fir_along_rows(weight)
-    # Its first axis is a transposed convolution of stride 2, its second an ordinary one with a border of zeros.
+    # The first axis is a transposed convolution of stride 2, the second an ordinary one with zero padding.
     pairs = functional.conv_transpose2d(x, merged.flip(3).transpose(0, 1), stride=(2, 1))[..., 1:-1]  # [2, 6, 9, 6]
     even, odd = pairs.chunk(2, 1)
     rows = torch.stack([even, odd], -1).flatten(3)  # [2, 3, 9, 12]
@@ -108,7 +108,7 @@ def test_a_weight_merged_along_rows_leaves_the_filter_along_columns() -> None:
     torch.testing.assert_close(y, convolve_up(x, weight, fir_kernel().double()), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("size", [1e4, 1e-2])  # the latter so small that the epsilon counts
+@pytest.mark.parametrize("size", [1e4, 1e-2])  # the latter is so small that the epsilon matters
 def test_normalised_weights_and_styles_stay_in_range_and_cancel_out(size: float) -> None:
     weight, style = size / 9 * torch.randn(6, 9, 3, 3).double(), size * torch.randn(2, 9).double()
     normalised = normalise_weight(weight)

@@ -1,4 +1,4 @@
-"""The generator's graph as TensorRT gets it, run by ONNX Runtime; and the metadata that binds a plan to its GPU."""
+"""The generator's graph for TensorRT, run in ONNX Runtime; and the metadata that binds a plan to its GPU."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_graph_for_tensorrt_gives_the_exported_generators_pictures(
 ) -> None:
     expected = run(onnx.load(exported), w=W, psi=PSI).astype(int)
     difference = np.abs(run(GRAPHS[form](weights), w=W, psi=PSI) - expected)
-    assert difference.max() <= 1  # half precision moves levels that lie at an edge between two
+    assert difference.max() <= 1  # half precision moves values on the edge between two levels
     assert difference.mean() < 0.1
 
 

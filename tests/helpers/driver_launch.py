@@ -1,4 +1,4 @@
-"""Kernels launched by NVIDIA's driver from their PTX and their description alone, as a plan launches them."""
+"""Launching kernels through NVIDIA's driver from their PTX and geometry alone, as a TensorRT plan does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engines.kernels.launch import KernelSpec
 
 @contextmanager
 def launched_by_the_driver() -> Iterator[None]:
-    """In this block kernels are compiled ahead of time for the GPU that is here; Triton launches nothing."""
+    """Compile kernels ahead of time for this GPU and launch them through the driver instead of Triton, within a block."""
     driver: Any = ctypes.CDLL("libcuda.so.1")
     capability = compiled_for(*torch.cuda.get_device_capability())
 
@@ -29,7 +29,7 @@ def launched_by_the_driver() -> Iterator[None]:
 
 
 def compiled_for(major: int, minor: int) -> int:
-    """The newest kernels that run on a GPU: those of 9.0 on no other, those of 8.x on all later ones."""
+    """The highest kernel capability that runs on a GPU: 9.0 runs on Hopper alone, 8.x also on later GPUs."""
     have = 10 * major + minor
     return max(known for known in CAPABILITIES if known == have or (known <= have and known != 90))
 
@@ -37,7 +37,7 @@ def compiled_for(major: int, minor: int) -> int:
 def launch_by_driver(
     driver: Any, spec: KernelSpec, capability: int, batch: int, operands: Mapping[str, Tensor | None]
 ) -> None:
-    """Compile, load and launch on PyTorch's current stream, and wait: the module goes when this returns."""
+    """Compile, load and launch on PyTorch's current stream, and wait, since the module is unloaded on return."""
     kernel = compile_ahead(spec, capability)
     tensors = [operands[name] for name in kernel.arguments]
     pointers = [ctypes.c_uint64(tensor.data_ptr()) for tensor in tensors if tensor is not None]

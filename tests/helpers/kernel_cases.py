@@ -1,4 +1,4 @@
-"""What the fused kernels are tried on, in Triton's interpreter and on a GPU, and what they are compiled to.
+"""The cases on which the fused kernels are tested, in Triton's interpreter, on a GPU and as compiled PTX.
 
 Each case measures two errors against the float64 formula, on the same operands: the kernel's, and that of the plain
 half-precision PyTorch version.
@@ -32,7 +32,7 @@ _DTYPES = (torch.float64, torch.float16)
 
 @dataclass(frozen=True)
 class Errors:
-    """Of one output: the largest difference from float64, or in uint8 the number of differing levels."""
+    """One output's errors: the largest difference from float64 or, in uint8, the number of differing levels."""
 
     output: str
     kernel: float
@@ -40,7 +40,7 @@ class Errors:
 
 
 def errors(output: str, kernel: Tensor, exact: Tensor, half: Tensor) -> Errors:
-    """Compare; a NaN counts as infinitely wrong."""
+    """Compare with the exact output; a NaN counts as an infinite error."""
     assert kernel.shape == exact.shape
     if exact.dtype == torch.uint8:
         assert (kernel.int() - exact.int()).abs().max() <= 1
@@ -83,7 +83,7 @@ class Draw:
 def tail_errors(
     batch: int, channels: int, height: int, width: int, device: str, *, up: bool, clamp: float | None = None
 ) -> Iterator[Errors]:
-    """The tail of a convolution; the style is left out where nothing is clamped."""
+    """Yield the errors of a convolution's tail; without a clamp there is no style either."""
     draw = Draw(device)
     x = draw.map(batch, channels, height + up, width + up)
     activation = draw.activation(batch, channels, height, width, clamp)
@@ -95,7 +95,7 @@ def tail_errors(
 def to_rgb_errors(
     batch: int, channels: int, height: int, width: int, device: str, *, last: bool, activated: bool = False
 ) -> Iterator[Errors]:
-    """ToRGB behind a tail, or of an activated map."""
+    """Yield the errors of ToRGB after a tail, or on an activated map."""
     draw = Draw(device)
     x = draw.map(batch, channels, height, width)
     activation = None if activated else draw.activation(batch, channels, height, width, 1.5)
@@ -107,7 +107,7 @@ def to_rgb_errors(
 def conv_rgb_errors(
     batch: int, channels_in: int, channels: int, height: int, width: int, device: str, *, last: bool
 ) -> Iterator[Errors]:
-    """A convolution with tail and ToRGB behind it."""
+    """Yield the errors of a convolution with its tail and ToRGB."""
     draw = Draw(device)
     weight = normalise_weight(draw.normal(channels, channels_in, 3, 3))
     x = draw.map(batch, channels_in, height, width)
@@ -120,7 +120,7 @@ def conv_rgb_errors(
 def conv_up_errors(
     batch: int, channels_in: int, channels: int, height: int, width: int, device: str, *, clamp: float | None
 ) -> Iterator[Errors]:
-    """An up-convolution with FIR filter and tail; its float64 takes the weight before it was rounded."""
+    """Yield the errors of an up-convolution with FIR filter and tail; float64 uses the weight before rounding."""
     draw = Draw(device)
     weight = normalise_weight(draw.normal(channels, channels_in, 3, 3))
     x = draw.map(batch, channels_in, height // 2, width // 2)
@@ -133,7 +133,7 @@ def conv_up_errors(
 def rgb_errors(
     outputs: tuple[Tensor, Tensor | None], exact: Tensor, half: Tensor, rgb: ToRgbOperands
 ) -> Iterator[Errors]:
-    """Of the image and the next layer's input, from the activated maps in float64 and in half precision."""
+    """Yield the errors of the image and the next layer's input, from activated maps in float64 and half precision."""
     image, next_map = outputs
     exact_image, half_image = reference.to_rgb(exact, rgb), reference.to_rgb(half, rgb)
     if rgb.quantised:
@@ -146,7 +146,7 @@ def rgb_errors(
 
 
 def block_errors(device: str, *, fused: bool) -> Iterator[Errors]:
-    """A resolution of the reference network, of fused convolutions or of library ones with the passes behind them."""
+    """Yield the errors of a block of the reference network, with fused or with library convolutions."""
     torch.manual_seed(0)
     block = SynthesisBlock(20, 12, 16, 16).to(device).requires_grad_(False)
     for layer in (block.up, block.conv):
@@ -154,7 +154,7 @@ def block_errors(device: str, *, fused: bool) -> Iterator[Errors]:
         layer.bias.normal_()
     draw = Draw(device)
     x, w, skip = draw.normal(2, 20, 8, 8), draw.normal(2, 16), draw.normal(2, 3, 8, 8)
-    image = (block_fused if fused else block_in_passes)(block, x, w, skip)
+    image = (block_fused if fused else block_with_library_convolutions)(block, x, w, skip)
 
     def plain(dtype: torch.dtype) -> Tensor:
         block.to(dtype)
@@ -162,7 +162,7 @@ def block_errors(device: str, *, fused: bool) -> Iterator[Errors]:
         result: Tensor = block.rgb(y, w.to(dtype), skip.to(dtype))
         return result
 
-    # In the order of precision: a network that was once rounded stays so.
+    # The exact network comes first: once its weights are rounded, they stay so.
     exact, half = plain(torch.float64), plain(torch.float16)
     yield errors("image", image, exact, half)
 
@@ -177,7 +177,7 @@ def layer_operands(layer: SynthesisLayer, style: Tensor) -> tuple[Tensor, Activa
 
 
 def rgb_operands(layer: ToRgb, w: Tensor, skip: Tensor) -> ToRgbOperands:
-    """What leaves a network's last resolution."""
+    """ToRGB's operands at a network's last resolution."""
     return ToRgbOperands(layer.scaled_weight(), layer.affine(w), layer.bias, skip)
 
 
@@ -193,7 +193,7 @@ def block_fused(block: SynthesisBlock, x: Tensor, w: Tensor, skip: Tensor) -> Te
     ]
 
 
-def block_in_passes(block: SynthesisBlock, x: Tensor, w: Tensor, skip: Tensor) -> Tensor:
+def block_with_library_convolutions(block: SynthesisBlock, x: Tensor, w: Tensor, skip: Tensor) -> Tensor:
     """The block with PyTorch's convolutions, ``tail`` and ``to_rgb``."""
     up, conv = block.up, block.conv
     style, activation = layer_operands(up, up.affine(w))
@@ -220,7 +220,7 @@ CASES: dict[str, Callable[..., Iterator[Errors]]] = {
     "up-convolution, 40 to 20 channels, 6x18": partial(conv_up_errors, 2, 40, 20, 6, 18, clamp=None),
     "up-convolution, 5 to 7 channels, 6x134, clamped": partial(conv_up_errors, 1, 5, 7, 6, 134, clamp=0.8),
     "a resolution, fused": partial(block_errors, fused=True),
-    "a resolution, in passes": partial(block_errors, fused=False),
+    "a resolution, library convolutions": partial(block_errors, fused=False),
 }
 
 LARGE_CASES: dict[str, Callable[..., Iterator[Errors]]] = {
@@ -231,15 +231,15 @@ LARGE_CASES: dict[str, Callable[..., Iterator[Errors]]] = {
     "up-convolution, 64 to 32 channels, 1024x1024": partial(conv_up_errors, 2, 64, 32, 1024, 1024, clamp=None),
     "convolution, 32 to 32 channels, 1024x1024, last": partial(conv_rgb_errors, 2, 32, 32, 1024, 1024, last=True),
 }
-"""Layers of the usual generator of 1024x1024, which an interpreter would take hours for."""
+"""Layers of the usual generator of 1024x1024, which would take hours in an interpreter."""
 
 
 AHEAD_OF_TIME = "from PTX: "
-"""Before a case's name: NVIDIA's driver launches its kernels, compiled ahead of time."""
+"""The prefix of a case's name whose kernels are compiled ahead of time and launched by NVIDIA's driver."""
 
 
 def measured(case: str, device: str) -> list[Errors]:
-    """Run a case."""
+    """Run a case and return its outputs' errors."""
     launching = launched_by_the_driver() if case.startswith(AHEAD_OF_TIME) else nullcontext()
     with launching:
         return list((CASES | LARGE_CASES)[case.removeprefix(AHEAD_OF_TIME)](device))

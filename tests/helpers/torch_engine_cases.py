@@ -18,7 +18,7 @@ BACKENDS: dict[str, LayerBackend] = {
     "half": ReferenceBackend(torch.float16),
     "single": ReferenceBackend(torch.float32),
 }
-"""Of 32x32 pictures, the two upper resolutions by the convolutions that the usual generator has from 512 on."""
+"""Back ends for 32x32 pictures; the upper two resolutions use the convolutions of a 1024 generator's 512 and 1024."""
 
 
 def pictures(model: Path, backend: str, w: NDArray[np.float32], psi: NDArray[np.float32]) -> NDArray[np.uint8]:
