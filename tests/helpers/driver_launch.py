@@ -17,7 +17,7 @@ from engines.kernels.launch import KernelSpec
 
 @contextmanager
 def launched_by_the_driver() -> Iterator[None]:
-    """Compile kernels ahead of time for this GPU and launch them through the driver instead of Triton, within a block."""
+    """Within a block, compile kernels ahead of time for this GPU and launch them through the driver, not Triton."""
     driver: Any = ctypes.CDLL("libcuda.so.1")
     capability = compiled_for(*torch.cuda.get_device_capability())
 

@@ -1,8 +1,8 @@
-"""Runs TensorRT's Python bindings over a stub of its libraries; in a process of its own, which the tests start.
+"""A script that runs TensorRT's Python bindings over a stub of its libraries; the tests start it as a process.
 
     python tensorrt_probe.py <library> ... < request.json
 
-A request is {"function": name, "arguments": [...]}, of one of the functions below; the last line written is the answer.
+A request is {"function": name, "arguments": [...]} for one of the functions below; the last output line is the answer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def load(libraries: Sequence[str]) -> None:
 
 
 def missing(chains: Sequence[str]) -> list[str]:
-    """Which of ``tensorrt.X.Y`` are not there."""
+    """Those names ``tensorrt.X.Y`` that do not exist."""
     return [chain for chain in chains if not _exists(chain)]
 
 
@@ -49,7 +49,7 @@ def _exists(chain: str) -> bool:
 
 
 class Dimension:
-    """In place of ``trt.IDimensionExpr``: a known number."""
+    """A fake of ``trt.IDimensionExpr``: a known number."""
 
     def __init__(self, value: int) -> None:
         self.value = value
@@ -65,7 +65,7 @@ class Dimension:
 
 
 class Dimensions(list[Any]):
-    """In place of ``trt.DimsExprs``."""
+    """A fake of ``trt.DimsExprs``."""
 
     def __init__(self, length: int) -> None:
         super().__init__([None] * length)
@@ -75,7 +75,7 @@ OPERATIONS: dict[str, Callable[[int, int], int]] = {"SUM": operator.add, "SUB": 
 
 
 class Expressions:
-    """In place of ``trt.IExprBuilder``."""
+    """A fake of ``trt.IExprBuilder``."""
 
     def constant(self, value: int) -> Dimension:
         return Dimension(value)
@@ -85,7 +85,7 @@ class Expressions:
 
 
 class Symbol:
-    """In place of the C++ expression that a launch parameter becomes."""
+    """A fake of the C++ expression that a launch parameter becomes."""
 
     def __init__(self, expression: Any) -> None:
         self.value = expression._expr.value
@@ -98,7 +98,7 @@ class Arguments(dict[int, Any]):
 
 
 def drive(shapes: dict[str, list[Shape]], fields: dict[str, float]) -> dict[str, dict[str, Any]]:
-    """Do with each plugin what TensorRT's builder does, for inputs of the given shapes."""
+    """Make the calls of TensorRT's builder to each plugin, for inputs of the given shapes."""
     import tensorrt as trt
     from tensorrt_bindings.plugin import _tensor
 
@@ -177,7 +177,7 @@ def _described(element: Any, shape: Shape) -> Any:
 
 
 def building() -> dict[str, Any]:
-    """What ``engines.tensorrt.build`` does before a builder is needed."""
+    """Run the parts of ``engines.tensorrt.build`` that need no builder."""
     import tensorrt as trt
 
     from engines.contract.errors import EngineError
@@ -214,7 +214,7 @@ def building() -> dict[str, Any]:
 
 
 def running() -> dict[str, Any]:
-    """What ``engines.tensorrt.engine`` does with a GPU and a runtime that answer anything."""
+    """Run ``engines.tensorrt.engine`` with a fake GPU and a fake runtime."""
     from pathlib import Path
 
     import numpy as np
@@ -233,7 +233,7 @@ def running() -> dict[str, Any]:
     loads: list[bytes] = []
 
     class Context(MagicMock):
-        """A plan's, for the one batch that it was built for, or for any."""
+        """A plan's execution context, for the one batch size that it was built for, or for any."""
 
         def set_input_shape(self, name: str, shape: Shape) -> bool:
             self.size = self.built_for or shape[0]
