@@ -1,6 +1,6 @@
 """Exported models, and the engines that run them.
 
-The names below are loaded when first used, so that one engine can be used without what the others need.
+The names below are imported on first use, so that one engine can be used without the libraries of the others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "Manifest", "engine_from_directory", "engine_from_onnx", "read_manifest"]
 
-_HOMES = {
+_MODULES = {
     "Engine": "engines.engine",
     "Manifest": "engines.model_directory",
     "engine_from_directory": "engines.loading",
@@ -23,9 +23,9 @@ _HOMES = {
     "read_manifest": "engines.model_directory",
 }
 
-if not TYPE_CHECKING:  # or every misspelt name would have a type
+if not TYPE_CHECKING:  # Type checkers would otherwise accept every misspelt name.
 
     def __getattr__(name: str) -> object:
-        if name not in _HOMES:
+        if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_MODULES[name]), name)

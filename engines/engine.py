@@ -1,4 +1,4 @@
-"""What every engine is: named arrays in, named arrays out, closed when done."""
+"""The interface of all engines: named arrays in, named arrays out, closed after use."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 
 from engines.contract.arrays import AnyArray
 from engines.contract.checks import check_tensors
-from engines.contract.closing import Closing, Context
+from engines.contract.closing import Closing, ContextManager
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 
 if TYPE_CHECKING:
-    # Not imported: both need pydantic, and an engine in PyTorch does without.
+    # Not imported at run time: both need pydantic, which the PyTorch engine does not.
     from engines.model_directory import Precision
-    from engines.plan_facts import PlanFacts
+    from engines.plan_metadata import PlanMetadata
 
 
-class Engine(Context, Protocol):
+class Engine(ContextManager, Protocol):
     """A loaded model; use it in a ``with`` block.
 
     ``run`` returns arrays that the caller owns. One engine serves one thread at a time.
@@ -34,7 +34,7 @@ class Engine(Context, Protocol):
         """Run one batch.
 
         Raises:
-            EngineError: a tensor is missing, unknown, or has another dtype or shape than the signature says.
+            EngineError: a tensor is missing or unknown, or its dtype or shape differs from the signature.
         """
         ...
 
@@ -43,19 +43,19 @@ class Engine(Context, Protocol):
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How an engine is loaded.
+    """Options for loading an engine.
 
     Attributes:
-        precision: of its arithmetic.
-        threads: of engines on a CPU; 0 takes every core.
-        cache: folder of compiled models for the next load, for engines that have them.
-        plans: what TensorRT built of the model, beside it.
+        precision: the arithmetic's precision.
+        threads: the number of threads of an engine on a CPU; 0 uses every core.
+        cache: the folder where an engine that compiles models keeps them for the next load.
+        plans: metadata of the TensorRT plans beside the model.
     """
 
     precision: Precision = "fp32"
     threads: int = 0
     cache: Path | None = None
-    plans: PlanFacts | None = None
+    plans: PlanMetadata | None = None
 
 
 class BaseEngine(Closing):
@@ -72,4 +72,4 @@ class BaseEngine(Closing):
         raise NotImplementedError
 
     def close(self) -> None:
-        """Release what the engine holds; engines of pure Python objects have nothing to release."""
+        """Release the engine's resources; an engine of Python objects alone has none."""

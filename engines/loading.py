@@ -1,4 +1,4 @@
-"""From a model on disk to an engine that runs it."""
+"""Loading a model from disk into the engine that runs it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 from engines.engine import Engine, EngineOptions
 from engines.model_directory import Component, EngineName, Precision, read_manifest
-from engines.plan_facts import PlanFacts
+from engines.plan_metadata import PlanMetadata
 
 Target = Literal["cpu", "torch-cuda", "onnxruntime-cuda", "tensorrt"]
 
 CACHE_VARIABLE = "TOONIFY_CACHE"
-"""Names the cache folder to the processes of Triton's python backend, which inherit the server's environment."""
+"""The environment variable with the cache folder; processes of Triton's python backend inherit it from the server."""
 
 
 class EngineModule(Protocol):
-    """What the module of every kind of engine has; it is imported when an engine of its kind is asked for."""
+    """The functions of every engine's module, which is imported when such an engine is first requested."""
 
-    def precisions_here(self) -> tuple[Precision, ...]:
+    def available_precisions(self) -> tuple[Precision, ...]:
         """The precisions that the engine offers on this machine.
 
         Raises:
@@ -32,7 +32,7 @@ class EngineModule(Protocol):
         ...
 
     def open_engine(self, model: Path, signature: Signature, options: EngineOptions) -> Engine:
-        """Load an ONNX file; an option that the engine does not know changes nothing.
+        """Load an ONNX file; the engine ignores options that do not apply to it.
 
         Raises:
             EngineError: the engine cannot run the model on this machine.
@@ -42,16 +42,16 @@ class EngineModule(Protocol):
 
 @dataclass(frozen=True)
 class EngineKind:
-    """What an engine needs and offers.
+    """An engine's requirements and capabilities.
 
     Attributes:
-        module: name of its ``EngineModule``.
-        library: what must be there to be imported.
-        extra: of this package, which installs it.
-        target: the kind of machine that it is for.
-        precisions: that it computes in.
-        components: that it runs.
-        compiled: whether the library is part of this package, compiled when that is installed.
+        module: the name of its ``EngineModule``.
+        library: the name of the module that must be importable.
+        extra: the extra of this package that installs the library.
+        target: the kind of machine that the engine is for.
+        precisions: the precisions that it computes in.
+        components: the components that it runs.
+        compiled: whether the library is part of this package and compiled during its installation.
     """
 
     module: str
@@ -64,7 +64,7 @@ class EngineKind:
 
     @property
     def remedy(self) -> str:
-        """What to do where the library is missing."""
+        """The remedy in the error about a missing library."""
         if self.compiled:
             return "install a C++ compiler, then this package again"
         return f"pip install 'toonify-serve[{self.extra}]'"
@@ -90,18 +90,18 @@ ENGINES: dict[EngineName, EngineKind] = {
 }
 
 
-def installed(engine: EngineName) -> bool:
+def is_installed(engine: EngineName) -> bool:
     """Whether the engine's library can be imported."""
     return find_spec(ENGINES[engine].library) is not None
 
 
-def precisions_here(engine: EngineName) -> tuple[Precision, ...]:
-    """Those that an installed engine offers on this machine.
+def available_precisions(engine: EngineName) -> tuple[Precision, ...]:
+    """The precisions that an installed engine offers on this machine.
 
     Raises:
         EngineError: the engine needs a GPU that is not there.
     """
-    return _module(engine).precisions_here()
+    return _module(engine).available_precisions()
 
 
 def engine_from_directory(directory: Path, *, threads: int = 0, cache: Path | None = None) -> Engine:
@@ -132,35 +132,35 @@ def engine_from_onnx(
     *,
     threads: int = 0,
     cache: Path | None = None,
-    plans: PlanFacts | None = None,
+    plans: PlanMetadata | None = None,
 ) -> Engine:
     """Load an ONNX file.
 
     Args:
-        model: the file.
-        signature: its tensors.
-        engine: which engine.
-        precision: of its arithmetic.
-        threads: of engines on a CPU; 0 takes every core.
-        cache: folder of compiled models for the next load; ``openvino`` and ``onnxruntime-cuda`` have them.
-        plans: what TensorRT built of the file, beside it; no other engine has any.
+        model: the ONNX file.
+        signature: the model's inputs and outputs.
+        engine: the engine's name.
+        precision: the arithmetic's precision.
+        threads: the number of threads of an engine on a CPU; 0 uses every core.
+        cache: the folder where ``openvino`` and ``onnxruntime-cuda`` keep compiled models for the next load.
+        plans: metadata of the TensorRT plans beside the file; other engines have none.
 
     Raises:
         EngineError: the engine's library is not installed, it does not offer the precision, or plans are missing or
-            were built elsewhere.
+            were built for another machine.
     """
     _check(engine, precision)
     return _module(engine).open_engine(model, signature, EngineOptions(precision, threads, cache, plans))
 
 
 def _module(engine: EngineName) -> EngineModule:
-    # Imported here: a machine needs only the library of the engine that it uses.
+    # Imported on demand: a machine needs only the library of the engine that it uses.
     return cast("EngineModule", import_module(ENGINES[engine].module))
 
 
 def _check(engine: EngineName, precision: Precision) -> None:
     kind = ENGINES[engine]
-    if not installed(engine):
+    if not is_installed(engine):
         raise EngineError(
             f"engine {engine}",
             got="no such library",

@@ -1,4 +1,4 @@
-"""A model directory: an exported model, and a manifest that says what it is and proves that it is unaltered."""
+"""A model directory: an exported model with a manifest that describes it and holds the hashes of its files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engines.contract.errors import ModelDirectoryError, ToonifyError
 from engines.contract.tensors import Geometry, Signature, encoder_signature, generator_signature, isf_signature
-from engines.plan_facts import PlanFacts
+from engines.plan_metadata import PlanMetadata
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -25,7 +25,7 @@ class _Frozen(BaseModel):
 
 
 class SourceFile(_Frozen):
-    """A file that the model was made from."""
+    """A source file of the model."""
 
     role: str
     file: str
@@ -35,7 +35,7 @@ class SourceFile(_Frozen):
 
 
 class Sizes(_Frozen):
-    """The manifest's form of ``Geometry``; ``rows`` where they are not those of the resolution."""
+    """``Geometry`` as the manifest stores it; ``rows`` is set only if it differs from that of the resolution."""
 
     resolution: int
     w_dim: int
@@ -49,10 +49,10 @@ class Sizes(_Frozen):
 
 
 class Verification(_Frozen):
-    """How far the engine's output is from the float32 PyTorch reference.
+    """The engine's error relative to the float32 PyTorch reference.
 
-    ``worst`` and ``mean`` are absolute errors in the unit of the output: levels 0..255 of pictures, or latent units.
-    ``psnr`` in dB is relative to 255 for pictures and to the reference's range for latents; None = equal.
+    ``worst`` and ``mean`` are absolute errors in the output's unit: levels 0..255 for pictures, latent units for codes.
+    ``psnr`` in dB is relative to 255 for pictures and to the reference's range for codes; None = equal.
     """
 
     inputs: str
@@ -67,7 +67,7 @@ class Verification(_Frozen):
 
 
 class Manifest(_Frozen):
-    """What ``manifest.json`` holds; ``plans`` where the engine is TensorRT."""
+    """The content of ``manifest.json``; ``plans`` is set if the engine is TensorRT."""
 
     schema_version: int = SCHEMA_VERSION
     component: Component
@@ -80,7 +80,7 @@ class Manifest(_Frozen):
     details: dict[str, Any]
     tools: dict[str, str]
     verification: Verification
-    plans: PlanFacts | None = None
+    plans: PlanMetadata | None = None
 
     @property
     def signature(self) -> Signature:
@@ -93,7 +93,7 @@ class Manifest(_Frozen):
 
 
 def check_codes(model: Manifest, encoder: Manifest, error: type[ToonifyError], *, subject: str, remedy: str) -> None:
-    """Raise the error unless a model takes the codes that an encoder gives."""
+    """Raise ``error`` unless the model takes codes of the encoder's shape."""
     got, expected = _codes(model), _codes(encoder)
     if got != expected:
         raise error(
@@ -109,7 +109,7 @@ def _codes(manifest: Manifest) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
+    """The hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -161,8 +161,8 @@ def _check_file(directory: Path, name: str, expected: str) -> None:
         got = f"the file name {name!r}"
     elif not path.is_file():
         got = "no such file"
-    elif (found := sha256_of(path)) != expected:
-        got = f"a file with sha256 {found[:12]}"
+    elif (digest := sha256_of(path)) != expected:
+        got = f"a file with sha256 {digest[:12]}"
     else:
         return
     raise ModelDirectoryError(

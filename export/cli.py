@@ -12,7 +12,7 @@ from rich.console import Console
 from engines.contract.errors import ExportError
 from engines.loading import Target
 from engines.model_directory import Manifest
-from engines.plan_facts import Compatibility
+from engines.plan_metadata import Compatibility
 from engines.tensorrt.options import PlanOptions
 from export.blending import BlendReport, blend, schedule_from_options
 from export.build import ExportOptions, build_encoder, build_generator, build_isf

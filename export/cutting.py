@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import ExportError
-from engines.contract.tensors import LIGHT_ROWS
+from engines.contract.tensors import LIGHT_ENCODER_ROWS
 from export.networks.generator import Generator, picture_from_output
 from export.parity import Parity, parity
 from export.weights import EncoderWeights, GeneratorWeights
@@ -46,14 +46,14 @@ def cut_generator(weights: GeneratorWeights, resolution: int) -> GeneratorWeight
 
 
 def light_encoder(weights: EncoderWeights) -> EncoderWeights:
-    """Keep only the style heads of rows 0 to ``LIGHT_ROWS`` - 1, which give the same rows as the full encoder."""
-    heads = {f"styles.{row}" for row in range(LIGHT_ROWS)}
+    """Keep only the first ``LIGHT_ENCODER_ROWS`` style heads, which give the same rows as the full encoder."""
+    heads = {f"styles.{row}" for row in range(LIGHT_ENCODER_ROWS)}
     tensors = {
         name: value
         for name, value in weights.tensors.items()
         if not name.startswith("styles.") or ".".join(name.split(".")[:2]) in heads
     }
-    return replace(weights, tensors=tensors, latent_avg=weights.latent_avg[:LIGHT_ROWS])
+    return replace(weights, tensors=tensors, latent_avg=weights.latent_avg[:LIGHT_ENCODER_ROWS])
 
 
 def cut_parity(cut: Generator, whole: Generator, codes: AnyArray) -> Parity:

@@ -1,7 +1,7 @@
 """Conversion of a PyTorch generator to the weights of the PyTorch engine, without an ONNX file.
 
-The result has the numbers that ``engines.graph.generator_weights.weights_from_graph`` reads from the exported graph. It
-is for machines that have a GPU and cannot export.
+The result equals what ``generator_weights_from_graph`` reads from the exported graph. It is for machines that have a
+GPU and cannot export.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from export.networks.generator import ACTIVATION_GAIN, Affine, Generator, Synthe
 from export.weights import row_of
 
 
-def engine_weights(generator: Generator) -> engine.GeneratorWeights:
+def engine_weights(generator: Generator) -> engine.ExportedGeneratorWeights:
     """Convert all layers, with gains folded as at export."""
     blocks = list(generator.blocks)
-    return engine.GeneratorWeights(
+    return engine.ExportedGeneratorWeights(
         w_avg=_array(generator.mapping.w_avg),
         constant=_array(blocks[0][1].const[None]),
         resolutions=tuple(_resolution(resolution, block) for resolution, block in blocks),
     )
 
 
-def _resolution(resolution: int, block: SynthesisBlock) -> engine.Resolution:
+def _resolution(resolution: int, block: SynthesisBlock) -> engine.SynthesisBlockWeights:
     assert isinstance(block.conv, SynthesisLayer)
     assert isinstance(block.rgb, ToRgb)
     up = getattr(block, "up", None)
     assert up is None or isinstance(up, SynthesisLayer)
-    return engine.Resolution(
+    return engine.SynthesisBlockWeights(
         up=None if up is None else _convolution(up, row_of(resolution, "up")),
         conv=_convolution(block.conv, row_of(resolution, "conv")),
-        rgb=engine.ToRgb(
+        rgb=engine.ToRgbWeights(
             affine=_affine(block.rgb.affine, row_of(resolution, "rgb")),
             weight=_array(block.rgb.scaled_weight()),
             bias=_array(block.rgb.bias),
@@ -41,8 +41,8 @@ def _resolution(resolution: int, block: SynthesisBlock) -> engine.Resolution:
     )
 
 
-def _convolution(layer: SynthesisLayer, row: int) -> engine.Convolution:
-    return engine.Convolution(
+def _convolution(layer: SynthesisLayer, row: int) -> engine.ModulatedConvWeights:
+    return engine.ModulatedConvWeights(
         affine=_affine(layer.affine, row),
         weight=_array(layer.scaled_weight()),
         noise=_array(layer.noise * layer.noise_strength * ACTIVATION_GAIN),
@@ -51,8 +51,8 @@ def _convolution(layer: SynthesisLayer, row: int) -> engine.Convolution:
     )
 
 
-def _affine(affine: Affine, row: int) -> engine.Affine:
-    return engine.Affine(row, _array(affine.weight / affine.weight.shape[1] ** 0.5), _array(affine.bias))
+def _affine(affine: Affine, row: int) -> engine.AffineWeights:
+    return engine.AffineWeights(row, _array(affine.weight / affine.weight.shape[1] ** 0.5), _array(affine.bias))
 
 
 def _array(tensor: Tensor) -> AnyArray:

@@ -9,7 +9,7 @@ from engines import engine_from_onnx
 from engines.contract.atomic import atomic_directory
 from engines.contract.tensors import Signature
 from engines.model_directory import Manifest, Precision, read_manifest, sha256_of, write_manifest
-from engines.plan_facts import PlanFacts
+from engines.plan_metadata import PlanMetadata
 from engines.tensorrt.options import PlanOptions
 from export.selection import ProgressCallback, candidates_for, select_engine
 from export.verification import BATCHES, Sample, batches_for, describe_batches
@@ -17,7 +17,7 @@ from export.verification import BATCHES, Sample, batches_for, describe_batches
 
 def plans_of(
     model: Path, signature: Signature, precision: Precision, report: ProgressCallback, options: PlanOptions
-) -> PlanFacts:
+) -> PlanMetadata:
     """Build the plans of an ONNX file, in the file's folder.
 
     Raises:

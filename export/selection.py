@@ -12,9 +12,9 @@ from engines import Engine, engine_from_onnx
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError, VerificationError
 from engines.contract.tensors import Signature
-from engines.loading import ENGINES, Target, installed, precisions_here
+from engines.loading import ENGINES, Target, available_precisions, is_installed
 from engines.model_directory import Component, EngineName, Precision, Verification
-from engines.plan_facts import PlanFacts
+from engines.plan_metadata import PlanMetadata
 from export.verification import Sample, bound_for, verify
 
 EngineChoice = Literal["auto", "onnxruntime", "openvino", "winograd"]
@@ -48,7 +48,7 @@ def candidates_for(
     """
     kinds = {name: kind for name, kind in ENGINES.items() if kind.target == target and component in kind.components}
     names = [name for name in kinds if engine in ("auto", name)]
-    pairs = [(name, p) for name in names if installed(name) for p in precisions_here(name)]
+    pairs = [(name, p) for name in names if is_installed(name) for p in available_precisions(name)]
     # TensorRT takes minutes to build a plan, so it is tried in one precision only.
     requested = "fp16" if (target, precision) == ("tensorrt", "auto") else precision
     chosen = [(name, p) for name, p in pairs if requested in ("auto", p)]
@@ -71,7 +71,7 @@ def select_engine(
     candidates: Sequence[tuple[EngineName, Precision]],
     report: ProgressCallback,
     *,
-    plans: PlanFacts | None = None,
+    plans: PlanMetadata | None = None,
 ) -> tuple[Candidate, tuple[Candidate, ...]]:
     """Try every candidate on ``model``; return the fastest one that passes, and all that were tried.
 
@@ -104,7 +104,7 @@ def _try_engine(
     inputs: str,
     engine: EngineName,
     precision: Precision,
-    plans: PlanFacts | None,
+    plans: PlanMetadata | None,
 ) -> Candidate:
     bound = bound_for(signature.outputs[0].dtype, precision)
     with engine_from_onnx(model, signature, engine, precision, plans=plans) as loaded:

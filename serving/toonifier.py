@@ -13,7 +13,7 @@ import numpy as np
 
 from engines import Engine, Manifest, engine_from_directory, read_manifest
 from engines.contract.arrays import AnyArray, Codes, Pictures
-from engines.contract.closing import Closing, Context
+from engines.contract.closing import Closing, ContextManager
 from engines.contract.errors import RequestError
 from engines.contract.tensors import Signature
 from engines.model_directory import check_codes
@@ -52,7 +52,7 @@ class Style:
         return controls
 
 
-class Toonifier(Context, Protocol):
+class Toonifier(ContextManager, Protocol):
     """What toonifies a batch of aligned faces; use it in a ``with`` block. Threads may share one.
 
     ``toonify`` gives the pictures of ``encode`` and ``render``, which stand alone for codes that are smoothed between

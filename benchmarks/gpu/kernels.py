@@ -13,8 +13,8 @@ import torch
 from torch.nn import functional
 
 from benchmarks.gpu.clock import event_times, graph_times
-from engines.torch.engine import checked_device
-from engines.torch.passes import FUSED_FROM
+from engines.torch.engine import resolve_device
+from engines.torch.layer_backends import FUSED_FROM
 
 ROTATED_BYTES = 1 << 28
 """Bytes of inputs and outputs that are used in rotation; an H100 has 50 MB of L2 cache."""
@@ -77,7 +77,7 @@ class KernelTimer:
     """Times kernels; lives in a process of its own."""
 
     def __init__(self, device: str) -> None:
-        self._device = checked_device(device)
+        self._device = resolve_device(device)
 
     def copy(self, count: int, seconds: float) -> list[float]:
         """Milliseconds to copy ``count`` float16 numbers."""
@@ -104,10 +104,10 @@ def _call(layer: KernelWorkload, batch: int, device: torch.device) -> Callable[[
     from engines.kernels.conv_rgb import conv_rgb
     from engines.kernels.conv_up import conv_up
     from engines.kernels.operands import Activation, channels_last
-    from engines.kernels.rgb import Rgb
+    from engines.kernels.rgb import ToRgbOperands
     from engines.kernels.tail import tail
     from engines.kernels.to_rgb import to_rgb
-    from engines.kernels.weights import convolution_weight
+    from engines.kernels.weights import normalise_weight
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, device=device)
@@ -118,7 +118,7 @@ def _call(layer: KernelWorkload, batch: int, device: torch.device) -> Callable[[
     ins, outs, size = layer.channels_in, layer.channels_out, layer.size
     activation = Activation(normal(batch, outs), normal(size, size).half(), normal(outs))
     style = normal(batch, outs)
-    rgb = Rgb(
+    rgb = ToRgbOperands(
         normal(3, outs),
         style,
         normal(3),
@@ -132,7 +132,7 @@ def _call(layer: KernelWorkload, batch: int, device: torch.device) -> Callable[[
     if layer.kernel == "to_rgb":
         x = maps(outs, size)
         return lambda: to_rgb(x, rgb, activation)
-    weight = convolution_weight(normal(outs, ins, 3, 3) / (9 * ins) ** 0.5)
+    weight = normalise_weight(normal(outs, ins, 3, 3) / (9 * ins) ** 0.5)
     up = "up" in layer.kernel
     x = maps(ins, size // 2 if up else size)
     if layer.kernel == "conv_up":

@@ -18,7 +18,7 @@ import torch
 from benchmarks import machine
 from benchmarks.networks import BenchmarkModels, build, encoder_weights, generator_weights, isf_weights, signature_of
 from benchmarks.reference import write_reference_data
-from engines.torch.engine import checked_device
+from engines.torch.engine import resolve_device
 
 if TYPE_CHECKING:
     from engines.loading import Target
@@ -37,7 +37,7 @@ class Preparation:
 
     def describe_device(self, device: str) -> tuple[str, str]:
         """The device's name and size, and the versions of the libraries and of the driver."""
-        checked = checked_device(device)
+        checked = resolve_device(device)
         versions = [machine.versions(), f"triton {import_module('triton').__version__}"]
         if checked.type != "cuda":
             return f"{platform.machine()} processor", "; ".join(versions)
@@ -87,7 +87,7 @@ class Preparation:
         try:
             with TemporaryDirectory() as scratch:
                 find_installation(Path(scratch))
-            target: Target = "torch-cuda" if checked_device(device).type == "cuda" else "cpu"
+            target: Target = "torch-cuda" if resolve_device(device).type == "cuda" else "cpu"
             build(self._models.on_gpu, ["ensemble"], print, target)
         except ToonifyError as error:
             return str(error)
@@ -102,7 +102,7 @@ class KernelCases:
     """The cases of the kernels' tests."""
 
     def __init__(self, device: str) -> None:
-        self._device = checked_device(device).type
+        self._device = resolve_device(device).type
         sys.path.insert(0, str(machine.ROOT / "tests/helpers"))
         self._cases: Any = import_module("kernel_cases")
 

@@ -18,7 +18,7 @@ from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Signature
 from engines.engine import BaseEngine
 from engines.torch.cuda_graphs import Network
-from engines.torch.engine import TorchEngine, checked_device, generator_network, network_from_onnx
+from engines.torch.engine import TorchEngine, generator_network, network_from_onnx, resolve_device
 from export.engine_weights import engine_weights
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
@@ -63,7 +63,7 @@ class RemoteSubject:
 
     def __init__(self, subject: Subject, models: BenchmarkModels, device: str, batches: Collection[int]) -> None:
         self._subject, self._models, self._batches = subject, models, batches
-        self._device = checked_device(device)
+        self._device = resolve_device(device)
         self._reference = ReferenceData(models)
         self._engine: Any = None
 

@@ -1,4 +1,4 @@
-"""What every part of the package agrees on: tensors, arrays, errors and outputs. It needs NumPy only."""
+"""The definitions that all packages share: tensors, arrays, errors and atomic outputs. They need NumPy only."""
 
 from engines.contract.errors import (
     AlignmentError,

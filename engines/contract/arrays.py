@@ -1,4 +1,4 @@
-"""The array types that every boundary of the package names."""
+"""The array types in the package's interfaces."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ Pictures = NDArray[np.uint8]
 """Faces or pictures, [N, H, W, 3] RGB."""
 
 Codes = NDArray[np.float32]
-"""Codes in W+, [N, rows, width]."""
+"""Latent codes in W+, [N, rows, width]."""

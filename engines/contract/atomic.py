@@ -1,4 +1,4 @@
-"""Outputs that are written whole or not at all: a temporary neighbour, then one rename."""
+"""Atomic outputs: each is written beside its target and renamed once it is complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engines.contract.errors import ExportError
 
 
 def check_output(target: Path, *, force: bool) -> None:
-    """Raise ExportError where ``target`` is there without ``force``, or where nothing can be written."""
+    """Raise ExportError if ``target`` exists and ``force`` is not given, or if its folder is not writable."""
     if target.exists() and not force:
         raise ExportError(
             str(target),
@@ -23,30 +23,32 @@ def check_output(target: Path, *, force: bool) -> None:
         )
     folder = next(parent for parent in target.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise _no_place(target, f"a place below {folder}, {'which cannot be written' if folder.is_dir() else 'a file'}")
+        raise _unwritable_output(
+            target, f"a place below {folder}, {'which cannot be written' if folder.is_dir() else 'a file'}"
+        )
 
 
 def _make_folder(target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # what the permissions did not tell, as of /proc or of a network's folder
-        raise _no_place(target, f"{error.strerror or error} at its folder") from None
+    except OSError as error:  # Permissions do not show every obstacle, for example in /proc or on a network share.
+        raise _unwritable_output(target, f"{error.strerror or error} at its folder") from None
 
 
-def _no_place(target: Path, got: str) -> ExportError:
+def _unwritable_output(target: Path, got: str) -> ExportError:
     return ExportError(str(target), got=got, expected="a place in a folder of yours", remedy="choose another output")
 
 
 @contextmanager
 def atomic_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
-    """Yield an empty directory that becomes ``target`` when the block ends without an error.
+    """Yield an empty directory that is renamed to ``target`` when the block ends without an error.
 
     Raises:
         ExportError: see ``check_output``.
     """
     check_output(target, force=force)
     _make_folder(target)
-    # A neighbour, not the system's temporary folder: rename is atomic within one file system only.
+    # It lies beside the target, not in the system's temporary folder: a rename is atomic within one file system only.
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         staging.chmod(0o755)
@@ -62,7 +64,7 @@ def atomic_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(target: Path, *, force: bool = False) -> Iterator[Path]:
-    """Yield a path beside ``target`` that is renamed to it when the block ends without an error.
+    """Yield a path beside ``target``; the file there is renamed to ``target`` when the block ends without an error.
 
     Raises:
         ExportError: see ``check_output``.

@@ -1,4 +1,4 @@
-"""Whether named tensors are those of a signature, for engines and for requests alike."""
+"""The check of named tensors against a signature, for engines and for requests alike."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from engines.contract.errors import ToonifyError
 from engines.contract.tensors import Signature, TensorSpec
 
 
-class Described(Protocol):
-    """An array, or what is known of a tensor of another library."""
+class TensorDescription(Protocol):
+    """The dtype and shape of an array, or of another library's tensor."""
 
     @property
     def dtype(self) -> object: ...
@@ -20,17 +20,17 @@ class Described(Protocol):
 
 
 def check_tensors(
-    signature: Signature, given: Mapping[str, Described], error: type[ToonifyError], *, whole: str, part: str
+    signature: Signature, given: Mapping[str, TensorDescription], error: type[ToonifyError], *, whole: str, part: str
 ) -> None:
     """Check the inputs of one run of a model.
 
     Args:
-        signature: the model's.
+        signature: the model's signature.
         given: the tensors by name, [N, ...] each.
-        error: is raised where a tensor is missing or unknown, or has another dtype or shape than the signature says or
-            another N than its neighbours.
-        whole: what the tensors together are called in that error, such as "request".
-        part: what one of them is called, such as "tensor".
+        error: the exception to raise if a tensor is missing or unknown, if its dtype or shape differs from the
+            signature, or if N differs between tensors.
+        whole: the name of all the tensors in that error, such as "request".
+        part: the name of a single tensor in that error, such as "tensor".
     """
     expected = {spec.name: spec for spec in signature.inputs}
     required = {spec.name for spec in signature.inputs if not spec.optional}
@@ -53,7 +53,7 @@ def check_tensors(
             )
 
 
-def _fits(spec: TensorSpec, value: Described, batch: tuple[int, ...]) -> bool:
+def _fits(spec: TensorSpec, value: TensorDescription, batch: tuple[int, ...]) -> bool:
     dims = value.shape[1:]
     same = len(dims) == len(spec.dims) and all(own in (-1, got) for own, got in zip(spec.dims, dims, strict=True))
     return same and value.dtype == spec.dtype.numpy and value.shape[:1] == batch and batch not in ((), (0,))

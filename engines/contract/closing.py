@@ -1,4 +1,4 @@
-"""The ``with`` protocol of everything that is closed at the end of its block."""
+"""The ``with`` protocol of objects that are closed at the end of their block."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 
-class Context(Protocol):
-    """What a ``with`` block gives its variable and ends."""
+class ContextManager(Protocol):
+    """A context manager that returns itself from ``__enter__``."""
 
     def __enter__(self) -> Self: ...
 
@@ -17,10 +17,10 @@ class Context(Protocol):
 
 
 class Closing:
-    """A base for classes whose objects are closed when their ``with`` block ends, by an error or without."""
+    """A base class whose objects are closed when their ``with`` block ends, with or without an error."""
 
     def close(self) -> None:
-        """Release what the object holds; here it is nothing."""
+        """Release the object's resources; the base class has none."""
 
     def __enter__(self) -> Self:
         return self

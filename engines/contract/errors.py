@@ -1,19 +1,19 @@
 """Every error that this project raises on purpose.
 
     ToonifyError
-    ├── CheckpointError        a file that should hold a trained network does not, or is not safe to read
+    ├── CheckpointError        a file that holds no trained network, or is not safe to read
     ├── BlendError             two networks, or a schedule, that cannot be blended
     ├── ExportError            a network that cannot be exported, or an output that is already there
     │   └── VerificationError  an exported model that differs from its PyTorch reference beyond the bound
     ├── ModelDirectoryError    a model directory or manifest that is incomplete, altered or of another version
-    ├── EngineError            an engine that is not installed, or a tensor that it does not take
+    ├── EngineError            an engine that is not installed, or a tensor that it does not accept
     ├── RepositoryError        model directories that do not fit together in one Triton repository
-    ├── ServerError            a Triton server that does not start, or cannot be reached
-    ├── RequestError           a request that cannot be answered as it was made
+    ├── ServerError            a Triton server that does not start or cannot be reached
+    ├── RequestError           a request that cannot be answered as it stands
     ├── AlignmentError         a photograph in which no usable face was found
     └── VideoError             a video that cannot be read or written
 
-A ToonifyError is a person's mistake or a broken input: commands print it as one line and exit with 1.
+A ToonifyError reports a user's mistake or a broken input: commands print it as one line and exit with 1.
 Anything else that escapes is a bug and keeps its traceback.
 """
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 
 class ToonifyError(Exception):
-    """One sentence: which object, what was got, what was expected, what to do."""
+    """One sentence that says which object is meant, what was got, what was expected and what to do."""
 
     def __init__(self, subject: str, *, got: str, expected: str, remedy: str) -> None:
         self.subject = subject
@@ -32,7 +32,7 @@ class ToonifyError(Exception):
 
 
 class CheckpointError(ToonifyError):
-    """A file that should hold a trained network does not, or is not safe to read."""
+    """A file that holds no trained network, or is not safe to read."""
 
 
 class BlendError(ToonifyError):
@@ -52,7 +52,7 @@ class ModelDirectoryError(ToonifyError):
 
 
 class EngineError(ToonifyError):
-    """An engine that is not installed, or a tensor that it does not take."""
+    """An engine that is not installed, or a tensor that it does not accept."""
 
 
 class RepositoryError(ToonifyError):
@@ -60,11 +60,11 @@ class RepositoryError(ToonifyError):
 
 
 class ServerError(ToonifyError):
-    """A Triton server that does not start, or cannot be reached."""
+    """A Triton server that does not start or cannot be reached."""
 
 
 class RequestError(ToonifyError):
-    """A request that cannot be answered as it was made."""
+    """A request that cannot be answered as it stands."""
 
 
 class AlignmentError(ToonifyError):

@@ -1,4 +1,4 @@
-"""The one source of tensor names, shapes and dtypes, for ONNX, engines, Triton configuration and clients.
+"""The single source of tensor names, shapes and dtypes for ONNX, engines, Triton configurations and clients.
 
 Letters in shapes: N batch, L rows of W+ (``2 * log2(R) - 2``), R resolution, D width of w (512 in public models),
 A attributes, Z size of the ISF noise.
@@ -13,17 +13,18 @@ from enum import Enum
 import numpy as np
 
 FACE_SIZE = 256
-"""Side of the aligned face that the encoder takes, in pixels."""
+"""Side of the encoder's aligned input face, in pixels."""
 
-LIGHT_ROWS = 7
-"""Rows of W+, from the first on, that hold pose and expression; a face keeps the others' colours and texture."""
+LIGHT_ENCODER_ROWS = 7
+"""Rows of W+, counted from the first, that hold pose and expression and that a light encoder gives; the further rows
+hold colours and texture."""
 
 ISF_ATTRIBUTES = ("gender", "glasses", "age", "expression")
-"""Order of the published ISF checkpoints; 1 = male, wears glasses, old, smiling."""
+"""The attributes' order in the published ISF checkpoints; 1 = male, wears glasses, old, smiling."""
 
 
 class DType(Enum):
-    """An element type, by its NumPy name and Triton's name."""
+    """An element type with its NumPy name and its Triton name."""
 
     UINT8 = ("uint8", "UINT8")
     FLOAT32 = ("float32", "FP32")
@@ -40,13 +41,13 @@ class DType(Enum):
 
     @property
     def triton_config(self) -> str:
-        """Triton's name in ``config.pbtxt``, where bytes are strings."""
+        """Triton's name in ``config.pbtxt``, where BYTES is called STRING."""
         return "TYPE_STRING" if self is DType.BYTES else f"TYPE_{self.triton}"
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A named tensor; ``dims`` leaves the batch dimension out, -1 there is any length."""
+    """A named tensor; ``dims`` omits the batch dimension, and -1 in it stands for any length."""
 
     name: str
     dtype: DType
@@ -59,7 +60,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model takes and what it gives."""
+    """A model's inputs and outputs."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -69,12 +70,12 @@ class Signature:
 
 
 def rows_of(resolution: int) -> int:
-    """Rows of W+ that a generator of this resolution takes: 18 at 1024, 14 at 256."""
+    """The number of W+ rows that a generator of this resolution reads: 18 at 1024, 14 at 256."""
     return 2 * (resolution.bit_length() - 1) - 2
 
 
 def resolution_of(rows: int) -> int:
-    """The resolution of the generator that takes this many rows of W+: 1024 for 18, 256 for 14."""
+    """The resolution of the generator that reads this many rows of W+: 1024 for 18, 256 for 14."""
     return 1 << (rows // 2 + 1)
 
 
@@ -82,8 +83,8 @@ def resolution_of(rows: int) -> int:
 class Geometry:
     """The sizes from which every signature of one served pipeline follows; no ``attributes`` means no ISF head.
 
-    ``resolution``: side of the pictures. ``rows``: of W+; 0 becomes those of ``resolution``. A generator whose highest
-    layers were left out still takes as many rows as before.
+    ``resolution`` is the side of the pictures in pixels. ``rows`` is the number of W+ rows; 0 is replaced by that of
+    ``resolution``. A generator without its highest layers still takes as many rows as the complete one.
     """
 
     resolution: int
@@ -134,7 +135,7 @@ def _request_controls(g: Geometry) -> tuple[TensorSpec, ...]:
 
 
 def encoder_signature(g: Geometry) -> Signature:
-    """Aligned face, RGB 0..255 -> W+ code, w_avg included."""
+    """Aligned face, RGB 0..255 -> W+ code, to which w_avg is already added."""
     return Signature((_face(),), (_w(g),))
 
 
@@ -150,14 +151,14 @@ def generator_signature(g: Geometry) -> Signature:
 
 
 FILLED = "_filled"
-"""Suffix of the outputs of ``condition``: the same controls, defaults filled in."""
+"""Suffix of the output names of ``condition``, which are the controls with their defaults filled in."""
 
 
 def condition_signature(g: Geometry) -> Signature:
-    """Fills the defaults of the optional controls.
+    """Optional controls -> all controls, defaults filled in.
 
-    Without ``attributes``, ``row_strength_filled`` is zero: the code passes the ISF unchanged. ``w`` is taken because
-    Triton refuses a request to a model none of whose inputs are given.
+    Without ``attributes``, ``row_strength_filled`` is zero and the code passes the ISF head unchanged. ``w`` is an
+    input because Triton refuses a request that gives none of a model's inputs.
     """
     return Signature((_w(g), *_request_controls(g)), _controls(g, FILLED, optional=False))
 
@@ -178,5 +179,5 @@ def toonify_signature(g: Geometry) -> Signature:
 
 
 def toonify_jpeg_signature(g: Geometry) -> Signature:
-    """The same ensemble with JPEG at both ends."""
+    """The served ensemble with JPEG files: JPEG of an aligned face and optional controls -> JPEG of the picture."""
     return Signature((_jpeg("jpeg"), *_request_controls(g)), (_jpeg("image_jpeg"),))

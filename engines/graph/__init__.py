@@ -1,1 +1,1 @@
-"""Reading weights back out of an exported ONNX file."""
+"""Readers of the weights in an exported ONNX file."""

@@ -12,12 +12,12 @@ from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.graph.onnx_graph import Node, OnnxGraph
 
-PLAIN, UP = "ModulatedConv2d", "ModulatedConv2dUp"
+MODULATED_CONV, MODULATED_CONV_UP = "ModulatedConv2d", "ModulatedConv2dUp"
 
 
 @dataclass(frozen=True)
-class Affine:
-    """The map from a row of W+ to a style: float32 [I, D], [I]."""
+class AffineWeights:
+    """The affine map from a row of W+ to a style: weight float32 [I, D], bias float32 [I]."""
 
     row: int
     weight: AnyArray
@@ -25,18 +25,18 @@ class Affine:
 
 
 @dataclass(frozen=True)
-class Convolution:
-    """A modulated 3x3 convolution; the activation's gain sqrt 2 is in noise and bias.
+class ModulatedConvWeights:
+    """A modulated 3x3 convolution; noise and bias include the activation's gain sqrt 2.
 
     Attributes:
-        affine: gives the input's style.
-        weight: float32 [O, I, 3, 3], with its equalised learning rate's gain.
+        affine: the map to the input's style.
+        weight: float32 [O, I, 3, 3], including the gain of the equalised learning rate.
         noise: float32 [H, W].
         bias: float32 [O].
-        clamp: the activation's bound.
+        clamp: the bound of the activation's magnitude; None = unbounded.
     """
 
-    affine: Affine
+    affine: AffineWeights
     weight: AnyArray
     noise: AnyArray
     bias: AnyArray
@@ -44,51 +44,51 @@ class Convolution:
 
 
 @dataclass(frozen=True)
-class ToRgb:
-    """A modulated 1x1 convolution: float32 [3, I] with its gain, [3]; and the bound of its output."""
+class ToRgbWeights:
+    """A modulated 1x1 convolution: weight float32 [3, I] including its gain, bias float32 [3], and clamp bound."""
 
-    affine: Affine
+    affine: AffineWeights
     weight: AnyArray
     bias: AnyArray
     clamp: float | None
 
 
 @dataclass(frozen=True)
-class Resolution:
-    """The layers of one resolution; the lowest has no up-convolution."""
+class SynthesisBlockWeights:
+    """The layers of one resolution; the lowest one has no up-convolution."""
 
-    up: Convolution | None
-    conv: Convolution
-    rgb: ToRgb
+    up: ModulatedConvWeights | None
+    conv: ModulatedConvWeights
+    rgb: ToRgbWeights
 
 
 @dataclass(frozen=True)
-class GeneratorWeights:
-    """A generator with skip connections; w_avg [D], the constant input [1, I, 4, 4], and resolutions, lowest first."""
+class ExportedGeneratorWeights:
+    """A generator with skip connections: w_avg [D], the constant input [1, I, 4, 4], and resolutions, lowest first."""
 
     w_avg: AnyArray
     constant: AnyArray
-    resolutions: tuple[Resolution, ...]
+    resolutions: tuple[SynthesisBlockWeights, ...]
 
     @property
-    def convolutions(self) -> tuple[Convolution, ...]:
-        """In the order of W+'s rows: the lowest resolution's, then the two of each further one."""
+    def convolutions(self) -> tuple[ModulatedConvWeights, ...]:
+        """The convolutions in the order of W+'s rows: one at the lowest resolution, two at each further one."""
         return tuple(layer for resolution in self.resolutions for layer in (resolution.up, resolution.conv) if layer)
 
 
 def is_generator(graph: OnnxGraph) -> bool:
-    """Whether the graph has modulated convolutions."""
-    return any(node.operator in (PLAIN, UP) for node in graph.nodes)
+    """Whether the graph is a generator's, which has modulated convolutions."""
+    return any(node.operator in (MODULATED_CONV, MODULATED_CONV_UP) for node in graph.nodes)
 
 
-def weights_from_graph(graph: OnnxGraph) -> GeneratorWeights:
-    """Find the weights by the places where the graph uses them.
+def generator_weights_from_graph(graph: OnnxGraph) -> ExportedGeneratorWeights:
+    """Locate the weights by the nodes that use them.
 
     Raises:
-        EngineError: the graph is not what this package exports a generator to.
+        EngineError: the graph is not a generator as this package exports it.
     """
     try:
-        return _Reader(graph).weights()
+        return _GeneratorReader(graph).weights()
     except (KeyError, ValueError, StopIteration) as error:
         raise EngineError(
             f"{graph.name} as a generator",
@@ -98,58 +98,58 @@ def weights_from_graph(graph: OnnxGraph) -> GeneratorWeights:
         ) from error
 
 
-class _Reader:
+class _GeneratorReader:
     def __init__(self, graph: OnnxGraph) -> None:
         self._graph = graph
-        self._makers = {output: node for node in graph.nodes for output in node.outputs}
-        self._readers = {name: node for node in graph.nodes for name in node.inputs}
+        self._producers = {output: node for node in graph.nodes for output in node.outputs}
+        self._consumers = {name: node for node in graph.nodes for name in node.inputs}
 
-    def weights(self) -> GeneratorWeights:
+    def weights(self) -> ExportedGeneratorWeights:
         truncation = next(node for node in self._graph.nodes if node.operator == "Sub" and node.inputs[1] == "w")
-        first = next(node for node in self._graph.nodes if node.operator == PLAIN)
+        first = next(node for node in self._graph.nodes if node.operator == MODULATED_CONV)
         resolutions = tuple(self._resolutions())
         if [resolution.up is None for resolution in resolutions] != [True] + [False] * (len(resolutions) - 1):
             raise ValueError("an up-convolution in every resolution but the lowest")
-        return GeneratorWeights(self._constant(truncation, 0), self._constant(first, 0), resolutions)
+        return ExportedGeneratorWeights(self._constant(truncation, 0), self._constant(first, 0), resolutions)
 
-    def _resolutions(self) -> Iterator[Resolution]:
-        up: Convolution | None = None
+    def _resolutions(self) -> Iterator[SynthesisBlockWeights]:
+        up: ModulatedConvWeights | None = None
         for node in self._graph.nodes:
-            if node.operator == UP:
+            if node.operator == MODULATED_CONV_UP:
                 up = self._convolution(node)
-            elif node.operator == PLAIN:
+            elif node.operator == MODULATED_CONV:
                 conv = self._convolution(node)
             elif node.operator == "Conv":
-                yield Resolution(up, conv, self._rgb(node))
+                yield SynthesisBlockWeights(up, conv, self._rgb(node))
                 up = None
 
-    def _convolution(self, node: Node) -> Convolution:
+    def _convolution(self, node: Node) -> ModulatedConvWeights:
         weight = self._constant(node, 1)
         *_, style, _, noise, bias = node.inputs
-        return Convolution(
+        return ModulatedConvWeights(
             affine=self._affine(style),
-            weight=weight.swapaxes(0, 1) if node.operator == UP else weight,
+            weight=weight.swapaxes(0, 1) if node.operator == MODULATED_CONV_UP else weight,
             noise=self._graph.constants[noise][0, 0],
             bias=self._graph.constants[bias],
             clamp=node.attributes.get("clamp"),
         )
 
-    def _rgb(self, node: Node) -> ToRgb:
-        scaled = self._makers[node.inputs[0]]
-        biased = self._readers[node.outputs[0]]
-        style = self._makers[scaled.inputs[1]].inputs[0]
-        follower = self._readers[biased.outputs[0]]
-        return ToRgb(
+    def _rgb(self, node: Node) -> ToRgbWeights:
+        scaled = self._producers[node.inputs[0]]
+        biased = self._consumers[node.outputs[0]]
+        style = self._producers[scaled.inputs[1]].inputs[0]
+        consumer = self._consumers[biased.outputs[0]]
+        return ToRgbWeights(
             affine=self._affine(style),
             weight=self._constant(node, 1)[:, :, 0, 0],
             bias=self._constant(biased, 1).reshape(3),
-            clamp=float(self._constant(follower, 2)) if follower.operator == "Clip" else None,
+            clamp=float(self._constant(consumer, 2)) if consumer.operator == "Clip" else None,
         )
 
-    def _affine(self, style: str) -> Affine:
-        product = self._makers[style]
-        row = self._makers[self._makers[product.inputs[0]].inputs[0]]
-        return Affine(int(self._constant(row, 1)[0]), self._constant(product, 1), self._constant(product, 2))
+    def _affine(self, style: str) -> AffineWeights:
+        product = self._producers[style]
+        row = self._producers[self._producers[product.inputs[0]].inputs[0]]
+        return AffineWeights(int(self._constant(row, 1)[0]), self._constant(product, 1), self._constant(product, 2))
 
     def _constant(self, node: Node, index: int) -> AnyArray:
         return self._graph.constants[node.inputs[index]]

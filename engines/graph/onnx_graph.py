@@ -1,4 +1,4 @@
-"""An ONNX file's nodes and constants, for an engine that runs them itself."""
+"""The nodes and constants of an ONNX file, for an engine that runs them itself."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 
-MAPPED = 2**20
-"""Bytes, from which constants are mapped instead of read: engines make their own of them, and two copies of a gigabyte
-of weights take their time. What is smaller may be kept as it is without keeping a file open."""
+MIN_MAPPED_BYTES = 2**20
+"""The size in bytes from which constants are memory-mapped instead of read: engines convert large weights anyway, and a
+second copy of a gigabyte takes time. Smaller constants may be kept as they are without keeping a file open."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """An operation.
+    """One operation of the graph.
 
     Attributes:
-        operator: the ONNX operator's or the model-local function's name.
-        inputs: names of tensors; empty where an optional one is left out.
-        outputs: names of tensors.
+        operator: the name of the ONNX operator or the model-local function.
+        inputs: the input tensors' names; empty for an omitted optional input.
+        outputs: the output tensors' names.
         attributes: numbers, strings and tuples of numbers.
     """
 
@@ -40,7 +40,7 @@ class Node:
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """A model's nodes, each after those whose outputs it reads, and its constants, read-only, by name."""
+    """A model's nodes in topological order, and its constants by name, which are read-only."""
 
     name: str
     nodes: tuple[Node, ...]
@@ -48,29 +48,30 @@ class OnnxGraph:
 
 
 def read_graph(model: Path) -> OnnxGraph:
-    """Read an ONNX file and the weights beside it.
+    """Read an ONNX file and its external weights.
 
     Raises:
         EngineError: it is not an ONNX model, or its weights are missing or cut off.
     """
-    proto = _parsed(model)
+    proto = _parse(model)
     nodes = tuple(_node(node) for node in proto.graph.node)
     return OnnxGraph(model.name, nodes, _constants(proto.graph.initializer, model.parent))
 
 
 def read_model(model: Path) -> ModelProto:
-    """Read an ONNX file with all its weights, for those who want it whole.
+    """Read an ONNX file with its external weights into one message.
 
-    Raises: as ``read_graph``.
+    Raises:
+        EngineError: see ``read_graph``.
     """
-    proto = _parsed(model)
+    proto = _parse(model)
     for tensor in proto.graph.initializer:
         if uses_external_data(tensor):
-            tensor.CopyFrom(numpy_helper.from_array(_external(tensor, model.parent), tensor.name))
+            tensor.CopyFrom(numpy_helper.from_array(_external_data(tensor, model.parent), tensor.name))
     return proto
 
 
-def _parsed(model: Path) -> ModelProto:
+def _parse(model: Path) -> ModelProto:
     try:
         return onnx.load(model, load_external_data=False)
     except DecodeError:
@@ -92,24 +93,24 @@ def _value(value: Any) -> Any:
 
 def _constants(tensors: Iterable[TensorProto], folder: Path) -> dict[str, AnyArray]:
     return {
-        tensor.name: _external(tensor, folder) if uses_external_data(tensor) else numpy_helper.to_array(tensor)
+        tensor.name: _external_data(tensor, folder) if uses_external_data(tensor) else numpy_helper.to_array(tensor)
         for tensor in tensors
     }
 
 
-def _external(tensor: TensorProto, folder: Path) -> AnyArray:
-    # Read here: onnx refuses a file with hard links, which is what a Triton repository has.
+def _external_data(tensor: TensorProto, folder: Path) -> AnyArray:
+    # Not read by onnx, which refuses hard-linked files: a Triton repository consists of them.
     info = ExternalDataInfo(tensor)
     path, offset, shape = folder / Path(info.location).name, info.offset or 0, tuple(tensor.dims)
     dtype, count = helper.tensor_dtype_to_np_dtype(tensor.data_type), int(np.prod(tensor.dims))
-    stored = max(path.stat().st_size - offset, 0) // dtype.itemsize if path.is_file() else 0
-    if stored < count:
+    available = max(path.stat().st_size - offset, 0) // dtype.itemsize if path.is_file() else 0
+    if available < count:
         raise EngineError(
             str(path),
-            got=f"{stored} of the {count} numbers of {tensor.name}" if path.is_file() else "no such file",
+            got=f"{available} of the {count} numbers of {tensor.name}" if path.is_file() else "no such file",
             expected="the weights that belong to the model",
             remedy="copy the model directory again or export it again",
         )
-    if count * dtype.itemsize < MAPPED:
+    if count * dtype.itemsize < MIN_MAPPED_BYTES:
         return np.fromfile(path, dtype, count, offset=offset).reshape(shape)
     return np.asarray(np.memmap(path, dtype, "r", offset, shape))

@@ -1,4 +1,4 @@
-"""What makes a generator's styles and demodulations in two batched matrix products: its layers' weights, stacked.
+"""The layers' weights stacked, so that all styles and all demodulations are one batched matrix product each.
 
 Letters in shapes: D width of w, A affine maps, K convolutions, C channels of the widest layer.
 """
@@ -12,22 +12,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engines.graph.generator_weights import GeneratorWeights
-from engines.kernels.weights import ConvolutionWeight
+from engines.graph.generator_weights import ExportedGeneratorWeights
+from engines.kernels.weights import NormalisedWeight
 
 
 @dataclass(frozen=True)
 class StyleWeights:
-    """The affine maps are those of the convolutions, then those of ToRGB; all is padded with zeros to C channels.
+    """The affine maps of the convolutions, then those of the ToRGB layers; all are padded with zeros to C channels.
 
     Attributes:
         rows: the row of W+ that each affine map reads, int64 [A].
         affine: float32 [A, D, C].
         bias: float32 [A, 1, C].
-        squares: float32 [K, C, C], the ``ConvolutionWeight``'s.
-        epsilon: float32 [K, 1, C], the ``ConvolutionWeight``'s.
-        widths: channels of each of the A styles.
-        widths_out: channels of each of the K demodulations.
+        squares: ``NormalisedWeight.squares`` of each convolution, float32 [K, C, C].
+        epsilon: ``NormalisedWeight.epsilon`` of each convolution, float32 [K, 1, C].
+        style_widths: the number of channels of each of the A styles.
+        demodulation_widths: the number of channels of each of the K demodulations.
     """
 
     rows: Tensor
@@ -35,27 +35,27 @@ class StyleWeights:
     bias: Tensor
     squares: Tensor
     epsilon: Tensor
-    widths: tuple[int, ...]
-    widths_out: tuple[int, ...]
+    style_widths: tuple[int, ...]
+    demodulation_widths: tuple[int, ...]
 
 
-def style_weights(generator: GeneratorWeights, kernels: Sequence[ConvolutionWeight]) -> StyleWeights:
-    """Stack a generator's; ``kernels`` are those of its convolutions, on the device where the result shall be."""
+def style_weights(generator: ExportedGeneratorWeights, kernels: Sequence[NormalisedWeight]) -> StyleWeights:
+    """Stack the weights of a generator on the device of ``kernels``, which are its convolutions' weights."""
     affines = [layer.affine for layer in generator.convolutions]
     affines += [resolution.rgb.affine for resolution in generator.resolutions]
-    widths, device = tuple(len(affine.bias) for affine in affines), kernels[0].squares.device
-    widest = max(widths)
+    style_widths, device = tuple(len(affine.bias) for affine in affines), kernels[0].squares.device
+    widest = max(style_widths)
     squares = [functional.pad(kernel.squares, (0, 0, 0, widest - len(kernel.squares))) for kernel in kernels]
     return StyleWeights(
         rows=torch.tensor([affine.row for affine in affines], device=device),
-        affine=_stacked([torch.tensor(affine.weight.T, device=device) for affine in affines], widest),
-        bias=_stacked([torch.tensor(affine.bias[None], device=device) for affine in affines], widest),
-        squares=_stacked(squares, widest),
-        epsilon=_stacked([kernel.epsilon[None] for kernel in kernels], widest),
-        widths=widths,
-        widths_out=tuple(len(kernel.epsilon) for kernel in kernels),
+        affine=_stack([torch.tensor(affine.weight.T, device=device) for affine in affines], widest),
+        bias=_stack([torch.tensor(affine.bias[None], device=device) for affine in affines], widest),
+        squares=_stack(squares, widest),
+        epsilon=_stack([kernel.epsilon[None] for kernel in kernels], widest),
+        style_widths=style_widths,
+        demodulation_widths=tuple(len(kernel.epsilon) for kernel in kernels),
     )
 
 
-def _stacked(tensors: Sequence[Tensor], width: int) -> Tensor:
+def _stack(tensors: Sequence[Tensor], width: int) -> Tensor:
     return torch.stack([functional.pad(tensor, (0, width - tensor.shape[-1])) for tensor in tensors])

@@ -1,6 +1,6 @@
-"""Kernel specifications -> PTX with its launch geometry, for a plan or a driver that knows no Triton; without a GPU.
+"""Kernel specifications -> PTX and launch geometry, for TensorRT plans and the CUDA driver; no GPU is needed.
 
-PTX for compute capability 8.x runs on that GPU and every later one. 9.0 is compiled for sm_90a, whose matrix
+PTX for compute capability 8.x runs on that GPU and all later ones. 9.0 is compiled for sm_90a, whose matrix
 instructions exist on Hopper only.
 """
 
@@ -26,7 +26,7 @@ CAPABILITIES = (80, 86, 89, 90)
 """The GPUs that kernels are compiled for: A100; A10 and RTX 30; L4, L40 and RTX 40; H100 and H200."""
 
 PTX_VERSION = 80
-"""Loads with every driver since CUDA 12.0; Triton's own choice is that of its newest assembler."""
+"""The PTX version 8.0, which every driver since CUDA 12.0 loads; Triton's default is that of its newest assembler."""
 
 _POINTERS = {torch.float16: "*fp16", torch.float32: "*fp32", torch.uint8: "*u8"}
 _ALIGNED = [["tt.divisibility", 16]]
@@ -34,18 +34,18 @@ _ALIGNED = [["tt.divisibility", 16]]
 
 @dataclass(frozen=True)
 class CompiledKernel:
-    """A kernel ready for launch: with ``arguments`` as its only parameters, each at a multiple of 16 bytes.
+    """A kernel ready for launch; its only parameters are ``arguments``, pointers aligned to 16 bytes.
 
     Attributes:
-        name: the entry's name in ``ptx``.
+        name: the entry point's name in ``ptx``.
         ptx: the program.
-        capability: compute capability times 10.
+        capability: the compute capability times 10.
         arguments: the pointers' names, in order.
-        grid: blocks in x and y; z is the batch.
-        threads: in x, per block.
-        shared_bytes: dynamic shared memory, per block.
-        registers: per thread, as assembled by Triton's ptxas.
-        spilled_bytes: registers kept in memory, per thread.
+        grid: the number of blocks in x and y; z is the batch.
+        threads: the number of threads per block, in x.
+        shared_bytes: the dynamic shared memory per block.
+        registers: the number of registers per thread, as assembled by Triton's ptxas.
+        spilled_bytes: the bytes of spilled registers per thread.
     """
 
     name: str
@@ -60,10 +60,10 @@ class CompiledKernel:
 
 
 def compile_ahead(spec: KernelSpec, capability: int) -> CompiledKernel:
-    """Compile for a compute capability, times 10.
+    """Compile for ``capability``, a compute capability times 10.
 
     Raises:
-        EngineError: a capability that is not in ``CAPABILITIES``.
+        EngineError: the capability is not in ``CAPABILITIES``, or Triton's interpreter is active.
     """
     if capability not in CAPABILITIES:
         raise EngineError(
@@ -75,17 +75,17 @@ def compile_ahead(spec: KernelSpec, capability: int) -> CompiledKernel:
     if triton.knobs.runtime.interpret:
         raise EngineError(
             "ahead-of-time compilation",
-            got="kernels that Triton's interpreter has taken over",
+            got="Triton in its interpreter mode",
             expected="kernels to compile",
-            remedy="unset TRITON_INTERPRET and start anew",
+            remedy="unset TRITON_INTERPRET and start the process again",
         )
-    with _nothing_left_behind():
+    with _temporary_cache():
         target = GPUTarget("cuda", capability, 32)
         compiled: Any = triton.compile(
             _source(spec), target=target, options=spec.options | {"ptx_version": PTX_VERSION}
         )
-    ptx = with_parameters_only(compiled.asm["ptx"], len(spec.arguments))
-    registers, spilled_bytes = assembled(ptx)
+    ptx = keep_first_parameters(compiled.asm["ptx"], len(spec.arguments))
+    registers, spilled_bytes = register_usage(ptx)
     return CompiledKernel(
         name=compiled.metadata.name,
         ptx=ptx,
@@ -111,8 +111,8 @@ def _source(spec: KernelSpec) -> Any:
 
 
 @contextmanager
-def _nothing_left_behind() -> Iterator[None]:
-    """No cache in the home directory, and no source paths of this machine in the PTX."""
+def _temporary_cache() -> Iterator[None]:
+    """Keep Triton's cache out of the home directory, and this machine's source paths out of the PTX."""
     knobs = triton.knobs
     with TemporaryDirectory() as cache, knobs.cache.scope(), knobs.compilation.scope():
         knobs.cache.dir = cache
@@ -120,14 +120,14 @@ def _nothing_left_behind() -> Iterator[None]:
         yield
 
 
-def with_parameters_only(ptx: str, count: int) -> str:
-    """The PTX with the first ``count`` parameters of its entry.
+def keep_first_parameters(ptx: str, count: int) -> str:
+    """The PTX with only the first ``count`` parameters of its entry point.
 
-    Triton appends pointers to scratch memory, which these kernels do not use. Who launches by the kernel's description
-    does not pass them, and the driver would read parameters past the end of those that are passed.
+    Triton appends pointers to scratch memory, which these kernels do not use. A launch by ``CompiledKernel`` does not
+    pass them, and the driver would read past the end of the parameters that are passed.
 
     Raises:
-        EngineError: a parameter that was to be dropped is used.
+        EngineError: the program uses a parameter that is to be dropped.
     """
     entry = re.search(r"\.visible \.entry \w+\(([^)]*)\)", ptx)
     assert entry is not None
@@ -143,8 +143,8 @@ def with_parameters_only(ptx: str, count: int) -> str:
     return ptx[: entry.start(1)] + ",".join(parameters[:count]).rstrip() + "\n" + ptx[entry.end(1) :]
 
 
-def assembled(ptx: str) -> tuple[int, int]:
-    """Registers and spilled bytes per thread, from the assembler that Triton brings."""
+def register_usage(ptx: str) -> tuple[int, int]:
+    """Registers and spilled bytes per thread, as reported by Triton's own ptxas."""
     target = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)
     assert target is not None
     with TemporaryDirectory() as folder:

@@ -1,18 +1,18 @@
-"""A resolution's last convolution in one kernel: an implicit GEMM with tail and ToRGB behind it.
+"""A resolution's last convolution in one kernel: an implicit GEMM followed by its tail and ToRGB.
 
     y = clamp(leaky_relu(conv3x3(x) * demodulation + noise + bias))
-    next = y * next_style, where a resolution follows
+    next = y * next_style, if a resolution follows
     image = clamp(sum over channels of y * style * weight, + bias) + FIR-upsampled skip
 
-The product's rows are a tile of TILE_H x TILE_W pixels, its columns all output channels, as ToRGB sums over them, and
-its depth 9 taps of I channels. The taps read almost the same pixels, which the L1 cache is asked to keep (``.ca``), so
-that memory is read once. At the last resolution y lives in registers only.
+The product's rows are a tile of TILE_H x TILE_W pixels, its columns are all output channels, since ToRGB sums over
+them, and its depth is 9 taps of I channels. The taps read almost the same pixels, which the cache modifier ``.ca``
+keeps in L1, so that memory is read once. At the last resolution y stays in registers.
 
-It is meant for the large and narrow maps at 512 and 1024. Where there are more channels, arithmetic is the limit, and a
-library's convolution with ``to_rgb`` behind it does as well.
+The kernel is meant for the large and narrow maps at 512 and 1024. With more channels, arithmetic is the limit, and a
+library's convolution followed by ``to_rgb`` is as fast.
 
-Bytes: 2 in for each of N * I * H * W numbers and, where a resolution follows, 2 out for each of N * O * H * W; noise
-and colours as in ``to_rgb``. FLOPs: 18 * I * O a pixel.
+Bytes: 2 read for each of N * I * H * W numbers and, if a resolution follows, 2 written for each of N * O * H * W; noise
+and colours as in ``to_rgb``. FLOPs: 18 * I * O per pixel.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import triton.language as tl
 from torch import Tensor
 
 from engines.contract.errors import EngineError
-from engines.kernels.device import activate, colour_of, store_image
-from engines.kernels.launch import KernelSpec, blocks, jit, power_of_two
-from engines.kernels.operands import ACTIVATION_POINTERS, Activation, checked, checked_map
-from engines.kernels.rgb import Rgb, RgbForm
+from engines.kernels.device import activate, rgb_contribution, store_image
+from engines.kernels.launch import KernelSpec, ceil_div, jit, next_power_of_two
+from engines.kernels.operands import ACTIVATION_POINTERS, Activation, check_map, check_operand
+from engines.kernels.rgb import ToRgbOperands, ToRgbVariant
 
-MOST_CHANNELS_OUT = 128
+MAX_CHANNELS_OUT = 128
 
 
 @jit
@@ -65,7 +65,7 @@ def _conv_rgb(
     inside = channels < CHANNELS_OUT
     x_ptr += n * HEIGHT * WIDTH * CHANNELS_IN
 
-    # One loop over taps and blocks of channels, not one in the other, so that the pipeline is filled once.
+    # Taps and blocks of channels share one loop instead of nested ones, so that the pipeline is filled only once.
     depth_blocks: tl.constexpr = (CHANNELS_IN + BLOCK_I - 1) // BLOCK_I
     total = tl.zeros((TILE_H * TILE_W, BLOCK_O), tl.float32)
     for step in range(9 * depth_blocks):
@@ -94,25 +94,25 @@ def _conv_rgb(
         offset = pixel[:, None] * CHANNELS_OUT + channels[None, :]
         tl.store(next_ptr + offset, (y * next_style[None, :]).to(tl.float16), mask=on_map[:, None] & inside[None, :])
     style = tl.load(rgb_style_ptr + n * CHANNELS_OUT + channels, mask=inside, other=0)
-    red = colour_of(y, style, rgb_weight_ptr, channels, inside)
-    green = colour_of(y, style, rgb_weight_ptr + CHANNELS_OUT, channels, inside)
-    blue = colour_of(y, style, rgb_weight_ptr + 2 * CHANNELS_OUT, channels, inside)
+    red = rgb_contribution(y, style, rgb_weight_ptr, channels, inside)
+    green = rgb_contribution(y, style, rgb_weight_ptr + CHANNELS_OUT, channels, inside)
+    blue = rgb_contribution(y, style, rgb_weight_ptr + 2 * CHANNELS_OUT, channels, inside)
     store_image(
         red, green, blue, rgb_bias_ptr, skip_ptr, image_ptr, row, column, on_map, HEIGHT, WIDTH, RGB_CLAMP, QUANTISED
     )
 
 
-def conv_rgb_spec(channels_in: int, channels_out: int, height: int, width: int, form: RgbForm) -> KernelSpec:
-    """The launch for a map [N, channels_out, height, width].
+def conv_rgb_spec(channels_in: int, channels_out: int, height: int, width: int, variant: ToRgbVariant) -> KernelSpec:
+    """The launch for an output map [N, channels_out, height, width].
 
     Raises:
-        EngineError: more than 128 output channels, which one block cannot hold.
+        EngineError: there are more than 128 output channels, which one block cannot hold.
     """
-    if channels_out > MOST_CHANNELS_OUT:
+    if channels_out > MAX_CHANNELS_OUT:
         raise EngineError(
             "the fused convolution with ToRGB",
             got=f"{channels_out} output channels",
-            expected=f"at most {MOST_CHANNELS_OUT}",
+            expected=f"at most {MAX_CHANNELS_OUT}",
             remedy="use a library's convolution and to_rgb",
         )
     tile_h, tile_w = 8, 16
@@ -122,7 +122,7 @@ def conv_rgb_spec(channels_in: int, channels_out: int, height: int, width: int, 
             "x_ptr": torch.float16,
             "weight_ptr": torch.float16,
             **ACTIVATION_POINTERS,
-            **form.pointers,
+            **variant.pointers,
         },
         constants={
             "CHANNELS_IN": channels_in,
@@ -131,36 +131,36 @@ def conv_rgb_spec(channels_in: int, channels_out: int, height: int, width: int, 
             "WIDTH": width,
             "TILE_H": tile_h,
             "TILE_W": tile_w,
-            "BLOCK_I": power_of_two(channels_in, least=16, most=32),
-            "BLOCK_O": power_of_two(channels_out, least=16, most=MOST_CHANNELS_OUT),
-            **form.constants,
+            "BLOCK_I": next_power_of_two(channels_in, minimum=16, maximum=32),
+            "BLOCK_O": next_power_of_two(channels_out, minimum=16, maximum=MAX_CHANNELS_OUT),
+            **variant.constants,
         },
-        grid=(blocks(width, tile_w), blocks(height, tile_h)),
+        grid=(ceil_div(width, tile_w), ceil_div(height, tile_h)),
         stages=3,
     )
 
 
-def conv_rgb(x: Tensor, weight: Tensor, activation: Activation, rgb: Rgb) -> tuple[Tensor, Tensor | None]:
-    """Convolve, activate and finish a resolution.
+def conv_rgb(x: Tensor, weight: Tensor, activation: Activation, rgb: ToRgbOperands) -> tuple[Tensor, Tensor | None]:
+    """Convolve, activate and apply ToRGB.
 
     Args:
         x: the styled map, float16 [N, I, H, W], channels last.
         weight: float16 [O, I, 3, 3], channels last; O is at most 128.
         activation: the convolution's operands.
-        rgb: what leaves the resolution.
+        rgb: ToRGB's operands.
 
     Returns:
         The sum of the images so far, float32 [N, 3, H, W], or the picture, uint8 [N, H, W, 3]; and the next layer's
-        input, float16 [N, O, H, W] in channels last, where ``rgb`` has its style.
+        input, float16 [N, O, H, W] in channels last, if ``rgb`` has its style.
 
     Raises:
         EngineError: an operand does not fit.
     """
-    pointers = {"x_ptr": checked_map("x", x)}
+    pointers = {"x_ptr": check_map("x", x)}
     (batch, channels_in, height, width), channels = x.shape, len(weight)
     shape = (channels, channels_in, 3, 3)
-    pointers["weight_ptr"] = checked("weight", weight, torch.float16, shape, torch.channels_last)
-    spec = conv_rgb_spec(channels_in, channels, height, width, rgb.form(activation))
+    pointers["weight_ptr"] = check_operand("weight", weight, torch.float16, shape, torch.channels_last)
+    spec = conv_rgb_spec(channels_in, channels, height, width, rgb.variant(activation))
     pointers |= activation.pointers(batch, channels, height, width)
     pointers |= rgb.pointers(batch, channels, height, width) | rgb.outputs(batch, channels, height, width)
     spec.launch(batch, pointers)

@@ -1,15 +1,17 @@
 """An up-convolution in one kernel: y = clamp(leaky_relu(F(conv_transpose(x)) * demodulation + noise + bias)) * style.
 
-Half of the FIR filter F is merged into the weight, half stays a filter. Along a row, F and the transposed convolution
-of stride 2 are together an ordinary 3-tap convolution to twice the channels, those of the even and those of the odd
-columns (``weights.merged_along_rows``); side by side in memory, the two are the row of doubled width. Along a column
-the transposed convolution stays: input row m adds to the rows 2m, 2m + 1 and 2m + 2 of a map t, which is filtered with
-[1,3,3,1] / 4. A block walks down its columns with the last three rows of t in registers, so that t is never written.
+F, a separable FIR filter, is merged into the weight along rows and applied as a filter along columns. Along a row, F
+and the transposed convolution of stride 2 together are an ordinary 3-tap convolution with twice the output channels,
+those of the even and those of the odd columns (``weights.merge_fir_along_rows``); side by side in memory, the two form
+the row of doubled width. Along a column, the transposed convolution remains: input row m contributes to the rows 2m,
+2m + 1 and 2m + 2 of a map t, which is filtered with [1,3,3,1] / 4. A block walks down its columns with the last three
+rows of t in registers, so that t is never written.
 
-Merging both directions would take twice these products, merging none a pass of its own for F.
+Merging F in both directions would need twice as many products; merging it in neither would need a separate pass for F.
 
-Bytes: 2 in for each of N * I * H * W / 4 numbers, H and W being the output's, 2 out for each of N * O * H * W; noise as
-in ``tail``. FLOPs: 9 * I * O an output pixel, twice the transposed convolution's own, and 13 for each number of y.
+Bytes: 2 read for each of N * I * H * W / 4 numbers, where H and W are the output's, and 2 written for each of
+N * O * H * W; noise as in ``tail``. FLOPs: 9 * I * O per output pixel, twice those of the transposed convolution alone,
+and 13 for each number of y.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ import triton.language as tl
 from torch import Tensor
 
 from engines.kernels.device import activate
-from engines.kernels.launch import KernelSpec, blocks, jit, power_of_two
-from engines.kernels.operands import ACTIVATION_POINTERS, Activation, checked, checked_map, empty_map
+from engines.kernels.launch import KernelSpec, ceil_div, jit, next_power_of_two
+from engines.kernels.operands import ACTIVATION_POINTERS, Activation, check_map, check_operand, empty_map
 
 
 @jit
@@ -42,7 +44,7 @@ def _conv_up(
     BLOCK_I: tl.constexpr,
     BLOCK_O: tl.constexpr,
 ) -> None:
-    # A pair is a phase and a channel: of the even columns first, then of the odd ones.
+    # A pair is a phase and a channel: first all channels of the even columns, then those of the odd ones.
     pair_blocks: tl.constexpr = (2 * CHANNELS_OUT + BLOCK_O - 1) // BLOCK_O
     n = tl.program_id(2).to(tl.int64)
     pairs = tl.program_id(0) % pair_blocks * BLOCK_O + tl.arange(0, BLOCK_O)
@@ -52,7 +54,7 @@ def _conv_up(
     inside = pairs < 2 * CHANNELS_OUT
     channels = pairs % CHANNELS_OUT
 
-    # The column's taps sum up to 4 where its gain is 2; the row's are in the weight.
+    # The taps along a column sum up to 4 but have a gain of 2; those along a row are in the weight.
     demodulation = tl.load(demodulation_ptr + n * CHANNELS_OUT + channels, mask=inside, other=0) * 0.25
     bias = tl.load(bias_ptr + channels, mask=inside, other=0)
     style = tl.load(style_ptr + n * CHANNELS_OUT + channels, mask=inside, other=0)
@@ -89,7 +91,7 @@ def _conv_up(
         above = earlier_odd + 3 * (last_even + last_odd) + even  # y at row 2m - 2,
         below = last_even + 3 * (last_odd + even) + odd  # and at 2m - 1.
         for side in tl.static_range(2):
-            # The first two steps only gather t.
+            # The first two steps only accumulate t.
             row = 2 * from_row - 2 + side
             on_map = (row >= 2 * first) & (row < HEIGHT) & (2 * columns < WIDTH)
             pixel = row * WIDTH + 2 * columns
@@ -108,10 +110,10 @@ def conv_up_spec(
     channels_in: int, channels_out: int, height: int, width: int, *, clamp: float | None = None
 ) -> KernelSpec:
     """The launch for an output map [N, channels_out, height, width]; height and width are even."""
-    # Six tiles of 64 x 32 sums at a time are 96 registers for each of 128 threads; larger tiles spill.
+    # Six tiles of 64 x 32 sums take 96 registers in each of 128 threads; larger tiles spill.
     block_w, block_o = 64, 32
-    # Each block filters two rows more than it stores; fewer blocks would leave processors idle.
-    rows = power_of_two(height // 32, least=4, most=32)
+    # Each block filters two rows more than it stores; fewer blocks would leave multiprocessors idle.
+    rows = next_power_of_two(height // 32, minimum=4, maximum=32)
     return KernelSpec(
         kernel=_conv_up,
         pointers={
@@ -129,22 +131,22 @@ def conv_up_spec(
             "CLAMP": clamp,
             "ROWS": rows,
             "BLOCK_W": block_w,
-            "BLOCK_I": power_of_two(channels_in, least=16, most=32),
+            "BLOCK_I": next_power_of_two(channels_in, minimum=16, maximum=32),
             "BLOCK_O": block_o,
         },
-        grid=(blocks(width // 2, block_w) * blocks(2 * channels_out, block_o), blocks(height // 2, rows)),
+        grid=(ceil_div(width // 2, block_w) * ceil_div(2 * channels_out, block_o), ceil_div(height // 2, rows)),
         stages=3,
     )
 
 
 def conv_up(x: Tensor, weight: Tensor, activation: Activation, style: Tensor) -> Tensor:
-    """Convolve to the doubled size, filter and activate.
+    """Convolve to twice the size, filter and activate.
 
     Args:
         x: the styled map, float16 [N, I, H / 2, W / 2], channels last.
-        weight: ``weights.merged_along_rows`` in float16, [2 O, I, 3, 3], channels last.
+        weight: ``weights.merge_fir_along_rows`` in float16, [2 O, I, 3, 3], channels last.
         activation: the convolution's operands.
-        style: the next convolution's, float32 [N, O].
+        style: the next convolution's style, float32 [N, O].
 
     Returns:
         float16 [N, O, H, W], channels last.
@@ -152,13 +154,13 @@ def conv_up(x: Tensor, weight: Tensor, activation: Activation, style: Tensor) ->
     Raises:
         EngineError: an operand does not fit.
     """
-    pointers = {"x_ptr": checked_map("x", x)}
+    pointers = {"x_ptr": check_map("x", x)}
     batch, channels_in, channels = x.shape[0], x.shape[1], len(weight) // 2
     height, width = 2 * x.shape[2], 2 * x.shape[3]
     shape = (2 * channels, channels_in, 3, 3)
-    pointers["weight_ptr"] = checked("weight", weight, torch.float16, shape, torch.channels_last)
+    pointers["weight_ptr"] = check_operand("weight", weight, torch.float16, shape, torch.channels_last)
     pointers |= activation.pointers(batch, channels, height, width)
-    pointers["style_ptr"] = checked("style", style, torch.float32, (batch, channels))
+    pointers["style_ptr"] = check_operand("style", style, torch.float32, (batch, channels))
     pointers["y_ptr"] = y = empty_map(x, (batch, channels, height, width))
     spec = conv_up_spec(channels_in, channels, height, width, clamp=activation.clamp)
     spec.launch(batch, pointers)

@@ -1,6 +1,6 @@
-"""Functions that several kernels call; they run on the GPU.
+"""Functions on the GPU that several kernels call.
 
-P is the number of pixels of a block, C that of its channels. ``row``, ``column`` and ``on_map`` are [P] each.
+Letters in shapes: P pixels and C channels of a block. ``row``, ``column`` and ``on_map`` are [P] each.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def activate(
 
 
 @jit
-def colour_of(
+def rgb_contribution(
     y: tl.tensor, style: tl.tensor, weight_ptr: tl.tensor, channels: tl.tensor, inside: tl.tensor
 ) -> tl.tensor:
-    """What the channels [C] of y [P, C] add to one colour, whose row of ToRGB's weight begins at the pointer; [P]."""
+    """The sum [P] of the channels of y [P, C] for one colour, whose row of ToRGB's weight begins at ``weight_ptr``."""
     weight = tl.load(weight_ptr + channels, mask=inside, other=0)
     return tl.sum(y * (weight * style)[None, :], 1)
 
@@ -42,8 +42,8 @@ def upsampled(
 ) -> tl.tensor:
     """A plane [HEIGHT / 2, WIDTH / 2] upsampled with the FIR filter, at pixels [P] of the result.
 
-    Of the taps [1,3,3,1] / 4 over rows with zeros between them, two meet a pixel: 3/4 of the row that covers it and 1/4
-    of the one above where the pixel's row is even, below where it is odd. The same along the columns.
+    Two of the taps [1,3,3,1] / 4 over zero-interleaved rows fall on source rows: 3/4 of the row that covers the pixel,
+    and 1/4 of the row above it if the pixel's row is even, or below it if odd. Columns are treated alike.
     """
     near_row = row // 2
     near_column = column // 2
@@ -75,7 +75,7 @@ def store_colour(
     CLAMP: tl.constexpr,
     QUANTISED: tl.constexpr,
 ) -> None:
-    """Finish one colour [P] of sample z: bias, clamp, skip; into float32 [N, 3, H, W] or uint8 [N, H, W, 3]."""
+    """Add bias and skip to one colour [P] of sample z, and store it in float32 [N, 3, H, W] or uint8 [N, H, W, 3]."""
     n = tl.program_id(2).to(tl.int64)
     value += tl.load(bias_ptr + COLOUR)
     if CLAMP is not None:
@@ -107,7 +107,7 @@ def store_image(
     CLAMP: tl.constexpr,
     QUANTISED: tl.constexpr,
 ) -> None:
-    """Finish the three colours [P] of sample z."""
+    """Add bias and skip to the three colours [P] of sample z, and store them."""
     store_colour(red, 0, bias_ptr, skip_ptr, image_ptr, row, column, on_map, HEIGHT, WIDTH, CLAMP, QUANTISED)
     store_colour(green, 1, bias_ptr, skip_ptr, image_ptr, row, column, on_map, HEIGHT, WIDTH, CLAMP, QUANTISED)
     store_colour(blue, 2, bias_ptr, skip_ptr, image_ptr, row, column, on_map, HEIGHT, WIDTH, CLAMP, QUANTISED)

@@ -1,8 +1,8 @@
-"""A kernel with everything fixed but its tensors: what is launched here, and what is compiled ahead of time.
+"""Kernel specifications: a kernel with everything fixed but its tensors, to be launched or compiled ahead of time.
 
-The parameters of every kernel are pointers, inputs before outputs, then constants; TensorRT passes a plugin's tensors
-in that order. The batch is the grid's third dimension and nothing else depends on it, so that one compiled kernel
-serves any batch.
+The parameters of every kernel are pointers, inputs before outputs, followed by constants; TensorRT passes a plugin's
+tensors in that order. Only the grid's third dimension depends on the batch, so that one compiled kernel serves
+any batch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Constant = int | float | bool | None
 
 
 def jit(function: Function) -> Function:
-    """``triton.jit``, typed."""
+    """``triton.jit`` with a type signature."""
     return cast(Function, triton.jit(function))
 
 
@@ -29,12 +29,12 @@ class KernelSpec:
 
     Attributes:
         kernel: a function under ``jit``.
-        pointers: each pointer parameter's element type, in the kernel's order; None where the operand is left out.
-        constants: each constexpr parameter's value.
-        grid: blocks in x and y; z is the batch.
-        warps: of 32 threads, in a block.
-        stages: depth of the software pipeline in loops over matrix products.
-        registers: the most that a thread may have; None leaves it to the assembler.
+        pointers: the element type of each pointer parameter, in the kernel's order; None = an omitted operand.
+        constants: the value of each constexpr parameter.
+        grid: the number of blocks in x and y; z is the batch.
+        warps: the number of warps of 32 threads per block.
+        stages: the depth of the software pipeline in loops over matrix products.
+        registers: the maximum number of registers per thread; None leaves the choice to the assembler.
     """
 
     kernel: Callable[..., object]
@@ -47,27 +47,27 @@ class KernelSpec:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The pointers that are passed, in order."""
+        """The names of the pointers that are passed, in order."""
         return tuple(name for name, dtype in self.pointers.items() if dtype is not None)
 
     @property
     def options(self) -> dict[str, Any]:
-        """Triton's compile options. Without fusion a FIR tap would cost a product and a sum instead of one FMA."""
+        """Triton's compile options; without fusion, a FIR tap costs a product and a sum instead of one FMA."""
         limit = {} if self.registers is None else {"maxnreg": self.registers}
         return {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True, **limit}
 
     def launch(self, batch: int, operands: Mapping[str, torch.Tensor | None]) -> None:
-        """Run on the current CUDA stream; ``operands`` has a tensor for each of ``arguments``."""
+        """Launch on the current CUDA stream; ``operands`` has a tensor for each of ``arguments``."""
         tensors = {name: dtype and operands[name] for name, dtype in self.pointers.items()}
         kernel: Any = self.kernel
         kernel[(*self.grid, batch)](**tensors, **self.constants, **self.options)
 
 
-def blocks(size: int, block: int) -> int:
-    """How many blocks cover ``size``."""
+def ceil_div(size: int, block: int) -> int:
+    """``size / block``, rounded up: the number of blocks that cover ``size``."""
     return -(-size // block)
 
 
-def power_of_two(size: int, *, least: int = 1, most: int) -> int:
-    """The smallest power of two that is at least ``size``, within bounds that are powers of two themselves."""
-    return max(least, min(most, 1 << max(size - 1, 0).bit_length()))
+def next_power_of_two(size: int, *, minimum: int = 1, maximum: int) -> int:
+    """The smallest power of two that is at least ``size``, clamped to bounds that are powers of two themselves."""
+    return max(minimum, min(maximum, 1 << max(size - 1, 0).bit_length()))

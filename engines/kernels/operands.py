@@ -1,4 +1,4 @@
-"""What the kernels take beside a map, and the checks that it fits.
+"""The kernels' operands beside the maps, and the checks that they fit.
 
 Letters in shapes: N batch, I and O input and output channels, H and W the height and width of the layer's output.
 """
@@ -14,12 +14,12 @@ from torch import Tensor
 from engines.contract.errors import EngineError
 
 ACTIVATION_POINTERS = {"demodulation_ptr": torch.float32, "noise_ptr": torch.float16, "bias_ptr": torch.float32}
-"""The kernels' parameters for an ``Activation``, in their order."""
+"""The kernels' pointer parameters for an ``Activation``, in order, with their element types."""
 
 
 @dataclass(frozen=True)
 class Activation:
-    """y = clamp(leaky_relu(x * demodulation + noise + bias)); the gain sqrt 2 is in the three operands.
+    """The operands of y = clamp(leaky_relu(x * demodulation + noise + bias)), which include the gain sqrt 2.
 
     Attributes:
         demodulation: float32 [N, O].
@@ -34,29 +34,29 @@ class Activation:
     clamp: float | None = None
 
     def pointers(self, batch: int, channels: int, height: int, width: int) -> dict[str, Tensor]:
-        """The kernels' arguments.
+        """The kernels' arguments, by parameter.
 
         Raises:
             EngineError: an operand does not fit a map [batch, channels, height, width].
         """
         shapes = {"demodulation": (batch, channels), "noise": (height, width), "bias": (channels,)}
         return {
-            f"{name}_ptr": checked(name, getattr(self, name), ACTIVATION_POINTERS[f"{name}_ptr"], shape)
+            f"{name}_ptr": check_operand(name, getattr(self, name), ACTIVATION_POINTERS[f"{name}_ptr"], shape)
             for name, shape in shapes.items()
         }
 
 
-def checked(
+def check_operand(
     name: str,
     tensor: Tensor,
     dtype: torch.dtype,
     shape: Sequence[int | str],
     layout: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """The tensor, if it is what a kernel will read; another one would be read out of bounds.
+    """Return the tensor if it is laid out as a kernel reads it; a kernel does not check bounds itself.
 
     Raises:
-        EngineError: it has another dtype, shape or memory format.
+        EngineError: its dtype, shape or memory format differs.
     """
     fits = tensor.dtype == dtype and tuple(tensor.shape) == tuple(shape)
     if fits and tensor.is_contiguous(memory_format=layout):
@@ -69,21 +69,21 @@ def checked(
     )
 
 
-def checked_map(name: str, tensor: Tensor) -> Tensor:
-    """The tensor, if it is a float16 map [N, C, H, W] in channels_last.
+def check_map(name: str, tensor: Tensor) -> Tensor:
+    """Return the tensor if it is a float16 map [N, C, H, W] in channels_last.
 
     Raises:
         EngineError: it is something else.
     """
     shape = tuple(tensor.shape) if tensor.ndim == 4 else ("N", "C", "H", "W")
-    return checked(name, tensor, torch.float16, shape, torch.channels_last)
+    return check_operand(name, tensor, torch.float16, shape, torch.channels_last)
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The map in channels_last; itself where it is so already."""
+    """The map in channels_last; the same tensor if it is in that format already."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def empty_map(beside: Tensor, shape: Sequence[int]) -> Tensor:
-    """A float16 map in channels_last, not yet written, on the device of ``beside``."""
-    return torch.empty(shape, dtype=torch.float16, device=beside.device, memory_format=torch.channels_last)
+def empty_map(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """An uninitialised float16 map in channels_last, on the device of ``like``."""
+    return torch.empty(shape, dtype=torch.float16, device=like.device, memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
-"""The kernels' formulas in plain PyTorch, one function for each: what tests and benchmarks hold them against.
+"""The kernels' formulas in plain PyTorch, against which tests and benchmarks compare the kernels.
 
-Every function computes in the dtype of its map: in float64 it is the truth, in float16 the plain half-precision version
-whose error the kernels must not exceed by more than a factor of 2.
+Every function computes in the dtype of its map: in float64 it is the exact reference, in float16 the plain
+half-precision version whose error the kernels must not exceed by more than a factor of 2.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engines.kernels.operands import Activation
-from engines.kernels.rgb import Rgb
+from engines.kernels.rgb import ToRgbOperands
 
 ACTIVATION_GAIN = sqrt(2)
 LEAKY_SLOPE = 0.2
@@ -26,7 +26,7 @@ def fir_filter(like: Tensor, channels: int) -> Tensor:
 
 
 def tail(x: Tensor, activation: Activation, *, style: Tensor | None = None, up: bool = False) -> Tensor:
-    """What follows a convolution; where ``up``, x is a transposed one's [N, O, H + 1, W + 1], and filtered first."""
+    """A convolution's tail; if ``up``, x is a transposed convolution's [N, O, H + 1, W + 1] and filtered first."""
     if up:
         x = functional.conv2d(x, fir_filter(x, x.shape[1]), padding=1, groups=x.shape[1])
     demodulation, noise, bias = (v.to(x) for v in (activation.demodulation, activation.noise, activation.bias))
@@ -35,8 +35,8 @@ def tail(x: Tensor, activation: Activation, *, style: Tensor | None = None, up: 
     return x if style is None else x * style.to(x)[:, :, None, None]
 
 
-def to_rgb(y: Tensor, rgb: Rgb) -> Tensor:
-    """An activated map [N, O, H, W] -> the sum of the pictures up to its resolution, [N, 3, H, W]."""
+def to_rgb(y: Tensor, rgb: ToRgbOperands) -> Tensor:
+    """An activated map [N, O, H, W] -> the sum of the images up to its resolution, [N, 3, H, W]."""
     y = y * rgb.style.to(y)[:, :, None, None]
     colours = functional.conv2d(y, rgb.weight.to(y)[:, :, None, None]) + rgb.bias.to(y)[:, None, None]
     colours = clamped(colours, rgb.clamp)
@@ -60,5 +60,5 @@ def picture(image: Tensor) -> Tensor:
 
 
 def clamped(x: Tensor, bound: float | None) -> Tensor:
-    """Clamp to +-bound, where there is one."""
+    """x clamped to +-bound, or x itself if there is no bound."""
     return x if bound is None else x.clamp(-bound, bound)

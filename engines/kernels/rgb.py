@@ -1,4 +1,4 @@
-"""What leaves a resolution: its image, through ToRGB, and the next resolution's input."""
+"""The operands of ToRGB, which ends a resolution: they give its image and the next resolution's input."""
 
 from __future__ import annotations
 
@@ -8,57 +8,59 @@ import torch
 from torch import Tensor
 
 from engines.kernels.launch import Constant
-from engines.kernels.operands import Activation, checked, empty_map
+from engines.kernels.operands import Activation, check_operand, empty_map
 
 
 @dataclass(frozen=True)
-class RgbForm:
-    """Which of the operands there are.
+class ToRgbVariant:
+    """The specialisation of a kernel with ToRGB.
 
     Attributes:
-        skip: resolutions below are added.
-        followed: a resolution follows, and its input is written.
-        quantised: the image is uint8.
-        clamp: the activation's bound.
-        rgb_clamp: ToRGB's bound.
+        has_skip: whether the image of the lower resolutions is added.
+        has_next: whether a resolution follows, whose input is written.
+        quantised: whether the image is the picture in uint8.
+        clamp: the bound of the activation's magnitude; None = unbounded.
+        rgb_clamp: the bound of ToRGB's output; None = unbounded.
     """
 
-    skip: bool = True
-    followed: bool = True
+    has_skip: bool = True
+    has_next: bool = True
     quantised: bool = False
     clamp: float | None = None
     rgb_clamp: float | None = None
 
     @property
     def pointers(self) -> dict[str, torch.dtype | None]:
-        """ToRGB's pointer parameters, which are a kernel's last."""
+        """ToRGB's pointer parameters, which are the last ones of a kernel."""
         return {
             "rgb_weight_ptr": torch.float32,
             "rgb_style_ptr": torch.float32,
             "rgb_bias_ptr": torch.float32,
-            "skip_ptr": torch.float32 if self.skip else None,
-            "next_style_ptr": torch.float32 if self.followed else None,
-            "next_ptr": torch.float16 if self.followed else None,
+            "skip_ptr": torch.float32 if self.has_skip else None,
+            "next_style_ptr": torch.float32 if self.has_next else None,
+            "next_ptr": torch.float16 if self.has_next else None,
             "image_ptr": torch.uint8 if self.quantised else torch.float32,
         }
 
     @property
     def constants(self) -> dict[str, Constant]:
-        """Constants of a kernel with these pointers."""
+        """The constants of a kernel with these pointers."""
         return {"CLAMP": self.clamp, "RGB_CLAMP": self.rgb_clamp, "QUANTISED": self.quantised}
 
 
 @dataclass(frozen=True)
-class Rgb:
-    """Of an activated map y: image = clamp(sum over channels of y * style * weight, + bias) + FIR-upsampled skip.
+class ToRgbOperands:
+    """The operands of image = clamp(sum over channels of y * style * weight, + bias) + FIR-upsampled skip.
+
+    y is the resolution's activated map, float [N, O, H, W].
 
     Attributes:
-        weight: float32 [3, O], with its equalised learning rate's gain.
+        weight: float32 [3, O], including the gain of the equalised learning rate.
         style: float32 [N, O].
         bias: float32 [3].
-        skip: float32 [N, 3, H / 2, W / 2], the image of the resolutions below.
-        next_style: that of the next resolution's up-convolution, float32 [N, O]: y * next_style is its input.
-        quantised: the image is the picture, trunc(clamp(127.5 image + 128, 0, 255)).
+        skip: the image of the lower resolutions, float32 [N, 3, H / 2, W / 2].
+        next_style: the style of the next resolution's up-convolution, float32 [N, O]; y * next_style is its input.
+        quantised: whether to give the picture, trunc(clamp(127.5 image + 128, 0, 255)), instead of the image.
         clamp: bound of |image| before the skip is added, for networks trained with one.
     """
 
@@ -70,36 +72,36 @@ class Rgb:
     quantised: bool = False
     clamp: float | None = None
 
-    def form(self, activation: Activation | None) -> RgbForm:
-        """What a kernel is specialised for."""
-        return RgbForm(
-            skip=self.skip is not None,
-            followed=self.next_style is not None,
+    def variant(self, activation: Activation | None) -> ToRgbVariant:
+        """The specialisation of the kernel that takes these operands."""
+        return ToRgbVariant(
+            has_skip=self.skip is not None,
+            has_next=self.next_style is not None,
             quantised=self.quantised,
             clamp=None if activation is None else activation.clamp,
             rgb_clamp=self.clamp,
         )
 
     def pointers(self, batch: int, channels: int, height: int, width: int) -> dict[str, Tensor]:
-        """The inputs among ``RgbForm.pointers``.
+        """The input tensors for ``ToRgbVariant.pointers``.
 
         Raises:
             EngineError: an operand does not fit a map [batch, channels, height, width].
         """
         pointers = {
-            "rgb_weight_ptr": checked("ToRGB's weight", self.weight, torch.float32, (3, channels)),
-            "rgb_style_ptr": checked("ToRGB's style", self.style, torch.float32, (batch, channels)),
-            "rgb_bias_ptr": checked("ToRGB's bias", self.bias, torch.float32, (3,)),
+            "rgb_weight_ptr": check_operand("ToRGB's weight", self.weight, torch.float32, (3, channels)),
+            "rgb_style_ptr": check_operand("ToRGB's style", self.style, torch.float32, (batch, channels)),
+            "rgb_bias_ptr": check_operand("ToRGB's bias", self.bias, torch.float32, (3,)),
         }
         if self.skip is not None:
             half = [side // 2 if side % 2 == 0 else f"{side} / 2" for side in (height, width)]
-            pointers["skip_ptr"] = checked("skip", self.skip, torch.float32, (batch, 3, *half))
+            pointers["skip_ptr"] = check_operand("skip", self.skip, torch.float32, (batch, 3, *half))
         if self.next_style is not None:
-            pointers["next_style_ptr"] = checked("next style", self.next_style, torch.float32, (batch, channels))
+            pointers["next_style_ptr"] = check_operand("next style", self.next_style, torch.float32, (batch, channels))
         return pointers
 
     def outputs(self, batch: int, channels: int, height: int, width: int) -> dict[str, Tensor]:
-        """The outputs among ``RgbForm.pointers``, not yet written."""
+        """Uninitialised output tensors for ``ToRgbVariant.pointers``."""
         if self.quantised:
             outputs = {"image_ptr": self.weight.new_empty((batch, height, width, 3), dtype=torch.uint8)}
         else:

@@ -1,11 +1,11 @@
-"""What follows a convolution, in one pass: y = clamp(leaky_relu(F(x) * demodulation + noise + bias)) * style.
+"""A convolution's tail in one pass: y = clamp(leaky_relu(F(x) * demodulation + noise + bias)) * style.
 
-F is the FIR filter after an up-convolution, and nothing otherwise; ``style`` is the next convolution's. A block holds
-BLOCK_W columns of BLOCK_C channels and walks down ROWS rows. F is separable: each input row is filtered along itself
-once, and the last three filtered rows stay in registers for the filter along the columns.
+F is the FIR filter after an up-convolution and the identity after others; ``style`` is the next convolution's. A block
+holds BLOCK_W columns of BLOCK_C channels and walks down ROWS rows. F is separable: each input row is filtered along
+itself once, and the last three filtered rows stay in registers for the filter along the columns.
 
-Bytes: 2 in and 2 out for each of N * C * H * W numbers, and 2 for each of H * W noises.
-FLOPs: 6 a number, and 14 more for F.
+Bytes: 2 read and 2 written for each of N * C * H * W numbers, and 2 read for each of H * W noise values.
+FLOPs: 6 per number, and 14 more for F.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import triton.language as tl
 from torch import Tensor
 
 from engines.kernels.device import activate
-from engines.kernels.launch import KernelSpec, blocks, jit, power_of_two
-from engines.kernels.operands import ACTIVATION_POINTERS, Activation, checked, checked_map, empty_map
+from engines.kernels.launch import KernelSpec, ceil_div, jit, next_power_of_two
+from engines.kernels.operands import ACTIVATION_POINTERS, Activation, check_map, check_operand, empty_map
 
 
 @jit
@@ -30,7 +30,7 @@ def _filtered_row(
     HEIGHT: tl.constexpr,
     WIDTH: tl.constexpr,
 ) -> tl.tensor:
-    """Row ``row`` of a map [HEIGHT + 1, WIDTH + 1, CHANNELS] under the taps [1,3,3,1]; zeros lie around the map."""
+    """Row ``row`` of a zero-padded map [HEIGHT + 1, WIDTH + 1, CHANNELS], filtered with the taps [1,3,3,1]."""
     total = tl.zeros((columns.shape[0], channels.shape[0]), tl.float32)
     for tap in tl.static_range(4):
         column = columns + (tap - 1)
@@ -74,7 +74,7 @@ def _tail(
     y_ptr += n * HEIGHT * WIDTH * CHANNELS
     if UP:
         x_ptr += n * (HEIGHT + 1) * (WIDTH + 1) * CHANNELS
-        demodulation *= 1 / 16  # The two directions' taps sum up to 8 each; their gain is to be 2 each.
+        demodulation *= 1 / 16  # The taps of each direction sum up to 8 but have a gain of 2.
         above = _filtered_row(x_ptr, first - 1, columns, channels, mask, CHANNELS, HEIGHT, WIDTH)
         here = _filtered_row(x_ptr, first, columns, channels, mask, CHANNELS, HEIGHT, WIDTH)
         below = _filtered_row(x_ptr, first + 1, columns, channels, mask, CHANNELS, HEIGHT, WIDTH)
@@ -104,10 +104,10 @@ def tail_spec(
     channels: int, height: int, width: int, *, up: bool = False, styled: bool = False, clamp: float | None = None
 ) -> KernelSpec:
     """The launch for an output map [N, channels, height, width]."""
-    # 1024 numbers in flight in 128 threads: 8 each, a 16-byte access where the channels are a multiple of 8.
-    block_c = power_of_two(channels, most=64)
+    # 128 threads handle 1024 numbers at a time, 8 each: a 16-byte access if the channels are a multiple of 8.
+    block_c = next_power_of_two(channels, maximum=64)
     block_w = 1024 // block_c
-    rows = power_of_two(height // 8, most=8)
+    rows = next_power_of_two(height // 8, maximum=8)
     return KernelSpec(
         kernel=_tail,
         pointers={
@@ -126,18 +126,18 @@ def tail_spec(
             "BLOCK_W": block_w,
             "BLOCK_C": block_c,
         },
-        grid=(blocks(width, block_w) * blocks(channels, block_c), blocks(height, rows)),
+        grid=(ceil_div(width, block_w) * ceil_div(channels, block_c), ceil_div(height, rows)),
     )
 
 
 def tail(x: Tensor, activation: Activation, *, style: Tensor | None = None, up: bool = False) -> Tensor:
-    """Finish a convolution's output.
+    """Apply a convolution's tail to its output.
 
     Args:
-        x: float16 [N, O, H, W], channels last; where ``up``, a transposed convolution's [N, O, H + 1, W + 1].
+        x: float16 [N, O, H, W], channels last; if ``up``, a transposed convolution's [N, O, H + 1, W + 1].
         activation: the layer's operands.
-        style: the next convolution's, float32 [N, O].
-        up: apply the FIR filter first.
+        style: the next convolution's style, float32 [N, O].
+        up: whether to apply the FIR filter first.
 
     Returns:
         float16 [N, O, H, W], channels last.
@@ -145,11 +145,11 @@ def tail(x: Tensor, activation: Activation, *, style: Tensor | None = None, up: 
     Raises:
         EngineError: an operand does not fit.
     """
-    pointers = {"x_ptr": checked_map("x", x)}
+    pointers = {"x_ptr": check_map("x", x)}
     batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] - up, x.shape[3] - up
     pointers |= activation.pointers(batch, channels, height, width)
     if style is not None:
-        pointers["style_ptr"] = checked("style", style, torch.float32, (batch, channels))
+        pointers["style_ptr"] = check_operand("style", style, torch.float32, (batch, channels))
     pointers["y_ptr"] = y = empty_map(x, (batch, channels, height, width))
     spec = tail_spec(channels, height, width, up=up, styled=style is not None, clamp=activation.clamp)
     spec.launch(batch, pointers)

@@ -1,14 +1,14 @@
 """The tail of a resolution's last convolution together with ToRGB, in one pass over its map.
 
-    y = clamp(leaky_relu(x * demodulation + noise + bias)), or x where that is activated already
-    next = y * next_style, where a resolution follows
+    y = clamp(leaky_relu(x * demodulation + noise + bias)), or x if it is activated already
+    next = y * next_style, if a resolution follows
     image = clamp(sum over channels of y * style * weight, + bias) + FIR-upsampled skip
 
-y has exactly these two readers, so that y itself is never written. The last image is the picture in uint8 [N, H, W, 3],
-trunc(clamp(127.5 image + 128, 0, 255)). A block holds BLOCK_P pixels and walks over their channels.
+Only these two outputs use y, so that y itself is never written. The last image is the picture in uint8 [N, H, W, 3],
+trunc(clamp(127.5 image + 128, 0, 255)). A block holds BLOCK_P pixels and loops over their channels.
 
-Bytes: 2 in and, where a resolution follows, 2 out for each of N * C * H * W numbers; 2 for each of H * W noises; 3 in
-and 12 (the picture: 3) out for the colours of each pixel. FLOPs: 13 a number.
+Bytes: 2 read and, if a resolution follows, 2 written for each of N * C * H * W numbers; 2 read for each of H * W noise
+values; 3 read and 12 (the picture: 3) written for the colours of each pixel. FLOPs: 13 per number.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from engines.kernels.device import activate, colour_of, store_image
-from engines.kernels.launch import KernelSpec, blocks, jit, power_of_two
-from engines.kernels.operands import ACTIVATION_POINTERS, Activation, checked_map
-from engines.kernels.rgb import Rgb, RgbForm
+from engines.kernels.device import activate, rgb_contribution, store_image
+from engines.kernels.launch import KernelSpec, ceil_div, jit, next_power_of_two
+from engines.kernels.operands import ACTIVATION_POINTERS, Activation, check_map
+from engines.kernels.rgb import ToRgbOperands, ToRgbVariant
 
 
 @jit
@@ -71,9 +71,9 @@ def _to_rgb(
             next_style = tl.load(next_style_ptr + n * CHANNELS + channels, mask=inside, other=0)
             tl.store(next_ptr + offset, (y * next_style[None, :]).to(tl.float16), mask=mask)
         style = tl.load(rgb_style_ptr + n * CHANNELS + channels, mask=inside, other=0)
-        red += colour_of(y, style, rgb_weight_ptr, channels, inside)
-        green += colour_of(y, style, rgb_weight_ptr + CHANNELS, channels, inside)
-        blue += colour_of(y, style, rgb_weight_ptr + 2 * CHANNELS, channels, inside)
+        red += rgb_contribution(y, style, rgb_weight_ptr, channels, inside)
+        green += rgb_contribution(y, style, rgb_weight_ptr + CHANNELS, channels, inside)
+        blue += rgb_contribution(y, style, rgb_weight_ptr + 2 * CHANNELS, channels, inside)
     row = pixel // WIDTH
     column = pixel % WIDTH
     store_image(
@@ -81,17 +81,19 @@ def _to_rgb(
     )
 
 
-def to_rgb_spec(channels: int, height: int, width: int, form: RgbForm, *, activated: bool = False) -> KernelSpec:
-    """The launch for a map [N, channels, height, width]; ``activated`` where it is no convolution's raw output."""
-    # 2048 numbers in flight in 128 threads: 16 each, two 16-byte accesses.
-    block_c = power_of_two(channels, most=64)
+def to_rgb_spec(
+    channels: int, height: int, width: int, variant: ToRgbVariant, *, activated: bool = False
+) -> KernelSpec:
+    """The launch for a map [N, channels, height, width]; ``activated`` maps take no activation operands."""
+    # 128 threads handle 2048 numbers at a time, 16 each: two 16-byte accesses.
+    block_c = next_power_of_two(channels, maximum=64)
     block_p = 2048 // block_c
     return KernelSpec(
         kernel=_to_rgb,
         pointers={
             "x_ptr": torch.float16,
             **(dict.fromkeys(ACTIVATION_POINTERS) if activated else ACTIVATION_POINTERS),
-            **form.pointers,
+            **variant.pointers,
         },
         constants={
             "CHANNELS": channels,
@@ -99,34 +101,34 @@ def to_rgb_spec(channels: int, height: int, width: int, form: RgbForm, *, activa
             "WIDTH": width,
             "BLOCK_P": block_p,
             "BLOCK_C": block_c,
-            **form.constants,
+            **variant.constants,
         },
-        grid=(blocks(height * width, block_p), 1),
-        # Left alone, the assembler of triton 3.7 takes 56 for sm_86 and sm_89 and spills one; with 64 none is spilled.
+        grid=(ceil_div(height * width, block_p), 1),
+        # By default the assembler of triton 3.7 takes 56 for sm_86 and sm_89 and spills one; with 64 it spills none.
         registers=64,
     )
 
 
-def to_rgb(x: Tensor, rgb: Rgb, activation: Activation | None = None) -> tuple[Tensor, Tensor | None]:
-    """Finish a resolution.
+def to_rgb(x: Tensor, rgb: ToRgbOperands, activation: Activation | None = None) -> tuple[Tensor, Tensor | None]:
+    """Apply a convolution's tail and ToRGB to its output.
 
     Args:
-        x: float16 [N, O, H, W], channels last: a convolution's output, or an activated map without ``activation``.
-        rgb: what leaves the resolution.
+        x: float16 [N, O, H, W], channels last: a convolution's output, or an activated map if ``activation`` is None.
+        rgb: ToRGB's operands.
         activation: the convolution's operands.
 
     Returns:
         The sum of the images so far, float32 [N, 3, H, W], or the picture, uint8 [N, H, W, 3]; and the next layer's
-        input, float16 [N, O, H, W] in channels last, where ``rgb`` has its style.
+        input, float16 [N, O, H, W] in channels last, if ``rgb`` has its style.
 
     Raises:
         EngineError: an operand does not fit.
     """
-    pointers = {"x_ptr": checked_map("x", x)}
+    pointers = {"x_ptr": check_map("x", x)}
     batch, channels, height, width = x.shape
     if activation is not None:
         pointers |= activation.pointers(batch, channels, height, width)
     pointers |= rgb.pointers(batch, channels, height, width) | rgb.outputs(batch, channels, height, width)
-    form = rgb.form(activation)
-    to_rgb_spec(channels, height, width, form, activated=activation is None).launch(batch, pointers)
+    variant = rgb.variant(activation)
+    to_rgb_spec(channels, height, width, variant, activated=activation is None).launch(batch, pointers)
     return pointers["image_ptr"], pointers.get("next_ptr")

@@ -1,1 +1,1 @@
-"""Engines on ONNX Runtime: on a CPU, and on an NVIDIA GPU."""
+"""The engines on ONNX Runtime, for a CPU and for an NVIDIA GPU."""

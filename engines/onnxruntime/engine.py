@@ -13,14 +13,14 @@ from engines.model_directory import Precision
 
 
 class OnnxRuntimeEngine(BaseEngine):
-    """Runs an ONNX file; model-local functions are inlined by the runtime itself."""
+    """Runs an ONNX file, whose model-local functions ONNX Runtime inlines itself."""
 
     def __init__(self, model: Path, signature: Signature, *, threads: int = 0) -> None:
-        """Load ``model``; ``threads`` 0 lets the runtime take every core."""
+        """Load ``model``; ``threads`` 0 uses every core."""
         super().__init__(signature)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        # After a run its threads would look for work for some 30 ms more, on cores that the next engine needs.
+        # Worker threads otherwise spin for about 30 ms after a run, on cores that the next engine needs.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         self._outputs = [spec.name for spec in signature.outputs]
@@ -29,7 +29,7 @@ class OnnxRuntimeEngine(BaseEngine):
         return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
 
 
-def precisions_here() -> tuple[Precision, ...]:
+def available_precisions() -> tuple[Precision, ...]:
     """See ``EngineModule``."""
     return ("fp32",)
 

@@ -1,1 +1,1 @@
-"""The engine on OpenVINO."""
+"""The engine on OpenVINO, for a CPU."""

@@ -22,10 +22,10 @@ _HINT = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
 
 
 class OpenVinoEngine(BaseEngine):
-    """Runs an ONNX file, its model-local functions inlined first: OpenVINO has no rule for them.
+    """Runs an ONNX file; its model-local functions are inlined first, since OpenVINO does not support them.
 
-    A generator runs row by row in a graph of batch 1: where the batch is dynamic, OpenVINO does not fuse what lies
-    between the convolutions and changes the memory layout around it, and a batch of pictures gains nothing by itself.
+    A generator runs one sample at a time in a graph of batch 1: with a dynamic batch, OpenVINO does not fuse the
+    operations between convolutions and converts the memory layout around them, and a batch is no faster per picture.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class OpenVinoEngine(BaseEngine):
         threads: int = 0,
         cache: Path | None = None,
     ) -> None:
-        """Load ``model``; ``threads`` 0 lets OpenVINO take every core.
+        """Load ``model``; ``threads`` 0 uses every core.
 
-        In ``cache`` OpenVINO keeps what it has compiled, under a hash of model, properties, processor and version.
+        OpenVINO keeps compiled models in ``cache``, under a hash of model, properties, processor and version.
         """
         super().__init__(signature)
         properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINT[precision]}
@@ -47,28 +47,30 @@ class OpenVinoEngine(BaseEngine):
             properties["INFERENCE_NUM_THREADS"] = threads
         if cache:
             properties["CACHE_DIR"] = str(cache)
-        with _failures_named(model.name):
-            graph, self._by_row = _read(model)
+        with _engine_errors(model.name):
+            graph, self._per_sample = _read_model(model)
             self._compiled = openvino.Core().compile_model(graph, "CPU", properties)
             self._request = self._compiled.create_infer_request()
         self._name = model.name
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
-        with _failures_named(self._name):
-            if not self._by_row:
-                return self._answer(inputs)
+        with _engine_errors(self._name):
+            if not self._per_sample:
+                return self._infer(inputs)
             batch = len(next(iter(inputs.values())))
-            rows = [self._answer({name: value[k : k + 1] for name, value in inputs.items()}) for k in range(batch)]
-        return rows[0] if batch == 1 else {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+            samples = [self._infer({name: value[k : k + 1] for name, value in inputs.items()}) for k in range(batch)]
+        if batch == 1:
+            return samples[0]
+        return {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
 
-    def _answer(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
+    def _infer(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         # share_outputs=False: the request's own buffers are overwritten by the next call.
         results = self._request.infer(inputs, share_inputs=True, share_outputs=False)
         return {spec.name: results[spec.name] for spec in self.signature.outputs}
 
 
 @contextmanager
-def _failures_named(model: str) -> Iterator[None]:
+def _engine_errors(model: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
@@ -81,39 +83,39 @@ def _failures_named(model: str) -> Iterator[None]:
         ) from error
 
 
-def _read(path: Path) -> tuple[openvino.Model, bool]:
-    """The graph, and whether its batch is 1: of a generator, known by its functions."""
+def _read_model(path: Path) -> tuple[openvino.Model, bool]:
+    """The graph, and whether its batch is fixed at 1, which it is for a generator, the only model with functions."""
     model = onnx.load(path, load_external_data=False)
-    # Weights beside the graph are left to OpenVINO: onnx refuses them where a repository has hard-linked the file.
+    # OpenVINO reads external weights itself: onnx refuses hard-linked files, which a Triton repository has.
     if not model.functions:
         return openvino.Core().read_model(path), False
     onnx.load_external_data_for_model(model, str(path.parent))
     graph = openvino.Core().read_model(_inlined(model).SerializeToString())
     graph.reshape({value.any_name: [1, *list(value.partial_shape)[1:]] for value in graph.inputs})
-    _keep_noise_and_bias_apart(graph)
+    _prevent_noise_bias_folding(graph)
     return graph, True
 
 
-def _keep_noise_and_bias_apart(graph: openvino.Model) -> None:
-    """Make every bias depend on an input, if by nothing: psi - psi.
+def _prevent_noise_bias_folding(graph: openvino.Model) -> None:
+    """Make every bias depend on an input by adding psi - psi, which is zero.
 
-    OpenVINO adds up constants that follow each other, and makes of noise [1, 1, H, W] and bias [1, C, 1, 1] a constant
-    of the map's full size, in all 1 GB at 1024x1024.
+    OpenVINO otherwise folds noise [1, 1, H, W] and bias [1, C, 1, 1], which are added in succession, into constants of
+    the feature maps' full size, 1 GB in total at 1024x1024.
     """
     psi = graph.input("psi")
-    nothing = opset.reshape(opset.subtract(psi, psi), np.array([1, 1, 1, 1]), special_zero=False)
+    zero = opset.reshape(opset.subtract(psi, psi), np.array([1, 1, 1, 1]), special_zero=False)
     for node in graph.get_ops():
-        if _adds(node) and _adds(node.input_value(0).get_node()):
+        if _is_add(node) and _is_add(node.input_value(0).get_node()):
             bias = node.input_value(1)
-            node.input(1).replace_source_output(opset.add(bias, nothing).output(0))
+            node.input(1).replace_source_output(opset.add(bias, zero).output(0))
 
 
-def _adds(node: openvino.Node) -> bool:
+def _is_add(node: openvino.Node) -> bool:
     return bool(node.get_type_name() == "Add")
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without functions. The inliner gets the weights' names only: it would copy their values twice."""
+    """The model with its functions inlined. The inliner gets the weights without values, which it would copy twice."""
     weights = {tensor.name: tensor.raw_data for tensor in model.graph.initializer if tensor.HasField("raw_data")}
     for tensor in model.graph.initializer:
         tensor.ClearField("raw_data")
@@ -125,11 +127,11 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def supports_bf16() -> bool:
-    """Whether this processor multiplies bfloat16; elsewhere OpenVINO would silently compute in float32."""
+    """Whether this processor has bfloat16 arithmetic; without it OpenVINO silently computes in float32."""
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def precisions_here() -> tuple[Precision, ...]:
+def available_precisions() -> tuple[Precision, ...]:
     """See ``EngineModule``."""
     return ("fp32", "bf16") if supports_bf16() else ("fp32",)
 

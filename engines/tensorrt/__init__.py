@@ -1,15 +1,15 @@
-"""TensorRT plans of exported models; a generator's are native layers around plugins with this package's kernels.
+"""TensorRT plans of exported models; a generator's plan consists of native layers and plugins with fused kernels.
 
 | module | does |
 |---|---|
-| ``operators`` | names what the plugins take and give |
-| ``functions`` | says the same in standard ONNX operators |
+| ``operators`` | defines the plugins' inputs and outputs |
+| ``functions`` | expresses the operators in standard ONNX |
 | ``graph`` | writes the graphs to build, with ``graph_writer`` and ``styles`` |
 | ``plugins`` | describes the operators to TensorRT and compiles their kernels |
-| ``build`` | builds a plan for each batch size, for this GPU |
-| ``facts`` | says where a plan runs |
-| ``device``, ``cuda_graph`` | the GPU without PyTorch |
+| ``build`` | builds a plan for each batch size, for this GPU; ``options`` are its options |
+| ``engine`` | runs the plans; ``loading`` checks them before |
+| ``device``, ``cuda_graph`` | use the GPU without PyTorch |
 
-``engines.tensorrt.engine`` runs the plans. A plan holds its plugins' kernels as PTX, so that it runs wherever TensorRT
-does, without this package.
+A plan holds its plugins' kernels as PTX, so that it runs wherever TensorRT does, without this package.
+``engines.plan_metadata`` describes which GPUs it runs on.
 """

@@ -1,8 +1,8 @@
-"""An exported model -> TensorRT plans, for this GPU.
+"""An exported model -> TensorRT plans for this GPU.
 
-Precision is the graph's own: networks are strongly typed. A plan has one batch size, since plugins compiled ahead of
-time leak memory whenever a shape changes (TensorRT issue 4849, open for 11.2); without plugins it may have a range,
-which Triton's own tensorrt backend needs.
+Networks are strongly typed: the graph determines the precision. A plan has one batch size, since plugins compiled ahead
+of time leak memory whenever a shape changes (TensorRT issue 4849, open for 11.2); without plugins it may have a range
+of batch sizes, which Triton's own tensorrt backend needs.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path
 import tensorrt as trt
 from onnx import ModelProto
 
-from engines.batch_sizes import BATCHES
+from engines.batch_sizes import BATCH_SIZES
 from engines.contract.atomic import atomic_file
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
-from engines.graph.generator_weights import is_generator, weights_from_graph
+from engines.graph.generator_weights import generator_weights_from_graph, is_generator
 from engines.graph.onnx_graph import read_graph, read_model
 from engines.model_directory import Precision, sha256_of
-from engines.plan_facts import PlanFacts, Platform, kernel_capability
-from engines.tensorrt.device import current, gpu, platform_here
+from engines.plan_metadata import PlanMetadata, Platform, kernel_capability
+from engines.tensorrt.device import current_context, current_platform, gpu
 from engines.tensorrt.graph import exported_graph, graph_of_native_layers, graph_with_plugins, plugin_nodes
 from engines.tensorrt.options import PlanOptions
 
@@ -32,34 +32,34 @@ Report = Callable[[str], None]
 
 def build_plans(
     model: Path, signature: Signature, precision: Precision, options: PlanOptions, report: Report
-) -> PlanFacts:
-    """Build, and write beside the model, ``<model>.b<batch>.plan`` for each batch size, or the ``<model>.plan`` of all.
+) -> PlanMetadata:
+    """Build plans beside the model: ``<model>.b<batch>.plan`` for each batch size, or one ``<model>.plan`` for all.
 
     Args:
         model: an ONNX file as ``toonify-export`` writes it.
-        signature: the model's.
-        precision: of the arithmetic; inputs and outputs keep their types.
+        signature: the model's inputs and outputs.
+        precision: the arithmetic's precision; inputs and outputs keep their types.
         options: what to build.
-        report: called with a phrase at every stage.
+        report: called with a short description of every stage.
 
     Raises:
-        EngineError: there is no GPU, the file is no model of this package, or TensorRT refuses it.
+        EngineError: there is no GPU, the model was not exported by this package, or TensorRT rejects it.
     """
-    here = platform_here()
+    here = current_platform()
     plans: dict[int, str] = {}
     plugins = capability = 0
-    with current(gpu().retain_primary_context()):
+    with current_context(gpu().retain_primary_context()):
         for name, batches in plan_batches(model.stem, options).items():
             report(f"building TensorRT's plan of {model.stem} for batches of {', '.join(map(str, batches))}")
             batch = batches[0] if len(batches) == 1 else None
-            graph = graph_for(model, signature, batch, precision, options, here)
+            graph = graph_to_build(model, signature, batch, precision, options, here)
             plugins = plugin_nodes(graph)
             job = PlanJob(graph, signature, batches, here)
-            model.with_name(name).write_bytes(plan_of_graph(job, options, report))
+            model.with_name(name).write_bytes(build_plan(job, options, report))
             plans |= dict.fromkeys(batches, name)
     if plugins:
         capability = kernel_capability(here.capability, options.compatibility)
-    return PlanFacts(
+    return PlanMetadata(
         platform=here,
         compatibility=options.compatibility,
         plugins=plugins,
@@ -69,27 +69,27 @@ def build_plans(
 
 
 def plan_batches(stem: str, options: PlanOptions) -> dict[str, tuple[int, ...]]:
-    """The plans' files, and which batches each of them is for."""
+    """The file name of each plan, and the batch sizes that it is for."""
     if options.one_plan:
-        return {f"{stem}.plan": BATCHES}
-    return {f"{stem}.b{batch}.plan": (batch,) for batch in BATCHES}
+        return {f"{stem}.plan": BATCH_SIZES}
+    return {f"{stem}.b{batch}.plan": (batch,) for batch in BATCH_SIZES}
 
 
-def graph_for(
+def graph_to_build(
     model: Path, signature: Signature, batch: int | None, precision: Precision, options: PlanOptions, here: Platform
 ) -> ModelProto:
-    """What is built; for batches of any size where ``batch`` is None.
+    """The graph that TensorRT builds a plan of; if ``batch`` is None, for batches of any size.
 
     Raises:
-        EngineError: as ``build_plans``.
+        EngineError: see ``build_plans``.
     """
     exported = read_graph(model)
     if precision != "fp16" or not is_generator(exported):
         return exported_graph(read_model(model), batch, precision)
-    weights = weights_from_graph(exported)
+    weights = generator_weights_from_graph(exported)
     if batch is None or not options.plugins:
         return graph_of_native_layers(weights, signature, batch)
-    # Imported here: TensorRT warns at this import.
+    # Imported on demand: this import makes TensorRT warn.
     from engines.tensorrt.plugins import register_plugins
 
     register_plugins()
@@ -99,7 +99,7 @@ def graph_for(
 
 @dataclass(frozen=True)
 class PlanJob:
-    """A graph, and for which batches of the signature's inputs its plan is built where."""
+    """The input of one build: a graph, its signature, the plan's batch sizes, and this machine's platform."""
 
     graph: ModelProto
     signature: Signature
@@ -107,11 +107,11 @@ class PlanJob:
     here: Platform
 
 
-def plan_of_graph(job: PlanJob, options: PlanOptions, report: Report) -> bytes:
-    """Parse, check that every plugin was found, and build.
+def build_plan(job: PlanJob, options: PlanOptions, report: Report) -> bytes:
+    """Parse the graph, check that TensorRT knows every plugin, and build the serialised plan.
 
     Raises:
-        EngineError: TensorRT refuses the graph.
+        EngineError: TensorRT rejects the graph.
     """
     logger = trt.Logger(trt.Logger.Severity.WARNING)
     builder: trt.Builder = trt.Builder(logger)
@@ -130,52 +130,52 @@ def plan_of_graph(job: PlanJob, options: PlanOptions, report: Report) -> bytes:
     if monitor.interrupted:
         raise KeyboardInterrupt
     if plan is None:
-        raise _refusal("no plan", "look at TensorRT's messages above; --plugins off avoids the fused kernels")
+        raise _build_error("no plan", "look at TensorRT's messages above; --plugins off avoids the fused kernels")
     save_timing_cache(config, cache)
     return bytes(plan)
 
 
 def network_flags() -> int:
-    """Strong typing where it must be asked for; TensorRT 11 always types strongly. The flags' numbers moved in 11."""
+    """The flag for strong typing, by name since its number differs in TensorRT 11; 0 if typing is always strong."""
     flag = trt.NetworkDefinitionCreationFlag.__members__.get("STRONGLY_TYPED")
     return 0 if flag is None else 1 << int(flag)
 
 
 def parse(network: trt.INetworkDefinition, graph: ModelProto, logger: trt.Logger) -> None:
-    """Fill the network from the graph.
+    """Parse the graph into the network.
 
     Raises:
-        EngineError: with the parser's first message.
+        EngineError: the parser fails; the error holds its first message.
     """
     parser: trt.OnnxParser = trt.OnnxParser(network, logger)
     if not parser.parse(graph.SerializeToString()):
         errors: Sequence[object] = [parser.get_error(index) for index in range(parser.num_errors)]
-        raise _refusal(f"the parser's error {errors[0]}" if errors else "no network", "try --plugins off")
+        raise _build_error(f"the parser's error {errors[0]}" if errors else "no network", "try --plugins off")
 
 
 def check_plugins(network: trt.INetworkDefinition, expected: int) -> None:
-    """Raise EngineError unless every plugin was found; the parser silently takes a missing one's function body."""
+    """Raise EngineError unless all plugins are in the network; the parser silently inlines a missing one's function."""
     layers = (network.get_layer(index) for index in range(network.num_layers))
-    found = sum(layer.type == trt.LayerType.PLUGIN_V3 for layer in layers)
-    if found != expected:
+    actual = sum(layer.type == trt.LayerType.PLUGIN_V3 for layer in layers)
+    if actual != expected:
         raise EngineError(
             "TensorRT's network",
-            got=f"{found} plugin layers",
+            got=f"{actual} plugin layers",
             expected=str(expected),
             remedy="build with --plugins off, and report this with TensorRT's version",
         )
 
 
 def configure(config: trt.IBuilderConfig, options: PlanOptions) -> None:
-    """Set what the options say."""
+    """Set the builder configuration from the options."""
     level = options.compatibility.upper()
     config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.__members__[level]
-    # On by default; it would leave styles and ISF heads ten bits of their float32.
+    # TF32 is on by default and would cut the float32 of styles and ISF heads to ten bits of mantissa.
     config.clear_flag(trt.BuilderFlag.TF32)
 
 
 def add_profile(profile: trt.IOptimizationProfile, config: trt.IBuilderConfig, job: PlanJob) -> None:
-    """Allow batches of 1 to the largest; layers are chosen for the middle one."""
+    """Allow batch sizes from 1 to the largest; TensorRT optimises its layers for the middle one."""
     batches = sorted(job.batches)
     middle, largest = batches[len(batches) // 2], batches[-1]
     for spec in job.signature.inputs:
@@ -184,7 +184,7 @@ def add_profile(profile: trt.IOptimizationProfile, config: trt.IBuilderConfig, j
 
 
 def use_timing_cache(config: trt.IBuilderConfig, file: Path | None) -> None:
-    """Start from measured times, or from none where there are none or they were measured elsewhere."""
+    """Load layer times measured before; start without any if there are none or they come from another platform."""
     if file is None:
         return
     known = file.read_bytes() if file.exists() else b""
@@ -193,7 +193,7 @@ def use_timing_cache(config: trt.IBuilderConfig, file: Path | None) -> None:
 
 
 def save_timing_cache(config: trt.IBuilderConfig, file: Path | None) -> None:
-    """Keep the measured times."""
+    """Save the measured layer times for the next build."""
     if file is None:
         return
     cache: trt.ITimingCache = config.get_timing_cache()
@@ -202,20 +202,20 @@ def save_timing_cache(config: trt.IBuilderConfig, file: Path | None) -> None:
 
 
 def _timing_cache_file(options: PlanOptions, here: Platform) -> Path | None:
-    """One for each TensorRT, GPU and state of the kernels: plugins have no identity of their own in the cache."""
+    """A file for each TensorRT, GPU and version of the kernels, since the cache does not identify a plugin's kernel."""
     if options.timing_cache is None:
         return None
     kernels = sorted((Path(__file__).parents[1] / "kernels").glob("*.py"))
-    facts = [here.model_dump_json(), options.compatibility, *(sha256_of(file) for file in kernels)]
-    return options.timing_cache / f"{hashlib.sha256(' '.join(facts).encode()).hexdigest()[:16]}.cache"
+    key = [here.model_dump_json(), options.compatibility, *(sha256_of(file) for file in kernels)]
+    return options.timing_cache / f"{hashlib.sha256(' '.join(key).encode()).hexdigest()[:16]}.cache"
 
 
-def _refusal(got: str, remedy: str) -> EngineError:
+def _build_error(got: str, remedy: str) -> EngineError:
     return EngineError("the model in TensorRT", got=got, expected="a network that it can build", remedy=remedy)
 
 
 class ProgressMonitor(trt.IProgressMonitor):  # type: ignore[misc]
-    """Tells of every phase, and of each tenth of it; an exception must not pass through TensorRT's C++."""
+    """Reports each tenth of every build phase; no exception may propagate through TensorRT's C++."""
 
     def __init__(self, report: Report) -> None:
         trt.IProgressMonitor.__init__(self)
@@ -227,7 +227,7 @@ class ProgressMonitor(trt.IProgressMonitor):  # type: ignore[misc]
         self._steps[phase_name] = num_steps
 
     def step_complete(self, phase_name: str, step: int) -> bool:
-        """Whether to go on: not after Ctrl-C."""
+        """Return whether to continue, which is False after Ctrl-C."""
         count = self._steps.get(phase_name, 0)
         try:
             if count and 10 * (step + 1) // count > 10 * step // count:

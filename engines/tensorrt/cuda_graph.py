@@ -1,4 +1,4 @@
-"""CUDA graphs through the driver's C interface, since PyCUDA has none."""
+"""CUDA graphs through the driver's C interface, since PyCUDA has no binding for them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from engines.contract.closing import Closing
 from engines.contract.errors import EngineError
 
 _THREAD_LOCAL = 1
-"""CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads do with the GPU does not disturb the capture."""
+"""CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may use the GPU during the capture."""
 
 
 class CudaGraph(Closing):
-    """What was enqueued on a stream once, to be launched as a whole; use it in a ``with`` block.
+    """Work captured from a stream, to be launched as a whole; use it in a ``with`` block.
 
     Args:
-        stream: the stream's handle; not the default stream.
-        enqueue: puts the work on the stream; it must not wait for the GPU.
+        stream: the handle of a stream other than the default one.
+        enqueue: the function that enqueues the work on the stream; it must not wait for the GPU.
 
     Raises:
-        EngineError: the driver refuses the capture.
+        EngineError: the driver rejects the capture.
     """
 
     def __init__(self, stream: int, enqueue: Callable[[], None]) -> None:
@@ -32,7 +32,7 @@ class CudaGraph(Closing):
         try:
             enqueue()
         finally:
-            # A stream left in capture would refuse everything from then on.
+            # A stream that remains in capture mode rejects all further work.
             self._call("cuStreamEndCapture", self._stream, ctypes.byref(graph))
         try:
             flags = ctypes.c_ulonglong(0)

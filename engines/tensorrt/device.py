@@ -1,4 +1,4 @@
-"""The GPU, through PyCUDA."""
+"""Access to the GPU through PyCUDA."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from engines.contract.errors import EngineError
-from engines.plan_facts import Platform
+from engines.plan_metadata import Platform
 
 if TYPE_CHECKING:
     import pycuda.driver as cuda
 
 
 def gpu(device: int = 0) -> cuda.Device:
-    """The GPU of this number.
+    """The GPU with this index.
 
     Raises:
-        EngineError: there is none, or no driver.
+        EngineError: there is no such GPU, or no driver.
     """
-    # Imported here: without NVIDIA's driver, PyCUDA does not even import, and is to be refused with a sentence.
+    # Imported on demand: without NVIDIA's driver, importing PyCUDA fails, which must become an EngineError.
     try:
         import pycuda.driver as cuda
 
@@ -35,8 +35,8 @@ def gpu(device: int = 0) -> cuda.Device:
 
 
 @contextmanager
-def current(context: cuda.Context) -> Iterator[None]:
-    """Make a context the thread's current one."""
+def current_context(context: cuda.Context) -> Iterator[None]:
+    """Make a CUDA context the thread's current one for the duration of a ``with`` block."""
     context.push()
     try:
         yield
@@ -44,11 +44,11 @@ def current(context: cuda.Context) -> Iterator[None]:
         context.pop()
 
 
-def platform_here(device: int = 0) -> Platform:
-    """What plans are built with and for on this machine.
+def current_platform(device: int = 0) -> Platform:
+    """This machine's TensorRT and GPU.
 
     Raises:
-        EngineError: there is no TensorRT or no GPU.
+        EngineError: TensorRT or a GPU is missing.
     """
     try:
         import tensorrt as trt
@@ -59,6 +59,6 @@ def platform_here(device: int = 0) -> Platform:
             expected="its Python package, 10.13 or newer",
             remedy="install it with: pip install 'toonify-serve[tensorrt]'",
         ) from None
-    found = gpu(device)
-    major, minor = found.compute_capability()
-    return Platform(tensorrt=trt.__version__, gpu=found.name(), capability=10 * major + minor)
+    hardware = gpu(device)
+    major, minor = hardware.compute_capability()
+    return Platform(tensorrt=trt.__version__, gpu=hardware.name(), capability=10 * major + minor)

@@ -1,7 +1,7 @@
-"""TensorRT plans on a GPU, through PyCUDA.
+"""TensorRT plans on a GPU, run through PyCUDA.
 
-Each batch size has a plan with buffers of its own, captured as a CUDA graph: copies to the GPU, the network, the copy
-back. Nothing here needs PyTorch, so that a server with plans goes without it; hence not ``engines.torch.cuda_graphs``.
+Each batch size has its own buffers and a CUDA graph of the copies to the GPU, the plan and the copy back. The module
+does not use ``engines.torch.cuda_graphs``, so that a server with plans needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ import numpy as np
 import pycuda.driver as cuda
 import tensorrt as trt
 
-from engines.batch_sizes import parts_for
+from engines.batch_sizes import batch_slices
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature, TensorSpec
 from engines.engine import BaseEngine
-from engines.plan_facts import PlanFacts, check_platform, rebuild
+from engines.plan_metadata import PlanMetadata, check_platform, rebuild_remedy
 from engines.tensorrt.cuda_graph import CudaGraph
-from engines.tensorrt.device import current, gpu, platform_here
+from engines.tensorrt.device import current_context, current_platform, gpu
 
 
 class TensorRtEngine(BaseEngine):
     """Runs the plans of a model directory."""
 
     def __init__(
-        self, directory: Path, signature: Signature, facts: PlanFacts, *, device: int = 0, cuda_graph: bool = True
+        self, directory: Path, signature: Signature, metadata: PlanMetadata, *, device: int = 0, cuda_graph: bool = True
     ) -> None:
         """Load every plan.
 
         Raises:
-            EngineError: the plans were made for another TensorRT or GPU, or have other tensors than the signature.
+            EngineError: the plans were built for another TensorRT or GPU, or their tensors differ from the signature.
         """
         super().__init__(signature)
-        check_platform(facts, platform_here(device), directory)
-        # Held as long as the engine: who releases a primary context last destroys it with all that lies in it.
+        check_platform(metadata, current_platform(device), directory)
+        # Held as long as the engine: the last release of a primary context destroys it with all its memory.
         self._context = gpu(device).retain_primary_context()
         self._logger = trt.Logger(trt.Logger.Severity.WARNING)
-        with current(self._context), ExitStack() as graphs:
+        with current_context(self._context), ExitStack() as graphs:
             runtime: trt.Runtime = trt.Runtime(self._logger)
-            files = {name: directory / name for name in facts.plans.values()}
-            engines = {name: _loaded(runtime, file) for name, file in files.items()}
+            files = {name: directory / name for name in metadata.plans.values()}
+            engines = {name: _load_engine(runtime, file) for name, file in files.items()}
             self._plans = {
-                batch: _Plan(engines[name], signature, batch, files[name]) for batch, name in facts.plans.items()
+                batch: _Plan(engines[name], signature, batch, files[name]) for batch, name in metadata.plans.items()
             }
             if cuda_graph:
                 for plan in self._plans.values():
@@ -54,41 +54,41 @@ class TensorRtEngine(BaseEngine):
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         batch = len(next(iter(inputs.values())))
-        with current(self._context):
+        with current_context(self._context):
             parts = [
                 self._plans[size].run({name: value[part] for name, value in inputs.items()})
-                for size, part in parts_for(batch, self._plans)
+                for size, part in batch_slices(batch, self._plans)
             ]
         return {spec.name: np.concatenate([part[spec.name] for part in parts]) for spec in self.signature.outputs}
 
     def close(self) -> None:
         """Release graphs, plans and buffers; a second call does nothing."""
-        with current(self._context):
+        with current_context(self._context):
             self._graphs.close()
             self._plans.clear()
 
 
-def _loaded(runtime: trt.Runtime, file: Path) -> trt.ICudaEngine:
+def _load_engine(runtime: trt.Runtime, file: Path) -> trt.ICudaEngine:
     engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(file.read_bytes())
     if engine is None:
         raise EngineError(
             str(file),
             got="a plan that TensorRT cannot load",
-            expected="one of this TensorRT and GPU",
-            remedy=rebuild(file.parent),
+            expected="one for this TensorRT and GPU",
+            remedy=rebuild_remedy(file.parent),
         )
     return engine
 
 
 class _Plan:
-    """A plan for one batch size, its context, and its buffers on both sides."""
+    """A plan at one batch size: its execution context, and its buffers on the host and on the GPU."""
 
     def __init__(self, engine: trt.ICudaEngine, signature: Signature, batch: int, file: Path) -> None:
         context: trt.IExecutionContext = engine.create_execution_context()
         for spec in signature.inputs:
-            # What a plan for a range of batches has to be told; it says no where it does not take the shape.
+            # A plan for a range of batch sizes needs the shape; the result is False if it does not accept it.
             context.set_input_shape(spec.name, (batch, *spec.dims))
-        check_tensors(engine, context, signature, batch, file)
+        check_plan_tensors(engine, context, signature, batch, file)
         self._engine = engine
         self._signature = signature
         self._stream = cuda.Stream()
@@ -100,14 +100,14 @@ class _Plan:
         self._graph: CudaGraph | None = None
 
     def capture(self) -> CudaGraph:
-        # Once in the ordinary way first: TensorRT allocates and initialises during a plan's first run.
+        # The first run is not captured: TensorRT allocates and initialises during it.
         self._enqueue()
         self._stream.synchronize()
         self._graph = CudaGraph(self._stream.handle, self._enqueue)
         return self._graph
 
     def run(self, inputs: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
-        """Run up to a batch; where there are fewer samples, the rest of it is what was there before."""
+        """Run up to a full batch; with fewer samples, the rest of the batch keeps its previous content."""
         size = len(next(iter(inputs.values())))
         for name, value in inputs.items():
             self._host[name][:size] = value
@@ -130,23 +130,28 @@ class _Plan:
             cuda.memcpy_dtoh_async(self._host[spec.name], self._buffers[spec.name], self._stream)
 
 
-def check_tensors(
+def check_plan_tensors(
     engine: trt.ICudaEngine, context: trt.IExecutionContext, signature: Signature, batch: int, file: Path
 ) -> None:
-    """Raise EngineError unless the plan's inputs and outputs are the signature's, by name, type and shape."""
-    found = {_found(engine, context, engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)}
-    expected = {_expected(spec, batch, "INPUT") for spec in signature.inputs}
-    expected |= {_expected(spec, batch, "OUTPUT") for spec in signature.outputs}
-    if found != expected:
+    """Raise EngineError unless the plan's tensors match the signature by name, type and shape."""
+    actual = {
+        _describe_tensor(engine, context, engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)
+    }
+    expected = {_describe_spec(spec, batch, "INPUT") for spec in signature.inputs}
+    expected |= {_describe_spec(spec, batch, "OUTPUT") for spec in signature.outputs}
+    if actual != expected:
         raise EngineError(
-            str(file), got=", ".join(sorted(found)), expected=", ".join(sorted(expected)), remedy=rebuild(file.parent)
+            str(file),
+            got=", ".join(sorted(actual)),
+            expected=", ".join(sorted(expected)),
+            remedy=rebuild_remedy(file.parent),
         )
 
 
-def _found(engine: trt.ICudaEngine, context: trt.IExecutionContext, name: str) -> str:
+def _describe_tensor(engine: trt.ICudaEngine, context: trt.IExecutionContext, name: str) -> str:
     element = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
     return f"{name} {engine.get_tensor_mode(name).name} {element} {[*context.get_tensor_shape(name)]}"
 
 
-def _expected(spec: TensorSpec, batch: int, mode: str) -> str:
+def _describe_spec(spec: TensorSpec, batch: int, mode: str) -> str:
     return f"{spec.name} {mode} {spec.dtype.numpy.name} {[batch, *spec.dims]}"

@@ -1,8 +1,8 @@
-"""The plugins' operators as ONNX functions of standard operators: what native layers compute in their place.
+"""The plugins' operators as ONNX functions of standard operators, which native layers compute without plugins.
 
-Maps are float16, and so are the products over them; styles and demodulation are cast when they meet a map. Images are
-float32. ToRGB divides its style by the largest value of the sample before the product and multiplies after it, so that
-half precision suffices.
+Maps and the products over them are float16; styles and demodulation are cast where they scale a map. Images are
+float32. ToRGB divides its style by the sample's largest magnitude before the product and multiplies by it afterwards,
+so that half precision suffices.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _INPUT = {
   fir32 = Constant <value = float[1, 1, 4, 4] {{{_FIR}}}> ()
   {_EXPANDED.format(count="channels")}
   convolved = Conv <pads = [1, 1, 1, 1], group: int = @channels> (x, fir)""",
-    # Along a row the merged weight convolves, along a column it scatters: a transposed convolution of stride (2, 1).
+    # The merged weight is a convolution along rows and a transposed one along columns: a stride of (2, 1).
     "ConvUp": f"""
   first = Constant <value_ints = [-1]> ()
   beyond = Constant <value_ints = [-4]> ()
@@ -71,7 +71,7 @@ _ACTIVATED = """
 
 
 def function_of(operator: Operator, clamp: float) -> onnx.FunctionProto:
-    """The operator; an infinite ``clamp`` is none."""
+    """The operator's ONNX function; an infinite ``clamp`` means no clamp."""
     kind = operator.name.removeprefix("Last")
     body = _INPUT[kind] + _ACTIVATED + _clip("leaky", "activated", clamp, element=10)
     if "y" in operator.outputs:
@@ -98,9 +98,9 @@ def _image(clamp: float) -> str:
     return f"""
   magnitude = Abs (rgb_style)
   channel_axis = Constant <value_ints = [1]> ()
-  found = ReduceMax <keepdims = 1> (magnitude, channel_axis)
+  peak = ReduceMax <keepdims = 1> (magnitude, channel_axis)
   tiny = Constant <value_float = 1e-30> ()
-  largest = Max (found, tiny)
+  largest = Max (peak, tiny)
   relative = Div (rgb_style, largest)
   relative16 = Cast <to = 10> (relative)
   relative4 = Unsqueeze (relative16, spatial)
@@ -121,7 +121,7 @@ def _image(clamp: float) -> str:
 
 
 def _clip(value: str, result: str, clamp: float, *, element: int) -> str:
-    """Clamp a value of ONNX's element type 1 (float32) or 10 (float16)."""
+    """ONNX nodes that clamp a value of element type 1 (float32) or 10 (float16)."""
     if math.isinf(clamp):
         return f"{result} = Identity ({value})"
     return f"""{result}_upper32 = Constant <value_float = {clamp}> ()

@@ -1,17 +1,17 @@
-"""The graphs that TensorRT builds plans of: strongly typed, for one batch size, or with native layers for any.
+"""The graphs that TensorRT builds plans of: strongly typed, for one batch size or, with native layers, for any.
 
-A generator in half precision is written anew from its weights, for the operators that plugins compute:
+A generator in half precision is rebuilt from its weights with the operators that plugins compute:
 
-- each up-convolution is one ``ConvUp``, or a ConvTranspose with a ``Tail`` behind it;
-- each resolution's last convolution and its ToRGB are one ``ConvRgb``, or a Conv with a ``ToRgb`` behind it;
-- maps and their weights are float16; styles, demodulation, biases and images stay float32, and the picture is made of
-  the last image by standard operators, since plugins give no uint8.
+- each up-convolution is one ``ConvUp``, or a ConvTranspose followed by a ``Tail``;
+- each resolution's last convolution and its ToRGB are one ``ConvRgb``, or a Conv followed by a ``ToRgb``;
+- maps and their weights are float16; styles, demodulation, biases and images stay float32; standard operators convert
+  the last image to the picture, since plugins have no uint8 outputs.
 
-A node carries what TensorRT's parser needs to find a plugin: ``plugin_namespace``, ``plugin_version``, ``aot``, and the
-plugin's own attributes ``clamp`` (infinite = none) and ``capability`` (of the GPU, times 10). Its function body runs
-where there is no plugin; inlined, it is the graph of native layers.
+A node has the attributes by which TensorRT's parser finds a plugin, ``plugin_namespace``, ``plugin_version`` and
+``aot``, and the plugin's own attributes ``clamp`` (infinite = none) and ``capability`` (of the GPU, times 10). Its
+function body is used if there is no plugin; with all functions inlined, the graph consists of native layers.
 
-Other networks, and those in float32, are the exported graph itself.
+For other networks and for float32, the graph is the exported one.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from torch import Tensor
 
 from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Signature
-from engines.graph.generator_weights import Convolution, GeneratorWeights
-from engines.kernels.conv_rgb import MOST_CHANNELS_OUT
-from engines.kernels.weights import ConvolutionWeight, convolution_weight
+from engines.graph.generator_weights import ExportedGeneratorWeights, ModulatedConvWeights
+from engines.kernels.conv_rgb import MAX_CHANNELS_OUT
+from engines.kernels.weights import NormalisedWeight, normalise_weight
 from engines.model_directory import Precision
 from engines.tensorrt.functions import function_of
 from engines.tensorrt.graph_writer import GraphWriter, Operand
@@ -45,39 +45,44 @@ from engines.tensorrt.operators import (
     TO_RGB,
     Operator,
 )
-from engines.tensorrt.styles import write_scales
-from engines.torch.passes import FUSED_FROM
+from engines.tensorrt.styles import write_styles
+from engines.torch.layer_backends import FUSED_FROM
 
 
 def graph_with_plugins(
-    weights: GeneratorWeights, signature: Signature, batch: int, *, capability: int, fused_from: float = FUSED_FROM
+    weights: ExportedGeneratorWeights,
+    signature: Signature,
+    batch: int,
+    *,
+    capability: int,
+    fused_from: float = FUSED_FROM,
 ) -> ModelProto:
-    """A generator in half precision.
+    """A generator in half precision, whose fused operators are plugins.
 
     Args:
-        weights: the generator's.
+        weights: the generator's weights.
         signature: its inputs and output.
         batch: the only batch size.
-        capability: of the GPU, times 10; one of ``engines.kernels.ahead_of_time.CAPABILITIES``.
-        fused_from: the lowest resolution whose convolutions are plugins, where these take so many channels.
+        capability: the GPU's compute capability times 10, one of ``engines.kernels.ahead_of_time.CAPABILITIES``.
+        fused_from: the lowest resolution whose convolutions are plugins, if their channels are not too many.
     """
-    return _Generator(weights, batch, capability, fused_from).written(signature)
+    return _GeneratorGraph(weights, batch, capability, fused_from).build(signature)
 
 
-def graph_of_native_layers(weights: GeneratorWeights, signature: Signature, batch: int | None) -> ModelProto:
-    """The same without plugins; for batches of any size where ``batch`` is None."""
-    # Imported here: it takes seconds, and plugins do without.
+def graph_of_native_layers(weights: ExportedGeneratorWeights, signature: Signature, batch: int | None) -> ModelProto:
+    """A generator in half precision without plugins; if ``batch`` is None, for batches of any size."""
+    # Imported on demand: it takes seconds, and the graph with plugins does not need it.
     import onnxscript.optimizer
 
-    functions = _Generator(weights, batch, capability=0, fused_from=math.inf).written(signature)
+    functions = _GeneratorGraph(weights, batch, capability=0, fused_from=math.inf).build(signature)
     inlined = onnx.inliner.inline_local_functions(functions)
-    # What the functions compute of constants, such as a FIR filter for each channel, TensorRT takes as constants only.
+    # TensorRT requires constants where the functions compute on constants, as for a FIR filter for each channel.
     folded: ModelProto = onnxscript.optimizer.optimize(inlined, onnx_shape_inference=False)
     return folded
 
 
 def exported_graph(model: ModelProto, batch: int | None, precision: Precision) -> ModelProto:
-    """An exported model for one batch size, or for any where it is None.
+    """An exported model for one batch size or, if ``batch`` is None, for any.
 
     With "fp16", its arithmetic and constants are in half precision.
     """
@@ -88,7 +93,7 @@ def exported_graph(model: ModelProto, batch: int | None, precision: Precision) -
     graph.graph.ClearField("value_info")
     if precision == "fp32":
         return graph
-    # Imported here: only a build needs it.
+    # Imported on demand: only a build in half precision needs it.
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     halved: ModelProto = convert_float_to_float16(graph, keep_io_types=True, disable_shape_infer=True)
@@ -96,27 +101,29 @@ def exported_graph(model: ModelProto, batch: int | None, precision: Precision) -
 
 
 def plugin_nodes(model: ModelProto) -> int:
-    """How many nodes are to become plugins."""
+    """The number of nodes that become plugins."""
     return sum(node.domain == DOMAIN for node in model.graph.node)
 
 
 @dataclass(frozen=True)
-class _Layer:
-    """A convolution; ``style`` and ``demodulation`` are names in the graph."""
+class _ConvLayer:
+    """A convolution; ``style`` and ``demodulation`` are names of tensors in the graph."""
 
-    kernel: ConvolutionWeight
-    convolution: Convolution
+    kernel: NormalisedWeight
+    convolution: ModulatedConvWeights
     style: str
     demodulation: str
 
     @property
     def activation(self) -> list[str | AnyArray]:
-        """The operands of a kernel's activation, in their order."""
+        """The operands of a kernel's activation, in order."""
         return [self.demodulation, self.convolution.noise.astype(np.float16), self.convolution.bias]
 
 
-class _Generator:
-    def __init__(self, weights: GeneratorWeights, batch: int | None, capability: int, fused_from: float) -> None:
+class _GeneratorGraph:
+    def __init__(
+        self, weights: ExportedGeneratorWeights, batch: int | None, capability: int, fused_from: float
+    ) -> None:
         self.weights, self.batch, self.fused_from = weights, batch, fused_from
         # A network clamps all its layers or none.
         self.clamp = weights.convolutions[0].clamp or math.inf
@@ -124,34 +131,34 @@ class _Generator:
         self.attributes |= {"clamp": self.clamp, "capability": capability}
         self.graph = GraphWriter()
 
-    def written(self, signature: Signature) -> ModelProto:
+    def build(self, signature: Signature) -> ModelProto:
         convolutions = self.weights.convolutions
-        kernels = [convolution_weight(torch.tensor(convolution.weight)) for convolution in convolutions]
-        scales = write_scales(self.graph, self.weights, kernels)
-        parts = zip(kernels, convolutions, scales.styles, scales.demodulations, strict=True)
-        layers = [_Layer(*part) for part in parts]
-        x = self.first_map(layers[0])
-        # The images below the lowest resolution are black, so that all resolutions are alike; one image for a batch of
-        # any size, to which native layers add what they make.
+        kernels = [normalise_weight(torch.tensor(convolution.weight)) for convolution in convolutions]
+        names = write_styles(self.graph, self.weights, kernels)
+        parts = zip(kernels, convolutions, names.styles, names.demodulations, strict=True)
+        layers = [_ConvLayer(*part) for part in parts]
+        x = self.constant_input(layers[0])
+        # The lowest resolution adds to a black image, so that all resolutions are alike. Without a fixed batch size,
+        # it is a single image, which native layers broadcast.
         image = self.graph.constant(np.zeros((self.batch or 1, 3, 2, 2), np.float32))
         for level, resolution in enumerate(self.weights.resolutions):
             last, following = layers[2 * level], layers[2 * level + 1 : 2 * level + 2]
             if level > 0:
-                x = self.up_convolution(layers[2 * level - 1], last.style, x)
-            rgb: list[Operand] = [resolution.rgb.weight, scales.rgb_styles[level], resolution.rgb.bias, image]
-            *styled, image = self.last_convolution(last, x, rgb, [layer.style for layer in following])
+                x = self.upsample_conv(layers[2 * level - 1], last.style, x)
+            rgb: list[Operand] = [resolution.rgb.weight, names.rgb_styles[level], resolution.rgb.bias, image]
+            *styled, image = self.conv_to_rgb(last, x, rgb, [layer.style for layer in following])
             x = "".join(styled)
         self.write_picture(image)
         used = {node.op_type for node in self.graph.nodes if node.domain == DOMAIN}
         functions = [function_of(OPERATORS[name], self.clamp) for name in sorted(used)]
         return self.graph.model(signature, self.batch, functions)
 
-    def first_map(self, layer: _Layer) -> str:
-        """The network's constant under the first style, of every sample."""
+    def constant_input(self, layer: _ConvLayer) -> str:
+        """Each sample's first map: the network's constant times the first style."""
         styled = self.graph.node("Mul", self.weights.constant, self.graph.node("Unsqueeze", layer.style, [2, 3]))
         return self.graph.node("Cast", styled, to=TensorProto.FLOAT16)
 
-    def up_convolution(self, layer: _Layer, style: str, x: str) -> str:
+    def upsample_conv(self, layer: _ConvLayer, style: str, x: str) -> str:
         channels, size = len(layer.convolution.weight), len(layer.convolution.noise)
         if size < self.fused_from:
             kernel = _half(layer.kernel.kernel.transpose(0, 1))
@@ -161,18 +168,18 @@ class _Generator:
         shapes = {"phases": [0, 2, channels, size, size // 2], "shape": [0, channels, size, size]}
         return self.operator(CONV_UP, x, kernel, *layer.activation, style, pairs=2 * channels, **shapes)[0]
 
-    def last_convolution(self, layer: _Layer, x: str, rgb: list[Operand], next_style: list[str]) -> list[str]:
-        """The next resolution's input, where one follows, and the sum of the images so far."""
+    def conv_to_rgb(self, layer: _ConvLayer, x: str, rgb: list[Operand], next_style: list[str]) -> list[str]:
+        """The next resolution's input, if one follows, and the sum of the images so far."""
         channels, size = len(layer.convolution.weight), len(layer.convolution.noise)
         operands = [*layer.activation, *rgb, *next_style]
-        if size >= self.fused_from and channels <= MOST_CHANNELS_OUT:
+        if size >= self.fused_from and channels <= MAX_CHANNELS_OUT:
             kernel = _half(layer.kernel.half.permute(0, 2, 3, 1))
             return self.operator(CONV_RGB if next_style else LAST_CONV_RGB, x, kernel, *operands)
         x = self.graph.node("Conv", x, _half(layer.kernel.half), pads=[1, 1, 1, 1])
         return self.operator(TO_RGB if next_style else LAST_TO_RGB, x, *operands)
 
     def write_picture(self, image: str) -> None:
-        """``engines.kernels.reference.picture``."""
+        """Add the nodes of ``engines.kernels.reference.picture``."""
         levels = self.graph.node("Add", self.graph.node("Mul", image, 127.5), 128.0)
         clamped = self.graph.node("Clip", levels, 0.0, 255.0)
         self.graph.node(

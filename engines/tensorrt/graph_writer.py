@@ -1,4 +1,4 @@
-"""An ONNX graph in the making: nodes after each other, and constants where they are used."""
+"""A builder of ONNX graphs that adds nodes in order, and constants where they are used."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ OPSET = 18
 IR_VERSION = 10
 
 Operand = str | ArrayLike
-"""A value's name, or a constant."""
+"""The name of a value, or a constant."""
 
 
 class GraphWriter:
-    """Every method that adds something returns the names of what it gives."""
+    """Collects nodes and constants; every method that adds one returns the names of its outputs."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
         self._constants: list[TensorProto] = []
 
     def node(self, kind: str, *inputs: Operand, named: str | None = None, **attributes: Any) -> str:
-        """A standard operator with one output, which may be ``named``."""
+        """Add a standard operator with one output, whose name may be given as ``named``."""
         name = f"{kind}.{len(self.nodes)}"
         output = named or name
         self.nodes.append(helper.make_node(kind, [self._name(x) for x in inputs], [output], name, **attributes))
         return output
 
     def operator(self, operator: Operator, inputs: Sequence[Operand], **attributes: Any) -> list[str]:
-        """One of this package's operators."""
+        """Add one of this package's operators."""
         name = f"{operator.name}.{len(self.nodes)}"
         outputs = [f"{name}.{output}" for output in operator.outputs]
         names = [self._name(x) for x in inputs]
@@ -46,7 +46,7 @@ class GraphWriter:
         return operand if isinstance(operand, str) else self.constant(operand)
 
     def constant(self, value: ArrayLike) -> str:
-        """A constant; numbers with a point become float32, unless they are of NumPy's float16."""
+        """Add a constant; float64 values are converted to float32."""
         value = np.asarray(value)
         value = value.astype(np.float32) if value.dtype == np.float64 else value
         name = f"constant.{len(self._constants)}"
@@ -54,7 +54,7 @@ class GraphWriter:
         return name
 
     def model(self, signature: Signature, batch: int | None, functions: Collection[onnx.FunctionProto]) -> ModelProto:
-        """The whole, with the signature's inputs and outputs in batches of one size, or of any."""
+        """The model with the signature's inputs and outputs, for one batch size or, if ``batch`` is None, for any."""
         inputs, outputs = ([_value(spec, batch) for spec in specs] for specs in (signature.inputs, signature.outputs))
         graph = helper.make_graph(self.nodes, "generator", inputs, outputs, self._constants)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]

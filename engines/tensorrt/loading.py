@@ -1,4 +1,4 @@
-"""TensorRT's ``EngineModule``: checks before the engine's module is imported, which needs a GPU's driver for that."""
+"""TensorRT's ``EngineModule``, which checks the plans before it imports the engine: that import needs a GPU driver."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 from engines.engine import Engine, EngineOptions
 from engines.model_directory import Precision
-from engines.plan_facts import check_platform, rebuild
-from engines.tensorrt.device import platform_here
+from engines.plan_metadata import check_platform, rebuild_remedy
+from engines.tensorrt.device import current_platform
 
 
-def precisions_here() -> tuple[Precision, ...]:
+def available_precisions() -> tuple[Precision, ...]:
     """See ``EngineModule``."""
-    platform_here()
+    current_platform()
     return ("fp32", "fp16")
 
 
 def open_engine(model: Path, signature: Signature, options: EngineOptions) -> Engine:
-    """See ``EngineModule``; ``model`` is the ONNX file beside which the plans lie."""
+    """See ``EngineModule``; the plans lie beside the ONNX file ``model``."""
     directory = model.parent
     if options.plans is None:
         raise EngineError(
             f"engine tensorrt on {directory}",
             got="no plans",
-            expected="some in the manifest",
-            remedy=rebuild(directory),
+            expected="plans in the manifest",
+            remedy=rebuild_remedy(directory),
         )
-    check_platform(options.plans, platform_here(), directory)
+    check_platform(options.plans, current_platform(), directory)
     from engines.tensorrt.engine import TensorRtEngine
 
     return TensorRtEngine(directory, signature, options.plans)

@@ -1,22 +1,23 @@
-"""How plans are built, as far as it can be chosen; without TensorRT, for commands on any machine."""
+"""Build options of TensorRT plans. The module needs no TensorRT, so that commands can import it on any machine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.plan_facts import Compatibility
+from engines.plan_metadata import Compatibility
 
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What to build.
+    """The options of a plan's build.
 
     Attributes:
-        plugins: fused kernels in a generator of half precision; native layers only where False.
-        one_plan: instead of a plan for each batch size, one for batches up to the largest, of native layers only.
-        compatibility: which other GPUs shall run the plans, at some speed.
-        timing_cache: folder of measured layer times, which make the next build fast; None = measure all.
+        plugins: whether a generator in half precision uses fused kernels; False = native layers only.
+        one_plan: whether to build one plan of native layers for batches up to the largest, instead of a plan for each
+            batch size.
+        compatibility: the other GPUs that the plans must run on, at a loss of speed.
+        timing_cache: the folder of measured layer times, which speed up the next build; None = measure all.
     """
 
     plugins: bool = True

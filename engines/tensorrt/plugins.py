@@ -1,10 +1,10 @@
-"""The operators as TensorRT plugins: Quick plugins whose one kernel is compiled ahead of time.
+"""The operators as TensorRT plugins: quick plugins, each with one kernel that is compiled ahead of time.
 
-At build time TensorRT asks each plugin for its outputs' shapes, its operands' formats, and its launch; the kernel's PTX
-goes into the plan, which then needs neither this package nor Python. Shapes are fixed, so that each layer has a kernel
-of its own, with no arguments but pointers.
+At build time TensorRT queries each plugin for its outputs' shapes, its operands' formats, and its launch; the kernel's
+PTX becomes part of the plan, which needs neither this package nor Python. Shapes are fixed: each layer has its own
+kernel, whose only arguments are pointers.
 
-``tensorrt.plugin`` says of itself that it is experimental; importing it warns.
+``tensorrt.plugin`` is experimental, and importing it warns.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from engines.kernels.ahead_of_time import CompiledKernel, compile_ahead
 from engines.kernels.conv_rgb import conv_rgb_spec
 from engines.kernels.conv_up import conv_up_spec
 from engines.kernels.launch import KernelSpec
-from engines.kernels.rgb import RgbForm
+from engines.kernels.rgb import ToRgbVariant
 from engines.kernels.tail import tail_spec
 from engines.kernels.to_rgb import to_rgb_spec
 from engines.tensorrt.operators import DOMAIN, OPERATORS, Operator
 
 ATTRIBUTES = {"clamp": float, "capability": int}
-"""Of every plugin: the activation's bound, infinite for none, and the GPU's compute capability times 10."""
+"""Every plugin's attributes: the activation's bound, infinite for none, and the GPU's compute capability times 10."""
 
 TACTIC = 1
-"""There is one kernel for each layer, and TensorRT's own numbers begin at 1."""
+"""The number of a layer's only kernel; TensorRT's tactic numbers begin at 1."""
 
 
 def register_plugins() -> None:
-    """Make the operators known to TensorRT, for the life of the process; a second call changes nothing."""
+    """Register the operators with TensorRT for the life of the process; a second call has no effect."""
     for operator in OPERATORS.values():
         if not hasattr(getattr(trtp.op, DOMAIN, None), operator.name):
             _register(operator)
@@ -44,7 +44,7 @@ def register_plugins() -> None:
 
 def _register(operator: Operator) -> None:
     def describe(*inputs: Any, clamp: float, capability: int) -> Any:
-        outputs = described_outputs(operator, dict(zip(operator.inputs, inputs, strict=True)))
+        outputs = describe_outputs(operator, dict(zip(operator.inputs, inputs, strict=True)))
         return outputs if len(outputs) > 1 else outputs[0]
 
     def autotune(*inputs_and_outputs: Any) -> list[Any]:
@@ -56,7 +56,9 @@ def _register(operator: Operator) -> None:
             name: tuple(size.constant_value() for size in tensor.shape_expr)
             for name, tensor in zip(operator.operands, [*operands, *outputs], strict=True)
         }
-        return launch(compiled(operator.name, tuple(shapes.items()), clamp, capability), batch=shapes["x"][0])
+        return launch_parameters(
+            compile_layer(operator.name, tuple(shapes.items()), clamp, capability), batch=shapes["x"][0]
+        )
 
     name = f"{DOMAIN}::{operator.name}"
     described = dict.fromkeys(operator.inputs, trtp.TensorDesc)
@@ -65,13 +67,15 @@ def _register(operator: Operator) -> None:
     result = trtp.TensorDesc if count == 1 else tuple[(trtp.TensorDesc,) * count]  # type: ignore[misc]
     launched = tuple[str, str, trtp.KernelLaunchParams, trtp.SymIntExprs]
     after = {"outputs": Parameter.empty, "tactic": Parameter.empty}
-    trtp.register(name)(_signed(describe, described | ATTRIBUTES, result))
-    trtp.autotune(name)(_signed(autotune, described | {"outputs": Parameter.empty}, list[trtp.AutoTuneCombination]))
-    trtp.aot_impl(name)(_signed(implement, free | after, launched))
+    trtp.register(name)(_with_signature(describe, described | ATTRIBUTES, result))
+    trtp.autotune(name)(
+        _with_signature(autotune, described | {"outputs": Parameter.empty}, list[trtp.AutoTuneCombination])
+    )
+    trtp.aot_impl(name)(_with_signature(implement, free | after, launched))
 
 
-def _signed(function: Callable[..., Any], parameters: dict[str, Any], result: Any) -> Callable[..., Any]:
-    """Give a function of any operator the signature that TensorRT reads of this operator's."""
+def _with_signature(function: Callable[..., Any], parameters: dict[str, Any], result: Any) -> Callable[..., Any]:
+    """Give a generic function the signature of a specific operator, which TensorRT inspects."""
     signature = inspect.Signature(
         [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=kind) for name, kind in parameters.items()],
         return_annotation=result,
@@ -80,12 +84,12 @@ def _signed(function: Callable[..., Any], parameters: dict[str, Any], result: An
     return function
 
 
-def described_outputs(operator: Operator, inputs: dict[str, Any]) -> tuple[Any, ...]:
-    """The outputs' types and shapes, from those of the inputs."""
-    return tuple(_described_output(operator, name, inputs) for name in operator.outputs)
+def describe_outputs(operator: Operator, inputs: dict[str, Any]) -> tuple[Any, ...]:
+    """The outputs' types and shapes, derived from the inputs'."""
+    return tuple(_describe_output(operator, name, inputs) for name in operator.outputs)
 
 
-def _described_output(operator: Operator, name: str, inputs: dict[str, Any]) -> Any:
+def _describe_output(operator: Operator, name: str, inputs: dict[str, Any]) -> Any:
     x = inputs["x"].shape_expr
     if name == "image":
         image = inputs["skip"].like()
@@ -94,7 +98,7 @@ def _described_output(operator: Operator, name: str, inputs: dict[str, Any]) -> 
     y = inputs["x"].like()
     y.shape_expr[1] = inputs["demodulation"].shape_expr[1]
     for axis in (2, 3):
-        if operator.name == "Tail":  # the transposed convolution's map is one row and one column larger
+        if operator.name == "Tail":  # The transposed convolution's map is one row and one column larger.
             y.shape_expr[axis] = x[axis] - 1
         elif operator.name == "ConvUp":
             y.shape_expr[axis] = x[axis] * 2
@@ -102,19 +106,19 @@ def _described_output(operator: Operator, name: str, inputs: dict[str, Any]) -> 
 
 
 @cache
-def compiled(
+def compile_layer(
     operator: str, shapes: tuple[tuple[str, tuple[int, ...]], ...], clamp: float, capability: int
 ) -> CompiledKernel:
-    """The layer's kernel; TensorRT asks for the same one several times.
+    """Compile a layer's kernel; cached, since TensorRT requests the same one several times.
 
     Args:
-        operator: its name.
-        shapes: of all operands, by name.
-        clamp: bound of the activation, infinite for none.
-        capability: compute capability times 10.
+        operator: the operator's name.
+        shapes: the shapes of all operands, by name.
+        clamp: the activation's bound, infinite for none.
+        capability: the GPU's compute capability times 10.
 
     Raises:
-        EngineError: channels that HWC8 would pad, or an unknown capability.
+        EngineError: HWC8 would pad the channels, or the capability is unknown.
     """
     sizes = dict(shapes)
     _check_channels(operator, sizes)
@@ -125,7 +129,7 @@ def compiled(
 
 
 def kernel_spec(operator: str, shapes: dict[str, tuple[int, ...]], clamp: float) -> KernelSpec:
-    """The launch for operands of these shapes."""
+    """The kernel specification for operands of these shapes."""
     bound = None if clamp == float("inf") else clamp
     _, channels_in, height, width = shapes["x"]
     channels = shapes["demodulation"][1]
@@ -133,15 +137,15 @@ def kernel_spec(operator: str, shapes: dict[str, tuple[int, ...]], clamp: float)
         return tail_spec(channels, height - 1, width - 1, up=True, styled=True, clamp=bound)
     if operator == "ConvUp":
         return conv_up_spec(channels_in, channels, 2 * height, 2 * width, clamp=bound)
-    # TensorRT takes no uint8 from plugins: the picture is made of the last image by native layers.
-    form = RgbForm(followed="next" in OPERATORS[operator].outputs, clamp=bound, rgb_clamp=bound)
+    # TensorRT accepts no uint8 from plugins: native layers convert the last image to the picture.
+    variant = ToRgbVariant(has_next="next" in OPERATORS[operator].outputs, clamp=bound, rgb_clamp=bound)
     if operator in ("ConvRgb", "LastConvRgb"):
-        return conv_rgb_spec(channels_in, channels, height, width, form)
-    return to_rgb_spec(channels, height, width, form)
+        return conv_rgb_spec(channels_in, channels, height, width, variant)
+    return to_rgb_spec(channels, height, width, variant)
 
 
-def launch(kernel: CompiledKernel, batch: int) -> tuple[str, str, Any, Any]:
-    """What TensorRT wants to know of a launch: name, program, geometry, and the scalar arguments, which are none."""
+def launch_parameters(kernel: CompiledKernel, batch: int) -> tuple[str, str, Any, Any]:
+    """A launch as TensorRT expects it: name, program, geometry, and scalar arguments, of which there are none."""
     grid_x, grid_y = kernel.grid
     geometry = trtp.KernelLaunchParams(
         grid_x=grid_x, grid_y=grid_y, grid_z=batch, block_x=kernel.threads, shared_mem=kernel.shared_bytes

@@ -1,4 +1,4 @@
-"""The part of a generator's graph that makes styles and demodulations of codes: two batched products, in float32."""
+"""The part of a generator's graph that maps codes to styles and demodulations: two batched products in float32."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engines.graph.generator_weights import GeneratorWeights
+from engines.graph.generator_weights import ExportedGeneratorWeights
 from engines.graph.style_weights import style_weights
 from engines.kernels.reference import ACTIVATION_GAIN
-from engines.kernels.weights import ConvolutionWeight
+from engines.kernels.weights import NormalisedWeight
 from engines.tensorrt.graph_writer import GraphWriter
 
 _TINY = np.finfo(np.float32).tiny
 
 
 @dataclass(frozen=True)
-class Scales:
-    """Names of what codes make of the weights: for each convolution [N, I] and [N, O], for each ToRGB [N, I].
+class StyleNames:
+    """The names of each convolution's style [N, I] and demodulation [N, O], and of each ToRGB's style [N, I].
 
-    The convolutions' styles are divided by their largest value, which their demodulations make good.
+    The convolutions' styles are divided by their largest magnitude, which their demodulations compensate.
     """
 
     styles: list[str]
@@ -28,8 +28,10 @@ class Scales:
     rgb_styles: list[str]
 
 
-def write_scales(graph: GraphWriter, generator: GeneratorWeights, kernels: Sequence[ConvolutionWeight]) -> Scales:
-    """Add what ``engines.kernels.weights.modulation`` computes, of the graph's inputs w [N, L, D] and psi [N, 1]."""
+def write_styles(
+    graph: GraphWriter, generator: ExportedGeneratorWeights, kernels: Sequence[NormalisedWeight]
+) -> StyleNames:
+    """Add the nodes of ``engines.kernels.weights.modulation`` for the graph's inputs w [N, L, D] and psi [N, 1]."""
     weights = style_weights(generator, kernels)
     kept = graph.node("Unsqueeze", graph.node("Sub", 1.0, "psi"), [2])
     w = graph.node("Add", "w", graph.node("Mul", kept, graph.node("Sub", generator.w_avg, "w")))
@@ -45,14 +47,16 @@ def write_scales(graph: GraphWriter, generator: GeneratorWeights, kernels: Seque
     epsilon = graph.node("Div", weights.epsilon.numpy(), graph.node("Mul", largest, largest))
     root = graph.node("Sqrt", graph.node("Add", sums, epsilon))
     demodulations = graph.node("Div", ACTIVATION_GAIN, root)
-    return Scales(
-        _layers(graph, styles, weights.widths[:count]),
-        _layers(graph, demodulations, weights.widths_out),
-        _layers(graph, graph.node("Slice", affine, [count], [len(weights.widths)], [0]), weights.widths[count:]),
+    return StyleNames(
+        _layers(graph, styles, weights.style_widths[:count]),
+        _layers(graph, demodulations, weights.demodulation_widths),
+        _layers(
+            graph, graph.node("Slice", affine, [count], [len(weights.style_widths)], [0]), weights.style_widths[count:]
+        ),
     )
 
 
 def _layers(graph: GraphWriter, stacked: str, widths: Sequence[int]) -> list[str]:
-    """Each layer's part of [layers, N, C], without the padding."""
+    """Each layer's slice of [layers, N, C], without the padding."""
     parts = [graph.node("Slice", stacked, [layer, 0], [layer + 1, width], [0, 2]) for layer, width in enumerate(widths)]
     return [graph.node("Squeeze", part, [0]) for part in parts]

@@ -1,1 +1,1 @@
-"""The engine in PyTorch, on an NVIDIA GPU."""
+"""The engine in PyTorch, for an NVIDIA GPU."""

@@ -1,7 +1,6 @@
-"""A network as CUDA graphs, one for each of some batch sizes: hundreds of kernel launches are replayed as one.
+"""A network as CUDA graphs, one for each prepared batch size: hundreds of kernel launches are replayed as one.
 
-A graph reads its inputs from buffers of its own and leaves its outputs in others. Nothing here waits for the GPU, but
-for the captures.
+A graph reads its inputs from fixed buffers and writes its outputs to others. Only captures wait for the GPU.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engines.batch_sizes import parts_for
+from engines.batch_sizes import batch_slices
 from engines.contract.tensors import DType, Signature, TensorSpec
 
 Network = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
@@ -20,37 +19,37 @@ Network = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 DTYPES = {DType.UINT8: torch.uint8, DType.FLOAT32: torch.float32}
 
 _WARM_UPS = 3
-"""Runs before a capture, in which kernels are compiled and cuDNN chooses its algorithms."""
+"""The number of runs before a capture, during which kernels are compiled and cuDNN chooses its algorithms."""
 
 
 class CudaGraphs:
-    """A network for batches of any size; one call at a time."""
+    """A network for batches of any size; it serves one call at a time."""
 
     def __init__(self, network: Network, signature: Signature, device: torch.device, batches: Collection[int]) -> None:
         """Capture ``network`` on ``device`` for each size in ``batches``."""
         self._outputs = signature.outputs
         self._device = device
-        # One after the other, they share memory; the first is the largest, and the others fit into it.
+        # The graphs run one at a time and share memory; the first is the largest, and the others fit into its memory.
         pool = torch.cuda.graph_pool_handle()
         with torch.cuda.device(device):
             self._graphs = {
-                batch: _Graph(
+                batch: _CapturedGraph(
                     network, {spec.name: empty(spec, batch, device).zero_() for spec in signature.inputs}, pool
                 )
                 for batch in sorted(batches, reverse=True)
             }
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Run on the device's current stream; the results are the caller's."""
+        """Run on the device's current stream; the caller owns the results."""
         batch = len(next(iter(inputs.values())))
         outputs = {spec.name: empty(spec, batch, self._device) for spec in self._outputs}
         with torch.cuda.device(self._device):
-            for size, part in parts_for(batch, self._graphs):
-                self._graphs[size].run(_part(inputs, part), _part(outputs, part))
+            for size, part in batch_slices(batch, self._graphs):
+                self._graphs[size].run(_slice_tensors(inputs, part), _slice_tensors(outputs, part))
         return outputs
 
 
-class _Graph:
+class _CapturedGraph:
     """One captured batch size."""
 
     def __init__(self, network: Network, inputs: dict[str, Tensor], pool: Any) -> None:
@@ -58,18 +57,18 @@ class _Graph:
         self._graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
-        # TF32, which PyTorch would allow convolutions of float32, has 10 bits of mantissa.
+        # PyTorch enables TF32 for float32 convolutions by default, which has 10 bits of mantissa.
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
             with torch.cuda.stream(stream):
                 for _ in range(_WARM_UPS):
                     network(inputs)
-            # Other threads may go on using the GPU meanwhile.
+            # Other threads may use the GPU during the capture.
             with torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
                 self._outputs = network(inputs)
         torch.cuda.current_stream().wait_stream(stream)
 
     def run(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
-        """Replay; where the tensors hold fewer samples, the rest of the batch is what was there before."""
+        """Replay the graph; if the tensors hold fewer samples, the rest of the batch keeps its previous content."""
         for name, value in inputs.items():
             self._inputs[name][: len(value)].copy_(value)
         self._graph.replay()
@@ -78,9 +77,9 @@ class _Graph:
 
 
 def empty(spec: TensorSpec, batch: int, device: torch.device, *, pinned: bool = False) -> Tensor:
-    """A batch of a signature's tensor, not yet written."""
+    """An uninitialised batch of a signature's tensor."""
     return torch.empty((batch, *spec.dims), dtype=DTYPES[spec.dtype], device=device, pin_memory=pinned)
 
 
-def _part(tensors: Mapping[str, Tensor], samples: slice) -> dict[str, Tensor]:
+def _slice_tensors(tensors: Mapping[str, Tensor], samples: slice) -> dict[str, Tensor]:
     return {name: value[samples] for name, value in tensors.items()}

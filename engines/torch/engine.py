@@ -1,4 +1,4 @@
-"""PyTorch on a CUDA GPU: CUDA graphs, and in float16 fused kernels; for generators, encoders and ISF heads."""
+"""PyTorch on a CUDA GPU, with CUDA graphs and in float16 with fused kernels; for generators, encoders and ISF heads."""
 
 from __future__ import annotations
 
@@ -12,54 +12,55 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from engines.batch_sizes import BATCHES
+from engines.batch_sizes import BATCH_SIZES
 from engines.contract.arrays import AnyArray
 from engines.contract.checks import check_tensors
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature, TensorSpec
 from engines.engine import BaseEngine, EngineOptions
-from engines.graph.generator_weights import GeneratorWeights, is_generator, weights_from_graph
+from engines.graph.generator_weights import ExportedGeneratorWeights, generator_weights_from_graph, is_generator
 from engines.graph.onnx_graph import read_graph
 from engines.torch.cuda_graphs import DTYPES, CudaGraphs, Network, empty
 from engines.torch.generator import TorchGenerator
+from engines.torch.layer_backends import FusedBackend, ReferenceBackend
 from engines.torch.operators import TorchGraph
-from engines.torch.passes import Fused, Plain
 
 if TYPE_CHECKING:
     from engines.model_directory import Precision
 
-OnDevice = Callable[[torch.device], Network]
+NetworkFactory = Callable[[torch.device], Network]
 
 
 class TorchEngine(BaseEngine):
     """Runs an ONNX file of this package in PyTorch.
 
-    On the device "cpu" it computes the same in float32 by plain formulas: slow, and meant for tests.
+    With the device "cpu", which is slow and meant for tests, it computes the same formulas in float32 without kernels.
     """
 
     def __init__(
         self,
-        model: Path | OnDevice,
+        model: Path | NetworkFactory,
         signature: Signature,
         *,
         precision: Precision = "fp16",
         device: str = "cuda",
-        batches: Collection[int] = BATCHES,
+        batches: Collection[int] = BATCH_SIZES,
     ) -> None:
-        """Load ``model`` and capture a CUDA graph for each size in ``batches``; other batches are made up of these.
+        """Load ``model`` and capture a CUDA graph for each batch size in ``batches``; other sizes are split into these.
 
         Args:
-            model: an ONNX file, or what puts a network of any other origin on the device.
-            signature: its tensors.
-            precision: an ONNX file's maps are in "fp16", its sums, styles and codes in float32; or all is in "fp32".
+            model: an ONNX file, or a function that creates a network of another origin on a given device.
+            signature: the model's inputs and outputs.
+            precision: "fp16" for an ONNX file's feature maps, while sums, styles and codes stay in float32; "fp32" for
+                everything.
             device: "cuda", "cuda:1" or "cpu".
-            batches: sizes to capture.
+            batches: the batch sizes to capture.
 
         Raises:
-            EngineError: there is no such GPU or too little memory on it, or the model is none of this package.
+            EngineError: there is no such GPU, it has too little memory, or the model was not exported by this package.
         """
         super().__init__(signature)
-        self._device = checked_device(device)
+        self._device = resolve_device(device)
         self._gpu = self._device.type == "cuda"
         half = precision == "fp16" and self._gpu
         load = partial(network_from_onnx, model, signature, half=half) if isinstance(model, Path) else model
@@ -71,70 +72,72 @@ class TorchEngine(BaseEngine):
             raise EngineError(
                 f"{model.name if isinstance(model, Path) else 'the network'} on {device}",
                 got="too little GPU memory",
-                expected=f"room for batches of {max(batches)}",
-                remedy="load it for smaller batches",
+                expected=f"enough for batches of {max(batches)}",
+                remedy="load the model for smaller batches",
             ) from error
 
     @torch.no_grad()
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         with self._on_device():
-            outputs = self._network({spec.name: self._sent(spec, inputs[spec.name]) for spec in self.signature.inputs})
-            fetched = {spec.name: self._fetched(spec, outputs[spec.name]) for spec in self.signature.outputs}
+            outputs = self._network(
+                {spec.name: self._to_device(spec, inputs[spec.name]) for spec in self.signature.inputs}
+            )
+            fetched = {spec.name: self._to_host(spec, outputs[spec.name]) for spec in self.signature.outputs}
             if self._gpu:
                 torch.cuda.current_stream().synchronize()
         return {name: value.numpy() for name, value in fetched.items()}
 
-    # Through pinned memory, whose pages PyTorch keeps for reuse: the GPU copies without the host's help.
-    def _sent(self, spec: TensorSpec, value: AnyArray) -> Tensor:
+    # Copies go through pinned memory, which PyTorch keeps for reuse: the GPU copies it without the host's help.
+    def _to_device(self, spec: TensorSpec, value: AnyArray) -> Tensor:
         pinned = empty(spec, len(value), torch.device("cpu"), pinned=self._gpu)
         pinned.numpy()[...] = value
         return pinned.to(self._device, non_blocking=True)
 
-    def _fetched(self, spec: TensorSpec, value: Tensor) -> Tensor:
+    def _to_host(self, spec: TensorSpec, value: Tensor) -> Tensor:
         return empty(spec, len(value), torch.device("cpu"), pinned=self._gpu).copy_(value, non_blocking=True)
 
     @torch.no_grad()
     def run_on_gpu(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Run one batch from the engine's device to the engine's device, without waiting for it.
+        """Run one batch whose inputs and outputs are on the engine's device, without waiting for the result.
 
-        The work is put on the device's current stream, so that one engine's outputs can be another one's inputs.
+        The work is enqueued on the device's current stream, so that one engine's outputs can be another one's inputs.
 
         Returns:
             The outputs, which the caller owns.
 
         Raises:
-            EngineError: a tensor is missing, unknown or elsewhere, or is not what the signature says.
+            EngineError: a tensor is missing, unknown, on another device, or not as the signature says.
         """
         check_on_device(self.signature, inputs, self._device)
         return self._network(inputs)
 
     def close(self) -> None:
-        """Give the network's memory back to PyTorch."""
-        self._network = _closed
+        """Return the network's memory to PyTorch."""
+        self._network = _raise_closed
 
     def _on_device(self) -> AbstractContextManager[object]:
         return torch.cuda.device(self._device) if self._gpu else nullcontext()
 
 
 def network_from_onnx(model: Path, signature: Signature, device: torch.device, *, half: bool = False) -> Network:
-    """Read an ONNX file onto a device; ``half``: with maps in float16, and fused kernels.
+    """Load an ONNX file on a device; ``half`` selects feature maps in float16 and fused kernels.
 
     Raises:
-        EngineError: the model is none of this package.
+        EngineError: the model was not exported by this package.
     """
     graph = read_graph(model)
     if is_generator(graph):
-        return generator_network(weights_from_graph(graph), device, half=half)
+        return generator_network(generator_weights_from_graph(graph), device, half=half)
     return TorchGraph(graph, frozenset(spec.name for spec in signature.outputs), device, half=half)
 
 
-def generator_network(weights: GeneratorWeights, device: torch.device, *, half: bool) -> Network:
-    """A generator on a device; ``half``: as of ``network_from_onnx``."""
-    return TorchGenerator(weights, Fused() if half else Plain(), device)
+def generator_network(weights: ExportedGeneratorWeights, device: torch.device, *, half: bool) -> Network:
+    """Create a generator on a device; for ``half`` see ``network_from_onnx``."""
+    return TorchGenerator(weights, FusedBackend() if half else ReferenceBackend(), device)
 
 
-def checked_device(name: str) -> torch.device:
-    """The device of this name, as "cuda", "cuda:1" or "cpu", with its index.
+def resolve_device(name: str) -> torch.device:
+    """The device of this name, such as "cuda", "cuda:1" or "cpu"; a GPU's index is filled in.
 
     Raises:
         EngineError: PyTorch finds no such GPU.
@@ -154,21 +157,21 @@ def checked_device(name: str) -> torch.device:
 
 
 @dataclass(frozen=True)
-class _Described:
-    """A tensor with NumPy's name of its type, where the contract has that type."""
+class _TensorDescription:
+    """A tensor's dtype and shape; the dtype is NumPy's if the contract has that type."""
 
     dtype: object
     shape: tuple[int, ...]
 
 
-def _described(tensor: Tensor) -> _Described:
+def _describe(tensor: Tensor) -> _TensorDescription:
     types = {dtype: own.numpy for own, dtype in DTYPES.items()}
-    return _Described(types.get(tensor.dtype, tensor.dtype), tuple(tensor.shape))
+    return _TensorDescription(types.get(tensor.dtype, tensor.dtype), tuple(tensor.shape))
 
 
 def check_on_device(signature: Signature, inputs: Mapping[str, Tensor], device: torch.device) -> None:
-    """Raise EngineError unless ``inputs`` are the signature's, on the device, with one batch size of at least 1."""
-    described = {name: _described(value) for name, value in inputs.items()}
+    """Raise EngineError unless ``inputs`` match the signature and are on the device, N being at least 1 for all."""
+    described = {name: _describe(value) for name, value in inputs.items()}
     check_tensors(signature, described, EngineError, whole="engine input", part="engine input")
     for name, value in inputs.items():
         if value.device != device:
@@ -180,13 +183,13 @@ def check_on_device(signature: Signature, inputs: Mapping[str, Tensor], device: 
             )
 
 
-def _closed(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _raise_closed(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     raise EngineError("the engine", got="a call after close", expected="none", remedy="call it in its with block")
 
 
-def precisions_here() -> tuple[Precision, ...]:
+def available_precisions() -> tuple[Precision, ...]:
     """See ``EngineModule``."""
-    checked_device("cuda")
+    resolve_device("cuda")
     return ("fp32", "fp16")
 
 

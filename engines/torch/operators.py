@@ -1,6 +1,6 @@
-"""An ONNX graph in PyTorch, node by node: what encoders and ISF heads consist of.
+"""An interpreter of ONNX graphs in PyTorch, with the operators of encoders and ISF heads.
 
-In half precision, maps are float16 from the first convolution on; everything that is no map stays float32.
+In half precision, feature maps are float16 from the first convolution on; all other tensors stay float32.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from engines.kernels.operands import channels_last
 Attributes = Mapping[str, Any]
 Shape = tuple[int, ...]
 Operand = Tensor | tuple[float, ...] | None
-"""Integers are tuples: shapes and axes are needed on the host, which must not wait for a GPU to read them."""
+"""A node's input. Integers are tuples: the host needs shapes and axes, and must not wait for a GPU to read them."""
 
 _DTYPES = {1: torch.float32, 2: torch.uint8}
 
 
-def _sides(pads: Shape) -> Shape:
-    """One padding for both ends of each dimension."""
+def _symmetric_padding(pads: Shape) -> Shape:
+    """The padding of each dimension, which must be the same at both ends."""
     begin, end = pads[: len(pads) // 2], pads[len(pads) // 2 :]
     if begin != end:
-        raise EngineError("padding", got=f"{pads}", expected="both ends alike", remedy="use --target cpu")
+        raise EngineError("padding", got=f"{pads}", expected="the same at both ends", remedy="use --target cpu")
     return begin
 
 
 def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     x = x.to(weight.dtype)
-    return functional.conv2d(x, weight, bias, a["strides"], _sides(a["pads"]), a["dilations"], a["group"])
+    return functional.conv2d(x, weight, bias, a["strides"], _symmetric_padding(a["pads"]), a["dilations"], a["group"])
 
 
 def _gemm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -47,7 +47,7 @@ def _max_pool(a: Attributes, x: Tensor) -> Tensor:
     down, right = a["strides"]
     if a["kernel_shape"] == (1, 1):
         return x[:, :, ::down, ::right]
-    return functional.max_pool2d(x, a["kernel_shape"], a["strides"], _sides(a["pads"]))
+    return functional.max_pool2d(x, a["kernel_shape"], a["strides"], _symmetric_padding(a["pads"]))
 
 
 def _batch_norm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
@@ -110,17 +110,17 @@ OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "Transpose": lambda a, x: x.permute(a["perm"]),
     "Unsqueeze": _unsqueeze,
 }
-"""Each takes the node's attributes and its inputs; those that are constants in every exported graph, as tuples."""
+"""Functions of a node's attributes and its inputs; inputs that are constant in every exported graph are tuples."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """A node with its constants, which stand in the places of their names."""
+    """A node with its constant inputs by name."""
 
     node: Node
     constants: Mapping[str, Operand]
     last_used: frozenset[str]
-    """Values that no later step reads: their memory is free for the next ones."""
+    """The values that no later step reads; their memory is released after this step."""
 
     def run(self, values: dict[str, Operand]) -> None:
         operands = [self.constants[name] if name in self.constants else values[name] for name in self.node.inputs]
@@ -131,13 +131,15 @@ class _Step:
 
 
 class TorchGraph:
-    """A graph that is run node by node."""
+    """An ONNX graph that is run node by node."""
 
     def __init__(self, graph: OnnxGraph, outputs: frozenset[str], device: torch.device, *, half: bool = False) -> None:
-        """Put the constants on ``device``; ``outputs`` are the names of what a call returns; ``half``: see above.
+        """Put the constants on ``device``; ``outputs`` are the names of the returned tensors.
+
+        ``half`` selects half precision, see the module's docstring.
 
         Raises:
-            EngineError: there is an operator that is not in ``OPERATORS``.
+            EngineError: an operator is not in ``OPERATORS``.
         """
         unknown = {node.operator for node in graph.nodes} - OPERATORS.keys()
         if unknown:
@@ -160,7 +162,7 @@ class TorchGraph:
             needed |= set(node.inputs)
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Named tensors in, named tensors out."""
+        """Run the graph: named inputs -> named outputs."""
         values: dict[str, Any] = dict(inputs)
         for step in self._steps:
             step.run(values)

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract.tensors import FACE_SIZE
-from engines.graph.encoder_weights import EncoderWeights, Filters, Head, Level, Unit
+from engines.graph.encoder_weights import (
+    ConvWeights,
+    ExportedEncoderWeights,
+    FeatureLevel,
+    ResidualUnitWeights,
+    StyleHeadWeights,
+)
 from engines.winograd.arrays import FloatArray, ScratchBuffer, address, padded
 from engines.winograd.library import ConvParams, WinogradKernels
 
@@ -18,7 +24,7 @@ from engines.winograd.library import ConvParams, WinogradKernels
 class WinogradEncoder:
     """An encoder as a function face -> w."""
 
-    def __init__(self, weights: EncoderWeights, kernels: WinogradKernels) -> None:
+    def __init__(self, weights: ExportedEncoderWeights, kernels: WinogradKernels) -> None:
         self._kernels, self._offsets, self._latent_avg = kernels, weights.offsets, weights.latent_avg
         self._face = padded(np.zeros((FACE_SIZE, FACE_SIZE, 3)), 2, multiple=kernels.channel_multiple)
         inner = (ScratchBuffer(), ScratchBuffer())  # maps within a unit or a head
@@ -45,14 +51,14 @@ class WinogradEncoder:
         codes: FloatArray = rows + self._latent_avg
         return codes
 
-    def _levels(self, x: FloatArray) -> dict[Level, FloatArray]:
+    def _levels(self, x: FloatArray) -> dict[FeatureLevel, FloatArray]:
         branches = []
         for number, unit in enumerate(self._units):
             x = unit(x)
             if lateral := self._laterals.get(number):
                 branches.append(lateral(x))
-        levels: dict[Level, FloatArray] = {"coarse": x}
-        names: tuple[Level, ...] = ("middle", "fine")
+        levels: dict[FeatureLevel, FloatArray] = {"coarse": x}
+        names: tuple[FeatureLevel, ...] = ("middle", "fine")
         for name, branch in zip(names, reversed(branches), strict=False):
             self._kernels.add_upsampled(x, branch)
             levels[name] = x = branch
@@ -68,7 +74,7 @@ class _Unit:
 
     def __init__(
         self,
-        unit: Unit,
+        unit: ResidualUnitWeights,
         size: int,
         kernels: WinogradKernels,
         inner: tuple[ScratchBuffer, ScratchBuffer],
@@ -96,7 +102,7 @@ class _Head:
     """The convolutions and the linear layer that give one row of W+."""
 
     def __init__(
-        self, head: Head, size: int, kernels: WinogradKernels, inner: tuple[ScratchBuffer, ScratchBuffer]
+        self, head: StyleHeadWeights, size: int, kernels: WinogradKernels, inner: tuple[ScratchBuffer, ScratchBuffer]
     ) -> None:
         self.level, self._kernels = head.level, kernels
         self._convolutions = []
@@ -115,7 +121,7 @@ class _Head:
 class ConvolutionLayer:
     """A convolution: its arrays, and ``params``, which holds their addresses. Its output is written to ``output``."""
 
-    def __init__(self, filters: Filters, size: int, kernels: WinogradKernels, output: ScratchBuffer) -> None:
+    def __init__(self, filters: ConvWeights, size: int, kernels: WinogradKernels, output: ScratchBuffer) -> None:
         self._weights, self._gain = kernels.transform_weights(filters.weight, size, stride=filters.stride)
         self._scale, self._shift, self._bias, self._slope = (
             padded(array, 0, multiple=kernels.channel_multiple)

@@ -10,8 +10,8 @@ import numpy as np
 from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Signature
 from engines.engine import BaseEngine, EngineOptions
-from engines.graph.encoder_weights import encoder_from_graph
-from engines.graph.generator_weights import is_generator, weights_from_graph
+from engines.graph.encoder_weights import encoder_weights_from_graph
+from engines.graph.generator_weights import generator_weights_from_graph, is_generator
 from engines.graph.onnx_graph import OnnxGraph, read_graph
 from engines.model_directory import Precision
 from engines.winograd.encoder import WinogradEncoder
@@ -58,13 +58,13 @@ class WinogradEngine(BaseEngine):
 def _network(graph: OnnxGraph, kernels: WinogradKernels) -> Callable[[Mapping[str, AnyArray]], AnyArray]:
     """Build the network as a function of one row of a batch."""
     if is_generator(graph):
-        generator = WinogradGenerator(weights_from_graph(graph), kernels)
+        generator = WinogradGenerator(generator_weights_from_graph(graph), kernels)
         return lambda row: generator(row["w"], row["psi"][0])
-    encoder = WinogradEncoder(encoder_from_graph(graph), kernels)
+    encoder = WinogradEncoder(encoder_weights_from_graph(graph), kernels)
     return lambda row: encoder(row["face"])
 
 
-def precisions_here() -> tuple[Precision, ...]:
+def available_precisions() -> tuple[Precision, ...]:
     """See ``EngineModule``; empty where no compiled kernels run on this processor."""
     return ("fp32", "int16") if instruction_sets_here() else ()
 

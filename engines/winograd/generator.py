@@ -9,7 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.graph.generator_weights import Affine, Convolution, GeneratorWeights, Resolution
+from engines.graph.generator_weights import (
+    AffineWeights,
+    ExportedGeneratorWeights,
+    ModulatedConvWeights,
+    SynthesisBlockWeights,
+)
 from engines.winograd.arrays import FloatArray, ScratchBuffer, address, aligned, padded
 from engines.winograd.library import BlockParams, ModulatedConvParams, WinogradKernels
 
@@ -21,7 +26,7 @@ UNBOUNDED = float(np.finfo(np.float32).max)
 class WinogradGenerator:
     """A generator as a function (w, psi) -> image."""
 
-    def __init__(self, weights: GeneratorWeights, kernels: WinogradKernels) -> None:
+    def __init__(self, weights: ExportedGeneratorWeights, kernels: WinogradKernels) -> None:
         self._kernels = kernels
         self._w_avg = weights.w_avg
         constant = weights.constant[0].transpose(1, 2, 0)  # [4, 4, C]
@@ -55,7 +60,7 @@ class SynthesisBlock:
         rgb_clamp: toRGB's bound.
     """
 
-    def __init__(self, resolution: Resolution, kernels: WinogradKernels) -> None:
+    def __init__(self, resolution: SynthesisBlockWeights, kernels: WinogradKernels) -> None:
         self._conv = _Layer(resolution.conv, kernels, up=False)
         self._up = None if resolution.up is None else _Layer(resolution.up, kernels, up=True)
         self._rgb_style = _Style(resolution.rgb.affine, kernels)
@@ -80,7 +85,7 @@ class SynthesisBlock:
 class _Layer:
     """A modulated convolution: its arrays, and ``params``, which holds their addresses."""
 
-    def __init__(self, layer: Convolution, kernels: WinogradKernels, *, up: bool) -> None:
+    def __init__(self, layer: ModulatedConvWeights, kernels: WinogradKernels, *, up: bool) -> None:
         self._kernels, self._affine = kernels, _Style(layer.affine, kernels)
         size = len(layer.noise) // (2 if up else 1)
         self._transformed, self._weight_scales = kernels.transform_weights(layer.weight, size, up=up)
@@ -110,7 +115,7 @@ class _Layer:
 class _Style:
     """The affine map from a row of W+ to a style."""
 
-    def __init__(self, affine: Affine, kernels: WinogradKernels) -> None:
+    def __init__(self, affine: AffineWeights, kernels: WinogradKernels) -> None:
         self._kernels, self._row = kernels, affine.row
         self._weight = padded(affine.weight, 0, 1, multiple=kernels.channel_multiple)  # [I, D]
         self._bias = padded(affine.bias, 0, multiple=kernels.channel_multiple)  # [I]

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.contract.closing import Context
+from engines.contract.closing import ContextManager
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Frame:
     duration: Fraction = Fraction(0)
 
 
-class FrameSource(Context, Protocol):
+class FrameSource(ContextManager, Protocol):
     """Gives its frames once, in the order in which they are shown; their ``pts`` rise. One thread may iterate."""
 
     @property
@@ -47,7 +47,7 @@ class FrameSource(Context, Protocol):
     def __iter__(self) -> Iterator[Frame]: ...
 
 
-class FrameSink(Context, Protocol):
+class FrameSink(ContextManager, Protocol):
     """Takes frames in rising order of ``pts``, from one thread; its output is there, whole, after ``with``.
 
     Where the block ends by an error, there is no output.

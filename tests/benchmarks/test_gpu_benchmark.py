@@ -27,7 +27,7 @@ from benchmarks.networks import CONFIG_F, TINY, models_for
 from benchmarks.records import read_records
 from benchmarks.worker import Worker
 from engines.contract.tensors import Geometry, generator_signature
-from engines.graph.generator_weights import weights_from_graph
+from engines.graph.generator_weights import generator_weights_from_graph
 from engines.graph.onnx_graph import read_graph
 from export.engine_weights import engine_weights
 from export.networks.generator import generator_from_weights
@@ -120,7 +120,7 @@ def test_a_quick_runs_rows_are_kept_out_of_the_results() -> None:
 def test_the_engines_weights_of_a_network_are_those_of_its_exported_graph(tmp_path: Path, clamp: float | None) -> None:
     network = generator_from_weights(random_generator(32, {4: 12, 8: 10, 16: 7, 32: 5}, conv_clamp=clamp))
     onnx.save(onnx_from_generator(network, generator_signature(Geometry(32, 16))), tmp_path / "generator.onnx")
-    assert_equal(engine_weights(network), weights_from_graph(read_graph(tmp_path / "generator.onnx")))
+    assert_equal(engine_weights(network), generator_weights_from_graph(read_graph(tmp_path / "generator.onnx")))
 
 
 def assert_equal(actual: object, expected: object) -> None:

@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all, and nothing that is there is lost."""
+"""Outputs appear complete or not at all, and existing ones are never lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Output(Protocol):
 
 
 def write(made: Output, path: Path, text: str) -> None:
-    """Into the file, or into a file of the directory."""
+    """Write the text into the output file, or into a file of the output directory."""
     (path / "text" if made is atomic_directory else path).write_text(text)
 
 

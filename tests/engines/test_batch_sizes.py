@@ -1,10 +1,10 @@
-"""Batches of any size, of the few that an engine is prepared for."""
+"""Batches of any size are split into the few sizes that an engine is prepared for."""
 
 from __future__ import annotations
 
 import pytest
 
-from engines.batch_sizes import parts_for, sizes_for
+from engines.batch_sizes import batch_slices, split_into_prepared_sizes
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,9 @@ from engines.batch_sizes import parts_for, sizes_for
         (5, (4,), [4, 4]),
     ],
 )
-def test_a_batch_is_made_up_of_the_prepared_sizes(batch: int, prepared: tuple[int, ...], sizes: list[int]) -> None:
-    assert list(sizes_for(batch, prepared)) == sizes
+def test_a_batch_is_split_into_the_prepared_sizes(batch: int, prepared: tuple[int, ...], sizes: list[int]) -> None:
+    assert list(split_into_prepared_sizes(batch, prepared)) == sizes
 
 
-def test_parts_cover_a_batch_in_order() -> None:
-    assert list(parts_for(11, (1, 4, 8))) == [(8, slice(0, 8)), (4, slice(8, 11))]
+def test_slices_cover_a_batch_in_order() -> None:
+    assert list(batch_slices(11, (1, 4, 8))) == [(8, slice(0, 8)), (4, slice(8, 11))]

@@ -1,4 +1,4 @@
-"""What every engine does with its files, its inputs and its outputs."""
+"""How all engines treat their files, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_weights_beside_the_graph_are_found_also_where_they_are_hard_links(
+def test_weights_beside_the_graph_are_read_even_if_they_are_hard_links(
     model: Path, tmp_path: Path, engine: EngineName
 ) -> None:
-    # As a Triton repository links the files of a model directory.
+    # A Triton repository hard-links the files of a model directory.
     for path in model.parent.iterdir():
         os.link(path, tmp_path / path.name)
     with engine_from_onnx(tmp_path / model.name, SIGNATURE, engine) as loaded:
@@ -91,16 +91,16 @@ def test_inputs_need_not_be_contiguous(model: Path) -> None:
 
 
 def test_onnx_runtime_leaves_the_cores_alone_after_a_run(model: Path) -> None:
-    large = np.zeros((1 << 20, 4), np.float32)  # so that its threads share the work
+    large = np.zeros((1 << 20, 4), np.float32)  # large enough for several threads
     with engine_from_onnx(model, SIGNATURE, "onnxruntime", threads=2) as loaded:
         loaded.run({"a": large, "b": large})
         before = time.process_time()
         time.sleep(0.1)
-        # Processor time of this process alone; 40 ms where the threads look for more work.
+        # This process's processor time, which would be 40 ms with spinning threads.
         assert time.process_time() - before < 0.01
 
 
-def test_openvino_keeps_no_constant_of_a_maps_size(tmp_path: Path) -> None:
+def test_openvino_folds_no_constant_to_a_maps_size(tmp_path: Path) -> None:
     channels = {4: 12, 8: 10, 16: 7}
     generator = generator_from_weights(random_generator(16, channels))
     signature = generator_signature(Geometry(16, 16))
@@ -112,7 +112,7 @@ def test_openvino_keeps_no_constant_of_a_maps_size(tmp_path: Path) -> None:
     assert constants.isdisjoint((1, count, size, size) for size, count in channels.items() if size > 4)
 
 
-def test_a_cached_model_is_the_model_and_a_damaged_one_is_made_anew(model: Path, tmp_path: Path) -> None:
+def test_a_cached_model_gives_the_same_results_and_a_damaged_one_is_compiled_again(model: Path, tmp_path: Path) -> None:
     def answer() -> np.ndarray:
         with engine_from_onnx(model, SIGNATURE, "openvino", cache=tmp_path / "cache") as loaded:
             return loaded.run({"a": A, "b": A})["sum"]
@@ -126,14 +126,14 @@ def test_a_cached_model_is_the_model_and_a_damaged_one_is_made_anew(model: Path,
     assert blob.stat().st_size >= len(whole)
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(model: Path, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_ignored(model: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with engine_from_onnx(model, SIGNATURE, "openvino", cache=tmp_path / "cache") as loaded:
         assert np.array_equal(loaded.run({"a": A, "b": A})["sum"], 2 * A + 0.5)
 
 
 def test_an_engine_that_is_not_installed_is_named_with_the_remedy(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "installed", lambda engine: False)
+    monkeypatch.setattr(loading, "is_installed", lambda engine: False)
     with pytest.raises(EngineError, match=r"engine openvino: got no such library.*pip install 'toonify-serve\[cpu\]'"):
         engine_from_onnx(model, SIGNATURE, "openvino")
 
@@ -148,10 +148,10 @@ def test_onnx_runtimes_buffers_take_batches_of_any_size(model: Path, batch: int)
 
 
 @pytest.mark.parametrize(("precision", "provider"), [("fp32", "CUDA"), ("fp16", "Tensorrt")])
-def test_an_onnx_runtime_that_would_take_the_processor_instead_is_refused(
+def test_an_onnx_runtime_that_falls_back_to_the_cpu_is_refused(
     model: Path, monkeypatch: pytest.MonkeyPatch, precision: Precision, provider: str
 ) -> None:
-    # So does one for GPUs where a library of CUDA is missing: it writes into a log and goes on.
+    # ONNX Runtime for GPUs does the same if a CUDA library is missing: it logs a warning and continues.
     monkeypatch.setattr(onnxruntime_cuda, "providers_for", lambda precision, cache: ["CPUExecutionProvider"])
     with pytest.raises(
         EngineError, match=f"in {precision}: got CPUExecutionProvider, expected {provider}ExecutionProvider; .*-gpu"
@@ -159,7 +159,7 @@ def test_an_onnx_runtime_that_would_take_the_processor_instead_is_refused(
         OnnxRuntimeCudaEngine(model, SIGNATURE, precision=precision)
 
 
-def test_the_tensorrt_provider_keeps_what_it_builds_where_there_is_a_cache(tmp_path: Path) -> None:
+def test_the_tensorrt_provider_keeps_its_engines_if_there_is_a_cache(tmp_path: Path) -> None:
     (first, options), (second, _) = onnxruntime_cuda.providers_for("fp16", tmp_path)
     assert (first, second) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
     assert options["trt_engine_cache_path"] == str(tmp_path)

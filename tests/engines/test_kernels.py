@@ -1,4 +1,4 @@
-"""The fused kernels against float64, in Triton's interpreter and on a GPU."""
+"""The fused kernels are compared with float64, in Triton's interpreter and on a GPU."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from engines.kernels import reference
 from engines.kernels.ahead_of_time import compile_ahead
 from engines.kernels.conv_rgb import conv_rgb_spec
 from engines.kernels.operands import Activation, channels_last
-from engines.kernels.rgb import Rgb, RgbForm
+from engines.kernels.rgb import ToRgbOperands, ToRgbVariant
 from engines.kernels.tail import tail, tail_spec
 from engines.kernels.to_rgb import to_rgb
-from engines.kernels.weights import convolution_weight, merged_along_rows, modulation
+from engines.kernels.weights import merge_fir_along_rows, modulation, normalise_weight
 from export.networks.generator import convolve_up, fir_kernel
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no NVIDIA GPU")
@@ -32,7 +32,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch fi
 
 @pytest.fixture(scope="module")
 def interpreter() -> Iterator[ProcessPoolExecutor]:
-    """A process of its own: Triton decides at its import whether it interprets or compiles."""
+    """A separate process, since Triton decides on import whether it interprets or compiles."""
     with pytest.MonkeyPatch.context() as patch, ProcessPoolExecutor(1, get_context("spawn")) as pool:
         patch.setenv("TRITON_INTERPRET", "1")
         pool.submit(int).result()
@@ -65,7 +65,7 @@ def test_a_kernel_compiled_ahead_of_time_gives_the_same_on_a_gpu(case: str) -> N
 
 
 class Driver(MagicMock):
-    """In place of NVIDIA's; keeps what is launched."""
+    """A fake of NVIDIA's driver that records launches."""
 
     def cuModuleLoadData(self, module: object, ptx: bytes) -> int:
         self.ptx = ptx.decode()
@@ -98,8 +98,8 @@ def test_a_gpu_gets_kernels_that_run_on_it(gpu: tuple[int, int], expected: int) 
 
 def test_a_weight_merged_along_rows_leaves_the_filter_along_columns() -> None:
     x, weight = torch.randn(2, 5, 4, 6).double(), torch.randn(3, 5, 3, 3).double()
-    merged = merged_along_rows(weight)
-    # Its first axis is a transposed convolution of stride 2, its second an ordinary one with a border of zeros.
+    merged = merge_fir_along_rows(weight)
+    # The first axis is a transposed convolution of stride 2, the second an ordinary one with zero padding.
     pairs = functional.conv_transpose2d(x, merged.flip(3).transpose(0, 1), stride=(2, 1))[..., 1:-1]  # [2, 6, 9, 6]
     even, odd = pairs.chunk(2, 1)
     rows = torch.stack([even, odd], -1).flatten(3)  # [2, 3, 9, 12]
@@ -108,10 +108,10 @@ def test_a_weight_merged_along_rows_leaves_the_filter_along_columns() -> None:
     torch.testing.assert_close(y, convolve_up(x, weight, fir_kernel().double()), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("size", [1e4, 1e-2])  # the latter so small that the epsilon counts
+@pytest.mark.parametrize("size", [1e4, 1e-2])  # the latter is so small that the epsilon matters
 def test_normalised_weights_and_styles_stay_in_range_and_cancel_out(size: float) -> None:
     weight, style = size / 9 * torch.randn(6, 9, 3, 3).double(), size * torch.randn(2, 9).double()
-    normalised = convolution_weight(weight)
+    normalised = normalise_weight(weight)
     scaled, demodulation = modulation(style, normalised.squares, normalised.epsilon)
     assert normalised.kernel.abs().max() <= 1
     assert scaled.abs().max() <= 1
@@ -123,7 +123,7 @@ def test_normalised_weights_and_styles_stay_in_range_and_cancel_out(size: float)
 
 
 def test_a_channel_of_zeros_stays_zero() -> None:
-    normalised = convolution_weight(torch.zeros(2, 3, 3, 3))
+    normalised = normalise_weight(torch.zeros(2, 3, 3, 3))
     style, demodulation = modulation(torch.zeros(1, 3), normalised.squares, normalised.epsilon)
     assert normalised.kernel.isfinite().all()
     assert style.isfinite().all()
@@ -138,8 +138,8 @@ def half_map(channels: int = 8, size: int = 4) -> Tensor:
     return channels_last(torch.zeros(1, channels, size, size).half())
 
 
-def rgb(skip_size: int) -> Rgb:
-    return Rgb(torch.zeros(3, 8), torch.zeros(1, 8), torch.zeros(3), torch.zeros(1, 3, skip_size, skip_size))
+def rgb(skip_size: int) -> ToRgbOperands:
+    return ToRgbOperands(torch.zeros(3, 8), torch.zeros(1, 8), torch.zeros(3), torch.zeros(1, 3, skip_size, skip_size))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def rgb(skip_size: int) -> Rgb:
             lambda: to_rgb(half_map(size=5), rgb(2)),
             r"'skip': got .* expected torch.float32 \[1, 3, 5 / 2, 5 / 2\]",
         ),
-        (lambda: conv_rgb_spec(512, 512, 64, 64, RgbForm()), "got 512 output channels, expected at most 128"),
+        (lambda: conv_rgb_spec(512, 512, 64, 64, ToRgbVariant()), "got 512 output channels, expected at most 128"),
     ],
 )
 def test_an_operand_that_does_not_fit_is_refused_by_name(call: Callable[[], object], message: str) -> None:

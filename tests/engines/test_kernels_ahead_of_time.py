@@ -1,4 +1,4 @@
-"""What the fused kernels are compiled to, without a GPU."""
+"""Properties of the fused kernels' PTX, which is compiled without a GPU."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import pytest
 from kernel_cases import SPECS, compiled
 
 from engines.contract.errors import EngineError
-from engines.kernels.ahead_of_time import CAPABILITIES, CompiledKernel, compile_ahead, with_parameters_only
+from engines.kernels.ahead_of_time import CAPABILITIES, CompiledKernel, compile_ahead, keep_first_parameters
 from engines.kernels.tail import tail_spec
 
 SHARED_BYTES = 48 * 1024
-"""What every GPU gives a block without being asked, and a plan in TensorRT's compatible mode at most."""
+"""The shared memory of a block on every GPU by default, and the most in TensorRT's compatible mode."""
 REGISTERS = 65536
-"""Of a multiprocessor."""
+"""The number of registers of a multiprocessor."""
 
 Compiled = dict[tuple[str, int], Future[CompiledKernel]]
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where Triton would leave its cache."""
+    """The home folder, where Triton would leave its cache."""
     return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")
 def kernels(home: Path) -> Iterator[Compiled]:
-    """Every layer for every GPU, compiled in two processes; outside of this one, since it may be interpreting."""
+    """Every layer for every GPU, compiled in two other processes, since this one may run Triton's interpreter."""
     with pytest.MonkeyPatch.context() as patch, ProcessPoolExecutor(2, get_context("spawn")) as pool:
         patch.delenv("TRITON_INTERPRET", raising=False)
         patch.setenv("TRITON_HOME", str(home))
@@ -41,7 +41,7 @@ def kernels(home: Path) -> Iterator[Compiled]:
 
 @pytest.fixture(params=product(SPECS, CAPABILITIES), ids=lambda job: f"{job[0]} for sm_{job[1]}")
 def kernel(kernels: Compiled, request: pytest.FixtureRequest) -> CompiledKernel:
-    """One of them."""
+    """One layer compiled for one GPU."""
     return kernels[request.param].result()
 
 
@@ -93,14 +93,14 @@ def test_the_grid_covers_the_map() -> None:
 
 def test_a_used_parameter_is_not_dropped() -> None:
     ptx = ".visible .entry k(\n\t.param .u64 k_0,\n\t.param .u64 k_1\n)\n{\n\tld.param.b64 %rd1, [k_1];\n}"
-    assert with_parameters_only(ptx, 2) == ptx
+    assert keep_first_parameters(ptx, 2) == ptx
     with pytest.raises(EngineError, match="got uses of k_1, expected its 1 operands alone"):
-        with_parameters_only(ptx, 1)
+        keep_first_parameters(ptx, 1)
 
 
 def test_a_parameter_that_nothing_uses_is_dropped() -> None:
     ptx = ".visible .entry k(\n\t.param .u64 k_0,\n\t.param .u64 k_1\n)\n{\n\tld.param.b64 %rd1, [k_0];\n}"
-    assert with_parameters_only(ptx, 1) == ptx.replace(",\n\t.param .u64 k_1", "")
+    assert keep_first_parameters(ptx, 1) == ptx.replace(",\n\t.param .u64 k_1", "")
 
 
 def test_an_unknown_gpu_is_refused() -> None:

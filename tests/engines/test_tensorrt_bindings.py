@@ -1,7 +1,7 @@
-"""The TensorRT code against the real Python bindings of TensorRT, over a stub of its libraries.
+"""The TensorRT code runs against TensorRT's real Python bindings, over a stub of its libraries.
 
-It shows that every name is there, and that the plugins say what TensorRT asks of them. That TensorRT builds and runs
-them is shown only by TensorRT on a GPU.
+The tests show that every name exists, and that the plugins answer TensorRT's queries. Only TensorRT on a GPU can show
+that it builds and runs them.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ SHAPES: dict[str, list[tuple[int, ...]]] = {
     "ConvRgb": [_WIDE_MAP, _WEIGHT, *_ACTIVATION, *_RGB, *_STYLE],
     "LastConvRgb": [_WIDE_MAP, _WEIGHT, *_ACTIVATION, *_RGB],
 }
-"""Of the inputs, to layers of 24 channels at 16x16."""
+"""The shapes of the inputs of layers with 24 output channels at 16x16."""
 OUTPUTS = {"y": [BATCH, 24, 16, 16], "next": [BATCH, 24, 16, 16], "image": [BATCH, 3, 16, 16]}
 
 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The stub under the names of TensorRT's libraries, of the version that the bindings ask for."""
+    """The stub under the names of TensorRT's libraries, in the version that the bindings load."""
     folder = tmp_path_factory.mktemp("tensorrt")
     major = bindings_version().split(".")[0]
     built = []
     for library in LIBRARIES:
         name = f"lib{library}.so.{major}"
-        # Only the first has the functions: what one loads last would otherwise hide the other's registry.
+        # Only the first library has the functions: those of a later one would hide its plugin registry.
         source = HELPERS / "tensorrt_stub.c" if library == "nvinfer" else Path(os.devnull)
         command = ["cc", "-shared", "-fPIC", f"-DTENSORRT_MAJOR={major}", f"-Wl,-soname,{name}", "-x", "c", str(source)]
         subprocess.run([*command, "-o", str(folder / name)], check=True)
@@ -70,13 +70,13 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def bindings_version() -> str:
-    # Read, not imported: they load only over the stub.
+    # Read, not imported: the bindings load only over the stub.
     specification = find_spec("tensorrt_bindings")
     assert specification is not None
     assert specification.origin is not None
-    found = re.search(r'__version__ = "([\d.]+)"', Path(specification.origin).read_text())
-    assert found is not None
-    return found[1]
+    version = re.search(r'__version__ = "([\d.]+)"', Path(specification.origin).read_text())
+    assert version is not None
+    return version[1]
 
 
 def ask(libraries: list[str], function: str, *arguments: object) -> Any:
@@ -87,11 +87,11 @@ def ask(libraries: list[str], function: str, *arguments: object) -> Any:
     request = json.dumps({"function": function, "arguments": arguments})
     done = subprocess.run(command, input=request, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])  # the lines before it are TensorRT's remarks
+    return json.loads(done.stdout.splitlines()[-1])  # the lines before are TensorRT's messages
 
 
 def names_used(source: Path) -> Iterator[str]:
-    """Every ``tensorrt.X.Y`` of a module: written so, or an attribute of a variable that is annotated with it."""
+    """Yield every ``tensorrt.X.Y`` of a module, in full or as an attribute of a variable annotated with ``trt.X``."""
     tree = ast.parse(source.read_text())
     annotated = {"trt": "tensorrt", "trtp": "tensorrt.plugin"}
     for node in ast.walk(tree):
@@ -113,26 +113,26 @@ def test_every_name_of_tensorrt_is_there(libraries: list[str]) -> None:
     assert ask(libraries, "missing", chains) == []
 
 
-def test_a_name_that_is_not_there_is_found_out(libraries: list[str]) -> None:
+def test_a_missing_name_is_reported(libraries: list[str]) -> None:
     chains = ["tensorrt.Builder", "tensorrt.IBuilderConfig.no_such", "tensorrt.plugin.no_such"]
     assert ask(libraries, "missing", chains) == chains[1:]
 
 
 @pytest.fixture(scope="module")
 def answers(libraries: list[str]) -> Any:
-    """What every plugin answers to TensorRT's questions."""
+    """Every plugin's answers to TensorRT's queries."""
     return ask(libraries, "drive", SHAPES, {"clamp": 256.0, "capability": 80})
 
 
 @pytest.fixture(params=OPERATORS)
 def name(request: pytest.FixtureRequest) -> Any:
-    """A plugin's."""
+    """The name of a plugin."""
     return request.param
 
 
 @pytest.fixture
 def driven(answers: Any, name: str) -> Any:
-    """What this plugin answers."""
+    """This plugin's answers."""
     return answers[name]
 
 
@@ -172,7 +172,7 @@ def test_a_kernel_takes_what_tensorrt_passes(driven: Any, name: str) -> None:
     assert ".target sm_80" in driven["ptx"]
 
 
-def test_progress_is_told_and_lost_plugins_are_found_out(libraries: list[str]) -> None:
+def test_progress_is_reported_and_missing_plugins_are_refused(libraries: list[str]) -> None:
     built = ask(libraries, "building")
     assert built["told"] == ["Building, 4 of 40", "Building, 8 of 40", "Timing, 1 of 2"]
     assert all(built["going"])
@@ -185,7 +185,7 @@ def test_progress_is_told_and_lost_plugins_are_found_out(libraries: list[str]) -
 
 def test_a_batch_is_run_by_plans_of_several_sizes(libraries: list[str]) -> None:
     ran = ask(libraries, "running")
-    assert ran["launches"] == [8, 8]  # six samples are worth a batch of eight
+    assert ran["launches"] == [8, 8]  # six samples are padded to a batch of eight
     assert ran["shape"] == [14, 32, 32, 3]
     assert ran["one_plan"] == {"loads": 1, "launches": [4, 1]}
     for refusal in ("other_batch", "other_gpu"):

@@ -1,4 +1,4 @@
-"""The generator's graph as TensorRT gets it, run by ONNX Runtime; and the facts that bind a plan to its GPU."""
+"""The generator's graph for TensorRT, run in ONNX Runtime; and the metadata that binds a plan to its GPU."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from onnx import TensorProto
 
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Geometry, encoder_signature, generator_signature
-from engines.graph.generator_weights import GeneratorWeights, weights_from_graph
+from engines.graph.generator_weights import ExportedGeneratorWeights, generator_weights_from_graph
 from engines.graph.onnx_graph import read_graph
 from engines.model_directory import Precision
-from engines.plan_facts import PlanFacts, Platform, check_platform, kernel_capability
+from engines.plan_metadata import PlanMetadata, Platform, check_platform, kernel_capability
 from engines.tensorrt.graph import exported_graph, graph_of_native_layers, graph_with_plugins, plugin_nodes
 from engines.tensorrt.operators import OPERATORS
 from export.networks.encoder import encoder_from_weights
@@ -37,7 +37,7 @@ ENCODER_SIGNATURE = encoder_signature(Geometry(32, 16))
 W = np.random.default_rng(0).standard_normal((BATCH, 8, 16)).astype(np.float32)
 PSI = np.array([[1], [0.6]], np.float32)
 
-GRAPHS: dict[str, Callable[[GeneratorWeights], onnx.ModelProto]] = {
+GRAPHS: dict[str, Callable[[ExportedGeneratorWeights], onnx.ModelProto]] = {
     "passes": partial(graph_with_plugins, signature=SIGNATURE, batch=BATCH, capability=80),
     "fused": partial(graph_with_plugins, signature=SIGNATURE, batch=BATCH, capability=80, fused_from=16),
     "native": partial(graph_of_native_layers, signature=SIGNATURE, batch=BATCH),
@@ -58,8 +58,8 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def weights(exported: Path) -> GeneratorWeights:
-    return weights_from_graph(read_graph(exported))
+def weights(exported: Path) -> ExportedGeneratorWeights:
+    return generator_weights_from_graph(read_graph(exported))
 
 
 def run(model: onnx.ModelProto, **inputs: NDArray[Any]) -> NDArray[Any]:
@@ -71,11 +71,11 @@ def run(model: onnx.ModelProto, **inputs: NDArray[Any]) -> NDArray[Any]:
 
 @pytest.mark.parametrize("form", GRAPHS)
 def test_a_graph_for_tensorrt_gives_the_exported_generators_pictures(
-    exported: Path, weights: GeneratorWeights, form: str
+    exported: Path, weights: ExportedGeneratorWeights, form: str
 ) -> None:
     expected = run(onnx.load(exported), w=W, psi=PSI).astype(int)
     difference = np.abs(run(GRAPHS[form](weights), w=W, psi=PSI) - expected)
-    assert difference.max() <= 1  # half precision moves levels that lie at an edge between two
+    assert difference.max() <= 1  # half precision moves values on the edge between two levels
     assert difference.mean() < 0.1
 
 
@@ -88,7 +88,7 @@ def test_a_graph_for_tensorrt_gives_the_exported_generators_pictures(
         ("native, any batch", {}),
     ],
 )
-def test_each_layer_becomes_one_node(weights: GeneratorWeights, form: str, expected: dict[str, int]) -> None:
+def test_each_layer_becomes_one_node(weights: ExportedGeneratorWeights, form: str, expected: dict[str, int]) -> None:
     graph = GRAPHS[form](weights)
     assert Counter(node.op_type for node in graph.graph.node if node.op_type in OPERATORS) == expected
     assert plugin_nodes(graph) == sum(expected.values())
@@ -99,7 +99,9 @@ def test_wide_layers_are_convolved_by_tensorrt_and_finished_by_a_plugin(tmp_path
     # One block of the fused kernel holds 128 output channels; ToRGB sums over them.
     exported = exported_generator(tmp_path, {4: 8, 8: 136})
     signature = generator_signature(Geometry(8, 16))
-    graph = graph_with_plugins(weights_from_graph(read_graph(exported)), signature, BATCH, capability=80, fused_from=8)
+    graph = graph_with_plugins(
+        generator_weights_from_graph(read_graph(exported)), signature, BATCH, capability=80, fused_from=8
+    )
     assert Counter(node.op_type for node in graph.graph.node if node.op_type in OPERATORS) == {
         "ToRgb": 1,
         "ConvUp": 1,
@@ -109,7 +111,7 @@ def test_wide_layers_are_convolved_by_tensorrt_and_finished_by_a_plugin(tmp_path
     assert difference.max() <= 1
 
 
-def test_a_node_says_where_its_plugin_is(weights: GeneratorWeights) -> None:
+def test_a_node_says_where_its_plugin_is(weights: ExportedGeneratorWeights) -> None:
     for node in GRAPHS["fused"](weights).graph.node:
         if node.op_type in OPERATORS:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
@@ -125,7 +127,7 @@ def encoder() -> onnx.ModelProto:
     return onnx_from_encoder(encoder_from_weights(weights), ENCODER_SIGNATURE)
 
 
-def test_a_graph_for_any_batch_gives_each_sample_what_it_gives_it_alone(weights: GeneratorWeights) -> None:
+def test_a_graph_for_any_batch_gives_each_sample_what_it_gives_it_alone(weights: ExportedGeneratorWeights) -> None:
     graph = GRAPHS["native, any batch"](weights)
     together, alone = run(graph, w=W, psi=PSI), [run(graph, w=W[i : i + 1], psi=PSI[i : i + 1]) for i in range(BATCH)]
     assert np.abs(together - np.concatenate(alone).astype(int)).max() <= 1
@@ -164,26 +166,26 @@ DIRECTORY = Path("models/toon")
 HERE = Platform(tensorrt="11.4.0.106", gpu="NVIDIA H100 80GB HBM3", capability=90)
 
 
-def facts(**changes: object) -> PlanFacts:
+def plan_metadata(**changes: object) -> PlanMetadata:
     fields = {"platform": HERE, "compatibility": "none", "plugins": 17, "kernel_capability": 90, "plans": {}}
-    return PlanFacts.model_validate(fields | changes)
+    return PlanMetadata.model_validate(fields | changes)
 
 
 def test_a_plan_runs_where_it_was_built() -> None:
-    check_platform(facts(), HERE, DIRECTORY)
+    check_platform(plan_metadata(), HERE, DIRECTORY)
 
 
 @pytest.mark.parametrize("change", [{"tensorrt": "10.16.1.11"}, {"gpu": "NVIDIA A100", "capability": 80}])
 def test_a_plan_of_another_tensorrt_or_gpu_is_refused_with_the_command(change: dict[str, object]) -> None:
-    built = facts(platform=HERE.model_copy(update=change))
+    built = plan_metadata(platform=HERE.model_copy(update=change))
     with pytest.raises(EngineError, match=r"expected TensorRT 11\.4.* \(9\.0\); build .*: toonify-export plans models"):
         check_platform(built, HERE, DIRECTORY)
 
 
 def test_compatible_plans_run_on_other_gpus() -> None:
     h200 = HERE.model_copy(update={"gpu": "NVIDIA H200"})
-    check_platform(facts(compatibility="same_compute_capability"), h200, DIRECTORY)
-    check_platform(facts(compatibility="ampere_plus"), HERE.model_copy(update={"capability": 120}), DIRECTORY)
+    check_platform(plan_metadata(compatibility="same_compute_capability"), h200, DIRECTORY)
+    check_platform(plan_metadata(compatibility="ampere_plus"), HERE.model_copy(update={"capability": 120}), DIRECTORY)
 
 
 @pytest.mark.parametrize(("gpu", "kernels"), [(80, 80), (86, 86), (87, 86), (89, 89), (90, 90), (100, 89), (120, 89)])

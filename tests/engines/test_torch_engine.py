@@ -1,4 +1,4 @@
-"""The engine in PyTorch: against ONNX Runtime on a CPU, its kernels in Triton's interpreter, its graphs on a GPU."""
+"""The PyTorch engine is compared with ONNX Runtime: on a CPU, with kernels in Triton's interpreter, and on a GPU."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tiny_models import TinyModels, expected_pictures
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Geometry, Signature, encoder_signature, generator_signature, isf_signature
-from engines.graph.generator_weights import weights_from_graph
+from engines.graph.generator_weights import generator_weights_from_graph
 from engines.graph.onnx_graph import read_graph
 from engines.model_directory import read_manifest
 from engines.onnxruntime.engine import OnnxRuntimeEngine
-from engines.torch.cuda_graphs import CudaGraphs, Network, _Graph
+from engines.torch.cuda_graphs import CudaGraphs, Network, _CapturedGraph
 from engines.torch.engine import TorchEngine, network_from_onnx
 from export.networks.encoder import encoder_from_weights
 from export.networks.isf import Norm
@@ -56,7 +56,7 @@ def expected_of(model: Path, signature: Signature, inputs: dict[str, AnyArray]) 
 
 
 def assert_same_pictures(got: NDArray[np.uint8], expected: NDArray[np.uint8]) -> None:
-    # Truncation turns a rounding difference on the edge of two levels into one level.
+    # Truncation turns a rounding difference on the edge between two levels into one level.
     error = np.abs(got.astype(int) - expected)
     assert error.max() <= 1
     assert error.mean() <= 0.01
@@ -84,7 +84,7 @@ def test_an_isf_head_gives_onnx_runtimes_codes(tmp_path: Path, norm: Norm, heads
     _, inputs = batches_for(ISF_SIGNATURE)
     with TorchEngine(tmp_path / "isf.onnx", ISF_SIGNATURE, device="cpu") as engine:
         got = engine.run(inputs)["w_edited"]
-    # Sums in another order, on values of order 1.
+    # The sums of values of order 1 have another order.
     np.testing.assert_allclose(got, expected_of(tmp_path / "isf.onnx", ISF_SIGNATURE, inputs), rtol=0, atol=1e-5)
 
 
@@ -92,7 +92,7 @@ def test_an_encoder_gives_onnx_runtimes_codes(encoder: Path) -> None:
     _, inputs = batches_for(ENCODER_SIGNATURE)
     with TorchEngine(encoder, ENCODER_SIGNATURE, device="cpu") as engine:
         got = engine.run(inputs)["w"]
-    # Fifty layers of sums in another order, on values of order 1.
+    # The sums in fifty layers, of values of order 1, have another order.
     np.testing.assert_allclose(got, expected_of(encoder, ENCODER_SIGNATURE, inputs), rtol=0, atol=2e-4)
 
 
@@ -113,18 +113,18 @@ def test_a_pipelines_engines_pass_tensors_on(tiny_model_directories: TinyModels)
 
 
 def test_the_kernels_make_the_picture_at_most_twice_as_wrong_as_half_precision(generator: Path) -> None:
-    # In a process of its own: Triton decides at its import whether it interprets or compiles.
+    # In a separate process, since Triton decides on import whether it interprets or compiles.
     arguments = (generator, "kernels", W[:2], PSI[:2])
     with pytest.MonkeyPatch.context() as patch, ProcessPoolExecutor(1, get_context("spawn")) as pool:
         patch.setenv("TRITON_INTERPRET", "1")
         kernels = pool.submit(torch_engine_cases.pictures, *arguments).result()
-    half, single = (torch_engine_cases.pictures(generator, passes, W[:2], PSI[:2]) for passes in ("half", "single"))
+    half, single = (torch_engine_cases.pictures(generator, backend, W[:2], PSI[:2]) for backend in ("half", "single"))
     wrong = [np.abs(pictures.astype(int) - single).mean() for pictures in (kernels, half)]
     assert wrong[0] <= 2 * wrong[1]
 
 
-def test_weights_beside_the_graph_are_read_also_where_they_are_hard_links(generator: Path, tmp_path: Path) -> None:
-    # As a Triton repository links the files of a model directory.
+def test_weights_beside_the_graph_are_read_even_if_they_are_hard_links(generator: Path, tmp_path: Path) -> None:
+    # A Triton repository hard-links the files of a model directory.
     original = tmp_path / "original"
     original.mkdir()
     onnx.save(
@@ -156,7 +156,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_a_graph_that_is_no_generator_of_this_package_is_refused(tiny_model_directories: TinyModels) -> None:
     graph = read_graph(tiny_model_directories.generators["plain"] / "generator.onnx")
     with pytest.raises(EngineError, match=r"as a generator: got a graph without .* export the model again"):
-        weights_from_graph(graph)
+        generator_weights_from_graph(graph)
 
 
 def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_machine_without_a_gpu_is_told_so(generator: Path, monkeypatch: pytest
 
 
 class ReplayedOnTheCpu:
-    """Stands for a captured graph: replaying it computes from the inputs' buffers into the outputs'."""
+    """A fake of a captured graph that computes from the input buffers into the output buffers when replayed."""
 
     def __init__(self, network: Network, inputs: dict[str, torch.Tensor], outputs: dict[str, torch.Tensor]) -> None:
         self._network, self._inputs, self._outputs = network, inputs, outputs
@@ -221,7 +221,7 @@ def test_parts_of_a_batch_go_through_the_graphs_buffers(
 
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
-    monkeypatch.setattr(_Graph, "__init__", capture)
+    monkeypatch.setattr(_CapturedGraph, "__init__", capture)
     cpu = torch.device("cpu")
     network = network_from_onnx(generator, SIGNATURE, cpu)
     graphs = CudaGraphs(network, SIGNATURE, cpu, (1, 4))
@@ -255,7 +255,7 @@ def test_a_generator_on_a_gpu_gives_the_cpus_pictures(generator: Path, batch: in
 def test_singles_on_a_gpu_are_the_batchs_pictures(generator: Path) -> None:
     with TorchEngine(generator, SIGNATURE, batches=(4,)) as engine:
         batch = engine.run({"w": W[:4], "psi": PSI[:4]})["image"]
-        # Padded to the same graph, so that nothing is computed in another order.
+        # The single is padded to the same graph, so that all sums have the same order.
         single = engine.run({"w": W[:1], "psi": PSI[:1]})["image"]
     assert np.array_equal(batch[:1], single)
 
@@ -266,9 +266,9 @@ def test_tensors_stay_on_the_gpu_between_the_engines(encoder: Path, generator: P
     _, faces = batches_for(ENCODER_SIGNATURE)
     codes = expected_of(encoder, ENCODER_SIGNATURE, faces)
     with TorchEngine(encoder, ENCODER_SIGNATURE) as encode, TorchEngine(generator, SIGNATURE) as generate:
-        found = encode.run_on_gpu({"face": torch.tensor(faces["face"], device="cuda")})["w"]
-        image = generate.run_on_gpu({"w": found, "psi": torch.ones(2, 1, device="cuda")})["image"]
-        expected = generate.run({"w": found.cpu().numpy(), "psi": np.ones((2, 1), np.float32)})["image"]
-    # Half precision has 11 bits: 0.5 % of the codes' size after fifty layers, root mean square.
-    assert np.sqrt(np.mean((found.cpu().numpy() - codes) ** 2)) <= 5e-3 * np.sqrt(np.mean(codes**2))
+        encoded = encode.run_on_gpu({"face": torch.tensor(faces["face"], device="cuda")})["w"]
+        image = generate.run_on_gpu({"w": encoded, "psi": torch.ones(2, 1, device="cuda")})["image"]
+        expected = generate.run({"w": encoded.cpu().numpy(), "psi": np.ones((2, 1), np.float32)})["image"]
+    # Half precision has 11 bits: after fifty layers the root mean square error is 0.5 % of the codes'.
+    assert np.sqrt(np.mean((encoded.cpu().numpy() - codes) ** 2)) <= 5e-3 * np.sqrt(np.mean(codes**2))
     assert np.array_equal(image.cpu().numpy(), expected)

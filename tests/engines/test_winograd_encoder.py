@@ -16,7 +16,7 @@ from winograd_instruction_sets import EVERY_INSTRUCTION_SET
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Geometry, encoder_signature
-from engines.graph.encoder_weights import Filters
+from engines.graph.encoder_weights import ConvWeights
 from engines.model_directory import Precision
 from engines.onnxruntime.engine import OnnxRuntimeEngine
 from engines.winograd.arrays import ScratchBuffer, padded
@@ -54,7 +54,7 @@ class RandomConvolution:
 
         weight = normal(outputs, inputs, taps, taps) / np.float32(taps * inputs**0.5)
         self.x = normal(size, size, inputs)
-        self.filters = Filters(weight, stride, normal(inputs), normal(inputs), normal(outputs), normal(outputs))
+        self.filters = ConvWeights(weight, stride, normal(inputs), normal(inputs), normal(outputs), normal(outputs))
 
     def run(self, kernels: WinogradKernels) -> AnyArray:
         layer = ConvolutionLayer(self.filters, len(self.x), kernels, ScratchBuffer())

@@ -17,7 +17,7 @@ from winograd_instruction_sets import EVERY_INSTRUCTION_SET
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Geometry, generator_signature
-from engines.graph.generator_weights import Affine, Convolution, Resolution, ToRgb
+from engines.graph.generator_weights import AffineWeights, ModulatedConvWeights, SynthesisBlockWeights, ToRgbWeights
 from engines.kernels import reference
 from engines.kernels.operands import Activation
 from engines.model_directory import Precision
@@ -53,23 +53,23 @@ class RandomBlock:
         def normal(*shape: int) -> NDArray[np.float32]:
             return generator.standard_normal(shape, np.float32)
 
-        def affine(width: int) -> Affine:
-            return Affine(0, normal(width, 16) / 4, np.ones(width, np.float32))
+        def affine(width: int) -> AffineWeights:
+            return AffineWeights(0, normal(width, 16) / 4, np.ones(width, np.float32))
 
-        def layer(inputs: int, outputs: int) -> Convolution:
+        def layer(inputs: int, outputs: int) -> ModulatedConvWeights:
             weight = normal(outputs, inputs, 3, 3) / np.float32(3 * inputs**0.5)
-            return Convolution(affine(inputs), weight, normal(size, size), normal(outputs), clamp)
+            return ModulatedConvWeights(affine(inputs), weight, normal(size, size), normal(outputs), clamp)
 
         *first, inputs, outputs = (count - 3 for count in channels)
         self.up = layer(first[0], inputs) if first else None
         self.conv = layer(inputs, outputs)
-        self.rgb = ToRgb(affine(outputs), normal(3, outputs), normal(3), None)
+        self.rgb = ToRgbWeights(affine(outputs), normal(3, outputs), normal(3), None)
         self.w = normal(1, 16)
         self.x = normal(*((size // 2, size // 2, first[0]) if first else (size, size, inputs)))
 
     @property
-    def resolution(self) -> Resolution:
-        return Resolution(self.up, self.conv, self.rgb)
+    def resolution(self) -> SynthesisBlockWeights:
+        return SynthesisBlockWeights(self.up, self.conv, self.rgb)
 
     def run(self, kernels: WinogradKernels) -> tuple[AnyArray, AnyArray]:
         """Return the feature map [H, W, O] and toRGB's products [3, H, W]."""
@@ -90,10 +90,10 @@ class RandomBlock:
         colours = torch.einsum("nchw,kc,c->khw", x, weight, self._style(self.rgb.affine).to(dtype))
         return x[0].permute(1, 2, 0).numpy(), colours.numpy()
 
-    def _style(self, affine: Affine) -> Tensor:
+    def _style(self, affine: AffineWeights) -> Tensor:
         return torch.tensor(affine.weight.astype(float) @ self.w[0] + affine.bias)
 
-    def _layer(self, layer: Convolution, x: Tensor, *, up: bool) -> Tensor:
+    def _layer(self, layer: ModulatedConvWeights, x: Tensor, *, up: bool) -> Tensor:
         style, weight = self._style(layer.affine).to(x), torch.tensor(layer.weight).to(x)
         squares = (weight.square().sum((2, 3)) @ style.square())[None]
         demodulation = 2**0.5 * torch.rsqrt(squares + 1e-8)  # with the activation's gain

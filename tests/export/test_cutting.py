@@ -13,7 +13,7 @@ from generators import random_generator
 from engines import engine_from_directory, engine_from_onnx
 from engines.contract.errors import ExportError
 from engines.contract.tensors import Geometry, generator_signature
-from engines.graph.generator_weights import weights_from_graph
+from engines.graph.generator_weights import generator_weights_from_graph
 from engines.graph.onnx_graph import read_graph
 from engines.tensorrt.graph import graph_of_native_layers
 from engines.torch.engine import TorchEngine
@@ -103,7 +103,7 @@ def test_every_engine_takes_the_rows_of_the_whole_generator(cut: Generator, tmp_
     with engine_from_onnx(path, SIGNATURE, "onnxruntime") as engine:
         expected = engine.run(inputs)["image"].astype(int)
     plan = tmp_path / "plan.onnx"
-    onnx.save(graph_of_native_layers(weights_from_graph(read_graph(path)), SIGNATURE, None), plan)
+    onnx.save(graph_of_native_layers(generator_weights_from_graph(read_graph(path)), SIGNATURE, None), plan)
     with (
         engine_from_onnx(path, SIGNATURE, "openvino") as openvino,
         TorchEngine(path, SIGNATURE, device="cpu") as native,

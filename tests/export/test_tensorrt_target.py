@@ -12,7 +12,7 @@ from tiny_models import write_encoder, write_generator, write_isf
 from engines import engine_from_directory, engine_from_onnx, loading, read_manifest
 from engines.contract.errors import EngineError, VerificationError
 from engines.model_directory import MANIFEST, write_manifest
-from engines.plan_facts import PlanFacts, Platform
+from engines.plan_metadata import PlanMetadata, Platform
 from engines.tensorrt import loading as tensorrt_loading
 from engines.tensorrt.options import PlanOptions
 from export import plans, selection
@@ -30,14 +30,14 @@ class FakePlanBuilder:
 
     def plans_of(
         self, model: Path, signature: object, precision: str, report: object, options: PlanOptions
-    ) -> PlanFacts:
+    ) -> PlanMetadata:
         self.calls.append((model.name, precision, options))
         names = {batch: f"{model.stem}.b{batch}.plan" for batch in (1, 4, 8)}
         if options.one_plan:
             names = dict.fromkeys(names, f"{model.stem}.plan")
         for name in set(names.values()):
             (model.parent / name).write_bytes(b"a plan")
-        return PlanFacts(platform=HERE, compatibility="none", plugins=17, kernel_capability=89, plans=names)
+        return PlanMetadata(platform=HERE, compatibility="none", plugins=17, kernel_capability=89, plans=names)
 
 
 @pytest.fixture
@@ -46,10 +46,10 @@ def plan_builder(monkeypatch: pytest.MonkeyPatch) -> FakePlanBuilder:
     plan_builder = FakePlanBuilder()
     monkeypatch.setattr(plans, "plans_of", plan_builder.plans_of)
     monkeypatch.setattr("export.build.plans_of", plan_builder.plans_of)
-    monkeypatch.setattr(selection, "installed", lambda engine: True)
-    monkeypatch.setattr(tensorrt_loading, "platform_here", lambda: HERE)
+    monkeypatch.setattr(selection, "is_installed", lambda engine: True)
+    monkeypatch.setattr(tensorrt_loading, "current_platform", lambda: HERE)
 
-    def loaded(model: Path, signature: Any, engine: str, precision: str, *, plans: PlanFacts | None) -> Any:
+    def loaded(model: Path, signature: Any, engine: str, precision: str, *, plans: PlanMetadata | None) -> Any:
         assert engine == "tensorrt"
         assert plans is not None
         return engine_from_onnx(model, signature, "onnxruntime")
@@ -120,8 +120,10 @@ def test_plans_of_another_machine_are_refused_with_the_command(
 ) -> None:
     directory = write_generator(tmp_path / "model", "plain")
     rebuild_plans(directory, silent, PlanOptions())
-    monkeypatch.setattr(loading, "installed", lambda engine: True)
-    monkeypatch.setattr(tensorrt_loading, "platform_here", lambda: HERE.model_copy(update={"tensorrt": "10.16.1.11"}))
+    monkeypatch.setattr(loading, "is_installed", lambda engine: True)
+    monkeypatch.setattr(
+        tensorrt_loading, "current_platform", lambda: HERE.model_copy(update={"tensorrt": "10.16.1.11"})
+    )
     with pytest.raises(EngineError, match=r"got TensorRT 11.* on NVIDIA L4 .*: toonify-export plans .*/model"):
         engine_from_directory(directory)
 
@@ -131,6 +133,6 @@ def test_a_manifest_without_plans_is_refused_with_the_command(tmp_path: Path, mo
     write_manifest(directory, read_manifest(directory).model_copy(update={"engine": "tensorrt"}))
     with pytest.raises(EngineError, match=r"engine tensorrt: got no such library.*toonify-serve\[tensorrt\]"):
         engine_from_directory(directory)
-    monkeypatch.setattr(loading, "installed", lambda engine: True)
+    monkeypatch.setattr(loading, "is_installed", lambda engine: True)
     with pytest.raises(EngineError, match=r"got no plans, .*: toonify-export plans"):
         engine_from_directory(directory)

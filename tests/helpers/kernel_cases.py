@@ -21,10 +21,10 @@ from engines.kernels.conv_rgb import conv_rgb, conv_rgb_spec
 from engines.kernels.conv_up import conv_up, conv_up_spec
 from engines.kernels.launch import KernelSpec
 from engines.kernels.operands import Activation, channels_last
-from engines.kernels.rgb import Rgb, RgbForm
+from engines.kernels.rgb import ToRgbOperands, ToRgbVariant
 from engines.kernels.tail import tail, tail_spec
 from engines.kernels.to_rgb import to_rgb, to_rgb_spec
-from engines.kernels.weights import convolution_weight, modulation
+from engines.kernels.weights import modulation, normalise_weight
 from export.networks.generator import SynthesisBlock, SynthesisLayer, ToRgb
 
 _DTYPES = (torch.float64, torch.float16)
@@ -66,8 +66,10 @@ class RandomOperands:
         noise, bias = self.normal(height, width, scale=0.3).half(), self.normal(channels, scale=0.3)
         return Activation(1 + self.normal(batch, channels, scale=0.2), noise, bias, clamp)
 
-    def rgb(self, batch: int, channels: int, height: int, width: int, *, last: bool, clamp: float | None = None) -> Rgb:
-        return Rgb(
+    def rgb(
+        self, batch: int, channels: int, height: int, width: int, *, last: bool, clamp: float | None = None
+    ) -> ToRgbOperands:
+        return ToRgbOperands(
             weight=self.normal(3, channels, scale=channels**-0.5),
             style=self.normal(batch, channels),
             bias=self.normal(3, scale=0.1),
@@ -107,7 +109,7 @@ def conv_rgb_errors(
 ) -> Iterator[Errors]:
     """Errors of a convolution followed by its tail and ToRGB."""
     draw = RandomOperands(device)
-    weight = convolution_weight(draw.normal(channels, channels_in, 3, 3))
+    weight = normalise_weight(draw.normal(channels, channels_in, 3, 3))
     x = draw.map(batch, channels_in, height, width)
     activation = draw.activation(batch, channels, height, width, None)
     rgb = draw.rgb(batch, channels, height, width, last=last)
@@ -120,7 +122,7 @@ def conv_up_errors(
 ) -> Iterator[Errors]:
     """Errors of an up-convolution with FIR filter and tail; the float64 formula takes the unrounded weight."""
     draw = RandomOperands(device)
-    weight = convolution_weight(draw.normal(channels, channels_in, 3, 3))
+    weight = normalise_weight(draw.normal(channels, channels_in, 3, 3))
     x = draw.map(batch, channels_in, height // 2, width // 2)
     activation, style = draw.activation(batch, channels, height, width, clamp), draw.normal(batch, channels)
     expected = (reference.convolve(x.to(d), weight.kernel, up=True) for d in _DTYPES)
@@ -128,7 +130,9 @@ def conv_up_errors(
     yield errors("y", conv_up(x, weight.half_merged, activation, style), exact, half)
 
 
-def rgb_errors(outputs: tuple[Tensor, Tensor | None], exact: Tensor, half: Tensor, rgb: Rgb) -> Iterator[Errors]:
+def rgb_errors(
+    outputs: tuple[Tensor, Tensor | None], exact: Tensor, half: Tensor, rgb: ToRgbOperands
+) -> Iterator[Errors]:
     """Errors of the image and of the next layer's input, given the activated maps in float64 and in half precision."""
     image, next_map = outputs
     exact_image, half_image = reference.to_rgb(exact, rgb), reference.to_rgb(half, rgb)
@@ -150,7 +154,7 @@ def block_errors(device: str, *, fused: bool) -> Iterator[Errors]:
         layer.bias.normal_()
     draw = RandomOperands(device)
     x, w, skip = draw.normal(2, 20, 8, 8), draw.normal(2, 16), draw.normal(2, 3, 8, 8)
-    image = (block_fused if fused else block_in_passes)(block, x, w, skip)
+    image = (block_fused if fused else block_with_library_convolutions)(block, x, w, skip)
 
     def plain(dtype: torch.dtype) -> Tensor:
         block.to(dtype)
@@ -165,16 +169,16 @@ def block_errors(device: str, *, fused: bool) -> Iterator[Errors]:
 
 def layer_operands(layer: SynthesisLayer, style: Tensor) -> tuple[Tensor, Activation]:
     """A layer's normalised style and its activation."""
-    weight = convolution_weight(layer.scaled_weight())
+    weight = normalise_weight(layer.scaled_weight())
     style, demodulation = modulation(style, weight.squares, weight.epsilon)
     gain = reference.ACTIVATION_GAIN
     noise = (layer.noise * layer.noise_strength * gain).half()
     return style, Activation(demodulation, noise, layer.bias * gain)
 
 
-def rgb_operands(layer: ToRgb, w: Tensor, skip: Tensor) -> Rgb:
+def rgb_operands(layer: ToRgb, w: Tensor, skip: Tensor) -> ToRgbOperands:
     """The operands of ToRGB in a network's last block."""
-    return Rgb(layer.scaled_weight(), layer.affine(w), layer.bias, skip)
+    return ToRgbOperands(layer.scaled_weight(), layer.affine(w), layer.bias, skip)
 
 
 def block_fused(block: SynthesisBlock, x: Tensor, w: Tensor, skip: Tensor) -> Tensor:
@@ -183,21 +187,21 @@ def block_fused(block: SynthesisBlock, x: Tensor, w: Tensor, skip: Tensor) -> Te
     style, activation = layer_operands(up, up.affine(w))
     next_style, next_activation = layer_operands(conv, conv.affine(w))
     x = channels_last((x * style[:, :, None, None]).half())
-    x = conv_up(x, convolution_weight(up.scaled_weight()).half_merged, activation, next_style)
-    return conv_rgb(
-        x, convolution_weight(conv.scaled_weight()).half, next_activation, rgb_operands(block.rgb, w, skip)
-    )[0]
+    x = conv_up(x, normalise_weight(up.scaled_weight()).half_merged, activation, next_style)
+    return conv_rgb(x, normalise_weight(conv.scaled_weight()).half, next_activation, rgb_operands(block.rgb, w, skip))[
+        0
+    ]
 
 
-def block_in_passes(block: SynthesisBlock, x: Tensor, w: Tensor, skip: Tensor) -> Tensor:
+def block_with_library_convolutions(block: SynthesisBlock, x: Tensor, w: Tensor, skip: Tensor) -> Tensor:
     """The block with PyTorch's convolutions, ``tail`` and ``to_rgb``."""
     up, conv = block.up, block.conv
     style, activation = layer_operands(up, up.affine(w))
     next_style, next_activation = layer_operands(conv, conv.affine(w))
     x = channels_last((x * style[:, :, None, None]).half())
-    x = reference.convolve(x, convolution_weight(up.scaled_weight()).half, up=True)
+    x = reference.convolve(x, normalise_weight(up.scaled_weight()).half, up=True)
     x = tail(channels_last(x), activation, style=next_style, up=True)
-    x = channels_last(reference.convolve(x, convolution_weight(conv.scaled_weight()).half))
+    x = channels_last(reference.convolve(x, normalise_weight(conv.scaled_weight()).half))
     return to_rgb(x, rgb_operands(block.rgb, w, skip), next_activation)[0]
 
 
@@ -216,7 +220,7 @@ CASES: dict[str, Callable[..., Iterator[Errors]]] = {
     "up-convolution, 40 to 20 channels, 6x18": partial(conv_up_errors, 2, 40, 20, 6, 18, clamp=None),
     "up-convolution, 5 to 7 channels, 6x134, clamped": partial(conv_up_errors, 1, 5, 7, 6, 134, clamp=0.8),
     "a resolution, fused": partial(block_errors, fused=True),
-    "a resolution, in passes": partial(block_errors, fused=False),
+    "a resolution, library convolutions": partial(block_errors, fused=False),
 }
 
 LARGE_CASES: dict[str, Callable[..., Iterator[Errors]]] = {
@@ -243,10 +247,10 @@ def run_case(case: str, device: str) -> list[Errors]:
 
 SPECS: dict[str, Callable[[], KernelSpec]] = {
     "FIR tail at 256": partial(tail_spec, 128, 256, 256, up=True, styled=True),
-    "ToRGB at 256": partial(to_rgb_spec, 128, 256, 256, RgbForm(clamp=256.0, rgb_clamp=256.0)),
-    "convolution at 512": partial(conv_rgb_spec, 64, 64, 512, 512, RgbForm()),
+    "ToRGB at 256": partial(to_rgb_spec, 128, 256, 256, ToRgbVariant(clamp=256.0, rgb_clamp=256.0)),
+    "convolution at 512": partial(conv_rgb_spec, 64, 64, 512, 512, ToRgbVariant()),
     "up-convolution at 1024": partial(conv_up_spec, 64, 32, 1024, 1024),
-    "convolution at 1024": partial(conv_rgb_spec, 32, 32, 1024, 1024, RgbForm(followed=False, quantised=True)),
+    "convolution at 1024": partial(conv_rgb_spec, 32, 32, 1024, 1024, ToRgbVariant(has_next=False, quantised=True)),
 }
 """Layers of the usual 1024x1024 generator."""
 

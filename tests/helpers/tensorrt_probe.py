@@ -223,7 +223,7 @@ def running() -> dict[str, Any]:
 
     from engines.contract.errors import EngineError
     from engines.contract.tensors import Geometry, generator_signature
-    from engines.plan_facts import PlanFacts, Platform
+    from engines.plan_metadata import PlanMetadata, Platform
     from engines.tensorrt import engine as tensorrt_engine
 
     signature = generator_signature(Geometry(32, 16))
@@ -261,8 +261,8 @@ def running() -> dict[str, Any]:
     here = Platform(tensorrt=trt.__version__, gpu="NVIDIA H100", capability=90)
 
     def engine_of(plans: dict[int, str], platform: Platform = here) -> Any:
-        facts = PlanFacts(platform=platform, compatibility="none", plugins=0, kernel_capability=0, plans=plans)
-        return tensorrt_engine.TensorRtEngine(folder, signature, facts, cuda_graph=False)
+        metadata = PlanMetadata(platform=platform, compatibility="none", plugins=0, kernel_capability=0, plans=plans)
+        return tensorrt_engine.TensorRtEngine(folder, signature, metadata, cuda_graph=False)
 
     def refusal(make: Callable[[], Any]) -> str:
         try:

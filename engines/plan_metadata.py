@@ -1,4 +1,4 @@
-"""What a set of plans is and where it runs: the manifest's entry, and the check before a plan is loaded."""
+"""Metadata of TensorRT plans: the manifest's entry, and the check that plans run on this machine."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from engines.contract.errors import EngineError
 
 Compatibility = Literal["none", "same_compute_capability", "ampere_plus"]
-"""Which other GPUs a plan runs on; the names of TensorRT's ``HardwareCompatibilityLevel``, in small letters.
+"""The other GPUs that a plan runs on: TensorRT's ``HardwareCompatibilityLevel`` in lower case.
 
-Plans that run on other GPUs are slower: "ampere_plus" leaves out much that depends on the GPU's size.
+Plans that run on other GPUs are slower: "ampere_plus" excludes many kernels that depend on the GPU's size.
 """
 
 
@@ -21,7 +21,7 @@ class _Frozen(BaseModel):
 
 
 class Platform(_Frozen):
-    """What a plan is built with and for; ``capability`` is the compute capability times 10."""
+    """The TensorRT version and GPU that a plan is built for; ``capability`` is the compute capability times 10."""
 
     tensorrt: str
     gpu: str
@@ -31,15 +31,15 @@ class Platform(_Frozen):
         return f"TensorRT {self.tensorrt} on {self.gpu} ({self.capability / 10})"
 
 
-class PlanFacts(_Frozen):
-    """Plans of one model.
+class PlanMetadata(_Frozen):
+    """The plans of one model.
 
     Attributes:
         platform: where they were built.
-        compatibility: where else they run.
-        plugins: plugin layers in each plan; 0 = native layers only.
-        kernel_capability: what the plugins' kernels were compiled for, times 10; 0 = there are none.
-        plans: file of each batch size, which may be the same one.
+        compatibility: which other GPUs they run on.
+        plugins: the number of plugin layers in each plan; 0 = native layers only.
+        kernel_capability: the compute capability of the plugins' kernels, times 10; 0 = no plugins.
+        plans: the file name for each batch size; several sizes may share a file.
     """
 
     platform: Platform
@@ -50,7 +50,7 @@ class PlanFacts(_Frozen):
 
 
 def kernel_capability(gpu: int, compatibility: Compatibility) -> int:
-    """What to compile the plugins' kernels for: 9.0 runs on Hopper alone, 8.x on that GPU and all later ones.
+    """The compute capability, times 10, to compile plugins for: 9.0 runs on Hopper alone, 8.x also on later GPUs.
 
     Raises:
         EngineError: a GPU older than Ampere.
@@ -67,24 +67,24 @@ def kernel_capability(gpu: int, compatibility: Compatibility) -> int:
     return gpu if gpu == 90 else max(known for known in (80, 86, 89) if known <= gpu)
 
 
-def check_platform(facts: PlanFacts, here: Platform, directory: Path) -> None:
-    """Raise EngineError unless the plans run here; TensorRT itself would fail with a code, or crash."""
-    built = facts.platform
+def check_platform(metadata: PlanMetadata, here: Platform, directory: Path) -> None:
+    """Raise EngineError unless the plans run on this machine; TensorRT itself fails with an error code or crashes."""
+    built = metadata.platform
     same_gpu = {
         "none": (built.gpu, built.capability) == (here.gpu, here.capability),
         "same_compute_capability": built.capability == here.capability,
         "ampere_plus": here.capability >= 80,
-    }[facts.compatibility]
+    }[metadata.compatibility]
     if same_gpu and built.tensorrt == here.tensorrt:
         return
     raise EngineError(
         f"TensorRT plans of {directory}",
         got=str(built),
         expected=str(here),
-        remedy=rebuild(directory),
+        remedy=rebuild_remedy(directory),
     )
 
 
-def rebuild(directory: Path) -> str:
-    """What to do about plans that do not run here."""
+def rebuild_remedy(directory: Path) -> str:
+    """The remedy in errors about plans that do not run on this machine."""
     return f"build them for this machine with: toonify-export plans {directory}"

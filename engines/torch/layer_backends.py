@@ -1,0 +1,111 @@
+"""Back ends of a generator's layers: plain formulas on any device, or the fused kernels on a GPU.
+
+A back end converts a convolution's weight to its own format once and returns the function that computes the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engines.kernels import reference
+from engines.kernels.conv_rgb import MAX_CHANNELS_OUT, conv_rgb
+from engines.kernels.conv_up import conv_up
+from engines.kernels.operands import Activation, channels_last
+from engines.kernels.rgb import ToRgbOperands
+from engines.kernels.tail import tail
+from engines.kernels.to_rgb import to_rgb
+from engines.kernels.weights import NormalisedWeight
+
+FUSED_FROM = 512
+"""The lowest resolution whose convolutions use this package's kernels; below, arithmetic is the limit, not memory."""
+
+UpsampleConv = Callable[[Tensor, Activation, Tensor], Tensor]
+"""(styled map, activation, next style) -> the next convolution's input, at twice the size."""
+
+ConvToRgb = Callable[[Tensor, Activation, ToRgbOperands], tuple[Tensor, Tensor | None]]
+"""(styled map, activation, rgb) -> the image so far, and the next resolution's input if one follows."""
+
+
+class LayerBackend(Protocol):
+    """The source of functions for layers of output ``size``; ``dtype`` is that of maps and noise."""
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def upsample_conv(self, weight: NormalisedWeight, size: int) -> UpsampleConv: ...
+
+    def conv_to_rgb(self, weight: NormalisedWeight, size: int) -> ConvToRgb: ...
+
+
+class ReferenceBackend:
+    """A back end with the formulas of ``kernels.reference`` in one precision."""
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        self.dtype = dtype
+
+    def upsample_conv(self, weight: NormalisedWeight, size: int) -> UpsampleConv:
+        return partial(_reference_upsample_conv, weight.kernel)
+
+    def conv_to_rgb(self, weight: NormalisedWeight, size: int) -> ConvToRgb:
+        return partial(_reference_conv_to_rgb, weight.kernel)
+
+
+def _reference_upsample_conv(kernel: Tensor, x: Tensor, activation: Activation, style: Tensor) -> Tensor:
+    return reference.tail(reference.convolve(x, kernel, up=True), activation, style=style, up=True)
+
+
+def _reference_conv_to_rgb(
+    kernel: Tensor, x: Tensor, activation: Activation, rgb: ToRgbOperands
+) -> tuple[Tensor, Tensor | None]:
+    y = reference.tail(reference.convolve(x, kernel), activation)
+    image = reference.to_rgb(y, rgb)
+    following = None if rgb.next_style is None else y * rgb.next_style.to(y)[:, :, None, None]
+    return reference.picture(image) if rgb.quantised else image, following
+
+
+class FusedBackend:
+    """A back end with the fused kernels in float16.
+
+    The kernels compute the tails of PyTorch's convolutions; from the size ``fused_from`` on, also the convolutions."""
+
+    dtype = torch.float16
+
+    def __init__(self, fused_from: int = FUSED_FROM) -> None:
+        self._fused_from = fused_from
+
+    def upsample_conv(self, weight: NormalisedWeight, size: int) -> UpsampleConv:
+        if size >= self._fused_from:
+            return partial(_fused_upsample_conv, weight.half_merged)
+        # Transposed once: cuDNN would convert a transposed view to channels_last at every call.
+        return partial(_library_upsample_conv, channels_last(weight.kernel.transpose(0, 1).half()))
+
+    def conv_to_rgb(self, weight: NormalisedWeight, size: int) -> ConvToRgb:
+        fused = size >= self._fused_from and len(weight.kernel) <= MAX_CHANNELS_OUT
+        return partial(_fused_conv_to_rgb if fused else _library_conv_to_rgb, weight.half)
+
+
+def _fused_upsample_conv(kernel: Tensor, x: Tensor, activation: Activation, style: Tensor) -> Tensor:
+    return conv_up(x, kernel, activation, style)
+
+
+def _fused_conv_to_rgb(
+    kernel: Tensor, x: Tensor, activation: Activation, rgb: ToRgbOperands
+) -> tuple[Tensor, Tensor | None]:
+    return conv_rgb(x, kernel, activation, rgb)
+
+
+def _library_upsample_conv(kernel: Tensor, x: Tensor, activation: Activation, style: Tensor) -> Tensor:
+    doubled = functional.conv_transpose2d(x, kernel, stride=2)
+    return tail(channels_last(doubled), activation, style=style, up=True)
+
+
+def _library_conv_to_rgb(
+    kernel: Tensor, x: Tensor, activation: Activation, rgb: ToRgbOperands
+) -> tuple[Tensor, Tensor | None]:
+    return to_rgb(channels_last(functional.conv2d(x, kernel, padding=1)), rgb, activation)
