@@ -1,10 +1,10 @@
-"""``python -m benchmarks.growth.report``: the tables of growth and of starts in both READMEs, and their plots."""
+"""``python -m benchmarks.growth.report``: tables of growth and of starts, their plots, and a summary for operators."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from benchmarks.generated import MAIN_README, README, line, number, with_section
+from benchmarks.generated import README, SERVER_README, line, number, with_section
 from benchmarks.growth.results import CAPTIONS, Measured, against, further_blend, plotted, read_measured
 from benchmarks.growth.start_rows import Start
 from benchmarks.latency.report import quality, times
@@ -28,7 +28,7 @@ def tables(found: Measured) -> str:
 
 
 def summary(found: Measured) -> str:
-    """The main README's few lines."""
+    """A few lines for the page about running a server."""
     parts = (_summary_of_sizes(found.resolution), _summary_of_blends(found.blends), _summary_of_cache(found.cached))
     return "\n" + "\n".join(filter(None, parts)) + "\n"
 
@@ -116,11 +116,11 @@ def _summary_of_cache(cached: Mapping[str, Start]) -> str:
 
 
 def main() -> None:
-    """Write the tables into both READMEs and the plots beside the CSV files."""
+    """Write the tables and their summary into both pages, and the plots beside the CSV files."""
     from benchmarks.growth.plots import draw
 
     found = read_measured()
-    for path, section in ((README, tables(found)), (MAIN_README, summary(found))):
+    for path, section in ((README, tables(found)), (SERVER_README, summary(found))):
         path.write_text(with_growth(path.read_text(), section))
     draw(found, RESULTS_FOLDER)
 

@@ -1,6 +1,6 @@
 """``python -m benchmarks.video``: how fast, how steady and in how much memory videos are toonified.
 
-``results/video.json`` holds the rows; the tables of README.md and the plots come from it.
+``results/video.json`` holds the rows; the tables of README.md here and the plots come from it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from benchmarks import machine
-from benchmarks.generated import MAIN_README
+from benchmarks.generated import VIDEO_README
 from benchmarks.records import RESULTS_FOLDER
 from benchmarks.video.clip import DrawnClip, KnownLandmarks, StandIn, draw_clip
 from benchmarks.video.flicker import measure_flicker
@@ -78,7 +78,7 @@ def main(
     draw(figures.rows, results.parent)
     typer.echo(f"Rows are in {results}.")
     if results == RESULTS:
-        MAIN_README.write_text(with_tables(MAIN_README.read_text(), read_figures(results)))
+        VIDEO_README.write_text(with_tables(VIDEO_README.read_text(), read_figures(results)))
 
 
 def measure(plan: Plan, folder: Path, report: Report) -> Figures:

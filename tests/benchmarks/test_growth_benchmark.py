@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.growth.report import MAIN_README, README, summary, tables, with_growth
+from benchmarks.growth.report import README, SERVER_README, summary, tables, with_growth
 from benchmarks.growth.results import GROWTH, Measured, against, further_blend, last_runs, plotted, read_measured
 from benchmarks.growth.start_rows import STARTS, Start
 from benchmarks.growth.starts import Found, Way, measure_starts, ways
@@ -132,7 +132,7 @@ def test_growth_plots_are_drawn_of_what_is_there(tmp_path: Path) -> None:
 def test_every_committed_growth_row_is_of_its_schema_and_shown() -> None:
     assert all(row.status == "ok" or row.reason or row.n for row in [*read_rows(GROWTH), *read_records(STARTS, Start)])
     found = read_measured()
-    for path, section in ((README, tables(found)), (MAIN_README, summary(found))):
+    for path, section in ((README, tables(found)), (SERVER_README, summary(found))):
         assert with_growth(path.read_text(), section) == path.read_text(), "run python -m benchmarks.growth.report"
 
 
