@@ -1,6 +1,6 @@
 """``python -m benchmarks.demo_models``: measures the demo models; writes the figures, the tables and the pictures.
 
-``results/demo_models.json`` holds the figures; the tables of README.md and of the model card are made from it.
+``results/demo_models.json`` holds the figures; the tables of the model card come from it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Figures = dict[str, Any]
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks/results"
 FIGURES = RESULTS / "demo_models.json"
-DOCUMENTS = (ROOT / "README.md", DIRECTORY.parent / "README.md")
+MODEL_CARD = DIRECTORY.parent / "README.md"
 
 FACES = 200
 SHOWN_SEED = 30_000_011
@@ -51,10 +51,9 @@ def main(faces: Annotated[int, typer.Option(help="Held-out faces to measure on."
 
 
 def write_tables() -> None:
-    """Write the tables of the committed figures into the documents."""
-    figures = json.loads(FIGURES.read_text())
-    for document in DOCUMENTS:
-        document.write_text(with_section(document.read_text(), "benchmarks.demo_models", tables(figures)))
+    """Bring the tables of the model card up to date."""
+    section = tables(json.loads(FIGURES.read_text()))
+    MODEL_CARD.write_text(with_section(MODEL_CARD.read_text(), "benchmarks.demo_models", section))
 
 
 def tables(figures: Figures) -> str:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-README = Path(__file__).parent / "README.md"
-MAIN_README = README.parents[1] / "README.md"
+_ROOT = Path(__file__).parents[1]
+
+MAIN_README = _ROOT / "README.md"
+README = _ROOT / "benchmarks" / "README.md"
+VIDEO_README = _ROOT / "benchmarks" / "video" / "README.md"
+SERVER_README = _ROOT / "serving" / "triton" / "README.md"
 
 END = "<!-- end -->"
 

@@ -1,4 +1,4 @@
-"""The README's commands and examples, run as written with the installed wheel; and its links."""
+"""The pages' commands, run as written by the installed wheel; their links, and the marks of their generated tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,20 @@ from serving import Pipeline, ToonifyClient
 from serving.faces.images import write_picture
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+FOLDERS = ("benchmarks", "engines", "export", "model_repository", "serving", "tests")
+PAGES = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
+READMES = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES if page.name == "README.md"}
+
+GENERATED = {
+    ("README.md", "benchmarks.latency.report"),
+    ("benchmarks/README.md", "benchmarks.latency.report"),
+    ("benchmarks/README.md", "benchmarks.gpu.report"),
+    ("benchmarks/README.md", "benchmarks.growth.report"),
+    ("benchmarks/video/README.md", "benchmarks.video"),
+    ("export/demo_models/README.md", "benchmarks.demo_models"),
+    ("serving/triton/README.md", "benchmarks.growth.report"),
+}
+"""Pages with tables, and the modules that write them."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +68,10 @@ class NewUser:
 
 
 def block(name: str) -> str:
-    match = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
-    assert match, name
-    return match[1]
+    pattern = rf"<!-- tested: {name} -->\n```\w+\n(.*?)```"
+    blocks: list[str] = [text for page in READMES.values() for text in re.findall(pattern, page, re.DOTALL)]
+    assert len(blocks) == 1, f"{len(blocks)} blocks are marked {name!r}"
+    return blocks[0]
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +124,30 @@ def test_the_server_answers_the_python_example(new_user: NewUser, served: None) 
     new_user.python(block("python") + "assert pictures.shape == (1, 256, 256, 3)")
 
 
-def test_what_the_readme_links_to_is_there() -> None:
-    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    for target in links(page.read_text()):
         file, _, anchor = target.partition("#")
-        assert (ROOT / file).exists(), target
-        assert not anchor or anchor in anchors(ROOT / (file or "README.md")), target
+        linked = page.parent / file if file else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = {(ROOT / target.partition("#")[0]).resolve() for target in links(READMES["README.md"])}
+    assert {*PAGES} - linked == {ROOT / "README.md"}
+
+
+def test_every_generated_table_is_where_its_module_writes_it() -> None:
+    pattern = r"<!-- generated: python -m (\S+) -->\n.*?<!-- end -->"
+    assert {
+        (name, module) for name, text in READMES.items() for module in re.findall(pattern, text, re.DOTALL)
+    } == GENERATED
+
+
+def links(text: str) -> list[str]:
+    """Targets in this repository of a page's links and pictures."""
+    return re.findall(r"\]\((?!http)([^)]+)\)", text)
 
 
 def anchors(page: Path) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from benchmarks.generated import MAIN_README, README, line, number, with_section
+from benchmarks.generated import README, SERVER_README, line, number, with_section
 from benchmarks.growth.results import CAPTIONS, LatestRows, first_answer_ratio, mib_per_blend, plotted, read_latest_rows
 from benchmarks.growth.start_rows import StartRow
 from benchmarks.latency.report import quality, times
@@ -121,7 +121,7 @@ def main() -> None:
     from benchmarks.growth.plots import draw
 
     latest = read_latest_rows()
-    for path, section in ((README, tables(latest)), (MAIN_README, summary(latest))):
+    for path, section in ((README, tables(latest)), (SERVER_README, summary(latest))):
         path.write_text(with_growth(path.read_text(), section))
     draw(latest, RESULTS_FOLDER)
 

@@ -1,6 +1,6 @@
 """``python -m benchmarks.video``: measures the speed, the memory and the flicker of toonified videos.
 
-``results/video.json`` holds the rows; the tables of README.md and the plots are made from it.
+``results/video.json`` holds the rows; the tables of README.md here and the plots come from it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from benchmarks import machine
-from benchmarks.generated import MAIN_README
+from benchmarks.generated import VIDEO_README
 from benchmarks.records import RESULTS_FOLDER
 from benchmarks.video.clip import DrawnClip, KnownLandmarks, StandInToonifier, draw_clip
 from benchmarks.video.flicker import measure_flicker
@@ -80,7 +80,7 @@ def main(
     draw(video_results.rows, results.parent)
     typer.echo(f"Rows are in {results}.")
     if results == RESULTS:
-        MAIN_README.write_text(with_tables(MAIN_README.read_text(), read_results(results)))
+        VIDEO_README.write_text(with_tables(VIDEO_README.read_text(), read_results(results)))
 
 
 def measure(options: VideoOptions, folder: Path, report: Report) -> VideoResults:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.growth.report import MAIN_README, README, summary, tables, with_growth
+from benchmarks.growth.report import README, SERVER_README, summary, tables, with_growth
 from benchmarks.growth.results import (
     GROWTH,
     LatestRows,
@@ -144,7 +144,7 @@ def test_every_committed_growth_row_is_of_its_schema_and_shown() -> None:
         row.status == "ok" or row.reason or row.n for row in [*read_rows(GROWTH), *read_records(STARTS, StartRow)]
     )
     latest = read_latest_rows()
-    for path, section in ((README, tables(latest)), (MAIN_README, summary(latest))):
+    for path, section in ((README, tables(latest)), (SERVER_README, summary(latest))):
         assert with_growth(path.read_text(), section) == path.read_text(), "run python -m benchmarks.growth.report"
 
 

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from continuous_integration import IS_X86
 from installed_wheel import InstalledWheel
 
 from engines.winograd.library import INSTRUCTION_SETS
@@ -31,7 +32,8 @@ def data(package: Path) -> list[Path]:
     return [path for pattern in patterns for path in package.rglob(pattern)]
 
 
-@pytest.mark.skipif(not INSTRUCTION_SETS, reason="no compiled libraries on this kind of processor")
+@pytest.mark.x86
+@pytest.mark.skipif(not IS_X86, reason="no compiled libraries on this kind of processor")
 def test_the_wheel_holds_the_compiled_libraries(installed_wheel: InstalledWheel) -> None:
     names = zipfile.ZipFile(installed_wheel.wheel).namelist()
     for library in INSTRUCTION_SETS:

@@ -24,7 +24,7 @@ SECONDS = 60
 """For a page to get where it should; it takes a tenth of one."""
 
 FLAGS = (
-    "--headless",
+    "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-dev-shm-usage",

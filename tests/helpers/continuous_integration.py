@@ -1,0 +1,28 @@
+"""A plugin of pytest: where the variable CI is set, a skipped test has failed.
+
+Continuous integration has all that the tests need but special hardware, so a skip there is an installation that went
+wrong. Tests with the marker ``gpu`` may be skipped, and off x86-64 those with the marker ``x86``.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Generator
+
+import pytest
+
+IS_X86 = platform.machine() in ("x86_64", "AMD64")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and os.environ.get("CI") and not _lacks_hardware(item):
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = "failed", f"{reason}; continuous integration must not skip this test"
+    return report
+
+
+def _lacks_hardware(item: pytest.Item) -> bool:
+    return bool(item.get_closest_marker("gpu") or (item.get_closest_marker("x86") and not IS_X86))
