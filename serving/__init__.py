@@ -24,8 +24,9 @@ if TYPE_CHECKING:
         VideoError,
     )
     from serving.client import AsyncToonifyClient, ToonifyClient
+    from serving.controls import Style
     from serving.pipeline import Pipeline
-    from serving.toonifier import EngineToonifier, ServedToonifier, Style, Toonifier
+    from serving.toonifier import EngineToonifier, ServedToonifier, Toonifier
     from serving.triton.server import TritonServer
     from serving.video.async_session import AsyncToonSession
     from serving.video.pipeline import VideoReport, toonify_video
@@ -65,7 +66,7 @@ _HOMES = {
     "TritonServer": "serving.triton.server",
     "EngineToonifier": "serving.toonifier",
     "ServedToonifier": "serving.toonifier",
-    "Style": "serving.toonifier",
+    "Style": "serving.controls",
     "Toonifier": "serving.toonifier",
     "AsyncToonSession": "serving.video.async_session",
     "ToonSession": "serving.video.session",

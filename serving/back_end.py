@@ -10,8 +10,8 @@ from engines import Manifest, read_manifest
 from engines.contract.errors import RequestError
 from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
 from serving.client.calls import ServedModel
-from serving.controls import row_strength_for
-from serving.toonifier import EngineToonifier, ServedToonifier, Style, Toonifier
+from serving.controls import Style, row_strength_for
+from serving.toonifier import EngineToonifier, ServedToonifier, Toonifier
 
 
 @dataclass(frozen=True)

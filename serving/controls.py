@@ -1,8 +1,17 @@
-"""The controls of a request, as people give them, to the tensors that travel."""
+"""The controls of a request, in the three forms that they take on their way to a model.
+
+    Style     frozen; one value for all faces, and the model's name       toonifiers, sessions, command line
+    Controls  keyword arguments; one value for all faces or one for each  ``ToonifyClient.toonify(**controls)``
+    tensors   arrays [N, ...] with the names and dtypes of the model      the request itself, ``Pipeline.run``
+
+``Style.controls`` and ``control_tensors`` convert each form to the next one; ``serving.condition`` then adds the
+tensors that are absent, with their defaults.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
@@ -37,6 +46,34 @@ class Controls(TypedDict, total=False):
     z: ArrayLike | None
     row_strength: ArrayLike | None
     psi: ArrayLike | None
+
+
+@dataclass(frozen=True)
+class Style:
+    """The look of all pictures of a run, as a value that is compared, kept and changed between frames.
+
+    ``attributes``: the full target of the ISF edit by name; an attribute that is left out is 0. None edits nothing.
+    ``seed``: chooses among the possible edits. It stands for the same noise in every frame.
+    ``strength``: how far the codes follow the edit, from 0 (not at all) to 1 (fully).
+    ``row_strength`` [L]: multiplies ``strength`` row by row; None is 1 for every row.
+    ``psi``: truncation towards the generator's average code, from 1 (none) to 0 (the average itself).
+    ``model``: the generator's name, such as "blend_r16"; None selects the default generator.
+    """
+
+    attributes: Mapping[str, float] | None = None
+    seed: int = 0
+    strength: float = 1.0
+    row_strength: tuple[float, ...] | None = None
+    psi: float = 1.0
+    model: str | None = None
+
+    def controls(self, rows: int) -> Controls:
+        """Return the style as the controls of a request to a model whose codes have ``rows`` rows."""
+        controls = Controls(psi=self.psi)
+        if self.attributes is not None:
+            by_row = np.ones(rows) if self.row_strength is None else np.asarray(self.row_strength)
+            controls |= Controls(attributes=self.attributes, seed=self.seed, row_strength=self.strength * by_row)
+        return controls
 
 
 def row_strength_for(attributes: str | Iterable[str], rows: int) -> NDArray[np.float32]:

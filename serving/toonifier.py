@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
@@ -18,38 +17,11 @@ from engines.contract.errors import RequestError
 from engines.contract.tensors import Signature
 from engines.model_directory import check_codes
 from serving.client import DEFAULT_MODEL, ToonifyClient
-from serving.controls import Controls, control_tensors
+from serving.controls import Style, control_tensors
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
 from serving.pipeline import Pipeline
 from serving.requests import check_request
-
-
-@dataclass(frozen=True)
-class Style:
-    """How pictures shall look.
-
-    ``attributes``: the full target of the ISF edit by name, what is left out being 0; None edits nothing.
-    ``seed``: which of the possible edits; the noise that it stands for is the same in every frame.
-    ``strength``: how far the codes follow the edit, 0 not at all, 1 wholly; ``row_strength`` [L] scales it row by row.
-    ``psi``: truncation towards the generator's average, 1 none, 0 wholly.
-    ``model``: name of the generator, such as "blend_r16"; None takes the default one.
-    """
-
-    attributes: Mapping[str, float] | None = None
-    seed: int = 0
-    strength: float = 1.0
-    row_strength: tuple[float, ...] | None = None
-    psi: float = 1.0
-    model: str | None = None
-
-    def controls(self, rows: int) -> Controls:
-        """The same as controls of a request to a model whose codes have ``rows`` rows."""
-        controls = Controls(psi=self.psi)
-        if self.attributes is not None:
-            by_row = np.ones(rows) if self.row_strength is None else np.asarray(self.row_strength)
-            controls |= Controls(attributes=self.attributes, seed=self.seed, row_strength=self.strength * by_row)
-        return controls
 
 
 class Toonifier(Context, Protocol):

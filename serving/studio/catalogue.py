@@ -16,7 +16,7 @@ _ENSEMBLE = "toonify_"
 class Choice:
     """A generator.
 
-    ``name``: as in ``serving.toonifier.Style.model``, None for a server's own default.
+    ``name``: as in ``serving.controls.Style.model``, None for a server's own default.
     ``blend``: the schedule that it was blended by, such as "--r-swap 16"; empty where it is no blend.
     ``resolution``: side of its pictures in pixels.
     """

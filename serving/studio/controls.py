@@ -7,13 +7,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.contract.errors import RequestError
-from serving.toonifier import Style
+from serving.controls import Style
 
 
 class PageControls(BaseModel):
     """Everything is optional: nothing at all is the first blend's picture, unedited.
 
-    ``model``, ``attributes``, ``seed``, ``strength``, ``psi``: see ``serving.toonifier.Style``.
+    ``model``, ``attributes``, ``seed``, ``strength``, ``psi``: see ``serving.controls.Style``.
     ``look``: "paste" puts every face back in its place, "crop" shows the largest alone; with "aligned" none is looked
     for, as the picture, or each frame, is an aligned face.
     """

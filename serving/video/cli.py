@@ -30,7 +30,7 @@ from serving.video.targets import DEFAULT_QUALITY, FORMATS, targets_of, videos_i
 
 if TYPE_CHECKING:
     from serving.back_end import BackEnd
-    from serving.toonifier import Style
+    from serving.controls import Style
     from serving.video.frames import FrameSink
     from serving.video.pipeline import VideoProgress, VideoReport
     from serving.video.reporting import ProgressStyle

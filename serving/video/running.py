@@ -14,9 +14,10 @@ from typing import Literal
 from rich.console import Console
 
 from engines.contract.errors import ToonifyError
+from serving.controls import Style
 from serving.faces.landmarks import Landmarker
 from serving.options import landmarker_from_option
-from serving.toonifier import Style, Toonifier
+from serving.toonifier import Toonifier
 from serving.video.composing import Composer, FirstFace, Paste, SideBySide
 from serving.video.pipeline import VideoReport
 from serving.video.prealigned import prealigned_landmarker

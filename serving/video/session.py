@@ -21,9 +21,10 @@ import numpy as np
 from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.closing import Closing
 from engines.contract.errors import AlignmentError, RequestError, ToonifyError
+from serving.controls import Style
 from serving.faces.alignment import Photo, crop
 from serving.faces.landmarks import Landmarker
-from serving.toonifier import Style, Toonifier
+from serving.toonifier import Toonifier
 from serving.video.composing import Composer, Paste, ToonFace
 from serving.video.frames import Frame
 from serving.video.stability import (

@@ -18,7 +18,8 @@ from engines.contract.errors import RequestError
 from engines.model_directory import Sizes, SourceFile, write_manifest
 from serving.client import AsyncToonifyClient, ToonifyClient
 from serving.condition import z_from_seed
-from serving.toonifier import EngineToonifier, ServedToonifier, Style
+from serving.controls import Style
+from serving.toonifier import EngineToonifier, ServedToonifier
 from serving.triton.server import TritonServer
 
 FACES = np.random.default_rng(5).integers(0, 256, (11, 256, 256, 3), np.uint8)

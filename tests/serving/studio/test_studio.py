@@ -34,11 +34,12 @@ from video_files import STEADY, write_video
 from engines.contract.errors import ModelDirectoryError, RequestError, ServerError
 from serving import cli
 from serving.back_end import BackEnd
+from serving.controls import Style
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
 from serving.studio import clips, web
 from serving.studio.catalogue import Catalogue, Choice, catalogue_of
-from serving.toonifier import EngineToonifier, Style
+from serving.toonifier import EngineToonifier
 from serving.triton.server import TritonServer
 from serving.video.reading import VideoReader
 

@@ -23,9 +23,9 @@ from video_files import STEADY, Sound, audio_packets, number_in, write_video
 
 from engines.contract.errors import AlignmentError, RequestError, ServerError
 from serving.back_end import BackEnd
+from serving.controls import Style
 from serving.faces.alignment import crop, placement_of_face, prealigned
 from serving.faces.images import read_picture
-from serving.toonifier import Style
 from serving.video import camera
 from serving.video.frames import Frame
 from serving.video.prealigned import prealigned_landmarker

@@ -14,7 +14,7 @@ import pytest
 from toon_fakes import RATE, FakeSink, FakeSource, FakeToonifier, drawn, face_at, frames_of, landmarks, room
 
 from engines.contract.errors import RequestError, ServerError, VideoError
-from serving.toonifier import Style
+from serving.controls import Style
 from serving.video.frames import Frame
 from serving.video.pipeline import VideoProgress, toonify_video
 from serving.video.session import ToonSession

@@ -22,9 +22,9 @@ from toon_fakes import (
 )
 
 from engines.contract.errors import RequestError, ServerError
+from serving.controls import Style
 from serving.faces.alignment import crop, placement_of_face
 from serving.faces.landmarks import Face
-from serving.toonifier import Style
 from serving.video.async_session import AsyncToonSession
 from serving.video.composing import FirstFace, Paste, SideBySide, composed_size, crop_size_for
 from serving.video.session import FrameResult, ToonSession
