@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from engines.contract.errors import AlignmentError
 from serving.faces.alignment import Photo, Points
-from serving.faces.landmarks import CANONICAL_POINTS, Face, largest_first, reduced, unreduced
+from serving.faces.landmarks import CANONICAL_POINTS, Face, downscaled, largest_first, upscaled_face
 
 _DETECTIONS = 10
 """Overlapping detections that make a face: portraits gave 16 to 74, what was taken for one by mistake at most 8."""
@@ -33,31 +33,31 @@ class HaarLandmarker:
         self._eyes = _cascade("haarcascade_eye_tree_eyeglasses.xml")
 
     def __call__(self, photo: Photo, name: str = "") -> tuple[Face, ...]:
-        small, scale = reduced(photo)
+        small, scale = downscaled(photo)
         grey = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)).astype(np.uint8, copy=False)
         smallest = max(min(grey.shape) // 16, 24)
         boxes, counts = self._faces.detectMultiScale2(grey, 1.1, _DETECTIONS, minSize=(smallest, smallest))
         faces = (self._face(grey, box, float(count)) for box, count in zip(boxes, counts, strict=True))
-        return largest_first(unreduced(face, scale) for face in faces)
+        return largest_first(upscaled_face(face, scale) for face in faces)
 
     def _face(self, grey: Photo, box: Sequence[int], score: float) -> Face:
         x, y, width, height = (int(value) for value in box)
-        found = self._eyes.detectMultiScale(
+        eye_boxes = self._eyes.detectMultiScale(
             grey[y : y + height, x : x + width], 1.1, 4, minSize=(max(width // 8, 8),) * 2
         )
-        centres = [((ex + ew / 2) / width, (ey + eh / 2) / height) for ex, ey, ew, eh in found]
+        centres = [((ex + ew / 2) / width, (ey + eh / 2) / height) for ex, ey, ew, eh in eye_boxes]
         eyes = [x, y] + eyes_in_box(centres) * [width, height]
         return Face(points_from_eyes(eyes), (x, y, width, height), score)
 
 
-def eyes_in_box(found: Sequence[tuple[float, float]]) -> Points:
+def eyes_in_box(centres: Sequence[tuple[float, float]]) -> Points:
     """Both eyes [2, 2] in parts of a frontal face's Haar box, from what was found in it.
 
     Of the detections near an eye's average place the nearest is the eye; the others are brows, nostrils and corners of
     the mouth. The average is that of portraits in which both eyes were found.
     """
     average = np.array([(0.32, 0.39), (0.68, 0.39)])
-    candidates = np.array([*found]).reshape(-1, 2)
+    candidates = np.array([*centres]).reshape(-1, 2)
     eyes = average.copy()
     for row, place in enumerate(average):
         distances = np.hypot(*(candidates - place).T)

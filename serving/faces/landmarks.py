@@ -63,7 +63,7 @@ def box_around(points: Points) -> tuple[float, float, float, float]:
     return x, y, width, height
 
 
-def reduced(photo: Photo) -> tuple[Photo, float]:
+def downscaled(photo: Photo) -> tuple[Photo, float]:
     """A photograph at the size at which detectors search it, and the scale that made it."""
     scale = min(_LONGEST_SIDE / max(photo.shape[:2]), 1.0)
     if scale == 1.0:
@@ -72,7 +72,7 @@ def reduced(photo: Photo) -> tuple[Photo, float]:
     return small.astype(np.uint8, copy=False), scale
 
 
-def unreduced(face: Face, scale: float) -> Face:
+def upscaled_face(face: Face, scale: float) -> Face:
     """The face in the photograph's own pixels; pixel edges, not centres, stay in place when a picture is resized."""
     x, y, width, height = face.box
     box = ((x + 0.5) / scale - 0.5, (y + 0.5) / scale - 0.5, width / scale, height / scale)

@@ -80,8 +80,8 @@ def paste_into(
     if not region.size or opacity == 0:
         return
     in_region = placement - [[0, 0, x0], [0, 0, y0]]
-    whole = soft_ellipse(FEATHER) if mask is None else mask
-    alpha = opacity * _warped(whole, in_region, region, cv2.BORDER_CONSTANT)
+    opacities = soft_ellipse(FEATHER) if mask is None else mask
+    alpha = opacity * _warped(opacities, in_region, region, cv2.BORDER_CONSTANT)
     over = _warped(_shrunk(picture, side_of(placement)), in_region, region, cv2.BORDER_REPLICATE)
     under = np.ascontiguousarray(region)
     if colour_match:

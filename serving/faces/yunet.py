@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.faces.alignment import Photo
-from serving.faces.landmarks import Face, largest_first, reduced, unloadable, unreduced
+from serving.faces.landmarks import Face, downscaled, largest_first, unloadable, upscaled_face
 
 
 class YuNetLandmarker:
@@ -31,10 +31,10 @@ class YuNetLandmarker:
             raise unloadable(model, "OpenCV", "a YuNet model in ONNX form", remedy) from None
 
     def __call__(self, photo: Photo, name: str = "") -> tuple[Face, ...]:
-        small, scale = reduced(photo)
+        small, scale = downscaled(photo)
         self._detector.setInputSize((small.shape[1], small.shape[0]))
         _, rows = self._detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-        return largest_first(unreduced(face_from_yunet(row), scale) for row in (() if rows is None else rows))
+        return largest_first(upscaled_face(face_from_yunet(row), scale) for row in (() if rows is None else rows))
 
 
 def face_from_yunet(row: NDArray[np.generic]) -> Face:

@@ -56,8 +56,8 @@ class CameraReader(Closing):
             yield Frame(pixels, Fraction(now - first, 10**9))
 
     def _read(self) -> cv2.typing.MatLike:
-        there, pixels = self._capture.read()
-        if not there:
+        succeeded, pixels = self._capture.read()
+        if not succeeded:
             raise VideoError(
                 self._name,
                 got="no picture",

@@ -151,8 +151,8 @@ def video(
                 return toonify_video(frames, sheet, session, progress=runner.reporter.progress, cancel=runner.cancel)
 
         jobs = [*zip(videos, targets, strict=True)]
-        good = runner.run_all(jobs, previewed if preview else toonified, skip=several and not force)
-    if not good:
+        succeeded = runner.run_all(jobs, previewed if preview else toonified, skip_existing=several and not force)
+    if not succeeded:
         raise typer.Exit(CANCELLED if runner.cancel.is_set() else 1)
 
 
@@ -209,8 +209,8 @@ def cam(
                 with runner.session(composer, smoothing) as session:
                     return toonify_video(reader, sink, session, live=True, progress=reported, cancel=runner.cancel)
 
-        good = runner.run_all([(Path(), output)], recorded, skip=False)
-    if not good:
+        succeeded = runner.run_all([(Path(), output)], recorded, skip_existing=False)
+    if not succeeded:
         raise typer.Exit(1)
 
 

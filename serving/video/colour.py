@@ -22,9 +22,13 @@ _AVERAGED = sws.Interpolation.AREA | sws.Interpolation.FULL_CHR_H_INP
 
 _UNSPECIFIED = 2  # in AVColorSpace, which has the numbers of H.273
 _HDR = (sws.ColorTrc.SMPTE2084, sws.ColorTrc.ARIB_STD_B67)  # PQ and HLG
-_WIDE = (sws.ColorPrimaries.BT2020, sws.ColorPrimaries.SMPTE431, sws.ColorPrimaries.SMPTE432)  # the latter two are P3
+_WIDE_GAMUTS = (
+    sws.ColorPrimaries.BT2020,
+    sws.ColorPrimaries.SMPTE431,
+    sws.ColorPrimaries.SMPTE432,
+)  # the last two are P3
 
-_PIXEL_ASPECTS = (0.25, 4.0)
+_PLAUSIBLE_PIXEL_ASPECTS = (0.25, 4.0)
 """Pixels that are longer than this are a mistake in the file, and taken as square."""
 
 
@@ -42,26 +46,26 @@ class ToRgb:
     """
 
     def __init__(self, first: av.VideoFrame, pixel_aspect: float = 1.0) -> None:
-        plausible = _PIXEL_ASPECTS[0] <= pixel_aspect <= _PIXEL_ASPECTS[1]
-        self._stored = round(first.width * (pixel_aspect if plausible else 1)) or 1, first.height
+        plausible = _PLAUSIBLE_PIXEL_ASPECTS[0] <= pixel_aspect <= _PLAUSIBLE_PIXEL_ASPECTS[1]
+        self._unrotated_size = round(first.width * (pixel_aspect if plausible else 1)) or 1, first.height
         self._orientation = _orientation(first)
         self._reformatter = sws.VideoReformatter()
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of what is returned."""
-        width, height = self._stored
+        width, height = self._unrotated_size
         return (height, width) if self._orientation[0] else (width, height)
 
     def __call__(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         """uint8 [H, W, 3], contiguous."""
-        converted = frame.color_trc in _HDR or frame.color_primaries in _WIDE
+        converted = frame.color_trc in _HDR or frame.color_primaries in _WIDE_GAMUTS
         rgb = self._reformatter.reformat(
             frame,
-            *self._stored,
+            *self._unrotated_size,
             format="rgb24",
             src_colorspace=_assumed_matrix(frame),
-            interpolation=_EXACT if (frame.width, frame.height) == self._stored else _SCALED,
+            interpolation=_EXACT if (frame.width, frame.height) == self._unrotated_size else _SCALED,
             dst_color_range=sws.ColorRange.JPEG,
             dst_color_trc=sws.ColorTrc.BT709 if converted else None,
             dst_color_primaries=sws.ColorPrimaries.BT709 if converted else None,

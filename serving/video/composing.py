@@ -14,11 +14,11 @@ from serving.faces.alignment import Photo, Placement, side_of
 from serving.faces.landmarks import Landmarker
 from serving.faces.paste import FEATHER, Mask, paste_into, soft_ellipse
 from serving.video.frames import Frame
-from serving.video.tracking import placements_of
+from serving.video.tracking import placements_from_faces
 
 _CROP_SIZES = (256, 512, 1024)
 
-_LOOKED_AT = 50
+_MAX_SEARCHED_FRAMES = 50
 """Frames in which a face is looked for before the first is written: a second or two of a camera."""
 
 
@@ -106,8 +106,8 @@ class FirstFace:
         if not faces:
             return np.zeros((self.size, self.size, 3), np.uint8)
         picture = faces[0].picture
-        way = cv2.INTER_AREA if self.size < len(picture) else cv2.INTER_CUBIC
-        return cv2.resize(picture, (self.size, self.size), interpolation=way).astype(np.uint8, copy=False)
+        interpolation = cv2.INTER_AREA if self.size < len(picture) else cv2.INTER_CUBIC
+        return cv2.resize(picture, (self.size, self.size), interpolation=interpolation).astype(np.uint8, copy=False)
 
 
 def crop_size_for(frames: Iterable[Frame], landmarker: Landmarker, resolution: int) -> int:
@@ -116,8 +116,8 @@ def crop_size_for(frames: Iterable[Frame], landmarker: Landmarker, resolution: i
     Of 256, 512 and 1024 the first that shows the face no smaller than the frame does, but never more than
     ``resolution``, the side of its picture; 512 where no face comes soon.
     """
-    for number, frame in enumerate(islice(frames, _LOOKED_AT)):
-        placements = placements_of(landmarker(frame.pixels, str(number)))
+    for number, frame in enumerate(islice(frames, _MAX_SEARCHED_FRAMES)):
+        placements = placements_from_faces(landmarker(frame.pixels, str(number)))
         if placements:
             enough = [size for size in _CROP_SIZES if size >= side_of(placements[0])]
             return min(*enough, _CROP_SIZES[-1], resolution)

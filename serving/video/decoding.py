@@ -23,7 +23,7 @@ class Clip:
     """Nothing is left out at the start, so what the file has before ``begin``, such as a codec's lead-in, belongs."""
 
 
-class Picture(NamedTuple):
+class DecodedPicture(NamedTuple):
     """``tick`` counts from the clip's begin; ``duration``, in ticks too, is 0 where unknown."""
 
     tick: int
@@ -66,19 +66,21 @@ class Decoder:
         end = end if self.clip.end is None else min(end, self.clip.end)
         return float(max(Fraction(0), end - self.clip.begin))
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[DecodedPicture]:
         """A picture lasts until the next one, the last one as long as the file says, or as the one before it."""
-        held: tuple[int, av.VideoFrame] | None = None
+        previous: tuple[int, av.VideoFrame] | None = None
         duration = 0
-        for tick, frame in self._timed():
-            if held is not None:
-                duration = tick - held[0]
-                yield Picture(held[0] - self._begin, duration, held[1])
-            held = tick, frame
-        if held is not None:
-            tick, frame = held
+        for tick, frame in self._with_ticks():
+            if previous is not None:
+                duration = tick - previous[0]
+                yield DecodedPicture(previous[0] - self._begin, duration, previous[1])
+            previous = tick, frame
+        if previous is not None:
+            tick, frame = previous
             duration = frame.duration or duration
-            yield Picture(tick - self._begin, duration if self._end is None else min(duration, self._end - tick), frame)
+            yield DecodedPicture(
+                tick - self._begin, duration if self._end is None else min(duration, self._end - tick), frame
+            )
 
     def _open(self) -> None:
         self._container = input_container(self._path)
@@ -94,7 +96,7 @@ class Decoder:
     def _ticks(self, seconds: float | Fraction) -> int:
         return round(Fraction(seconds) / self.time_base)
 
-    def _timed(self) -> Iterator[tuple[int, av.VideoFrame]]:
+    def _with_ticks(self) -> Iterator[tuple[int, av.VideoFrame]]:
         """Pictures of the clip with rising ticks of the file's clock."""
         nominal = max(1, self._ticks(1 / (self.stream.guessed_rate or Fraction(25))))
         last: int | None = None

@@ -8,11 +8,11 @@ from typing import Literal
 from engines.contract.errors import VideoError
 from serving.video.libav import av
 
-Encoder = Literal["libx264", "h264_nvenc"]
-Codec = Literal["auto"] | Encoder
+VideoEncoder = Literal["libx264", "h264_nvenc"]
+Codec = Literal["auto"] | VideoEncoder
 
 
-def encoder_named(codec: Codec) -> Encoder:
+def chosen_encoder(codec: Codec) -> VideoEncoder:
     """``codec``, or for "auto" NVENC where it works on this machine, else x264.
 
     Raises:
@@ -42,7 +42,7 @@ def nvenc_works() -> bool:
     return True
 
 
-def encoder_options(encoder: Encoder, quality: int) -> dict[str, str]:
+def encoder_options(encoder: VideoEncoder, quality: int) -> dict[str, str]:
     """Constant quality: 0 to 100 becomes a quantiser of 40 to 10, which halves the bits every 6 steps or so."""
     quantiser = str(round(40 - 0.3 * quality))
     if encoder == "h264_nvenc":

@@ -19,7 +19,7 @@ except ModuleNotFoundError:
         remedy="install it with: pip install 'toonify-serve[video]'",
     ) from None
 
-__all__ = ["av", "input_container", "not_a_video", "own_errors", "sws"]
+__all__ = ["as_video_errors", "av", "input_container", "not_a_video", "sws"]
 
 _DEMUXERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,h264,hevc,ivf,mxf,yuv4mpegpipe,dv,nut"
 """Formats of files that hold a video. Left out: playlists, which name other files, and text, which becomes one too."""
@@ -47,7 +47,7 @@ def not_a_video(path: Path, got: str) -> VideoError:
 
 
 @contextmanager
-def own_errors(path: Path, expected: str, remedy: str) -> Iterator[None]:
+def as_video_errors(path: Path, expected: str, remedy: str) -> Iterator[None]:
     """Turn any error of FFmpeg's inside the block into a VideoError about ``path``."""
     try:
         yield

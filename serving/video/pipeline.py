@@ -97,16 +97,16 @@ def toonify_video(
     run = _Run(source.frame_count, cancel or Event(), live)
     try:
         with source, target, Workers(in_flight) as workers:
-            chain = _live_chain if live else partial(_file_chain, batch=batch)
-            for result in chain(run.decoded(source), session, workers):
-                run.refuse_cancelled()
-                with run.clock("write"):
+            pipeline = _live_pipeline if live else partial(_file_pipeline, batch=batch)
+            for result in pipeline(run.decoded(source), session, workers):
+                run.raise_if_cancelled()
+                with run.timed("write"):
                     target.write(result.frame)
-                workers.leave()
+                workers.release()
                 run.count(result, workers.dropped)
                 if progress:
                     progress(run.progress())
-            run.refuse_cancelled()
+            run.raise_if_cancelled()
     except _CancelledError:
         return run.report(cancelled=True)
     finally:
@@ -114,16 +114,18 @@ def toonify_video(
     return run.report()
 
 
-def _file_chain(frames: Iterable[Frame], session: ToonSession, workers: Workers, batch: int) -> Iterator[FrameResult]:
-    frames = workers.ahead(frames, 2 * batch)
-    jobs = workers.ahead(_followed(frames, session, workers), 2 * batch)
+def _file_pipeline(
+    frames: Iterable[Frame], session: ToonSession, workers: Workers, batch: int
+) -> Iterator[FrameResult]:
+    frames = workers.prefetched(frames, 2 * batch)
+    jobs = workers.prefetched(_followed(frames, session, workers), 2 * batch)
     return _toonified(_batches(jobs, batch), session, workers, depth=2 * batch)
 
 
-def _live_chain(frames: Iterable[Frame], session: ToonSession, workers: Workers) -> Iterator[FrameResult]:
+def _live_pipeline(frames: Iterable[Frame], session: ToonSession, workers: Workers) -> Iterator[FrameResult]:
     # The newest frame waits outside: those inside are shown, and every one more would be a frame of delay.
-    newest = workers.admitted(workers.ahead(frames, 1, drop_oldest=True), workers.parallel + 2)
-    jobs = workers.ahead(_followed(newest, session, workers), 1)
+    newest = workers.admitted(workers.prefetched(frames, 1, drop_oldest=True), workers.parallel + 2)
+    jobs = workers.prefetched(_followed(newest, session, workers), 1)
     return _toonified(_batches(jobs, 1), session, workers, depth=1)
 
 
@@ -132,7 +134,7 @@ def _toonified(
 ) -> Iterator[FrameResult]:
     encoded = workers.mapped(session.encode, batches)
     rendered = workers.mapped(session.render, map(session.smooth, encoded))
-    return workers.ahead((session.compose(job) for jobs in rendered for job in jobs), depth)
+    return workers.prefetched((session.compose(job) for jobs in rendered for job in jobs), depth)
 
 
 def _followed(frames: Iterable[Frame], session: ToonSession, workers: Workers) -> Iterator[FrameJob]:
@@ -141,7 +143,7 @@ def _followed(frames: Iterable[Frame], session: ToonSession, workers: Workers) -
         if job:
             yield job
         else:  # the session keeps the frame until others have come, which must not wait for it
-            workers.leave()
+            workers.release()
     yield from session.drain()
 
 
@@ -168,19 +170,19 @@ class _Run:
         """The source's frames until the run is cancelled, and the time that they took."""
         frames = iter(source)
         while not self._cancel.is_set():
-            with self.clock("decode"):
+            with self.timed("decode"):
                 frame = next(frames, None)
             if frame is None:
                 return
             yield frame
 
-    def refuse_cancelled(self) -> None:
+    def raise_if_cancelled(self) -> None:
         """A live run that is cancelled simply ends, when its source does."""
         if self._cancel.is_set() and not self._live:
             raise _CancelledError
 
     @contextmanager
-    def clock(self, stage: str) -> Iterator[None]:
+    def timed(self, stage: str) -> Iterator[None]:
         start = perf_counter()
         yield
         self._stages[stage] += perf_counter() - start

@@ -13,7 +13,7 @@ from engines.contract.errors import VideoError
 from serving.video.colour import ToRgb
 from serving.video.decoding import Decoder
 from serving.video.frames import Frame
-from serving.video.libav import not_a_video, own_errors
+from serving.video.libav import as_video_errors, not_a_video
 
 
 class VideoReader(Closing):
@@ -44,8 +44,8 @@ class VideoReader(Closing):
         self._path = path
         self._decoder = Decoder(path, start, end)
         try:
-            with self._own_errors():
-                self._look_at_first_picture()
+            with self._as_video_errors():
+                self._read_first_picture()
         except BaseException:
             self._decoder.close()
             raise
@@ -65,11 +65,11 @@ class VideoReader(Closing):
         return self._decoder.damaged
 
     def __iter__(self) -> Iterator[Frame]:
-        with self._own_errors():
+        with self._as_video_errors():
             for tick, duration, picture in self._pictures:
                 yield Frame(self._to_rgb(picture), tick * self.time_base, duration * self.time_base)
 
-    def _look_at_first_picture(self) -> None:
+    def _read_first_picture(self) -> None:
         """It alone tells the size: how the picture is turned is stored with pictures."""
         pictures = iter(self._decoder)
         first = next(pictures, None)
@@ -81,8 +81,8 @@ class VideoReader(Closing):
         self._to_rgb = ToRgb(first.frame, float(self._decoder.stream.sample_aspect_ratio or 1))
         self.size = self._to_rgb.size
 
-    def _own_errors(self) -> AbstractContextManager[None]:
-        return own_errors(self._path, "a video that can be read", "check the file and its disk")
+    def _as_video_errors(self) -> AbstractContextManager[None]:
+        return as_video_errors(self._path, "a video that can be read", "check the file and its disk")
 
 
 def _check_part(path: Path, start: float | None, end: float | None) -> None:

@@ -25,7 +25,7 @@ from serving.video.reporting import Reporter, stage_table
 from serving.video.session import Smoothing, ToonSession
 from serving.video.stability import ROW_WEIGHTS
 
-Look = Literal["paste", "crop", "side-by-side"]
+OutputStyle = Literal["paste", "crop", "side-by-side"]
 
 
 @dataclass(frozen=True)
@@ -40,31 +40,31 @@ class Runner:
     stats: bool = False
 
     def run_all(
-        self, jobs: Sequence[tuple[Path, Path]], run: Callable[[Path, Path], VideoReport], *, skip: bool
+        self, jobs: Sequence[tuple[Path, Path]], run: Callable[[Path, Path], VideoReport], *, skip_existing: bool
     ) -> bool:
         """Run every (video, target), and report what becomes of it; whether none failed and all were begun.
 
-        ``skip``: leave alone those whose target is there.
+        ``skip_existing``: leave alone those whose target is there.
         """
-        good = True
+        succeeded = True
         for video, target in jobs:
             if self.cancel.is_set():
                 return False
-            if skip and target.exists():
+            if skip_existing and target.exists():
                 self.reporter.skipped(target)
                 continue
-            self.reporter.begun(target)
+            self.reporter.started(target)
             try:
                 report = run(video, target)
             except ToonifyError as error:
                 self.reporter.failed(target, error)
-                good = False
+                succeeded = False
                 continue
             self.reporter.finished(target, report)
-            good = good and not report.cancelled
+            succeeded = succeeded and not report.cancelled
             if self.stats:
                 Console(stderr=True).print(stage_table(report))
-        return good
+        return succeeded
 
     def session(self, composer: Composer, smoothing: Smoothing) -> ToonSession:
         """A session for one video; "off" also leaves the codes of every frame as they are."""
@@ -83,16 +83,16 @@ def video_landmarker(option: str) -> Landmarker:
     return prealigned_landmarker if option == "none" else landmarker_from_option(option)
 
 
-def composer_of(look: Look, crop_size: Callable[[], int]) -> Composer:
+def composer_of(output_style: OutputStyle, crop_size: Callable[[], int]) -> Composer:
     """What ``--output-style`` names; ``crop_size`` is asked where it is the face alone."""
-    if look == "crop":
+    if output_style == "crop":
         return FirstFace(crop_size())
-    return SideBySide() if look == "side-by-side" else Paste()
+    return SideBySide() if output_style == "side-by-side" else Paste()
 
 
-def before_and_after(look: Look, size: tuple[int, int]) -> Composer:
-    """The frame on the left, and on the right what ``look`` shows, as high as the frame."""
-    return SideBySide(FirstFace(size[1]) if look == "crop" else Paste())
+def before_and_after(output_style: OutputStyle, size: tuple[int, int]) -> Composer:
+    """The frame on the left, and on the right what ``output_style`` shows, as high as the frame."""
+    return SideBySide(FirstFace(size[1]) if output_style == "crop" else Paste())
 
 
 @contextmanager

@@ -32,15 +32,15 @@ from serving.video.stability import (
     ROW_WEIGHTS,
     CodeFilter,
     CutDetector,
+    FullCodeSchedule,
     GaussianFilter,
     NoFilter,
     OneEuroFilter,
     PlacementFilter,
     RowWeights,
     Tracks,
-    WholeCodes,
 )
-from serving.video.tracking import Track, Tracker, Tracking, placements_of
+from serving.video.tracking import Track, Tracker, Tracking, placements_from_faces
 
 Smoothing = Literal["live", "file", "off"]
 
@@ -127,7 +127,7 @@ class ToonSession(Closing):
         self._landmarker = landmarker
         self._filter = _filter_of(smoothing)
         self._codes = CodeFilter(codes) if codes else None
-        self._whole_codes = WholeCodes()
+        self._full_codes = FullCodeSchedule()
         self._tracker = Tracker(tracking)
         self._cuts = CutDetector(cut_threshold)
         self._waiting: deque[FrameJob] = deque()  # for the filter
@@ -143,11 +143,11 @@ class ToonSession(Closing):
             ServerError, EngineError: the toonifier fails.
         """
         job = self.follow(Frame(np.ascontiguousarray(pixels), Fraction(pts)))
-        return self._finished(job) if job else None
+        return self._complete(job) if job else None
 
     def flush(self) -> list[FrameResult]:
         """End the stream and give back its last frames; the next frame begins a new one."""
-        return [self._finished(job) for job in self.drain()]
+        return [self._complete(job) for job in self.drain()]
 
     def reset(self) -> None:
         """Forget everything, frames that were not given back included."""
@@ -166,15 +166,15 @@ class ToonSession(Closing):
             faces = self._landmarker(frame.pixels, str(self._number))
             if self._cuts.is_cut(frame.pixels):
                 self._tracker.reset()
-            tracks = self._tracker.update(placements_of(faces), float(frame.pts))
+            tracks = self._tracker.update(placements_from_faces(faces), float(frame.pts))
         self._number += 1
         self._waiting.append(job)
         steady = self._filter.push(tracks, float(frame.pts))
-        return None if steady is None else self._aligned(steady)
+        return None if steady is None else self._cut_out_faces(steady)
 
     def drain(self) -> list[FrameJob]:
         """The frames that ``follow`` still holds back; the next one begins a new stream."""
-        jobs = [self._aligned(steady) for steady in self._filter.flush()]
+        jobs = [self._cut_out_faces(steady) for steady in self._filter.flush()]
         self._begin_stream()
         return jobs
 
@@ -182,11 +182,11 @@ class ToonSession(Closing):
         """Codes of a batch of frames, where they are smoothed."""
         with_faces = [job for job in jobs if self._codes and job.crops is not None]
         for light in (False, True):
-            if alike := [job for job in with_faces if job.light == light]:
-                with _timed(alike, "encode"):
+            if batch := [job for job in with_faces if job.light == light]:
+                with _timed(batch, "encode"):
                     encode = partial(self._toonifier.encode, light=light)
-                    codes = _together(encode, [job.crops for job in alike])
-                for job, w in zip(alike, codes, strict=True):
+                    codes = _apply_batched(encode, [job.crops for job in batch])
+                for job, w in zip(batch, codes, strict=True):
                     job.codes = w
         return jobs
 
@@ -201,9 +201,9 @@ class ToonSession(Closing):
         """Pictures of a batch of frames."""
         with_faces = (job for job in jobs if job.crops is not None)
         for style, group in groupby(with_faces, key=lambda job: job.style):
-            alike = [*group]
-            with _timed(alike, "render"):
-                for job, pictures in zip(alike, self._pictures(alike, style), strict=True):
+            batch = [*group]
+            with _timed(batch, "render"):
+                for job, pictures in zip(batch, self._pictures(batch, style), strict=True):
                     job.pictures = pictures
         return jobs
 
@@ -218,32 +218,32 @@ class ToonSession(Closing):
         self._waiting.clear()
         self._tracker.reset()
         self._cuts.reset()
-        self._whole_codes.reset()
+        self._full_codes.reset()
         self._number = 0
 
-    def _finished(self, job: FrameJob) -> FrameResult:
+    def _complete(self, job: FrameJob) -> FrameResult:
         try:
             self.render(self.smooth(self.encode([job])))
         except ToonifyError:
-            self._whole_codes.reset()  # rows that this frame should have given may be lost
+            self._full_codes.reset()  # rows that this frame should have given may be lost
             raise
         return self.compose(job)
 
-    def _aligned(self, tracks: Tracks) -> FrameJob:
+    def _cut_out_faces(self, tracks: Tracks) -> FrameJob:
         """The frame that has waited longest, its faces cut out where ``tracks`` says."""
         job = self._waiting.popleft()
         with _timed([job], "align"):
             crops = {track: cut for track in tracks if (cut := _crop(job.frame.pixels, track)) is not None}
             job.tracks = tuple(crops)
             job.crops = np.stack([*crops.values()]) if crops else None
-        whole = self._whole_codes.due([track.id for track in crops], float(job.frame.pts))
-        job.light = self._toonifier.has_light_encoder and not whole
+        full = self._full_codes.due([track.id for track in crops], float(job.frame.pts))
+        job.light = self._toonifier.has_light_encoder and not full
         return job
 
     def _pictures(self, jobs: Sequence[FrameJob], style: Style) -> list[Pictures]:
         if self._codes:
-            return _together(lambda w: self._toonifier.render(w, style), [job.codes for job in jobs])
-        return _together(lambda crops: self._toonifier.toonify(crops, style), [job.crops for job in jobs])
+            return _apply_batched(lambda w: self._toonifier.render(w, style), [job.codes for job in jobs])
+        return _apply_batched(lambda crops: self._toonifier.toonify(crops, style), [job.crops for job in jobs])
 
     def close(self) -> None:
         """Forget the stream."""
@@ -278,7 +278,7 @@ def _toon_faces(job: FrameJob) -> Iterator[ToonFace]:
             yield ToonFace(track.id, track.placement, track.seen, track.opacity, face, picture)
 
 
-def _together(function: Callable[[AnyArray], AnyArray], parts: Sequence[AnyArray | None]) -> list[AnyArray]:
+def _apply_batched(function: Callable[[AnyArray], AnyArray], parts: Sequence[AnyArray | None]) -> list[AnyArray]:
     """Apply a function to the rows of all parts at once, and divide what it gives as the parts were."""
     arrays = [part for part in parts if part is not None]
     ends = np.cumsum([len(array) for array in arrays])[:-1]

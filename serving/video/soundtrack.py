@@ -12,15 +12,15 @@ from serving.video.libav import av, input_container
 
 Audio = Literal["copy", "aac", "none"]
 
-_PLAYED_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
+_MP4_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
 """MP4 may hold others, Opus and PCM among them, but many players do not play them from there."""
 
 _BITS_PER_CHANNEL = 96_000
 
-_MARGIN = 1
+_SEEK_MARGIN = 1
 """Seconds by which sound is sought too early: files interleave it with pictures only roughly."""
 
-_FOLLOW_TIMES = {"async": "1", "min_hard_comp": "0.01"}
+_RESAMPLER_OPTIONS = {"async": "1", "min_hard_comp": "0.01"}
 """Gaps from 10 ms on are filled; libswresample's own 100 ms could be heard and seen."""
 
 
@@ -39,9 +39,9 @@ class Soundtrack:
         self._clip = clip
         self._container = _opened_at_begin(clip)
         copied = frozenset() if audio == "aac" else _copied_codecs(output)
-        self._tracks: dict[int, _Copied | _Encoded] = {}
-        for stream in _known_streams(self._container):
-            track = _Copied if stream.codec_context.codec.canonical_name in copied else _Encoded
+        self._tracks: dict[int, _CopiedTrack | _EncodedTrack] = {}
+        for stream in _decodable_streams(self._container):
+            track = _CopiedTrack if stream.codec_context.codec.canonical_name in copied else _EncodedTrack
             self._tracks[stream.index] = track(stream, output, clip.begin)
         self._packets = self._packets_of_clip()
         self._next = next(self._packets, None)
@@ -76,7 +76,7 @@ class Soundtrack:
                 yield packet
 
 
-class _Copied:
+class _CopiedTrack:
     """Packets go over as they are, but for their times."""
 
     def __init__(self, source: av.AudioStream, output: av.container.OutputContainer, begin: Fraction) -> None:
@@ -97,7 +97,7 @@ class _Copied:
         pass
 
 
-class _Encoded:
+class _EncodedTrack:
     """Packets are decoded and encoded as AAC; gaps between them become silence, so that sound stays with pictures."""
 
     def __init__(self, source: av.AudioStream, output: av.container.OutputContainer, begin: Fraction) -> None:
@@ -111,7 +111,7 @@ class _Encoded:
             layout = "mono" if source.channels == 1 else "stereo"
         self._stream = output.add_stream("aac", rate=rate, layout=layout)
         self._stream.bit_rate = _BITS_PER_CHANNEL * self._stream.channels
-        self._resampler = av.AudioResampler("fltp", layout, rate, options=_FOLLOW_TIMES)
+        self._resampler = av.AudioResampler("fltp", layout, rate, options=_RESAMPLER_OPTIONS)
 
     def write(self, packet: av.Packet[av.AudioStream]) -> None:
         with suppress(av.error.InvalidDataError):  # a gap, like any other
@@ -133,7 +133,7 @@ class _Encoded:
 
 def _opened_at_begin(clip: Clip) -> av.container.InputContainer:
     container = input_container(clip.path)
-    if not clip.whole and not _sought(container, clip.begin):
+    if not clip.whole and not _seek_before(container, clip.begin):
         container.close()
         container = input_container(clip.path)
     for stream in container.streams:
@@ -142,9 +142,9 @@ def _opened_at_begin(clip: Clip) -> av.container.InputContainer:
     return container
 
 
-def _sought(container: av.container.InputContainer, begin: Fraction) -> bool:
+def _seek_before(container: av.container.InputContainer, begin: Fraction) -> bool:
     """Go to just before ``begin``; False where the file does not let itself be searched."""
-    before = int((begin - _MARGIN) * av.time_base)
+    before = int((begin - _SEEK_MARGIN) * av.time_base)
     try:
         container.seek(before)
         first = next(_audio_packets(container), None)
@@ -154,13 +154,13 @@ def _sought(container: av.container.InputContainer, begin: Fraction) -> bool:
     return first is not None and _time(first) <= begin
 
 
-def _known_streams(container: av.container.InputContainer) -> tuple[av.AudioStream, ...]:
+def _decodable_streams(container: av.container.InputContainer) -> tuple[av.AudioStream, ...]:
     """Without those that FFmpeg cannot decode: it knows too little of them to copy them either."""
     return tuple(stream for stream in container.streams.audio if stream.codec_context is not None)
 
 
 def _audio_packets(container: av.container.InputContainer) -> Iterator[av.Packet[av.AudioStream]]:
-    streams = _known_streams(container)
+    streams = _decodable_streams(container)
     if streams:  # or every stream would be read
         packets: Iterator[av.Packet[av.AudioStream]] = container.demux(streams)
         yield from (packet for packet in packets if packet.pts is not None or packet.dts is not None)
@@ -172,4 +172,4 @@ def _time(packet: av.Packet[av.AudioStream]) -> Fraction:
 
 
 def _copied_codecs(output: av.container.OutputContainer) -> frozenset[str]:
-    return _PLAYED_IN_MP4 if output.format.name == "mp4" else frozenset(output.supported_codecs)
+    return _MP4_CODECS if output.format.name == "mp4" else frozenset(output.supported_codecs)

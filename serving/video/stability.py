@@ -81,7 +81,7 @@ class OneEuroFilter:
         self._states: dict[int, _Motion] = {}
 
     def push(self, tracks: Tracks, pts: float) -> Tracks:
-        self._states = {track.id: self._moved(track, pts) for track in tracks}
+        self._states = {track.id: self._follow(track, pts) for track in tracks}
         return tuple(
             replace(track, placement=placement_from_similarity(self._states[track.id].value)) for track in tracks
         )
@@ -90,17 +90,17 @@ class OneEuroFilter:
         self._states = {}
         return []
 
-    def _moved(self, track: Track, pts: float) -> _Motion:
+    def _follow(self, track: Track, pts: float) -> _Motion:
         value, before = similarity_from_placement(track.placement), self._states.get(track.id)
         if before is None:
             return _Motion(value, np.zeros(4), pts)
         if not track.seen or pts <= before.pts:
             return before
         elapsed = pts - before.pts
-        change = _unwrapped(value - before.value)
-        speed = change / elapsed / _units(before.value)
-        speed = before.speed + _weight(self._speed_cutoff, elapsed) * (speed - before.speed)
-        weight = _weight(self._cutoff + self._beta * np.abs(speed), elapsed)
+        change = _with_wrapped_angle(value - before.value)
+        speed = change / elapsed / _speed_units(before.value)
+        speed = before.speed + _smoothing_factor(self._speed_cutoff, elapsed) * (speed - before.speed)
+        weight = _smoothing_factor(self._cutoff + self._beta * np.abs(speed), elapsed)
         return _Motion(before.value + weight * change, speed, pts)
 
 
@@ -133,38 +133,38 @@ class GaussianFilter:
                 remedy="use smoothing 'off' for none",
             )
         self._sigmas = np.array([sigma_centre, sigma_centre, sigma_axes, sigma_axes])
-        self._reach = int(np.ceil(3 * max(sigma_centre, sigma_axes)))
+        self._radius = int(np.ceil(3 * max(sigma_centre, sigma_axes)))
         self._window: deque[Tracks] = deque()
-        self._given = 0  # how many frames of the window have been given back
+        self._emitted = 0  # how many frames of the window have been given back
 
     def push(self, tracks: Tracks, pts: float) -> Tracks | None:
         self._window.append(tracks)
-        return self._next() if len(self._window) > self._given + self._reach else None
+        return self._next() if len(self._window) > self._emitted + self._radius else None
 
     def flush(self) -> list[Tracks]:
-        rest = [self._next() for _ in range(self._given, len(self._window))]
+        rest = [self._next() for _ in range(self._emitted, len(self._window))]
         self._window.clear()
-        self._given = 0
+        self._emitted = 0
         return rest
 
     def _next(self) -> Tracks:
-        smooth = tuple(replace(track, placement=self._smoothed(track)) for track in self._window[self._given])
-        self._given += 1
-        if self._given > self._reach:
+        smooth = tuple(replace(track, placement=self._smoothed(track)) for track in self._window[self._emitted])
+        self._emitted += 1
+        if self._emitted > self._radius:
             self._window.popleft()
-            self._given -= 1
+            self._emitted -= 1
         return smooth
 
     def _smoothed(self, track: Track) -> Placement:
-        here = [(i, other) for i, frame in enumerate(self._window) for other in frame if other.id == track.id]
-        seen = [(i, similarity_from_placement(other.placement)) for i, other in here if other.seen]
+        appearances = [(i, other) for i, frame in enumerate(self._window) for other in frame if other.id == track.id]
+        seen = [(i, similarity_from_placement(other.placement)) for i, other in appearances if other.seen]
         if not seen:
             return track.placement
-        frames = np.array([i for i, _ in here])
+        frames = np.array([i for i, _ in appearances])
         values = np.array([value for _, value in seen])
         values[:, 3] = np.unwrap(values[:, 3])
         filled = np.stack([np.interp(frames, [i for i, _ in seen], column) for column in values.T], axis=1)
-        weights = np.exp(-0.5 * ((frames - self._given)[:, None] / self._sigmas) ** 2)
+        weights = np.exp(-0.5 * ((frames - self._emitted)[:, None] / self._sigmas) ** 2)
         return placement_from_similarity((weights * filled).sum(0) / weights.sum(0))
 
 
@@ -210,25 +210,25 @@ class CodeFilter:
 
     def reset(self) -> None:
         """Forget all codes."""
-        self._codes: dict[int, _Code] = {}
+        self._codes: dict[int, _CodeState] = {}
 
     def push(self, ids: Sequence[int], w: Codes, pts: float) -> Codes:
         """Codes float32 [N, L, D] of the tracks ``ids`` at ``pts`` seconds -> the smoothed ones, [N, L, D].
 
         Of tracks that the last frame had, the first rows may be given alone: the others then stay as they were given.
         """
-        self._codes = {track: self._averaged(track, code, pts) for track, code in zip(ids, w, strict=True)}
+        self._codes = {track: self._average(track, code, pts) for track, code in zip(ids, w, strict=True)}
         return np.stack([code.smooth for code in self._codes.values()]) if self._codes else w
 
-    def _averaged(self, track: int, code: Codes, pts: float) -> _Code:
-        before = self._codes.get(track, _Code(code, code, pts))
+    def _average(self, track: int, code: Codes, pts: float) -> _CodeState:
+        before = self._codes.get(track, _CodeState(code, code, pts))
         given = np.concatenate([code, before.given[len(code) :]])
         weights = self._weights.by_row(len(given), max(pts - before.pts, 0))
-        return _Code(before.smooth + weights * (given - before.smooth), given, pts)
+        return _CodeState(before.smooth + weights * (given - before.smooth), given, pts)
 
 
 @dataclass(frozen=True, eq=False)
-class _Code:
+class _CodeState:
     """Of one face at ``pts`` seconds, as it is smoothed and as its rows were given last; float32 [L, D]."""
 
     smooth: Codes
@@ -236,7 +236,7 @@ class _Code:
     pts: float
 
 
-class WholeCodes:
+class FullCodeSchedule:
     """Says which frames need all rows of their codes: those with a new face, and one every so many seconds.
 
     Args:
@@ -301,18 +301,18 @@ def _sorted_levels(pixels: Photo) -> NDArray[np.int16]:
     return np.sort(quarters, axis=1).astype(np.int16)
 
 
-def _weight(cutoff: float | NDArray[np.float64], elapsed: float) -> float | NDArray[np.float64]:
+def _smoothing_factor(cutoff: float | NDArray[np.float64], elapsed: float) -> float | NDArray[np.float64]:
     """Of the new value, in an exponential average with a cut-off in Hz."""
-    turn = 2 * pi * cutoff * elapsed
-    return turn / (turn + 1)
+    ratio = 2 * pi * cutoff * elapsed
+    return ratio / (ratio + 1)
 
 
-def _units(similarity: Similarity) -> NDArray[np.float64]:
+def _speed_units(similarity: Similarity) -> NDArray[np.float64]:
     side = exp(similarity[2])
     return np.array([side, side, 1, 1])
 
 
-def _unwrapped(change: Similarity) -> Similarity:
+def _with_wrapped_angle(change: Similarity) -> Similarity:
     """The same change, its angle within half a turn."""
     change[3] = (change[3] + pi) % (2 * pi) - pi
     return change

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engines.contract.errors import RequestError, VideoError
 
-SUFFIXES = frozenset(
+INPUT_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov"}
     | {".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
 )
@@ -27,10 +27,10 @@ def videos_in(inputs: Sequence[Path]) -> list[Path]:
     """
     videos: list[Path] = []
     for path in inputs:
-        found = _videos_of(path) if path.is_dir() else [path]
-        if not found:
+        videos_found = _videos_of(path) if path.is_dir() else [path]
+        if not videos_found:
             raise VideoError(str(path), got="no video in it", expected="one at least", remedy="give another folder")
-        videos += found
+        videos += videos_found
     return videos
 
 
@@ -59,7 +59,7 @@ def targets_of(videos: Sequence[Path], output: Path, *, in_folder: bool, suffix:
 def _videos_of(folder: Path) -> list[Path]:
     # A leading dot marks files that a run has not finished.
     files = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return sorted(path for path in files if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in files if path.suffix.lower() in INPUT_SUFFIXES)
 
 
 def _suffix_for(video: Path) -> str:

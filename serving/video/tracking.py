@@ -12,10 +12,10 @@ from engines.contract.errors import AlignmentError, RequestError
 from serving.faces.alignment import Placement, placement_of_face, side_of
 from serving.faces.landmarks import Face
 
-_REACH = 0.6
+_MAX_MATCH_DISTANCE = 0.6
 """How far apart, as ``apart`` has it, two placements of one face may be; at 30 frames/s faces move a tenth of it."""
 
-_DOUBLE = 0.25
+_DUPLICATE_DISTANCE = 0.25
 """Below this, a detection beside another one is taken for the same face found twice."""
 
 
@@ -76,14 +76,14 @@ class Tracker:
     def update(self, placements: Sequence[Placement], pts: float) -> tuple[Track, ...]:
         """The faces of the next frame, at ``pts`` seconds, from the crops of those found in it, the largest first."""
         elapsed, self._pts = pts - self._pts, pts
-        found = _matches(self._tracks, placements)
-        followed = [self._followed(track, found.get(track.id), elapsed) for track in self._tracks]
+        matches = _matches(self._tracks, placements)
+        followed = [self._updated(track, matches.get(track.id), elapsed) for track in self._tracks]
         visible = [track for track in followed if track.seen or track.opacity > 0]
-        self._tracks = (*visible, *self._begun(placements, visible))
+        self._tracks = (*visible, *self._new_tracks(placements, visible))
         self._last_seen = {track.id: pts if track.seen else self._last_seen[track.id] for track in self._tracks}
         return self._tracks
 
-    def _followed(self, track: Track, placement: Placement | None, elapsed: float) -> Track:
+    def _updated(self, track: Track, placement: Placement | None, elapsed: float) -> Track:
         held = self._pts - self._last_seen[track.id] <= self._tracking.hold
         step = elapsed / self._tracking.fade if self._tracking.fade else 1.0
         opacity = track.opacity + (step if placement is not None or held else -step)
@@ -94,18 +94,18 @@ class Tracker:
             opacity=min(max(opacity, 0.0), 1.0),
         )
 
-    def _begun(self, placements: Sequence[Placement], followed: Sequence[Track]) -> list[Track]:
-        begun: list[Track] = []
+    def _new_tracks(self, placements: Sequence[Placement], followed: Sequence[Track]) -> list[Track]:
+        new: list[Track] = []
         for placement in placements:
-            others = [track for track in (*followed, *begun) if track.seen]
-            if len(followed) + len(begun) >= self._tracking.max_faces:
+            others = [track for track in (*followed, *new) if track.seen]
+            if len(followed) + len(new) >= self._tracking.max_faces:
                 break
-            if all(apart(placement, track.placement) > _DOUBLE for track in others):
-                begun.append(Track(next(self._ids), placement))
-        return begun
+            if all(placement_distance(placement, track.placement) > _DUPLICATE_DISTANCE for track in others):
+                new.append(Track(next(self._ids), placement))
+        return new
 
 
-def placements_of(faces: Iterable[Face]) -> list[Placement]:
+def placements_from_faces(faces: Iterable[Face]) -> list[Placement]:
     """Of the faces of which one can be made: a detector may take anything for a face."""
     placements = []
     for face in faces:
@@ -114,7 +114,7 @@ def placements_of(faces: Iterable[Face]) -> list[Placement]:
     return placements
 
 
-def apart(a: Placement, b: Placement) -> float:
+def placement_distance(a: Placement, b: Placement) -> float:
     """How different two placements are: their centres' distance, in sides of the larger, and the log of their ratio."""
     (xa, ya), (xb, yb) = (placement @ (0.5, 0.5, 1) for placement in (a, b))
     side_a, side_b = side_of(a), side_of(b)
@@ -124,11 +124,11 @@ def apart(a: Placement, b: Placement) -> float:
 def _matches(tracks: Sequence[Track], placements: Sequence[Placement]) -> dict[int, Placement]:
     """Track id -> its placement in this frame; the nearest pair first, none beyond the reach."""
     pairs = sorted(
-        (apart(track.placement, placement), track.id, i)
+        (placement_distance(track.placement, placement), track.id, i)
         for track, (i, placement) in product(tracks, enumerate(placements))
     )
-    found: dict[int, int] = {}
+    matched: dict[int, int] = {}
     for distance, track_id, i in pairs:
-        if distance <= _REACH and track_id not in found and i not in found.values():
-            found[track_id] = i
-    return {track_id: placements[i] for track_id, i in found.items()}
+        if distance <= _MAX_MATCH_DISTANCE and track_id not in matched and i not in matched.values():
+            matched[track_id] = i
+    return {track_id: placements[i] for track_id, i in matched.items()}

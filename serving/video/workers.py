@@ -29,7 +29,7 @@ class Workers:
         self._pool = ThreadPoolExecutor(parallel, "toon call")
         self._queues: list[_Queue[Any]] = []
         self._threads: list[Thread] = []
-        self._room = Semaphore(0)
+        self._slots = Semaphore(0)
         self._ended = False
 
     @property
@@ -37,7 +37,7 @@ class Workers:
         """Items that nobody took in time."""
         return sum(queue.dropped for queue in self._queues)
 
-    def ahead(self, items: Iterable[T], depth: int, *, drop_oldest: bool = False) -> Iterator[T]:
+    def prefetched(self, items: Iterable[T], depth: int, *, drop_oldest: bool = False) -> Iterator[T]:
         """The same items, made by a thread of their own, at most ``depth`` of them lying ready.
 
         Where no more may lie ready, the thread waits, or the oldest is dropped.
@@ -56,14 +56,14 @@ class Workers:
             for item in items:
                 yield self._pool.submit(function, item)
 
-        return (call.result() for call in self.ahead(calls(), self.parallel))
+        return (call.result() for call in self.prefetched(calls(), self.parallel))
 
     def admitted(self, items: Iterable[T], count: int) -> Iterator[T]:
-        """The same items, each taken only when fewer than ``count`` are on their way between here and ``leave``."""
-        self._room.release(count)
+        """The same items, each taken only when fewer than ``count`` are on their way between here and ``release``."""
+        self._slots.release(count)
         iterator = iter(items)
         while True:
-            self._room.acquire()
+            self._slots.acquire()
             if self._ended:
                 raise _EndedError
             try:
@@ -71,9 +71,9 @@ class Workers:
             except StopIteration:
                 return
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """An item that was admitted is on its way no more."""
-        self._room.release()
+        self._slots.release()
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +82,7 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended = True
-        self._room.release()
+        self._slots.release()
         for queue in self._queues:
             queue.end()
         # The pool first: a thread may be waiting for one of its calls.

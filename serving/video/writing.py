@@ -12,17 +12,17 @@ from typing import Self
 from engines.contract.atomic import atomic_file
 from engines.contract.errors import VideoError
 from serving.video.colour import ToYuv
-from serving.video.encoders import Codec, encoder_named, encoder_options
+from serving.video.encoders import Codec, chosen_encoder, encoder_options
 from serving.video.frames import Frame, FrameSource
-from serving.video.libav import av, own_errors
+from serving.video.libav import as_video_errors, av
 from serving.video.reading import VideoReader
 from serving.video.soundtrack import Audio, Soundtrack
 from serving.video.targets import DEFAULT_QUALITY, FORMATS
 
-_TIME_BASE = Fraction(1, 90000)
+_DEFAULT_TIME_BASE = Fraction(1, 90000)
 """For frames that come from no file; the clock of MPEG, of which every usual frame rate is a multiple."""
 
-_RATES = (1, 240)
+_PLAUSIBLE_RATES = (1, 240)
 """Stated frame rates that are believed. They size buffers and name a level; the frames' own times are what counts."""
 
 
@@ -34,8 +34,8 @@ class VideoWriter:
 
     Args:
         path: ends in one of ``FORMATS``.
-        like: where the frames come from; of a VideoReader also the clock and the sound are taken.
-        size: width and height of the frames; those of ``like`` unless given.
+        source: where the frames come from; of a VideoReader also the clock and the sound are taken.
+        size: width and height of the frames; those of ``source`` unless given.
         audio: "copy" takes sound as it is, and encodes as AAC what the format does not take or many players do not
             play from it; "aac" always encodes; "none" leaves it out.
         codec: "auto" is NVENC where it works, else x264.
@@ -51,7 +51,7 @@ class VideoWriter:
     def __init__(
         self,
         path: Path,
-        like: FrameSource,
+        source: FrameSource,
         *,
         size: tuple[int, int] | None = None,
         audio: Audio = "copy",
@@ -60,29 +60,29 @@ class VideoWriter:
         force: bool = False,
     ) -> None:
         _check(path, quality)
-        self.size = size or like.size
+        self.size = size or source.size
         self._path = path
-        self._like = like if isinstance(like, VideoReader) else None
+        self._source = source if isinstance(source, VideoReader) else None
         self._audio = audio
-        self._encoder = encoder_named(codec)
+        self._encoder = chosen_encoder(codec)
         self._options = encoder_options(self._encoder, quality)
         self._force = force
         self._to_yuv = ToYuv(self.size)
-        self._time_base = self._like.time_base if self._like else _TIME_BASE
+        self._time_base = self._source.time_base if self._source else _DEFAULT_TIME_BASE
         self._last: int | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             partial = stack.enter_context(atomic_file(self._path, force=self._force))
-            stack.enter_context(self._own_errors())
+            stack.enter_context(self._as_video_errors())
             container = FORMATS[self._path.suffix.lower()]
             options = _container_options(container, self._time_base)
             self._output = av.open(f"file:{partial}", "w", format=container, container_options=options)
             stack.push(self._close)
             self._stream = self._new_stream()
             self._sound: Soundtrack | None = None
-            if self._like and self._audio != "none":
-                self._sound = Soundtrack(self._like.clip, self._output, self._audio)
+            if self._source and self._audio != "none":
+                self._sound = Soundtrack(self._source.clip, self._output, self._audio)
                 stack.callback(self._sound.close)
             stack.push(self._finish)
             self._resources = stack.pop_all()
@@ -104,7 +104,7 @@ class VideoWriter:
             got = f"a frame at {float(frame.pts):g} s, not later than the one before it"
             raise self._refused(got, "frames in the order of their times", "write every frame once")
         self._last = tick
-        with self._own_errors():
+        with self._as_video_errors():
             picture = self._to_yuv(frame.pixels)
             picture.pts, picture.time_base = tick, self._time_base
             picture.duration = round(frame.duration / self._time_base)
@@ -113,10 +113,10 @@ class VideoWriter:
                 self._sound.write_until(frame.pts)
 
     def _new_stream(self) -> av.VideoStream:
-        rate = self._like.rate if self._like else None
+        rate = self._source.rate if self._source else None
         stream = self._output.add_stream(
             self._encoder,
-            rate=rate if rate and _RATES[0] <= rate <= _RATES[1] else 30,
+            rate=rate if rate and _PLAUSIBLE_RATES[0] <= rate <= _PLAUSIBLE_RATES[1] else 30,
             options=self._options,
             time_base=self._time_base,
             width=self._to_yuv.size[0],
@@ -145,8 +145,8 @@ class VideoWriter:
         with suppress(av.FFmpegError) if error else nullcontext():
             self._output.close()
 
-    def _own_errors(self) -> AbstractContextManager[None]:
-        return own_errors(self._path, "a video that can be written", "check the disk, or choose another codec")
+    def _as_video_errors(self) -> AbstractContextManager[None]:
+        return as_video_errors(self._path, "a video that can be written", "check the disk, or choose another codec")
 
     def _refused(self, got: str, expected: str, remedy: str) -> VideoError:
         return VideoError(str(self._path), got=got, expected=expected, remedy=remedy)

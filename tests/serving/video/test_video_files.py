@@ -15,7 +15,7 @@ import pytest
 from video_files import SIZE, STEADY, VARIABLE, Sound, number_in, numbered, write_video
 
 from engines.contract.errors import ExportError, VideoError
-from serving.video.encoders import encoder_named, nvenc_works
+from serving.video.encoders import chosen_encoder, nvenc_works
 from serving.video.frames import Frame
 from serving.video.reading import VideoReader
 from serving.video.writing import FORMATS, VideoWriter
@@ -299,14 +299,14 @@ def test_higher_quality_is_nearer_and_larger(tmp_path: Path) -> None:
 
 
 def test_auto_takes_the_encoder_that_works() -> None:
-    assert encoder_named("auto") == ("h264_nvenc" if nvenc_works() else "libx264")
+    assert chosen_encoder("auto") == ("h264_nvenc" if nvenc_works() else "libx264")
 
 
 def test_nvenc_that_does_not_open_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.video.encoders.nvenc_works", lambda: False)
-    assert encoder_named("auto") == "libx264"
+    assert chosen_encoder("auto") == "libx264"
     with pytest.raises(VideoError, match="encoder h264_nvenc: got an encoder that does not open"):
-        encoder_named("h264_nvenc")
+        chosen_encoder("h264_nvenc")
 
 
 def test_without_the_library_the_remedy_is_named() -> None:

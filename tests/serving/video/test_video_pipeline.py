@@ -240,6 +240,6 @@ def test_numbers_that_cannot_be_are_refused(options: dict[str, int]) -> None:
 
 def test_workers_end_while_others_wait_for_them() -> None:
     with Workers(2) as workers:
-        numbers = workers.ahead(iter(int, 1), 3)  # without end
+        numbers = workers.prefetched(iter(int, 1), 3)  # without end
         squares = workers.mapped(lambda n: n**2, numbers)
-        assert next(workers.ahead(squares, 1)) == 0
+        assert next(workers.prefetched(squares, 1)) == 0

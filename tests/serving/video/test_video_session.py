@@ -161,8 +161,8 @@ def test_most_frames_ask_for_the_light_codes_and_faces_that_are_new_for_whole_on
     # Twice a second of 25 frames; a second face is followed once it was seen in two frames.
     assert whole[:2] == [0, 13]
     assert len(whole) == 4
-    found = next(number for number, result in enumerate(results) if len(result.faces) == 2)
-    assert found in whole
+    first_with_two_faces = next(number for number, result in enumerate(results) if len(result.faces) == 2)
+    assert first_with_two_faces in whole
     # The picture never moves, so neither do rows that are held.
     assert len({face.picture[0, 0, 0] for result in results for face in result.faces if face.track == 0}) == 1
 

@@ -16,12 +16,12 @@ from serving.faces.alignment import Placement, placement_of_face
 from serving.video.stability import (
     CodeFilter,
     CutDetector,
+    FullCodeSchedule,
     GaussianFilter,
     NoFilter,
     OneEuroFilter,
     PlacementFilter,
     RowWeights,
-    WholeCodes,
     placement_from_similarity,
     similarity_from_placement,
 )
@@ -201,7 +201,7 @@ def test_rows_that_are_not_given_stay_as_they_were_given_last() -> None:
 
 
 def test_whole_codes_are_due_for_new_faces_and_twice_a_second() -> None:
-    codes = WholeCodes()
+    codes = FullCodeSchedule()
     asked = [((0,), 0.0), ((0,), 0.1), ((0, 1), 0.2), ((1,), 0.3), ((0, 1), 0.4), ((), 0.5), ((0, 1), 0.8), ((1,), 0.9)]
     assert [codes.due(ids, pts) for ids, pts in asked] == [True, False, True, False, True, False, False, True]
     assert codes.due((1,), 0.0), "time that runs backwards begins anew"
