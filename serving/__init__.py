@@ -59,7 +59,7 @@ __all__ = [
     "toonify_video",
 ]
 
-_HOMES = {
+_MODULE_OF = {
     "AsyncToonifyClient": "serving.client",
     "ToonifyClient": "serving.client",
     "Pipeline": "serving.pipeline",
@@ -79,4 +79,4 @@ if not TYPE_CHECKING:  # or every misspelt name would have a type
     def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_HOMES.get(name, "engines.contract")), name)
+        return getattr(import_module(_MODULE_OF.get(name, "engines.contract")), name)

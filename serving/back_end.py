@@ -69,7 +69,7 @@ class BackEnd:
             RequestError: an attribute without a preset.
             ServerError: the server does not say how many rows its codes have.
         """
-        by_row = row_strength_for(attributes, self._rows()) if rows == "preset" else None
+        by_row = row_strength_for(attributes, self._code_rows()) if rows == "preset" else None
         return Style(
             attributes=attributes or None,
             seed=seed,
@@ -86,7 +86,7 @@ class BackEnd:
             RequestError: as ``manifests``.
             ServerError: the server does not answer, or does not say it.
         """
-        return self.manifests()[0].sizes.resolution if self.in_process else self._served().resolution
+        return self.manifests()[0].sizes.resolution if self.in_process else self._describe_served().resolution
 
     def manifests(self) -> list[Manifest]:
         """Those of the generators of this process, the chosen one first.
@@ -95,8 +95,8 @@ class BackEnd:
             ModelDirectoryError: a directory is incomplete or altered.
             RequestError: there is no generator of the name ``model``.
         """
-        found = [read_manifest(directory) for directory in self.generators]
-        names = [manifest.name for manifest in found]
+        manifests = [read_manifest(directory) for directory in self.generators]
+        names = [manifest.name for manifest in manifests]
         if self.model is not None and self.model not in names:
             raise RequestError(
                 f"model {self.model!r}",
@@ -104,12 +104,12 @@ class BackEnd:
                 expected=f"one of {', '.join(names)}",
                 remedy="choose among those, or load it too",
             )
-        return sorted(found, key=lambda manifest: manifest.name != self.model)
+        return sorted(manifests, key=lambda manifest: manifest.name != self.model)
 
-    def _rows(self) -> int:
-        return read_manifest(self.encoder).sizes.geometry.rows if self.encoder else self._served().rows
+    def _code_rows(self) -> int:
+        return read_manifest(self.encoder).sizes.geometry.rows if self.encoder else self._describe_served().rows
 
-    def _served(self) -> ServedModel:
+    def _describe_served(self) -> ServedModel:
         with self._client() as client:
             return client.describe(self.model or DEFAULT_MODEL)
 

@@ -135,11 +135,11 @@ def doctor(
     table = Table(box=None, pad_edge=False)
     for heading in ("what", "found", "what to do"):
         table.add_column(heading, overflow="fold")  # a command must be there whole to be copied
-    found = findings(url, model)
-    for finding in found:
+    report = findings(url, model)
+    for finding in report:
         table.add_row(finding.subject, finding.found, finding.remedy)
     Console(highlight=False, markup=False).print(table)
-    if any(finding.missing and finding.essential for finding in found):
+    if any(finding.missing and finding.essential for finding in report):
         raise typer.Exit(1)
 
 

@@ -35,7 +35,7 @@ Psi = Annotated[float | None, typer.Option(help="Truncation: 1, none, is the def
 Force = Annotated[bool, typer.Option("--force", help="Replace outputs that are already there.")]
 
 
-def _one_word(align: str) -> str:
+def _canonical_align(align: str) -> str:
     return "none" if align == "prealigned" else align
 
 
@@ -43,7 +43,7 @@ Align = Annotated[
     str,
     typer.Option(
         metavar="none|haar|yunet:PATH|mediapipe:PATH|file:PATH",
-        callback=_one_word,
+        callback=_canonical_align,
         help="How to find faces. none (or prealigned): pictures, or frames, are aligned crops. "
         "file: a video's frames go by their number, 0 first.",
     ),

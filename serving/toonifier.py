@@ -83,22 +83,22 @@ class EngineToonifier(Closing):
                 remedy="give model directories of different names",
             )
         self._default = names[0]
-        whole, edits = read_manifest(encoder), read_manifest(isf) if isf else None
-        self._attributes = edits.sizes.attributes if edits else ()
-        for manifest in (*manifests, *([edits] if edits else [])):
+        encoder_manifest, isf_manifest = read_manifest(encoder), read_manifest(isf) if isf else None
+        self._attributes = isf_manifest.sizes.attributes if isf_manifest else ()
+        for manifest in (*manifests, *([isf_manifest] if isf_manifest else [])):
             check_codes(
                 manifest,
-                whole,
+                encoder_manifest,
                 RequestError,
                 subject=f"{manifest.component} {manifest.name}",
                 remedy="take models that were trained for each other, and an encoder exported without --light",
             )
         if light_encoder:
-            _check_light_encoder(light_encoder, whole)
+            _check_light_encoder(light_encoder, encoder_manifest)
         with ExitStack() as stack:
 
             def load(directory: Path) -> Engine:
-                return _OneAtATime(stack.enter_context(engine_from_directory(directory, threads=threads)))
+                return _LockedEngine(stack.enter_context(engine_from_directory(directory, threads=threads)))
 
             first, edit = load(encoder), load(isf) if isf else None
             self._light = load(light_encoder) if light_encoder else None
@@ -186,19 +186,23 @@ class ServedToonifier(Closing):
         self._client.close()
 
 
-def _check_light_encoder(light: Path, whole: Manifest) -> None:
-    found = read_manifest(light)
-    same = [source.sha256 for source in found.sources] == [source.sha256 for source in whole.sources]
-    if found.component != "encoder" or not same:
+def _check_light_encoder(directory: Path, encoder_manifest: Manifest) -> None:
+    light_manifest = read_manifest(directory)
+    same = [source.sha256 for source in light_manifest.sources] == [
+        source.sha256 for source in encoder_manifest.sources
+    ]
+    if light_manifest.component != "encoder" or not same:
         raise RequestError(
-            f"light encoder {light}",
-            got="one of another checkpoint" if found.component == "encoder" else f"a {found.component}",
-            expected=f"an encoder of the same checkpoint as {whole.name}",
+            f"light encoder {directory}",
+            got="one of another checkpoint"
+            if light_manifest.component == "encoder"
+            else f"a {light_manifest.component}",
+            expected=f"an encoder of the same checkpoint as {encoder_manifest.name}",
             remedy="export it with toonify-export encoder --light",
         )
 
 
-class _OneAtATime(Closing):
+class _LockedEngine(Closing):
     """An engine that threads may share; whoever made the engine closes it."""
 
     def __init__(self, engine: Engine) -> None:

@@ -28,35 +28,35 @@ JPEG_SUFFIX = "_jpeg"
 class ServedModel:
     """What a server says of one of its ensembles.
 
-    ``facts`` are what its model directories say of themselves: names, r_swap, hashes.
+    ``parameters`` are what its model directories say of themselves: names, r_swap, hashes.
     """
 
     name: str
     max_batch: int
     signature: Signature
-    facts: Mapping[str, str]
+    parameters: Mapping[str, str]
 
     @property
     def attributes(self) -> tuple[str, ...]:
         """Names of the ISF attributes, in the order of the tensor; empty without an ISF head."""
-        return tuple(name for name in self.facts.get("attributes", "").split(",") if name)
+        return tuple(name for name in self.parameters.get("attributes", "").split(",") if name)
 
     @property
     def resolution(self) -> int:
         """Side of the pictures in pixels."""
-        return int(self.facts["resolution"])
+        return int(self.parameters["resolution"])
 
     @property
     def rows(self) -> int:
         """Rows of W+, the length of ``row_strength``."""
-        return int(self.facts.get("rows") or rows_of(self.resolution))
+        return int(self.parameters.get("rows") or rows_of(self.resolution))
 
 
 def served_model_from_config(config: ModelConfig) -> ServedModel:
-    """Read Triton's configuration of any model of a repository; those that an ensemble is made of have no facts."""
-    facts = {key: parameter.string_value for key, parameter in config.parameters.items()}
+    """Read Triton's configuration of any model of a repository. Only ensembles have parameters."""
+    parameters = {key: parameter.string_value for key, parameter in config.parameters.items()}
     signature = signature_from_config(MessageToDict(config, preserving_proto_field_name=True))
-    return ServedModel(config.name, max(config.max_batch_size, 1), signature, facts)
+    return ServedModel(config.name, max(config.max_batch_size, 1), signature, parameters)
 
 
 def checked_ensemble(model: ServedModel) -> ServedModel:
@@ -65,7 +65,7 @@ def checked_ensemble(model: ServedModel) -> ServedModel:
     Raises:
         RequestError: it is not.
     """
-    if not model.facts.get("resolution", "").isdigit():
+    if not model.parameters.get("resolution", "").isdigit():
         raise RequestError(
             f"model {model.name!r}",
             got="a model that does not say its resolution",

@@ -9,7 +9,7 @@ from tritonclient.utils import InferenceServerException
 
 from engines.contract.errors import RequestError, ServerError, ToonifyError
 
-_RETRIES = {
+_SERVICE_CONFIG = {
     "methodConfig": [
         {
             "name": [{"service": "inference.GRPCInferenceService"}],
@@ -38,7 +38,7 @@ def channel_arguments() -> list[tuple[str, int | str]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
         ("grpc.enable_retries", 1),
-        ("grpc.service_config", json.dumps(_RETRIES)),
+        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
         # A request beyond the default, 256 KiB or two faces, would be sent once and never again.
         ("grpc.per_rpc_retry_buffer_size", 256 * 2**20),
         ("grpc.max_reconnect_backoff_ms", 2000),
@@ -61,7 +61,7 @@ class Deadline:
         self._end = time.monotonic() + seconds
 
     @property
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Seconds until then; a little more than 0 when it has passed, so that gRPC itself reports it."""
         return max(self._end - time.monotonic(), 1e-3)
 
@@ -70,10 +70,10 @@ def error_from_triton(error: InferenceServerException, url: str, model: str, sec
     """RequestError where the caller can mend it, ServerError where the server or the way to it is at fault."""
     status = str(error.status() or "an unknown status").removeprefix("StatusCode.")
     message = _one_line(error.message())
-    asked = f"model {model!r} at {url}" if model else f"server at {url}"
+    subject = f"model {model!r} at {url}" if model else f"server at {url}"
     if status == "DEADLINE_EXCEEDED":
         return RequestError(
-            asked,
+            subject,
             got=f"no answer within {seconds:g} s",
             expected="one in time",
             remedy="look whether the server is ready, give a longer timeout or send fewer faces",
@@ -81,7 +81,7 @@ def error_from_triton(error: InferenceServerException, url: str, model: str, sec
     # While a server stops or exchanges a model, the model exists and has no version.
     if status in ("INVALID_ARGUMENT", "NOT_FOUND") and "no available versions" not in message:
         return RequestError(
-            asked,
+            subject,
             got=f"the refusal {message!r}",
             expected="a request that the server takes",
             remedy="correct the request, or choose another model (the client's models() lists them)",

@@ -75,31 +75,33 @@ class Operations:
         self._timeout = timeout
         self._shared_memory = shared_memory
         self._headers = dict(headers or {})
-        self._served: dict[str, ServedModel] = {}
-        self._finished: set[str] = set()
+        self._cache: dict[str, ServedModel] = {}
+        self._unreleased: set[str] = set()
 
     def toonify(self, faces: Pictures, model: str, timeout: float | None, controls: Controls) -> Operation[Pictures]:
-        return (yield from self._whole(model, partial(face_calls, faces=faces, controls=controls), timeout, joined))
+        return (
+            yield from self._run_ensemble(model, partial(face_calls, faces=faces, controls=controls), timeout, joined)
+        )
 
     def toonify_jpeg(
         self, jpegs: bytes | Sequence[bytes], model: str, timeout: float | None, controls: Controls
     ) -> Operation[list[bytes]]:
         calls = partial(jpeg_calls, jpegs=[jpegs] if isinstance(jpegs, bytes) else jpegs, controls=controls)
-        return (yield from self._whole(model + JPEG_SUFFIX, calls, timeout, jpegs_from))
+        return (yield from self._run_ensemble(model + JPEG_SUFFIX, calls, timeout, jpegs_from))
 
     def encode(self, faces: Pictures, timeout: float | None) -> Operation[Codes]:
         array = np.asarray(faces)
         tensors = {"face": array[None] if array.ndim == 3 else array}
-        return (yield from self._step("encoder", tensors, self._deadline(timeout)))
+        return (yield from self._run_step("encoder", tensors, self._deadline(timeout)))
 
     def render(self, w: Codes, model: str, timeout: float | None, controls: Controls) -> Operation[Pictures]:
         deadline = self._deadline(timeout)
-        with self._forgotten_on_error(model):
-            ensemble = yield from self._ensemble(model, deadline)
+        with self._evicted_on_error(model):
+            ensemble = yield from self._cached_ensemble(model, deadline)
             inputs = {"w": w, **filled_inputs(ensemble, w, controls)}
             if controls.get("attributes") is not None:  # else the ISF head would pass w unchanged
-                inputs["w"] = yield from self._step("isf", inputs, deadline)
-            return (yield from self._step(f"generator_{ensemble.facts['generator']}", inputs, deadline))
+                inputs["w"] = yield from self._run_step("isf", inputs, deadline)
+            return (yield from self._run_step(f"generator_{ensemble.parameters['generator']}", inputs, deadline))
 
     def describe(self, model: str, timeout: float | None) -> Operation[ServedModel]:
         return checked_ensemble((yield from self._describe(model, self._deadline(timeout))))
@@ -125,12 +127,12 @@ class Operations:
         """
         deadline = Deadline(_RELEASE_SECONDS)
         for _ in range(attempts):
-            for name in sorted(self._finished):
+            for name in sorted(self._unreleased):
                 with suppress(InferenceServerException):
                     yield self._rpc("unregister_system_shared_memory", deadline, name=name)
-                    self._finished.discard(name)
+                    self._unreleased.discard(name)
 
-    def _whole(
+    def _run_ensemble(
         self,
         model: str,
         calls: Callable[[ServedModel], list[Call]],
@@ -139,17 +141,17 @@ class Operations:
     ) -> Operation[T]:
         """The result of the calls that ``calls`` makes for an ensemble."""
         deadline = self._deadline(timeout)
-        with self._forgotten_on_error(model):
-            ensemble = yield from self._ensemble(model, deadline)
-            return result((yield from self._answers(calls(ensemble), deadline)))
+        with self._evicted_on_error(model):
+            ensemble = yield from self._cached_ensemble(model, deadline)
+            return result((yield from self._infer_all(calls(ensemble), deadline)))
 
-    def _step(self, model: str, tensors: Mapping[str, AnyArray], deadline: Deadline) -> Operation[AnyArray]:
+    def _run_step(self, model: str, tensors: Mapping[str, AnyArray], deadline: Deadline) -> Operation[AnyArray]:
         """The output of one of the models that an ensemble is made of, for what it takes of ``tensors``."""
-        with self._forgotten_on_error(model):
-            step = yield from self._known(model, deadline)
-            return joined((yield from self._answers(step_calls(step, tensors), deadline)))
+        with self._evicted_on_error(model):
+            step = yield from self._cached_model(model, deadline)
+            return joined((yield from self._infer_all(step_calls(step, tensors), deadline)))
 
-    def _answers(self, calls: Sequence[Call], deadline: Deadline) -> Operation[list[AnyArray]]:
+    def _infer_all(self, calls: Sequence[Call], deadline: Deadline) -> Operation[list[AnyArray]]:
         """One after the other: a client that sent a long list at once would fill the server's queue for all others."""
         outputs = []
         for call in calls:
@@ -157,21 +159,21 @@ class Operations:
         return outputs
 
     @contextmanager
-    def _forgotten_on_error(self, model: str) -> Iterator[None]:
+    def _evicted_on_error(self, model: str) -> Iterator[None]:
         """The server may have another model of this name by now: ask again next time."""
         try:
             yield
         except ToonifyError:
-            self._served.pop(model, None)
+            self._cache.pop(model, None)
             raise
 
-    def _ensemble(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
-        return checked_ensemble((yield from self._known(model, deadline)))
+    def _cached_ensemble(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
+        return checked_ensemble((yield from self._cached_model(model, deadline)))
 
-    def _known(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
-        served = self._served.get(model)
+    def _cached_model(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
+        served = self._cache.get(model)
         if served is None:
-            served = self._served[model] = yield from self._describe(model, deadline)
+            served = self._cache[model] = yield from self._describe(model, deadline)
         return served
 
     def _describe(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
@@ -200,7 +202,7 @@ class Operations:
             except InferenceServerException as refusal:
                 raise SharedMemoryException(refusal.message()) from None
             except BaseException:  # cancelled: the server may have registered it all the same
-                self._finished.add(region.name)
+                self._unreleased.add(region.name)
                 raise
             try:
                 inputs, outputs = region.inputs(), [region.output()]
@@ -209,7 +211,7 @@ class Operations:
                 )
                 return region.read()
             finally:
-                self._finished.add(region.name)
+                self._unreleased.add(region.name)
                 yield from self.release()
 
     def _ask(self, method: str, model: str, deadline: Deadline, **arguments: Any) -> Operation[Any]:
@@ -219,7 +221,7 @@ class Operations:
             raise error_from_triton(error, self._url, model, deadline.seconds) from None
 
     def _rpc(self, method: str, deadline: Deadline, **arguments: Any) -> Rpc:
-        return Rpc(method, {**arguments, "headers": self._headers, "client_timeout": deadline.left})
+        return Rpc(method, {**arguments, "headers": self._headers, "client_timeout": deadline.remaining})
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._timeout if timeout is None else timeout)

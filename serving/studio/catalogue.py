@@ -58,7 +58,7 @@ def _served(back_end: BackEnd) -> Catalogue:
         default = client.describe(back_end.model or DEFAULT_MODEL)
         siblings = [client.describe(name) for name in client.models() if name.startswith(_ENSEMBLE)]
     choices = [_choice(model.name.removeprefix(_ENSEMBLE), model) for model in siblings]
-    generator = default.facts.get("generator")
+    generator = default.parameters.get("generator")
     if generator not in [choice.name for choice in choices]:
         choices.insert(0, _choice(None, default))
     choices.sort(key=lambda choice: choice.name != generator)
@@ -66,4 +66,4 @@ def _served(back_end: BackEnd) -> Catalogue:
 
 
 def _choice(name: str | None, model: ServedModel) -> Choice:
-    return Choice(name, model.facts.get("blend", ""), model.resolution)
+    return Choice(name, model.parameters.get("blend", ""), model.resolution)

@@ -1,4 +1,4 @@
-"""Clips: work that outlasts a request, done one after the other, and told of while it goes on."""
+"""ClipQueue: work that outlasts a request, done one after the other, and told of while it goes on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from serving.video.pipeline import VideoProgress, toonify_video
 from serving.video.reading import VideoReader
 from serving.video.writing import VideoWriter
 
-KEPT = 8
+MAX_FINISHED_CLIPS = 8
 """Finished clips whose files are kept; the oldest goes when another one comes."""
 
 _log = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ class ClipState:
 
 
 @dataclass(eq=False)
-class Clip:
-    """A clip in a folder of its own. Whoever asked for it writes ``source`` before ``Clips.start``."""
+class ClipJob:
+    """A clip in a folder of its own. Whoever asked for it writes ``source`` before ``ClipQueue.start``."""
 
     id: str
     folder: Path
@@ -65,38 +65,38 @@ class Clip:
         return self.folder / "toon.mp4"
 
 
-class Clips:
+class ClipQueue:
     """A studio's clips, in a temporary folder that goes when the ``with`` block ends; one thread calls the methods."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
-        self._clips: dict[str, Clip] = {}
+        self._clips: dict[str, ClipJob] = {}
 
-    def new(self) -> Clip:
+    def new(self) -> ClipJob:
         """Make an empty clip."""
         ended = [clip for clip in self._clips.values() if clip.state.ended]
-        if len(ended) >= KEPT:
+        if len(ended) >= MAX_FINISHED_CLIPS:
             self.remove(ended[0])
         id = token_urlsafe(16)
-        clip = self._clips[id] = Clip(id, Path(self._folder.name, id))
+        clip = self._clips[id] = ClipJob(id, Path(self._folder.name, id))
         clip.folder.mkdir()
         return clip
 
-    def start(self, clip: Clip, controls: PageControls) -> None:
+    def start(self, clip: ClipJob, controls: PageControls) -> None:
         """Toonify a clip when those before it have ended; its ``state`` tells what becomes of it."""
         self._worker.submit(self._run, clip, controls)
 
-    def get(self, id: str) -> Clip | None:
+    def get(self, id: str) -> ClipJob | None:
         """The clip, unless it was removed or never there."""
         return self._clips.get(id)
 
-    def remove(self, clip: Clip) -> None:
+    def remove(self, clip: ClipJob) -> None:
         """End the work on a clip; its files go as soon as nothing uses them."""
         clip.cancel.set()
         del self._clips[clip.id]
         self._worker.submit(rmtree, clip.folder)
 
-    def _run(self, clip: Clip, controls: PageControls) -> None:
+    def _run(self, clip: ClipJob, controls: PageControls) -> None:
         try:
             if not clip.cancel.is_set():
                 self._toonify(clip, controls)
@@ -108,7 +108,7 @@ class Clips:
         else:
             clip.state = replace(clip.state, state="done", remaining=0.0)
 
-    def _toonify(self, clip: Clip, controls: PageControls) -> None:
+    def _toonify(self, clip: ClipJob, controls: PageControls) -> None:
         def progress(now: VideoProgress) -> None:
             clip.state = ClipState("running", now.frames, now.total, now.fps, now.remaining)
 
@@ -117,7 +117,7 @@ class Clips:
             writer = VideoWriter(clip.result, reader, size=composed_size(session.composer, reader.size))
             toonify_video(reader, writer, session, progress=progress, cancel=clip.cancel)
 
-    def _fail(self, clip: Clip, error: str) -> None:
+    def _fail(self, clip: ClipJob, error: str) -> None:
         clip.state = replace(clip.state, state="failed", error=error)
 
     def __enter__(self) -> Self:

@@ -23,7 +23,7 @@ class Studio:
 
     def __init__(self, toonifier: Toonifier, landmarker: Landmarker) -> None:
         self._toonifier = toonifier
-        self._landmarker = _in_turns(landmarker)
+        self._landmarker = _locked(landmarker)
 
     def picture(self, data: bytes, controls: PageControls) -> bytes:
         """Toonify a PNG, JPEG or WebP picture into a PNG.
@@ -54,7 +54,7 @@ class Studio:
         return toonified_photograph(photo, self._landmarker, toonify, every_face=True, name="picture")
 
 
-class Camera:
+class WebcamStream:
     """One webcam, whose frames are steadied without delay; one thread at a time."""
 
     def __init__(self, studio: Studio, controls: PageControls) -> None:
@@ -81,7 +81,7 @@ class Camera:
         return jpeg_from_picture(result.pixels), len(result.faces)
 
 
-def _in_turns(landmarker: Landmarker) -> Landmarker:
+def _locked(landmarker: Landmarker) -> Landmarker:
     """The landmarker for several threads."""
     lock = Lock()
 

@@ -15,9 +15,9 @@ from weakref import WeakSet
 from engines.contract.errors import EngineError, RequestError, ServerError, ToonifyError
 from serving.faces.images import MAX_BYTES as MAX_PICTURE
 from serving.studio.catalogue import Catalogue
-from serving.studio.clips import Clip, Clips
+from serving.studio.clips import ClipJob, ClipQueue
 from serving.studio.controls import PageControls, controls_from_json
-from serving.studio.studio import Camera, Studio
+from serving.studio.studio import Studio, WebcamStream
 
 try:
     from aiohttp import WSCloseCode, WSMsgType, web
@@ -87,7 +87,7 @@ class _Interface:
         self._cameras: WeakSet[web.WebSocketResponse] = WeakSet()
 
     def application(self, hosts: Collection[str]) -> web.Application:
-        app = web.Application(middlewares=[_errors_as_json, _only_from(hosts)])
+        app = web.Application(middlewares=[_errors_as_json, _require_known_host(hosts)])
         app.add_routes(
             [
                 web.get("/", self.page),
@@ -123,7 +123,7 @@ class _Interface:
         stream = web.WebSocketResponse(receive_timeout=IDLE_SECONDS, max_msg_size=MAX_FRAME, compress=False)
         await stream.prepare(request)
         self._cameras.add(stream)
-        camera = Camera(self._studio, self._controls("{}"))
+        camera = WebcamStream(self._studio, self._controls("{}"))
         try:
             async for message in stream:
                 if message.type is WSMsgType.TEXT:
@@ -170,7 +170,7 @@ class _Interface:
         controls = controls_from_json(text)
         return controls if controls.model else controls.model_copy(update={"model": self._catalogue.models[0].name})
 
-    def _clip(self, request: web.Request) -> Clip:
+    def _clip(self, request: web.Request) -> ClipJob:
         clip = self._clips.get(request.match_info["id"])
         if clip is None:
             raise _Refusal(404, "clip", got="one that is not here", expected="one of the last", remedy="send it again")
@@ -180,7 +180,7 @@ class _Interface:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     async def _workers(self, app: web.Application) -> AsyncIterator[None]:
-        with ThreadPoolExecutor(thread_name_prefix="studio") as self._threads, Clips(self._studio) as self._clips:
+        with ThreadPoolExecutor(thread_name_prefix="studio") as self._threads, ClipQueue(self._studio) as self._clips:
             yield
 
     async def _close_cameras(self, app: web.Application) -> None:
@@ -218,7 +218,7 @@ def _status_of(error: ToonifyError) -> int:
     return {ServerError: 502, EngineError: 500}.get(type(error), 422)
 
 
-def _only_from(hosts: Collection[str]) -> Middleware:
+def _require_known_host(hosts: Collection[str]) -> Middleware:
     """Refuse requests that were sent by another site's page, or to another site's name."""
     known = sorted({host.lower() for host in hosts})
 

@@ -51,8 +51,8 @@ class RequestModel:
         return [self._attempt(self.answer, given) for given in batch]
 
     def _tensors(self, request: pb.InferenceRequest) -> Tensors:
-        found = {spec.name: pb.get_input_tensor_by_name(request, spec.name) for spec in self.signature.inputs}
-        given = {name: tensor.as_numpy() for name, tensor in found.items() if tensor is not None}
+        inputs = {spec.name: pb.get_input_tensor_by_name(request, spec.name) for spec in self.signature.inputs}
+        given = {name: tensor.as_numpy() for name, tensor in inputs.items() if tensor is not None}
         check_request(self.signature, given)
         return given
 

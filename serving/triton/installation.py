@@ -54,7 +54,7 @@ def find_installation(scratch: Path) -> Installation:
     on_path = shutil.which("tritonserver")
     if on_path:
         return Installation(Path(on_path), (), environment, embedded=False)
-    site = _site_of_wheel()
+    site = _site_packages_of_wheel()
     environment["LD_LIBRARY_PATH"] = os.pathsep.join(_library_folders(site))
     backends = _lay_out_backends(site / "pytriton" / "tritonserver", scratch / "backends")
     _check_stub(backends / "python" / "triton_python_backend_stub", environment)
@@ -75,7 +75,7 @@ def check_shared_memory(models: int) -> None:
         ServerError: there is none, it cannot be written, or too little of it is free.
     """
     needed = models + 16
-    got = _shared_memory_fault(needed)
+    got = _shared_memory_problem(needed)
     if got:
         raise ServerError(
             f"shared memory {SHARED_MEMORY}",
@@ -85,7 +85,7 @@ def check_shared_memory(models: int) -> None:
         )
 
 
-def _shared_memory_fault(needed: int) -> str:
+def _shared_memory_problem(needed: int) -> str:
     if not SHARED_MEMORY.is_dir():
         return "no such folder"
     if not os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
@@ -118,7 +118,7 @@ def has_gpu() -> bool:
     return Path("/dev/nvidiactl").exists()
 
 
-def _site_of_wheel() -> Path:
+def _site_packages_of_wheel() -> Path:
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
         raise ServerError(

@@ -11,14 +11,14 @@ from contextlib import ExitStack
 from engines.contract.errors import ServerError
 
 
-def free_ports(address: str, wished: Mapping[str, int]) -> dict[str, int]:
+def free_ports(address: str, requested: Mapping[str, int]) -> dict[str, int]:
     """Check that each service's port can be listened on; 0 becomes one that can.
 
     Raises:
         ServerError: a port is taken, or the address is none of this machine's.
     """
     with ExitStack() as stack:  # held together until all are known, or one could be chosen twice
-        probes = {service: stack.enter_context(_probe(address, service, port)) for service, port in wished.items()}
+        probes = {service: stack.enter_context(_probe(address, service, port)) for service, port in requested.items()}
         return {service: probe.getsockname()[1] for service, probe in probes.items()}
 
 

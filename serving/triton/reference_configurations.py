@@ -39,22 +39,22 @@ from serving.triton.model_configurations import (
 
 @dataclass(frozen=True)
 class ServedGenerator:
-    """A generator's name, facts about it for clients, and the side of its pictures where it is not the geometry's."""
+    """A generator's name, the parameters that clients read, and the side of its pictures if not the geometry's."""
 
     name: str
-    facts: Mapping[str, str]
+    parameters: Mapping[str, str]
     resolution: int | None = None
 
 
 @dataclass(frozen=True)
-class Served:
+class RepositorySpec:
     """What one repository serves; the first generator is the default one."""
 
     geometry: Geometry
     generators: tuple[ServedGenerator, ...]
 
 
-REFERENCE = Served(Geometry(1024), (ServedGenerator("blend_r16", {"blend": "--r-swap 16"}),))
+REFERENCE = RepositorySpec(Geometry(1024), (ServedGenerator("blend_r16", {"blend": "--r-swap 16"}),))
 
 
 def reference_configs() -> dict[str, str]:
@@ -62,9 +62,9 @@ def reference_configs() -> dict[str, str]:
     return repository_configs(REFERENCE)
 
 
-def repository_configs(served: Served) -> dict[str, str]:
+def repository_configs(spec: RepositorySpec) -> dict[str, str]:
     """Relative path -> text of every file of a repository except the exported models."""
-    g = served.geometry
+    g = spec.geometry
     files = {
         **_engine_files("encoder", "encoder", encoder_signature(g)),
         **_python_files("condition", "ConditionModel", condition_signature(g)),
@@ -73,11 +73,11 @@ def repository_configs(served: Served) -> dict[str, str]:
     }
     if g.attributes:
         files |= _engine_files("isf", "isf", isf_signature(g))
-    for generator in served.generators:
+    for generator in spec.generators:
         own = replace(g, resolution=generator.resolution or g.resolution)
         files |= _engine_files(f"generator_{generator.name}", "generator", generator_signature(own))
         files |= _ensembles(f"toonify_{generator.name}", own, generator)
-        if generator is served.generators[0]:
+        if generator is spec.generators[0]:
             files |= _ensembles("toonify", own, generator)
     return files
 
@@ -85,13 +85,13 @@ def repository_configs(served: Served) -> dict[str, str]:
 def _ensembles(name: str, g: Geometry, generator: ServedGenerator) -> dict[str, str]:
     """An ensemble of raw pictures, and its sibling with JPEG at both ends."""
     sizes = {"resolution": str(g.resolution), "rows": str(g.rows), "attributes": ",".join(g.attributes)}
-    facts = {**generator.facts, "generator": generator.name, **sizes}
+    parameters = {**generator.parameters, "generator": generator.name, **sizes}
     steps = _steps(g, generator.name)
     decode = Step("decode_face", decode_face_signature())
     encode = Step("encode_picture", encode_picture_signature())
     return {
-        **_ensemble_files(name, toonify_signature(g), steps, facts),
-        **_ensemble_files(f"{name}_jpeg", toonify_jpeg_signature(g), [decode, *steps, encode], facts),
+        **_ensemble_files(name, toonify_signature(g), steps, parameters),
+        **_ensemble_files(f"{name}_jpeg", toonify_jpeg_signature(g), [decode, *steps, encode], parameters),
     }
 
 
@@ -115,11 +115,11 @@ def _python_files(model: str, adapter: str, signature: Signature) -> dict[str, s
 
 
 def _ensemble_files(
-    model: str, signature: Signature, steps: Sequence[Step], facts: Mapping[str, str]
+    model: str, signature: Signature, steps: Sequence[Step], parameters: Mapping[str, str]
 ) -> dict[str, str]:
     # Triton wants the folder of the version, and git keeps no empty ones.
     return {
-        f"{model}/config.pbtxt": _generated(ensemble_config(model, signature, steps, facts)),
+        f"{model}/config.pbtxt": _generated(ensemble_config(model, signature, steps, parameters)),
         f"{model}/1/.gitkeep": "",
     }
 

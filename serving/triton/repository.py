@@ -14,7 +14,7 @@ from engines.contract.atomic import atomic_directory, check_output
 from engines.contract.errors import RepositoryError
 from engines.contract.tensors import Geometry
 from engines.model_directory import MANIFEST, Component, Manifest, check_codes, read_manifest, sha256_of
-from serving.triton.reference_configurations import Served, ServedGenerator, repository_configs, write_texts
+from serving.triton.reference_configurations import RepositorySpec, ServedGenerator, repository_configs, write_texts
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class _Model:
         return f"generator_{name}" if kind == "generator" else kind
 
     @property
-    def facts(self) -> dict[str, str]:
+    def parameters(self) -> dict[str, str]:
         """What clients are told of it; the rest of the manifest names files of the machine that made it."""
         blend = self.manifest.details.get("blend", {})
         return self.hash | ({"blend": blend["schedule"]} if "schedule" in blend else {})
@@ -52,11 +52,11 @@ def write_repository(
         ExportError: ``output`` exists and ``force`` is false.
     """
     models = _models(output, encoder, generators, isf, force=force)
-    served = _served(models)
+    spec = _repository_spec(models)
     with atomic_directory(output, force=force) as staging:
-        write_texts(staging, repository_configs(served))
+        write_texts(staging, repository_configs(spec))
         for model in models:
-            _place(model, staging / model.name / "1")
+            _link_files(model, staging / model.name / "1")
 
 
 def check_repository(
@@ -64,7 +64,7 @@ def check_repository(
 ) -> list[Manifest]:
     """The models' manifests, or what ``write_repository`` would raise, before anything that takes long."""
     models = _models(output, encoder, generators, isf, force=force)
-    _served(models)
+    _repository_spec(models)
     return [model.manifest for model in models]
 
 
@@ -98,7 +98,7 @@ def _model(directory: Path, component: Component) -> _Model:
     return _Model(directory, manifest)
 
 
-def _served(models: Sequence[_Model]) -> Served:
+def _repository_spec(models: Sequence[_Model]) -> RepositorySpec:
     """Check that the models, the encoder first, fit together."""
     encoder = models[0]
     generators = [model for model in models if model.manifest.component == "generator"]
@@ -114,10 +114,10 @@ def _served(models: Sequence[_Model]) -> Served:
     _check_names([model.manifest.name for model in generators])
     sizes, edits = encoder.manifest.sizes, isf.manifest.sizes if isf else None
     shared = encoder.hash | (isf.hash if isf else {})
-    return Served(
+    return RepositorySpec(
         Geometry(sizes.resolution, sizes.w_dim, *((edits.attributes, edits.noise_size) if edits else ((), 0))),
         tuple(
-            ServedGenerator(model.manifest.name, model.facts | shared, model.manifest.sizes.resolution)
+            ServedGenerator(model.manifest.name, model.parameters | shared, model.manifest.sizes.resolution)
             for model in generators
         ),
     )
@@ -137,7 +137,7 @@ def _check_names(generators: Sequence[str]) -> None:
             )
 
 
-def _place(model: _Model, destination: Path) -> None:
+def _link_files(model: _Model, destination: Path) -> None:
     for name in (MANIFEST, *model.manifest.files):
         source = (model.directory / name).resolve()  # the file itself, not a link to it
         try:

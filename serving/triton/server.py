@@ -32,7 +32,7 @@ from serving.triton.process_group import process_group
 START_TIMEOUT = 600.0
 """Seconds until every model must be loaded; engines may be compiled in that time."""
 
-DRAIN = 60.0
+DRAIN_TIMEOUT = 60.0
 """Seconds that accepted requests have to be answered when a healthy server stops."""
 
 CANARY_INTERVAL = 30.0
@@ -41,7 +41,7 @@ CANARY_INTERVAL = 30.0
 RESTART_INTERVAL = 600.0
 """Seconds within which a second failure is no accident, and ends ``serve``."""
 
-_BROKEN_DRAIN = 5.0  # a server with a dead process never finishes draining
+_BROKEN_DRAIN_TIMEOUT = 5.0  # a server with a dead process never finishes draining
 
 Progress = Callable[[str], None]
 
@@ -85,7 +85,7 @@ class TritonServer:
         self._runtime = runtime
         self._cache = cache
         self._progress = progress or (lambda phrase: None)
-        self._drain = _BROKEN_DRAIN
+        self._drain_timeout = _BROKEN_DRAIN_TIMEOUT
         self._stack = ExitStack()
 
     @property
@@ -111,14 +111,14 @@ class TritonServer:
             self._refuse_open_address(installation)
             check_shared_memory(len([*self.repository.glob("*/1/model.py")]))
             self.ports = free_ports(self.address, self.ports)
-            self._drain = _BROKEN_DRAIN
+            self._drain_timeout = _BROKEN_DRAIN_TIMEOUT
             stack.callback(self._free_shared_memory)
             self._log_start = self.log.stat().st_size if self.log.exists() else 0
             command = [str(installation.executable), *installation.arguments, *self._arguments(installation, scratch)]
             environment = {**installation.environment, **self._cache_variable()}
             group = process_group(command, environment=environment, log=self.log)
             self._process = stack.enter_context(group)
-            stack.callback(self._end)
+            stack.callback(self._terminate)
             self._progress("loading the models")
             self._wait_until_listening()
             self._canary = stack.enter_context(Canary(self.url))
@@ -126,7 +126,7 @@ class TritonServer:
             self._progress(f"asking {len(self.ensembles)} ensembles for a picture")
             for ensemble in self.ensembles:
                 self._canary.ask(ensemble)
-            self._drain = DRAIN + 5  # Triton needs some of it for its own end
+            self._drain_timeout = DRAIN_TIMEOUT + 5  # Triton needs some of it for its own end
             self._stack = stack.pop_all()
 
     def stop(self) -> None:
@@ -140,16 +140,16 @@ class TritonServer:
         stays "ready" and fails every request.
         """
         # These cover every process; the others are made of the same models.
-        asked = [name for name in self.ensembles if name.endswith("_jpeg") and name != "toonify_jpeg"]
+        watched = [name for name in self.ensembles if name.endswith("_jpeg") and name != "toonify_jpeg"]
         while True:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(interval)
-                return self._death()
+                return self._exit_error()
             try:
-                for ensemble in asked or self.ensembles:
+                for ensemble in watched or self.ensembles:
                     self._canary.ask(ensemble)
             except ServerError as failure:
-                self._drain = _BROKEN_DRAIN
+                self._drain_timeout = _BROKEN_DRAIN_TIMEOUT
                 return failure
 
     def __enter__(self) -> Self:
@@ -184,7 +184,7 @@ class TritonServer:
             # the default prefix against clients, and clean up by themselves.
             yield f"--backend-config=python,shm-region-prefix-name={self.shared_memory_prefix}"
         yield "--disable-auto-complete-config"
-        yield f"--exit-timeout-secs={DRAIN:.0f}"
+        yield f"--exit-timeout-secs={DRAIN_TIMEOUT:.0f}"
         runtime = self._runtime or best_runtime(self.repository, installation)
         if runtime == "cpu":
             yield "--allow-gpu-metrics=false"
@@ -205,12 +205,12 @@ class TritonServer:
             ) from None
         return {CACHE_VARIABLE: str(self._cache.resolve())}
 
-    def _end(self) -> None:
+    def _terminate(self) -> None:
         if self._process.poll() is None:
             self._progress("stopping the Triton server; accepted requests are answered first")
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(self._drain)
+                self._process.wait(self._drain_timeout)
 
     def _free_shared_memory(self) -> None:
         for region in SHARED_MEMORY.glob(f"{self.shared_memory_prefix}*"):
@@ -221,7 +221,7 @@ class TritonServer:
         deadline = time.monotonic() + START_TIMEOUT
         while not is_listening(self._host, self.ports["grpc"]):
             if self._process.poll() is not None:
-                raise self._death()
+                raise self._exit_error()
             if time.monotonic() > deadline:
                 raise ServerError(
                     "Triton server",
@@ -231,7 +231,7 @@ class TritonServer:
                 )
             time.sleep(0.1)
 
-    def _death(self) -> ServerError:
+    def _exit_error(self) -> ServerError:
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             reason = reason_of_failure(log.read().decode(errors="replace"))
@@ -278,16 +278,16 @@ def serve(
         progress=progress,
     )
     with _signals_as_interrupt(), suppress(KeyboardInterrupt), server:
-        restarted = -RESTART_INTERVAL
+        last_restart = -RESTART_INTERVAL
         while True:
             progress(f"serving {', '.join(server.ensembles)} at {server.url}")
             failure = server.watch(canary_interval)
-            if time.monotonic() - restarted < RESTART_INTERVAL:
+            if time.monotonic() - last_restart < RESTART_INTERVAL:
                 raise failure
             progress(f"restarting: {failure}")
             server.stop()
             server.start()
-            restarted = time.monotonic()
+            last_restart = time.monotonic()
 
 
 @contextmanager

@@ -225,7 +225,7 @@ def test_a_model_is_described_by_its_configuration(client: Any) -> None:
     model = client.describe("toonify")
     assert (model.resolution, model.rows, model.max_batch) == (512, 16, 8)
     assert model.attributes == GEOMETRY.attributes
-    assert model.facts["r_swap"] == "16"
+    assert model.parameters["r_swap"] == "16"
 
 
 def test_models_are_the_loaded_ensembles_without_their_jpeg_forms(client: Any) -> None:

@@ -368,7 +368,7 @@ def test_a_clip_whose_sender_goes_away_leaves_nothing(browser: Browser, folder: 
 
 
 def test_the_oldest_clips_make_room(browser: Browser, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clips, "KEPT", 2)
+    monkeypatch.setattr(clips, "MAX_FINISHED_CLIPS", 2)
     paths = []
     for _ in range(4):
         paths.append(browser.clip(b"no video"))
@@ -430,10 +430,10 @@ def test_the_catalogue_of_model_directories(tiny_model_directories: TinyModels, 
     names = {"plain": 32, "inverse": 32, "small": 16}
     plain, inverse, small = (Choice(name, "--r-swap 16", side) for name, side in names.items())
     generators = [*models.generators.values()]
-    found = catalogue_of(BackEnd(encoder=models.encoder, generators=generators, isf=models.isf))
-    assert found == Catalogue((plain, inverse, small), ("age", "smile"))
-    found = catalogue_of(BackEnd(encoder=models.encoder, generators=generators, model="inverse"))
-    assert found == Catalogue((inverse, plain, small), ())
+    catalogue = catalogue_of(BackEnd(encoder=models.encoder, generators=generators, isf=models.isf))
+    assert catalogue == Catalogue((plain, inverse, small), ("age", "smile"))
+    catalogue = catalogue_of(BackEnd(encoder=models.encoder, generators=generators, model="inverse"))
+    assert catalogue == Catalogue((inverse, plain, small), ())
     with pytest.raises(
         RequestError, match="model 'other': got no generator of that name, expected one of plain, inverse, small"
     ):
@@ -453,8 +453,8 @@ def test_the_catalogue_of_a_real_server(triton_server: TritonServer) -> None:
     names = {"plain": 32, "inverse": 32, "small": 16}
     plain, inverse, small = (Choice(name, "--r-swap 16", side) for name, side in names.items())
     assert catalogue_of(BackEnd(url=triton_server.url)) == Catalogue((plain, inverse, small), ("age", "smile"))
-    found = catalogue_of(BackEnd(url=triton_server.url, model="toonify_inverse"))
-    assert found == Catalogue((inverse, plain, small), ("age", "smile"))
+    catalogue = catalogue_of(BackEnd(url=triton_server.url, model="toonify_inverse"))
+    assert catalogue == Catalogue((inverse, plain, small), ("age", "smile"))
 
 
 def test_the_command_serves_models_of_this_process_until_it_is_interrupted(
@@ -473,10 +473,10 @@ def test_the_command_serves_models_of_this_process_until_it_is_interrupted(
             line = process.stderr.readline()
             assert line, printed
             printed += line
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", printed)
-        assert found, printed
+        match = re.search(r"http://127\.0\.0\.1:(\d+)/", printed)
+        assert match, printed
         face = cv2.resize(PHOTO, (256, 256)).astype(np.uint8)
-        status, answer = Browser(int(found[1])).post(
+        status, answer = Browser(int(match[1])).post(
             "/api/picture", cv2.imencode(".png", face[..., ::-1])[1].tobytes(), look="aligned", attributes={"age": 1}
         )
         process.send_signal(signal.SIGINT)
