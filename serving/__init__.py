@@ -1,6 +1,6 @@
-"""Serving toonified faces: the client, the server, and the same pipeline inside of one process.
+"""Serve toonified faces: clients, the Triton server, and the same pipeline inside one process.
 
-The names below are loaded when first used, so that a part that needs little loads little.
+Each name below is imported when it is first used, so that a client does not load what only a server needs.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _MODULE_OF = {
     "toonify_video": "serving.video.pipeline",
 }
 
-if not TYPE_CHECKING:  # or every misspelt name would have a type
+if not TYPE_CHECKING:  # a type checker that saw __getattr__ would accept misspelt names
 
     def __getattr__(name: str) -> object:
         if name not in __all__:

@@ -128,7 +128,7 @@ def test_a_persons_mistake_is_one_line_and_exit_code_1(
     ("options", "message"),
     [
         (["--url", "127.0.0.1:8001", "--encoder", "e", "--generator", "g"], "got --url and model directories"),
-        (["--encoder", "e"], "got a part of the model directories"),
+        (["--encoder", "e"], "got only some of the model directories"),
         (["--encoder", "e", "--generator", "g", "--jpeg"], "JPEG on the wire: got models in this process"),
     ],
 )

@@ -164,7 +164,9 @@ def test_a_model_without_isf_head_gives_its_pictures_for_every_seed(tiny_model_d
 
 def test_generators_need_names_of_their_own(tiny_model_directories: TinyModels) -> None:
     models = tiny_model_directories
-    with pytest.raises(RequestError, match="generators: got none, expected one at least"):
+    with pytest.raises(RequestError, match="generators: got none, expected at least one"):
         EngineToonifier(models.encoder, [])
-    with pytest.raises(RequestError, match="generators: got plain, plain, expected one at least, each of another name"):
+    with pytest.raises(
+        RequestError, match="generators: got plain, plain, expected at least one, each with a name of its own"
+    ):
         EngineToonifier(models.encoder, [models.generators["plain"]] * 2)

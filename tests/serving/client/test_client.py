@@ -205,7 +205,10 @@ def test_faces_of_another_form_are_not_sent(client: Any, fake: FakeTriton, faces
         ({"psi": [1, 1, 1]}, r"control 'psi': got shape \[3, 1\]"),
         ({"seed": 0.5}, "control 'seed': got something else"),
         ({"z": np.zeros((3, 64))}, r"control 'z': got shape \[3, 64\]"),
-        ({"sed": 1}, "control 'sed': got a model without it, expected one of attributes, z, row_strength, psi, seed"),
+        (
+            {"sed": 1},
+            "control 'sed': got a model that does not take it, expected one of attributes, z, row_strength, psi, seed",
+        ),
     ],
 )
 def test_controls_that_do_not_fit_are_not_sent(

@@ -494,7 +494,7 @@ def test_the_command_serves_models_of_this_process_until_it_is_interrupted(
     [
         (["--align", "prealigned"], "landmarks: got 'prealigned'"),
         (["--align", "yunet:absent.onnx"], "absent.onnx: got no such file"),
-        (["--encoder", "absent"], "models: got a part of the model directories"),
+        (["--encoder", "absent"], "models: got only some of the model directories"),
         (["--encoder", "absent", "--generator", "none"], "none: got no such directory, expected a model directory"),
         (["--url", "127.0.0.1:1", "--timeout", "0.2"], "model 'toonify' at 127.0.0.1:1: got "),
         (["--address", "192.0.2.1"], "port 0 of 192.0.2.1: got Cannot assign requested address"),

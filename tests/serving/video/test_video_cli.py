@@ -336,7 +336,7 @@ def test_usage_mistakes_end_with_2(
         (["-o", "{clip}"], "one of the inputs"),
         (["-o", "{clip}/../toon.gif"], "expected .mp4"),
         (["-o", "x.mp4", "--align", "wrong"], "'wrong'"),
-        (["-o", "x.mp4", "--encoder", "e"], "a part of the model directories"),
+        (["-o", "x.mp4", "--encoder", "e"], "only some of the model directories"),
         (["-o", "x.mp4", "--encoder", "e", "--generator", "g", "--url", "h:1"], "--url and model directories"),
         (["-o", "x.mp4", "--trim", "5:2", *ALIGNED], "a part from 5 s to 2 s"),
     ],
