@@ -1,7 +1,7 @@
-"""What the clients do, written once: each operation yields the remote calls that it needs and is sent their answers.
+"""The clients' operations, written once: each one yields the remote calls that it needs and receives their answers.
 
-``serving.client`` drives the same operations with tritonclient's blocking and asyncio clients, whose methods have the
-same names and arguments.
+``serving.client.client`` drives the same operations with tritonclient's blocking and asyncio clients, whose methods
+have the same names and arguments.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _log = logging.getLogger(__name__)
 _RELEASE_SECONDS = 2.0
 
 CLOSING_ATTEMPTS = 20
-"""To release shared memory; each takes a fraction of a millisecond, and so does the server to let go."""
+"""Attempts to release shared memory on closing; an attempt takes a fraction of a millisecond, as the server does."""
 
 
 @dataclass(frozen=True)
 class Rpc:
-    """A method of tritonclient's ``InferenceServerClient``, and its arguments."""
+    """A remote call: a method of tritonclient's ``InferenceServerClient`` and its arguments."""
 
     method: str
     arguments: Mapping[str, Any]
@@ -99,7 +99,7 @@ class Operations:
         with self._evicted_on_error(model):
             ensemble = yield from self._cached_ensemble(model, deadline)
             inputs = {"w": w, **filled_inputs(ensemble, w, controls)}
-            if controls.get("attributes") is not None:  # else the ISF head would pass w unchanged
+            if controls.get("attributes") is not None:  # without attributes the ISF head passes w unchanged
                 inputs["w"] = yield from self._run_step("isf", inputs, deadline)
             return (yield from self._run_step(f"generator_{ensemble.parameters['generator']}", inputs, deadline))
 
@@ -122,8 +122,8 @@ class Operations:
     def release(self, attempts: int = 1) -> Operation[None]:
         """Unregister the shared memory of finished calls.
 
-        The server refuses while it still uses a region: for a moment after every answer, and after a deadline until it
-        has computed what nobody waits for any more. Those are tried again after the next call and on closing.
+        The server refuses while it still uses a region: for a moment after every answer, and after an expired deadline
+        until it has computed the abandoned request. Such a region is tried again after the next call and on closing.
         """
         deadline = Deadline(_RELEASE_SECONDS)
         for _ in range(attempts):
@@ -139,20 +139,20 @@ class Operations:
         timeout: float | None,
         result: Callable[[list[AnyArray]], T],
     ) -> Operation[T]:
-        """The result of the calls that ``calls`` makes for an ensemble."""
+        """Make an ensemble's calls with ``calls``, send them, and convert their outputs with ``result``."""
         deadline = self._deadline(timeout)
         with self._evicted_on_error(model):
             ensemble = yield from self._cached_ensemble(model, deadline)
             return result((yield from self._infer_all(calls(ensemble), deadline)))
 
     def _run_step(self, model: str, tensors: Mapping[str, AnyArray], deadline: Deadline) -> Operation[AnyArray]:
-        """The output of one of the models that an ensemble is made of, for what it takes of ``tensors``."""
+        """Run one step of an ensemble with those of ``tensors`` that it takes, and return the step's output."""
         with self._evicted_on_error(model):
             step = yield from self._cached_model(model, deadline)
             return joined((yield from self._infer_all(step_calls(step, tensors), deadline)))
 
     def _infer_all(self, calls: Sequence[Call], deadline: Deadline) -> Operation[list[AnyArray]]:
-        """One after the other: a client that sent a long list at once would fill the server's queue for all others."""
+        """Send the calls one after the other: a long list at once would fill the server's queue for all clients."""
         outputs = []
         for call in calls:
             outputs.append((yield from self._infer(call, deadline)))
@@ -160,7 +160,7 @@ class Operations:
 
     @contextmanager
     def _evicted_on_error(self, model: str) -> Iterator[None]:
-        """The server may have another model of this name by now: ask again next time."""
+        """Forget the model's description after an error: the server may have another model of this name by now."""
         try:
             yield
         except ToonifyError:
@@ -185,7 +185,7 @@ class Operations:
             try:
                 return (yield from self._infer_in_shared_memory(call, deadline))
             except SharedMemoryException as refusal:
-                _log.warning("%s: no shared memory (%s), pictures travel as bytes from now on", self._url, refusal)
+                _log.warning("%s: no shared memory (%s), pictures are sent as bytes from now on", self._url, refusal)
                 self._shared_memory = False
         inputs, outputs = infer_inputs(call.inputs), [requested_output(call)]
         result = yield from self._ask(
@@ -194,14 +194,14 @@ class Operations:
         return output_of(call, result)
 
     def _infer_in_shared_memory(self, call: Call, deadline: Deadline) -> Operation[AnyArray]:
-        """Raises SharedMemoryException where the system or the server refuses to share memory."""
+        """Infer through a shared region; raises SharedMemoryException if the system or the server refuses one."""
         with SharedRegion(call) as region:
             registration = {"name": region.name, "key": region.key, "byte_size": region.size}
             try:
                 yield self._rpc("register_system_shared_memory", deadline, **registration)
             except InferenceServerException as refusal:
                 raise SharedMemoryException(refusal.message()) from None
-            except BaseException:  # cancelled: the server may have registered it all the same
+            except BaseException:  # cancelled, but the server may have registered the region
                 self._unreleased.add(region.name)
                 raise
             try:

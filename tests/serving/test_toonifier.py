@@ -127,7 +127,7 @@ def test_codes_of_another_form_are_refused_before_they_travel(triton_server: Tri
 def test_a_step_of_an_ensemble_is_no_model_to_toonify_with(triton_server: TritonServer) -> None:
     with ToonifyClient(triton_server.url) as client:
         client.encode(FACES[:1])
-        with pytest.raises(RequestError, match="model 'encoder': got a model that does not say its resolution"):
+        with pytest.raises(RequestError, match="model 'encoder': got a model that does not state its resolution"):
             client.toonify(FACES[:1], model="encoder")
 
 

@@ -137,7 +137,7 @@ def test_no_server_at_all_is_one_sentence_with_its_address(client_class: Any) ->
 def test_a_late_answer_is_not_waited_for(client: Any, fake: FakeTriton) -> None:
     client.describe()
     fake.delay = 0.4
-    with pytest.raises(RequestError, match=r"no answer within 0\.2 s, expected one in time"):
+    with pytest.raises(RequestError, match=r"no answer within 0\.2 s, expected an answer in time"):
         client.toonify(random_faces(1), timeout=0.2)
 
 
@@ -282,7 +282,7 @@ def test_a_server_that_refuses_shared_memory_is_sent_bytes(
         for _ in range(2):
             np.testing.assert_array_equal(client.toonify(faces), toonified(faces))
     assert [record.message.split(": ", 1)[1] for record in caplog.records] == [
-        "no shared memory (client shared memory is disabled), pictures travel as bytes from now on"
+        "no shared memory (client shared memory is disabled), pictures are sent as bytes from now on"
     ]
     assert shared_files() == before
 
