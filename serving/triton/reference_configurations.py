@@ -1,7 +1,7 @@
-"""Every text file of the Triton model repository: configurations and the thin ``model.py`` adapters.
+"""All text files of a Triton model repository: configurations and the ``model.py`` adapters.
 
-``python -m serving.triton.reference_configurations [FOLDER]`` writes those of the reference pipeline (1024x1024, no
-weights) into FOLDER, by default ``model_repository``, where git keeps them to be read and compared.
+``python -m serving.triton.reference_configurations [FOLDER]`` writes the files of the reference pipeline (1024x1024, no
+weights) into FOLDER, by default ``model_repository``, which is checked in to be read and compared.
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ from serving.triton.model_configurations import (
 
 @dataclass(frozen=True)
 class ServedGenerator:
-    """A generator's name, the parameters that clients read, and the side of its pictures if not the geometry's."""
+    """A generator to serve.
+
+    ``name``: the NAME in ``generator_NAME`` and ``toonify_NAME``.
+    ``parameters``: what clients can read about it.
+    ``resolution``: side of its pictures in pixels; None is the geometry's.
+    """
 
     name: str
     parameters: Mapping[str, str]
@@ -48,7 +53,7 @@ class ServedGenerator:
 
 @dataclass(frozen=True)
 class RepositorySpec:
-    """What one repository serves; the first generator is the default one."""
+    """The content of a repository; the first generator is the default one."""
 
     geometry: Geometry
     generators: tuple[ServedGenerator, ...]
@@ -58,12 +63,12 @@ REFERENCE = RepositorySpec(Geometry(1024), (ServedGenerator("blend_r16", {"blend
 
 
 def reference_configs() -> dict[str, str]:
-    """Relative path -> text of every file of ``model_repository/`` in git."""
+    """Return the text of every file of the checked-in ``model_repository/`` by its relative path."""
     return repository_configs(REFERENCE)
 
 
 def repository_configs(spec: RepositorySpec) -> dict[str, str]:
-    """Relative path -> text of every file of a repository except the exported models."""
+    """Return the text of every file of a repository, except the exported models, by its relative path."""
     g = spec.geometry
     files = {
         **_engine_files("encoder", "encoder", encoder_signature(g)),
@@ -83,7 +88,7 @@ def repository_configs(spec: RepositorySpec) -> dict[str, str]:
 
 
 def _ensembles(name: str, g: Geometry, generator: ServedGenerator) -> dict[str, str]:
-    """An ensemble of raw pictures, and its sibling with JPEG at both ends."""
+    """Return the files of an ensemble with arrays at both ends, and of its sibling with JPEG at both ends."""
     sizes = {"resolution": str(g.resolution), "rows": str(g.rows), "attributes": ",".join(g.attributes)}
     parameters = {**generator.parameters, "generator": generator.name, **sizes}
     steps = _steps(g, generator.name)
@@ -117,7 +122,7 @@ def _python_files(model: str, adapter: str, signature: Signature) -> dict[str, s
 def _ensemble_files(
     model: str, signature: Signature, steps: Sequence[Step], parameters: Mapping[str, str]
 ) -> dict[str, str]:
-    # Triton wants the folder of the version, and git keeps no empty ones.
+    # Triton requires the version folder, and git does not keep empty folders.
     return {
         f"{model}/config.pbtxt": _generated(ensemble_config(model, signature, steps, parameters)),
         f"{model}/1/.gitkeep": "",

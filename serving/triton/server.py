@@ -1,4 +1,4 @@
-"""The real Triton server as a child process: started, watched, and stopped without leaving anything behind."""
+"""A Triton server as a child process: started, watched, and stopped without leaving anything behind."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from serving.triton.ports import free_ports, is_listening, is_loopback
 from serving.triton.process_group import process_group
 
 START_TIMEOUT = 600.0
-"""Seconds until every model must be loaded; engines may be compiled in that time."""
+"""Seconds within which every model must be loaded, including the compilation of engines."""
 
 DRAIN_TIMEOUT = 60.0
-"""Seconds that accepted requests have to be answered when a healthy server stops."""
+"""Seconds for answering the accepted requests when a healthy server stops."""
 
 CANARY_INTERVAL = 30.0
-"""Seconds between canary inferences; each one costs a picture's computation."""
+"""Seconds between canary inferences, each of which costs the computation of a picture."""
 
 RESTART_INTERVAL = 600.0
-"""Seconds within which a second failure is no accident, and ends ``serve``."""
+"""Seconds after a restart within which another failure ends ``serve``."""
 
 _BROKEN_DRAIN_TIMEOUT = 5.0  # a server with a dead process never finishes draining
 
@@ -47,9 +47,10 @@ Progress = Callable[[str], None]
 
 
 class TritonServer:
-    """One Triton server in its own process group; use it in a ``with`` block, in which every ensemble has answered.
+    """A Triton server in its own process group; use it in a ``with`` block, which begins once every ensemble answers.
 
-    In the block ``url`` (of gRPC), ``ports`` (by "grpc", "http", "metrics"), ``pid`` and ``ensembles`` are valid.
+    Inside the block ``url`` (HOST:PORT of gRPC), ``ports`` (by "grpc", "http" and "metrics"), ``pid`` and ``ensembles``
+    (names) are valid.
     """
 
     def __init__(
@@ -68,15 +69,15 @@ class TritonServer:
         """Prepare a server; nothing is started yet.
 
         Args:
-            repository: the model repository that it serves.
+            repository: the model repository to serve.
             log: file to which the server's output is appended.
-            address: where it listens; the embedded server takes loopback addresses only.
-            grpc_port: for pictures; 0 takes any free port, of this kind and the others.
-            http_port: for health checks.
-            metrics_port: for Prometheus.
-            runtime: which configuration of the engine models; None takes the best that this machine can run.
-            cache: folder, made where there is none, in which engines keep compiled models for the next start.
-            progress: is called with a phrase at the start of every stage.
+            address: address to listen on; the embedded server accepts loopback addresses only.
+            grpc_port: port for inference; for this port and the others, 0 selects any free port.
+            http_port: port for health checks.
+            metrics_port: port for Prometheus.
+            runtime: the configuration of the engine models to use; None selects the best that this machine can run.
+            cache: folder in which engines keep compiled models for the next start; it is created if it is missing.
+            progress: called with a phrase at the start of every stage.
         """
         self.repository, self.log, self.address = repository.resolve(), log, address
         self.ports = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
@@ -90,10 +91,12 @@ class TritonServer:
 
     @property
     def url(self) -> str:
+        """HOST:PORT of the gRPC endpoint."""
         return f"{self._host}:{self.ports['grpc']}"
 
     @property
     def pid(self) -> int:
+        """Id of the server's process."""
         return self._process.pid
 
     def start(self) -> None:
@@ -126,7 +129,7 @@ class TritonServer:
             self._progress(f"asking {len(self.ensembles)} ensembles for a picture")
             for ensemble in self.ensembles:
                 self._canary.ask(ensemble)
-            self._drain_timeout = DRAIN_TIMEOUT + 5  # Triton needs some of it for its own end
+            self._drain_timeout = DRAIN_TIMEOUT + 5  # the extra seconds are for Triton's own shutdown
             self._stack = stack.pop_all()
 
     def stop(self) -> None:
@@ -134,12 +137,12 @@ class TritonServer:
         self._stack.close()
 
     def watch(self, interval: float = CANARY_INTERVAL) -> ServerError:
-        """Block until the server has died or an ensemble no longer answers, and return why.
+        """Block until the server has died or an ensemble no longer answers, and return the error.
 
-        Triton's own readiness does not notice when the process of a python model has died: before release 26.04 it
-        stays "ready" and fails every request.
+        Triton's own readiness check does not notice that the process of a python model has died: before release 26.04
+        the model stays "ready" and fails every request.
         """
-        # These cover every process; the others are made of the same models.
+        # These ensembles use the processes of all models; the other ensembles consist of the same models.
         watched = [name for name in self.ensembles if name.endswith("_jpeg") and name != "toonify_jpeg"]
         while True:
             with suppress(subprocess.TimeoutExpired):
@@ -169,7 +172,7 @@ class TritonServer:
         if installation.embedded and not is_loopback(self.address):
             raise ServerError(
                 f"address {self.address}",
-                got="an address that other machines can reach, for the embedded server with its known holes",
+                got="an address that other machines can reach, for the embedded server with its known vulnerabilities",
                 expected="a loopback address",
                 remedy="serve other machines from NVIDIA's tritonserver container, 26.05 or newer",
             )
@@ -180,8 +183,8 @@ class TritonServer:
             yield f"--{service}-address={self.address}"
             yield f"--{service}-port={port}"
         if installation.embedded:
-            # So that what a killed server leaves in shared memory can be told from others'. Newer servers protect
-            # the default prefix against clients, and clean up by themselves.
+            # The prefix identifies the shared memory that this server leaves behind if it is killed. Newer servers
+            # protect the default prefix against clients, and clean up by themselves.
             yield f"--backend-config=python,shm-region-prefix-name={self.shared_memory_prefix}"
         yield "--disable-auto-complete-config"
         yield f"--exit-timeout-secs={DRAIN_TIMEOUT:.0f}"
@@ -200,8 +203,8 @@ class TritonServer:
             raise ServerError(
                 f"cache {self._cache}",
                 got=error.strerror or str(error),
-                expected="a folder, or a place for one",
-                remedy="choose another with --cache, or none",
+                expected="a folder that exists or can be made",
+                remedy="choose another with --cache, or leave it out",
             ) from None
         return {CACHE_VARIABLE: str(self._cache.resolve())}
 
@@ -217,7 +220,7 @@ class TritonServer:
             region.unlink(missing_ok=True)
 
     def _wait_until_listening(self) -> None:
-        """The server opens its ports when all models are loaded."""
+        """Wait for the server to open its ports, which it does when all models are loaded."""
         deadline = time.monotonic() + START_TIMEOUT
         while not is_listening(self._host, self.ports["grpc"]):
             if self._process.poll() is not None:
@@ -238,7 +241,7 @@ class TritonServer:
         return ServerError(
             "Triton server",
             got=reason or f"the end of its process with exit code {self._process.poll()}",
-            expected="a server that runs",
+            expected="a running server",
             remedy=f"see {self.log}",
         )
 
@@ -258,11 +261,12 @@ def serve(
     """Serve a repository until SIGINT or SIGTERM, then answer the accepted requests and return.
 
     A server that has died or stopped answering is restarted, since a dead python model never recovers by itself and
-    most users have nobody else to restart it. A second failure within ten minutes ends ``serve``: whoever watches this
-    process then knows. A second signal ends the server at once. ``log`` defaults to ``<repository>.log``.
+    most installations have no supervisor. Another failure within ten minutes of a restart ends ``serve``, so that a
+    supervisor of this process notices it. A second signal ends the server at once. ``log`` defaults to
+    ``<repository>.log``; the other arguments are those of ``TritonServer``.
 
     Raises:
-        ServerError: the server does not start, or fails again soon after a restart.
+        ServerError: the server does not start, or fails again within ten minutes of a restart.
     """
     log = log or repository.resolve().with_name(f"{repository.resolve().name}.log")
     log.unlink(missing_ok=True)
@@ -292,7 +296,8 @@ def serve(
 
 @contextmanager
 def _signals_as_interrupt() -> Iterator[None]:
-    # SIGINT too: a shell without job control starts background commands with it ignored, and Python keeps that.
+    # SIGINT is included because a shell without job control starts background commands with SIGINT ignored, and Python
+    # keeps that setting.
     signals = (signal.SIGTERM, signal.SIGINT)
     previous = {number: signal.signal(number, signal.default_int_handler) for number in signals}
     try:
@@ -307,15 +312,15 @@ def _is_shell_safe(path: Path) -> bool:
 
 
 def _scratch_parent() -> str | None:
-    """The system's folder for temporary files, unless the user's is not ``_shell_safe``."""
+    """Return "/tmp" if the path of the user's folder for temporary files is not shell-safe, else None (the default)."""
     return None if _is_shell_safe(Path(tempfile.gettempdir())) else "/tmp"
 
 
 def _shell_safe(path: Path, link: Path) -> Path:
-    """The path, or ``link`` made to lead to it where it holds what a shell interprets.
+    """Return the path, or if it has characters that a shell interprets, ``link`` after making it a link to the path.
 
-    Triton's python backend starts its processes by ``bash -c`` with paths that are not quoted: with a space in one, the
-    process ends and the server waits for it without end; ``$(command)`` would be run.
+    Triton's python backend starts its processes by ``bash -c`` with unquoted paths: a space in one ends the process
+    while the server waits for it forever, and ``$(command)`` would be executed.
     """
     if _is_shell_safe(path):
         return path
