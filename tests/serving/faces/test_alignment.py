@@ -156,7 +156,7 @@ def test_points_that_are_no_upright_face_are_refused(points: NDArray[np.float64]
 
 @pytest.mark.parametrize("shift", [(-400, 0), (0, 400), (400, 400)])
 def test_a_face_outside_of_the_photograph_is_refused(shift: tuple[float, float]) -> None:
-    with pytest.raises(AlignmentError, match="got a face outside of the photograph"):
+    with pytest.raises(AlignmentError, match="got a face outside the photograph"):
         align(textured(300, 300), FACE + shift)
 
 

@@ -121,6 +121,8 @@ def test_an_existing_picture_is_replaced_only_by_force(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["picture", "picture.gif"])
 def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RequestError, match=r"suffix.*, expected \.png, \.jpg, \.jpeg, \.webp; choose another name"):
+    with pytest.raises(
+        RequestError, match=r"suffix.*, expected one of \.png, \.jpg, \.jpeg, \.webp; choose another name"
+    ):
         write_picture(tmp_path / name, WIDE)
     assert not [*tmp_path.iterdir()]

@@ -152,7 +152,7 @@ def test_landmarks_are_read_from_a_file_by_the_pictures_name(tmp_path: Path, lin
     assert face.score == 0.5
     assert [face.box[2] for face in landmarker(BLANK, "b.jpg")] == [50, 5]
     assert landmarker(BLANK, "empty.jpg") == ()
-    with pytest.raises(AlignmentError, match=r"got no record of 'c\.jpg', expected one for every picture"):
+    with pytest.raises(AlignmentError, match=r"got no record of 'c\.jpg', expected a record for every picture"):
         landmarker(BLANK, "c.jpg")
 
 
