@@ -1,4 +1,4 @@
-"""What a run says while it goes on: for a person at a terminal, for a program, or for a log."""
+"""Reports of a run's progress: for a person at a terminal, for a program, or for a log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SECONDS_BETWEEN_LINES = 0.5
 
 
 class Reporter(Protocol):
-    """Told of everything that becomes of a target. Targets come one after the other."""
+    """Receives the events of a command's targets, which are made one after the other."""
 
     def skipped(self, target: Path) -> None: ...
 
@@ -37,10 +37,10 @@ class Reporter(Protocol):
 
 
 class LineReporter:
-    """Targets that were written on stdout, all else on stderr."""
+    """Writes the paths of finished targets to stdout, and everything else to stderr."""
 
     def skipped(self, target: Path) -> None:
-        sys.stderr.write(f"skipped: {target} is already there; give --force to replace it\n")
+        sys.stderr.write(f"skipped: {target} exists already; give --force to replace it\n")
 
     def started(self, target: Path) -> None: ...
 
@@ -57,7 +57,7 @@ class LineReporter:
 
 
 class BarReporter(LineReporter):
-    """LineReporter, and a bar with speed, time to go and the milliseconds of every step."""
+    """Adds to ``LineReporter`` a bar with speed, remaining time and the milliseconds of every step."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
@@ -78,7 +78,7 @@ class BarReporter(LineReporter):
 
 
 class JsonLinesReporter:
-    """One JSON object a line on stdout: its ``event`` is begun, progress, finished, cancelled, skipped or failed."""
+    """Writes JSON Lines to stdout: ``event`` is begun, progress, finished, cancelled, skipped or failed."""
 
     def __init__(self) -> None:
         self._target = ""
@@ -105,14 +105,14 @@ class JsonLinesReporter:
 
 @contextmanager
 def reporter(style: ProgressStyle) -> Iterator[Reporter]:
-    """The reporter of ``--progress``; "auto" is a bar on a terminal, and none elsewhere."""
+    """Yield the reporter of ``--progress``; "auto" shows a bar on a terminal, and none elsewhere."""
     console = Console(stderr=True)
     if style == "json":
         yield JsonLinesReporter()
     elif style == "bar" or (style == "auto" and console.is_terminal):
         columns = (TextColumn("{task.description}", markup=False), BarColumn(20), MofNCompleteColumn())
         details = TextColumn("{task.fields[details]}", markup=False)
-        # Paths on stdout pass above the bar only where both are on one terminal; a pipe gets them itself.
+        # Paths on stdout are printed above the bar if both are on one terminal; a pipe must receive them directly.
         with Progress(*columns, details, console=console, redirect_stdout=sys.stdout.isatty()) as bar:
             yield BarReporter(bar)
     else:
@@ -120,7 +120,7 @@ def reporter(style: ProgressStyle) -> Iterator[Reporter]:
 
 
 def stage_table(report: VideoProgress) -> Table:
-    """Milliseconds of each step per frame; steps overlap, so their sum exceeds the time of the run."""
+    """Return a table of each step's milliseconds per frame; steps overlap, so their sum exceeds the run's time."""
     table = Table(box=None, pad_edge=False)
     table.add_column("stage")
     table.add_column("ms per frame", justify="right")

@@ -1,4 +1,4 @@
-"""Runs of a command: one video after the other through one toonifier, told to one reporter."""
+"""The runs of a command: one video after the other, with one toonifier and one reporter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OutputStyle = Literal["paste", "crop", "side-by-side"]
 
 @dataclass(frozen=True)
 class Runner:
-    """What all videos of one command share. ``cancel`` ends the run that goes on, and those that would follow."""
+    """Shared by all videos of one command; ``cancel`` ends the current run and those that would follow."""
 
     toonifier: Toonifier
     landmarker: Landmarker
@@ -42,9 +42,9 @@ class Runner:
     def run_all(
         self, jobs: Sequence[tuple[Path, Path]], run: Callable[[Path, Path], VideoReport], *, skip_existing: bool
     ) -> bool:
-        """Run every (video, target), and report what becomes of it; whether none failed and all were begun.
+        """Run every job, a pair (video, target), and report it; return whether all were started and none failed.
 
-        ``skip_existing``: leave alone those whose target is there.
+        With ``skip_existing``, jobs whose target exists are skipped.
         """
         succeeded = True
         for video, target in jobs:
@@ -67,7 +67,7 @@ class Runner:
         return succeeded
 
     def session(self, composer: Composer, smoothing: Smoothing) -> ToonSession:
-        """A session for one video; "off" also leaves the codes of every frame as they are."""
+        """Make a session for one video; the smoothing "off" also turns off the smoothing of codes."""
         return ToonSession(
             self.toonifier,
             self.landmarker,
@@ -79,19 +79,19 @@ class Runner:
 
 
 def video_landmarker(option: str) -> Landmarker:
-    """As ``landmarker_from_option``, and "none" for frames that are aligned faces."""
+    """Make the landmarker of ``--align``; "none" is for frames that are aligned faces."""
     return prealigned_landmarker if option == "none" else landmarker_from_option(option)
 
 
 def composer_of(output_style: OutputStyle, crop_size: Callable[[], int]) -> Composer:
-    """What ``--output-style`` names; ``crop_size`` is asked where it is the face alone."""
+    """Make the composer of ``--output-style``; ``crop_size`` is called only for "crop"."""
     if output_style == "crop":
         return FirstFace(crop_size())
     return SideBySide() if output_style == "side-by-side" else Paste()
 
 
 def before_and_after(output_style: OutputStyle, size: tuple[int, int]) -> Composer:
-    """The frame on the left, and on the right what ``output_style`` shows, as high as the frame."""
+    """Make the composer of a preview: the frame on the left, what ``output_style`` shows on the right."""
     return SideBySide(FirstFace(size[1]) if output_style == "crop" else Paste())
 
 

@@ -297,7 +297,7 @@ def test_a_preview_without_frames_in_its_part_is_refused(
     sheet = clip.with_name("sheet.png")
     code, _, err = toonify("video", clip, "-o", sheet, *ALIGNED, "--preview", "--trim", "9:10")
     assert code == 1
-    assert "no picture in the part" in err
+    assert "no picture in the requested part" in err
     assert not sheet.exists()
 
 
@@ -307,12 +307,12 @@ def test_a_preview_without_frames_in_its_part_is_refused(
         (["--trim", "3"], "START:END"),
         (["--trim", "a:b"], "START:END"),
         (["--rows", "preset"], "give --attribute"),
-        (["--align", "file:x.json", "--preview"], "numbers of frames"),
+        (["--align", "file:x.json", "--preview"], "cannot number the frames"),
         (["--batch", 0], "--batch"),
         (["--size", "large"], "neither auto nor a number of pixels"),
         (["--size", "9"], "16 to 4096"),
         (["--size", "256"], "give --output-style crop"),
-        (["--png"], "frames go into a folder"),
+        (["--png"], "frames are written to a folder"),
         (["--png", "--preview"], "a preview is one picture"),
     ],
 )
@@ -334,7 +334,7 @@ def test_usage_mistakes_end_with_2(
     ("options", "message"),
     [
         (["-o", "{clip}"], "one of the inputs"),
-        (["-o", "{clip}/../toon.gif"], "expected .mp4"),
+        (["-o", "{clip}/../toon.gif"], "expected one of .mp4"),
         (["-o", "x.mp4", "--align", "wrong"], "'wrong'"),
         (["-o", "x.mp4", "--encoder", "e"], "only some of the model directories"),
         (["-o", "x.mp4", "--encoder", "e", "--generator", "g", "--url", "h:1"], "--url and model directories"),

@@ -58,7 +58,9 @@ def test_a_folder_with_other_files_is_never_replaced(tmp_path: Path, name: str) 
     mine = tmp_path / "out" / name
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    with pytest.raises(ExportError, match=f"out: got a folder with {name.split('/')[0]} in it, expected a new folder"):
+    with pytest.raises(
+        ExportError, match=f"out: got a folder that contains {name.split('/')[0]}, expected a new folder"
+    ):
         PngSequence(tmp_path / "out", force=True).__enter__()
     assert mine.read_text() == "mine"
     with pytest.raises(ExportError, match="got a file"):
@@ -117,7 +119,7 @@ def test_a_camera_that_stops_is_an_error(cameras: list[FakeCamera]) -> None:
 
 
 def test_a_camera_that_is_not_there_is_named(cameras: list[FakeCamera]) -> None:
-    with pytest.raises(VideoError, match="camera 7: got no picture, expected a camera that gives pictures"):
+    with pytest.raises(VideoError, match="camera 7: got no picture, expected a camera that returns pictures"):
         CameraReader(7)
     assert cameras[0].released
 

@@ -189,7 +189,7 @@ def test_a_part_that_cannot_be_is_refused(tmp_path: Path, start: float, end: flo
 
 
 def test_a_part_behind_the_end_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="got no picture in the part that was asked for"):
+    with pytest.raises(VideoError, match="got no picture in the requested part"):
         VideoReader(write_video(tmp_path / "a.mp4"), start=99)
 
 
@@ -272,7 +272,7 @@ def test_frames_that_cannot_be_written_are_refused(tmp_path: Path, frames: list[
 def test_wrong_targets_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     with VideoReader(write_video(tmp_path / "a.mp4")) as reader:
         for name, got in [("b.avi", "the suffix '.avi'"), ("b", "no suffix")]:
-            with pytest.raises(VideoError, match=rf"got {got}, expected \.mp4, \.m4v, \.mov, \.mkv"):
+            with pytest.raises(VideoError, match=rf"got {got}, expected one of \.mp4, \.m4v, \.mov, \.mkv"):
                 VideoWriter(tmp_path / name, reader)
         with pytest.raises(VideoError, match="got quality 101, expected 0 to 100"):
             VideoWriter(tmp_path / "b.mp4", reader, quality=101)
@@ -305,7 +305,7 @@ def test_auto_takes_the_encoder_that_works() -> None:
 def test_nvenc_that_does_not_open_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.video.encoders.nvenc_works", lambda: False)
     assert chosen_encoder("auto") == "libx264"
-    with pytest.raises(VideoError, match="encoder h264_nvenc: got an encoder that does not open"):
+    with pytest.raises(VideoError, match="encoder h264_nvenc: got an encoder that cannot be opened"):
         chosen_encoder("h264_nvenc")
 
 

@@ -245,7 +245,7 @@ def test_an_infinite_threshold_sees_no_cuts() -> None:
 
 
 def test_numbers_that_cannot_be_are_refused() -> None:
-    with pytest.raises(RequestError, match=r"row weights: got 1.0, 0.0, 0.1, expected numbers above 0, up to 1"):
+    with pytest.raises(RequestError, match=r"row weights: got 1.0, 0.0, 0.1, expected numbers above 0 and at most 1"):
         RowWeights(middle=0.0)
     with pytest.raises(
         RequestError, match=r"smoothing: got standard deviations of 0 and 3.0 frames, expected positive"
