@@ -1,4 +1,4 @@
-"""ClipQueue: work that outlasts a request, done one after the other, and told of while it goes on."""
+"""The queue of clips, which take longer than a request: they are toonified one by one, and report their progress."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ from serving.video.reading import VideoReader
 from serving.video.writing import VideoWriter
 
 MAX_FINISHED_CLIPS = 8
-"""Finished clips whose files are kept; the oldest goes when another one comes."""
+"""Largest number of finished clips whose files are kept; a new clip replaces the oldest one."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ClipState:
-    """How far a clip is.
+    """The progress of a clip.
 
-    ``frames`` of ``total`` (None where the file does not say) are written, ``fps`` a second; ``remaining`` seconds are
-    left, None where unknown. ``error`` says why a clip has failed.
+    ``frames``: number of frames written so far.
+    ``total``: number of frames stated by the file, or None.
+    ``fps``: frames written per second.
+    ``remaining``: estimated seconds left; None if unknown.
+    ``error``: the reason why the clip has failed.
     """
 
     state: Literal["waiting", "running", "done", "failed"] = "waiting"
@@ -44,12 +47,13 @@ class ClipState:
 
     @property
     def ended(self) -> bool:
+        """True if the clip is done or has failed."""
         return self.state in ("done", "failed")
 
 
 @dataclass(eq=False)
 class ClipJob:
-    """A clip in a folder of its own. Whoever asked for it writes ``source`` before ``ClipQueue.start``."""
+    """A clip with a folder of its own; the file ``source`` must be written before ``ClipQueue.start``."""
 
     id: str
     folder: Path
@@ -58,22 +62,24 @@ class ClipJob:
 
     @property
     def source(self) -> Path:
+        """The uploaded video."""
         return self.folder / "clip"
 
     @property
     def result(self) -> Path:
+        """The toonified video."""
         return self.folder / "toon.mp4"
 
 
 class ClipQueue:
-    """A studio's clips, in a temporary folder that goes when the ``with`` block ends; one thread calls the methods."""
+    """A studio's clips, in a temporary folder that the ``with`` block removes; one thread calls the methods."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
         self._clips: dict[str, ClipJob] = {}
 
     def new(self) -> ClipJob:
-        """Make an empty clip."""
+        """Make a clip without a source."""
         ended = [clip for clip in self._clips.values() if clip.state.ended]
         if len(ended) >= MAX_FINISHED_CLIPS:
             self.remove(ended[0])
@@ -83,15 +89,15 @@ class ClipQueue:
         return clip
 
     def start(self, clip: ClipJob, controls: PageControls) -> None:
-        """Toonify a clip when those before it have ended; its ``state`` tells what becomes of it."""
+        """Queue a clip for toonifying; its ``state`` shows the progress."""
         self._worker.submit(self._run, clip, controls)
 
     def get(self, id: str) -> ClipJob | None:
-        """The clip, unless it was removed or never there."""
+        """Return the clip with an id; None if there is none, or if it was removed."""
         return self._clips.get(id)
 
     def remove(self, clip: ClipJob) -> None:
-        """End the work on a clip; its files go as soon as nothing uses them."""
+        """End the work on a clip; its files are removed as soon as they are not in use."""
         clip.cancel.set()
         del self._clips[clip.id]
         self._worker.submit(rmtree, clip.folder)
@@ -104,7 +110,7 @@ class ClipQueue:
             self._fail(clip, str(error).replace(f"{clip.folder}/", ""))
         except Exception:
             _log.exception("clip %s", clip.id)
-            self._fail(clip, "clip: this is a fault of the program; what it prints says more.")
+            self._fail(clip, "clip: got an unexpected error; see the output of toonify studio.")
         else:
             clip.state = replace(clip.state, state="done", remaining=0.0)
 

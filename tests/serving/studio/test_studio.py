@@ -265,7 +265,7 @@ def test_an_upload_that_is_too_large_is_refused(browser: Browser, folder: Path, 
     data = bytes(MAX_UPLOAD + 1)
     status, answer = browser.json("POST", path, data if told else iter([data]))
     assert status == 413
-    assert answer["error"].startswith("upload: got more than 1 MiB, expected at most that; send a smaller file")
+    assert answer["error"].startswith("upload: got more than 1 MiB, expected at most that size; send a smaller file")
     assert eventually(lambda: not clips_in(folder))
 
 
@@ -323,7 +323,7 @@ def test_a_clip_that_is_removed_is_gone(browser: Browser, clip: bytes, folder: P
     for method in ("GET", "DELETE"):
         status, answer = browser.json(method, path)
         assert status == 404
-        assert answer["error"].startswith("clip: got one that is not here")
+        assert answer["error"].startswith("clip: got an id that is unknown or removed")
 
 
 def test_a_clip_that_is_removed_ends_and_lets_the_next_one_begin(
@@ -335,7 +335,7 @@ def test_a_clip_that_is_removed_ends_and_lets_the_next_one_begin(
     status, answer = browser.json("GET", f"{path}/result")
     assert (status, answer["error"]) == (
         409,
-        "clip: got one that is running, expected one that is done; ask again later.",
+        "clip: got a clip that is running, expected a clip that is done; try again later.",
     )
     assert browser.ask("DELETE", path)[0] == 200
     held()
@@ -356,7 +356,7 @@ def test_a_fault_fails_the_clip_and_is_logged(
         raise ZeroDivisionError
 
     toonifier.before = fail
-    assert "fault of the program" in browser.wait(browser.clip(clip), "failed")["error"]
+    assert "got an unexpected error" in browser.wait(browser.clip(clip), "failed")["error"]
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -517,7 +517,7 @@ def test_landmarks_by_file_name_are_refused(
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == 2
-    assert "has no name to look landmarks up by" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "have no file names to look landmarks up" in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
 def test_without_aiohttp_the_command_says_what_to_install() -> None:

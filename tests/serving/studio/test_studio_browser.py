@@ -191,7 +191,7 @@ def test_what_is_refused_is_said(page: Page, tmp_path: Path) -> None:
 
 def test_a_clip_is_toonified_played_and_downloaded(page: Page, clip: Path) -> None:
     page.choose(clip)
-    page.says("Choose how it shall look")
+    page.says("Choose the settings")
     page.find("#start").click()
     page.says("Done.")
     for video in ("before-video", "after-video"):
