@@ -1,4 +1,4 @@
-"""From a command's options to the toonifier that they select: a server, or models in this process."""
+"""The back end that a command's options select: a server, or models in this process."""
 
 from __future__ import annotations
 

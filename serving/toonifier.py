@@ -198,16 +198,12 @@ class ServedToonifier(Closing):
 
 
 def _check_light_encoder(directory: Path, encoder_manifest: Manifest) -> None:
-    light_manifest = read_manifest(directory)
-    same = [source.sha256 for source in light_manifest.sources] == [
-        source.sha256 for source in encoder_manifest.sources
-    ]
-    if light_manifest.component != "encoder" or not same:
+    light = read_manifest(directory)
+    same = [source.sha256 for source in light.sources] == [source.sha256 for source in encoder_manifest.sources]
+    if light.component != "encoder" or not same:
         raise RequestError(
             f"light encoder {directory}",
-            got="one of another checkpoint"
-            if light_manifest.component == "encoder"
-            else f"a {light_manifest.component}",
+            got="an encoder of another checkpoint" if light.component == "encoder" else f"a {light.component}",
             expected=f"an encoder of the same checkpoint as {encoder_manifest.name}",
             remedy="export it with toonify-export encoder --light",
         )

@@ -163,7 +163,7 @@ def _lay_out_backends(wheel: Path, backends: Path) -> Path:
 
 
 def _check_stub(stub: Path, environment: Mapping[str, str]) -> None:
-    # Without arguments the stub prints its usage and exits; it exits with 127 if the loader does not find a library.
+    # Without arguments the stub reports so and exits; if the loader does not find a library, it exits with 127.
     run = subprocess.run([stub], env=environment, capture_output=True, text=True, check=False)
     if run.returncode == 127:
         raise ServerError(

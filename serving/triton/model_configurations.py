@@ -24,7 +24,7 @@ MAX_BATCH = 8
 """Largest batch of every served model, and so the upper end of a TensorRT optimisation profile."""
 
 Runtime = Literal["tensorrt", "onnxruntime", "cpu"]
-"""What runs the engine models.
+"""The program that runs the engine models.
 
 "tensorrt": Triton's tensorrt backend with TensorRT plans, on a GPU. "onnxruntime": Triton's onnxruntime backend with
 the exported ONNX files, on a GPU. "cpu": the python backend with the engine that the manifest names.

@@ -22,11 +22,8 @@ _AVERAGED = sws.Interpolation.AREA | sws.Interpolation.FULL_CHR_H_INP
 
 _UNSPECIFIED = 2  # of AVColorSpace, whose values are those of H.273
 _HDR = (sws.ColorTrc.SMPTE2084, sws.ColorTrc.ARIB_STD_B67)  # PQ and HLG
-_WIDE_GAMUTS = (
-    sws.ColorPrimaries.BT2020,
-    sws.ColorPrimaries.SMPTE431,
-    sws.ColorPrimaries.SMPTE432,
-)  # the last two are P3
+_P3 = (sws.ColorPrimaries.SMPTE431, sws.ColorPrimaries.SMPTE432)
+_WIDE_GAMUTS = (sws.ColorPrimaries.BT2020, *_P3)
 
 _PLAUSIBLE_PIXEL_ASPECTS = (0.25, 4.0)
 """Range of plausible pixel aspect ratios; pixels of any other ratio are a mistake in the file, and taken as square."""

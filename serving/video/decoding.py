@@ -16,14 +16,14 @@ from serving.video.libav import av, input_container, not_a_video
 class Clip:
     """A part of a file: ``begin`` <= time < ``end``, in seconds of the file's clock; with None it ends with the file.
 
-    ``whole``: the clip starts where the file starts, so it includes what the file has before ``begin``, such as a
-    codec's lead-in.
+    ``from_start``: True if the clip starts where the file starts, so that it includes what the file has before
+    ``begin``, such as a codec's lead-in.
     """
 
     path: Path
     begin: Fraction
     end: Fraction | None
-    whole: bool
+    from_start: bool
 
 
 class DecodedPicture(NamedTuple):
@@ -54,7 +54,7 @@ class Decoder:
         self._begin = self._origin + self._ticks(start or 0)
         self._end = None if end is None else self._origin + self._ticks(end)
         until = None if self._end is None else self._end * self.time_base
-        self.clip = Clip(path, self._begin * self.time_base, until, whole=not start)
+        self.clip = Clip(path, self._begin * self.time_base, until, from_start=not start)
 
     def close(self) -> None:
         """Close the file."""
@@ -111,7 +111,7 @@ class Decoder:
             last = tick if last is None else max(tick, last + 1)
             if self._end is not None and last >= self._end:
                 return
-            if self.clip.whole or last >= self._begin:
+            if self.clip.from_start or last >= self._begin:
                 yield last, frame
 
     def _frames(self) -> Iterator[av.VideoFrame]:

@@ -75,7 +75,7 @@ class VideoReader(Closing):
         pictures = iter(self._decoder)
         first = next(pictures, None)
         if first is None:
-            part = not self._decoder.clip.whole or self._decoder.clip.end is not None
+            part = not self._decoder.clip.from_start or self._decoder.clip.end is not None
             got = "no picture in the requested part" if part else "no picture that can be decoded"
             raise not_a_video(self._path, got)
         self._pictures = chain([first], pictures)

@@ -73,7 +73,7 @@ class Soundtrack:
                 unfinished.discard(packet.stream_index)
                 if not unfinished:
                     return
-            elif self._clip.whole or _time(packet) >= self._clip.begin:
+            elif self._clip.from_start or _time(packet) >= self._clip.begin:
                 yield packet
 
 
@@ -134,7 +134,7 @@ class _EncodedTrack:
 
 def _opened_at_begin(clip: Clip) -> av.container.InputContainer:
     container = input_container(clip.path)
-    if not clip.whole and not _seek_before(container, clip.begin):
+    if not clip.from_start and not _seek_before(container, clip.begin):
         container.close()
         container = input_container(clip.path)
     for stream in container.streams:

@@ -1,4 +1,4 @@
-"""The same pictures whoever computes them."""
+"""Both toonifiers, the one with engines and the one with a server, make the same pictures."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_light_encoder_of_another_checkpoint_is_refused(tiny_model_directories
     manifest = read_manifest(other)
     source = SourceFile(role="encoder", file="another.pt", format="", sha256="0")
     write_manifest(other, manifest.model_copy(update={"sources": (source,)}))
-    with pytest.raises(RequestError, match="got one of another checkpoint, expected an encoder of the same"):
+    with pytest.raises(RequestError, match="got an encoder of another checkpoint, expected an encoder of the same"):
         EngineToonifier(models.encoder, generators, light_encoder=other)
 
 
