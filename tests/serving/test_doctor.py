@@ -1,4 +1,4 @@
-"""What ``toonify doctor`` finds, each part by itself."""
+"""The findings of ``toonify doctor``, each tested separately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clients against a server in this process that fails on request; both clients take every test."""
+"""The clients against a server in this process that fails on request; every test runs with both clients."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_pictures_are_the_faces_in_their_order(client: Any) -> None:
     faces = random_faces(3)
     pictures = client.toonify(faces)
     np.testing.assert_array_equal(pictures, toonified(faces))
-    pictures[:] = 0  # the caller's own, to be written to
+    pictures[:] = 0  # the caller owns the array and may write to it
 
 
 def test_one_face_needs_no_batch_axis(client: Any) -> None:
@@ -108,7 +108,7 @@ def test_controls_travel_as_tensors_for_every_face(client: Any, fake: FakeTriton
 
 
 def test_a_failure_before_anything_was_computed_is_tried_again(client: Any, fake: FakeTriton) -> None:
-    # A batch of eight, since gRPC by default repeats no request beyond 256 KiB.
+    # The batch has eight faces because gRPC does not retry requests beyond 256 KiB by default.
     fake.failures.extend([UNAVAILABLE] * 2)
     faces = random_faces(8)
     np.testing.assert_array_equal(client.toonify(faces), toonified(faces))

@@ -14,7 +14,7 @@ from serving.faces.images import MAX_BYTES, picture_from_bytes, read_picture, wr
 
 WIDE = np.zeros((30, 50, 3), np.uint8)
 WIDE[:, :25] = (200, 30, 30)
-"""Red on the left."""
+"""A picture that is red on the left."""
 
 
 def encoded(suffix: str, picture: NDArray[np.generic] = WIDE, quality: int = 95) -> bytes:
@@ -24,7 +24,7 @@ def encoded(suffix: str, picture: NDArray[np.generic] = WIDE, quality: int = 95)
 
 
 def with_orientation(jpeg: bytes, orientation: int) -> bytes:
-    """The JPEG with an EXIF segment of one entry (tag 0x0112, short)."""
+    """Return the JPEG with an EXIF segment of one entry (tag 0x0112, short)."""
     tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
     segment = b"Exif\0\0" + tiff
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]

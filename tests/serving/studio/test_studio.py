@@ -48,7 +48,7 @@ JPEG = jpeg_from_picture(PHOTO)
 
 
 class Browser:
-    """Asks a studio as a page would; every answer is its status, its headers and its bytes."""
+    """Sends requests to a studio as a page would; an answer is its status, its headers and its bytes."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -83,7 +83,7 @@ class Browser:
         return dict(state)
 
     def camera(self, *messages: bytes | dict[str, Any], answers: int = 0) -> list[Any]:
-        """What comes back for the messages, until the studio closes or ``answers`` are there."""
+        """Return the answers to the messages, until the studio closes the stream or ``answers`` have come."""
 
         async def talk() -> list[Any]:
             received: list[Any] = []
@@ -110,7 +110,7 @@ def toonifier() -> FakeToonifier:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the studio keeps its temporary files."""
+    """The folder in which the studio keeps its temporary files."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     return tmp_path / "temporary"
@@ -125,13 +125,13 @@ def browser(toonifier: FakeToonifier, folder: Path) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """12 frames in which a face is found."""
+    """A video of 12 frames, each with a face."""
     return write_video(tmp_path_factory.mktemp("clips") / "clip.mp4", STEADY[:12]).read_bytes()
 
 
 @pytest.fixture
 def held(toonifier: FakeToonifier) -> Iterator[Callable[[], None]]:
-    """The toonifier waits until this is called."""
+    """Make the toonifier wait until the returned function is called."""
     go_on = Event()
     toonifier.before = lambda: go_on.wait(30)
     yield go_on.set
@@ -150,7 +150,7 @@ def eventually(true: Callable[[], bool]) -> bool:
 
 
 def toon_levels(photo: Pixels) -> set[tuple[int, ...]]:
-    """Colours of the fake's pictures: no red beyond the mean, no blue."""
+    """Return a picture's colours; those of the fake's pictures have no red beyond the mean and no blue."""
     return {tuple(colour) for colour in photo.reshape(-1, 3).tolist()}
 
 

@@ -1,4 +1,4 @@
-"""Generated configurations: what git keeps is what the code writes, and what is written keeps Triton's rules."""
+"""Generated configurations: the checked-in files are up to date, and the files follow Triton's rules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GENERATORS = (ServedGenerator("a", {"blend": "--r-swap 8"}), ServedGenerator("b"
 
 
 def configs(geometry: Geometry) -> dict[str, ModelConfig]:
-    """Path -> parsed configuration of a repository of two generators."""
+    """Parsed configurations, by path, of a repository with two generators."""
     files = repository_configs(RepositorySpec(geometry, GENERATORS))
     return {path: text_format.Parse(text, ModelConfig()) for path, text in files.items() if path.endswith(".pbtxt")}
 
@@ -78,7 +78,7 @@ def test_every_tensor_of_an_ensemble_has_one_source_and_a_use(geometry: Geometry
 
 @both
 def test_only_the_last_step_gives_an_output(geometry: Geometry) -> None:
-    # Asked for some of several chained outputs, Triton answers "unexpected deadlock".
+    # Triton answers "unexpected deadlock" to a request for only some of several chained outputs.
     for config in ensembles(geometry):
         (output,) = config.output
         assert output.name in config.ensemble_scheduling.step[-1].output_map.values()

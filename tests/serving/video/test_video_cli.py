@@ -56,7 +56,7 @@ def clip(original: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(clip: Path, tmp_path: Path) -> Path:
-    """Two videos, one file that is none, and a text."""
+    """A folder with two videos, a file with a video's suffix that is not one, and a text file."""
     videos = tmp_path / "videos"
     videos.mkdir()
     for name in ("a.mp4", "c.mov"):
@@ -78,7 +78,7 @@ def events(out: str) -> list[dict[str, Any]]:
 def test_a_video_becomes_a_video_with_the_same_times(
     toonify: Toonify, toonifier: FakeToonifier, tmp_path: Path
 ) -> None:
-    # Longer than what smoothing looks ahead.
+    # The clip is longer than the look-ahead of the smoothing.
     clip, output = write_video(tmp_path / "clip.mp4", STEADY[:14], size=(64, 64)), tmp_path / "toon.mp4"
     assert toonify("video", clip, "-o", output, *ALIGNED) == (0, f"{output}\n", "")
     assert [frame.pts for frame in frames_in(output)] == [frame.pts for frame in frames_in(clip)]

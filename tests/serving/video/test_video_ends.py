@@ -1,4 +1,4 @@
-"""Ends of a video pipeline that are no video files: numbered PNG files, and cameras."""
+"""Sources and sinks of a video pipeline other than video files: numbered PNG files, and cameras."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_folder_with_other_files_is_never_replaced(tmp_path: Path, name: str) 
 
 
 class FakeCamera:
-    """OpenCV's camera with a few pictures in it, of which the first two are alike."""
+    """A fake of OpenCV's camera that returns a few pictures, the first two being equal."""
 
     def __init__(self, index: int, pictures: int = 4) -> None:
         self.asked: dict[int, float] = {}
@@ -81,7 +81,7 @@ class FakeCamera:
 
     def read(self) -> tuple[bool, NDArray[np.uint8] | None]:
         picture = next(self._pictures, None)
-        # BGR, and red is brightest.
+        # The channels are BGR, and red is the brightest.
         return picture is not None, None if picture is None else picture - np.array([40, 0, 0], np.uint8)
 
     def release(self) -> None:

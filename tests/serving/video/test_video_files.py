@@ -1,4 +1,4 @@
-"""Video files in and out: every frame once, at its time, upright; and nothing half-written."""
+"""Reading and writing of video files: every frame once, at its time, upright; no partial files."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_frames_are_turned_as_the_file_asks(tmp_path: Path, rotation: int, flipp
     with VideoReader(source) as reader:
         frame = [*reader][1]
         assert reader.size == (SIZE if rotation in (0, 180) else SIZE[::-1])
-    upright = np.rot90(numbered(1), rotation // 90)[:, :: -1 if flipped else 1]  # both count against the clock
+    upright = np.rot90(numbered(1), rotation // 90)[:, :: -1 if flipped else 1]  # both count counterclockwise
     assert frame.pixels.flags.c_contiguous
     assert np.abs(frame.pixels.astype(int) - upright).mean() < 5
 
