@@ -36,11 +36,12 @@ from export.demo_models.clips import ClipFrame, talking_head
 from export.demo_models.files import DESCRIPTION
 from serving.client import ToonifyClient
 from serving.command_line import run
+from serving.controls import Style
 from serving.faces.alignment import align
 from serving.faces.images import write_picture
 from serving.faces.landmark_files import FileLandmarker
 from serving.faces.paste import paste
-from serving.toonifier import ServedToonifier, Style
+from serving.toonifier import ServedToonifier
 from serving.triton.installation import check_shared_memory, find_installation
 from serving.triton.server import TritonServer
 from serving.video.frames import Frame

@@ -1,6 +1,6 @@
-"""Serving toonified faces: the client, the server, and the same pipeline inside of one process.
+"""Serve toonified faces: clients, the Triton server, and the same pipeline inside one process.
 
-The names below are loaded when first used, so that a part that needs little loads little.
+Each name below is imported when it is first used, so that a client does not load what only a server needs.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
         VideoError,
     )
     from serving.client import AsyncToonifyClient, ToonifyClient
+    from serving.controls import Style
     from serving.pipeline import Pipeline
-    from serving.toonifier import EngineToonifier, ServedToonifier, Style, Toonifier
+    from serving.toonifier import EngineToonifier, ServedToonifier, Toonifier
     from serving.triton.server import TritonServer
     from serving.video.async_session import AsyncToonSession
     from serving.video.pipeline import VideoReport, toonify_video
@@ -58,14 +59,14 @@ __all__ = [
     "toonify_video",
 ]
 
-_HOMES = {
+_MODULE_OF = {
     "AsyncToonifyClient": "serving.client",
     "ToonifyClient": "serving.client",
     "Pipeline": "serving.pipeline",
     "TritonServer": "serving.triton.server",
     "EngineToonifier": "serving.toonifier",
     "ServedToonifier": "serving.toonifier",
-    "Style": "serving.toonifier",
+    "Style": "serving.controls",
     "Toonifier": "serving.toonifier",
     "AsyncToonSession": "serving.video.async_session",
     "ToonSession": "serving.video.session",
@@ -73,9 +74,9 @@ _HOMES = {
     "toonify_video": "serving.video.pipeline",
 }
 
-if not TYPE_CHECKING:  # or every misspelt name would have a type
+if not TYPE_CHECKING:  # a type checker that saw __getattr__ would accept misspelt names
 
     def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_HOMES.get(name, "engines.contract")), name)
+        return getattr(import_module(_MODULE_OF.get(name, "engines.contract")), name)

@@ -1,4 +1,4 @@
-"""The toonifier that a command's options name."""
+"""The back end that a command's options select: a server, or models in this process."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from engines import Manifest, read_manifest
 from engines.contract.errors import RequestError
 from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
 from serving.client.calls import ServedModel
-from serving.controls import row_strength_for
-from serving.toonifier import EngineToonifier, ServedToonifier, Style, Toonifier
+from serving.controls import Style, row_strength_for
+from serving.toonifier import EngineToonifier, ServedToonifier, Toonifier
 
 
 @dataclass(frozen=True)
 class BackEnd:
     """A Triton server, or model directories that are loaded into this process.
 
-    ``url`` and ``model``: of the server; None takes the usual ones. ``encoder``, ``generators``, ``isf`` and
-    ``light_encoder``: directories; there ``model`` chooses among the generators by name. ``jpeg``: faces and pictures
-    travel to the server and back as JPEG.
+    ``url``: HOST:PORT of the server's gRPC endpoint; None selects ``DEFAULT_URL``.
+    ``model``: the name of a served ensemble, or of one of ``generators``; None selects the default one.
+    ``encoder``, ``generators``, ``isf``, ``light_encoder``: model directories to load into this process.
+    ``timeout``: seconds for each request to the server.
+    ``jpeg``: faces and pictures travel to the server and back as JPEG.
 
     Raises:
-        RequestError: both of them, or half of what a process needs, or JPEG without a server.
+        RequestError: a server and model directories are both given, the encoder or the generators are missing, or
+            ``jpeg`` is set without a server.
     """
 
     url: str | None = None
@@ -39,9 +42,9 @@ class BackEnd:
         if self.in_process and (self.url or not (self.encoder and self.generators)):
             raise RequestError(
                 "models",
-                got="--url and model directories" if self.url else "a part of the model directories",
+                got="--url and model directories" if self.url else "only some of the model directories",
                 expected="--url, or --encoder and --generator (and --isf, --light-encoder)",
-                remedy="give one or the other, whole",
+                remedy="give --url alone, or --encoder and --generator",
             )
         if self.in_process and self.jpeg:
             raise RequestError(
@@ -53,23 +56,23 @@ class BackEnd:
 
     @property
     def in_process(self) -> bool:
-        """Whether engines run here."""
+        """True if the models run in this process."""
         return bool(self.encoder or self.generators or self.isf or self.light_encoder)
 
     def toonifier(self) -> Toonifier:
-        """Load the models, or connect; close it."""
+        """Load the models or connect to the server; the caller closes the toonifier."""
         if self.encoder:
             return EngineToonifier(self.encoder, self.generators, self.isf, light_encoder=self.light_encoder)
         return ServedToonifier(self._client(), self.model or DEFAULT_MODEL, jpeg=self.jpeg)
 
     def style(self, attributes: dict[str, float], *, rows: str, seed: int, strength: float, psi: float) -> Style:
-        """How pictures shall look; with ``rows`` "preset" an edit stays in the rows of its attributes.
+        """Return the style of the pictures; with ``rows`` "preset" an edit is confined to the rows of its attributes.
 
         Raises:
-            RequestError: an attribute without a preset.
-            ServerError: the server does not say how many rows its codes have.
+            RequestError: ``rows`` is "preset" and an attribute has no preset.
+            ServerError: the server does not state how many rows its codes have.
         """
-        by_row = row_strength_for(attributes, self._rows()) if rows == "preset" else None
+        by_row = row_strength_for(attributes, self._code_rows()) if rows == "preset" else None
         return Style(
             attributes=attributes or None,
             seed=seed,
@@ -80,36 +83,36 @@ class BackEnd:
         )
 
     def resolution(self) -> int:
-        """Side of the pictures in pixels.
+        """Return the side of the pictures in pixels.
 
         Raises:
-            RequestError: as ``manifests``.
-            ServerError: the server does not answer, or does not say it.
+            ModelDirectoryError, RequestError: see ``manifests``.
+            ServerError: the server does not answer.
         """
-        return self.manifests()[0].sizes.resolution if self.in_process else self._served().resolution
+        return self.manifests()[0].sizes.resolution if self.in_process else self._describe_served().resolution
 
     def manifests(self) -> list[Manifest]:
-        """Those of the generators of this process, the chosen one first.
+        """Return the manifests of the generators in this process, the selected generator's first.
 
         Raises:
             ModelDirectoryError: a directory is incomplete or altered.
-            RequestError: there is no generator of the name ``model``.
+            RequestError: no generator has the name ``model``.
         """
-        found = [read_manifest(directory) for directory in self.generators]
-        names = [manifest.name for manifest in found]
+        manifests = [read_manifest(directory) for directory in self.generators]
+        names = [manifest.name for manifest in manifests]
         if self.model is not None and self.model not in names:
             raise RequestError(
                 f"model {self.model!r}",
                 got="no generator of that name",
                 expected=f"one of {', '.join(names)}",
-                remedy="choose among those, or load it too",
+                remedy="choose one of those, or load it too",
             )
-        return sorted(found, key=lambda manifest: manifest.name != self.model)
+        return sorted(manifests, key=lambda manifest: manifest.name != self.model)
 
-    def _rows(self) -> int:
-        return read_manifest(self.encoder).sizes.geometry.rows if self.encoder else self._served().rows
+    def _code_rows(self) -> int:
+        return read_manifest(self.encoder).sizes.geometry.rows if self.encoder else self._describe_served().rows
 
-    def _served(self) -> ServedModel:
+    def _describe_served(self) -> ServedModel:
         with self._client() as client:
             return client.describe(self.model or DEFAULT_MODEL)
 

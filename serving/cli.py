@@ -1,4 +1,4 @@
-"""``toonify``: start a server, ask it for pictures, and find out what a machine lacks."""
+"""``toonify``: start a server, toonify pictures, videos and cameras, and report what this machine lacks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from serving.studio.cli import studio
 from serving.video.cli import cam, video
 
 app = typer.Typer(
-    help="Serve toonified faces, and ask for them.",
+    help="Serve models that toonify faces, and use them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,21 +52,24 @@ app.command()(studio)
 
 @app.command()
 def serve(
-    repository: Annotated[Path, typer.Option(help="Written by toonify-export repository.")] = Path(
+    repository: Annotated[Path, typer.Option(help="Output of toonify-export repository.")] = Path(
         "build/model_repository"
     ),
-    address: Annotated[str, typer.Option(help="Where to listen; other machines reach what is not loopback.")] = (
+    address: Annotated[str, typer.Option(help="Address to listen on; other machines reach any but loopback.")] = (
         "127.0.0.1"
     ),
     grpc_port: Annotated[int, typer.Option(help="For pictures; 0 takes any free port.")] = 8001,
     http_port: Annotated[int, typer.Option(help="For health checks.")] = 8000,
     metrics_port: Annotated[int, typer.Option(help="For Prometheus.")] = 8002,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder of compiled models for the next start; large.", envvar="TOONIFY_CACHE")
+        Path | None,
+        typer.Option(
+            help="Folder in which compiled models are kept for the next start; large.", envvar="TOONIFY_CACHE"
+        ),
     ] = None,
 ) -> None:
     """Serve a model repository with Triton Inference Server until Ctrl-C or SIGTERM."""
-    from serving.triton.server import serve as serve_repository  # a client needs no server
+    from serving.triton.server import serve as serve_repository  # imported late: the other commands need no server
 
     with stages() as stage:
         serve_repository(
@@ -83,7 +86,7 @@ def serve(
 @app.command()
 def image(
     inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="PNG, JPEG or WebP pictures.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A file; a directory for several pictures.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Output file; a directory for several pictures.")],
     url: Url = None,
     model: Model = None,
     encoder: Encoder = None,
@@ -95,16 +98,16 @@ def image(
     psi: Psi = None,
     align: Align = "none",
     paste: Annotated[bool, typer.Option(help="With --align: put the face back into its photograph.")] = True,
-    faces: Annotated[Literal["largest", "all"], typer.Option(help="With --align: which faces.")] = "largest",
-    jpeg: Annotated[bool, typer.Option("--jpeg", help="JPEG on the wire, for slow networks.")] = False,
+    faces: Annotated[Literal["largest", "all"], typer.Option(help="With --align: the faces to toonify.")] = "largest",
+    jpeg: Annotated[bool, typer.Option("--jpeg", help="Send and receive JPEG, for slow networks.")] = False,
     timeout: Timeout = DEFAULT_TIMEOUT,
     force: Force = False,
 ) -> None:
     """Toonify pictures of faces: aligned crops, or with --align whole photographs."""
-    from serving.back_end import BackEnd  # ``toonify serve`` and ``--help`` need none
+    from serving.back_end import BackEnd  # imported late: ``toonify serve`` and ``--help`` need no back end
 
     if faces == "all" and (align == "none" or not paste):
-        raise typer.BadParameter("all faces go back into a photograph; give --align and --paste", param_hint="--faces")
+        raise typer.BadParameter("all needs whole photographs; give --align and --paste", param_hint="--faces")
     targets = _targets(inputs, output, force=force)
     attributes = attributes_from_options(attribute or [], rows)
     landmarker = None if align == "none" else landmarker_from_option(align)
@@ -129,17 +132,17 @@ def image(
 @app.command()
 def doctor(
     url: Annotated[str, typer.Option(help="HOST:PORT of the server's gRPC endpoint.")] = DEFAULT_URL,
-    model: Annotated[str, typer.Option(help="Which of the server's models; toonify is its first.")] = DEFAULT_MODEL,
+    model: Annotated[str, typer.Option(help="Name of a served model.")] = DEFAULT_MODEL,
 ) -> None:
-    """Say what this machine has and what it lacks; exit with 1 where no picture can be made."""
+    """Report what this machine has and what it lacks; exit with 1 if it cannot make a picture."""
     table = Table(box=None, pad_edge=False)
     for heading in ("what", "found", "what to do"):
-        table.add_column(heading, overflow="fold")  # a command must be there whole to be copied
-    found = findings(url, model)
-    for finding in found:
+        table.add_column(heading, overflow="fold")  # truncated commands could not be copied
+    report = findings(url, model)
+    for finding in report:
         table.add_row(finding.subject, finding.found, finding.remedy)
     Console(highlight=False, markup=False).print(table)
-    if any(finding.missing and finding.essential for finding in found):
+    if any(finding.missing and finding.essential for finding in report):
         raise typer.Exit(1)
 
 
@@ -149,7 +152,7 @@ def main() -> None:
 
 
 def _targets(inputs: Sequence[Path], output: Path, *, force: bool) -> list[Path]:
-    """Where each picture goes; refused now, not after the work, where it could not be written."""
+    """Return the output path of each picture, and refuse before the work those that cannot be written."""
     in_directory = len(inputs) > 1 or output.is_dir()
     targets = [output / source.name if in_directory else output for source in inputs]
     for target in targets:
@@ -157,6 +160,6 @@ def _targets(inputs: Sequence[Path], output: Path, *, force: bool) -> list[Path]
         check_output(target, force=force)
         if targets.count(target) > 1:
             raise RequestError(
-                str(target), got="two pictures of that name", expected="one", remedy="call the command for each"
+                str(target), got="two pictures of that name", expected="one", remedy="run the command once for each"
             )
     return targets

@@ -1,6 +1,6 @@
-"""What the two commands share: one-line errors, exit codes, progress.
+"""Shared by the commands ``toonify`` and ``toonify-export``: one-line errors, exit codes, progress.
 
-Exit codes: 0 done, 1 a person's mistake or a broken input (one line on stderr), 2 usage; a bug keeps its traceback.
+Exit codes: 0 for success, 1 for a ToonifyError (one line on stderr), 2 for wrong usage. A bug keeps its traceback.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ def run(app: typer.Typer) -> None:
     try:
         app()
     except ToonifyError as error:
-        # Not through rich: it would wrap the line and style file names.
+        # rich is not used here, because it wraps the line and styles file names.
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(1) from None
 
 
 @contextmanager
 def stages() -> Iterator[Callable[[str], None]]:
-    """Yield a function to call with a phrase at the start of every stage; what it says goes to stderr.
+    """Yield a function to be called with a phrase at the start of every stage; the stages are shown on stderr.
 
-    On a terminal a spinner shows the running stage, and every finished one leaves a line with its time. Elsewhere, as
-    in a log, every stage leaves its line when it starts.
+    On a terminal a spinner shows the current stage, and every finished stage leaves a line with its duration.
+    Elsewhere, such as in a log, every stage writes one line when it starts.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if not console.is_terminal:

@@ -1,4 +1,4 @@
-"""The optional controls of a request, defaults filled in: what the served model ``condition`` computes."""
+"""Default values of a request's optional control tensors: the computation of the served model ``condition``."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ DEFAULT_SEED = 0
 
 
 def filled_controls(signature: Signature, given: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
-    """Fill the defaults of the controls that a request leaves out.
+    """Fill in the defaults of the controls that a request leaves out.
 
-    Values need only be finite. Attributes, row strengths and psi beyond 0..1 extrapolate, which is a use and not a
-    mistake, and no finite value does more harm than an ugly picture.
+    Values need only be finite. Attributes, row strengths and psi beyond 0..1 extrapolate: that is a legitimate use, and
+    the worst that a finite value causes is an ugly picture.
 
     Args:
         signature: ``engines.contract.tensors.condition_signature``.
-        given: ``w`` float32 [N, L, D], which gives N and L; optionally ``attributes`` float32 [N, A] (the full target
-            vector), ``z`` float32 [N, Z] or ``seed`` int64 [N, 1] (0 if neither is given), ``row_strength`` float32
-            [N, L] (1 with attributes; without them 0, so that w passes the ISF unchanged), ``psi`` float32 [N, 1] (1).
+        given: ``w`` float32 [N, L, D], which determines N and L; and any of ``attributes`` float32 [N, A] (the full
+            target vector), ``z`` float32 [N, Z] or ``seed`` int64 [N, 1] (seed 0 if neither is given), ``row_strength``
+            float32 [N, L] (default 1 with attributes; 0 without, so that w passes the ISF head unchanged) and ``psi``
+            float32 [N, 1] (default 1).
 
     Returns:
-        The signature's outputs: the same controls with the suffix ``_filled``, none left out.
+        The signature's outputs: every control under its name with the suffix ``_filled``.
 
     Raises:
         RequestError: a tensor does not fit the signature, is not finite, or contradicts another one.
@@ -47,10 +48,10 @@ def filled_controls(signature: Signature, given: Mapping[str, AnyArray]) -> dict
 
 
 def z_from_seed(seed: int, size: int) -> NDArray[np.float32]:
-    """The ISF noise of a seed: standard normal float32 [size] from NumPy's PCG64.
+    """Return the ISF noise of a seed: standard normal float32 [size] from NumPy's PCG64.
 
     Raises:
-        RequestError: the seed is negative.
+        RequestError: ``seed`` is negative.
     """
     if seed < 0:
         raise RequestError("tensor 'seed'", got=str(seed), expected="0 or more", remedy="choose another seed")
@@ -71,6 +72,6 @@ def _refuse_contradictions(given: Mapping[str, AnyArray]) -> None:
         raise RequestError(
             "request",
             got="'row_strength' without 'attributes'",
-            expected="the target attributes that the rows are moved towards",
+            expected="'attributes' too, the target that the rows are moved towards",
             remedy="add 'attributes' or leave 'row_strength' out",
         )

@@ -1,8 +1,17 @@
-"""The controls of a request, as people give them, to the tensors that travel."""
+"""The controls of a request, in the three forms that they take on their way to a model.
+
+    Style     frozen; one value for all faces, and the model's name       toonifiers, sessions, command line
+    Controls  keyword arguments; one value for all faces or one for each  ``ToonifyClient.toonify(**controls)``
+    tensors   arrays [N, ...] with the names and dtypes of the model      the request itself, ``Pipeline.run``
+
+``Style.controls`` and ``control_tensors`` convert each form to the next one; ``serving.condition`` then adds the
+tensors that are absent, with their defaults.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
@@ -18,18 +27,18 @@ EDIT_ROWS = {
     "age": range(4, 8),
     "expression": range(4, 6),
 }
-"""Rows of W+ in which the authors of ISF-GAN keep an edit of one attribute (their StyleGAN2 scripts' ``use_post``)."""
+"""Rows of W+ to which ISF-GAN's authors confine an edit of one attribute (``use_post`` in their StyleGAN2 scripts)."""
 
 
 class Controls(TypedDict, total=False):
-    """What may be asked for beside the faces; of each, one value for all faces or one for each along a first axis.
+    """The optional arguments of a request. Each is one value for all faces, or one per face along a first axis.
 
-    ``attributes``: where to move each face, 0/1 for each attribute, values between and beyond interpolate. It is the
-    FULL target: a mapping by name means 0 for every attribute that it leaves out, and not "as it is". Without
-    attributes a face passes unedited.
-    ``seed`` (0) or ``z`` [Z]: the noise that chooses among the possible edits.
-    ``row_strength`` [L]: how far each row of W+ follows the edit, 0 not at all, 1 (with attributes) wholly.
-    ``psi``: truncation towards the generator's average, 1 none, 0 wholly.
+    ``attributes`` [A]: the target of the edit, 0 or 1 per attribute; values between and beyond interpolate and
+    extrapolate. It is the FULL target: an attribute that a mapping by name leaves out becomes 0, it does not stay as it
+    is in the photograph. Without ``attributes`` a face passes unedited.
+    ``seed`` (default 0) or ``z`` [Z]: the noise that chooses among the possible edits.
+    ``row_strength`` [L]: how far each row of W+ follows the edit, from 0 (not at all) to 1 (fully; the default).
+    ``psi``: truncation towards the generator's average code, from 1 (none; the default) to 0 (the average itself).
     """
 
     attributes: Mapping[str, float] | ArrayLike | None
@@ -39,20 +48,49 @@ class Controls(TypedDict, total=False):
     psi: ArrayLike | None
 
 
-def row_strength_for(attributes: str | Iterable[str], rows: int) -> NDArray[np.float32]:
-    """Row strengths [rows] that confine an edit to the rows of its attributes: 1 in ``EDIT_ROWS``, 0 elsewhere.
+@dataclass(frozen=True)
+class Style:
+    """The look of all pictures of a run, as a value that is compared, kept and changed between frames.
 
-    Rows beyond the generator's are left out. The authors give rules for single attributes; several take the union.
+    ``attributes``: the full target of the ISF edit by name; an attribute that is left out is 0. None edits nothing.
+    ``seed``: chooses among the possible edits. It stands for the same noise in every frame.
+    ``strength``: how far the codes follow the edit, from 0 (not at all) to 1 (fully).
+    ``row_strength`` [L]: multiplies ``strength`` row by row; None is 1 for every row.
+    ``psi``: truncation towards the generator's average code, from 1 (none) to 0 (the average itself).
+    ``model``: the generator's name, such as "blend_r16"; None selects the default generator.
+    """
+
+    attributes: Mapping[str, float] | None = None
+    seed: int = 0
+    strength: float = 1.0
+    row_strength: tuple[float, ...] | None = None
+    psi: float = 1.0
+    model: str | None = None
+
+    def controls(self, rows: int) -> Controls:
+        """Return the style as the controls of a request to a model whose codes have ``rows`` rows."""
+        controls = Controls(psi=self.psi)
+        if self.attributes is not None:
+            by_row = np.ones(rows) if self.row_strength is None else np.asarray(self.row_strength)
+            controls |= Controls(attributes=self.attributes, seed=self.seed, row_strength=self.strength * by_row)
+        return controls
+
+
+def row_strength_for(attributes: str | Iterable[str], rows: int) -> NDArray[np.float32]:
+    """Return row strengths [rows] that confine an edit to the rows of its attributes: 1 in ``EDIT_ROWS``, 0 elsewhere.
+
+    Rows that the generator does not have are left out. The published rules are for single attributes; for several
+    attributes the union of their rows is taken.
 
     Raises:
-        RequestError: there is no rule for an attribute.
+        RequestError: ``EDIT_ROWS`` has no rule for an attribute.
     """
     strength = np.zeros(rows, np.float32)
     for name in [attributes] if isinstance(attributes, str) else attributes:
         if name not in EDIT_ROWS:
             raise RequestError(
                 f"attribute {name!r}",
-                got="no rule for its rows",
+                got="no published rule for its rows",
                 expected=f"one of {', '.join(EDIT_ROWS)}",
                 remedy="give row_strength as an array, or edit all rows",
             )
@@ -61,18 +99,18 @@ def row_strength_for(attributes: str | Iterable[str], rows: int) -> NDArray[np.f
 
 
 def attribute_vector(values: Mapping[str, float], names: Sequence[str]) -> list[float]:
-    """The full target vector in the order of ``names``; what ``values`` leaves out is 0.
+    """Return the full target vector in the order of ``names``; an attribute that ``values`` leaves out is 0.
 
     Raises:
-        RequestError: a name that the model does not have.
+        RequestError: ``values`` has a name that the model does not have.
     """
     unknown = sorted(values.keys() - set(names))
     if unknown:
         raise RequestError(
             f"attribute {unknown[0]!r}",
             got="no attribute of the model",
-            expected=f"one of {', '.join(names)}" if names else "none, as it has no ISF head",
-            remedy="choose among those",
+            expected=f"one of {', '.join(names)}" if names else "none, since the model has no ISF head",
+            remedy="choose one of those" if names else "leave it out or serve a model with an ISF head",
         )
     return [values.get(name, 0) for name in names]
 
@@ -80,17 +118,17 @@ def attribute_vector(values: Mapping[str, float], names: Sequence[str]) -> list[
 def control_tensors(
     signature: Signature, attribute_names: Sequence[str], controls: Mapping[str, Any], batch: int
 ) -> dict[str, AnyArray]:
-    """The tensors [batch, ...] of the controls that are given.
+    """Convert the controls that are given, not None, to tensors [batch, ...] with the model's dtypes.
 
     Raises:
-        RequestError: a control that the model does not take, or that cannot become its tensor.
+        RequestError: the model does not take a control, or a value cannot be converted to the control's tensor.
     """
     specs = {spec.name: spec for spec in signature.inputs if spec.optional}
     given = {name: value for name, value in controls.items() if value is not None}
     for name in given.keys() - specs.keys():
         raise RequestError(
             f"control {name!r}",
-            got="a model without it",
+            got="a model that does not take it",
             expected=f"one of {', '.join(specs)}",
             remedy="leave it out or choose another model",
         )
@@ -101,7 +139,8 @@ def control_tensors(
 
 def _per_face(spec: TensorSpec, value: ArrayLike, batch: int) -> AnyArray:
     try:
-        # "same_kind": 1 or 0.5 becomes float32, but 0.5 never silently a seed; what overflows is found as infinite.
+        # "same_kind" converts 1 or 0.5 to float32, but refuses 0.5 as a seed. A value that overflows becomes infinite,
+        # and ``check_request`` refuses it.
         with np.errstate(over="ignore"):
             array = np.asarray(value).astype(spec.dtype.numpy, casting="same_kind")
     except (TypeError, ValueError):

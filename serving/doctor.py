@@ -1,4 +1,4 @@
-"""What this machine has of all that serving and asking need."""
+"""``toonify doctor``: what this machine has, and lacks, for serving models and for using a server."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from serving.triton.installation import EMBEDDED_SERVER_REMEDY
 
 PACKAGES = ("toonify-serve", "numpy", "opencv-python-headless", "tritonclient", "grpcio", "protobuf")
 ENGINES = {"onnxruntime": "cpu", "openvino": "cpu", "torch": "export", "tensorrt": "tensorrt"}
-"""Library -> the extra that installs it."""
+"""Maps each engine's library to the extra that installs it."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; ``remedy`` says what to do where something is missing, and is empty otherwise."""
+    """One line of the report; ``remedy`` says how to get what is missing, and is empty if nothing is."""
 
     subject: str
     found: str
@@ -39,9 +39,9 @@ class Finding:
 
 
 def findings(url: str, model: str) -> tuple[Finding, ...]:
-    """Look at everything; no server is started and no library is loaded that need not be.
+    """Examine this machine; no server is started, and engines' libraries are not loaded.
 
-    The essential finding is a way to a picture: a server that answers, or one that could be started here.
+    The one essential finding is a way to a picture: a server that answers, or one that could be started here.
     """
     server, engines, triton = _server(url, model), tuple(_engines()), _tritonserver()
     can_serve = not triton.missing and any(not engine.missing for engine in engines if engine.subject in _SERVING)
@@ -64,7 +64,7 @@ def _versions() -> Iterator[Finding]:
         try:
             yield Finding(package, version(package))
         except PackageNotFoundError:
-            # Another distribution may provide the same module, as opencv-python does.
+            # Another distribution may provide the same module, such as opencv-python.
             yield Finding(package, "not installed under this name")
 
 
@@ -108,7 +108,7 @@ def _gpu() -> Finding:
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):
-        return Finding("GPU", "nvidia-smi fails", "run nvidia-smi, which says what is wrong with the driver")
+        return Finding("GPU", "nvidia-smi fails", "run nvidia-smi, which reports what is wrong with the driver")
     return Finding("GPU", "; ".join(answer.splitlines()))
 
 

@@ -1,4 +1,4 @@
-"""The served ensemble without a server: face and controls in, picture out, in this process."""
+"""The served ensemble inside this process: face and control tensors in, picture out."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from serving.requests import check_request
 
 
 class Pipeline:
-    """Encoder, ISF head (if any) and generator; the steps, and so the pictures, are those of the served ensemble.
+    """Encoder, optional ISF head and generator, in the same steps as the served ensemble: the pictures are the same.
 
-    The engines stay the caller's: it opens and closes them. One pipeline serves one thread at a time.
+    The caller opens and closes the engines. One pipeline may be used by one thread at a time.
     """
 
     def __init__(self, encoder: Engine, generator: Engine, isf: Engine | None = None) -> None:
@@ -35,7 +35,7 @@ class Pipeline:
     ) -> AnyArray:
         """Toonify a batch: ``face`` uint8 [N, 256, 256, 3] RGB -> uint8 [N, R, R, 3] RGB.
 
-        The controls are those of ``serving.condition.filled_controls``, with the same defaults.
+        The controls are tensors; ``serving.condition.filled_controls`` documents their shapes and defaults.
 
         Raises:
             RequestError: a tensor does not fit the signature, is not finite, or contradicts another one.
@@ -47,15 +47,15 @@ class Pipeline:
         return self.render(self.encode(face), controls)
 
     def encode(self, face: AnyArray) -> AnyArray:
-        """The first step: uint8 [N, 256, 256, 3] RGB -> codes float32 [N, L, D], for ``render``.
+        """Run the encoder: uint8 [N, 256, 256, 3] RGB -> codes float32 [N, L, D], the input of ``render``.
 
         Raises:
-            EngineError: an array of another form.
+            EngineError: ``face`` has another dtype or shape.
         """
         return self._encoder.run({"face": face})["w"]
 
     def render(self, w: AnyArray, controls: Mapping[str, AnyArray]) -> AnyArray:
-        """The second step: codes float32 [N, L, D] and the controls of ``run`` as tensors -> uint8 [N, R, R, 3] RGB.
+        """Run ISF head and generator: codes float32 [N, L, D] and the controls of ``run`` -> uint8 [N, R, R, 3] RGB.
 
         Raises:
             RequestError: see ``run``.
@@ -77,5 +77,5 @@ def _geometry(generator: Signature, isf: Signature | None) -> Geometry:
     if isf is None:
         return Geometry(resolution, w_dim, (), 0, rows)
     dims = {spec.name: spec.dims[0] for spec in isf.inputs}
-    # Only the number of attributes matters here; their names are in the manifest, not in a signature.
+    # Only the number of attributes matters here. Their names are in the manifest; a signature does not hold them.
     return Geometry(resolution, w_dim, tuple(map(str, range(dims["attributes"]))), dims["z"], rows)

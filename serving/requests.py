@@ -1,4 +1,4 @@
-"""Checks of what a request holds, before anything is computed from it."""
+"""Checks of a request's tensors before anything is computed from them."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def check_request(signature: Signature, given: Mapping[str, AnyArray]) -> None:
                 f"tensor {name!r}",
                 got="a value that is NaN or infinite",
                 expected="finite numbers",
-                remedy="look for the step that produced it",
+                remedy="check the step that produced it",
             )

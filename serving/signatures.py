@@ -1,4 +1,4 @@
-"""The signature of a served model, from Triton's configuration of it."""
+"""The signature of a served model, read from its Triton configuration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from engines.contract.tensors import DType, Signature, TensorSpec
 
 
 def signature_from_config(config: Mapping[str, Any]) -> Signature:
-    """Read a configuration in its JSON form, in which python models get it; 64-bit numbers are strings there."""
+    """Read a configuration in JSON form, as python models receive it; 64-bit numbers are strings in that form."""
     return Signature(_specs(config.get("input", ())), _specs(config.get("output", ())))
 
 

@@ -1,10 +1,9 @@
-"""Aligned faces to pictures, whoever computes them: engines in this process, or a Triton server."""
+"""Toonifiers: from aligned faces to pictures, computed by engines in this process or by a Triton server."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
@@ -18,78 +17,59 @@ from engines.contract.errors import RequestError
 from engines.contract.tensors import Signature
 from engines.model_directory import check_codes
 from serving.client import DEFAULT_MODEL, ToonifyClient
-from serving.controls import Controls, control_tensors
+from serving.controls import Style, control_tensors
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
 from serving.pipeline import Pipeline
 from serving.requests import check_request
 
 
-@dataclass(frozen=True)
-class Style:
-    """How pictures shall look.
-
-    ``attributes``: the full target of the ISF edit by name, what is left out being 0; None edits nothing.
-    ``seed``: which of the possible edits; the noise that it stands for is the same in every frame.
-    ``strength``: how far the codes follow the edit, 0 not at all, 1 wholly; ``row_strength`` [L] scales it row by row.
-    ``psi``: truncation towards the generator's average, 1 none, 0 wholly.
-    ``model``: name of the generator, such as "blend_r16"; None takes the default one.
-    """
-
-    attributes: Mapping[str, float] | None = None
-    seed: int = 0
-    strength: float = 1.0
-    row_strength: tuple[float, ...] | None = None
-    psi: float = 1.0
-    model: str | None = None
-
-    def controls(self, rows: int) -> Controls:
-        """The same as controls of a request to a model whose codes have ``rows`` rows."""
-        controls = Controls(psi=self.psi)
-        if self.attributes is not None:
-            by_row = np.ones(rows) if self.row_strength is None else np.asarray(self.row_strength)
-            controls |= Controls(attributes=self.attributes, seed=self.seed, row_strength=self.strength * by_row)
-        return controls
-
-
 class Toonifier(ContextManager, Protocol):
-    """What toonifies a batch of aligned faces; use it in a ``with`` block. Threads may share one.
+    """Toonifies batches of aligned faces; use it in a ``with`` block. Threads may share one.
 
-    ``toonify`` gives the pictures of ``encode`` and ``render``, which stand alone for codes that are smoothed between
-    them. All raise RequestError for what cannot be answered as asked, ServerError or EngineError where the back end
-    fails. Where it ``has_light_encoder``, ``encode`` gives the first rows of codes sooner than all of them.
+    ``toonify`` returns the same pictures as ``encode`` followed by ``render``, which are separate for codes that are
+    smoothed in between. All three raise RequestError for a request that cannot be fulfilled, and ServerError or
+    EngineError if the back end fails.
     """
 
     @property
-    def has_light_encoder(self) -> bool: ...
+    def has_light_encoder(self) -> bool:
+        """True if ``encode`` can compute the first rows of the codes alone, in less time."""
+        ...
 
     def toonify(self, faces: Pictures, style: Style) -> Pictures:
-        """uint8 [N, 256, 256, 3] RGB -> uint8 [N, R, R, 3] RGB."""
+        """Toonify faces: uint8 [N, 256, 256, 3] RGB -> uint8 [N, R, R, 3] RGB."""
         ...
 
     def encode(self, faces: Pictures, *, light: bool = False) -> Codes:
-        """uint8 [N, 256, 256, 3] RGB -> codes float32 [N, L, D]; ``light``: of them what the light encoder gives."""
+        """Encode faces: uint8 [N, 256, 256, 3] RGB -> codes float32 [N, L, D].
+
+        With ``light``, a toonifier that ``has_light_encoder`` returns only the rows that its light encoder computes.
+        """
         ...
 
     def render(self, w: Codes, style: Style) -> Pictures:
-        """Codes float32 [N, L, D] -> uint8 [N, R, R, 3] RGB."""
+        """Render codes: float32 [N, L, D] -> uint8 [N, R, R, 3] RGB."""
         ...
 
 
 class EngineToonifier(Closing):
-    """Model directories, run by their engines in this process; the first generator is the default one.
+    """Toonifies with model directories whose engines run in this process.
 
     Each engine runs one batch at a time: while one thread encodes, another may render.
 
     Args:
-        light_encoder: gives the first rows of the same codes, sooner.
-        threads: of each engine; 0 takes every core.
+        encoder: model directory of the encoder.
+        generators: model directories of the generators; the first one is the default.
+        isf: model directory of the ISF head; without it no attribute can be edited.
+        light_encoder: model directory of an encoder that computes the first rows of the same codes in less time.
+        threads: number of threads of each engine; 0 uses every core.
 
     Raises:
         ModelDirectoryError: a directory is incomplete or altered.
         EngineError: an engine's library is not installed.
-        RequestError: no generator, or two of one name; models for other codes than the encoder's; a light encoder that
-            was not made from the encoder's checkpoint.
+        RequestError: there is no generator, or two have one name; a model's codes have another shape than the
+            encoder's; the light encoder was not made from the encoder's checkpoint.
     """
 
     def __init__(
@@ -107,31 +87,32 @@ class EngineToonifier(Closing):
             raise RequestError(
                 "generators",
                 got=", ".join(names) or "none",
-                expected="one at least, each of another name",
-                remedy="give model directories of different names",
+                expected="at least one, each with a name of its own",
+                remedy="give model directories with different names",
             )
         self._default = names[0]
-        whole, edits = read_manifest(encoder), read_manifest(isf) if isf else None
-        self._attributes = edits.sizes.attributes if edits else ()
-        for manifest in (*manifests, *([edits] if edits else [])):
+        encoder_manifest, isf_manifest = read_manifest(encoder), read_manifest(isf) if isf else None
+        self._attributes = isf_manifest.sizes.attributes if isf_manifest else ()
+        for manifest in (*manifests, *([isf_manifest] if isf_manifest else [])):
             check_codes(
                 manifest,
-                whole,
+                encoder_manifest,
                 RequestError,
                 subject=f"{manifest.component} {manifest.name}",
-                remedy="take models that were trained for each other, and an encoder exported without --light",
+                remedy="give models that were trained for each other, and an encoder exported without --light",
             )
         if light_encoder:
-            _check_light_encoder(light_encoder, whole)
+            _check_light_encoder(light_encoder, encoder_manifest)
         with ExitStack() as stack:
 
             def load(directory: Path) -> Engine:
-                return _OneAtATime(stack.enter_context(engine_from_directory(directory, threads=threads)))
+                return _LockedEngine(stack.enter_context(engine_from_directory(directory, threads=threads)))
 
-            first, edit = load(encoder), load(isf) if isf else None
+            encoder_engine, isf_engine = load(encoder), load(isf) if isf else None
             self._light = load(light_encoder) if light_encoder else None
             self._pipelines = {
-                name: Pipeline(first, load(path), edit) for name, path in zip(names, generators, strict=True)
+                name: Pipeline(encoder_engine, load(path), isf_engine)
+                for name, path in zip(names, generators, strict=True)
             }
             self._engines = stack.pop_all()
 
@@ -164,7 +145,7 @@ class EngineToonifier(Closing):
                 f"model {model!r}",
                 got="no generator of that name",
                 expected=f"one of {', '.join(self._pipelines)}",
-                remedy="choose among those, or load it too",
+                remedy="choose one of those, or load it too",
             ) from None
 
     def close(self) -> None:
@@ -173,10 +154,12 @@ class EngineToonifier(Closing):
 
 
 class ServedToonifier(Closing):
-    """The models of a Triton server. It takes the client over, and closes it.
+    """Toonifies with the models of a Triton server.
 
-    The ensemble ``model`` is the default; the generator NAME of a style is its sibling ``toonify_NAME``. ``jpeg``: what
-    ``toonify`` sends and gets are JPEG files, for slow networks.
+    Args:
+        client: the connection; the toonifier takes it over and closes it.
+        model: the ensemble for styles that name no generator; a style with the generator NAME uses ``toonify_NAME``.
+        jpeg: ``toonify`` sends and receives JPEG files, for slow networks.
     """
 
     has_light_encoder = False
@@ -188,7 +171,7 @@ class ServedToonifier(Closing):
         self._rows: dict[str, int] = {}
 
     def toonify(self, faces: Pictures, style: Style) -> Pictures:
-        """See ``Toonifier``; one request, between whose halves nothing comes back."""
+        """See ``Toonifier``. One request does both steps, so that the codes stay on the server."""
         model = self._ensemble(style)
         if model not in self._rows:
             self._rows[model] = self._client.describe(model).rows
@@ -214,20 +197,20 @@ class ServedToonifier(Closing):
         self._client.close()
 
 
-def _check_light_encoder(light: Path, whole: Manifest) -> None:
-    found = read_manifest(light)
-    same = [source.sha256 for source in found.sources] == [source.sha256 for source in whole.sources]
-    if found.component != "encoder" or not same:
+def _check_light_encoder(directory: Path, encoder_manifest: Manifest) -> None:
+    light = read_manifest(directory)
+    same = [source.sha256 for source in light.sources] == [source.sha256 for source in encoder_manifest.sources]
+    if light.component != "encoder" or not same:
         raise RequestError(
-            f"light encoder {light}",
-            got="one of another checkpoint" if found.component == "encoder" else f"a {found.component}",
-            expected=f"an encoder of the same checkpoint as {whole.name}",
+            f"light encoder {directory}",
+            got="an encoder of another checkpoint" if light.component == "encoder" else f"a {light.component}",
+            expected=f"an encoder of the same checkpoint as {encoder_manifest.name}",
             remedy="export it with toonify-export encoder --light",
         )
 
 
-class _OneAtATime(Closing):
-    """An engine that threads may share; whoever made the engine closes it."""
+class _LockedEngine(Closing):
+    """An engine that threads may share; the owner of the wrapped engine closes it."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

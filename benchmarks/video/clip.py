@@ -19,8 +19,8 @@ from engines.contract.arrays import Codes, Picture, Pictures
 from engines.contract.closing import Closing
 from export.demo_face import demo_code
 from export.demo_models.clips import talking_head
+from serving.controls import Style
 from serving.faces.landmarks import Face, box_around
-from serving.toonifier import Style
 
 Points = NDArray[np.float64]
 

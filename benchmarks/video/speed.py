@@ -16,8 +16,9 @@ import numpy as np
 from benchmarks.rounds import alternating, percentiles
 from benchmarks.video.clip import DrawnClip
 from benchmarks.video.rows import Row, SpeedCase, SpeedRow, StageRow, rows_or_failure
+from serving.controls import Style
 from serving.faces.landmarks import Landmarker
-from serving.toonifier import Style, Toonifier
+from serving.toonifier import Toonifier
 from serving.video.frames import Frame
 from serving.video.pipeline import toonify_video
 from serving.video.reading import VideoReader

@@ -1,4 +1,4 @@
-"""Clients of a server that toonifies faces, and what they send over the wire."""
+"""Clients of a Triton server that toonifies faces, and the requests that they send."""
 
 from serving.client.client import DEFAULT_MODEL, DEFAULT_TIMEOUT, DEFAULT_URL, AsyncToonifyClient, ToonifyClient
 

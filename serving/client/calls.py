@@ -1,4 +1,4 @@
-"""What a client sends and gets, without the sending: checks, batches, Triton's messages."""
+"""A client's requests and answers without the transport: checks, batches, Triton's messages."""
 
 from __future__ import annotations
 
@@ -21,55 +21,58 @@ from serving.requests import check_request
 from serving.signatures import signature_from_config
 
 JPEG_SUFFIX = "_jpeg"
-"""Of the ensembles with JPEG at both ends."""
+"""Suffix of the names of ensembles that take and return JPEG files."""
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What a server says of one of its ensembles.
+    """A server's description of one of its models.
 
-    ``facts`` are what its model directories say of themselves: names, r_swap, hashes.
+    ``name``: the name to send requests to.
+    ``max_batch``: the largest number of faces in one request.
+    ``signature``: the model's inputs and outputs.
+    ``parameters``: of an ensemble, what its model directories record: names, resolution, blend, hashes.
     """
 
     name: str
     max_batch: int
     signature: Signature
-    facts: Mapping[str, str]
+    parameters: Mapping[str, str]
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """Names of the ISF attributes, in the order of the tensor; empty without an ISF head."""
-        return tuple(name for name in self.facts.get("attributes", "").split(",") if name)
+        """Names of the ISF attributes, in the tensor's order; empty if the ensemble has no ISF head."""
+        return tuple(name for name in self.parameters.get("attributes", "").split(",") if name)
 
     @property
     def resolution(self) -> int:
         """Side of the pictures in pixels."""
-        return int(self.facts["resolution"])
+        return int(self.parameters["resolution"])
 
     @property
     def rows(self) -> int:
-        """Rows of W+, the length of ``row_strength``."""
-        return int(self.facts.get("rows") or rows_of(self.resolution))
+        """Number of rows of W+, which is the length of ``row_strength``."""
+        return int(self.parameters.get("rows") or rows_of(self.resolution))
 
 
 def served_model_from_config(config: ModelConfig) -> ServedModel:
-    """Read Triton's configuration of any model of a repository; those that an ensemble is made of have no facts."""
-    facts = {key: parameter.string_value for key, parameter in config.parameters.items()}
+    """Read the Triton configuration of any model of a repository; only ensembles have parameters."""
+    parameters = {key: parameter.string_value for key, parameter in config.parameters.items()}
     signature = signature_from_config(MessageToDict(config, preserving_proto_field_name=True))
-    return ServedModel(config.name, max(config.max_batch_size, 1), signature, facts)
+    return ServedModel(config.name, max(config.max_batch_size, 1), signature, parameters)
 
 
 def checked_ensemble(model: ServedModel) -> ServedModel:
-    """The model, if it is one of the ensembles of this package.
+    """Return the model if it is an ensemble of this package.
 
     Raises:
-        RequestError: it is not.
+        RequestError: the model is not one.
     """
-    if not model.facts.get("resolution", "").isdigit():
+    if not model.parameters.get("resolution", "").isdigit():
         raise RequestError(
             f"model {model.name!r}",
-            got="a model that does not say its resolution",
-            expected="an ensemble that toonify-export made",
+            got="a model that does not state its resolution",
+            expected="an ensemble written by toonify-export",
             remedy="choose one that the client's models() lists",
         )
     return model
@@ -77,7 +80,7 @@ def checked_ensemble(model: ServedModel) -> ServedModel:
 
 @dataclass(frozen=True)
 class Call:
-    """One inference request: named tensors [N, ...] to a model that returns one tensor."""
+    """One inference request: named tensors [N, ...] for a model that returns one tensor."""
 
     model: str
     inputs: Mapping[str, AnyArray]
@@ -85,24 +88,25 @@ class Call:
 
     @property
     def batch(self) -> int:
+        """Number of faces, N."""
         return len(next(iter(self.inputs.values())))
 
 
 def face_calls(model: ServedModel, faces: Pictures, controls: Mapping[str, Any]) -> list[Call]:
-    """Requests for uint8 [N, 256, 256, 3] or [256, 256, 3] faces, none larger than the server's largest batch.
+    """Make requests for faces uint8 [N, 256, 256, 3] or [256, 256, 3], each within the server's largest batch.
 
     Raises:
-        RequestError: an array of another form, or a control that does not fit the model.
+        RequestError: ``faces`` has another dtype or shape, or a control does not fit the model.
     """
     array = np.asarray(faces)
     return _calls(model, array[None] if array.ndim == 3 else array, controls)
 
 
 def filled_inputs(model: ServedModel, w: AnyArray, controls: Mapping[str, Any]) -> dict[str, AnyArray]:
-    """The controls of an ensemble for codes [N, L, D], defaults filled in as its model ``condition`` does.
+    """Convert an ensemble's controls to tensors for codes [N, L, D], with the defaults of its model ``condition``.
 
     Raises:
-        RequestError: codes of another form, or a control that does not fit the model.
+        RequestError: the codes have another dtype or shape, or a control does not fit the model.
     """
     tensors = {"w": w, **control_tensors(model.signature, model.attributes, controls, len(w))}
     noise = next((spec.dims[0] for spec in model.signature.inputs if spec.name == "z"), 0)
@@ -112,48 +116,48 @@ def filled_inputs(model: ServedModel, w: AnyArray, controls: Mapping[str, Any]) 
 
 
 def step_calls(model: ServedModel, tensors: Mapping[str, AnyArray]) -> list[Call]:
-    """Requests to one of the models that an ensemble is made of, for what it takes of ``tensors`` [N, ...].
+    """Make requests to one step of an ensemble with those of ``tensors`` [N, ...] that the step takes.
 
     Raises:
-        RequestError: a tensor is missing or of another form.
+        RequestError: a tensor is missing, or has another dtype or shape.
     """
     return _split(model, {spec.name: tensors[spec.name] for spec in model.signature.inputs if spec.name in tensors})
 
 
 def jpeg_calls(model: ServedModel, jpegs: Sequence[bytes], controls: Mapping[str, Any]) -> list[Call]:
-    """Requests for the JPEGs of aligned faces.
+    """Make requests for the JPEG files of aligned faces.
 
     Raises:
-        RequestError: something that is not bytes, or a control that does not fit the model.
+        RequestError: an item of ``jpegs`` is not bytes, or a control does not fit the model.
     """
     if not all(isinstance(jpeg, bytes) for jpeg in jpegs):
         raise RequestError("jpeg", got="something else", expected="the bytes of a JPEG file", remedy="read the file")
-    # Of dtype object: NumPy's own byte strings lose zeros at their end.
+    # The dtype is object because NumPy's byte strings drop trailing zero bytes.
     column = np.empty((len(jpegs), 1), object)
     column[:, 0] = jpegs
     return _calls(model, column, controls)
 
 
 def infer_inputs(inputs: Mapping[str, AnyArray]) -> list[InferInput]:
-    """Tensors as they travel in the request itself."""
+    """Convert tensors to inputs whose data is part of the request."""
     return [named_input(name, value).set_data_from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()]
 
 
 def named_input(name: str, value: AnyArray) -> InferInput:
-    """An input's description, its data still to be set."""
+    """Describe an input by name, shape and dtype; its data is still to be set."""
     return InferInput(name, value.shape, np_to_triton_dtype(value.dtype))
 
 
 def requested_output(call: Call) -> InferRequestedOutput:
-    """The description of the output that a call asks for."""
+    """Describe the output that a call requests."""
     return InferRequestedOutput(call.output.name)
 
 
 def output_of(call: Call, result: InferResult) -> AnyArray:
-    """The tensor that the server returned.
+    """Return the tensor of the server's answer.
 
     Raises:
-        ServerError: it is missing or has another form than the model's configuration says.
+        ServerError: it is missing, or its dtype or shape differs from the model's configuration.
     """
     value = result.as_numpy(call.output.name)
     if value is None or value.shape != (call.batch, *call.output.dims) or value.dtype != call.output.dtype.numpy:
@@ -161,18 +165,18 @@ def output_of(call: Call, result: InferResult) -> AnyArray:
             f"model {call.model!r}",
             got="no output" if value is None else f"an output of {value.dtype} {list(value.shape)}",
             expected=str(call.output),
-            remedy="look whether the server was exchanged meanwhile, and connect again",
+            remedy="check whether the server's models were replaced meanwhile, and connect again",
         )
     return np.asarray(value)
 
 
 def joined(outputs: Iterable[AnyArray]) -> AnyArray:
-    """One array, owned by the caller, of the batches' pictures or codes."""
+    """Concatenate the pictures or codes of all batches into one array that the caller owns."""
     return np.concatenate([*outputs])
 
 
 def jpegs_from(outputs: Iterable[AnyArray]) -> list[bytes]:
-    """The JPEG files of all batches, one for each picture."""
+    """Return the JPEG files of all batches, one for each picture."""
     return [bytes(jpeg) for output in outputs for jpeg in output[:, 0]]
 
 

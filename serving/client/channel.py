@@ -1,4 +1,4 @@
-"""How a client's gRPC channel behaves, and what its failures mean."""
+"""Configuration of a client's gRPC channel, deadlines, and the translation of its errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tritonclient.utils import InferenceServerException
 
 from engines.contract.errors import RequestError, ServerError, ToonifyError
 
-_RETRIES = {
+_SERVICE_CONFIG = {
     "methodConfig": [
         {
             "name": [{"service": "inference.GRPCInferenceService"}],
@@ -18,31 +18,32 @@ _RETRIES = {
                 "initialBackoff": "0.2s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,
-                # No connection, a server that stops, a full queue: nothing was computed, so asking again is safe.
+                # There is no connection, the server is stopping, or its queue is full. Nothing was computed in any of
+                # these cases, so a retry is safe.
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
         }
     ],
-    # Over all addresses of the name: otherwise one connection keeps to one server of several for ever.
+    # Use all addresses of the name: by default a connection stays with one server of several forever.
     "loadBalancingConfig": [{"round_robin": {}}],
 }
 
 
 def channel_arguments() -> list[tuple[str, int | str]]:
-    """Arguments of the gRPC channel.
+    """Return all arguments of the gRPC channel.
 
-    Complete: tritonclient leaves its own out as soon as it is given any, and with them its message sizes.
+    The list includes message sizes, because tritonclient drops its own defaults as soon as any argument is given.
     """
     return [
-        # gRPC's default of 4 MiB is one picture of 1024x1024.
+        # gRPC's default limit of 4 MiB holds only one picture of 1024x1024.
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
         ("grpc.enable_retries", 1),
-        ("grpc.service_config", json.dumps(_RETRIES)),
-        # A request beyond the default, 256 KiB or two faces, would be sent once and never again.
+        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        # A request that exceeds this buffer is not retried; the default, 256 KiB, holds one face.
         ("grpc.per_rpc_retry_buffer_size", 256 * 2**20),
         ("grpc.max_reconnect_backoff_ms", 2000),
-        # Proxies of the environment are for web pages; few of them pass gRPC on.
+        # Proxies set in the environment are meant for web pages; few of them support gRPC.
         ("grpc.enable_http_proxy", 0),
         # Triton closes a connection that pings more often than every five minutes without sending data.
         ("grpc.keepalive_time_ms", 330_000),
@@ -52,7 +53,7 @@ def channel_arguments() -> list[tuple[str, int | str]]:
 
 
 class Deadline:
-    """A time by which a whole operation has to end, retries and all batches included."""
+    """The time by which a whole operation must end, including all its batches and retries."""
 
     def __init__(self, seconds: float) -> None:
         if not seconds > 0:
@@ -61,36 +62,36 @@ class Deadline:
         self._end = time.monotonic() + seconds
 
     @property
-    def left(self) -> float:
-        """Seconds until then; a little more than 0 when it has passed, so that gRPC itself reports it."""
+    def remaining(self) -> float:
+        """Seconds until the deadline; 1 ms once it has passed, so that gRPC itself reports the expiry."""
         return max(self._end - time.monotonic(), 1e-3)
 
 
 def error_from_triton(error: InferenceServerException, url: str, model: str, seconds: float) -> ToonifyError:
-    """RequestError where the caller can mend it, ServerError where the server or the way to it is at fault."""
+    """Return a RequestError if the caller can correct it, or a ServerError if the server or the network is at fault."""
     status = str(error.status() or "an unknown status").removeprefix("StatusCode.")
     message = _one_line(error.message())
-    asked = f"model {model!r} at {url}" if model else f"server at {url}"
+    subject = f"model {model!r} at {url}" if model else f"server at {url}"
     if status == "DEADLINE_EXCEEDED":
         return RequestError(
-            asked,
+            subject,
             got=f"no answer within {seconds:g} s",
-            expected="one in time",
-            remedy="look whether the server is ready, give a longer timeout or send fewer faces",
+            expected="an answer in time",
+            remedy="check that the server is ready, give a longer timeout or send fewer faces",
         )
-    # While a server stops or exchanges a model, the model exists and has no version.
+    # While a server stops or replaces a model, the model exists but has no version.
     if status in ("INVALID_ARGUMENT", "NOT_FOUND") and "no available versions" not in message:
         return RequestError(
-            asked,
+            subject,
             got=f"the refusal {message!r}",
-            expected="a request that the server takes",
+            expected="a request that the server accepts",
             remedy="correct the request, or choose another model (the client's models() lists them)",
         )
     return ServerError(
         f"server at {url}",
         got=f"{status}: {message}",
         expected="an answer",
-        remedy="look whether it runs there and is not overloaded, or start one with: toonify serve",
+        remedy="check that it runs there and is not overloaded, or start one with: toonify serve",
     )
 
 

@@ -1,6 +1,6 @@
 """Clients of a server that toonifies faces: blocking, and for asyncio.
 
-They load no machine learning library, check a request before they send it, and try again where nothing was computed.
+They load no machine learning library, check a request before sending it, and retry if nothing was computed.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ T = TypeVar("T")
 
 
 class ToonifyClient(Closing):
-    """Asks a server for pictures and waits for them; threads may share one client.
+    """Blocking client of a server; threads may share one client.
 
-    Every method raises ServerError where the server cannot be reached or fails, and RequestError where it refuses the
-    request or does not answer in time. Whatever failed because the server was unavailable is tried up to five times.
+    Every method raises ServerError if the server cannot be reached or fails, and RequestError if the server refuses the
+    request or does not answer in time. A call that fails because the server is unavailable is tried up to five times.
 
     Args:
-        url: HOST:PORT of the server's gRPC endpoint; a name of several addresses is asked in turn.
-        timeout: seconds for a whole call, all of its batches and retries included.
-        shared_memory: pass faces and pictures through /dev/shm, where the server is on the same machine and allows it
-            (new ones do not by default: clients name memory for the server to read); otherwise bytes are sent. Takes a
-            fifth less time with pictures of 1024x1024, and no less with small ones.
+        url: HOST:PORT of the server's gRPC endpoint; the addresses of a name with several are used in turn.
+        timeout: seconds for a whole call, including all of its batches and retries.
+        shared_memory: pass faces and pictures through /dev/shm if the server runs on the same machine and allows it;
+            otherwise they are sent as bytes. Recent servers refuse by default, since clients name the memory that the
+            server reads. Shared memory takes a fifth less time for pictures of 1024x1024, and no less for small ones.
         headers: gRPC metadata to send along, such as the key of a restricted protocol.
-        credentials: of a TLS channel; without them the channel is not encrypted.
+        credentials: credentials of a TLS channel; without them the channel is not encrypted.
     """
 
     def __init__(
@@ -65,8 +65,9 @@ class ToonifyClient(Closing):
     ) -> Pictures:
         """Toonify aligned faces: uint8 [N, 256, 256, 3] or [256, 256, 3], RGB -> uint8 [N, R, R, 3], RGB.
 
-        A batch beyond the server's largest is sent in parts. ``controls``: see ``serving.controls.Controls``; an
-        attribute that a mapping leaves out is 0, since attributes are the full target and not a change.
+        A batch that exceeds the server's largest is sent in parts. ``controls`` are those of
+        ``serving.controls.Controls``; an attribute that a mapping leaves out becomes 0, since ``attributes`` is the
+        full target and not a change.
         """
         return self._run(self._operations.toonify(faces, model, timeout, controls))
 
@@ -78,39 +79,39 @@ class ToonifyClient(Closing):
         timeout: float | None = None,
         **controls: Unpack[Controls],
     ) -> list[bytes]:
-        """The same with JPEG files' bytes at both ends: a tenth of the data, for slow networks."""
+        """Toonify as ``toonify`` does, from JPEG files to JPEG files: a tenth of the data, for slow networks."""
         return self._run(self._operations.toonify_jpeg(jpegs, model, timeout, controls))
 
     def encode(self, faces: Pictures, *, timeout: float | None = None) -> Codes:
-        """The first half of ``toonify``: the same faces -> their codes, float32 [N, L, D].
+        """Run the first half of ``toonify``: the same faces -> their codes, float32 [N, L, D].
 
-        For codes that are smoothed over frames, or rendered several times; they travel to the client and back.
+        It serves codes that are smoothed over frames or rendered several times; they travel to the client and back.
         """
         return self._run(self._operations.encode(faces, timeout))
 
     def render(
         self, w: Codes, *, model: str = DEFAULT_MODEL, timeout: float | None = None, **controls: Unpack[Controls]
     ) -> Pictures:
-        """The second half: codes float32 [N, L, D] -> uint8 [N, R, R, 3], RGB, as ``toonify`` has them."""
+        """Run the second half of ``toonify``: codes float32 [N, L, D] -> uint8 [N, R, R, 3], RGB."""
         return self._run(self._operations.render(w, model, timeout, controls))
 
     def models(self, *, timeout: float | None = None) -> tuple[str, ...]:
-        """Names to give as ``model``: the served ensembles that are loaded."""
+        """Return the possible values of ``model``: the names of the loaded ensembles."""
         return self._run(self._operations.models(timeout))
 
     def describe(self, model: str = DEFAULT_MODEL, *, timeout: float | None = None) -> ServedModel:
-        """Resolution, attribute names, largest batch and origin of a model."""
+        """Return a model's resolution, attribute names, largest batch and origin."""
         return self._run(self._operations.describe(model, timeout))
 
     def is_ready(self, model: str = DEFAULT_MODEL, *, timeout: float | None = None) -> bool:
-        """Whether the server says that it can serve the model; False where none answers.
+        """Return whether the server reports the model as ready; False if no server answers.
 
-        A server may say so of a model whose process has died: only a picture proves that it works.
+        A server may report a model as ready although its process has died: only a picture proves that it works.
         """
         return self._run(self._operations.is_ready(model, timeout))
 
     def close(self) -> None:
-        """Release what is shared with the server, and the connection."""
+        """Release the memory shared with the server, and close the connection."""
         self._run(self._operations.release(CLOSING_ATTEMPTS))
         self._rpc.close()
 
@@ -130,7 +131,7 @@ class ToonifyClient(Closing):
 
 
 class AsyncToonifyClient:
-    """``ToonifyClient`` for asyncio: the same arguments, results and errors. To be made inside of the running loop."""
+    """``ToonifyClient`` for asyncio: the same arguments, results and errors. Create it inside the running loop."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""What the clients do, written once: each operation yields the remote calls that it needs and is sent their answers.
+"""The clients' operations, written once: each one yields the remote calls that it needs and receives their answers.
 
-``serving.client`` drives the same operations with tritonclient's blocking and asyncio clients, whose methods have the
-same names and arguments.
+``serving.client.client`` drives the same operations with tritonclient's blocking and asyncio clients, whose methods
+have the same names and arguments.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _log = logging.getLogger(__name__)
 _RELEASE_SECONDS = 2.0
 
 CLOSING_ATTEMPTS = 20
-"""To release shared memory; each takes a fraction of a millisecond, and so does the server to let go."""
+"""Attempts to release shared memory on closing; an attempt takes a fraction of a millisecond, as the server does."""
 
 
 @dataclass(frozen=True)
 class Rpc:
-    """A method of tritonclient's ``InferenceServerClient``, and its arguments."""
+    """A remote call: a method of tritonclient's ``InferenceServerClient`` and its arguments."""
 
     method: str
     arguments: Mapping[str, Any]
@@ -75,31 +75,33 @@ class Operations:
         self._timeout = timeout
         self._shared_memory = shared_memory
         self._headers = dict(headers or {})
-        self._served: dict[str, ServedModel] = {}
-        self._finished: set[str] = set()
+        self._cache: dict[str, ServedModel] = {}
+        self._unreleased: set[str] = set()
 
     def toonify(self, faces: Pictures, model: str, timeout: float | None, controls: Controls) -> Operation[Pictures]:
-        return (yield from self._whole(model, partial(face_calls, faces=faces, controls=controls), timeout, joined))
+        return (
+            yield from self._run_ensemble(model, partial(face_calls, faces=faces, controls=controls), timeout, joined)
+        )
 
     def toonify_jpeg(
         self, jpegs: bytes | Sequence[bytes], model: str, timeout: float | None, controls: Controls
     ) -> Operation[list[bytes]]:
         calls = partial(jpeg_calls, jpegs=[jpegs] if isinstance(jpegs, bytes) else jpegs, controls=controls)
-        return (yield from self._whole(model + JPEG_SUFFIX, calls, timeout, jpegs_from))
+        return (yield from self._run_ensemble(model + JPEG_SUFFIX, calls, timeout, jpegs_from))
 
     def encode(self, faces: Pictures, timeout: float | None) -> Operation[Codes]:
         array = np.asarray(faces)
         tensors = {"face": array[None] if array.ndim == 3 else array}
-        return (yield from self._step("encoder", tensors, self._deadline(timeout)))
+        return (yield from self._run_step("encoder", tensors, self._deadline(timeout)))
 
     def render(self, w: Codes, model: str, timeout: float | None, controls: Controls) -> Operation[Pictures]:
         deadline = self._deadline(timeout)
-        with self._forgotten_on_error(model):
-            ensemble = yield from self._ensemble(model, deadline)
+        with self._evicted_on_error(model):
+            ensemble = yield from self._cached_ensemble(model, deadline)
             inputs = {"w": w, **filled_inputs(ensemble, w, controls)}
-            if controls.get("attributes") is not None:  # else the ISF head would pass w unchanged
-                inputs["w"] = yield from self._step("isf", inputs, deadline)
-            return (yield from self._step(f"generator_{ensemble.facts['generator']}", inputs, deadline))
+            if controls.get("attributes") is not None:  # without attributes the ISF head passes w unchanged
+                inputs["w"] = yield from self._run_step("isf", inputs, deadline)
+            return (yield from self._run_step(f"generator_{ensemble.parameters['generator']}", inputs, deadline))
 
     def describe(self, model: str, timeout: float | None) -> Operation[ServedModel]:
         return checked_ensemble((yield from self._describe(model, self._deadline(timeout))))
@@ -120,58 +122,58 @@ class Operations:
     def release(self, attempts: int = 1) -> Operation[None]:
         """Unregister the shared memory of finished calls.
 
-        The server refuses while it still uses a region: for a moment after every answer, and after a deadline until it
-        has computed what nobody waits for any more. Those are tried again after the next call and on closing.
+        The server refuses while it still uses a region: for a moment after every answer, and after an expired deadline
+        until it has computed the abandoned request. Such a region is tried again after the next call and on closing.
         """
         deadline = Deadline(_RELEASE_SECONDS)
         for _ in range(attempts):
-            for name in sorted(self._finished):
+            for name in sorted(self._unreleased):
                 with suppress(InferenceServerException):
                     yield self._rpc("unregister_system_shared_memory", deadline, name=name)
-                    self._finished.discard(name)
+                    self._unreleased.discard(name)
 
-    def _whole(
+    def _run_ensemble(
         self,
         model: str,
         calls: Callable[[ServedModel], list[Call]],
         timeout: float | None,
         result: Callable[[list[AnyArray]], T],
     ) -> Operation[T]:
-        """The result of the calls that ``calls`` makes for an ensemble."""
+        """Make an ensemble's calls with ``calls``, send them, and convert their outputs with ``result``."""
         deadline = self._deadline(timeout)
-        with self._forgotten_on_error(model):
-            ensemble = yield from self._ensemble(model, deadline)
-            return result((yield from self._answers(calls(ensemble), deadline)))
+        with self._evicted_on_error(model):
+            ensemble = yield from self._cached_ensemble(model, deadline)
+            return result((yield from self._infer_all(calls(ensemble), deadline)))
 
-    def _step(self, model: str, tensors: Mapping[str, AnyArray], deadline: Deadline) -> Operation[AnyArray]:
-        """The output of one of the models that an ensemble is made of, for what it takes of ``tensors``."""
-        with self._forgotten_on_error(model):
-            step = yield from self._known(model, deadline)
-            return joined((yield from self._answers(step_calls(step, tensors), deadline)))
+    def _run_step(self, model: str, tensors: Mapping[str, AnyArray], deadline: Deadline) -> Operation[AnyArray]:
+        """Run one step of an ensemble with those of ``tensors`` that it takes, and return the step's output."""
+        with self._evicted_on_error(model):
+            step = yield from self._cached_model(model, deadline)
+            return joined((yield from self._infer_all(step_calls(step, tensors), deadline)))
 
-    def _answers(self, calls: Sequence[Call], deadline: Deadline) -> Operation[list[AnyArray]]:
-        """One after the other: a client that sent a long list at once would fill the server's queue for all others."""
+    def _infer_all(self, calls: Sequence[Call], deadline: Deadline) -> Operation[list[AnyArray]]:
+        """Send the calls one after the other: a long list at once would fill the server's queue for all clients."""
         outputs = []
         for call in calls:
             outputs.append((yield from self._infer(call, deadline)))
         return outputs
 
     @contextmanager
-    def _forgotten_on_error(self, model: str) -> Iterator[None]:
-        """The server may have another model of this name by now: ask again next time."""
+    def _evicted_on_error(self, model: str) -> Iterator[None]:
+        """Forget the model's description after an error: the server may have another model of this name by now."""
         try:
             yield
         except ToonifyError:
-            self._served.pop(model, None)
+            self._cache.pop(model, None)
             raise
 
-    def _ensemble(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
-        return checked_ensemble((yield from self._known(model, deadline)))
+    def _cached_ensemble(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
+        return checked_ensemble((yield from self._cached_model(model, deadline)))
 
-    def _known(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
-        served = self._served.get(model)
+    def _cached_model(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
+        served = self._cache.get(model)
         if served is None:
-            served = self._served[model] = yield from self._describe(model, deadline)
+            served = self._cache[model] = yield from self._describe(model, deadline)
         return served
 
     def _describe(self, model: str, deadline: Deadline) -> Operation[ServedModel]:
@@ -183,7 +185,7 @@ class Operations:
             try:
                 return (yield from self._infer_in_shared_memory(call, deadline))
             except SharedMemoryException as refusal:
-                _log.warning("%s: no shared memory (%s), pictures travel as bytes from now on", self._url, refusal)
+                _log.warning("%s: no shared memory (%s), pictures are sent as bytes from now on", self._url, refusal)
                 self._shared_memory = False
         inputs, outputs = infer_inputs(call.inputs), [requested_output(call)]
         result = yield from self._ask(
@@ -192,15 +194,15 @@ class Operations:
         return output_of(call, result)
 
     def _infer_in_shared_memory(self, call: Call, deadline: Deadline) -> Operation[AnyArray]:
-        """Raises SharedMemoryException where the system or the server refuses to share memory."""
+        """Infer through a shared region; raises SharedMemoryException if the system or the server refuses one."""
         with SharedRegion(call) as region:
             registration = {"name": region.name, "key": region.key, "byte_size": region.size}
             try:
                 yield self._rpc("register_system_shared_memory", deadline, **registration)
             except InferenceServerException as refusal:
                 raise SharedMemoryException(refusal.message()) from None
-            except BaseException:  # cancelled: the server may have registered it all the same
-                self._finished.add(region.name)
+            except BaseException:  # cancelled, but the server may have registered the region
+                self._unreleased.add(region.name)
                 raise
             try:
                 inputs, outputs = region.inputs(), [region.output()]
@@ -209,7 +211,7 @@ class Operations:
                 )
                 return region.read()
             finally:
-                self._finished.add(region.name)
+                self._unreleased.add(region.name)
                 yield from self.release()
 
     def _ask(self, method: str, model: str, deadline: Deadline, **arguments: Any) -> Operation[Any]:
@@ -219,7 +221,7 @@ class Operations:
             raise error_from_triton(error, self._url, model, deadline.seconds) from None
 
     def _rpc(self, method: str, deadline: Deadline, **arguments: Any) -> Rpc:
-        return Rpc(method, {**arguments, "headers": self._headers, "client_timeout": deadline.left})
+        return Rpc(method, {**arguments, "headers": self._headers, "client_timeout": deadline.remaining})
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._timeout if timeout is None else timeout)

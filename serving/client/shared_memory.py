@@ -1,4 +1,4 @@
-"""Faces and pictures through memory that client and server share, where both run on one machine."""
+"""Transport of faces and pictures through memory that client and server share on one machine."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from serving.client.calls import Call, infer_inputs, named_input
 
 
 class SharedRegion:
-    """One call's first input and its output in one piece of system shared memory; gone when the block ends.
+    """One region of system shared memory for the first input and the output of a call; the ``with`` block removes it.
 
-    The region is the call's own: after a deadline the server may still write to it.
+    Every call has a region of its own, since the server may still write to one after the client's deadline.
     """
 
     def __init__(self, call: Call) -> None:
@@ -36,7 +36,7 @@ class SharedRegion:
         """Create the region and copy the input to its beginning.
 
         Raises:
-            SharedMemoryException: the system has no shared memory, or no room there.
+            SharedMemoryException: the system has no shared memory, or too little of it is free.
         """
         self._handle = system_memory.create_shared_memory_region(self.name, self.key, self.size, create_only=True)
         try:
@@ -53,25 +53,26 @@ class SharedRegion:
         system_memory.destroy_shared_memory_region(self._handle)
 
     def inputs(self) -> list[InferInput]:
-        """The first input by reference, the small ones as bytes."""
+        """Describe the inputs: the first one by reference, the small ones with their bytes."""
         first = named_input(self._name, self._input)
         first.set_shared_memory(self.name, self._input.nbytes)
         return [first, *infer_inputs({name: value for name, value in self._call.inputs.items() if name != self._name})]
 
     def output(self) -> InferRequestedOutput:
+        """Describe the output by its place in the region, after the input."""
         output = InferRequestedOutput(self._call.output.name)
         output.set_shared_memory(self.name, self._output_size, self._input.nbytes)
         return output
 
     def read(self) -> AnyArray:
-        """A copy of the output, after the server has answered."""
+        """Return a copy of the output; call it after the server has answered."""
         dtype: Any = self._call.output.dtype.numpy
         view = system_memory.get_contents_as_numpy(self._handle, dtype, self._shape, self._input.nbytes)
         return np.array(view)
 
 
 def _reserve(key: str, size: int) -> None:
-    """Take the memory now: writing to a region for which there is no room kills the process with SIGBUS."""
+    """Allocate the region's pages, because writing to pages that cannot be allocated kills the process with SIGBUS."""
     try:
         with Path(f"/dev/shm{key}").open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, size)

@@ -1,1 +1,1 @@
-"""Faces in photographs: finding, aligning and pasting them back, and the pictures' files."""
+"""Faces in photographs: finding them, aligning them and pasting them back; reading and writing picture files."""

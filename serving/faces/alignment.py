@@ -1,8 +1,8 @@
-"""The FFHQ crop: five points of a face -> an exact similarity -> the upright square that encoders were trained on.
+"""The FFHQ crop: from five points of a face, by an exact similarity, to the upright square that encoders expect.
 
-Coordinates are pixel indices: (0, 0) is the centre of the photograph's first pixel. A placement, float64 [2, 3], takes
-a point (u, v) of the crop, 0..1 from edge to edge, to the photograph. It does not depend on the crop's size in pixels,
-so the 256 pixel crop and the 1024 pixel picture made from it share one.
+Coordinates are pixel indices: (0, 0) is the centre of the photograph's first pixel. A placement, float64 [2, 3], maps a
+point (u, v) of the crop, 0..1 from edge to edge, to the photograph. It does not depend on the crop's size in pixels, so
+the 256 pixel crop and the 1024 pixel picture made from it share one placement.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ Points = NDArray[np.float64]
 Placement = NDArray[np.float64]
 
 SMALLEST_FACE = 24.0
-"""Side of the crop in the photograph, in pixels, below which nothing of a face is left to encode."""
+"""Smallest side of the crop in the photograph, in pixels; a smaller face has too few pixels to encode."""
 
 
 def placement_of_face(points: ArrayLike) -> Placement:
-    """The FFHQ square of a face (Karras et al., "A Style-Based Generator Architecture", the data set's preparation).
+    """Return the FFHQ square of a face (Karras et al., "A Style-Based Generator Architecture", the data set's crop).
 
     Args:
-        points: [5, 2] as (x, y): eye, eye, nose, mouth corner, mouth corner; of each pair the left one in the image
-            first. The nose is not used.
+        points: [5, 2] as (x, y): eye, eye, nose, mouth corner, mouth corner. The first one of each pair is the left one
+            in the image. The nose is not used.
 
     Raises:
-        AlignmentError: not five finite points, left and right exchanged, upside down, or a face that is too small.
+        AlignmentError: the points are not five finite ones, left and right are exchanged, the face is upside down, or
+            it is too small.
     """
     array = np.asarray(points, np.float64)
     if array.shape != (5, 2) or not np.isfinite(array).all():
@@ -42,7 +43,8 @@ def placement_of_face(points: ArrayLike) -> Placement:
     mouth = (mouth_left + mouth_right) / 2 - eye_centre
     if eyes[0] * mouth[1] - eyes[1] * mouth[0] <= 0:
         raise _refused("points that are mirrored or upside down", "the left one of each pair in the image first")
-    # The eyes' direction averaged with the mouth's, turned by a right angle: a turned head moves one and not the other.
+    # x is the direction between the eyes, averaged with the direction from the eyes to the mouth turned by a right
+    # angle: a turned head changes only one of the two.
     x = eyes + np.array([mouth[1], -mouth[0]])
     x *= max(2.0 * np.hypot(*eyes), 1.8 * np.hypot(*mouth)) / np.hypot(*x)
     y = np.array([-x[1], x[0]])
@@ -53,38 +55,40 @@ def placement_of_face(points: ArrayLike) -> Placement:
 
 
 def side_of(placement: Placement) -> float:
-    """Side of the crop in the photograph, in pixels."""
+    """Return the side of the crop in the photograph, in pixels."""
     return float(np.hypot(*placement[:, 0]))
 
 
 def pixels_from_placement(placement: Placement, size: int) -> NDArray[np.float64]:
-    """The same map from pixel indices of a square picture, [2, 3]: index i has its centre at (i + 0.5) / size.
+    """Return the placement as a map from pixel indices of a square picture, [2, 3].
 
-    Without the half pixel the crop is off by up to 26 levels on textured photographs.
+    The centre of the pixel with index i lies at (i + 0.5) / size. Without the half pixel the crop of a textured
+    photograph is off by up to 26 levels.
     """
     axes = placement[:, :2] / size
     return np.column_stack([axes, placement[:, 2] + axes @ [0.5, 0.5]])
 
 
 def align(photo: Photo, points: ArrayLike, size: int = FACE_SIZE) -> tuple[Photo, Placement]:
-    """Cut a face out of a photograph: uint8 [H, W, 3] -> uint8 [size, size, 3], and where it was.
+    """Cut a face out of a photograph: uint8 [H, W, 3] -> uint8 [size, size, 3], and its placement.
 
-    What lies beyond the photograph's edge is its mirror image.
+    Beyond the photograph's edges the photograph is mirrored.
 
     Raises:
-        AlignmentError: see ``placement_of_face``; or the crop lies outside of the photograph.
+        AlignmentError: see ``placement_of_face``; or the crop lies outside the photograph.
     """
     placement = placement_of_face(points)
     return crop(photo, placement, size), placement
 
 
 def crop(photo: Photo, placement: Placement, size: int = FACE_SIZE) -> Photo:
-    """Sample a placement: uint8 [H, W, 3] -> uint8 [size, size, 3].
+    """Sample the crop of a placement: uint8 [H, W, 3] -> uint8 [size, size, 3].
 
     Raises:
-        AlignmentError: the placement lies outside of the photograph.
+        AlignmentError: the placement lies outside the photograph.
     """
-    # A continuous prefilter, where the original scripts halve in whole steps: those make the crops of a video pulse.
+    # The prefilter's width is continuous. The original scripts halve the picture in whole steps, which makes the crops
+    # of a video pulse.
     sigma = 0.5 * np.sqrt(max((side_of(placement) / size) ** 2 - 1, 0))
     (x0, x1), (y0, y1) = _region(photo, placement, margin=ceil(4 * sigma) + 2)
     region = photo[y0:y1, x0:x1]
@@ -96,7 +100,7 @@ def crop(photo: Photo, placement: Placement, size: int = FACE_SIZE) -> Photo:
 
 
 def prealigned(photo: Photo, size: int = FACE_SIZE, *, name: str = "picture") -> tuple[Photo, Placement]:
-    """Take a picture that is an aligned crop already, of any size: uint8 [H, H, 3] -> uint8 [size, size, 3].
+    """Resize a picture that is already an aligned crop: uint8 [H, H, 3] -> uint8 [size, size, 3], and its placement.
 
     Raises:
         AlignmentError: the picture is not square.
@@ -114,11 +118,11 @@ def prealigned(photo: Photo, size: int = FACE_SIZE, *, name: str = "picture") ->
 
 
 def _region(photo: Photo, placement: Placement, margin: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The part of the photograph that a crop reads, mirror images included, as x and y slices."""
+    """Return the x and y ranges of the photograph that a crop reads, including those read through mirroring."""
     corners = placement @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]])
     height, width = photo.shape[:2]
     if (corners.max(1) < 0).any() or (corners.min(1) > [width - 1, height - 1]).any():
-        raise _refused("a face outside of the photograph", "points inside of it")
+        raise _refused("a face outside the photograph", "points inside it")
     x, y = (
         _with_mirrored(floor(low) - margin, ceil(high) + margin, length)
         for low, high, length in zip(corners.min(1), corners.max(1), (width, height), strict=True)
@@ -127,10 +131,10 @@ def _region(photo: Photo, placement: Placement, margin: int) -> tuple[tuple[int,
 
 
 def _with_mirrored(low: int, high: int, length: int) -> tuple[int, int]:
-    """Indices low..high after reflection at 0 and length - 1, as a slice."""
+    """Return the range that the indices low..high cover after reflection at 0 and length - 1; its end is exclusive."""
     high, low = max(high, -low), min(low, 2 * (length - 1) - high)
     return max(low, 0), min(high, length - 1) + 1
 
 
 def _refused(got: str, expected: str) -> AlignmentError:
-    return AlignmentError("face", got=got, expected=expected, remedy="look at the landmarks")
+    return AlignmentError("face", got=got, expected=expected, remedy="check the landmarks")

@@ -1,4 +1,4 @@
-"""Landmarks by OpenCV's bundled Haar cascades, which need no download."""
+"""Landmarks from OpenCV's bundled Haar cascades, which need no download."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from engines.contract.errors import AlignmentError
 from serving.faces.alignment import Photo, Points
-from serving.faces.landmarks import CANONICAL_POINTS, Face, largest_first, reduced, unreduced
+from serving.faces.landmarks import CANONICAL_POINTS, Face, downscaled, largest_first, upscaled_face
 
 _DETECTIONS = 10
-"""Overlapping detections that make a face: portraits gave 16 to 74, what was taken for one by mistake at most 8."""
+"""Overlapping detections required for a face: faces in portraits had 16 to 74, false detections at most 8."""
 
 
 class HaarLandmarker:
-    """OpenCV's bundled Haar cascades: no download, and coarse.
+    """Landmarks from OpenCV's bundled Haar cascades, which need no download but are coarse.
 
-    They find upright frontal faces and, often, the eyes; an eye that is not found is put where faces have it on
-    average. Nose and mouth are not looked for: they follow from the eyes by the proportions of the average face. So a
-    turned head, an open mouth or a tilt without visible eyes is aligned worse than by YuNet.
+    The cascades detect upright frontal faces and often the eyes; an eye that is not detected gets its average position.
+    Nose and mouth are not detected: they follow from the eyes by the proportions of the average face. A turned head, an
+    open mouth or a tilt without visible eyes is therefore aligned worse than by YuNet.
 
     Raises:
-        AlignmentError: this OpenCV comes without cascades, as OpenCV 5 does.
+        AlignmentError: this version of OpenCV has no cascades, such as OpenCV 5.
     """
 
     def __init__(self) -> None:
@@ -33,31 +33,31 @@ class HaarLandmarker:
         self._eyes = _cascade("haarcascade_eye_tree_eyeglasses.xml")
 
     def __call__(self, photo: Photo, name: str = "") -> tuple[Face, ...]:
-        small, scale = reduced(photo)
+        small, scale = downscaled(photo)
         grey = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)).astype(np.uint8, copy=False)
         smallest = max(min(grey.shape) // 16, 24)
         boxes, counts = self._faces.detectMultiScale2(grey, 1.1, _DETECTIONS, minSize=(smallest, smallest))
         faces = (self._face(grey, box, float(count)) for box, count in zip(boxes, counts, strict=True))
-        return largest_first(unreduced(face, scale) for face in faces)
+        return largest_first(upscaled_face(face, scale) for face in faces)
 
     def _face(self, grey: Photo, box: Sequence[int], score: float) -> Face:
         x, y, width, height = (int(value) for value in box)
-        found = self._eyes.detectMultiScale(
+        eye_boxes = self._eyes.detectMultiScale(
             grey[y : y + height, x : x + width], 1.1, 4, minSize=(max(width // 8, 8),) * 2
         )
-        centres = [((ex + ew / 2) / width, (ey + eh / 2) / height) for ex, ey, ew, eh in found]
+        centres = [((ex + ew / 2) / width, (ey + eh / 2) / height) for ex, ey, ew, eh in eye_boxes]
         eyes = [x, y] + eyes_in_box(centres) * [width, height]
         return Face(points_from_eyes(eyes), (x, y, width, height), score)
 
 
-def eyes_in_box(found: Sequence[tuple[float, float]]) -> Points:
-    """Both eyes [2, 2] in parts of a frontal face's Haar box, from what was found in it.
+def eyes_in_box(centres: Sequence[tuple[float, float]]) -> Points:
+    """Return both eyes [2, 2] of a frontal face, from the centres of the detections in it, all as fractions of its box.
 
-    Of the detections near an eye's average place the nearest is the eye; the others are brows, nostrils and corners of
-    the mouth. The average is that of portraits in which both eyes were found.
+    An eye is the detection nearest to the eye's average position, within a limit; the other detections are brows,
+    nostrils and corners of the mouth. The average was taken over portraits in which both eyes were detected.
     """
     average = np.array([(0.32, 0.39), (0.68, 0.39)])
-    candidates = np.array([*found]).reshape(-1, 2)
+    candidates = np.array([*centres]).reshape(-1, 2)
     eyes = average.copy()
     for row, place in enumerate(average):
         distances = np.hypot(*(candidates - place).T)
@@ -67,7 +67,7 @@ def eyes_in_box(found: Sequence[tuple[float, float]]) -> Points:
 
 
 def points_from_eyes(eyes: ArrayLike) -> Points:
-    """Five points [5, 2] from the two eyes [2, 2], by the similarity that takes the average face's eyes to them."""
+    """Return five points [5, 2] from two eyes [2, 2], by the similarity that maps the average face's eyes to them."""
     (left, right), canonical = _complex(eyes), _complex(CANONICAL_POINTS)
     points = left + (canonical - canonical[0]) * (right - left) / (canonical[1] - canonical[0])
     return np.stack([points.real, points.imag], axis=1)

@@ -1,4 +1,4 @@
-"""Picture files: RGB in memory, upright, of bounded size."""
+"""Reading and writing of picture files; pictures in memory are RGB, upright and of bounded size."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _FLAGS = {".png": (), ".jpg": _JPEG, ".jpeg": _JPEG, ".webp": _LOSSLESS_WEBP}
 
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 10**8
-"""Larger than what cameras make, and 300 MB decoded; a file may claim four gigapixels in a hundred bytes."""
+"""Larger than the pictures of cameras, and 300 MB when decoded. A file of 100 bytes can claim four gigapixels."""
 
 
 def read_picture(path: Path) -> Photo:
-    """Read a PNG, JPEG or WebP file: uint8 [H, W, 3], RGB, turned upright as its EXIF orientation says.
+    """Read a PNG, JPEG or WebP file: uint8 [H, W, 3], RGB, turned upright according to its EXIF orientation.
 
     Grey becomes three equal channels, 16 bits become 8, transparency is dropped.
 
@@ -40,7 +40,7 @@ def read_picture(path: Path) -> Photo:
 
 
 def picture_from_bytes(data: bytes, name: str) -> Photo:
-    """Decode a PNG, JPEG or WebP picture as ``read_picture`` does; ``name`` is its name in errors.
+    """Decode a PNG, JPEG or WebP picture as ``read_picture`` does; ``name`` stands for it in errors.
 
     Raises:
         RequestError: the picture is too large, of another format, or cannot be decoded.
@@ -61,10 +61,10 @@ def picture_from_bytes(data: bytes, name: str) -> Photo:
 
 
 def write_picture(path: Path, picture: Photo, *, force: bool = False) -> None:
-    """Write uint8 [H, W, 3] RGB as PNG, JPEG (quality 95) or lossless WebP, by the suffix; whole or not at all.
+    """Write uint8 [H, W, 3] RGB as PNG, JPEG (quality 95) or lossless WebP, chosen by the suffix; whole or not at all.
 
     Raises:
-        RequestError: another suffix.
+        RequestError: the path has another suffix.
         ExportError: the file exists and ``force`` is false.
     """
     check_suffix(path)
@@ -73,17 +73,17 @@ def write_picture(path: Path, picture: Photo, *, force: bool = False) -> None:
 
 
 def bytes_from_picture(picture: Photo, suffix: str) -> bytes:
-    """Encode uint8 [H, W, 3] RGB as ``write_picture`` does; the suffix is one of its, in lower case."""
+    """Encode uint8 [H, W, 3] RGB as ``write_picture`` does; ``suffix`` is one that it accepts, in lower case."""
     return cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _FLAGS[suffix])[1].tobytes()
 
 
 def check_suffix(path: Path) -> None:
-    """Raise RequestError unless the path's suffix names a format that pictures are written in."""
+    """Raise RequestError unless the path's suffix names a format in which pictures can be written."""
     if path.suffix.lower() not in _FLAGS:
         raise RequestError(
             str(path),
             got=f"the suffix {path.suffix!r}" if path.suffix else "no suffix",
-            expected=", ".join(_FLAGS),
+            expected=f"one of {', '.join(_FLAGS)}",
             remedy="choose another name",
         )
 

@@ -1,4 +1,4 @@
-"""JPEG at the edge of the server: untrusted bytes to a face, a picture to bytes."""
+"""JPEG at both ends of an ensemble: decoding of untrusted bytes to a face, encoding of a picture."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from serving.faces.images import bytes_from_picture
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 4096 * 4096
-"""Aligned faces are 1024x1024 as a rule; a far larger claim is a mistake or an attack on memory."""
+"""Aligned faces usually have 1024x1024 pixels; a much larger size is a mistake or an attack on memory."""
 
 _UNCHANGED = "send the file's bytes unchanged"
 
 
 def face_from_jpeg(data: bytes) -> Picture:
-    """Decode the JPEG of an aligned face: uint8 [256, 256, 3], RGB, turned upright as its EXIF orientation says.
+    """Decode the JPEG of an aligned face: uint8 [256, 256, 3], RGB, turned upright according to its EXIF orientation.
 
     The size is read from the header before anything is decoded.
 
     Raises:
-        RequestError: not a whole JPEG, more than 32 MiB or 16.8 megapixels, or not square as aligned faces are.
+        RequestError: ``data`` is not a whole JPEG, exceeds 32 MiB or 16.8 megapixels, or the picture is not square.
     """
     if len(data) > MAX_BYTES:
         raise _refused(f"{len(data) / 2**20:.1f} MiB", f"at most {MAX_BYTES // 2**20} MiB", "send a smaller JPEG")
@@ -51,8 +51,8 @@ def _refused(got: str, expected: str, remedy: str) -> RequestError:
 
 
 def _decoded(data: bytes) -> Picture:
-    # An end marker inside coded data is escaped, so the last one is the file's own unless the file was cut; without
-    # this test the decoder fills the missing part with grey and says nothing.
+    # An end marker cannot occur inside coded data, so the last one is the file's own unless the file was cut. Without
+    # this check the decoder silently fills the missing part with grey.
     if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise _refused("a JPEG that ends early", "a whole JPEG", _UNCHANGED)
     try:
@@ -67,6 +67,6 @@ def _decoded(data: bytes) -> Picture:
 def _resized(picture: Picture) -> Picture:
     if len(picture) == FACE_SIZE:
         return picture
-    # Averaging areas is right for shrinking; for enlarging it would repeat pixels.
+    # Averaging over areas is right for shrinking; for enlarging it would repeat pixels.
     method = cv2.INTER_AREA if len(picture) > FACE_SIZE else cv2.INTER_LINEAR
     return cv2.resize(picture, (FACE_SIZE, FACE_SIZE), interpolation=method).astype(np.uint8, copy=False)

@@ -1,4 +1,4 @@
-"""Landmarks from a JSON file, by the picture's file name."""
+"""Landmarks from a JSON file, looked up by the picture's file name."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class _PictureRecord(_FileRecord):
 
 
 class FileLandmarker:
-    """Landmarks from a file, by the picture's file name.
+    """Landmarks from a file, looked up by the picture's file name.
 
-    JSON, an array of ``{"picture": "a.jpg", "faces": [{"points": [[x, y], five of them]}]}``, or JSON Lines, one such
-    object a line. ``box`` [x, y, width, height] and ``score`` may stand beside ``points``.
+    The file is JSON, an array of ``{"picture": "a.jpg", "faces": [{"points": [[x, y], five of them]}]}``, or JSON Lines
+    with one such object per line. A face may also have ``box`` [x, y, width, height] and ``score``.
 
     Raises:
-        AlignmentError: the file is missing or of another form, or (when called) does not name the picture.
+        AlignmentError: the file is missing or has another form; when called: it has no record of the picture.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,8 +59,8 @@ class FileLandmarker:
             raise AlignmentError(
                 str(self._path),
                 got=f"no record of {name!r}",
-                expected="one for every picture",
-                remedy="add it, with no faces if there are none",
+                expected="a record for every picture",
+                remedy="add one, with an empty list if the picture has no faces",
             )
         return largest_first(record.face() for record in self._faces[name])
 

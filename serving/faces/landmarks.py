@@ -1,4 +1,4 @@
-"""A face's landmarks in a photograph, and what finds them."""
+"""A face's landmarks in a photograph, and the interface of the landmarkers that find them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from serving.faces.alignment import Photo, Points
 CANONICAL_POINTS = np.array(
     [(0.37692, 0.46865), (0.62286, 0.46913), (0.50124, 0.61332), (0.39309, 0.72541), (0.61151, 0.72490)]
 )
-"""Where the five points lie in an FFHQ crop on average, as parts of its side."""
+"""Average positions (x, y) of the five points in an FFHQ crop, as fractions of its side."""
 
 _LONGEST_SIDE = 1024
-"""Photographs are searched at this size at most: detectors know faces up to a few hundred pixels, and time grows."""
+"""Largest side in pixels at which photographs are searched.
+
+Detectors are trained for faces of up to a few hundred pixels, and their time grows with the size.
+"""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Face:
     """A face in pixel indices of the photograph.
 
     ``points``: float64 [5, 2] as (x, y): eye, eye, nose, mouth corner, mouth corner, the left one in the image first.
-    ``box``: x, y, width, height. ``score``: higher is surer; its scale is the landmarker's own.
+    ``box``: x, y, width, height. ``score``: higher is more certain; its scale depends on the landmarker.
     """
 
     points: Points
@@ -36,10 +39,10 @@ class Face:
 
 
 class Landmarker(Protocol):
-    """Any callable of this form serves; one may be used by one thread at a time."""
+    """Finds the faces of a photograph. Any callable of this form is one; it may be used by one thread at a time."""
 
     def __call__(self, photo: Photo, name: str = "") -> tuple[Face, ...]:
-        """Faces of a photograph, uint8 [H, W, 3] RGB, the largest box first; empty when there is none.
+        """Return the faces of a photograph, uint8 [H, W, 3] RGB, the largest box first; empty if there is none.
 
         ``name`` is the picture's file name, for landmarkers that look it up.
         """
@@ -47,24 +50,24 @@ class Landmarker(Protocol):
 
 
 def unloadable(model: Path, library: str, expected: str, remedy: str) -> AlignmentError:
-    """The error for a landmarker's model file that its library refuses."""
+    """Return the error for a landmarker's model file that is missing or that its library cannot load."""
     got = f"a file that {library} cannot load" if model.is_file() else "no such file"
     return AlignmentError(str(model), got=got, expected=expected, remedy=remedy)
 
 
 def largest_first(faces: Iterable[Face]) -> tuple[Face, ...]:
-    """In the order in which every landmarker gives them."""
+    """Sort faces by the area of their boxes, largest first, as every landmarker returns them."""
     return tuple(sorted(faces, key=lambda face: face.box[2] * face.box[3], reverse=True))
 
 
 def box_around(points: Points) -> tuple[float, float, float, float]:
-    """x, y, width, height of the box around points [N, 2]."""
+    """Return x, y, width, height of the box around points [N, 2]."""
     (x, y), (width, height) = points.min(0).tolist(), np.ptp(points, axis=0).tolist()
     return x, y, width, height
 
 
-def reduced(photo: Photo) -> tuple[Photo, float]:
-    """A photograph at the size at which detectors search it, and the scale that made it."""
+def downscaled(photo: Photo) -> tuple[Photo, float]:
+    """Return a photograph at the size at which detectors search it, and the scale, at most 1, of that size."""
     scale = min(_LONGEST_SIDE / max(photo.shape[:2]), 1.0)
     if scale == 1.0:
         return photo, scale
@@ -72,8 +75,11 @@ def reduced(photo: Photo) -> tuple[Photo, float]:
     return small.astype(np.uint8, copy=False), scale
 
 
-def unreduced(face: Face, scale: float) -> Face:
-    """The face in the photograph's own pixels; pixel edges, not centres, stay in place when a picture is resized."""
+def upscaled_face(face: Face, scale: float) -> Face:
+    """Convert a face from the downscaled photograph to the original's pixels.
+
+    The edges of pixels, not their centres, stay in place when a picture is resized.
+    """
     x, y, width, height = face.box
     box = ((x + 0.5) / scale - 0.5, (y + 0.5) / scale - 0.5, width / scale, height / scale)
     return Face((face.points + 0.5) / scale - 0.5, box, face.score)

@@ -1,4 +1,4 @@
-"""A toonified face back into the photograph that it was cut from."""
+"""Pasting of a toonified face into the photograph that it was cut from."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ if TYPE_CHECKING:
 Mask = NDArray[np.float32]
 
 FEATHER = 0.3
-"""Part of the ellipse's radius over which the picture fades into the photograph."""
+"""Fraction of the ellipse's radius over which the picture fades into the photograph."""
 
 _MASK_SIZE = 256
-_HALF_WIDTH, _HALF_HEIGHT = 0.44, 0.5  # of the crop: the invented background beside the head is left out
+# Half axes of the ellipse as fractions of the crop's side; the generated background beside the head is left out.
+_HALF_WIDTH, _HALF_HEIGHT = 0.44, 0.5
 
 
 def paste(photo: Photo, picture: Photo, placement: Placement, feather: float = FEATHER) -> Photo:
     """Blend a picture of a crop into a copy of the photograph: uint8 [H, W, 3], [R, R, 3] -> uint8 [H, W, 3].
 
-    The picture covers a soft ellipse inside the crop's square; every pixel outside of it stays as it was.
+    The picture covers a soft ellipse inside the crop's square; every pixel outside the ellipse keeps its value.
 
     Args:
         photo: the photograph.
-        picture: square, of any size.
-        placement: of the crop, as ``serving.faces.alignment.align`` returned it.
-        feather: 0 (a hard edge) to 1 (fades from the centre on).
+        picture: the square picture, of any size.
+        placement: the crop's placement, as returned by ``serving.faces.alignment.align``.
+        feather: width of the soft edge, from 0 (hard) to 1 (fading from the centre on).
 
     Raises:
-        RequestError: an array of another form, or a feather outside of 0..1.
+        RequestError: an array has another dtype or shape, or ``feather`` is outside 0..1.
     """
     if not 0 <= feather <= 1:
         raise _outside("feather", feather, "0.3 suits most faces")
@@ -56,18 +57,18 @@ def paste_into(
     opacity: float = 1.0,
     colour_match: float = 0.0,
 ) -> None:
-    """``paste`` into the photograph itself, of which only the crop's region is touched.
+    """Paste as ``paste`` does, but into the photograph itself; only the crop's region is read and written.
 
     Args:
-        photo: uint8 [H, W, 3], written to.
-        picture: square, of any size.
-        placement: of the crop, as ``serving.faces.alignment.align`` returned it.
-        mask: float32 [S, S], the picture's opacity over the crop, 0..1; by default ``soft_ellipse``.
-        opacity: of the whole, 0..1.
-        colour_match: 0 (the picture's own colours) to 1 (mean and spread of the colours that it covers).
+        photo: uint8 [H, W, 3], modified in place.
+        picture: the square picture, uint8 [R, R, 3], of any size.
+        placement: the crop's placement, as returned by ``serving.faces.alignment.align``.
+        mask: float32 [S, S], the picture's opacity over the crop, 0..1; None is ``soft_ellipse(FEATHER)``.
+        opacity: factor for the whole mask, 0..1.
+        colour_match: 0 (the picture's own colours) to 1 (mean and standard deviation of the colours that it covers).
 
     Raises:
-        RequestError: an array of another form, or a number outside of 0..1.
+        RequestError: an array has another dtype or shape, or a number is outside 0..1.
     """
     for name, number in (("opacity", opacity), ("colour_match", colour_match)):
         if not 0 <= number <= 1:
@@ -80,8 +81,8 @@ def paste_into(
     if not region.size or opacity == 0:
         return
     in_region = placement - [[0, 0, x0], [0, 0, y0]]
-    whole = soft_ellipse(FEATHER) if mask is None else mask
-    alpha = opacity * _warped(whole, in_region, region, cv2.BORDER_CONSTANT)
+    opacities = soft_ellipse(FEATHER) if mask is None else mask
+    alpha = opacity * _warped(opacities, in_region, region, cv2.BORDER_CONSTANT)
     over = _warped(_shrunk(picture, side_of(placement)), in_region, region, cv2.BORDER_REPLICATE)
     under = np.ascontiguousarray(region)
     if colour_match:
@@ -91,17 +92,17 @@ def paste_into(
 
 @lru_cache(maxsize=8)
 def soft_ellipse(feather: float) -> Mask:
-    """Opacity over the crop, float32 [256, 256]: 1 inside, a smooth step (3t^2 - 2t^3) of the feather's width, 0."""
+    """Return opacities over the crop, float32 [256, 256]: 1 inside, smoothstep (3t^2 - 2t^3) at the edge, 0 outside."""
     axis = (np.arange(_MASK_SIZE, dtype=np.float32) + 0.5) / _MASK_SIZE - 0.5
     radius = np.hypot(axis[None, :] / _HALF_WIDTH, axis[:, None] / _HALF_HEIGHT)
     t = np.clip((1 - radius) / max(feather, 1e-3), 0, 1)
     mask = (t * t * (3 - 2 * t)).astype(np.float32)
-    mask.flags.writeable = False  # shared by every caller
+    mask.flags.writeable = False  # the cache shares it between all callers
     return mask
 
 
 def _shrunk(picture: Photo, side: float) -> Photo:
-    """Average the picture down to the side that it will have; a bilinear warp alone would skip pixels and shimmer."""
+    """Average the picture down to its side in the photograph; a bilinear warp alone would skip pixels and shimmer."""
     size = max(ceil(side), 1)
     if size >= picture.shape[0]:
         return picture
@@ -115,14 +116,14 @@ def _warped(source: MatLike, placement: Placement, region: Photo, border: int) -
 
 
 def _recoloured(picture: MatLike, photo: MatLike, where: NDArray[np.bool_], amount: float) -> MatLike:
-    """The picture, its colours' mean and spread moved towards the photograph's (Reinhard et al. 2001, in CIELAB)."""
+    """Move the mean and spread of the picture's colours towards the photograph's (Reinhard et al. 2001, in CIELAB)."""
     inside = where.astype(np.uint8)
     if not inside.any():
         return picture
     own = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)
     mean, spread = cv2.meanStdDev(own, mask=inside)  # [3, 1] each
     target_mean, target_spread = cv2.meanStdDev(cv2.cvtColor(photo, cv2.COLOR_RGB2LAB), mask=inside)
-    # A flat drawing has little spread: without the bounds its noise would become paint.
+    # A flat drawing has a small standard deviation: without bounds on the gain its noise would become visible.
     gain = 1 + amount * (np.clip(target_spread / np.maximum(spread, 1), 0.5, 2) - 1)
     levels = gain * (np.arange(256) - mean) + mean + amount * (target_mean - mean)  # [3, 256]
     table = np.clip(np.rint(levels), 0, 255).astype(np.uint8).T[None]

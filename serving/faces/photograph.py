@@ -1,4 +1,4 @@
-"""Whole photographs: find faces, toonify them, paste them back."""
+"""Whole photographs: finding faces, toonifying them and pasting them back."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from serving.faces.landmarks import Landmarker
 from serving.faces.paste import paste
 
 Toonify = Callable[[Pictures], Pictures]
-"""Aligned faces, uint8 [N, 256, 256, 3], to pictures, uint8 [N, R, R, 3]: a client's method, or an own pipeline's."""
+"""Converts aligned faces, uint8 [N, 256, 256, 3], to pictures, uint8 [N, R, R, 3]; for example a client's method."""
 
 
 def toonified_photograph(
     photo: Photo, landmarker: Landmarker, toonify: Toonify, *, every_face: bool = False, name: str = "photograph"
 ) -> Photo:
-    """Toonify the largest face of a photograph, or all, in their places: uint8 [H, W, 3], RGB, to the same.
+    """Toonify the largest face of a photograph, or all faces, in place: uint8 [H, W, 3], RGB -> uint8 [H, W, 3], RGB.
 
     ``name`` is the picture's file name, for landmarkers that look it up and for errors.
 
@@ -36,7 +36,7 @@ def toonified_photograph(
 
 
 def toonified_face(photo: Photo, landmarker: Landmarker, toonify: Toonify, *, name: str = "photograph") -> Photo:
-    """The picture of a photograph's largest face, uint8 [R, R, 3], RGB, not pasted back.
+    """Toonify a photograph's largest face without pasting it back: uint8 [H, W, 3] -> uint8 [R, R, 3], RGB.
 
     Raises:
         AlignmentError: no face is found, or it cannot be aligned.
@@ -49,7 +49,7 @@ def toonified_face(photo: Photo, landmarker: Landmarker, toonify: Toonify, *, na
 
 
 def toonified_crop(photo: Photo, toonify: Toonify, *, name: str = "picture") -> Photo:
-    """The picture of a crop that is aligned already: uint8 [H, H, 3] -> uint8 [R, R, 3], RGB.
+    """Toonify a crop that is already aligned: uint8 [H, H, 3] -> uint8 [R, R, 3], RGB.
 
     Raises:
         AlignmentError: the crop is not square.

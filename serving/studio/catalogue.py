@@ -1,4 +1,4 @@
-"""What there is to choose from: the generators that are loaded or served, and the attributes of the ISF head."""
+"""The choices that the page offers: the loaded or served generators, and the attributes of the ISF head."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _ENSEMBLE = "toonify_"
 
 @dataclass(frozen=True)
 class Choice:
-    """A generator.
+    """A generator to choose.
 
-    ``name``: as in ``serving.toonifier.Style.model``, None for a server's own default.
-    ``blend``: the schedule that it was blended by, such as "--r-swap 16"; empty where it is no blend.
+    ``name``: its name in ``serving.controls.Style.model``; None is the server's default.
+    ``blend``: the schedule by which it was blended, such as "--r-swap 16"; empty if it is not a blend.
     ``resolution``: side of its pictures in pixels.
     """
 
@@ -28,17 +28,17 @@ class Choice:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """``models``: the default one first. ``attributes``: names, in the ISF head's order; empty without a head."""
+    """The generators, the default one first, and the ISF head's attributes in its order; none without a head."""
 
     models: tuple[Choice, ...]
     attributes: tuple[str, ...]
 
 
 def catalogue_of(back_end: BackEnd) -> Catalogue:
-    """Ask the server, or read the model directories.
+    """Describe the back end's models, by asking its server or reading its model directories.
 
     Raises:
-        RequestError: there is no model of the back end's name.
+        RequestError: there is no model with the back end's model name.
         ModelDirectoryError: a directory is incomplete or altered.
         ServerError: the server cannot be reached.
     """
@@ -58,7 +58,7 @@ def _served(back_end: BackEnd) -> Catalogue:
         default = client.describe(back_end.model or DEFAULT_MODEL)
         siblings = [client.describe(name) for name in client.models() if name.startswith(_ENSEMBLE)]
     choices = [_choice(model.name.removeprefix(_ENSEMBLE), model) for model in siblings]
-    generator = default.facts.get("generator")
+    generator = default.parameters.get("generator")
     if generator not in [choice.name for choice in choices]:
         choices.insert(0, _choice(None, default))
     choices.sort(key=lambda choice: choice.name != generator)
@@ -66,4 +66,4 @@ def _served(back_end: BackEnd) -> Catalogue:
 
 
 def _choice(name: str | None, model: ServedModel) -> Choice:
-    return Choice(name, model.facts.get("blend", ""), model.resolution)
+    return Choice(name, model.parameters.get("blend", ""), model.resolution)

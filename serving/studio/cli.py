@@ -22,25 +22,25 @@ def studio(
     generator: Generators = None,
     light_encoder: LightEncoder = None,
     align: Annotated[str, typer.Option(metavar="haar|yunet:PATH|mediapipe:PATH", help="How to find faces.")] = "haar",
-    address: Annotated[str, typer.Option(help="Where to listen; other machines reach what is not loopback.")] = (
+    address: Annotated[str, typer.Option(help="Address to listen on; other machines reach any but loopback.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(help="0 takes any free one.")] = 8080,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any free port.")] = 8080,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="Name by which browsers reach it, beside localhost and --address.")
+        list[str] | None, typer.Option(help="Another host name by which browsers may reach the page.")
     ] = None,
-    max_upload: Annotated[int, typer.Option(min=1, help="MiB of a picture or a clip.")] = 1024,
-    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    max_upload: Annotated[int, typer.Option(min=1, help="Largest picture or clip, in MiB.")] = 1024,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Toonify pictures, clips and the webcam on a web page of this machine, until Ctrl-C."""
+    """Serve a web page that toonifies pictures, clips and the webcam, until Ctrl-C."""
     from serving.back_end import BackEnd
     from serving.studio.catalogue import catalogue_of
     from serving.studio.studio import Studio
     from serving.studio.web import LOOPBACK, application, run
 
     if align.startswith("file:"):
-        raise typer.BadParameter("what comes from a page has no name to look landmarks up by", param_hint="--align")
+        raise typer.BadParameter("pictures from a page have no file names to look landmarks up", param_hint="--align")
     landmarker = landmarker_from_option(align)
     back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder)
     with _listening(address, port) as listener, stages() as stage:
@@ -67,6 +67,6 @@ def _listening(address: str, port: int) -> socket.socket:
         raise ServerError(
             f"port {port} of {address}",
             got=error.strerror or str(error),
-            expected="one that is free to listen on",
-            remedy="stop the program that has it, or choose another with --port",
+            expected="a port that is free to listen on",
+            remedy="stop the program that uses it, or choose another with --port",
         ) from None

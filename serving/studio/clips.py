@@ -1,4 +1,4 @@
-"""Clips: work that outlasts a request, done one after the other, and told of while it goes on."""
+"""The queue of clips, which take longer than a request: they are toonified one by one, and report their progress."""
 
 from __future__ import annotations
 
@@ -21,18 +21,21 @@ from serving.video.pipeline import VideoProgress, toonify_video
 from serving.video.reading import VideoReader
 from serving.video.writing import VideoWriter
 
-KEPT = 8
-"""Finished clips whose files are kept; the oldest goes when another one comes."""
+MAX_FINISHED_CLIPS = 8
+"""Largest number of finished clips whose files are kept; a new clip replaces the oldest one."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ClipState:
-    """How far a clip is.
+    """The progress of a clip.
 
-    ``frames`` of ``total`` (None where the file does not say) are written, ``fps`` a second; ``remaining`` seconds are
-    left, None where unknown. ``error`` says why a clip has failed.
+    ``frames``: number of frames written so far.
+    ``total``: number of frames stated by the file, or None.
+    ``fps``: frames written per second.
+    ``remaining``: estimated seconds left; None if unknown.
+    ``error``: the reason why the clip has failed.
     """
 
     state: Literal["waiting", "running", "done", "failed"] = "waiting"
@@ -44,12 +47,13 @@ class ClipState:
 
     @property
     def ended(self) -> bool:
+        """True if the clip is done or has failed."""
         return self.state in ("done", "failed")
 
 
 @dataclass(eq=False)
-class Clip:
-    """A clip in a folder of its own. Whoever asked for it writes ``source`` before ``Clips.start``."""
+class ClipJob:
+    """A clip with a folder of its own; the file ``source`` must be written before ``ClipQueue.start``."""
 
     id: str
     folder: Path
@@ -58,45 +62,47 @@ class Clip:
 
     @property
     def source(self) -> Path:
+        """The uploaded video."""
         return self.folder / "clip"
 
     @property
     def result(self) -> Path:
+        """The toonified video."""
         return self.folder / "toon.mp4"
 
 
-class Clips:
-    """A studio's clips, in a temporary folder that goes when the ``with`` block ends; one thread calls the methods."""
+class ClipQueue:
+    """A studio's clips, in a temporary folder that the ``with`` block removes; one thread calls the methods."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
-        self._clips: dict[str, Clip] = {}
+        self._clips: dict[str, ClipJob] = {}
 
-    def new(self) -> Clip:
-        """Make an empty clip."""
+    def new(self) -> ClipJob:
+        """Make a clip without a source."""
         ended = [clip for clip in self._clips.values() if clip.state.ended]
-        if len(ended) >= KEPT:
+        if len(ended) >= MAX_FINISHED_CLIPS:
             self.remove(ended[0])
         id = token_urlsafe(16)
-        clip = self._clips[id] = Clip(id, Path(self._folder.name, id))
+        clip = self._clips[id] = ClipJob(id, Path(self._folder.name, id))
         clip.folder.mkdir()
         return clip
 
-    def start(self, clip: Clip, controls: PageControls) -> None:
-        """Toonify a clip when those before it have ended; its ``state`` tells what becomes of it."""
+    def start(self, clip: ClipJob, controls: PageControls) -> None:
+        """Queue a clip for toonifying; its ``state`` shows the progress."""
         self._worker.submit(self._run, clip, controls)
 
-    def get(self, id: str) -> Clip | None:
-        """The clip, unless it was removed or never there."""
+    def get(self, id: str) -> ClipJob | None:
+        """Return the clip with an id; None if there is none, or if it was removed."""
         return self._clips.get(id)
 
-    def remove(self, clip: Clip) -> None:
-        """End the work on a clip; its files go as soon as nothing uses them."""
+    def remove(self, clip: ClipJob) -> None:
+        """End the work on a clip; its files are removed as soon as they are not in use."""
         clip.cancel.set()
         del self._clips[clip.id]
         self._worker.submit(rmtree, clip.folder)
 
-    def _run(self, clip: Clip, controls: PageControls) -> None:
+    def _run(self, clip: ClipJob, controls: PageControls) -> None:
         try:
             if not clip.cancel.is_set():
                 self._toonify(clip, controls)
@@ -104,11 +110,11 @@ class Clips:
             self._fail(clip, str(error).replace(f"{clip.folder}/", ""))
         except Exception:
             _log.exception("clip %s", clip.id)
-            self._fail(clip, "clip: this is a fault of the program; what it prints says more.")
+            self._fail(clip, "clip: got an unexpected error; see the output of toonify studio.")
         else:
             clip.state = replace(clip.state, state="done", remaining=0.0)
 
-    def _toonify(self, clip: Clip, controls: PageControls) -> None:
+    def _toonify(self, clip: ClipJob, controls: PageControls) -> None:
         def progress(now: VideoProgress) -> None:
             clip.state = ClipState("running", now.frames, now.total, now.fps, now.remaining)
 
@@ -117,7 +123,7 @@ class Clips:
             writer = VideoWriter(clip.result, reader, size=composed_size(session.composer, reader.size))
             toonify_video(reader, writer, session, progress=progress, cancel=clip.cancel)
 
-    def _fail(self, clip: Clip, error: str) -> None:
+    def _fail(self, clip: ClipJob, error: str) -> None:
         clip.state = replace(clip.state, state="failed", error=error)
 
     def __enter__(self) -> Self:

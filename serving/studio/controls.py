@@ -1,4 +1,4 @@
-"""What a person chose on the page, as it travels."""
+"""The settings chosen on the page, as the page sends them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.contract.errors import RequestError
-from serving.toonifier import Style
+from serving.controls import Style
 
 
 class PageControls(BaseModel):
-    """Everything is optional: nothing at all is the first blend's picture, unedited.
+    """The settings of the page; all are optional, and the defaults give the first generator's unedited picture.
 
-    ``model``, ``attributes``, ``seed``, ``strength``, ``psi``: see ``serving.toonifier.Style``.
-    ``look``: "paste" puts every face back in its place, "crop" shows the largest alone; with "aligned" none is looked
-    for, as the picture, or each frame, is an aligned face.
+    ``model``, ``attributes``, ``seed``, ``strength``, ``psi``: see ``serving.controls.Style``.
+    ``look``: "paste" pastes every face in its place, "crop" shows the largest face alone, and "aligned" detects no
+    faces, since the picture, or each frame, is an aligned face.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -29,15 +29,15 @@ class PageControls(BaseModel):
 
     @property
     def style(self) -> Style:
-        """The part that a toonifier sees."""
+        """The settings that concern the toonifier."""
         return Style(self.attributes, self.seed, self.strength, psi=self.psi, model=self.model)
 
 
 def controls_from_json(text: str | bytes) -> PageControls:
-    """Read controls from a JSON object.
+    """Read the settings from a JSON object.
 
     Raises:
-        RequestError: something else, or a value out of its range.
+        RequestError: ``text`` is not a JSON object, or it has an unknown key or an invalid value.
     """
     try:
         return PageControls.model_validate_json(text)
@@ -46,6 +46,6 @@ def controls_from_json(text: str | bytes) -> PageControls:
         raise RequestError(
             "controls",
             got=f"{first['msg']} at {'.'.join(map(str, first['loc'])) or 'the top'}",
-            expected=f"a JSON object of {', '.join(PageControls.model_fields)}",
+            expected=f"a JSON object with {', '.join(PageControls.model_fields)}",
             remedy="correct the value",
         ) from None

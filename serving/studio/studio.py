@@ -1,4 +1,4 @@
-"""What the page asks for, done by the package's own API: a picture at once, a webcam and clips by sessions."""
+"""Toonifying for the page with the package's own API: single pictures, and sessions for webcams and clips."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from serving.video.session import Smoothing, ToonSession
 
 
 class Studio:
-    """Threads may share one. The caller closes the toonifier; the landmarker must not depend on pictures' names."""
+    """Toonifies pictures and makes sessions; threads may share one studio.
+
+    The caller closes the toonifier. The landmarker must not depend on file names.
+    """
 
     def __init__(self, toonifier: Toonifier, landmarker: Landmarker) -> None:
         self._toonifier = toonifier
-        self._landmarker = _in_turns(landmarker)
+        self._landmarker = _locked(landmarker)
 
     def picture(self, data: bytes, controls: PageControls) -> bytes:
-        """Toonify a PNG, JPEG or WebP picture into a PNG.
+        """Toonify a PNG, JPEG or WebP picture, and return a PNG.
 
         Raises:
             RequestError: the picture cannot be decoded, or the toonifier refuses the controls.
@@ -36,7 +39,7 @@ class Studio:
         return bytes_from_picture(self._toonified(picture_from_bytes(data, "picture"), controls), ".png")
 
     def session(self, controls: PageControls, smoothing: Smoothing) -> ToonSession:
-        """A session for a new stream; enter it."""
+        """Make a session for a new stream."""
         return ToonSession(
             self._toonifier,
             prealigned_landmarker if controls.look == "aligned" else self._landmarker,
@@ -54,8 +57,8 @@ class Studio:
         return toonified_photograph(photo, self._landmarker, toonify, every_face=True, name="picture")
 
 
-class Camera:
-    """One webcam, whose frames are steadied without delay; one thread at a time."""
+class WebcamStream:
+    """The stream of one webcam, smoothed without delay; one thread at a time may use it."""
 
     def __init__(self, studio: Studio, controls: PageControls) -> None:
         self._studio = studio
@@ -64,25 +67,29 @@ class Camera:
         self._session = studio.session(controls, "live")
 
     def choose(self, controls: PageControls) -> None:
-        """How the next frames shall look; with another ``look`` the stream begins anew."""
+        """Set the controls for the next frames; with another ``look`` a new stream begins."""
         if controls.look == self._look:
             self._session.style = controls.style
         else:
             self._look, self._session = controls.look, self._studio.session(controls, "live")
 
     def push(self, frame: bytes) -> tuple[bytes, int]:
-        """Toonify the next frame, a picture's bytes: a JPEG, and the number of faces in it.
+        """Toonify the next frame, given as a picture file's bytes; return a JPEG and the number of faces in it.
+
+        A frame without a face is no error.
 
         Raises:
-            As ``Studio.picture``, but a frame without a face is no error.
+            RequestError: the frame cannot be decoded, or the toonifier refuses the controls.
+            AlignmentError: ``look`` is "aligned" and the frame is not square.
+            ServerError, EngineError: the toonifier fails.
         """
         result = self._session.push(picture_from_bytes(frame, "frame"), perf_counter() - self._start)
-        assert result, "a live session gives every frame back at once"
+        assert result, "a live session returns every frame at once"
         return jpeg_from_picture(result.pixels), len(result.faces)
 
 
-def _in_turns(landmarker: Landmarker) -> Landmarker:
-    """The landmarker for several threads."""
+def _locked(landmarker: Landmarker) -> Landmarker:
+    """Return a landmarker that threads may share."""
     lock = Lock()
 
     def find(photo: Photo, name: str = "") -> tuple[Face, ...]:

@@ -1,4 +1,4 @@
-"""The studio's HTTP interface: who may use it, what it takes, and how errors travel."""
+"""The studio's HTTP interface: its routes, its access rules, and its error responses."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from weakref import WeakSet
 from engines.contract.errors import EngineError, RequestError, ServerError, ToonifyError
 from serving.faces.images import MAX_BYTES as MAX_PICTURE
 from serving.studio.catalogue import Catalogue
-from serving.studio.clips import Clip, Clips
+from serving.studio.clips import ClipJob, ClipQueue
 from serving.studio.controls import PageControls, controls_from_json
-from serving.studio.studio import Camera, Studio
+from serving.studio.studio import Studio, WebcamStream
 
 try:
     from aiohttp import WSCloseCode, WSMsgType, web
@@ -35,13 +35,13 @@ PAGE = Path(__file__).parent / "page"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 MAX_FRAME = 16 * 2**20
-"""Bytes of a webcam's frame."""
+"""Largest webcam frame in bytes."""
 
 IDLE_SECONDS = 60.0
-"""After which a webcam that sends nothing is let go."""
+"""Seconds after which the stream of a webcam that sends nothing is closed."""
 
 _HEADERS = {
-    # The page needs nothing from elsewhere, and no other page may frame it.
+    # The page loads nothing from other hosts, and no other page may embed it in a frame.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -54,25 +54,25 @@ T = TypeVar("T")
 def application(
     studio: Studio, catalogue: Catalogue, *, hosts: Collection[str] = LOOPBACK, max_upload: int = 2**30
 ) -> web.Application:
-    """The page and its interface; what it starts ends with it.
+    """Make the application that serves the page and its interface; its threads end with it.
 
     Args:
-        studio: what toonifies pictures, clips and frames.
-        catalogue: what the page offers to choose from.
-        hosts: names and addresses under which browsers may reach it. Pages of other sites cannot use it, not even
-            through a name of theirs that leads here.
-        max_upload: bytes of a picture or a clip.
+        studio: toonifies pictures, clips and frames.
+        catalogue: the choices that the page offers.
+        hosts: names and addresses under which browsers may reach the page. Pages of other sites cannot use the
+            interface, not even through a host name of their own that resolves to this machine.
+        max_upload: largest picture or clip in bytes.
     """
     return _Interface(studio, catalogue, max_upload).application(hosts)
 
 
 def run(app: web.Application, listener: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what goes on and return."""
+    """Serve until SIGINT or SIGTERM, then finish the running requests and return."""
     web.run_app(app, sock=listener, print=None, access_log=None, shutdown_timeout=5)
 
 
 class _Refusal(RequestError):
-    """An error with a status of its own."""
+    """An error with an HTTP status of its own."""
 
     def __init__(self, status: int, subject: str, **sentence: str) -> None:
         super().__init__(subject, **sentence)
@@ -80,14 +80,14 @@ class _Refusal(RequestError):
 
 
 class _Interface:
-    """One method for each route; blocking work is done by a pool of threads."""
+    """Has one method for each route; a pool of threads does the blocking work."""
 
     def __init__(self, studio: Studio, catalogue: Catalogue, max_upload: int) -> None:
         self._studio, self._catalogue, self._max_upload = studio, catalogue, max_upload
         self._cameras: WeakSet[web.WebSocketResponse] = WeakSet()
 
     def application(self, hosts: Collection[str]) -> web.Application:
-        app = web.Application(middlewares=[_errors_as_json, _only_from(hosts)])
+        app = web.Application(middlewares=[_errors_as_json, _require_known_host(hosts)])
         app.add_routes(
             [
                 web.get("/", self.page),
@@ -123,7 +123,7 @@ class _Interface:
         stream = web.WebSocketResponse(receive_timeout=IDLE_SECONDS, max_msg_size=MAX_FRAME, compress=False)
         await stream.prepare(request)
         self._cameras.add(stream)
-        camera = Camera(self._studio, self._controls("{}"))
+        camera = WebcamStream(self._studio, self._controls("{}"))
         try:
             async for message in stream:
                 if message.type is WSMsgType.TEXT:
@@ -158,8 +158,8 @@ class _Interface:
     async def clip_result(self, request: web.Request) -> web.StreamResponse:
         clip = self._clip(request)
         if clip.state.state != "done":
-            got = f"one that is {clip.state.state}"
-            raise _Refusal(409, "clip", got=got, expected="one that is done", remedy="ask again later")
+            got = f"a clip that is {clip.state.state}"
+            raise _Refusal(409, "clip", got=got, expected="a clip that is done", remedy="try again later")
         return web.FileResponse(clip.result)
 
     async def remove_clip(self, request: web.Request) -> web.Response:
@@ -170,17 +170,18 @@ class _Interface:
         controls = controls_from_json(text)
         return controls if controls.model else controls.model_copy(update={"model": self._catalogue.models[0].name})
 
-    def _clip(self, request: web.Request) -> Clip:
+    def _clip(self, request: web.Request) -> ClipJob:
         clip = self._clips.get(request.match_info["id"])
         if clip is None:
-            raise _Refusal(404, "clip", got="one that is not here", expected="one of the last", remedy="send it again")
+            got, expected = "an id that is unknown or removed", "the id of one of the last clips"
+            raise _Refusal(404, "clip", got=got, expected=expected, remedy="send the clip again")
         return clip
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     async def _workers(self, app: web.Application) -> AsyncIterator[None]:
-        with ThreadPoolExecutor(thread_name_prefix="studio") as self._threads, Clips(self._studio) as self._clips:
+        with ThreadPoolExecutor(thread_name_prefix="studio") as self._threads, ClipQueue(self._studio) as self._clips:
             yield
 
     async def _close_cameras(self, app: web.Application) -> None:
@@ -189,7 +190,7 @@ class _Interface:
 
 
 async def _body(request: web.Request, limit: int) -> AsyncIterator[bytes]:
-    """The body as it comes; refused as soon as it is known to be too long."""
+    """Yield the body in chunks, and refuse it as soon as it is known to be too long."""
     size = 0
     async for chunk in request.content.iter_any():
         size += len(chunk)
@@ -198,7 +199,7 @@ async def _body(request: web.Request, limit: int) -> AsyncIterator[bytes]:
                 413,
                 "upload",
                 got=f"more than {limit / 2**20:g} MiB",
-                expected="at most that",
+                expected="at most that size",
                 remedy="send a smaller file, or start the studio with a higher --max-upload",
             )
         yield chunk
@@ -218,20 +219,20 @@ def _status_of(error: ToonifyError) -> int:
     return {ServerError: 502, EngineError: 500}.get(type(error), 422)
 
 
-def _only_from(hosts: Collection[str]) -> Middleware:
-    """Refuse requests that were sent by another site's page, or to another site's name."""
+def _require_known_host(hosts: Collection[str]) -> Middleware:
+    """Make the middleware that refuses requests from another site's page or for another host name."""
     known = sorted({host.lower() for host in hosts})
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         origin = request.headers.get("Origin")
         if _hostname(request.host) not in known:
-            got, expected = f"a request to {request.host!r}", f"one to {', '.join(known)}"
+            got, expected = f"a request to {request.host!r}", f"a request to {', '.join(known)}"
         elif origin is not None and origin.partition("://")[2] != request.host:
-            got, expected = f"a request from {origin!r}", "one from the studio's own page"
+            got, expected = f"a request from {origin!r}", "a request from the studio's own page"
         else:
             return await handler(request)
-        remedy = "open the page by a name that it knows, or give that name by --allow-host"
+        remedy = "open the page under one of its names, or add the name with --allow-host"
         raise _Refusal(403, "toonify studio", got=got, expected=expected, remedy=remedy)
 
     return check

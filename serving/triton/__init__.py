@@ -1,1 +1,1 @@
-"""Triton Inference Server: its model repository, its start and stop, and the models that run in it."""
+"""Triton Inference Server: the model repository, starting and stopping the server, and the models that run in it."""

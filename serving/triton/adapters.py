@@ -1,9 +1,10 @@
-"""The code behind the ``model.py`` files: Triton's python backend on one side, this package on the other.
+"""The code behind the ``model.py`` files: adapters between Triton's python backend and this package.
 
-Imported only in the backend's own processes: ``triton_python_backend_utils`` exists nowhere else.
+This module is imported only in the backend's own processes: ``triton_python_backend_utils`` exists nowhere else.
 
-A request that cannot be answered gets its sentence as INVALID_ARGUMENT, alone: the others of its batch are answered.
-What nobody foresaw is logged with its traceback and reported as INTERNAL without it, since a traceback shows paths.
+A request that cannot be fulfilled gets its error as INVALID_ARGUMENT, while the other requests of its batch are
+answered. An unexpected error is logged with its traceback and reported as INTERNAL without it, since a traceback
+reveals paths.
 """
 
 from __future__ import annotations
@@ -30,34 +31,34 @@ Tensors = dict[str, AnyArray]
 
 
 class RequestModel:
-    """Answers request by request; the base of all adapters."""
+    """Base of all adapters; answers request by request."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Called once by Triton, with the model's configuration as JSON."""
+        """Triton calls this once, with the model's configuration as JSON."""
         self.name = args["model_name"]
         self.signature = signature_from_config(json.loads(args["model_config"]))
 
     def execute(self, requests: Iterable[pb.InferenceRequest]) -> list[pb.InferenceResponse]:
-        """Called by Triton with all requests of one batch; answers in the same order."""
+        """Triton calls this with all requests of one batch; the answers have the same order."""
         given = [self._attempt(self._tensors, request) for request in requests]
         answers = iter(self._answers([tensors for tensors in given if isinstance(tensors, dict)]))
         return [_response(next(answers) if isinstance(tensors, dict) else tensors) for tensors in given]
 
     def answer(self, given: Tensors) -> Tensors:
-        """The outputs, [N, ...] each, for the checked inputs of one request."""
+        """Return the outputs, [N, ...] each, for the checked inputs of one request."""
         raise NotImplementedError
 
     def _answers(self, batch: list[Tensors]) -> list[Any]:
         return [self._attempt(self.answer, given) for given in batch]
 
     def _tensors(self, request: pb.InferenceRequest) -> Tensors:
-        found = {spec.name: pb.get_input_tensor_by_name(request, spec.name) for spec in self.signature.inputs}
-        given = {name: tensor.as_numpy() for name, tensor in found.items() if tensor is not None}
+        inputs = {spec.name: pb.get_input_tensor_by_name(request, spec.name) for spec in self.signature.inputs}
+        given = {name: tensor.as_numpy() for name, tensor in inputs.items() if tensor is not None}
         check_request(self.signature, given)
         return given
 
     def _attempt(self, step: Callable[[Any], Any], given: Any) -> Any:
-        """What the step returns, or the TritonError that says why it does not."""
+        """Return the result of ``step(given)``, or a TritonError that states why it failed."""
         try:
             return step(given)
         except RequestError as error:
@@ -68,21 +69,21 @@ class RequestModel:
 
 
 class ConditionModel(RequestModel):
-    """Fills the defaults of the controls."""
+    """Fills in the defaults of the controls."""
 
     def answer(self, given: Tensors) -> Tensors:
         return filled_controls(self.signature, given)
 
 
 class DecodeFaceModel(RequestModel):
-    """JPEG of an aligned face -> face."""
+    """Decodes the JPEG of an aligned face."""
 
     def answer(self, given: Tensors) -> Tensors:
         return {"face": np.stack([face_from_jpeg(jpeg) for jpeg in given["jpeg"].ravel()])}
 
 
 class EncodePictureModel(RequestModel):
-    """Picture -> JPEG."""
+    """Encodes a picture as a JPEG."""
 
     def answer(self, given: Tensors) -> Tensors:
         jpegs = [[jpeg_from_picture(picture)] for picture in given["image"]]
@@ -90,14 +91,14 @@ class EncodePictureModel(RequestModel):
 
 
 class EngineModel(RequestModel):
-    """Runs the model directory that lies beside ``model.py``: one run for all requests of a batch."""
+    """Runs the engine of the model directory beside ``model.py``, once for all requests of a batch."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        # Imported here: the other adapters start without the engines' libraries.
+        # Imported here so that the other adapters start without the engines' libraries.
         from engines.loading import CACHE_VARIABLE, engine_from_directory
 
         super().initialize(args)
-        # Resolved, since errors name it: the server may have been given a link to the repository.
+        # Resolved because errors name it, and the server may have been given a link to the repository.
         directory = Path(args["model_repository"], args["model_version"]).resolve()
         cache = os.environ.get(CACHE_VARIABLE)
         self.engine = engine_from_directory(directory, cache=Path(cache) if cache else None)
@@ -122,7 +123,7 @@ class EngineModel(RequestModel):
         return [dict(zip(outputs, part, strict=True)) for part in parts]
 
     def finalize(self) -> None:
-        """Called once by Triton, before the process ends."""
+        """Triton calls this once, before the process ends."""
         self.engine.close()
 
 

@@ -1,4 +1,4 @@
-"""Small real requests: only an answered inference proves that every process behind an ensemble is alive."""
+"""Canary inferences: only an answered request proves that every process behind an ensemble is alive."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from engines.contract.tensors import FACE_SIZE, DType
 from serving.faces.jpeg import jpeg_from_picture
 
 TIMEOUT = 300.0
-"""Seconds; a canary waits in the same queue as everybody else's requests."""
+"""Seconds for a canary inference, which waits in the same queue as all other requests."""
 
 _CHANNEL = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", -1)]
 
 
 class Canary(Closing):
-    """Asks every ensemble of one server for a picture of a black face; use it in a ``with`` block."""
+    """Requests the picture of a black face from the ensembles of one server; use it in a ``with`` block."""
 
     def __init__(self, url: str) -> None:
         self._client = InferenceServerClient(url, channel_args=_CHANNEL)
 
     def ensembles(self) -> list[str]:
-        """Names of the ensembles that the server offers.
+        """Return the names of the server's ensembles.
 
         Raises:
             ServerError: the server does not answer.
@@ -39,10 +39,10 @@ class Canary(Closing):
         return [model.name for model in models if model.platform == "ensemble"]
 
     def ask(self, ensemble: str) -> None:
-        """Make one inference.
+        """Request one picture from an ensemble.
 
         Raises:
-            ServerError: the server does not answer, or not with a picture.
+            ServerError: the server does not answer, or answers with an error.
         """
         with _server_errors(f"ensemble {ensemble!r}", "a picture"):
             self._client.infer(ensemble, [_black_face(ensemble)], client_timeout=TIMEOUT)

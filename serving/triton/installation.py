@@ -1,7 +1,7 @@
-"""Which ``tritonserver`` runs, and in what environment: NVIDIA's where it is installed, else the embedded one.
+"""Choice of the ``tritonserver`` to run and of its environment: NVIDIA's if it is installed, else the embedded one.
 
-The embedded server is the binary of the PyPI wheel nvidia-pytriton (server 2.51). It is old and has known holes, so it
-is for loopback only.
+The embedded server is the binary in the PyPI wheel nvidia-pytriton (server 2.51). It is old and has known
+vulnerabilities, so it listens on loopback only.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ EMBEDDED_SERVER_REMEDY = (
     if sys.version_info < (3, 13) and sys.platform == "linux"
     else "make an environment with Python 3.11 or 3.12 on Linux, the only ones that nvidia-pytriton is made for"
 )
-"""How to get the embedded server, for this interpreter."""
+"""How to install the embedded server for this interpreter."""
 
 
 @dataclass(frozen=True)
 class Installation:
-    """An executable, the arguments that belong to where it is installed, and its environment."""
+    """A server's executable, the arguments that its location requires, and its environment."""
 
     executable: Path
     arguments: tuple[str, ...]
@@ -43,18 +43,18 @@ class Installation:
 
 
 def find_installation(scratch: Path) -> Installation:
-    """``tritonserver`` of PATH, else the embedded one, its backends laid out below ``scratch``.
+    """Find ``tritonserver`` on PATH, or else the embedded server, whose backends are laid out below ``scratch``.
 
     Raises:
-        ServerError: there is neither, or the embedded one cannot run with this interpreter.
+        ServerError: neither is installed, or the embedded server cannot run with this interpreter.
     """
-    # The processes of Triton's python backend look for their interpreter, and so for this package, on PATH.
+    # The processes of Triton's python backend find their interpreter, and with it this package, through PATH.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path}
     on_path = shutil.which("tritonserver")
     if on_path:
         return Installation(Path(on_path), (), environment, embedded=False)
-    site = _site_of_wheel()
+    site = _site_packages_of_wheel()
     environment["LD_LIBRARY_PATH"] = os.pathsep.join(_library_folders(site))
     backends = _lay_out_backends(site / "pytriton" / "tritonserver", scratch / "backends")
     _check_stub(backends / "python" / "triton_python_backend_stub", environment)
@@ -67,25 +67,25 @@ def find_installation(scratch: Path) -> Installation:
 
 
 def check_shared_memory(models: int) -> None:
-    """Check that the processes of ``models`` python models will find shared memory, by which Triton talks to them.
+    """Check that there is shared memory for ``models`` python models, with whose processes Triton communicates by it.
 
-    Each takes 1 MiB when it starts, and more as its tensors need it. Containers have 64 MiB unless told otherwise.
+    Each process allocates 1 MiB when it starts, and more as its tensors require. Containers have 64 MiB by default.
 
     Raises:
-        ServerError: there is none, it cannot be written, or too little of it is free.
+        ServerError: there is no shared memory, it cannot be written, or too little of it is free.
     """
     needed = models + 16
-    got = _shared_memory_fault(needed)
+    got = _shared_memory_problem(needed)
     if got:
         raise ServerError(
             f"shared memory {SHARED_MEMORY}",
             got=got,
             expected=f"{needed} MiB for {models} models",
-            remedy="mount a larger tmpfs there (docker run --shm-size=256m), or end what fills it",
+            remedy="mount a larger tmpfs there (docker run --shm-size=256m), or stop the programs that fill it",
         )
 
 
-def _shared_memory_fault(needed: int) -> str:
+def _shared_memory_problem(needed: int) -> str:
     if not SHARED_MEMORY.is_dir():
         return "no such folder"
     if not os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
@@ -95,15 +95,15 @@ def _shared_memory_fault(needed: int) -> str:
 
 
 def best_runtime(repository: Path, installation: Installation) -> Runtime:
-    """TensorRT where there is a GPU and a plan of every engine model, else Triton's onnxruntime there, else "cpu".
+    """Choose "tensorrt" for a GPU and a plan of every engine model, else "onnxruntime" for a GPU, else "cpu".
 
-    That one runs the manifests' engines, which may be for a GPU themselves: then they were asked for, and are taken.
+    "cpu" runs the manifests' engines. Where a manifest itself names an engine for a GPU, that choice is respected.
     """
     # The embedded server has neither of the two backends.
     if installation.embedded or not has_gpu():
         return "cpu"
     versions = [path.parents[1] / "1" for path in repository.glob("*/configs/cpu.pbtxt")]
-    # Plans of one batch size, as "generator.b8.plan", are for this package's own engine.
+    # Plans of one batch size, such as "generator.b8.plan", are for this package's own engine.
     if all(any("." not in plan.stem for plan in version.glob("*.plan")) for version in versions):
         return "tensorrt"
     return "onnxruntime" if all(_is_for_cpu(version / MANIFEST) for version in versions) else "cpu"
@@ -114,32 +114,35 @@ def _is_for_cpu(manifest: Path) -> bool:
 
 
 def has_gpu() -> bool:
-    """Whether NVIDIA's driver has a GPU for this machine or container."""
+    """Return whether NVIDIA's driver offers a GPU to this machine or container."""
     return Path("/dev/nvidiactl").exists()
 
 
-def _site_of_wheel() -> Path:
+def _site_packages_of_wheel() -> Path:
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
         raise ServerError(
             "Triton server",
             got="no tritonserver on PATH and no package nvidia-pytriton",
-            expected="one of them",
+            expected="one of the two",
             remedy=f"run inside NVIDIA's tritonserver container, or {EMBEDDED_SERVER_REMEDY}",
         )
     return Path(spec.origin).parents[1]
 
 
 def _library_folders(site: Path) -> list[str]:
-    # The interpreter's own folder first: the stub links libpython by name, and another build of the same version,
-    # a distribution's for instance, does not fit this interpreter's standard library.
+    # The interpreter's own folder comes first: the stub links libpython by name, and another build of the same version,
+    # such as a distribution's, does not match this interpreter's standard library.
     inherited = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
     own = [sysconfig.get_config_var("LIBDIR"), f"{sys.base_prefix}/lib", str(site / "nvidia_pytriton.libs")]
     return [folder for folder in own + inherited if folder]
 
 
 def _lay_out_backends(wheel: Path, backends: Path) -> Path:
-    """The wheel keeps one stub per Python version apart; Triton looks for the right one beside its python backend."""
+    """Link the python backend into ``backends``, with the stub of this Python version where Triton looks for it.
+
+    The wheel keeps the stubs of all Python versions in a folder of their own.
+    """
     folder = backends / "python"
     folder.mkdir(parents=True)
     for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
@@ -151,7 +154,7 @@ def _lay_out_backends(wheel: Path, backends: Path) -> Path:
             "embedded Triton server",
             got=f"Python {version}",
             expected=f"one of {', '.join(sorted(path.name for path in source.parents[1].iterdir()))}",
-            remedy="make the environment with one of these",
+            remedy="make the environment with one of those versions",
         )
     stub = folder / source.name
     shutil.copyfile(source, stub)
@@ -160,7 +163,7 @@ def _lay_out_backends(wheel: Path, backends: Path) -> Path:
 
 
 def _check_stub(stub: Path, environment: Mapping[str, str]) -> None:
-    # Started without arguments it says so and ends, unless the loader does not find a library.
+    # Without arguments the stub reports so and exits; if the loader does not find a library, it exits with 127.
     run = subprocess.run([stub], env=environment, capture_output=True, text=True, check=False)
     if run.returncode == 127:
         raise ServerError(

@@ -1,4 +1,4 @@
-"""Why a Triton server did not start, in its own words."""
+"""The reason why a Triton server did not start, extracted from its log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 _STATUS_AND_CLASS = r"(?:(?:Internal|Invalid argument|Not found|Unavailable)(?:: | - ))?(?:\w+(?:Error|Exception): )?"
 _PATTERNS = (
-    # A model's own failure comes first: what depends on it then fails too, and says less.
+    # A model's own failure comes first: the models that depend on it fail too, with less informative messages.
     rf"""(?P<model>failed to load '[^']+') version \d+: {_STATUS_AND_CLASS}(?P<why>.+?)(?:\\n.*)?"$""",
     r"""(?P<model>Poll failed for model directory '[^']+'): (?P<why>.+)"$""",
     r"""model_repository_manager\.cc.*"Invalid argument: (?P<why>.+)"$""",
@@ -16,7 +16,7 @@ _PATTERNS = (
 
 
 def reason_of_failure(log: str) -> str | None:
-    """The first cause that the log of a server names, without tracebacks; None if it names none."""
+    """Return the first cause named in a server's log, without tracebacks; None if it names none."""
     for pattern in _PATTERNS:
         match = re.search(pattern, log, re.MULTILINE)
         if match:

@@ -1,4 +1,4 @@
-"""Triton model configurations, from signatures, through Triton's own protobuf: a misspelt field cannot be written."""
+"""Triton model configurations, made from signatures through Triton's protobuf: a misspelt field cannot be written."""
 
 from __future__ import annotations
 
@@ -24,23 +24,27 @@ MAX_BATCH = 8
 """Largest batch of every served model, and so the upper end of a TensorRT optimisation profile."""
 
 Runtime = Literal["tensorrt", "onnxruntime", "cpu"]
-"""TensorRT plan on a GPU; the same ONNX in Triton's onnxruntime there; the manifest's engine in the python backend."""
+"""The program that runs the engine models.
+
+"tensorrt": Triton's tensorrt backend with TensorRT plans, on a GPU. "onnxruntime": Triton's onnxruntime backend with
+the exported ONNX files, on a GPU. "cpu": the python backend with the engine that the manifest names.
+"""
 
 
 def text_from_config(config: ModelConfig) -> str:
-    """The text of a ``config.pbtxt``."""
+    """Return the text of a ``config.pbtxt``."""
     return text_format.MessageToString(config, use_short_repeated_primitives=True)
 
 
 def engine_config(model: str, component: Component, signature: Signature, runtime: Runtime) -> ModelConfig:
-    """An exported model: dynamic batching across requests, one instance, warmed up before it counts as loaded.
+    """Configure an exported model: dynamic batching across requests, one instance, warmed up while it is loaded.
 
-    A second instance would share the cores or the GPU that one already fills.
+    One instance already uses all cores or the whole GPU; a second one would only share them.
 
-    There is no queue policy on purpose. Any limit of size or time turns off the batcher's prefetching, and wake-ups are
-    then lost: on server 2.51 with 4 to 8 clients, up to one request in ten waited 500 ms; without a policy none of
-    thousands did (server issue 8870 reports lasting slowness of the same origin). The price: an overloaded server
-    queues instead of refusing, so clients have to bound how many requests they have in flight.
+    There is deliberately no queue policy. Any limit of size or time turns off the batcher's prefetching, and wake-ups
+    are then lost: on server 2.51 with 4 to 8 clients, up to one request in ten waited 500 ms; without a policy none of
+    thousands did (server issue 8870 reports lasting slowness with the same cause). The price is that an overloaded
+    server queues requests instead of refusing them, so clients must bound how many requests they have in flight.
     """
     config = _config(model, signature)
     if runtime == "tensorrt":
@@ -53,16 +57,16 @@ def engine_config(model: str, component: Component, signature: Signature, runtim
         config.backend = "python"
     config.instance_group.append(_instance(gpu=runtime != "cpu"))
     config.dynamic_batching.SetInParent()
-    # On a GPU the first batch of each size pays for choosing algorithms.
+    # On a GPU the first batch of each size includes the choice of algorithms.
     sizes = (1,) if runtime == "cpu" else tuple(range(1, MAX_BATCH + 1))
     config.model_warmup.extend(_warm_up(signature, size) for size in sizes)
     return config
 
 
 def python_config(model: str, signature: Signature) -> ModelConfig:
-    """A model of Triton's python backend that handles request by request.
+    """Configure a model of Triton's python backend that answers request by request.
 
-    One instance, so that one canary inference proves that no process of the model has died.
+    It has one instance, so that one canary inference proves that no process of the model has died.
     """
     config = _config(model, signature)
     config.backend = "python"
@@ -72,13 +76,14 @@ def python_config(model: str, signature: Signature) -> ModelConfig:
 
 @dataclass(frozen=True)
 class Step:
-    """One model of an ensemble; ``renamed`` maps its tensors to the ensemble's where the names differ."""
+    """One step of an ensemble; ``renamed`` maps names of the model's tensors to the ensemble's where they differ."""
 
     model: str
     signature: Signature
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def message(self) -> ModelEnsembling.Step:
+        """Return the step as Triton's protobuf message."""
         inputs = {spec.name: self.renamed.get(spec.name, spec.name) for spec in self.signature.inputs}
         outputs = {spec.name: self.renamed.get(spec.name, spec.name) for spec in self.signature.outputs}
         return ModelEnsembling.Step(model_name=self.model, model_version=-1, input_map=inputs, output_map=outputs)
@@ -87,7 +92,7 @@ class Step:
 def ensemble_config(
     model: str, signature: Signature, steps: Sequence[Step], parameters: Mapping[str, str]
 ) -> ModelConfig:
-    """A chain of models; ``parameters`` are facts for clients, who read them through the model configuration call."""
+    """Configure an ensemble of ``steps``; clients read ``parameters`` through Triton's model configuration call."""
     config = _config(model, signature)
     config.platform = "ensemble"
     config.ensemble_scheduling.step.extend(step.message() for step in steps)

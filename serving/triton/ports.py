@@ -1,4 +1,4 @@
-"""Addresses and ports of a server that is about to start."""
+"""Checks of the addresses and ports of a server that is about to start."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from contextlib import ExitStack
 from engines.contract.errors import ServerError
 
 
-def free_ports(address: str, wished: Mapping[str, int]) -> dict[str, int]:
-    """Check that each service's port can be listened on; 0 becomes one that can.
+def free_ports(address: str, requested: Mapping[str, int]) -> dict[str, int]:
+    """Return each service's port after checking that it can be listened on; 0 becomes any free port.
 
     Raises:
-        ServerError: a port is taken, or the address is none of this machine's.
+        ServerError: a port is taken, or the address does not belong to this machine.
     """
-    with ExitStack() as stack:  # held together until all are known, or one could be chosen twice
-        probes = {service: stack.enter_context(_probe(address, service, port)) for service, port in wished.items()}
+    with ExitStack() as stack:  # all probes stay open until the end, so that no port is chosen twice
+        probes = {service: stack.enter_context(_probe(address, service, port)) for service, port in requested.items()}
         return {service: probe.getsockname()[1] for service, probe in probes.items()}
 
 
 def is_listening(address: str, port: int) -> bool:
-    """Whether a connection can be made now."""
+    """Return whether a connection to the port can be made now."""
     try:
         with socket.create_connection((address, port), timeout=1):
             return True
@@ -32,7 +32,7 @@ def is_listening(address: str, port: int) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches the address."""
+    """Return whether only this machine can reach the address."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
@@ -47,5 +47,5 @@ def _probe(address: str, service: str, port: int) -> socket.socket:
             f"{service} port {port} of {address}",
             got=os.strerror(error.errno) if error.errno else str(error),
             expected="a port that is free to listen on",
-            remedy=f"stop the program that has it or choose another with --{service}-port",
+            remedy=f"stop the program that uses it or choose another with --{service}-port",
         ) from None

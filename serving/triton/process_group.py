@@ -1,4 +1,4 @@
-"""A child process with all of its own children, of which nothing outlives the ``with`` block."""
+"""A child process and its descendants, none of which outlives the ``with`` block."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pathlib import Path
 def process_group(
     command: Sequence[str], *, environment: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``command`` in a session of its own, its output appended to ``log``; kill what is left of it at the end.
+    """Run ``command`` in a session of its own, append its output to ``log``, and kill what is left of it at the end.
 
-    Its own session: Ctrl-C in a terminal reaches only this process, which then ends the other in order. A file and no
-    pipe: a grandchild that outlives the child would hold a pipe open, and its reader, for ever.
+    Because of the session, Ctrl-C in a terminal reaches only this process, which then ends the child in order. The
+    output goes to a file because a grandchild that outlives the child would hold a pipe open and block its reader.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -34,16 +34,16 @@ def process_group(
     try:
         yield process
     finally:
-        # Also when the child has ended: the group lives as long as any of its members.
+        # This is done even if the child has ended: the group exists as long as any of its members.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def _tie_to_this_process() -> list[str]:
-    """A prefix that lets the kernel end the child when this process is killed and can do nothing itself any more."""
+    """Return a command prefix that makes the kernel end the child if this process is killed."""
     setpriv = shutil.which("setpriv")
-    # The kernel watches the thread that starts the child: one that ends before the process would end the child too.
+    # The kernel watches the thread that starts the child: if it is not the main thread, its end would end the child.
     if setpriv is None or threading.current_thread() is not threading.main_thread():
         return []
     return [setpriv, "--pdeathsig", "TERM", "--"]

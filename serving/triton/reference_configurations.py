@@ -1,7 +1,7 @@
-"""Every text file of the Triton model repository: configurations and the thin ``model.py`` adapters.
+"""All text files of a Triton model repository: configurations and the ``model.py`` adapters.
 
-``python -m serving.triton.reference_configurations [FOLDER]`` writes those of the reference pipeline (1024x1024, no
-weights) into FOLDER, by default ``model_repository``, where git keeps them to be read and compared.
+``python -m serving.triton.reference_configurations [FOLDER]`` writes the files of the reference pipeline (1024x1024, no
+weights) into FOLDER, by default ``model_repository``, which is checked in to be read and compared.
 """
 
 from __future__ import annotations
@@ -39,32 +39,37 @@ from serving.triton.model_configurations import (
 
 @dataclass(frozen=True)
 class ServedGenerator:
-    """A generator's name, facts about it for clients, and the side of its pictures where it is not the geometry's."""
+    """A generator to serve.
+
+    ``name``: the NAME in ``generator_NAME`` and ``toonify_NAME``.
+    ``parameters``: what clients can read about it.
+    ``resolution``: side of its pictures in pixels; None is the geometry's.
+    """
 
     name: str
-    facts: Mapping[str, str]
+    parameters: Mapping[str, str]
     resolution: int | None = None
 
 
 @dataclass(frozen=True)
-class Served:
-    """What one repository serves; the first generator is the default one."""
+class RepositorySpec:
+    """The content of a repository; the first generator is the default one."""
 
     geometry: Geometry
     generators: tuple[ServedGenerator, ...]
 
 
-REFERENCE = Served(Geometry(1024), (ServedGenerator("blend_r16", {"blend": "--r-swap 16"}),))
+REFERENCE = RepositorySpec(Geometry(1024), (ServedGenerator("blend_r16", {"blend": "--r-swap 16"}),))
 
 
 def reference_configs() -> dict[str, str]:
-    """Relative path -> text of every file of ``model_repository/`` in git."""
+    """Return the text of every file of the checked-in ``model_repository/`` by its relative path."""
     return repository_configs(REFERENCE)
 
 
-def repository_configs(served: Served) -> dict[str, str]:
-    """Relative path -> text of every file of a repository except the exported models."""
-    g = served.geometry
+def repository_configs(spec: RepositorySpec) -> dict[str, str]:
+    """Return the text of every file of a repository, except the exported models, by its relative path."""
+    g = spec.geometry
     files = {
         **_engine_files("encoder", "encoder", encoder_signature(g)),
         **_python_files("condition", "ConditionModel", condition_signature(g)),
@@ -73,25 +78,25 @@ def repository_configs(served: Served) -> dict[str, str]:
     }
     if g.attributes:
         files |= _engine_files("isf", "isf", isf_signature(g))
-    for generator in served.generators:
+    for generator in spec.generators:
         own = replace(g, resolution=generator.resolution or g.resolution)
         files |= _engine_files(f"generator_{generator.name}", "generator", generator_signature(own))
         files |= _ensembles(f"toonify_{generator.name}", own, generator)
-        if generator is served.generators[0]:
+        if generator is spec.generators[0]:
             files |= _ensembles("toonify", own, generator)
     return files
 
 
 def _ensembles(name: str, g: Geometry, generator: ServedGenerator) -> dict[str, str]:
-    """An ensemble of raw pictures, and its sibling with JPEG at both ends."""
+    """Return the files of an ensemble with arrays at both ends, and of its sibling with JPEG at both ends."""
     sizes = {"resolution": str(g.resolution), "rows": str(g.rows), "attributes": ",".join(g.attributes)}
-    facts = {**generator.facts, "generator": generator.name, **sizes}
+    parameters = {**generator.parameters, "generator": generator.name, **sizes}
     steps = _steps(g, generator.name)
     decode = Step("decode_face", decode_face_signature())
     encode = Step("encode_picture", encode_picture_signature())
     return {
-        **_ensemble_files(name, toonify_signature(g), steps, facts),
-        **_ensemble_files(f"{name}_jpeg", toonify_jpeg_signature(g), [decode, *steps, encode], facts),
+        **_ensemble_files(name, toonify_signature(g), steps, parameters),
+        **_ensemble_files(f"{name}_jpeg", toonify_jpeg_signature(g), [decode, *steps, encode], parameters),
     }
 
 
@@ -115,11 +120,11 @@ def _python_files(model: str, adapter: str, signature: Signature) -> dict[str, s
 
 
 def _ensemble_files(
-    model: str, signature: Signature, steps: Sequence[Step], facts: Mapping[str, str]
+    model: str, signature: Signature, steps: Sequence[Step], parameters: Mapping[str, str]
 ) -> dict[str, str]:
-    # Triton wants the folder of the version, and git keeps no empty ones.
+    # Triton requires the version folder, and git does not keep empty folders.
     return {
-        f"{model}/config.pbtxt": _generated(ensemble_config(model, signature, steps, facts)),
+        f"{model}/config.pbtxt": _generated(ensemble_config(model, signature, steps, parameters)),
         f"{model}/1/.gitkeep": "",
     }
 

@@ -1,4 +1,4 @@
-"""From model directories to a Triton model repository that a server can load."""
+"""Writing of a Triton model repository from model directories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engines.contract.atomic import atomic_directory, check_output
 from engines.contract.errors import RepositoryError
 from engines.contract.tensors import Geometry
 from engines.model_directory import MANIFEST, Component, Manifest, check_codes, read_manifest, sha256_of
-from serving.triton.reference_configurations import Served, ServedGenerator, repository_configs, write_texts
+from serving.triton.reference_configurations import RepositorySpec, ServedGenerator, repository_configs, write_texts
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class _Model:
 
     @property
     def name(self) -> str:
-        """Name of the served model."""
+        """The name of the served model."""
         kind, name = self.manifest.component, self.manifest.name
         return f"generator_{name}" if kind == "generator" else kind
 
     @property
-    def facts(self) -> dict[str, str]:
-        """What clients are told of it; the rest of the manifest names files of the machine that made it."""
+    def parameters(self) -> dict[str, str]:
+        """The parameters that clients can read; the rest of the manifest names files of the machine that made it."""
         blend = self.manifest.details.get("blend", {})
         return self.hash | ({"blend": blend["schedule"]} if "schedule" in blend else {})
 
@@ -42,29 +42,29 @@ class _Model:
 def write_repository(
     output: Path, *, encoder: Path, generators: Sequence[Path], isf: Path | None = None, force: bool = False
 ) -> None:
-    """Write a whole repository from model directories; the first generator is the one that ``toonify`` serves.
+    """Write a repository from model directories; the first generator is the one that the ensemble ``toonify`` uses.
 
-    The models' files become hard links where the disk allows it, and copies otherwise.
+    The models' files become hard links if the file system allows it, and copies otherwise.
 
     Raises:
         ModelDirectoryError: a model directory is incomplete or altered.
-        RepositoryError: the models do not fit together, or ``force`` would replace something else than a repository.
+        RepositoryError: the models do not fit together, or ``force`` would replace a folder that is no repository.
         ExportError: ``output`` exists and ``force`` is false.
     """
     models = _models(output, encoder, generators, isf, force=force)
-    served = _served(models)
+    spec = _repository_spec(models)
     with atomic_directory(output, force=force) as staging:
-        write_texts(staging, repository_configs(served))
+        write_texts(staging, repository_configs(spec))
         for model in models:
-            _place(model, staging / model.name / "1")
+            _link_files(model, staging / model.name / "1")
 
 
 def check_repository(
     output: Path, *, encoder: Path, generators: Sequence[Path], isf: Path | None = None, force: bool = False
 ) -> list[Manifest]:
-    """The models' manifests, or what ``write_repository`` would raise, before anything that takes long."""
+    """Return the models' manifests, or raise what ``write_repository`` would raise, without writing anything."""
     models = _models(output, encoder, generators, isf, force=force)
-    _served(models)
+    _repository_spec(models)
     return [model.manifest for model in models]
 
 
@@ -79,7 +79,7 @@ def _refuse_another_folder(output: Path) -> None:
 
 
 def _models(output: Path, encoder: Path, generators: Sequence[Path], isf: Path | None, *, force: bool) -> list[_Model]:
-    """Read all, the encoder first, for an output that can be written."""
+    """Check that the output can be written, and read the models, the encoder first."""
     check_output(output, force=force)
     _refuse_another_folder(output)
     models = [_model(encoder, "encoder"), *(_model(path, "generator") for path in generators)]
@@ -98,8 +98,8 @@ def _model(directory: Path, component: Component) -> _Model:
     return _Model(directory, manifest)
 
 
-def _served(models: Sequence[_Model]) -> Served:
-    """Check that the models, the encoder first, fit together."""
+def _repository_spec(models: Sequence[_Model]) -> RepositorySpec:
+    """Check that the models, the encoder first, fit together, and return what the repository serves."""
     encoder = models[0]
     generators = [model for model in models if model.manifest.component == "generator"]
     isf = next((model for model in models if model.manifest.component == "isf"), None)
@@ -114,10 +114,10 @@ def _served(models: Sequence[_Model]) -> Served:
     _check_names([model.manifest.name for model in generators])
     sizes, edits = encoder.manifest.sizes, isf.manifest.sizes if isf else None
     shared = encoder.hash | (isf.hash if isf else {})
-    return Served(
+    return RepositorySpec(
         Geometry(sizes.resolution, sizes.w_dim, *((edits.attributes, edits.noise_size) if edits else ((), 0))),
         tuple(
-            ServedGenerator(model.manifest.name, model.facts | shared, model.manifest.sizes.resolution)
+            ServedGenerator(model.manifest.name, model.parameters | shared, model.manifest.sizes.resolution)
             for model in generators
         ),
     )
@@ -127,7 +127,7 @@ def _check_names(generators: Sequence[str]) -> None:
     if not generators:
         raise RepositoryError("repository", got="no generator", expected="at least one", remedy="give --generator DIR")
     for name, count in Counter(generators).items():
-        # NAME is served as toonify_NAME and toonify_NAME_jpeg: NAMEs that end in jpeg would make these ambiguous.
+        # NAME is served as toonify_NAME and toonify_NAME_jpeg; a NAME that ends in jpeg would make these ambiguous.
         if count > 1 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*(?<!jpeg)", name):
             raise RepositoryError(
                 f"generator {name!r}",
@@ -137,9 +137,9 @@ def _check_names(generators: Sequence[str]) -> None:
             )
 
 
-def _place(model: _Model, destination: Path) -> None:
+def _link_files(model: _Model, destination: Path) -> None:
     for name in (MANIFEST, *model.manifest.files):
-        source = (model.directory / name).resolve()  # the file itself, not a link to it
+        source = (model.directory / name).resolve()  # a hard link must lead to the file, not to a symbolic link
         try:
             os.link(source, destination / name)
         except OSError:  # another file system, or one without hard links

@@ -1,4 +1,4 @@
-"""The real Triton server as a child process: started, watched, and stopped without leaving anything behind."""
+"""A Triton server as a child process: started, watched, and stopped without leaving anything behind."""
 
 from __future__ import annotations
 
@@ -30,26 +30,27 @@ from serving.triton.ports import free_ports, is_listening, is_loopback
 from serving.triton.process_group import process_group
 
 START_TIMEOUT = 600.0
-"""Seconds until every model must be loaded; engines may be compiled in that time."""
+"""Seconds within which every model must be loaded, including the compilation of engines."""
 
-DRAIN = 60.0
-"""Seconds that accepted requests have to be answered when a healthy server stops."""
+DRAIN_TIMEOUT = 60.0
+"""Seconds for answering the accepted requests when a healthy server stops."""
 
 CANARY_INTERVAL = 30.0
-"""Seconds between canary inferences; each one costs a picture's computation."""
+"""Seconds between canary inferences, each of which costs the computation of a picture."""
 
 RESTART_INTERVAL = 600.0
-"""Seconds within which a second failure is no accident, and ends ``serve``."""
+"""Seconds after a restart within which another failure ends ``serve``."""
 
-_BROKEN_DRAIN = 5.0  # a server with a dead process never finishes draining
+_BROKEN_DRAIN_TIMEOUT = 5.0  # a server with a dead process never finishes draining
 
 Progress = Callable[[str], None]
 
 
 class TritonServer:
-    """One Triton server in its own process group; use it in a ``with`` block, in which every ensemble has answered.
+    """A Triton server in its own process group; use it in a ``with`` block, which begins once every ensemble answers.
 
-    In the block ``url`` (of gRPC), ``ports`` (by "grpc", "http", "metrics"), ``pid`` and ``ensembles`` are valid.
+    Inside the block ``url`` (HOST:PORT of gRPC), ``ports`` (by "grpc", "http" and "metrics"), ``pid`` and ``ensembles``
+    (names) are valid.
     """
 
     def __init__(
@@ -68,15 +69,15 @@ class TritonServer:
         """Prepare a server; nothing is started yet.
 
         Args:
-            repository: the model repository that it serves.
+            repository: the model repository to serve.
             log: file to which the server's output is appended.
-            address: where it listens; the embedded server takes loopback addresses only.
-            grpc_port: for pictures; 0 takes any free port, of this kind and the others.
-            http_port: for health checks.
-            metrics_port: for Prometheus.
-            runtime: which configuration of the engine models; None takes the best that this machine can run.
-            cache: folder, made where there is none, in which engines keep compiled models for the next start.
-            progress: is called with a phrase at the start of every stage.
+            address: address to listen on; the embedded server accepts loopback addresses only.
+            grpc_port: port for inference; for this port and the others, 0 selects any free port.
+            http_port: port for health checks.
+            metrics_port: port for Prometheus.
+            runtime: the configuration of the engine models to use; None selects the best that this machine can run.
+            cache: folder in which engines keep compiled models for the next start; it is created if it is missing.
+            progress: called with a phrase at the start of every stage.
         """
         self.repository, self.log, self.address = repository.resolve(), log, address
         self.ports = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
@@ -85,15 +86,17 @@ class TritonServer:
         self._runtime = runtime
         self._cache = cache
         self._progress = progress or (lambda phrase: None)
-        self._drain = _BROKEN_DRAIN
+        self._drain_timeout = _BROKEN_DRAIN_TIMEOUT
         self._stack = ExitStack()
 
     @property
     def url(self) -> str:
+        """HOST:PORT of the gRPC endpoint."""
         return f"{self._host}:{self.ports['grpc']}"
 
     @property
     def pid(self) -> int:
+        """Id of the server's process."""
         return self._process.pid
 
     def start(self) -> None:
@@ -111,14 +114,14 @@ class TritonServer:
             self._refuse_open_address(installation)
             check_shared_memory(len([*self.repository.glob("*/1/model.py")]))
             self.ports = free_ports(self.address, self.ports)
-            self._drain = _BROKEN_DRAIN
+            self._drain_timeout = _BROKEN_DRAIN_TIMEOUT
             stack.callback(self._free_shared_memory)
             self._log_start = self.log.stat().st_size if self.log.exists() else 0
             command = [str(installation.executable), *installation.arguments, *self._arguments(installation, scratch)]
             environment = {**installation.environment, **self._cache_variable()}
             group = process_group(command, environment=environment, log=self.log)
             self._process = stack.enter_context(group)
-            stack.callback(self._end)
+            stack.callback(self._terminate)
             self._progress("loading the models")
             self._wait_until_listening()
             self._canary = stack.enter_context(Canary(self.url))
@@ -126,7 +129,7 @@ class TritonServer:
             self._progress(f"asking {len(self.ensembles)} ensembles for a picture")
             for ensemble in self.ensembles:
                 self._canary.ask(ensemble)
-            self._drain = DRAIN + 5  # Triton needs some of it for its own end
+            self._drain_timeout = DRAIN_TIMEOUT + 5  # the extra seconds are for Triton's own shutdown
             self._stack = stack.pop_all()
 
     def stop(self) -> None:
@@ -134,22 +137,22 @@ class TritonServer:
         self._stack.close()
 
     def watch(self, interval: float = CANARY_INTERVAL) -> ServerError:
-        """Block until the server has died or an ensemble no longer answers, and return why.
+        """Block until the server has died or an ensemble no longer answers, and return the error.
 
-        Triton's own readiness does not notice when the process of a python model has died: before release 26.04 it
-        stays "ready" and fails every request.
+        Triton's own readiness check does not notice that the process of a python model has died: before release 26.04
+        the model stays "ready" and fails every request.
         """
-        # These cover every process; the others are made of the same models.
-        asked = [name for name in self.ensembles if name.endswith("_jpeg") and name != "toonify_jpeg"]
+        # These ensembles use the processes of all models; the other ensembles consist of the same models.
+        watched = [name for name in self.ensembles if name.endswith("_jpeg") and name != "toonify_jpeg"]
         while True:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(interval)
-                return self._death()
+                return self._exit_error()
             try:
-                for ensemble in asked or self.ensembles:
+                for ensemble in watched or self.ensembles:
                     self._canary.ask(ensemble)
             except ServerError as failure:
-                self._drain = _BROKEN_DRAIN
+                self._drain_timeout = _BROKEN_DRAIN_TIMEOUT
                 return failure
 
     def __enter__(self) -> Self:
@@ -169,7 +172,7 @@ class TritonServer:
         if installation.embedded and not is_loopback(self.address):
             raise ServerError(
                 f"address {self.address}",
-                got="an address that other machines can reach, for the embedded server with its known holes",
+                got="an address that other machines can reach, for the embedded server with its known vulnerabilities",
                 expected="a loopback address",
                 remedy="serve other machines from NVIDIA's tritonserver container, 26.05 or newer",
             )
@@ -180,11 +183,11 @@ class TritonServer:
             yield f"--{service}-address={self.address}"
             yield f"--{service}-port={port}"
         if installation.embedded:
-            # So that what a killed server leaves in shared memory can be told from others'. Newer servers protect
-            # the default prefix against clients, and clean up by themselves.
+            # The prefix identifies the shared memory that this server leaves behind if it is killed. Newer servers
+            # protect the default prefix against clients, and clean up by themselves.
             yield f"--backend-config=python,shm-region-prefix-name={self.shared_memory_prefix}"
         yield "--disable-auto-complete-config"
-        yield f"--exit-timeout-secs={DRAIN:.0f}"
+        yield f"--exit-timeout-secs={DRAIN_TIMEOUT:.0f}"
         runtime = self._runtime or best_runtime(self.repository, installation)
         if runtime == "cpu":
             yield "--allow-gpu-metrics=false"
@@ -200,28 +203,28 @@ class TritonServer:
             raise ServerError(
                 f"cache {self._cache}",
                 got=error.strerror or str(error),
-                expected="a folder, or a place for one",
-                remedy="choose another with --cache, or none",
+                expected="a folder that exists or can be made",
+                remedy="choose another with --cache, or leave it out",
             ) from None
         return {CACHE_VARIABLE: str(self._cache.resolve())}
 
-    def _end(self) -> None:
+    def _terminate(self) -> None:
         if self._process.poll() is None:
             self._progress("stopping the Triton server; accepted requests are answered first")
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(self._drain)
+                self._process.wait(self._drain_timeout)
 
     def _free_shared_memory(self) -> None:
         for region in SHARED_MEMORY.glob(f"{self.shared_memory_prefix}*"):
             region.unlink(missing_ok=True)
 
     def _wait_until_listening(self) -> None:
-        """The server opens its ports when all models are loaded."""
+        """Wait for the server to open its ports, which it does when all models are loaded."""
         deadline = time.monotonic() + START_TIMEOUT
         while not is_listening(self._host, self.ports["grpc"]):
             if self._process.poll() is not None:
-                raise self._death()
+                raise self._exit_error()
             if time.monotonic() > deadline:
                 raise ServerError(
                     "Triton server",
@@ -231,14 +234,14 @@ class TritonServer:
                 )
             time.sleep(0.1)
 
-    def _death(self) -> ServerError:
+    def _exit_error(self) -> ServerError:
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             reason = reason_of_failure(log.read().decode(errors="replace"))
         return ServerError(
             "Triton server",
             got=reason or f"the end of its process with exit code {self._process.poll()}",
-            expected="a server that runs",
+            expected="a running server",
             remedy=f"see {self.log}",
         )
 
@@ -258,11 +261,12 @@ def serve(
     """Serve a repository until SIGINT or SIGTERM, then answer the accepted requests and return.
 
     A server that has died or stopped answering is restarted, since a dead python model never recovers by itself and
-    most users have nobody else to restart it. A second failure within ten minutes ends ``serve``: whoever watches this
-    process then knows. A second signal ends the server at once. ``log`` defaults to ``<repository>.log``.
+    most installations have no supervisor. Another failure within ten minutes of a restart ends ``serve``, so that a
+    supervisor of this process notices it. A second signal ends the server at once. ``log`` defaults to
+    ``<repository>.log``; the other arguments are those of ``TritonServer``.
 
     Raises:
-        ServerError: the server does not start, or fails again soon after a restart.
+        ServerError: the server does not start, or fails again within ten minutes of a restart.
     """
     log = log or repository.resolve().with_name(f"{repository.resolve().name}.log")
     log.unlink(missing_ok=True)
@@ -278,21 +282,22 @@ def serve(
         progress=progress,
     )
     with _signals_as_interrupt(), suppress(KeyboardInterrupt), server:
-        restarted = -RESTART_INTERVAL
+        last_restart = -RESTART_INTERVAL
         while True:
             progress(f"serving {', '.join(server.ensembles)} at {server.url}")
             failure = server.watch(canary_interval)
-            if time.monotonic() - restarted < RESTART_INTERVAL:
+            if time.monotonic() - last_restart < RESTART_INTERVAL:
                 raise failure
             progress(f"restarting: {failure}")
             server.stop()
             server.start()
-            restarted = time.monotonic()
+            last_restart = time.monotonic()
 
 
 @contextmanager
 def _signals_as_interrupt() -> Iterator[None]:
-    # SIGINT too: a shell without job control starts background commands with it ignored, and Python keeps that.
+    # SIGINT is included because a shell without job control starts background commands with SIGINT ignored, and Python
+    # keeps that setting.
     signals = (signal.SIGTERM, signal.SIGINT)
     previous = {number: signal.signal(number, signal.default_int_handler) for number in signals}
     try:
@@ -307,15 +312,15 @@ def _is_shell_safe(path: Path) -> bool:
 
 
 def _scratch_parent() -> str | None:
-    """The system's folder for temporary files, unless the user's is not ``_shell_safe``."""
+    """Return "/tmp" if the path of the user's folder for temporary files is not shell-safe, else None (the default)."""
     return None if _is_shell_safe(Path(tempfile.gettempdir())) else "/tmp"
 
 
 def _shell_safe(path: Path, link: Path) -> Path:
-    """The path, or ``link`` made to lead to it where it holds what a shell interprets.
+    """Return the path, or if it has characters that a shell interprets, ``link`` after making it a link to the path.
 
-    Triton's python backend starts its processes by ``bash -c`` with paths that are not quoted: with a space in one, the
-    process ends and the server waits for it without end; ``$(command)`` would be run.
+    Triton's python backend starts its processes by ``bash -c`` with unquoted paths: a space in one ends the process
+    while the server waits for it forever, and ``$(command)`` would be executed.
     """
     if _is_shell_safe(path):
         return path

@@ -1,1 +1,1 @@
-"""Videos: reading, toonifying and writing them, frame by frame."""
+"""Videos and live streams: reading, toonifying and writing them, frame by frame."""

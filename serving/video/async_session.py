@@ -1,4 +1,4 @@
-"""Toonifying a stream under asyncio."""
+"""Toonifying of a stream under asyncio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class AsyncToonSession:
-    """A ``ToonSession`` for asyncio: its work is done in a thread of its own, in the order in which it is asked for."""
+    """A ``ToonSession`` for asyncio, which does its work in a thread of its own, in the order of the calls."""
 
     def __init__(self, session: ToonSession) -> None:
         self.session = session

@@ -1,4 +1,4 @@
-"""Frames of a camera, as they come."""
+"""A frame source that reads a camera."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from serving.video.frames import Frame
 
 
 class CameraReader(Closing):
-    """Frames of the camera with OpenCV's number ``index``, without end; use it in ``with``.
+    """Frames of a camera, without end; use it in a ``with`` block.
 
-    ``pts`` is when a frame came, in seconds since the iteration's first one, by a clock that never goes back.
+    A frame's ``pts`` is its time of arrival by a monotonic clock, in seconds since the first frame of the iteration.
 
     Args:
-        index: 0 is the first camera.
-        size: width and height to ask for; a camera takes the nearest that it has.
+        index: OpenCV's number of the camera; 0 is the first one.
+        size: width and height to request; a camera selects the nearest size that it supports.
 
     Raises:
-        VideoError: there is no such camera, or it gives no picture; while iterating: it stopped.
+        VideoError: there is no such camera, or it returns no picture; while iterating: it stopped.
     """
 
     frame_count: int | None = None
@@ -44,7 +44,7 @@ class CameraReader(Closing):
         self.size: tuple[int, int] = (width, height)
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Release the camera."""
         self._capture.release()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -56,12 +56,12 @@ class CameraReader(Closing):
             yield Frame(pixels, Fraction(now - first, 10**9))
 
     def _read(self) -> cv2.typing.MatLike:
-        there, pixels = self._capture.read()
-        if not there:
+        succeeded, pixels = self._capture.read()
+        if not succeeded:
             raise VideoError(
                 self._name,
                 got="no picture",
-                expected="a camera that gives pictures",
+                expected="a camera that returns pictures",
                 remedy="connect it, or give another number",
             )
         return pixels

@@ -30,41 +30,44 @@ from serving.video.targets import DEFAULT_QUALITY, FORMATS, targets_of, videos_i
 
 if TYPE_CHECKING:
     from serving.back_end import BackEnd
-    from serving.toonifier import Style
+    from serving.controls import Style
     from serving.video.frames import FrameSink
     from serving.video.pipeline import VideoProgress, VideoReport
     from serving.video.reporting import ProgressStyle
     from serving.video.running import Runner
 
 CANCELLED = 130
-"""Exit code of a command that Ctrl-C ended, as shells have it."""
+"""Exit code of a command that was ended by Ctrl-C, by the convention of shells."""
 
-Strength = Annotated[float, typer.Option(help="How far faces follow the edit: 0 not at all, 1 wholly.")]
+Strength = Annotated[float, typer.Option(help="How far faces follow the edit, from 0 (not at all) to 1 (fully).")]
 OutputStyle = Annotated[
     Literal["paste", "crop", "side-by-side"],
-    typer.Option(help="The whole picture, the face alone, or the original beside the whole picture."),
+    typer.Option(help="The whole frame, the face alone, or the original beside the whole frame."),
 ]
 Size = Annotated[
     str,
     typer.Option(
         metavar="auto|N",
-        help="Side of the pictures of --output-style crop, in pixels. "
-        "auto: 256, 512 or 1024, as large as the face is in the video, and no larger than the generator's pictures.",
+        help="Side of the pictures with --output-style crop, in pixels. "
+        "auto: 256, 512 or 1024, at least the face's size in the video, but at most the generator's resolution.",
     ),
 ]
 Smooth = Annotated[
-    Literal["file", "live", "off"], typer.Option(help="file looks ahead; live does not; off leaves faces as found.")
+    Literal["file", "live", "off"],
+    typer.Option(help="file looks ahead; live does not; off leaves faces where they are detected."),
 ]
-Quality = Annotated[int, typer.Option(min=0, max=100, help="Of the video; 70 is hard to tell from the original.")]
+Quality = Annotated[int, typer.Option(min=0, max=100, help="Video quality; 70 is hard to tell from the original.")]
 ShowProgress = Annotated[
-    Literal["auto", "bar", "json", "none"], typer.Option(help="auto: a bar on a terminal; json: lines on stdout.")
+    Literal["auto", "bar", "json", "none"], typer.Option(help="auto: a bar on a terminal; json: JSON Lines on stdout.")
 ]
-Stats = Annotated[bool, typer.Option("--stats", help="At the end, say how long each stage took.")]
+Stats = Annotated[bool, typer.Option("--stats", help="Report at the end how long each stage took.")]
 
 
 def video(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, or folders of them.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A file; a folder for several videos, or for --png.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Video files, or folders of them.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Output file; a folder for several videos, or for --png.")
+    ],
     url: Url = None,
     model: Model = None,
     encoder: Encoder = None,
@@ -80,25 +83,27 @@ def video(
     output_style: OutputStyle = "paste",
     size: Size = "auto",
     png: Annotated[
-        bool, typer.Option("--png", help="Frames as 000000.png, 000001.png, ... in a folder, without sound.")
+        bool, typer.Option("--png", help="Write frames as 000000.png, 000001.png, ... to a folder, without sound.")
     ] = False,
-    trim: Annotated[str | None, typer.Option(metavar="START:END", help="A part, in seconds; 2: or :5 too.")] = None,
+    trim: Annotated[
+        str | None, typer.Option(metavar="START:END", help="Toonify this part, in seconds; also 2: or :5.")
+    ] = None,
     smoothing: Smooth = "file",
     quality: Quality = DEFAULT_QUALITY,
     audio: Annotated[
-        Literal["copy", "aac", "none"], typer.Option(help="copy: unchanged where players take it, else AAC.")
+        Literal["copy", "aac", "none"], typer.Option(help="copy: unchanged if players support it, else AAC.")
     ] = "copy",
-    batch: Annotated[int, typer.Option(min=1, help="Frames that are toonified together.")] = 4,
-    in_flight: Annotated[int, typer.Option(min=1, help="Batches that are toonified at the same time.")] = 2,
+    batch: Annotated[int, typer.Option(min=1, help="Frames in a batch.")] = 4,
+    in_flight: Annotated[int, typer.Option(min=1, help="Batches toonified at the same time.")] = 2,
     timeout: Timeout = DEFAULT_TIMEOUT,
     progress: ShowProgress = "auto",
     stats: Stats = False,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Only a picture of a few frames, before and after.")
+        bool, typer.Option("--preview", help="Make only a picture of a few frames, before and after.")
     ] = False,
     force: Force = False,
 ) -> None:
-    """Toonify videos. Of several, those already done are skipped, and one that fails does not stop the others."""
+    """Toonify videos. Among several, those already done are skipped, and a failure does not stop the others."""
     from serving.back_end import BackEnd
     from serving.video.composing import composed_size, crop_size_for
     from serving.video.pipeline import toonify_video
@@ -151,15 +156,17 @@ def video(
                 return toonify_video(frames, sheet, session, progress=runner.reporter.progress, cancel=runner.cancel)
 
         jobs = [*zip(videos, targets, strict=True)]
-        good = runner.run_all(jobs, previewed if preview else toonified, skip=several and not force)
-    if not good:
+        succeeded = runner.run_all(jobs, previewed if preview else toonified, skip_existing=several and not force)
+    if not succeeded:
         raise typer.Exit(CANCELLED if runner.cancel.is_set() else 1)
 
 
 def cam(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The video file to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Video file to write.")],
     camera: Annotated[int, typer.Option(min=0, help="Number of the camera; 0 is the first.")] = 0,
-    seconds: Annotated[float | None, typer.Option(min=0, help="How long; until Ctrl-C unless given.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="Length of the recording; without it, until Ctrl-C.")
+    ] = None,
     url: Url = None,
     model: Model = None,
     encoder: Encoder = None,
@@ -181,7 +188,7 @@ def cam(
     stats: Stats = False,
     force: Force = False,
 ) -> None:
-    """Record a camera, toonified, until Ctrl-C; frames that come too fast are dropped."""
+    """Record a toonified camera until Ctrl-C; frames that arrive too fast are dropped."""
     from serving.back_end import BackEnd
     from serving.video.camera import CameraReader
     from serving.video.composing import composed_size, crop_size_for
@@ -209,8 +216,8 @@ def cam(
                 with runner.session(composer, smoothing) as session:
                     return toonify_video(reader, sink, session, live=True, progress=reported, cancel=runner.cancel)
 
-        good = runner.run_all([(Path(), output)], recorded, skip=False)
-    if not good:
+        succeeded = runner.run_all([(Path(), output)], recorded, skip_existing=False)
+    if not succeeded:
         raise typer.Exit(1)
 
 
@@ -232,7 +239,7 @@ def _style(
 
 
 def _side(size: str, output_style: str) -> int | None:
-    """None for "auto"."""
+    """Parse ``--size``; None stands for "auto"."""
     if size == "auto":
         return None
     if not size.isdecimal() or not 16 <= int(size) <= 4096:
@@ -258,13 +265,13 @@ def _part(trim: str | None) -> tuple[float | None, float | None]:
 
 def _refuse_numbered_landmarks(align: str, *, several: bool, preview: bool) -> None:
     if align.startswith("file:") and preview:
-        raise typer.BadParameter("a preview seeks, and does not know the numbers of frames", param_hint="--preview")
+        raise typer.BadParameter("a preview seeks and cannot number the frames; leave one out", param_hint="--preview")
     if align.startswith("file:") and several:
-        raise typer.BadParameter("landmarks by number of the frame are those of one video", param_hint="--align")
+        raise typer.BadParameter("landmarks by frame number belong to one video; give one video", param_hint="--align")
 
 
 def _refuse_a_file_of_frames(output: Path, *, png: bool, preview: bool) -> None:
     if png and preview:
-        raise typer.BadParameter("a preview is one picture", param_hint="--png")
+        raise typer.BadParameter("a preview is one picture; leave --png or --preview out", param_hint="--png")
     if png and output.suffix.lower() in {*FORMATS, ".png"}:
-        raise typer.BadParameter(f"frames go into a folder, and {output} is the name of a file", param_hint="--png")
+        raise typer.BadParameter(f"frames are written to a folder, and {output} names a file", param_hint="--png")

@@ -1,8 +1,8 @@
-"""Between the pixels of video files and RGB: matrix, range, HDR, rotation, square pixels, even sizes.
+"""Conversion between the pixels of video files and RGB: matrix, range, HDR, rotation, square pixels, even sizes.
 
-A frame that is read and written again without a change comes out with the same luma and chroma: chroma samples are
-repeated on the way in and averaged over the same pixels on the way out, and both conversions round. libswscale's fast
-default would darken by one level.
+A frame that is read and written unchanged keeps its luma and chroma: chroma samples are repeated when it is read and
+averaged over the same pixels when it is written, and both conversions round. libswscale's fast default would darken the
+frame by one level.
 """
 
 from __future__ import annotations
@@ -20,48 +20,49 @@ _EXACT = sws.Interpolation.POINT | sws.Interpolation.ACCURATE_RND | sws.Interpol
 _SCALED = sws.Interpolation.BICUBIC | sws.Interpolation.ACCURATE_RND | sws.Interpolation.FULL_CHR_H_INT
 _AVERAGED = sws.Interpolation.AREA | sws.Interpolation.FULL_CHR_H_INP
 
-_UNSPECIFIED = 2  # in AVColorSpace, which has the numbers of H.273
+_UNSPECIFIED = 2  # of AVColorSpace, whose values are those of H.273
 _HDR = (sws.ColorTrc.SMPTE2084, sws.ColorTrc.ARIB_STD_B67)  # PQ and HLG
-_WIDE = (sws.ColorPrimaries.BT2020, sws.ColorPrimaries.SMPTE431, sws.ColorPrimaries.SMPTE432)  # the latter two are P3
+_P3 = (sws.ColorPrimaries.SMPTE431, sws.ColorPrimaries.SMPTE432)
+_WIDE_GAMUTS = (sws.ColorPrimaries.BT2020, *_P3)
 
-_PIXEL_ASPECTS = (0.25, 4.0)
-"""Pixels that are longer than this are a mistake in the file, and taken as square."""
+_PLAUSIBLE_PIXEL_ASPECTS = (0.25, 4.0)
+"""Range of plausible pixel aspect ratios; pixels of any other ratio are a mistake in the file, and taken as square."""
 
 
 class ToRgb:
-    """Turns decoded frames into upright RGB of one size, with square pixels.
+    """Converts decoded frames to upright RGB frames of one size, with square pixels.
 
-    HDR (PQ and HLG) and wide gamuts (BT.2020 and P3) are converted to BT.709 by libswscale: HDR's reference white, 203
-    nits, becomes white, and what is brighter, or outside of the gamut, is cut off. That takes seconds once, for a
-    table, and then several times as long as for other frames. Transparency is dropped; interlaced frames are taken as
-    they are.
+    libswscale converts HDR (PQ and HLG) and wide gamuts (BT.2020 and P3) to BT.709: HDR's reference white, 203 nits,
+    becomes white, and brighter or out-of-gamut colours are clipped. This takes seconds once, for a table, and then
+    several times as long per frame as for other videos. Transparency is dropped; interlaced frames are not
+    deinterlaced.
 
     Args:
-        first: the stream's first frame; later ones of another size are scaled to its size.
-        pixel_aspect: width of a stored pixel by its height.
+        first: the stream's first frame; later frames of another size are scaled to its size.
+        pixel_aspect: width of a pixel in the file divided by its height.
     """
 
     def __init__(self, first: av.VideoFrame, pixel_aspect: float = 1.0) -> None:
-        plausible = _PIXEL_ASPECTS[0] <= pixel_aspect <= _PIXEL_ASPECTS[1]
-        self._stored = round(first.width * (pixel_aspect if plausible else 1)) or 1, first.height
+        plausible = _PLAUSIBLE_PIXEL_ASPECTS[0] <= pixel_aspect <= _PLAUSIBLE_PIXEL_ASPECTS[1]
+        self._unrotated_size = round(first.width * (pixel_aspect if plausible else 1)) or 1, first.height
         self._orientation = _orientation(first)
         self._reformatter = sws.VideoReformatter()
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of what is returned."""
-        width, height = self._stored
+        """Width and height of the converted frames."""
+        width, height = self._unrotated_size
         return (height, width) if self._orientation[0] else (width, height)
 
     def __call__(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        """uint8 [H, W, 3], contiguous."""
-        converted = frame.color_trc in _HDR or frame.color_primaries in _WIDE
+        """Convert a frame to uint8 [H, W, 3], RGB, contiguous."""
+        converted = frame.color_trc in _HDR or frame.color_primaries in _WIDE_GAMUTS
         rgb = self._reformatter.reformat(
             frame,
-            *self._stored,
+            *self._unrotated_size,
             format="rgb24",
             src_colorspace=_assumed_matrix(frame),
-            interpolation=_EXACT if (frame.width, frame.height) == self._stored else _SCALED,
+            interpolation=_EXACT if (frame.width, frame.height) == self._unrotated_size else _SCALED,
             dst_color_range=sws.ColorRange.JPEG,
             dst_color_trc=sws.ColorTrc.BT709 if converted else None,
             dst_color_primaries=sws.ColorPrimaries.BT709 if converted else None,
@@ -70,7 +71,7 @@ class ToRgb:
 
 
 class ToYuv:
-    """Turns RGB into limited-range BT.709 4:2:0, which needs even sizes: an odd side gets its last line twice."""
+    """Converts RGB to limited-range BT.709 4:2:0, which needs even sizes: an odd side repeats its last line."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self._padding = size[0] % 2, size[1] % 2
@@ -78,7 +79,7 @@ class ToYuv:
         self._reformatter = sws.VideoReformatter()
 
     def __call__(self, pixels: NDArray[np.uint8]) -> av.VideoFrame:
-        """``pixels``: uint8 [H, W, 3]. The frame has a copy of them."""
+        """Convert uint8 [H, W, 3], RGB, to a frame that holds a copy."""
         right, bottom = self._padding
         if right or bottom:
             pixels = cv2.copyMakeBorder(pixels, 0, bottom, 0, right, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
@@ -94,7 +95,7 @@ class ToYuv:
 
     @staticmethod
     def describe(context: av.VideoCodecContext) -> None:
-        """Tell an encoder what its frames will be, for what it writes at the head of the stream."""
+        """Set an encoder's colour properties, which it writes into the stream's header."""
         context.colorspace = sws.Colorspace.ITU709
         context.color_range = sws.ColorRange.MPEG
         _set_gamut(context)
@@ -106,18 +107,18 @@ def _set_gamut(target: av.VideoFrame | av.VideoCodecContext) -> None:
 
 
 def _assumed_matrix(frame: av.VideoFrame) -> sws.Colorspace | None:
-    """What players assume where the file does not say."""
+    """Return the matrix that players assume if the file does not specify one; None if it does."""
     if frame.colorspace != _UNSPECIFIED:
         return None
     return sws.Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else sws.Colorspace.ITU601
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """Whether rows and columns are swapped for display, and whether it is then mirrored left-right and up-down."""
+    """Return whether rows and columns are swapped for display, and whether the result is then flipped in x and in y."""
     matrix = cast("Mapping[str, bytes | None]", frame.side_data).get("DISPLAYMATRIX")
     if matrix is None:
         return False, False, False
-    # x' = a x + c y, y' = b x + d y, of which one pair is zero; int32 [3, 3] with 16 fractional bits.
+    # The matrix is int32 [3, 3] with 16 fractional bits: x' = a x + c y, y' = b x + d y, where a = d = 0 or b = c = 0.
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
     swapped = abs(b) > abs(a)
     return (True, c < 0, b < 0) if swapped else (False, a < 0, d < 0)

@@ -1,4 +1,4 @@
-"""From the frame and its toonified faces to the picture that is shown."""
+"""Composers: from a frame and its toonified faces to the picture that is shown."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from serving.faces.alignment import Photo, Placement, side_of
 from serving.faces.landmarks import Landmarker
 from serving.faces.paste import FEATHER, Mask, paste_into, soft_ellipse
 from serving.video.frames import Frame
-from serving.video.tracking import placements_of
+from serving.video.tracking import placements_from_faces
 
 _CROP_SIZES = (256, 512, 1024)
 
-_LOOKED_AT = 50
-"""Frames in which a face is looked for before the first is written: a second or two of a camera."""
+_MAX_SEARCHED_FRAMES = 50
+"""Largest number of frames searched for a face before the first one is written: a second or two of a camera."""
 
 
 @dataclass(frozen=True, eq=False)
 class ToonFace:
-    """A face of one frame.
+    """A toonified face of one frame.
 
-    ``track``: its number, the same while it is in sight. ``placement``: of its crop in the frame. ``seen``: whether it
-    was found in this very frame, and not just held in its place. ``opacity``: 1, and less while it fades.
-    ``crop``: uint8 [256, 256, 3], what was toonified. ``picture``: uint8 [R, R, 3], what came of it.
+    ``track``: the number of the face's track, constant while the face is in sight.
+    ``placement``: the placement of its crop in the frame.
+    ``seen``: True if it was detected in this frame, False if it is only held in its place.
+    ``opacity``: 0..1; below 1 while the face fades.
+    ``crop``: the aligned face, uint8 [256, 256, 3].
+    ``picture``: its toonified picture, uint8 [R, R, 3].
     """
 
     track: int
@@ -40,18 +43,18 @@ class ToonFace:
 
 
 class Masker(Protocol):
-    """Any callable of this form serves; one is used by one thread at a time."""
+    """Makes the mask of a face. Any callable of this form is one; it is used by one thread at a time."""
 
     def __call__(self, crop: Photo) -> Mask:
-        """What of a crop, uint8 [256, 256, 3] RGB, its picture shall cover: float32 [S, S], 0..1, soft at its edge."""
+        """Return the opacity of the picture over a crop, uint8 [256, 256, 3] RGB: float32 [S, S], 0..1, soft-edged."""
         ...
 
 
 class Composer(Protocol):
-    """Any callable of this form serves; one is used by one thread at a time."""
+    """Makes the picture to show. Any callable of this form is one; it is used by one thread at a time."""
 
     def __call__(self, pixels: Photo, faces: Sequence[ToonFace]) -> Photo:
-        """The picture to show, uint8 [H', W', 3], for a frame uint8 [H, W, 3]; the frame itself stays as it is.
+        """Return the picture to show, uint8 [H', W', 3], for a frame uint8 [H, W, 3], which is not modified.
 
         H' and W' are the same for every frame of a video.
         """
@@ -60,9 +63,10 @@ class Composer(Protocol):
 
 @dataclass(frozen=True)
 class Paste:
-    """Every face back in its place; a frame without faces is returned as it is.
+    """Composer that pastes every face in its place; a frame without faces is returned as it is.
 
-    ``feather``, ``opacity``, ``colour_match``: see ``serving.faces.paste``. ``masker``: in place of the soft ellipse.
+    ``feather``, ``opacity``, ``colour_match``: see ``serving.faces.paste``.
+    ``masker``: makes the mask of each face; None uses the soft ellipse.
     """
 
     feather: float = FEATHER
@@ -88,7 +92,7 @@ class Paste:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """The frame on the left, what ``composer`` makes of it on the right; both need the frame's height."""
+    """Composer that shows the frame on the left and the result of ``composer``, of equal height, on the right."""
 
     composer: Composer = Paste()
 
@@ -98,7 +102,7 @@ class SideBySide:
 
 @dataclass(frozen=True)
 class FirstFace:
-    """The picture of the face that has been in sight longest, uint8 [size, size, 3]; black while there is none."""
+    """Composer that shows the face that has been in sight longest, uint8 [size, size, 3]; black if there is none."""
 
     size: int = 512
 
@@ -106,18 +110,18 @@ class FirstFace:
         if not faces:
             return np.zeros((self.size, self.size, 3), np.uint8)
         picture = faces[0].picture
-        way = cv2.INTER_AREA if self.size < len(picture) else cv2.INTER_CUBIC
-        return cv2.resize(picture, (self.size, self.size), interpolation=way).astype(np.uint8, copy=False)
+        interpolation = cv2.INTER_AREA if self.size < len(picture) else cv2.INTER_CUBIC
+        return cv2.resize(picture, (self.size, self.size), interpolation=interpolation).astype(np.uint8, copy=False)
 
 
 def crop_size_for(frames: Iterable[Frame], landmarker: Landmarker, resolution: int) -> int:
-    """A size for ``FirstFace``, by the face that it will show: the largest one of the first frame that has any.
+    """Choose the size for ``FirstFace`` from the face that it will show: the largest one of the first frame with any.
 
-    Of 256, 512 and 1024 the first that shows the face no smaller than the frame does, but never more than
-    ``resolution``, the side of its picture; 512 where no face comes soon.
+    The size is the smallest of 256, 512 and 1024 that shows the face no smaller than the frame does, or 1024. It is 512
+    if there is no face in the first frames, and never exceeds ``resolution``, the side of the generator's pictures.
     """
-    for number, frame in enumerate(islice(frames, _LOOKED_AT)):
-        placements = placements_of(landmarker(frame.pixels, str(number)))
+    for number, frame in enumerate(islice(frames, _MAX_SEARCHED_FRAMES)):
+        placements = placements_from_faces(landmarker(frame.pixels, str(number)))
         if placements:
             enough = [size for size in _CROP_SIZES if size >= side_of(placements[0])]
             return min(*enough, _CROP_SIZES[-1], resolution)
@@ -125,6 +129,6 @@ def crop_size_for(frames: Iterable[Frame], landmarker: Landmarker, resolution: i
 
 
 def composed_size(composer: Composer, size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height of what a composer makes of frames of ``size``, which an empty one tells."""
+    """Return width and height of a composer's pictures for frames of ``size``, by composing a black frame."""
     height, width = composer(np.zeros((size[1], size[0], 3), np.uint8), ()).shape[:2]
     return width, height

@@ -1,4 +1,4 @@
-"""Pictures of a part of a video file, as libav decodes them, each with its time."""
+"""Decoding of a part of a video file by libav, to pictures with their times."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from serving.video.libav import av, input_container, not_a_video
 
 @dataclass(frozen=True)
 class Clip:
-    """A part of a file: from ``begin`` up to but without ``end``, in seconds by the file's own clock."""
+    """A part of a file: ``begin`` <= time < ``end``, in seconds of the file's clock; with None it ends with the file.
+
+    ``from_start``: True if the clip starts where the file starts, so that it includes what the file has before
+    ``begin``, such as a codec's lead-in.
+    """
 
     path: Path
     begin: Fraction
     end: Fraction | None
-    whole: bool
-    """Nothing is left out at the start, so what the file has before ``begin``, such as a codec's lead-in, belongs."""
+    from_start: bool
 
 
-class Picture(NamedTuple):
-    """``tick`` counts from the clip's begin; ``duration``, in ticks too, is 0 where unknown."""
+class DecodedPicture(NamedTuple):
+    """A decoded picture; ``tick`` counts from the clip's begin, and ``duration``, also in ticks, is 0 if unknown."""
 
     tick: int
     duration: int
@@ -32,13 +35,13 @@ class Picture(NamedTuple):
 
 
 class Decoder:
-    """Pictures of a file's first video stream from ``start`` to ``end``, in seconds from the file's start; once each.
+    """Decodes a file's first video stream from ``start`` to ``end``, in seconds from the file's start; iterate once.
 
-    ``damaged`` counts packets that could not be decoded, whose pictures are missing. FFmpeg's errors get out as they
-    are.
+    ``damaged`` counts packets that could not be decoded, whose pictures are missing. FFmpeg's errors are not
+    translated.
 
     Raises:
-        VideoError: the file is missing, of another kind, or has no video stream.
+        VideoError: the file is missing, has no known video format, or has no video stream.
     """
 
     def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
@@ -47,18 +50,19 @@ class Decoder:
         self._open()
         self.time_base = self.stream.time_base or Fraction(1, 90000)
         self._origin = self._ticks(_origin(self._container, self.stream))
-        # Whole ticks, so that every time remains a multiple of the tick.
+        # The begin is rounded to a whole tick, so that every time remains a multiple of the tick.
         self._begin = self._origin + self._ticks(start or 0)
         self._end = None if end is None else self._origin + self._ticks(end)
         until = None if self._end is None else self._end * self.time_base
-        self.clip = Clip(path, self._begin * self.time_base, until, whole=not start)
+        self.clip = Clip(path, self._begin * self.time_base, until, from_start=not start)
 
     def close(self) -> None:
+        """Close the file."""
         self._container.close()
 
     @property
     def duration(self) -> float | None:
-        """Seconds of the clip, by the length of the file; None where the file does not state one."""
+        """Seconds of the clip, computed from the file's duration; None if the file does not state one."""
         length = self._container.duration
         if length is None or length <= 0:
             return None
@@ -66,23 +70,25 @@ class Decoder:
         end = end if self.clip.end is None else min(end, self.clip.end)
         return float(max(Fraction(0), end - self.clip.begin))
 
-    def __iter__(self) -> Iterator[Picture]:
-        """A picture lasts until the next one, the last one as long as the file says, or as the one before it."""
-        held: tuple[int, av.VideoFrame] | None = None
+    def __iter__(self) -> Iterator[DecodedPicture]:
+        """Yield the pictures. Each lasts until the next one; the last has its stated duration, or its predecessor's."""
+        previous: tuple[int, av.VideoFrame] | None = None
         duration = 0
-        for tick, frame in self._timed():
-            if held is not None:
-                duration = tick - held[0]
-                yield Picture(held[0] - self._begin, duration, held[1])
-            held = tick, frame
-        if held is not None:
-            tick, frame = held
+        for tick, frame in self._with_ticks():
+            if previous is not None:
+                duration = tick - previous[0]
+                yield DecodedPicture(previous[0] - self._begin, duration, previous[1])
+            previous = tick, frame
+        if previous is not None:
+            tick, frame = previous
             duration = frame.duration or duration
-            yield Picture(tick - self._begin, duration if self._end is None else min(duration, self._end - tick), frame)
+            yield DecodedPicture(
+                tick - self._begin, duration if self._end is None else min(duration, self._end - tick), frame
+            )
 
     def _open(self) -> None:
         self._container = input_container(self._path)
-        # The cover of a sound file is a video stream of one picture.
+        # The cover of a sound file is a video stream with one picture.
         cover = av.stream.Disposition.attached_pic
         streams = [stream for stream in self._container.streams.video if not stream.disposition & cover]
         if not streams:
@@ -94,8 +100,8 @@ class Decoder:
     def _ticks(self, seconds: float | Fraction) -> int:
         return round(Fraction(seconds) / self.time_base)
 
-    def _timed(self) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Pictures of the clip with rising ticks of the file's clock."""
+    def _with_ticks(self) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Yield the pictures of the clip with their ticks of the file's clock, which rise strictly."""
         nominal = max(1, self._ticks(1 / (self.stream.guessed_rate or Fraction(25))))
         last: int | None = None
         for frame in self._frames():
@@ -105,11 +111,11 @@ class Decoder:
             last = tick if last is None else max(tick, last + 1)
             if self._end is not None and last >= self._end:
                 return
-            if self.clip.whole or last >= self._begin:
+            if self.clip.from_start or last >= self._begin:
                 yield last, frame
 
     def _frames(self) -> Iterator[av.VideoFrame]:
-        """From the last key frame before the clip, or from the file's start where that cannot be found."""
+        """Decode from the last key frame before the clip, or from the file's start if seeking there fails."""
         if self._begin > self._origin:
             frames = self._frames_from_key_frame()
             first = next(frames, None)
@@ -138,9 +144,9 @@ class Decoder:
 
 
 def _origin(container: av.container.InputContainer, video: av.video.stream.VideoStream) -> Fraction:
-    """Where the file starts by its own clock: with whichever of picture and sound comes first.
+    """Return the file's start by its own clock: the start of its pictures or of its sound, whichever comes first.
 
-    Sound before 0 does not count: it is a codec's lead-in, which is not to be heard.
+    Sound before 0 does not count, since it is a codec's lead-in, which players do not play.
     """
     starts = [_start(video), *(max(Fraction(0), _start(stream)) for stream in container.streams.audio)]
     return min(starts)

@@ -1,4 +1,4 @@
-"""Which encoder writes H.264, and how a quality becomes its options."""
+"""Choice of the H.264 encoder and of its options for a quality."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Literal
 from engines.contract.errors import VideoError
 from serving.video.libav import av
 
-Encoder = Literal["libx264", "h264_nvenc"]
-Codec = Literal["auto"] | Encoder
+VideoEncoder = Literal["libx264", "h264_nvenc"]
+Codec = Literal["auto"] | VideoEncoder
 
 
-def encoder_named(codec: Codec) -> Encoder:
-    """``codec``, or for "auto" NVENC where it works on this machine, else x264.
+def chosen_encoder(codec: Codec) -> VideoEncoder:
+    """Return ``codec``, or for "auto" NVENC if it works on this machine, else x264.
 
     Raises:
-        VideoError: the encoder that was asked for does not work here.
+        VideoError: NVENC is requested but does not work here.
     """
     if codec == "libx264" or (codec == "auto" and not nvenc_works()):
         return "libx264"
     if codec == "h264_nvenc" and not nvenc_works():
         raise VideoError(
             "encoder h264_nvenc",
-            got="an encoder that does not open",
+            got="an encoder that cannot be opened",
             expected="an NVIDIA GPU with NVENC and its driver",
             remedy="choose libx264",
         )
@@ -31,7 +31,7 @@ def encoder_named(codec: Codec) -> Encoder:
 
 
 def nvenc_works() -> bool:
-    """Whether NVENC opens on this machine: the library has it everywhere, only a GPU with its driver makes it work."""
+    """Return whether NVENC can be opened: the library always includes it, but it needs a GPU with its driver."""
     try:
         context = av.VideoCodecContext.create("h264_nvenc", "w")
         context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
@@ -42,11 +42,14 @@ def nvenc_works() -> bool:
     return True
 
 
-def encoder_options(encoder: Encoder, quality: int) -> dict[str, str]:
-    """Constant quality: 0 to 100 becomes a quantiser of 40 to 10, which halves the bits every 6 steps or so."""
+def encoder_options(encoder: VideoEncoder, quality: int) -> dict[str, str]:
+    """Return the options for constant quality: 0 to 100 becomes a quantiser of 40 to 10.
+
+    The number of bits halves with about every 6 steps of the quantiser.
+    """
     quantiser = str(round(40 - 0.3 * quality))
     if encoder == "h264_nvenc":
         return {"preset": "p5", "rc": "vbr", "cq": quantiser, "b": "0", "bf": "0"}
-    # "veryfast", since the engines need the cores more. No B frames: MP4 derives how long frames are shown from their
-    # order of decoding, and so would misstate the length of a video of variable rate.
+    # The preset is "veryfast" because the engines need the cores more. There are no B frames because MP4 derives the
+    # duration of frames from their decoding order, and would misstate the length of a video with a variable frame rate.
     return {"preset": "veryfast", "crf": quantiser, "bf": "0"}

@@ -1,4 +1,4 @@
-"""What flows through a video pipeline, and the two ends that an app may replace by its own."""
+"""The frames of a video pipeline, and the interfaces of its source and sink, which an app may implement itself."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from engines.contract.closing import ContextManager
 class Frame:
     """One picture of a video.
 
-    ``pixels``: uint8 [H, W, 3], RGB, contiguous, upright. ``pts``: seconds from the start of the video, exact.
-    ``duration``: seconds until the next frame, 0 where unknown; only the last frame's is ever needed.
+    ``pixels``: uint8 [H, W, 3], RGB, contiguous, upright.
+    ``pts``: exact time in seconds from the start of the video (presentation time stamp).
+    ``duration``: seconds until the next frame, 0 if unknown; only the last frame's is ever needed.
     """
 
     pixels: NDArray[np.uint8]
@@ -27,7 +28,7 @@ class Frame:
 
 
 class FrameSource(ContextManager, Protocol):
-    """Gives its frames once, in the order in which they are shown; their ``pts`` rise. One thread may iterate."""
+    """Yields its frames once, with rising ``pts``; one thread may iterate."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -36,23 +37,23 @@ class FrameSource(ContextManager, Protocol):
 
     @property
     def frame_count(self) -> int | None:
-        """Number of frames, as the source states it; None where it does not know."""
+        """Number of frames stated by the source; None if it is unknown."""
         ...
 
     @property
     def duration(self) -> float | None:
-        """Seconds in all; None where the source does not know."""
+        """Total duration in seconds; None if it is unknown."""
         ...
 
     def __iter__(self) -> Iterator[Frame]: ...
 
 
 class FrameSink(ContextManager, Protocol):
-    """Takes frames in rising order of ``pts``, from one thread; its output is there, whole, after ``with``.
+    """Takes frames in rising order of ``pts``, from one thread.
 
-    Where the block ends by an error, there is no output.
+    Its output exists, complete, after the ``with`` block. If the block ends by an error, there is no output.
     """
 
     def write(self, frame: Frame) -> None:
-        """Take one frame; its pixels are not used any more when this returns."""
+        """Take one frame; its pixels are not used after this returns."""
         ...

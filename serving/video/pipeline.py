@@ -1,8 +1,8 @@
-"""A whole video, or a camera, through a session: every step on a thread of its own.
+"""The pipeline that takes a whole video, or a camera, through a session: every step has a thread of its own.
 
     source -> follow -> encode -> smooth -> render -> compose -> sink
 
-What a frame goes through is the session's business; here is only who waits for whom.
+The session defines the steps; this module only connects and bounds them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ from serving.video.workers import Workers
 
 @dataclass(frozen=True)
 class VideoProgress:
-    """How far a run is.
+    """The progress of a run.
 
-    ``frames``: written so far, of ``total``, which is what the source states, or None. ``dropped``: by a live run.
-    ``faces``: frames with a face. ``seconds``: since the start. ``stages``: seconds of work by step, "decode" and
-    "write" included; they overlap.
+    ``frames``: the number of frames written so far.
+    ``total``: the number of frames stated by the source, or None.
+    ``dropped``: the number of frames dropped by a live run.
+    ``faces``: the number of frames with a face.
+    ``seconds``: the time since the start.
+    ``stages``: seconds of work by step, including "decode" and "write"; the steps overlap.
     """
 
     frames: int
@@ -45,13 +48,13 @@ class VideoProgress:
 
     @property
     def remaining(self) -> float | None:
-        """Seconds to go at this speed; None where the number of frames is not known, or nothing is written yet."""
+        """Seconds left at this speed; None if the number of frames is unknown or nothing has been written."""
         return None if self.total is None or not self.fps else max(self.total - self.frames, 0) / self.fps
 
 
 @dataclass(frozen=True)
 class VideoReport(VideoProgress):
-    """How a run ended: its last progress, and whether it was cancelled, so that the target kept nothing."""
+    """The result of a run: its last progress, and whether it was cancelled, in which case the target keeps nothing."""
 
     cancelled: bool = False
 
@@ -67,25 +70,25 @@ def toonify_video(
     progress: Callable[[VideoProgress], None] | None = None,
     cancel: Event | None = None,
 ) -> VideoReport:
-    """Toonify the frames of a source, each with its own time; for a file every frame gives exactly one.
+    """Toonify the frames of a source, each with its own time; unless ``live``, every frame yields exactly one.
 
-    Memory does not grow with the length. Source and target are entered and left here; the session stays the caller's,
-    and its stream is over when this returns or raises.
+    Memory does not grow with the length of the video. This function enters and leaves source and target. The caller
+    closes the session, whose stream ends when this function returns or raises.
 
     Args:
-        source: where frames come from, such as ``serving.video.reading.VideoReader``.
-        target: where pictures go. Where the run fails or is cancelled, nothing is left of a file.
-        session: best with ``smoothing="file"`` for files and "live" for cameras.
-        batch: frames that are toonified together; a live run takes each at once.
-        in_flight: batches that the toonifier works on at the same time.
-        live: never let the source wait: what comes too fast is dropped, the oldest first. Cancelling such a run is its
-            ordinary end, and keeps what was written.
-        progress: called after each frame that was written, in the caller's thread; what it raises ends the run.
-        cancel: may be set by any thread, or by ``progress``.
+        source: yields the frames, such as ``serving.video.reading.VideoReader``.
+        target: takes the pictures. If the run fails or is cancelled, no file is left.
+        session: preferably with ``smoothing="file"`` for files and "live" for cameras.
+        batch: number of frames that are toonified together; a live run always uses 1.
+        in_flight: number of batches that the toonifier works on at the same time.
+        live: never let the source wait; frames that come too fast are dropped, the oldest first. Cancelling a live run
+            is its regular end, and keeps what was written.
+        progress: called after each written frame, in the caller's thread; an exception that it raises ends the run.
+        cancel: ends the run when it is set, by any thread or by ``progress``.
 
     Raises:
-        RequestError: ``batch`` or ``in_flight`` below 1.
-        ToonifyError: whatever a step raises, as soon as the frames before have been written.
+        RequestError: ``batch`` or ``in_flight`` is below 1.
+        ToonifyError: a step fails; it is raised once the frames before have been written.
     """
     if min(batch, in_flight) < 1:
         raise RequestError(
@@ -97,16 +100,16 @@ def toonify_video(
     run = _Run(source.frame_count, cancel or Event(), live)
     try:
         with source, target, Workers(in_flight) as workers:
-            chain = _live_chain if live else partial(_file_chain, batch=batch)
-            for result in chain(run.decoded(source), session, workers):
-                run.refuse_cancelled()
-                with run.clock("write"):
+            pipeline = _live_pipeline if live else partial(_file_pipeline, batch=batch)
+            for result in pipeline(run.decoded(source), session, workers):
+                run.raise_if_cancelled()
+                with run.timed("write"):
                     target.write(result.frame)
-                workers.leave()
+                workers.release()
                 run.count(result, workers.dropped)
                 if progress:
                     progress(run.progress())
-            run.refuse_cancelled()
+            run.raise_if_cancelled()
     except _CancelledError:
         return run.report(cancelled=True)
     finally:
@@ -114,16 +117,18 @@ def toonify_video(
     return run.report()
 
 
-def _file_chain(frames: Iterable[Frame], session: ToonSession, workers: Workers, batch: int) -> Iterator[FrameResult]:
-    frames = workers.ahead(frames, 2 * batch)
-    jobs = workers.ahead(_followed(frames, session, workers), 2 * batch)
+def _file_pipeline(
+    frames: Iterable[Frame], session: ToonSession, workers: Workers, batch: int
+) -> Iterator[FrameResult]:
+    frames = workers.prefetched(frames, 2 * batch)
+    jobs = workers.prefetched(_followed(frames, session, workers), 2 * batch)
     return _toonified(_batches(jobs, batch), session, workers, depth=2 * batch)
 
 
-def _live_chain(frames: Iterable[Frame], session: ToonSession, workers: Workers) -> Iterator[FrameResult]:
-    # The newest frame waits outside: those inside are shown, and every one more would be a frame of delay.
-    newest = workers.admitted(workers.ahead(frames, 1, drop_oldest=True), workers.parallel + 2)
-    jobs = workers.ahead(_followed(newest, session, workers), 1)
+def _live_pipeline(frames: Iterable[Frame], session: ToonSession, workers: Workers) -> Iterator[FrameResult]:
+    # The newest frame waits outside the pipeline. Every frame inside will be shown, and each adds a frame of delay.
+    newest = workers.admitted(workers.prefetched(frames, 1, drop_oldest=True), workers.parallel + 2)
+    jobs = workers.prefetched(_followed(newest, session, workers), 1)
     return _toonified(_batches(jobs, 1), session, workers, depth=1)
 
 
@@ -132,7 +137,7 @@ def _toonified(
 ) -> Iterator[FrameResult]:
     encoded = workers.mapped(session.encode, batches)
     rendered = workers.mapped(session.render, map(session.smooth, encoded))
-    return workers.ahead((session.compose(job) for jobs in rendered for job in jobs), depth)
+    return workers.prefetched((session.compose(job) for jobs in rendered for job in jobs), depth)
 
 
 def _followed(frames: Iterable[Frame], session: ToonSession, workers: Workers) -> Iterator[FrameJob]:
@@ -140,8 +145,8 @@ def _followed(frames: Iterable[Frame], session: ToonSession, workers: Workers) -
         job = session.follow(frame)
         if job:
             yield job
-        else:  # the session keeps the frame until others have come, which must not wait for it
-            workers.leave()
+        else:  # the session holds the frame back until later ones have come, so they must be admitted
+            workers.release()
     yield from session.drain()
 
 
@@ -152,11 +157,11 @@ def _batches(jobs: Iterable[FrameJob], size: int) -> Iterator[list[FrameJob]]:
 
 
 class _CancelledError(Exception):
-    """Ends the blocks of a run, so that the target sees that it is not whole."""
+    """Ends the ``with`` blocks of a cancelled run by an error, so that the target discards what it has."""
 
 
 class _Run:
-    """What is known of a run while it goes on."""
+    """The state of a run."""
 
     def __init__(self, total: int | None, cancel: Event, live: bool) -> None:
         self._total, self._cancel, self._live = total, cancel, live
@@ -165,22 +170,22 @@ class _Run:
         self._frames = self._faces = self._dropped = 0
 
     def decoded(self, source: FrameSource) -> Iterator[Frame]:
-        """The source's frames until the run is cancelled, and the time that they took."""
+        """Yield the source's frames until the run is cancelled, and measure the time that decoding takes."""
         frames = iter(source)
         while not self._cancel.is_set():
-            with self.clock("decode"):
+            with self.timed("decode"):
                 frame = next(frames, None)
             if frame is None:
                 return
             yield frame
 
-    def refuse_cancelled(self) -> None:
-        """A live run that is cancelled simply ends, when its source does."""
+    def raise_if_cancelled(self) -> None:
+        """Raise if the run is cancelled, unless it is live: a cancelled live run ends when ``decoded`` does."""
         if self._cancel.is_set() and not self._live:
             raise _CancelledError
 
     @contextmanager
-    def clock(self, stage: str) -> Iterator[None]:
+    def timed(self, stage: str) -> Iterator[None]:
         start = perf_counter()
         yield
         self._stages[stage] += perf_counter() - start

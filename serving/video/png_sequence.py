@@ -1,4 +1,4 @@
-"""Frames as numbered PNG files."""
+"""A frame sink that writes numbered PNG files."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NUMBERED = re.compile(r"\d{6,}\.png")
 
 
 class PngSequence:
-    """Writes frames into a folder as 000000.png, 000001.png, ...; their times are not kept. Use it in ``with``.
+    """Writes frames to a folder as 000000.png, 000001.png, ..., without their times; use it in a ``with`` block.
 
-    The folder appears when it is whole; after an error there is none.
+    The folder appears when it is complete; after an error there is none.
 
     Raises:
-        ExportError: the folder exists and ``force`` is false, or something else than such files is in it.
+        ExportError: the folder exists and ``force`` is false, or the folder contains other files.
     """
 
     def __init__(self, folder: Path, *, force: bool = False) -> None:
@@ -46,13 +46,13 @@ class PngSequence:
 
 
 def _refuse_other_files(folder: Path) -> None:
-    """``force`` replaces the whole folder, which may be one that holds more than a former run's frames."""
+    """Refuse a folder with other files than the frames of an earlier run, since ``force`` replaces the whole folder."""
     paths = [*folder.iterdir()] if folder.is_dir() else [folder] if folder.exists() else []
     others = [path for path in paths if not (path.is_file() and _NUMBERED.fullmatch(path.name))]
     if others:
         raise ExportError(
             str(folder),
-            got="a file" if folder in others else f"a folder with {others[0].name} in it",
-            expected="a new folder, or one of numbered PNG files alone",
+            got="a file" if folder in others else f"a folder that contains {others[0].name}",
+            expected="a new folder, or one that contains only numbered PNG files",
             remedy="choose another folder",
         )

@@ -1,4 +1,4 @@
-"""Videos whose frames are aligned faces already."""
+"""A landmarker for videos whose frames are already aligned faces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving.faces.landmarks import CANONICAL_POINTS, Face
 
 
 def prealigned_landmarker(photo: Photo, name: str = "") -> tuple[Face, ...]:
-    """A landmarker for square frames, each wholly one aligned face: the face whose crop is the frame.
+    """Return the face whose crop is the whole frame, for square frames that each show one aligned face.
 
     Raises:
         AlignmentError: the frame is not square.
@@ -22,19 +22,19 @@ def prealigned_landmarker(photo: Photo, name: str = "") -> tuple[Face, ...]:
         raise AlignmentError(
             f"frame {name}",
             got=f"{width}x{height} pixels",
-            expected="a square frame, wholly one aligned face",
-            remedy="look for faces, with --align haar or yunet:PATH",
+            expected="a square frame that shows one aligned face",
+            remedy="detect faces, with --align haar or yunet:PATH",
         )
     return (_face_of_frame(width),)
 
 
 @lru_cache(maxsize=8)
 def _face_of_frame(side: int) -> Face:
-    points = 1000 * CANONICAL_POINTS  # any size above the smallest face's
+    points = 1000 * CANONICAL_POINTS  # any size above SMALLEST_FACE gives the same result
     frame = np.array([[side, 0, -0.5], [0, side, -0.5], [0, 0, 1]])
     to_frame = frame @ np.linalg.inv(_square(placement_of_face(points)))
     placed = points @ to_frame[:2, :2].T + to_frame[:2, 2]
-    placed.flags.writeable = False  # shared by every frame
+    placed.flags.writeable = False  # the cache shares it between all frames
     return Face(placed, (0, 0, side, side), 1.0)
 
 

@@ -1,4 +1,4 @@
-"""A glance at a video before it is toonified: a few of its frames, before and after, in one picture."""
+"""A preview of a toonified video: a few of its frames, before and after, in one picture."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from serving.video.frames import Frame
 from serving.video.reading import VideoReader
 
 _WIDTH = 960
-"""Of a frame beside its picture, at most, in pixels of the sheet."""
+"""Largest width of a cell of the sheet, in pixels."""
 
 
 class SampledFrames(Closing):
-    """A few frames of a video, evenly spread over a part of it; a source that seeks instead of decoding everything.
+    """Yields a few frames of a video, evenly spread from ``start`` to ``end`` (seconds), by seeking.
 
-    Where the file does not state its duration, they are its first frames.
+    If the file does not state its duration, they are its first frames.
 
     Raises:
-        VideoError: as ``VideoReader``.
+        VideoError: see ``VideoReader``.
     """
 
     def __init__(self, path: Path, count: int = 6, *, start: float | None = None, end: float | None = None) -> None:
@@ -58,7 +58,7 @@ class SampledFrames(Closing):
                 yield frame
 
     def _frame_at(self, at: float) -> Frame | None:
-        """Its time counts from the file's start; None where the last frame began before."""
+        """Return the first frame from a time on, with its ``pts`` from the file's start; None if there is none."""
         try:
             with VideoReader(self._path, start=at or None, end=self._end) as reader:
                 frame = next(iter(reader))
@@ -69,12 +69,12 @@ class SampledFrames(Closing):
 
 @dataclass
 class ContactSheet:
-    """A sink that puts its frames into one picture, two to a row.
+    """A sink that arranges its frames in one picture, two per row.
 
     Raises:
         ExportError: the file exists and ``force`` is false.
-        RequestError: a suffix of no picture.
-        VideoError: there was no frame.
+        RequestError: the path has no suffix of a picture.
+        VideoError: the source had no frame.
     """
 
     path: Path
@@ -100,7 +100,7 @@ class ContactSheet:
         if error is not None:
             return
         if not self._cells:
-            raise VideoError(str(self.path), got="no frame", expected="one at least", remedy="check the video")
+            raise VideoError(str(self.path), got="no frame", expected="at least one", remedy="check the video")
         cells = [*self._cells, *[np.zeros_like(self._cells[0])] * (len(self._cells) % 2)]
         sheet = np.vstack([np.hstack(cells[i : i + 2]) for i in range(0, len(cells), 2)])
         write_picture(self.path, sheet, force=self.force)

@@ -1,4 +1,4 @@
-"""Frames of a video file."""
+"""A frame source that reads a video file."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from engines.contract.errors import VideoError
 from serving.video.colour import ToRgb
 from serving.video.decoding import Decoder
 from serving.video.frames import Frame
-from serving.video.libav import not_a_video, own_errors
+from serving.video.libav import as_video_errors, not_a_video
 
 
 class VideoReader(Closing):
-    """Frames of a video file with their own times, once each; use it in ``with``, and iterate once.
+    """Yields the frames of a video file with their own times; use it in a ``with`` block, and iterate once.
 
-    Frames are upright, with square pixels, all of the first one's size; see ``serving.video.colour`` for colours.
-    Times count from the file's start, or from ``start``; variable frame rates stay what they are. A frame without a
-    time follows the last one at the nominal rate, and one that is not later than the last one follows it by one tick.
+    Frames are upright, with square pixels, and all have the first one's size; see ``serving.video.colour`` for colours.
+    Times count from the file's start, or from ``start``; variable frame rates are preserved. A frame without a time
+    follows the previous one at the nominal rate, and one that is not later than the previous one follows it by a tick.
 
     Args:
         path: a file of any common format (MP4, MOV, Matroska, WebM, AVI, MPEG-TS, ...).
-        start, end: seconds from the file's start; frames with ``start`` <= time < ``end`` are given.
+        start: seconds from the file's start; frames before it are left out.
+        end: seconds from the file's start; this frame and those after it are left out.
 
     Attributes:
-        size: width and height.
+        size: width and height in pixels.
         time_base: the file's clock tick in seconds; every ``pts`` is a multiple of it.
-        rate: frames per second on average, as the file states it; None where it does not.
-        frame_count: as the file states it; None where it does not, and for a part of a file.
-        duration: seconds, of the part where there is one; None where the file does not state it.
-        clip: which part of which file this is, for its sound.
+        rate: average number of frames per second stated by the file, or None.
+        frame_count: number of frames stated by the file; None if it states none, and for a part of a file.
+        duration: seconds of the file or of the part; None if the file does not state its duration.
+        clip: the file and the part of it, for reading its sound.
 
     Raises:
-        VideoError: the file is missing, is no video, or has no picture there; while iterating: it cannot be read.
+        VideoError: the file is missing, is not a video, or has no picture there; while iterating: it cannot be read.
     """
 
     def __init__(self, path: Path, *, start: float | None = None, end: float | None = None) -> None:
@@ -44,8 +45,8 @@ class VideoReader(Closing):
         self._path = path
         self._decoder = Decoder(path, start, end)
         try:
-            with self._own_errors():
-                self._look_at_first_picture()
+            with self._as_video_errors():
+                self._read_first_picture()
         except BaseException:
             self._decoder.close()
             raise
@@ -61,28 +62,28 @@ class VideoReader(Closing):
 
     @property
     def damaged(self) -> int:
-        """Packets so far that could not be decoded; their frames are missing."""
+        """Number of packets so far that could not be decoded; their frames are missing."""
         return self._decoder.damaged
 
     def __iter__(self) -> Iterator[Frame]:
-        with self._own_errors():
+        with self._as_video_errors():
             for tick, duration, picture in self._pictures:
                 yield Frame(self._to_rgb(picture), tick * self.time_base, duration * self.time_base)
 
-    def _look_at_first_picture(self) -> None:
-        """It alone tells the size: how the picture is turned is stored with pictures."""
+    def _read_first_picture(self) -> None:
+        """Decode the first picture to learn the frames' size, since the orientation is stored with the pictures."""
         pictures = iter(self._decoder)
         first = next(pictures, None)
         if first is None:
-            part = not self._decoder.clip.whole or self._decoder.clip.end is not None
-            got = "no picture in the part that was asked for" if part else "no picture that can be decoded"
+            part = not self._decoder.clip.from_start or self._decoder.clip.end is not None
+            got = "no picture in the requested part" if part else "no picture that can be decoded"
             raise not_a_video(self._path, got)
         self._pictures = chain([first], pictures)
         self._to_rgb = ToRgb(first.frame, float(self._decoder.stream.sample_aspect_ratio or 1))
         self.size = self._to_rgb.size
 
-    def _own_errors(self) -> AbstractContextManager[None]:
-        return own_errors(self._path, "a video that can be read", "check the file and its disk")
+    def _as_video_errors(self) -> AbstractContextManager[None]:
+        return as_video_errors(self._path, "a video that can be read", "check the file and its disk")
 
 
 def _check_part(path: Path, start: float | None, end: float | None) -> None:

@@ -1,4 +1,4 @@
-"""What a run says while it goes on: for a person at a terminal, for a program, or for a log."""
+"""Reports of a run's progress: for a person at a terminal, for a program, or for a log."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _SECONDS_BETWEEN_LINES = 0.5
 
 
 class Reporter(Protocol):
-    """Told of everything that becomes of a target. Targets come one after the other."""
+    """Receives the events of a command's targets, which are made one after the other."""
 
     def skipped(self, target: Path) -> None: ...
 
-    def begun(self, target: Path) -> None: ...
+    def started(self, target: Path) -> None: ...
 
     def progress(self, progress: VideoProgress) -> None: ...
 
@@ -36,13 +36,13 @@ class Reporter(Protocol):
     def failed(self, target: Path, error: ToonifyError) -> None: ...
 
 
-class Lines:
-    """Targets that were written on stdout, all else on stderr."""
+class LineReporter:
+    """Writes the paths of finished targets to stdout, and everything else to stderr."""
 
     def skipped(self, target: Path) -> None:
-        sys.stderr.write(f"skipped: {target} is already there; give --force to replace it\n")
+        sys.stderr.write(f"skipped: {target} exists already; give --force to replace it\n")
 
-    def begun(self, target: Path) -> None: ...
+    def started(self, target: Path) -> None: ...
 
     def progress(self, progress: VideoProgress) -> None: ...
 
@@ -56,13 +56,13 @@ class Lines:
         sys.stderr.write(f"error: {error}\n")
 
 
-class Bar(Lines):
-    """Lines, and a bar with speed, time to go and the milliseconds of every step."""
+class BarReporter(LineReporter):
+    """Adds to ``LineReporter`` a bar with speed, remaining time and the milliseconds of every step."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
 
-    def begun(self, target: Path) -> None:
+    def started(self, target: Path) -> None:
         self._task = self._bar.add_task(target.name, total=None, details="starting")
 
     def progress(self, progress: VideoProgress) -> None:
@@ -77,8 +77,8 @@ class Bar(Lines):
         super().failed(target, error)
 
 
-class JsonLines:
-    """One JSON object a line on stdout: its ``event`` is begun, progress, finished, cancelled, skipped or failed."""
+class JsonLinesReporter:
+    """Writes JSON Lines to stdout: ``event`` is begun, progress, finished, cancelled, skipped or failed."""
 
     def __init__(self) -> None:
         self._target = ""
@@ -87,7 +87,7 @@ class JsonLines:
     def skipped(self, target: Path) -> None:
         _write_event("skipped", target)
 
-    def begun(self, target: Path) -> None:
+    def started(self, target: Path) -> None:
         self._target = str(target)
         _write_event("begun", target)
 
@@ -105,22 +105,22 @@ class JsonLines:
 
 @contextmanager
 def reporter(style: ProgressStyle) -> Iterator[Reporter]:
-    """The reporter of ``--progress``; "auto" is a bar on a terminal, and none elsewhere."""
+    """Yield the reporter of ``--progress``; "auto" shows a bar on a terminal, and none elsewhere."""
     console = Console(stderr=True)
     if style == "json":
-        yield JsonLines()
+        yield JsonLinesReporter()
     elif style == "bar" or (style == "auto" and console.is_terminal):
         columns = (TextColumn("{task.description}", markup=False), BarColumn(20), MofNCompleteColumn())
         details = TextColumn("{task.fields[details]}", markup=False)
-        # Paths on stdout pass above the bar only where both are on one terminal; a pipe gets them itself.
+        # Paths on stdout are printed above the bar if both are on one terminal; a pipe must receive them directly.
         with Progress(*columns, details, console=console, redirect_stdout=sys.stdout.isatty()) as bar:
-            yield Bar(bar)
+            yield BarReporter(bar)
     else:
-        yield Lines()
+        yield LineReporter()
 
 
 def stage_table(report: VideoProgress) -> Table:
-    """Milliseconds of each step per frame; steps overlap, so their sum exceeds the time of the run."""
+    """Return a table of each step's milliseconds per frame; steps overlap, so their sum exceeds the run's time."""
     table = Table(box=None, pad_edge=False)
     table.add_column("stage")
     table.add_column("ms per frame", justify="right")
@@ -132,7 +132,7 @@ def stage_table(report: VideoProgress) -> Table:
 
 
 def _details(progress: VideoProgress) -> str:
-    left = "" if progress.remaining is None else f", {_clock(progress.remaining)} to go"
+    left = "" if progress.remaining is None else f", {_hours_minutes_seconds(progress.remaining)} to go"
     steps = (f"{stage} {_ms_per_frame(seconds, progress):.0f}" for stage, seconds in progress.stages.items())
     return f"{progress.fps:.1f} fps{left}; ms: {' '.join(steps)}"
 
@@ -141,7 +141,7 @@ def _ms_per_frame(seconds: float, progress: VideoProgress) -> float:
     return 1000 * seconds / max(progress.frames, 1)
 
 
-def _clock(seconds: float) -> str:
+def _hours_minutes_seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 

@@ -1,4 +1,4 @@
-"""Runs of a command: one video after the other through one toonifier, told to one reporter."""
+"""The runs of a command: one video after the other, with one toonifier and one reporter."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from typing import Literal
 from rich.console import Console
 
 from engines.contract.errors import ToonifyError
+from serving.controls import Style
 from serving.faces.landmarks import Landmarker
 from serving.options import landmarker_from_option
-from serving.toonifier import Style, Toonifier
+from serving.toonifier import Toonifier
 from serving.video.composing import Composer, FirstFace, Paste, SideBySide
 from serving.video.pipeline import VideoReport
 from serving.video.prealigned import prealigned_landmarker
@@ -24,12 +25,12 @@ from serving.video.reporting import Reporter, stage_table
 from serving.video.session import Smoothing, ToonSession
 from serving.video.stability import ROW_WEIGHTS
 
-Look = Literal["paste", "crop", "side-by-side"]
+OutputStyle = Literal["paste", "crop", "side-by-side"]
 
 
 @dataclass(frozen=True)
 class Runner:
-    """What all videos of one command share. ``cancel`` ends the run that goes on, and those that would follow."""
+    """Shared by all videos of one command; ``cancel`` ends the current run and those that would follow."""
 
     toonifier: Toonifier
     landmarker: Landmarker
@@ -39,34 +40,34 @@ class Runner:
     stats: bool = False
 
     def run_all(
-        self, jobs: Sequence[tuple[Path, Path]], run: Callable[[Path, Path], VideoReport], *, skip: bool
+        self, jobs: Sequence[tuple[Path, Path]], run: Callable[[Path, Path], VideoReport], *, skip_existing: bool
     ) -> bool:
-        """Run every (video, target), and report what becomes of it; whether none failed and all were begun.
+        """Run every job, a pair (video, target), and report it; return whether all were started and none failed.
 
-        ``skip``: leave alone those whose target is there.
+        With ``skip_existing``, jobs whose target exists are skipped.
         """
-        good = True
+        succeeded = True
         for video, target in jobs:
             if self.cancel.is_set():
                 return False
-            if skip and target.exists():
+            if skip_existing and target.exists():
                 self.reporter.skipped(target)
                 continue
-            self.reporter.begun(target)
+            self.reporter.started(target)
             try:
                 report = run(video, target)
             except ToonifyError as error:
                 self.reporter.failed(target, error)
-                good = False
+                succeeded = False
                 continue
             self.reporter.finished(target, report)
-            good = good and not report.cancelled
+            succeeded = succeeded and not report.cancelled
             if self.stats:
                 Console(stderr=True).print(stage_table(report))
-        return good
+        return succeeded
 
     def session(self, composer: Composer, smoothing: Smoothing) -> ToonSession:
-        """A session for one video; "off" also leaves the codes of every frame as they are."""
+        """Make a session for one video; the smoothing "off" also turns off the smoothing of codes."""
         return ToonSession(
             self.toonifier,
             self.landmarker,
@@ -78,20 +79,20 @@ class Runner:
 
 
 def video_landmarker(option: str) -> Landmarker:
-    """As ``landmarker_from_option``, and "none" for frames that are aligned faces."""
+    """Make the landmarker of ``--align``; "none" is for frames that are aligned faces."""
     return prealigned_landmarker if option == "none" else landmarker_from_option(option)
 
 
-def composer_of(look: Look, crop_size: Callable[[], int]) -> Composer:
-    """What ``--output-style`` names; ``crop_size`` is asked where it is the face alone."""
-    if look == "crop":
+def composer_of(output_style: OutputStyle, crop_size: Callable[[], int]) -> Composer:
+    """Make the composer of ``--output-style``; ``crop_size`` is called only for "crop"."""
+    if output_style == "crop":
         return FirstFace(crop_size())
-    return SideBySide() if look == "side-by-side" else Paste()
+    return SideBySide() if output_style == "side-by-side" else Paste()
 
 
-def before_and_after(look: Look, size: tuple[int, int]) -> Composer:
-    """The frame on the left, and on the right what ``look`` shows, as high as the frame."""
-    return SideBySide(FirstFace(size[1]) if look == "crop" else Paste())
+def before_and_after(output_style: OutputStyle, size: tuple[int, int]) -> Composer:
+    """Make the composer of a preview: the frame on the left, what ``output_style`` shows on the right."""
+    return SideBySide(FirstFace(size[1]) if output_style == "crop" else Paste())
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""One stream of frames, toonified: what an app keeps for each camera, call or file.
+"""Sessions: the state for toonifying one stream of frames, such as a camera, a call or a file.
 
-A session is a chain of steps, each in a method of its own: ``follow`` -> ``encode`` -> ``smooth`` -> ``render`` ->
-``compose``. ``push`` takes a frame through all of them; ``serving.video.pipeline`` gives each a thread.
+A session has five steps, each in a method of its own: ``follow`` -> ``encode`` -> ``smooth`` -> ``render`` ->
+``compose``. ``push`` takes a frame through all of them; ``serving.video.pipeline`` runs each step in a thread.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import numpy as np
 from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.closing import Closing
 from engines.contract.errors import AlignmentError, RequestError, ToonifyError
+from serving.controls import Style
 from serving.faces.alignment import Photo, crop
 from serving.faces.landmarks import Landmarker
-from serving.toonifier import Style, Toonifier
+from serving.toonifier import Toonifier
 from serving.video.composing import Composer, Paste, ToonFace
 from serving.video.frames import Frame
 from serving.video.stability import (
@@ -31,25 +32,26 @@ from serving.video.stability import (
     ROW_WEIGHTS,
     CodeFilter,
     CutDetector,
+    FullCodeSchedule,
     GaussianFilter,
     NoFilter,
     OneEuroFilter,
     PlacementFilter,
     RowWeights,
     Tracks,
-    WholeCodes,
 )
-from serving.video.tracking import Track, Tracker, Tracking, placements_of
+from serving.video.tracking import Track, Tracker, Tracking, placements_from_faces
 
 Smoothing = Literal["live", "file", "off"]
 
 
 @dataclass(eq=False)
 class FrameJob:
-    """A frame on its way through a session; every step fills in what it finds out.
+    """A frame on its way through a session; every step adds its result.
 
-    ``crops``, ``codes`` and ``pictures`` have one row for each of ``tracks``. ``light``: the first rows of the codes
-    suffice. ``seconds`` is the time of each step.
+    ``crops``, ``codes`` and ``pictures`` have one row for each of ``tracks``; None stands for a step that is still to
+    come, or for a frame without faces. ``light``: the light encoder's rows of the codes suffice. ``seconds``: time
+    spent in each step.
     """
 
     frame: Frame
@@ -65,10 +67,11 @@ class FrameJob:
 
 @dataclass(frozen=True, eq=False)
 class FrameResult:
-    """What became of a frame.
+    """The result for a frame.
 
-    ``frame``: the picture to show, with the time of the frame that it was made from. ``faces``: oldest track first.
-    ``seconds``: by step, "detect", "align", "encode", "render" and "paste"; of a batch, the frame's share.
+    ``frame``: the picture to show, with the time of the frame that it was made from.
+    ``faces``: the faces in it, oldest track first.
+    ``seconds``: time of each step, "detect", "align", "encode", "render" and "paste"; a batch shares its time equally.
     """
 
     frame: Frame
@@ -77,35 +80,36 @@ class FrameResult:
 
     @property
     def pixels(self) -> Photo:
-        """uint8 [H, W, 3], RGB."""
+        """The picture to show, uint8 [H, W, 3], RGB."""
         return self.frame.pixels
 
     @property
     def pts(self) -> Fraction:
-        """Seconds."""
+        """Time of the frame in seconds."""
         return self.frame.pts
 
 
 class ToonSession(Closing):
-    """Toonifies one stream; use it in a ``with`` block, and as many as there are streams.
+    """Toonifies one stream; use it in a ``with`` block, and make one session for each stream.
 
-    One thread pushes. ``style`` and ``composer`` may be set at any time, by any thread, and hold for the frames pushed
-    after that.
+    One thread pushes. ``style`` and ``composer`` may be set at any time by any thread, and apply to the frames pushed
+    afterwards.
 
     Args:
-        toonifier: may be shared by sessions; the caller closes it.
-        landmarker: this session's own. As ``name`` it is told the frame's number in the stream, "0" for the first.
-        style: how pictures shall look.
-        composer: makes the picture to show; ``Paste()`` unless another is given.
-        smoothing: "live" steadies crops without delay. "file" does so better, but needs nine frames more before it
-            gives one back. "off" leaves them as they are found. Or a filter of the caller's.
-        codes: how codes are averaged over frames; None does not, and asks for each picture in one request. Otherwise
-            rows of colours and texture are asked for twice a second, where the toonifier has a light encoder.
+        toonifier: computes the pictures; sessions may share one, and the caller closes it.
+        landmarker: finds the faces; it must not be shared with another session. Its argument ``name`` is the frame's
+            number in the stream, "0" for the first.
+        style: the look of the pictures; None is ``Style()``.
+        composer: makes the picture to show; None is ``Paste()``.
+        smoothing: "live" smooths placements without delay. "file" smooths better, with a look-ahead of nine frames.
+            "off" leaves faces where they are detected. A ``PlacementFilter`` of the caller's is used as it is.
+        codes: weights for averaging codes over frames. With None codes are not averaged, and each picture takes one
+            request. Otherwise a toonifier with a light encoder computes the rows of colours and texture twice a second.
         tracking: how many faces are followed, and what happens to lost ones.
-        cut_threshold: see ``serving.video.stability.CutDetector``; infinity sees no cuts.
+        cut_threshold: see ``serving.video.stability.CutDetector``; infinity disables the detection of cuts.
 
     Raises:
-        RequestError: another word for ``smoothing``.
+        RequestError: ``smoothing`` is another word.
     """
 
     def __init__(
@@ -126,88 +130,88 @@ class ToonSession(Closing):
         self._landmarker = landmarker
         self._filter = _filter_of(smoothing)
         self._codes = CodeFilter(codes) if codes else None
-        self._whole_codes = WholeCodes()
+        self._full_codes = FullCodeSchedule()
         self._tracker = Tracker(tracking)
         self._cuts = CutDetector(cut_threshold)
         self._waiting: deque[FrameJob] = deque()  # for the filter
         self._number = 0
 
     def push(self, pixels: Photo, pts: Fraction | float) -> FrameResult | None:
-        """Take the next frame, uint8 [H, W, 3] RGB, shown at ``pts`` seconds, and give one back; None if none is due.
+        """Take the next frame, uint8 [H, W, 3] RGB, shown at ``pts`` seconds; return a result, or None if none is due.
 
-        Every frame is given back once, in order, by ``push`` or by ``flush``.
+        The result of every frame is returned once, in order, by ``push`` or by ``flush``.
 
         Raises:
-            RequestError: an array of another form, or what the toonifier refuses.
+            RequestError: ``pixels`` has another dtype or shape, or the toonifier refuses the request.
             ServerError, EngineError: the toonifier fails.
         """
         job = self.follow(Frame(np.ascontiguousarray(pixels), Fraction(pts)))
-        return self._finished(job) if job else None
+        return self._complete(job) if job else None
 
     def flush(self) -> list[FrameResult]:
-        """End the stream and give back its last frames; the next frame begins a new one."""
-        return [self._finished(job) for job in self.drain()]
+        """End the stream and return the results of its last frames; the next frame begins a new stream."""
+        return [self._complete(job) for job in self.drain()]
 
     def reset(self) -> None:
-        """Forget everything, frames that were not given back included."""
+        """Discard all state, including frames whose results have not been returned."""
         self._filter.flush()
         self._begin_stream()
         if self._codes:
             self._codes.reset()
 
-    # The steps. Each takes frames in order; ``encode`` and ``render`` keep no state, and any thread may call them.
+    # The five steps. Each takes frames in order; ``encode`` and ``render`` are stateless, and any thread may call them.
 
     def follow(self, frame: Frame) -> FrameJob | None:
-        """Find, follow and cut out the faces of the next frame; None while the filter waits for more frames."""
+        """Detect, track and cut out the faces of the next frame; None while the filter waits for more frames."""
         _check(frame.pixels)
         job = FrameJob(frame, self.style, self.composer)
         with _timed([job], "detect"):
             faces = self._landmarker(frame.pixels, str(self._number))
             if self._cuts.is_cut(frame.pixels):
                 self._tracker.reset()
-            tracks = self._tracker.update(placements_of(faces), float(frame.pts))
+            tracks = self._tracker.update(placements_from_faces(faces), float(frame.pts))
         self._number += 1
         self._waiting.append(job)
         steady = self._filter.push(tracks, float(frame.pts))
-        return None if steady is None else self._aligned(steady)
+        return None if steady is None else self._cut_out_faces(steady)
 
     def drain(self) -> list[FrameJob]:
-        """The frames that ``follow`` still holds back; the next one begins a new stream."""
-        jobs = [self._aligned(steady) for steady in self._filter.flush()]
+        """Return the frames that ``follow`` still holds back; the next frame begins a new stream."""
+        jobs = [self._cut_out_faces(steady) for steady in self._filter.flush()]
         self._begin_stream()
         return jobs
 
     def encode(self, jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:
-        """Codes of a batch of frames, where they are smoothed."""
+        """Encode the faces of a batch of frames; without smoothing of codes, ``render`` does it."""
         with_faces = [job for job in jobs if self._codes and job.crops is not None]
         for light in (False, True):
-            if alike := [job for job in with_faces if job.light == light]:
-                with _timed(alike, "encode"):
+            if batch := [job for job in with_faces if job.light == light]:
+                with _timed(batch, "encode"):
                     encode = partial(self._toonifier.encode, light=light)
-                    codes = _together(encode, [job.crops for job in alike])
-                for job, w in zip(alike, codes, strict=True):
+                    codes = _apply_batched(encode, [job.crops for job in batch])
+                for job, w in zip(batch, codes, strict=True):
                     job.codes = w
         return jobs
 
     def smooth(self, jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:
-        """Average the codes with those of the frames before."""
+        """Average the codes with those of earlier frames."""
         for job in jobs:
             if self._codes and job.codes is not None:
                 job.codes = self._codes.push([track.id for track in job.tracks], job.codes, float(job.frame.pts))
         return jobs
 
     def render(self, jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:
-        """Pictures of a batch of frames."""
+        """Render the faces of a batch of frames."""
         with_faces = (job for job in jobs if job.crops is not None)
         for style, group in groupby(with_faces, key=lambda job: job.style):
-            alike = [*group]
-            with _timed(alike, "render"):
-                for job, pictures in zip(alike, self._pictures(alike, style), strict=True):
+            batch = [*group]
+            with _timed(batch, "render"):
+                for job, pictures in zip(batch, self._pictures(batch, style), strict=True):
                     job.pictures = pictures
         return jobs
 
     def compose(self, job: FrameJob) -> FrameResult:
-        """The picture to show."""
+        """Make the picture to show."""
         with _timed([job], "paste"):
             faces = tuple(_toon_faces(job))
             pixels = job.composer(job.frame.pixels, faces)
@@ -217,32 +221,32 @@ class ToonSession(Closing):
         self._waiting.clear()
         self._tracker.reset()
         self._cuts.reset()
-        self._whole_codes.reset()
+        self._full_codes.reset()
         self._number = 0
 
-    def _finished(self, job: FrameJob) -> FrameResult:
+    def _complete(self, job: FrameJob) -> FrameResult:
         try:
             self.render(self.smooth(self.encode([job])))
         except ToonifyError:
-            self._whole_codes.reset()  # rows that this frame should have given may be lost
+            self._full_codes.reset()  # the rows that this frame should have provided may be lost
             raise
         return self.compose(job)
 
-    def _aligned(self, tracks: Tracks) -> FrameJob:
-        """The frame that has waited longest, its faces cut out where ``tracks`` says."""
+    def _cut_out_faces(self, tracks: Tracks) -> FrameJob:
+        """Cut out the faces ``tracks`` of the frame that has waited longest."""
         job = self._waiting.popleft()
         with _timed([job], "align"):
             crops = {track: cut for track in tracks if (cut := _crop(job.frame.pixels, track)) is not None}
             job.tracks = tuple(crops)
             job.crops = np.stack([*crops.values()]) if crops else None
-        whole = self._whole_codes.due([track.id for track in crops], float(job.frame.pts))
-        job.light = self._toonifier.has_light_encoder and not whole
+        full = self._full_codes.due([track.id for track in crops], float(job.frame.pts))
+        job.light = self._toonifier.has_light_encoder and not full
         return job
 
     def _pictures(self, jobs: Sequence[FrameJob], style: Style) -> list[Pictures]:
         if self._codes:
-            return _together(lambda w: self._toonifier.render(w, style), [job.codes for job in jobs])
-        return _together(lambda crops: self._toonifier.toonify(crops, style), [job.crops for job in jobs])
+            return _apply_batched(lambda w: self._toonifier.render(w, style), [job.codes for job in jobs])
+        return _apply_batched(lambda crops: self._toonifier.toonify(crops, style), [job.crops for job in jobs])
 
     def close(self) -> None:
         """Forget the stream."""
@@ -264,7 +268,7 @@ def _filter_of(smoothing: Smoothing | PlacementFilter) -> PlacementFilter:
 
 
 def _crop(pixels: Photo, track: Track) -> Photo | None:
-    """None where a face that was held, or whose smoothed place lags, lies outside of the frame."""
+    """Return a face's crop; None if its placement, held or lagging behind the face, lies outside the frame."""
     try:
         return crop(pixels, track.placement)
     except AlignmentError:
@@ -277,8 +281,8 @@ def _toon_faces(job: FrameJob) -> Iterator[ToonFace]:
             yield ToonFace(track.id, track.placement, track.seen, track.opacity, face, picture)
 
 
-def _together(function: Callable[[AnyArray], AnyArray], parts: Sequence[AnyArray | None]) -> list[AnyArray]:
-    """Apply a function to the rows of all parts at once, and divide what it gives as the parts were."""
+def _apply_batched(function: Callable[[AnyArray], AnyArray], parts: Sequence[AnyArray | None]) -> list[AnyArray]:
+    """Apply a function to the rows of all parts in one call, and split its result like the parts."""
     arrays = [part for part in parts if part is not None]
     ends = np.cumsum([len(array) for array in arrays])[:-1]
     return np.split(function(np.concatenate(arrays)), ends)

@@ -1,4 +1,4 @@
-"""The sound of a clip, on its way into another file."""
+"""Copying or encoding of a clip's sound into another file."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from serving.video.libav import av, input_container
 
 Audio = Literal["copy", "aac", "none"]
 
-_PLAYED_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
-"""MP4 may hold others, Opus and PCM among them, but many players do not play them from there."""
+_MP4_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
+"""Codecs copied into MP4. It may hold others, such as Opus and PCM, which many players do not play from MP4."""
 
 _BITS_PER_CHANNEL = 96_000
 
-_MARGIN = 1
-"""Seconds by which sound is sought too early: files interleave it with pictures only roughly."""
+_SEEK_MARGIN = 1
+"""Seconds before the clip to which sound is sought, since files interleave it with pictures only roughly."""
 
-_FOLLOW_TIMES = {"async": "1", "min_hard_comp": "0.01"}
-"""Gaps from 10 ms on are filled; libswresample's own 100 ms could be heard and seen."""
+_RESAMPLER_OPTIONS = {"async": "1", "min_hard_comp": "0.01"}
+"""Gaps of 10 ms and more are filled. With libswresample's default of 100 ms they would be audible and visible."""
 
 
 class Soundtrack:
-    """All audio streams of a clip, each written as far as the pictures have come.
+    """Writes all audio streams of a clip, each as far as the pictures have been written.
 
-    The clip's file is read by a handle of its own: so pictures may be far ahead, and nothing piles up. Packets are
-    copied as they are where the output takes their codec, else encoded as AAC. A part of a file begins with the first
-    packet that begins in it. FFmpeg's errors get out as they are.
+    The clip's file is opened a second time for the sound, so that no packets pile up while decoding of the pictures is
+    ahead. Packets are copied if the output supports their codec, and encoded as AAC otherwise. The sound of a part of a
+    file begins with the first packet that begins in it. FFmpeg's errors are not translated.
 
     Raises:
         VideoError: the clip's file cannot be opened.
@@ -39,14 +39,15 @@ class Soundtrack:
         self._clip = clip
         self._container = _opened_at_begin(clip)
         copied = frozenset() if audio == "aac" else _copied_codecs(output)
-        self._tracks: dict[int, _Copied | _Encoded] = {}
-        for stream in _known_streams(self._container):
-            track = _Copied if stream.codec_context.codec.canonical_name in copied else _Encoded
+        self._tracks: dict[int, _CopiedTrack | _EncodedTrack] = {}
+        for stream in _decodable_streams(self._container):
+            track = _CopiedTrack if stream.codec_context.codec.canonical_name in copied else _EncodedTrack
             self._tracks[stream.index] = track(stream, output, clip.begin)
         self._packets = self._packets_of_clip()
         self._next = next(self._packets, None)
 
     def close(self) -> None:
+        """Close the clip's file."""
         self._container.close()
 
     def write_until(self, pts: Fraction) -> None:
@@ -55,7 +56,7 @@ class Soundtrack:
             self._write(self._next)
 
     def finish(self) -> None:
-        """Write what is left."""
+        """Write the remaining packets."""
         while self._next is not None:
             self._write(self._next)
         for track in self._tracks.values():
@@ -72,12 +73,12 @@ class Soundtrack:
                 unfinished.discard(packet.stream_index)
                 if not unfinished:
                     return
-            elif self._clip.whole or _time(packet) >= self._clip.begin:
+            elif self._clip.from_start or _time(packet) >= self._clip.begin:
                 yield packet
 
 
-class _Copied:
-    """Packets go over as they are, but for their times."""
+class _CopiedTrack:
+    """A track whose packets are copied; only their times change."""
 
     def __init__(self, source: av.AudioStream, output: av.container.OutputContainer, begin: Fraction) -> None:
         self._output = output
@@ -86,7 +87,7 @@ class _Copied:
         self._last: int | None = None
 
     def write(self, packet: av.Packet[av.AudioStream]) -> None:
-        # Muxers refuse times that do not rise, which damaged files have.
+        # Damaged files have times that do not rise, which muxers refuse.
         tick = round((_time(packet) - self._begin) / packet.time_base)
         self._last = tick if self._last is None else max(tick, self._last + 1)
         packet.pts = packet.dts = self._last
@@ -97,8 +98,8 @@ class _Copied:
         pass
 
 
-class _Encoded:
-    """Packets are decoded and encoded as AAC; gaps between them become silence, so that sound stays with pictures."""
+class _EncodedTrack:
+    """A track that is decoded and encoded as AAC; gaps become silence, which keeps it in sync with the pictures."""
 
     def __init__(self, source: av.AudioStream, output: av.container.OutputContainer, begin: Fraction) -> None:
         self._source = source.codec_context
@@ -107,14 +108,14 @@ class _Encoded:
         rates = av.codec.Codec("aac", "w").audio_rates or []
         rate = source.rate if source.rate in rates else 48000
         layout = source.layout.name
-        if layout.endswith("channels"):  # PCM need not say which ones
+        if layout.endswith("channels"):  # PCM need not specify its channels' positions
             layout = "mono" if source.channels == 1 else "stereo"
         self._stream = output.add_stream("aac", rate=rate, layout=layout)
         self._stream.bit_rate = _BITS_PER_CHANNEL * self._stream.channels
-        self._resampler = av.AudioResampler("fltp", layout, rate, options=_FOLLOW_TIMES)
+        self._resampler = av.AudioResampler("fltp", layout, rate, options=_RESAMPLER_OPTIONS)
 
     def write(self, packet: av.Packet[av.AudioStream]) -> None:
-        with suppress(av.error.InvalidDataError):  # a gap, like any other
+        with suppress(av.error.InvalidDataError):  # a damaged packet leaves a gap, which is filled
             self._encode(packet.decode())
 
     def finish(self) -> None:
@@ -133,7 +134,7 @@ class _Encoded:
 
 def _opened_at_begin(clip: Clip) -> av.container.InputContainer:
     container = input_container(clip.path)
-    if not clip.whole and not _sought(container, clip.begin):
+    if not clip.from_start and not _seek_before(container, clip.begin):
         container.close()
         container = input_container(clip.path)
     for stream in container.streams:
@@ -142,9 +143,9 @@ def _opened_at_begin(clip: Clip) -> av.container.InputContainer:
     return container
 
 
-def _sought(container: av.container.InputContainer, begin: Fraction) -> bool:
-    """Go to just before ``begin``; False where the file does not let itself be searched."""
-    before = int((begin - _MARGIN) * av.time_base)
+def _seek_before(container: av.container.InputContainer, begin: Fraction) -> bool:
+    """Seek to just before ``begin``; return False if the file does not support it."""
+    before = int((begin - _SEEK_MARGIN) * av.time_base)
     try:
         container.seek(before)
         first = next(_audio_packets(container), None)
@@ -154,14 +155,14 @@ def _sought(container: av.container.InputContainer, begin: Fraction) -> bool:
     return first is not None and _time(first) <= begin
 
 
-def _known_streams(container: av.container.InputContainer) -> tuple[av.AudioStream, ...]:
-    """Without those that FFmpeg cannot decode: it knows too little of them to copy them either."""
+def _decodable_streams(container: av.container.InputContainer) -> tuple[av.AudioStream, ...]:
+    """Return the audio streams that FFmpeg can decode; it knows too little of the others to copy them."""
     return tuple(stream for stream in container.streams.audio if stream.codec_context is not None)
 
 
 def _audio_packets(container: av.container.InputContainer) -> Iterator[av.Packet[av.AudioStream]]:
-    streams = _known_streams(container)
-    if streams:  # or every stream would be read
+    streams = _decodable_streams(container)
+    if streams:  # demux() without streams would read all streams of the file
         packets: Iterator[av.Packet[av.AudioStream]] = container.demux(streams)
         yield from (packet for packet in packets if packet.pts is not None or packet.dts is not None)
 
@@ -172,4 +173,4 @@ def _time(packet: av.Packet[av.AudioStream]) -> Fraction:
 
 
 def _copied_codecs(output: av.container.OutputContainer) -> frozenset[str]:
-    return _PLAYED_IN_MP4 if output.format.name == "mp4" else frozenset(output.supported_codecs)
+    return _MP4_CODECS if output.format.name == "mp4" else frozenset(output.supported_codecs)

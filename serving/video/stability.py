@@ -1,7 +1,7 @@
-"""What makes a toonified video hold still: steady crops, steady codes, and an end to both at a cut.
+"""Temporal stability of toonified videos: smoothing of placements and codes, and detection of cuts, which end it.
 
-A crop is smoothed as the similarity that it is, (centre x, centre y, log of the side, angle), and not by its landmarks:
-their noise moves the corners of a crop of 600 pixels by 5 pixels a frame, its centre by hardly one.
+A placement is smoothed as a similarity, (centre x, centre y, log of the side, angle), instead of smoothing landmarks:
+their noise moves the corners of a crop of 600 pixels by 5 pixels per frame, but its centre by barely one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Tracks = tuple[Track, ...]
 
 
 def similarity_from_placement(placement: Placement) -> Similarity:
-    """(centre x, centre y, log of the side, angle) of a placement, in pixels and radians."""
+    """Return (centre x, centre y, log of the side, angle) of a placement, in pixels and radians."""
     x, y = placement @ (0.5, 0.5, 1)
     return np.array([x, y, np.log(side_of(placement)), np.arctan2(placement[1, 0], placement[0, 0])])
 
@@ -40,22 +40,22 @@ def placement_from_similarity(similarity: Similarity) -> Placement:
 
 
 class PlacementFilter(Protocol):
-    """Steadies the placements of tracks, frame after frame; one serves one stream at a time."""
+    """Smooths the placements of tracks from frame to frame; one filter serves one stream at a time."""
 
     def push(self, tracks: Tracks, pts: float) -> Tracks | None:
-        """The tracks of the next frame at ``pts`` seconds -> those of the oldest frame that is not given back yet.
+        """Take the tracks of the next frame, at ``pts`` seconds; return those of the oldest frame not yet returned.
 
-        None while frames after that one are needed.
+        The result is None while the filter needs later frames first.
         """
         ...
 
     def flush(self) -> list[Tracks]:
-        """Those of all frames that are not given back yet; the next frame begins a new stream."""
+        """Return the tracks of all frames not yet returned; the next frame begins a new stream."""
         ...
 
 
 class NoFilter:
-    """Leaves placements as they were found."""
+    """A filter that leaves placements as they were detected."""
 
     def push(self, tracks: Tracks, pts: float) -> Tracks:
         return tracks
@@ -65,15 +65,15 @@ class NoFilter:
 
 
 class OneEuroFilter:
-    """For live streams: smooths what stands still, follows what moves, and delays nothing.
+    """A filter for live streams: it smooths faces at rest, follows moving ones, and adds no delay.
 
-    The one-euro filter (Casiez et al., CHI 2012) over each number of the similarity, the centre's speed in sides of the
-    crop per second. A face that is not seen keeps its place.
+    It is the one-euro filter (Casiez et al., CHI 2012) over each number of the similarity; the centre's speed is
+    measured in sides of the crop per second. A face that is not detected keeps its placement.
 
     Args:
-        cutoff: in Hz, of what stands still; lower is steadier.
-        beta: by how much it rises with speed; higher follows faster.
-        speed_cutoff: in Hz, of the speed itself.
+        cutoff: cut-off frequency in Hz for a face at rest; lower is steadier.
+        beta: increase of the cut-off frequency with speed; higher follows faster.
+        speed_cutoff: cut-off frequency in Hz for the speed itself.
     """
 
     def __init__(self, cutoff: float = 0.5, beta: float = 20.0, speed_cutoff: float = 1.0) -> None:
@@ -81,7 +81,7 @@ class OneEuroFilter:
         self._states: dict[int, _Motion] = {}
 
     def push(self, tracks: Tracks, pts: float) -> Tracks:
-        self._states = {track.id: self._moved(track, pts) for track in tracks}
+        self._states = {track.id: self._follow(track, pts) for track in tracks}
         return tuple(
             replace(track, placement=placement_from_similarity(self._states[track.id].value)) for track in tracks
         )
@@ -90,17 +90,17 @@ class OneEuroFilter:
         self._states = {}
         return []
 
-    def _moved(self, track: Track, pts: float) -> _Motion:
+    def _follow(self, track: Track, pts: float) -> _Motion:
         value, before = similarity_from_placement(track.placement), self._states.get(track.id)
         if before is None:
             return _Motion(value, np.zeros(4), pts)
         if not track.seen or pts <= before.pts:
             return before
         elapsed = pts - before.pts
-        change = _unwrapped(value - before.value)
-        speed = change / elapsed / _units(before.value)
-        speed = before.speed + _weight(self._speed_cutoff, elapsed) * (speed - before.speed)
-        weight = _weight(self._cutoff + self._beta * np.abs(speed), elapsed)
+        change = _with_wrapped_angle(value - before.value)
+        speed = change / elapsed / _speed_units(before.value)
+        speed = before.speed + _smoothing_factor(self._speed_cutoff, elapsed) * (speed - before.speed)
+        weight = _smoothing_factor(self._cutoff + self._beta * np.abs(speed), elapsed)
         return _Motion(before.value + weight * change, speed, pts)
 
 
@@ -112,16 +112,16 @@ class _Motion:
 
 
 class GaussianFilter:
-    """For files: smooths over the frames before and after, so that nothing lags, and delays by three ``sigma_axes``.
+    """A filter for files: it smooths over the frames before and after, without lag, and delays by three ``sigma_axes``.
 
-    Where a face was missed between two frames that show it, it moves straight from one place to the other.
+    The placement of a face that was missed in some frames is interpolated linearly between the frames around them.
 
     Args:
         sigma_centre: standard deviation for the centre, in frames.
-        sigma_axes: for side and angle, in which the noise of landmarks lies.
+        sigma_axes: standard deviation for side and angle, in frames; most of the landmarks' noise is in these.
 
     Raises:
-        RequestError: a standard deviation that is not positive.
+        RequestError: a standard deviation is not positive.
     """
 
     def __init__(self, sigma_centre: float = 1.0, sigma_axes: float = 3.0) -> None:
@@ -129,54 +129,55 @@ class GaussianFilter:
             raise RequestError(
                 "smoothing",
                 got=f"standard deviations of {sigma_centre} and {sigma_axes} frames",
-                expected="positive ones",
+                expected="positive numbers",
                 remedy="use smoothing 'off' for none",
             )
         self._sigmas = np.array([sigma_centre, sigma_centre, sigma_axes, sigma_axes])
-        self._reach = int(np.ceil(3 * max(sigma_centre, sigma_axes)))
+        self._radius = int(np.ceil(3 * max(sigma_centre, sigma_axes)))
         self._window: deque[Tracks] = deque()
-        self._given = 0  # how many frames of the window have been given back
+        self._emitted = 0  # number of the window's frames that have been returned
 
     def push(self, tracks: Tracks, pts: float) -> Tracks | None:
         self._window.append(tracks)
-        return self._next() if len(self._window) > self._given + self._reach else None
+        return self._next() if len(self._window) > self._emitted + self._radius else None
 
     def flush(self) -> list[Tracks]:
-        rest = [self._next() for _ in range(self._given, len(self._window))]
+        rest = [self._next() for _ in range(self._emitted, len(self._window))]
         self._window.clear()
-        self._given = 0
+        self._emitted = 0
         return rest
 
     def _next(self) -> Tracks:
-        smooth = tuple(replace(track, placement=self._smoothed(track)) for track in self._window[self._given])
-        self._given += 1
-        if self._given > self._reach:
+        smooth = tuple(replace(track, placement=self._smoothed(track)) for track in self._window[self._emitted])
+        self._emitted += 1
+        if self._emitted > self._radius:
             self._window.popleft()
-            self._given -= 1
+            self._emitted -= 1
         return smooth
 
     def _smoothed(self, track: Track) -> Placement:
-        here = [(i, other) for i, frame in enumerate(self._window) for other in frame if other.id == track.id]
-        seen = [(i, similarity_from_placement(other.placement)) for i, other in here if other.seen]
+        appearances = [(i, other) for i, frame in enumerate(self._window) for other in frame if other.id == track.id]
+        seen = [(i, similarity_from_placement(other.placement)) for i, other in appearances if other.seen]
         if not seen:
             return track.placement
-        frames = np.array([i for i, _ in here])
+        frames = np.array([i for i, _ in appearances])
         values = np.array([value for _, value in seen])
         values[:, 3] = np.unwrap(values[:, 3])
         filled = np.stack([np.interp(frames, [i for i, _ in seen], column) for column in values.T], axis=1)
-        weights = np.exp(-0.5 * ((frames - self._given)[:, None] / self._sigmas) ** 2)
+        weights = np.exp(-0.5 * ((frames - self._emitted)[:, None] / self._sigmas) ** 2)
         return placement_from_similarity((weights * filled).sum(0) / weights.sum(0))
 
 
 @dataclass(frozen=True)
 class RowWeights:
-    """How much of a frame's own code enters the smoothed one, for frames at 30 a second: 1 all, towards 0 ever less.
+    """Weights of a frame's own code in the average over frames, at 30 frames per second; 1 does not smooth.
 
-    ``coarse``: rows 0-2, pose. ``middle``: rows 3-6, expression. ``fine``: the rest, colours and texture, which a face
-    keeps.
+    ``coarse``: weight of rows 0-2, which determine the pose.
+    ``middle``: weight of rows 3-6, which determine the expression.
+    ``fine``: weight of the other rows, which determine colours and texture; these hardly change for one face.
 
     Raises:
-        RequestError: a weight outside of 0..1, or 0.
+        RequestError: a weight is not above 0 and at most 1.
     """
 
     coarse: float = 1.0
@@ -188,12 +189,12 @@ class RowWeights:
             raise RequestError(
                 "row weights",
                 got=f"{self.coarse}, {self.middle}, {self.fine}",
-                expected="numbers above 0, up to 1",
+                expected="numbers above 0 and at most 1",
                 remedy="use 1 for no smoothing",
             )
 
     def by_row(self, rows: int, elapsed: float) -> NDArray[np.float32]:
-        """The weights [rows, 1] after ``elapsed`` seconds."""
+        """Return the weights [rows, 1] of a frame that comes ``elapsed`` seconds after the previous one."""
         weights = np.array([self.coarse] * 3 + [self.middle] * 4 + [self.fine] * max(rows - 7, 0))[:rows]
         return (1 - (1 - weights) ** (30 * elapsed))[:, None].astype(np.float32)
 
@@ -210,37 +211,38 @@ class CodeFilter:
 
     def reset(self) -> None:
         """Forget all codes."""
-        self._codes: dict[int, _Code] = {}
+        self._codes: dict[int, _CodeState] = {}
 
     def push(self, ids: Sequence[int], w: Codes, pts: float) -> Codes:
-        """Codes float32 [N, L, D] of the tracks ``ids`` at ``pts`` seconds -> the smoothed ones, [N, L, D].
+        """Smooth the codes float32 [N, L, D] of the tracks ``ids`` at ``pts`` seconds -> float32 [N, L, D].
 
-        Of tracks that the last frame had, the first rows may be given alone: the others then stay as they were given.
+        For tracks that the previous frame had, ``w`` may hold only the first rows; the others keep their last values.
         """
-        self._codes = {track: self._averaged(track, code, pts) for track, code in zip(ids, w, strict=True)}
+        self._codes = {track: self._average(track, code, pts) for track, code in zip(ids, w, strict=True)}
         return np.stack([code.smooth for code in self._codes.values()]) if self._codes else w
 
-    def _averaged(self, track: int, code: Codes, pts: float) -> _Code:
-        before = self._codes.get(track, _Code(code, code, pts))
+    def _average(self, track: int, code: Codes, pts: float) -> _CodeState:
+        before = self._codes.get(track, _CodeState(code, code, pts))
         given = np.concatenate([code, before.given[len(code) :]])
         weights = self._weights.by_row(len(given), max(pts - before.pts, 0))
-        return _Code(before.smooth + weights * (given - before.smooth), given, pts)
+        return _CodeState(before.smooth + weights * (given - before.smooth), given, pts)
 
 
 @dataclass(frozen=True, eq=False)
-class _Code:
-    """Of one face at ``pts`` seconds, as it is smoothed and as its rows were given last; float32 [L, D]."""
+class _CodeState:
+    """The code of one face at ``pts`` seconds: smoothed, and as its rows were last given; both float32 [L, D]."""
 
     smooth: Codes
     given: Codes
     pts: float
 
 
-class WholeCodes:
-    """Says which frames need all rows of their codes: those with a new face, and one every so many seconds.
+class FullCodeSchedule:
+    """Decides which frames need all rows of their codes: those with a new face, and one in every ``interval``.
 
     Args:
-        interval: in seconds. ``CodeFilter`` takes a third of a second to follow a change of the rows held meanwhile.
+        interval: seconds between such frames. ``CodeFilter`` needs a third of a second to follow a change of the rows
+            that are held in between.
     """
 
     def __init__(self, interval: float = 0.5) -> None:
@@ -253,7 +255,7 @@ class WholeCodes:
         self._last = -inf
 
     def due(self, ids: Sequence[int], pts: float) -> bool:
-        """Whether the next frame, of the tracks ``ids`` at ``pts`` seconds, needs them; without faces none does."""
+        """Return whether a frame with the tracks ``ids`` at ``pts`` seconds needs all rows; False without tracks."""
         if not ids:
             return False
         known, self._ids = self._ids, {*ids}
@@ -264,19 +266,22 @@ class WholeCodes:
 
 
 CUT_THRESHOLD = 14.0
-"""Drawn faces in strong motion under flickering light gave 11 at most; cuts within one room 16 and more, to another
-room 44 and more."""
+"""Threshold for a cut, in levels of 255.
+
+Drawn faces in strong motion under flickering light gave at most 11; cuts within one room 16 and more, cuts to another
+room 44 and more.
+"""
 
 
 class CutDetector:
-    """Finds cuts by how far the levels of the picture's four quarters have moved.
+    """Detects cuts by the change of the distributions of levels in the four quarters of the picture.
 
-    Of each quarter and channel the sorted levels are compared, whose mean difference is the least that pixels have to
-    change (the earth mover's distance): a face that moves changes little of it, another picture much. A cut that is
-    found where none is costs a moment of smoothing, no more.
+    For each quarter and channel the sorted levels are compared. Their mean difference is the least total change of the
+    pixels (the earth mover's distance): it is small when a face moves, and large when the picture is another one. A
+    false detection only interrupts the smoothing for a moment.
 
     Args:
-        threshold: in levels of 255.
+        threshold: mean difference, in levels of 255, above which a frame begins another scene.
     """
 
     def __init__(self, threshold: float = CUT_THRESHOLD) -> None:
@@ -288,31 +293,31 @@ class CutDetector:
         self._levels: NDArray[np.int16] | None = None
 
     def is_cut(self, pixels: Photo) -> bool:
-        """Whether this frame, uint8 [H, W, 3], begins another scene than the last one; the first frame does not."""
+        """Return whether this frame, uint8 [H, W, 3], begins another scene than the last one; False for the first."""
         before, self._levels = self._levels, _sorted_levels(pixels)
         return before is not None and float(np.abs(self._levels - before).mean()) > self._threshold
 
 
 def _sorted_levels(pixels: Photo) -> NDArray[np.int16]:
-    # Every so many pixels first: to average all of a large frame would take as long as to find its faces.
+    # Pixels are skipped before averaging: averaging all of a large frame would take as long as detecting its faces.
     sampled = cv2.resize(pixels, (256, 192), interpolation=cv2.INTER_NEAREST)
     small = cv2.resize(sampled, (64, 48), interpolation=cv2.INTER_AREA)
     quarters = small.reshape(2, 24, 2, 32, 3).swapaxes(1, 2).reshape(4, 24 * 32, 3)
     return np.sort(quarters, axis=1).astype(np.int16)
 
 
-def _weight(cutoff: float | NDArray[np.float64], elapsed: float) -> float | NDArray[np.float64]:
-    """Of the new value, in an exponential average with a cut-off in Hz."""
-    turn = 2 * pi * cutoff * elapsed
-    return turn / (turn + 1)
+def _smoothing_factor(cutoff: float | NDArray[np.float64], elapsed: float) -> float | NDArray[np.float64]:
+    """Return the new value's weight in an exponential average with a cut-off frequency in Hz."""
+    ratio = 2 * pi * cutoff * elapsed
+    return ratio / (ratio + 1)
 
 
-def _units(similarity: Similarity) -> NDArray[np.float64]:
+def _speed_units(similarity: Similarity) -> NDArray[np.float64]:
     side = exp(similarity[2])
     return np.array([side, side, 1, 1])
 
 
-def _unwrapped(change: Similarity) -> Similarity:
-    """The same change, its angle within half a turn."""
+def _with_wrapped_angle(change: Similarity) -> Similarity:
+    """Return the change with its angle wrapped to -pi..pi; the array is modified."""
     change[3] = (change[3] + pi) % (2 * pi) - pi
     return change

@@ -1,4 +1,4 @@
-"""Which face of a frame is which face of the one before."""
+"""Tracking: matching of the faces of a frame to those of the frame before."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from engines.contract.errors import AlignmentError, RequestError
 from serving.faces.alignment import Placement, placement_of_face, side_of
 from serving.faces.landmarks import Face
 
-_REACH = 0.6
-"""How far apart, as ``apart`` has it, two placements of one face may be; at 30 frames/s faces move a tenth of it."""
+_MAX_MATCH_DISTANCE = 0.6
+"""Largest ``placement_distance`` between two frames of one face; at 30 frames/s faces move a tenth of it."""
 
-_DOUBLE = 0.25
-"""Below this, a detection beside another one is taken for the same face found twice."""
+_DUPLICATE_DISTANCE = 0.25
+"""``placement_distance`` below which two detections are taken for one face that was detected twice."""
 
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """A face that is followed, as of one frame.
+    """The state of a followed face at one frame.
 
-    ``placement``: of its crop, where it was last seen. ``seen``: whether that is this frame. ``opacity``: 1, and less
-    while it fades out or in again.
+    ``id``: the face's number.
+    ``placement``: the placement of its crop where it was last detected.
+    ``seen``: True if it was detected in this frame.
+    ``opacity``: 0..1; below 1 while the face fades out, or in again.
     """
 
     id: int
@@ -35,14 +37,14 @@ class Track:
 
 @dataclass(frozen=True)
 class Tracking:
-    """How faces are followed.
+    """Settings of the tracker.
 
-    ``max_faces``: at once; those that are followed keep their places, the largest of the others come next.
-    ``hold``: seconds for which a lost face stays in its place; detectors miss faces for a few frames at a time.
+    ``max_faces``: largest number of faces at once; followed faces have priority, then the largest ones.
+    ``hold``: seconds for which a lost face keeps its place, since detectors miss faces for a few frames at a time.
     ``fade``: seconds over which it then disappears.
 
     Raises:
-        RequestError: no face at all, or a negative time.
+        RequestError: ``max_faces`` is below 1, or a time is negative.
     """
 
     max_faces: int = 4
@@ -60,7 +62,7 @@ class Tracking:
 
 
 class Tracker:
-    """Gives faces numbers that stay theirs while they are in sight; numbers are never given twice."""
+    """Assigns each face a number that it keeps while it is in sight; numbers are never reused."""
 
     def __init__(self, tracking: Tracking | None = None) -> None:
         self._tracking = tracking or Tracking()
@@ -68,22 +70,22 @@ class Tracker:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all faces: what comes next is another scene."""
+        """Forget all faces, because another scene begins."""
         self._tracks: tuple[Track, ...] = ()
         self._last_seen: dict[int, float] = {}
         self._pts = 0.0
 
     def update(self, placements: Sequence[Placement], pts: float) -> tuple[Track, ...]:
-        """The faces of the next frame, at ``pts`` seconds, from the crops of those found in it, the largest first."""
+        """Return the next frame's tracks, at ``pts`` seconds, from the placements detected in it, largest first."""
         elapsed, self._pts = pts - self._pts, pts
-        found = _matches(self._tracks, placements)
-        followed = [self._followed(track, found.get(track.id), elapsed) for track in self._tracks]
+        matches = _matches(self._tracks, placements)
+        followed = [self._updated(track, matches.get(track.id), elapsed) for track in self._tracks]
         visible = [track for track in followed if track.seen or track.opacity > 0]
-        self._tracks = (*visible, *self._begun(placements, visible))
+        self._tracks = (*visible, *self._new_tracks(placements, visible))
         self._last_seen = {track.id: pts if track.seen else self._last_seen[track.id] for track in self._tracks}
         return self._tracks
 
-    def _followed(self, track: Track, placement: Placement | None, elapsed: float) -> Track:
+    def _updated(self, track: Track, placement: Placement | None, elapsed: float) -> Track:
         held = self._pts - self._last_seen[track.id] <= self._tracking.hold
         step = elapsed / self._tracking.fade if self._tracking.fade else 1.0
         opacity = track.opacity + (step if placement is not None or held else -step)
@@ -94,19 +96,19 @@ class Tracker:
             opacity=min(max(opacity, 0.0), 1.0),
         )
 
-    def _begun(self, placements: Sequence[Placement], followed: Sequence[Track]) -> list[Track]:
-        begun: list[Track] = []
+    def _new_tracks(self, placements: Sequence[Placement], followed: Sequence[Track]) -> list[Track]:
+        new: list[Track] = []
         for placement in placements:
-            others = [track for track in (*followed, *begun) if track.seen]
-            if len(followed) + len(begun) >= self._tracking.max_faces:
+            others = [track for track in (*followed, *new) if track.seen]
+            if len(followed) + len(new) >= self._tracking.max_faces:
                 break
-            if all(apart(placement, track.placement) > _DOUBLE for track in others):
-                begun.append(Track(next(self._ids), placement))
-        return begun
+            if all(placement_distance(placement, track.placement) > _DUPLICATE_DISTANCE for track in others):
+                new.append(Track(next(self._ids), placement))
+        return new
 
 
-def placements_of(faces: Iterable[Face]) -> list[Placement]:
-    """Of the faces of which one can be made: a detector may take anything for a face."""
+def placements_from_faces(faces: Iterable[Face]) -> list[Placement]:
+    """Return the placements of the faces that have one; a false detection may have impossible landmarks."""
     placements = []
     for face in faces:
         with suppress(AlignmentError):
@@ -114,21 +116,21 @@ def placements_of(faces: Iterable[Face]) -> list[Placement]:
     return placements
 
 
-def apart(a: Placement, b: Placement) -> float:
-    """How different two placements are: their centres' distance, in sides of the larger, and the log of their ratio."""
+def placement_distance(a: Placement, b: Placement) -> float:
+    """Return the centres' distance, in sides of the larger placement, plus the absolute log of the sides' ratio."""
     (xa, ya), (xb, yb) = (placement @ (0.5, 0.5, 1) for placement in (a, b))
     side_a, side_b = side_of(a), side_of(b)
     return hypot(xb - xa, yb - ya) / max(side_a, side_b) + abs(log(side_b / side_a))
 
 
 def _matches(tracks: Sequence[Track], placements: Sequence[Placement]) -> dict[int, Placement]:
-    """Track id -> its placement in this frame; the nearest pair first, none beyond the reach."""
+    """Match tracks to placements, nearest pair first, up to ``_MAX_MATCH_DISTANCE``; return placements by track id."""
     pairs = sorted(
-        (apart(track.placement, placement), track.id, i)
+        (placement_distance(track.placement, placement), track.id, i)
         for track, (i, placement) in product(tracks, enumerate(placements))
     )
-    found: dict[int, int] = {}
+    matched: dict[int, int] = {}
     for distance, track_id, i in pairs:
-        if distance <= _REACH and track_id not in found and i not in found.values():
-            found[track_id] = i
-    return {track_id: placements[i] for track_id, i in found.items()}
+        if distance <= _MAX_MATCH_DISTANCE and track_id not in matched and i not in matched.values():
+            matched[track_id] = i
+    return {track_id: placements[i] for track_id, i in matched.items()}

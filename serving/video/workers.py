@@ -1,7 +1,7 @@
-"""Threads for a chain of iterators: what one makes lies ready, in order and in bounded number, when the next wants it.
+"""Threads for a pipeline of iterators: each stage's items are prefetched in order, in bounded number, for the next.
 
-An error of any link arrives where its items are taken, after those that were made before it, and so at the end of the
-chain. Leaving the ``with`` block ends all threads, whether their items were taken or not.
+An error of a stage is raised where its items are consumed, after the items that were made before it, and so reaches the
+end of the pipeline. Leaving the ``with`` block ends all threads, even if items are left.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ R = TypeVar("R")
 
 
 class Workers:
-    """Owns the threads of one chain.
+    """Owns the threads of one pipeline.
 
     Args:
-        parallel: how many calls of ``mapped`` run at the same time.
+        parallel: number of calls of ``mapped`` that run at the same time.
     """
 
     def __init__(self, parallel: int) -> None:
@@ -29,18 +29,18 @@ class Workers:
         self._pool = ThreadPoolExecutor(parallel, "toon call")
         self._queues: list[_Queue[Any]] = []
         self._threads: list[Thread] = []
-        self._room = Semaphore(0)
+        self._slots = Semaphore(0)
         self._ended = False
 
     @property
     def dropped(self) -> int:
-        """Items that nobody took in time."""
+        """Number of items that were dropped because a newer one came."""
         return sum(queue.dropped for queue in self._queues)
 
-    def ahead(self, items: Iterable[T], depth: int, *, drop_oldest: bool = False) -> Iterator[T]:
-        """The same items, made by a thread of their own, at most ``depth`` of them lying ready.
+    def prefetched(self, items: Iterable[T], depth: int, *, drop_oldest: bool = False) -> Iterator[T]:
+        """Yield the same items, made by a thread of their own, which runs at most ``depth`` items ahead.
 
-        Where no more may lie ready, the thread waits, or the oldest is dropped.
+        When it is that far ahead, the thread waits, or with ``drop_oldest`` the oldest item is dropped.
         """
         queue = _Queue[T](depth, drop_oldest)
         thread = Thread(target=_fill, args=(queue, items), name="toon stage", daemon=True)
@@ -50,20 +50,20 @@ class Workers:
         return queue.taken()
 
     def mapped(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """``function`` of each item, in the order of the items; calls run side by side."""
+        """Yield ``function(item)`` for each item, in the order of the items; the calls run in parallel."""
 
         def calls() -> Iterator[Future[R]]:
             for item in items:
                 yield self._pool.submit(function, item)
 
-        return (call.result() for call in self.ahead(calls(), self.parallel))
+        return (call.result() for call in self.prefetched(calls(), self.parallel))
 
     def admitted(self, items: Iterable[T], count: int) -> Iterator[T]:
-        """The same items, each taken only when fewer than ``count`` are on their way between here and ``leave``."""
-        self._room.release(count)
+        """Yield the same items; at most ``count`` are admitted at a time, until ``release`` is called for each."""
+        self._slots.release(count)
         iterator = iter(items)
         while True:
-            self._room.acquire()
+            self._slots.acquire()
             if self._ended:
                 raise _EndedError
             try:
@@ -71,9 +71,9 @@ class Workers:
             except StopIteration:
                 return
 
-    def leave(self) -> None:
-        """An item that was admitted is on its way no more."""
-        self._room.release()
+    def release(self) -> None:
+        """Release the slot of an admitted item."""
+        self._slots.release()
 
     def __enter__(self) -> Self:
         return self
@@ -82,21 +82,21 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended = True
-        self._room.release()
+        self._slots.release()
         for queue in self._queues:
             queue.end()
-        # The pool first: a thread may be waiting for one of its calls.
+        # The pool is shut down first, because a thread may be waiting for one of its calls.
         self._pool.shutdown(cancel_futures=True)
         for thread in self._threads:
             thread.join()
 
 
 class _EndedError(Exception):
-    """The block was left: the thread has nothing more to do."""
+    """Ends a thread after the ``with`` block has been left."""
 
 
 class _Queue(Generic[T]):
-    """Between one thread that puts and one that takes."""
+    """A bounded queue between one thread that puts items and one that takes them."""
 
     def __init__(self, depth: int, drop_oldest: bool) -> None:
         self._depth, self._drop_oldest = depth, drop_oldest
@@ -107,7 +107,7 @@ class _Queue(Generic[T]):
         self.dropped = 0
 
     def put(self, item: T) -> None:
-        """Wait for room, or make it; raises _EndedError once the block was left."""
+        """Append an item, after waiting for a free place or dropping the oldest; raises _EndedError after ``end``."""
         with self._changed:
             if self._drop_oldest and len(self._items) == self._depth:
                 self._items.popleft()
@@ -117,12 +117,13 @@ class _Queue(Generic[T]):
             self._changed.notify()
 
     def complete(self, error: BaseException | None) -> None:
-        """Nothing more is put."""
+        """Mark the end of the items; ``error`` is raised after they are taken."""
         with self._changed:
             self._complete, self._error = True, error
             self._changed.notify()
 
     def taken(self) -> Iterator[T]:
+        """Yield the items, waiting for each."""
         while True:
             with self._changed:
                 self._wait_for(lambda: self._items or self._complete)
@@ -135,6 +136,7 @@ class _Queue(Generic[T]):
             raise self._error
 
     def end(self) -> None:
+        """Make both threads raise _EndedError."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()

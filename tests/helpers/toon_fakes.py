@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from serving.controls import Style
 from serving.faces.landmarks import CANONICAL_POINTS, Face
-from serving.toonifier import Style
 from serving.video.frames import Frame
 
 Pixels = NDArray[np.uint8]

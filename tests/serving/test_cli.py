@@ -68,7 +68,9 @@ def test_options_become_controls(toonify: Toonify, fake: FakeTriton, face: Path,
 def test_jpeg_on_the_wire_gives_nearly_the_same_picture(toonify: Toonify, fake: FakeTriton, face: Path) -> None:
     output = face.with_name("toon.png")
     assert toonify("image", face, "-o", output, "--url", fake.url, "--jpeg")[0] == 0
-    assert np.abs(read_picture(output).astype(int) - demo_face()).mean() < 1  # the fake sends the JPEG back as it came
+    assert (
+        np.abs(read_picture(output).astype(int) - demo_face()).mean() < 1
+    )  # the fake server returns the JPEG unchanged
 
 
 @pytest.mark.parametrize("align", ["haar", "file:{folder}/landmarks.json"])
@@ -80,7 +82,7 @@ def test_the_face_of_a_photograph_is_pasted_back(toonify: Toonify, fake: FakeTri
     assert request["face"].shape == (1, 256, 256, 3)
     result = read_picture(output)
     assert result.shape == PHOTO.shape
-    assert np.abs(result.astype(int) - PHOTO).mean() < 1  # the fake changes nothing but the size
+    assert np.abs(result.astype(int) - PHOTO).mean() < 1  # the fake server changes only the size
     assert (result[:50] == PHOTO[:50]).all()
 
 
@@ -128,7 +130,7 @@ def test_a_persons_mistake_is_one_line_and_exit_code_1(
     ("options", "message"),
     [
         (["--url", "127.0.0.1:8001", "--encoder", "e", "--generator", "g"], "got --url and model directories"),
-        (["--encoder", "e"], "got a part of the model directories"),
+        (["--encoder", "e"], "got only some of the model directories"),
         (["--encoder", "e", "--generator", "g", "--jpeg"], "JPEG on the wire: got models in this process"),
     ],
 )

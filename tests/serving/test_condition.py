@@ -1,4 +1,4 @@
-"""Defaults of the optional controls, and which controls are refused."""
+"""Defaults of the optional controls, and refusal of controls that contradict each other or do not fit."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def test_the_default_seed_is_zero() -> None:
 
 
 def test_a_seed_names_the_same_noise_everywhere() -> None:
-    # If a version of NumPy draws other numbers, every seeded picture changes: that has to be noticed. The numbers
-    # printed have nine digits, which is what float32 needs.
+    # If a version of NumPy draws other numbers, every seeded picture changes, which this test must notice. The printed
+    # numbers have nine digits, which determine a float32.
     expected = np.array([1.11762202, -1.3871249, -0.426571608, -0.803587258], np.float32)
     assert np.array_equal(z_from_seed(0, 4), expected)
 

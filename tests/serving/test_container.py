@@ -26,9 +26,9 @@ def service() -> dict[str, Any]:
 
 def default(text: str) -> str:
     """``${NAME:-value}`` -> ``value``."""
-    found = re.search(r"\$\{\w+:-([^}]*)\}", text)
-    assert found, text
-    return found[1]
+    match = re.search(r"\$\{\w+:-([^}]*)\}", text)
+    assert match, text
+    return match[1]
 
 
 def test_both_files_take_the_same_container(service: dict[str, Any]) -> None:

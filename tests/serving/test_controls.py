@@ -29,7 +29,9 @@ def test_rows_that_a_small_generator_lacks_are_left_out() -> None:
 
 
 def test_an_attribute_without_a_rule_is_refused() -> None:
-    with pytest.raises(RequestError, match="attribute 'smile': got no rule for its rows, expected one of gender, "):
+    with pytest.raises(
+        RequestError, match="attribute 'smile': got no published rule for its rows, expected one of gender, "
+    ):
         row_strength_for("smile", 18)
 
 
@@ -51,5 +53,7 @@ def test_controls_are_repeated_for_every_face_or_given_for_each() -> None:
 
 def test_a_model_without_an_isf_head_takes_no_attributes() -> None:
     signature = toonify_signature(Geometry(256, attributes=(), noise_size=0))
-    with pytest.raises(RequestError, match="control 'attributes': got a model without it, expected one of psi"):
+    with pytest.raises(
+        RequestError, match="control 'attributes': got a model that does not take it, expected one of psi"
+    ):
         control_tensors(signature, (), {"attributes": {"age": 1}}, 1)

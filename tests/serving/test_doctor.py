@@ -1,4 +1,4 @@
-"""What ``toonify doctor`` finds, each part by itself."""
+"""The findings of ``toonify doctor``, each tested separately."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_doctor_knows_the_codecs() -> None:
-    found = {finding.subject: finding for finding in doctor._codecs()}
-    assert found["video files"].found.startswith("av ")
-    assert found["H.264 by x264"].found == "yes"
-    assert "H.264 by NVENC" in found
+    findings = {finding.subject: finding for finding in doctor._codecs()}
+    assert findings["video files"].found.startswith("av ")
+    assert findings["H.264 by x264"].found == "yes"
+    assert "H.264 by NVENC" in findings
 
 
 def test_without_pyav_there_are_no_videos(nothing_installed: None) -> None:
@@ -28,11 +28,11 @@ def test_without_pyav_there_are_no_videos(nothing_installed: None) -> None:
 
 def test_kernels_that_were_not_compiled_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "instruction_sets_here", lambda: ())
-    (found,) = (finding for finding in doctor._engines() if finding.subject == "winograd")
-    assert "install g++" in found.remedy
+    (winograd,) = (finding for finding in doctor._engines() if finding.subject == "winograd")
+    assert "install g++" in winograd.remedy
     monkeypatch.setattr(doctor, "instruction_sets_here", lambda: ("avx2",))
-    (found,) = (finding for finding in doctor._engines() if finding.subject == "winograd")
-    assert (found.found, found.missing) == ("kernels of this package, compiled for avx2", False)
+    (winograd,) = (finding for finding in doctor._engines() if finding.subject == "winograd")
+    assert (winograd.found, winograd.missing) == ("kernels of this package, compiled for avx2", False)
 
 
 def nvidia_smi(folder: Path, script: str) -> None:
@@ -60,6 +60,6 @@ def test_a_machine_without_a_gpu_lacks_nothing(tmp_path: Path, monkeypatch: pyte
 
 
 def test_landmarks_by_mediapipe_need_its_package(nothing_installed: None) -> None:
-    found = {finding.subject: finding for finding in doctor._landmarkers()}
-    assert "pip install --no-deps mediapipe" in found["landmarks by MediaPipe"].remedy
-    assert not found["landmarks from a file"].missing
+    findings = {finding.subject: finding for finding in doctor._landmarkers()}
+    assert "pip install --no-deps mediapipe" in findings["landmarks by MediaPipe"].remedy
+    assert not findings["landmarks from a file"].missing

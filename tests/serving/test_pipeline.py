@@ -1,4 +1,4 @@
-"""The in-process pipeline, against arithmetic done by hand."""
+"""The in-process pipeline, tested against arithmetic done by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same pictures whoever computes them."""
+"""Both toonifiers, the one with engines and the one with a server, make the same pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from engines.contract.errors import RequestError
 from engines.model_directory import Sizes, SourceFile, write_manifest
 from serving.client import AsyncToonifyClient, ToonifyClient
 from serving.condition import z_from_seed
-from serving.toonifier import EngineToonifier, ServedToonifier, Style
+from serving.controls import Style
+from serving.toonifier import EngineToonifier, ServedToonifier
 from serving.triton.server import TritonServer
 
 FACES = np.random.default_rng(5).integers(0, 256, (11, 256, 256, 3), np.uint8)
@@ -100,7 +101,7 @@ def test_a_light_encoder_of_another_checkpoint_is_refused(tiny_model_directories
     manifest = read_manifest(other)
     source = SourceFile(role="encoder", file="another.pt", format="", sha256="0")
     write_manifest(other, manifest.model_copy(update={"sources": (source,)}))
-    with pytest.raises(RequestError, match="got one of another checkpoint, expected an encoder of the same"):
+    with pytest.raises(RequestError, match="got an encoder of another checkpoint, expected an encoder of the same"):
         EngineToonifier(models.encoder, generators, light_encoder=other)
 
 
@@ -126,7 +127,7 @@ def test_codes_of_another_form_are_refused_before_they_travel(triton_server: Tri
 def test_a_step_of_an_ensemble_is_no_model_to_toonify_with(triton_server: TritonServer) -> None:
     with ToonifyClient(triton_server.url) as client:
         client.encode(FACES[:1])
-        with pytest.raises(RequestError, match="model 'encoder': got a model that does not say its resolution"):
+        with pytest.raises(RequestError, match="model 'encoder': got a model that does not state its resolution"):
             client.toonify(FACES[:1], model="encoder")
 
 
@@ -163,7 +164,9 @@ def test_a_model_without_isf_head_gives_its_pictures_for_every_seed(tiny_model_d
 
 def test_generators_need_names_of_their_own(tiny_model_directories: TinyModels) -> None:
     models = tiny_model_directories
-    with pytest.raises(RequestError, match="generators: got none, expected one at least"):
+    with pytest.raises(RequestError, match="generators: got none, expected at least one"):
         EngineToonifier(models.encoder, [])
-    with pytest.raises(RequestError, match="generators: got plain, plain, expected one at least, each of another name"):
+    with pytest.raises(
+        RequestError, match="generators: got plain, plain, expected at least one, each with a name of its own"
+    ):
         EngineToonifier(models.encoder, [models.generators["plain"]] * 2)

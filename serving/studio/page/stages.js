@@ -1,29 +1,29 @@
-// What can be on the stage, each a class with open(), changed() for controls that were moved, and close().
+// The kinds of input on the stage; each is a class with open(), changed() for a change of the controls, and close().
 
 export const $ = (id) => document.getElementById(id);
 export const form = $('controls');
 
-export function say(text, bad = false) {
+export function showStatus(text, bad = false) {
   $('status').textContent = text;
   $('status').classList.toggle('bad', bad);
 }
 
-export function complain(error) {
-  if (error.name !== 'AbortError') say(error.message, true);
+export function showError(error) {
+  if (error.name !== 'AbortError') showStatus(error.message, true);
 }
 
-export async function ask(path, options) {
+export async function request(path, options) {
   const answer = await fetch(path, options).catch((error) => {
     if (error.name === 'AbortError') throw error;
-    throw new Error('The studio does not answer; see whether its command is still running.');
+    throw new Error('The studio does not answer; check that its command is still running.');
   });
   if (answer.ok) return answer;
-  const said = await answer.json().catch(() => ({}));
-  throw new Error(said.error ?? `The studio answers ${answer.status} ${answer.statusText}.`);
+  const body = await answer.json().catch(() => ({}));
+  throw new Error(body.error ?? `The studio answers ${answer.status} ${answer.statusText}.`);
 }
 
-// What can be downloaded: a blob, an address, or nothing.
-export function offer(result, name = '') {
+// Offers a result for download: a blob, a URL, or null for none.
+export function offerDownload(result, name = '') {
   URL.revokeObjectURL($('download').href);
   $('download').hidden = !result;
   $('compare').classList.toggle('alone', !result);
@@ -46,21 +46,21 @@ function controls() {
 }
 
 const send = (path, file, signal) =>
-  ask(`${path}?controls=${encodeURIComponent(controls())}`, { method: 'POST', body: file, signal });
+  request(`${path}?controls=${encodeURIComponent(controls())}`, { method: 'POST', body: file, signal });
 
 const toonName = (file, suffix) => `${file.name.replace(/\.\w+$/, '')}_toon${suffix}`;
 
-function shape(width, height) {
+function setAspectRatio(width, height) {
   if (width && height) $('compare').style.setProperty('--ratio', width / height);
 }
 
-function load(media, source) {
+function setSource(media, source) {
   URL.revokeObjectURL(media.src);
   if (source) media.src = source instanceof Blob ? URL.createObjectURL(source) : source;
   else media.removeAttribute('src');
 }
 
-async function paint(blob) {
+async function drawPicture(blob) {
   const bitmap = await createImageBitmap(blob);
   const canvas = $('after-picture');
   [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
@@ -70,42 +70,42 @@ async function paint(blob) {
 
 export class Picture {
   kind = 'picture';
-  gone = new AbortController();
+  aborter = new AbortController();
 
   constructor(file) { this.file = file; }
 
   open() {
     const before = $('before-picture');
-    before.onload = () => shape(before.naturalWidth, before.naturalHeight);
-    load(before, this.file);
+    before.onload = () => setAspectRatio(before.naturalWidth, before.naturalHeight);
+    setSource(before, this.file);
     return this.changed();
   }
 
-  // One request at a time; controls that move meanwhile are asked for together when it is answered.
+  // Sends one request at a time; changes of the controls meanwhile are sent together when it is answered.
   async changed() {
     this.stale = true;
     if (this.busy) return;
     this.busy = true;
-    while (this.stale && !this.gone.signal.aborted) {
+    while (this.stale && !this.aborter.signal.aborted) {
       this.stale = false;
-      await this.toonify().catch(complain);
+      await this.toonify().catch(showError);
     }
     this.busy = false;
   }
 
   async toonify() {
     const start = performance.now();
-    say('Toonifying …');
-    const picture = await (await send('/api/picture', this.file, this.gone.signal)).blob();
-    await paint(picture);
-    this.gone.signal.throwIfAborted();
-    offer(picture, toonName(this.file, '.png'));
-    say(`Done in ${((performance.now() - start) / 1000).toFixed(1)} s.`);
+    showStatus('Toonifying …');
+    const picture = await (await send('/api/picture', this.file, this.aborter.signal)).blob();
+    await drawPicture(picture);
+    this.aborter.signal.throwIfAborted();
+    offerDownload(picture, toonName(this.file, '.png'));
+    showStatus(`Done in ${((performance.now() - start) / 1000).toFixed(1)} s.`);
   }
 
   close() {
-    this.gone.abort();
-    load($('before-picture'), null);
+    this.aborter.abort();
+    setSource($('before-picture'), null);
   }
 }
 
@@ -118,78 +118,79 @@ export class Clip {
 
   open() {
     const { before, after } = this;
-    before.onloadedmetadata = () => shape(before.videoWidth, before.videoHeight);
-    before.onerror = () => say('This browser cannot play the clip; the studio may be able to read it all the same.');
+    before.onloadedmetadata = () => setAspectRatio(before.videoWidth, before.videoHeight);
+    before.onerror = () => showStatus('This browser cannot play the clip, but the studio may be able to read it.');
     for (const video of [before, after]) {
-      video.ontimeupdate = () => this.follow();
+      video.ontimeupdate = () => this.synchronise();
       video.onplay = video.onpause = () => { $('play').textContent = this.lead.paused ? 'Play' : 'Pause'; };
     }
-    load(before, this.file);
-    this.forget();
-    say('Choose how it shall look, then toonify it.');
+    setSource(before, this.file);
+    this.discard();
+    showStatus('Choose the settings, then toonify the clip.');
   }
 
   changed() {
-    if (this.id && !$('start').hidden) say('The controls have changed; toonify the clip again to see it.');
+    if (this.id && !$('start').hidden) showStatus('The controls have changed; toonify the clip again.');
   }
 
   async start() {
-    this.forget();
+    this.discard();
     this.run = new AbortController();
-    this.working(true);
+    this.showWorking(true);
     try {
       await this.toonify(this.run.signal);
-      this.working(false);
+      this.showWorking(false);
     } catch (error) {
-      complain(error);
-      if (error.name !== 'AbortError') this.working(false);
+      showError(error);
+      if (error.name !== 'AbortError') this.showWorking(false);
     }
   }
 
   async toonify(signal) {
-    say('Sending the clip …');
+    showStatus('Sending the clip …');
     this.id = (await (await send('/api/clip', this.file, signal)).json()).id;
     for (let now = {}; now.state !== 'done'; ) {
       await new Promise((resolve) => setTimeout(resolve, 200));
-      now = await (await ask(`/api/clip/${this.id}`, { signal })).json();
+      now = await (await request(`/api/clip/${this.id}`, { signal })).json();
       if (now.state === 'failed') throw new Error(now.error);
       if (now.total) $('progress').value = now.frames / now.total;
       const left = now.remaining === null ? '' : `, ${Math.ceil(now.remaining)} s to go`;
-      say(now.frames ? `${now.frames} of ${now.total ?? '?'} frames, ${now.fps.toFixed(1)} a second${left}` : 'Starting …');
+      const progress = `${now.frames} of ${now.total ?? '?'} frames, ${now.fps.toFixed(1)} a second${left}`;
+      showStatus(now.frames ? progress : 'Starting …');
     }
     this.before.pause();
     this.lead = this.after;
-    load(this.after, `/api/clip/${this.id}/result`);
-    offer(this.after.src, toonName(this.file, '.mp4'));
-    this.after.play().catch(() => {}); // a browser may want a click first
-    say('Done.');
+    setSource(this.after, `/api/clip/${this.id}/result`);
+    offerDownload(this.after.src, toonName(this.file, '.mp4'));
+    this.after.play().catch(() => {}); // a browser may require a click first
+    showStatus('Done.');
   }
 
   cancel() {
-    this.forget();
-    say('Cancelled.');
+    this.discard();
+    showStatus('Cancelled.');
   }
 
-  // Back to the original alone.
-  forget() {
+  // Discards the result, so that only the original is shown.
+  discard() {
     this.run?.abort();
-    if (this.id) ask(`/api/clip/${this.id}`, { method: 'DELETE', keepalive: true }).catch(() => {});
+    if (this.id) request(`/api/clip/${this.id}`, { method: 'DELETE', keepalive: true }).catch(() => {});
     this.id = null;
     this.lead = this.before;
     this.after.pause();
-    load(this.after, null);
-    offer(null);
-    this.working(false);
+    setSource(this.after, null);
+    offerDownload(null);
+    this.showWorking(false);
   }
 
-  working(working) {
+  showWorking(working) {
     $('start').hidden = working;
     $('cancel').hidden = $('progress').hidden = !working;
     $('progress').removeAttribute('value');
   }
 
   play() {
-    if (this.lead.paused) this.lead.play().catch(complain);
+    if (this.lead.paused) this.lead.play().catch(showError);
     else this.lead.pause();
   }
 
@@ -197,8 +198,8 @@ export class Clip {
     if (this.lead.duration) this.lead.currentTime = part * this.lead.duration;
   }
 
-  // The result leads, with the sound; the original is kept beside it.
-  follow() {
+  // The result, which has the sound, leads; the original is kept in sync with it.
+  synchronise() {
     const { lead, before } = this;
     if (lead.duration) $('seek').value = lead.currentTime / lead.duration;
     if (lead === before) return;
@@ -208,11 +209,11 @@ export class Clip {
   }
 
   close() {
-    this.forget();
+    this.discard();
     for (const video of [this.before, this.after]) {
       video.onerror = video.ontimeupdate = video.onplay = video.onpause = null;
       video.pause();
-      load(video, null);
+      setSource(video, null);
     }
   }
 }
@@ -222,24 +223,28 @@ export class Camera {
   video = $('before-video');
 
   async open() {
-    if (!navigator.mediaDevices) throw new Error('Browsers show the webcam to pages on localhost or HTTPS only.');
-    say('Waiting for the webcam …');
+    if (!navigator.mediaDevices) throw new Error('Browsers allow the webcam only to pages on localhost or HTTPS.');
+    showStatus('Waiting for the webcam …');
     this.media = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 480 } } });
     if (this.closed) return this.close();
     this.video.srcObject = this.media;
     await this.video.play();
-    shape(this.video.videoWidth, this.video.videoHeight);
+    setAspectRatio(this.video.videoWidth, this.video.videoHeight);
     this.stream = new WebSocket(`${location.origin.replace('http', 'ws')}/api/camera`);
     this.stream.onopen = () => { this.changed(); this.send(); };
-    this.stream.onmessage = ({ data }) => this.take(data).catch(complain);
-    this.stream.onclose = () => this.closed || (say(this.error ?? 'The studio has ended the stream.', true), this.close());
+    this.stream.onmessage = ({ data }) => this.receive(data).catch(showError);
+    this.stream.onclose = () => {
+      if (this.closed) return;
+      showStatus(this.error ?? 'The studio has ended the stream.', true);
+      this.close();
+    };
   }
 
   changed() {
     if (this.stream?.readyState === WebSocket.OPEN) this.stream.send(controls());
   }
 
-  // The next frame goes when the last one is back: what the webcam shows in between is never sent.
+  // The next frame is sent when the answer to the last one has come; frames in between are never sent.
   send() {
     this.sent = performance.now();
     const [width, height] = [this.video.videoWidth, this.video.videoHeight];
@@ -248,17 +253,17 @@ export class Camera {
     canvas.toBlob((frame) => this.closed || this.stream.send(frame), 'image/jpeg', 0.9);
   }
 
-  async take(data) {
+  async receive(data) {
     if (typeof data === 'string') {
-      Object.assign(this, JSON.parse(data)); // faces, or an error before the end
+      Object.assign(this, JSON.parse(data)); // sets this.faces, or this.error before the stream ends
       return;
     }
-    await paint(data);
+    await drawPicture(data);
     if (this.closed) return;
-    offer(data, 'webcam_toon.jpg');
+    offerDownload(data, 'webcam_toon.jpg');
     const took = performance.now() - this.sent;
     this.pace = this.pace ? 0.9 * this.pace + 0.1 * took : took;
-    say(`${(1000 / this.pace).toFixed(1)} frames a second${this.faces ? '' : ', no face in sight'}`);
+    showStatus(`${(1000 / this.pace).toFixed(1)} frames a second${this.faces ? '' : ', no face in sight'}`);
     this.send();
   }
 

@@ -1,33 +1,34 @@
-// The page of toonify studio: what a person does, to the one thing that is on the stage.
+// The page of toonify studio: passes the user's actions on to the picture, clip or webcam on the stage.
 
-import { $, Camera, Clip, Picture, ask, complain, form, offer, say } from './stages.js';
+import { $, Camera, Clip, Picture, request, showError, form, offerDownload, showStatus } from './stages.js';
 
 let stage = null;
 let largest = Infinity; // bytes of a file
 
-function put(next) {
+function setStage(next) {
   stage?.close();
   stage = next;
   const camera = next?.kind === 'camera';
   $('stage').dataset.kind = next?.kind ?? 'none';
   $('compare').classList.toggle('mirrored', camera);
-  form.querySelector('option[value=aligned]').disabled = camera; // it never shows a face alone
+  form.querySelector('option[value=aligned]').disabled = camera; // a webcam's frames are never aligned faces
   if (camera && form.elements.look.value === 'aligned') form.elements.look.value = 'paste';
-  say('');
-  offer(null);
+  showStatus('');
+  offerDownload(null);
   arrange();
-  Promise.resolve(next?.open()).catch(complain);
+  Promise.resolve(next?.open()).catch(showError);
 }
 
-function take([file]) {
+function openFile([file]) {
   if (!file) return;
   const mib = (bytes) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
-  if (file.size > largest) say(`${file.name} has ${mib(file.size)}; the studio takes ${mib(largest)} at most.`, true);
-  else put(file.type.startsWith('image/') ? new Picture(file) : new Clip(file));
+  const tooLarge = `${file.name} has ${mib(file.size)}; the studio takes ${mib(largest)} at most.`;
+  if (file.size > largest) showStatus(tooLarge, true);
+  else setStage(file.type.startsWith('image/') ? new Picture(file) : new Clip(file));
 }
 
 function arrange() {
-  const alone = form.elements.look.value === 'crop'; // such a face does not lie over the original
+  const alone = form.elements.look.value === 'crop'; // the face alone cannot be laid over the original
   $('view').hidden = alone;
   $('compare').classList.toggle('beside', alone || $('view').ariaPressed === 'true');
 }
@@ -63,9 +64,9 @@ function attribute(name) {
   return element('label', { className: 'slider' }, element('span', { textContent: name }), slider, element('output'));
 }
 
-$('file').onchange = ({ target }) => { take(target.files); target.value = ''; };
-$('webcam').onclick = () => put(new Camera());
-$('close').onclick = () => put(null);
+$('file').onchange = ({ target }) => { openFile(target.files); target.value = ''; };
+$('webcam').onclick = () => setStage(new Camera());
+$('close').onclick = () => setStage(null);
 $('start').onclick = () => stage.start();
 $('cancel').onclick = () => stage.cancel();
 $('play').onclick = () => stage.play();
@@ -74,7 +75,7 @@ $('split').oninput = ({ target }) => $('compare').style.setProperty('--split', `
 $('view').onclick = ({ target }) => { target.ariaPressed = String(target.ariaPressed !== 'true'); arrange(); };
 $('dice').onclick = () => { form.elements.seed.value = Math.floor(Math.random() * 10000); changed(); };
 form.oninput = changed;
-form.onreset = () => setTimeout(changed); // when the controls have their values
+form.onreset = () => setTimeout(changed); // after the controls have been reset
 form.onsubmit = (event) => event.preventDefault();
 
 addEventListener('dragover', (event) => { event.preventDefault(); $('stage').classList.add('dropping'); });
@@ -82,15 +83,15 @@ addEventListener('dragleave', ({ relatedTarget }) => relatedTarget || $('stage')
 addEventListener('drop', (event) => {
   event.preventDefault();
   $('stage').classList.remove('dropping');
-  take(event.dataTransfer.files);
+  openFile(event.dataTransfer.files);
 });
-addEventListener('paste', ({ clipboardData }) => take(clipboardData.files));
-addEventListener('pagehide', () => put(null));
+addEventListener('paste', ({ clipboardData }) => openFile(clipboardData.files));
+addEventListener('pagehide', () => setStage(null));
 
-ask('/api/models').then((answer) => answer.json()).then(({ models, attributes, max_upload }) => {
+request('/api/models').then((answer) => answer.json()).then(({ models, attributes, max_upload }) => {
   largest = max_upload;
   $('models').append(...models.map(choice));
   $('attributes').append(...attributes.map(attribute));
   $('edit').hidden = !attributes.length;
   changed();
-}).catch(complain);
+}).catch(showError);

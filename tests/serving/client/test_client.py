@@ -1,4 +1,4 @@
-"""The clients against a server in this process that fails on request; both clients take every test."""
+"""The clients against a server in this process that fails on request; every test runs with both clients."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_pictures_are_the_faces_in_their_order(client: Any) -> None:
     faces = random_faces(3)
     pictures = client.toonify(faces)
     np.testing.assert_array_equal(pictures, toonified(faces))
-    pictures[:] = 0  # the caller's own, to be written to
+    pictures[:] = 0  # the caller owns the array and may write to it
 
 
 def test_one_face_needs_no_batch_axis(client: Any) -> None:
@@ -108,7 +108,7 @@ def test_controls_travel_as_tensors_for_every_face(client: Any, fake: FakeTriton
 
 
 def test_a_failure_before_anything_was_computed_is_tried_again(client: Any, fake: FakeTriton) -> None:
-    # A batch of eight, since gRPC by default repeats no request beyond 256 KiB.
+    # The batch has eight faces because gRPC does not retry requests beyond 256 KiB by default.
     fake.failures.extend([UNAVAILABLE] * 2)
     faces = random_faces(8)
     np.testing.assert_array_equal(client.toonify(faces), toonified(faces))
@@ -137,7 +137,7 @@ def test_no_server_at_all_is_one_sentence_with_its_address(client_class: Any) ->
 def test_a_late_answer_is_not_waited_for(client: Any, fake: FakeTriton) -> None:
     client.describe()
     fake.delay = 0.4
-    with pytest.raises(RequestError, match=r"no answer within 0\.2 s, expected one in time"):
+    with pytest.raises(RequestError, match=r"no answer within 0\.2 s, expected an answer in time"):
         client.toonify(random_faces(1), timeout=0.2)
 
 
@@ -205,7 +205,10 @@ def test_faces_of_another_form_are_not_sent(client: Any, fake: FakeTriton, faces
         ({"psi": [1, 1, 1]}, r"control 'psi': got shape \[3, 1\]"),
         ({"seed": 0.5}, "control 'seed': got something else"),
         ({"z": np.zeros((3, 64))}, r"control 'z': got shape \[3, 64\]"),
-        ({"sed": 1}, "control 'sed': got a model without it, expected one of attributes, z, row_strength, psi, seed"),
+        (
+            {"sed": 1},
+            "control 'sed': got a model that does not take it, expected one of attributes, z, row_strength, psi, seed",
+        ),
     ],
 )
 def test_controls_that_do_not_fit_are_not_sent(
@@ -225,7 +228,7 @@ def test_a_model_is_described_by_its_configuration(client: Any) -> None:
     model = client.describe("toonify")
     assert (model.resolution, model.rows, model.max_batch) == (512, 16, 8)
     assert model.attributes == GEOMETRY.attributes
-    assert model.facts["r_swap"] == "16"
+    assert model.parameters["r_swap"] == "16"
 
 
 def test_models_are_the_loaded_ensembles_without_their_jpeg_forms(client: Any) -> None:
@@ -279,7 +282,7 @@ def test_a_server_that_refuses_shared_memory_is_sent_bytes(
         for _ in range(2):
             np.testing.assert_array_equal(client.toonify(faces), toonified(faces))
     assert [record.message.split(": ", 1)[1] for record in caplog.records] == [
-        "no shared memory (client shared memory is disabled), pictures travel as bytes from now on"
+        "no shared memory (client shared memory is disabled), pictures are sent as bytes from now on"
     ]
     assert shared_files() == before
 

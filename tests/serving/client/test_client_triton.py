@@ -39,7 +39,7 @@ def test_the_server_describes_its_models(client: ToonifyClient) -> None:
     model = client.describe("toonify_inverse")
     assert (model.resolution, model.rows, model.max_batch) == (32, 8, 8)
     assert model.attributes == ("age", "smile")
-    assert model.facts["generator"] == "inverse"
+    assert model.parameters["generator"] == "inverse"
 
 
 @pytest.mark.parametrize(("model", "gain"), [("toonify", 1), ("toonify_plain", 1), ("toonify_inverse", -1)])

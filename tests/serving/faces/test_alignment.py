@@ -15,7 +15,7 @@ FACE = CANONICAL_POINTS * 200 + [60, 40]
 
 
 def reference_quad(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Corners of the FFHQ crop, top left, bottom left, bottom right, top right, in the data set's own formula."""
+    """Return the FFHQ crop's top left, bottom left, bottom right and top right corner by the data set's own formula."""
     left, right, _, mouth_left, mouth_right = points
     eye_to_eye, eye_to_mouth = right - left, (mouth_left + mouth_right - left - right) / 2
     x = eye_to_eye - np.flipud(eye_to_mouth) * [-1, 1]
@@ -27,7 +27,7 @@ def reference_quad(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def reference_crop(photo: NDArray[np.uint8], quad: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """Bilinear samples in float64 at the centres of the crop's pixels, as Pillow's QUAD transform of quad + 0.5."""
+    """Return bilinear float64 samples at the centres of the crop's pixels, as Pillow's QUAD transform of quad + 0.5."""
     v, u = (np.mgrid[:size, :size] + 0.5) / size
     top_left, bottom_left, _, top_right = quad
     x, y = (top_left[k] + (top_right - top_left)[k] * u + (bottom_left - top_left)[k] * v for k in (0, 1))
@@ -49,7 +49,7 @@ def turned(points: NDArray[np.float64], angle: float, scale: float, shift: NDArr
 
 
 def test_the_crop_of_the_average_face_is_the_square_that_it_was_averaged_in() -> None:
-    # Not exactly: the scale is a maximum, whose average is more than the average face's.
+    # The match is not exact: the scale is a maximum, whose average exceeds the average face's scale.
     np.testing.assert_allclose(
         placement_of_face(CANONICAL_POINTS * 1000), [[1000, 0, 0], [0, 1000, 0]], rtol=0, atol=17
     )
@@ -86,10 +86,10 @@ def test_a_crop_is_sampled_where_the_formula_says_to_the_half_pixel(angle: float
     photo = textured(400, 400)
     points = turned(FACE - 160, angle, 1.0, np.array([200.0, 200.0]))
     face, placement = align(photo, points)
-    assert side_of(placement) < 256  # enlarged, so that nothing is averaged away
+    assert side_of(placement) < 256  # the crop is enlarged, so nothing is averaged
     difference = np.abs(face - reference_crop(photo, reference_quad(points), 256))
-    # OpenCV has 32 positions within a pixel: 1/64 pixel off between neighbours up to 255 levels apart, both ways.
-    # Measured 6.1 at worst and 0.87 on average; half a pixel of the crop off, 143 and 32.
+    # OpenCV rounds positions to 1/32 pixel: in x and in y they are off by up to 1/64 pixel, between neighbours that
+    # differ by up to 255 levels. Measured at most 6.1, 0.87 on average; with an offset of half a crop pixel 143 and 32.
     assert difference.max() <= 8
     assert difference.mean() <= 1
 
@@ -156,7 +156,7 @@ def test_points_that_are_no_upright_face_are_refused(points: NDArray[np.float64]
 
 @pytest.mark.parametrize("shift", [(-400, 0), (0, 400), (400, 400)])
 def test_a_face_outside_of_the_photograph_is_refused(shift: tuple[float, float]) -> None:
-    with pytest.raises(AlignmentError, match="got a face outside of the photograph"):
+    with pytest.raises(AlignmentError, match="got a face outside the photograph"):
         align(textured(300, 300), FACE + shift)
 
 

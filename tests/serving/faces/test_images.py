@@ -14,7 +14,7 @@ from serving.faces.images import MAX_BYTES, picture_from_bytes, read_picture, wr
 
 WIDE = np.zeros((30, 50, 3), np.uint8)
 WIDE[:, :25] = (200, 30, 30)
-"""Red on the left."""
+"""A picture that is red on the left."""
 
 
 def encoded(suffix: str, picture: NDArray[np.generic] = WIDE, quality: int = 95) -> bytes:
@@ -24,7 +24,7 @@ def encoded(suffix: str, picture: NDArray[np.generic] = WIDE, quality: int = 95)
 
 
 def with_orientation(jpeg: bytes, orientation: int) -> bytes:
-    """The JPEG with an EXIF segment of one entry (tag 0x0112, short)."""
+    """Return the JPEG with an EXIF segment of one entry (tag 0x0112, short)."""
     tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
     segment = b"Exif\0\0" + tiff
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
@@ -121,6 +121,8 @@ def test_an_existing_picture_is_replaced_only_by_force(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["picture", "picture.gif"])
 def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RequestError, match=r"suffix.*, expected \.png, \.jpg, \.jpeg, \.webp; choose another name"):
+    with pytest.raises(
+        RequestError, match=r"suffix.*, expected one of \.png, \.jpg, \.jpeg, \.webp; choose another name"
+    ):
         write_picture(tmp_path / name, WIDE)
     assert not [*tmp_path.iterdir()]

@@ -1,4 +1,4 @@
-"""Untrusted JPEG bytes to a face: what is decoded, and what is refused before it costs memory."""
+"""Decoding of untrusted JPEG bytes to a face, and refusals before memory is allocated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serving.faces.jpeg import MAX_BYTES, face_from_jpeg, jpeg_from_picture
 
 
 def gradient(side: int) -> np.ndarray:
-    """Red grows to the right, green downwards, blue is 64: smooth, so that JPEG keeps it nearly."""
+    """Make a picture whose red grows to the right and green downwards, with blue 64; JPEG loses little of it."""
     ramp = np.linspace(0, 255, side).astype(np.uint8)
     return np.stack([np.tile(ramp, (side, 1)), np.tile(ramp[:, None], side), np.full((side, side), 64, np.uint8)], -1)
 
@@ -26,7 +26,7 @@ def with_exif_orientation(jpeg: bytes, orientation: int) -> bytes:
 
 
 def with_size(jpeg: bytes, width: int, height: int) -> bytes:
-    """The same file with another size in its header."""
+    """Return the JPEG with another size in its header."""
     start = jpeg.index(b"\xff\xc0") + 5
     return jpeg[:start] + struct.pack(">HH", height, width) + jpeg[start + 4 :]
 
@@ -39,7 +39,7 @@ def test_a_face_of_any_size_becomes_256_pixels_wide(side: int) -> None:
     face = face_from_jpeg(jpeg_from_picture(gradient(side)))
     assert face.shape == (256, 256, 3)
     assert face.dtype == np.uint8
-    # Measured 5 when enlarged from 64 and at most 3 else: JPEG's loss, and the ramps' different steps.
+    # Measured: 5 when enlarged from 64, otherwise at most 3, from JPEG's loss and the ramps' different steps.
     np.testing.assert_allclose(face.astype(int), gradient(256).astype(int), rtol=0, atol=6)
 
 

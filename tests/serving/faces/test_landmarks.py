@@ -27,13 +27,13 @@ BLANK = np.full((300, 400, 3), 128, np.uint8)
 
 
 def distances(found: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each point, in eye distances."""
+    """Return the distance of each point from its true position, in eye distances."""
     return np.asarray(np.hypot(*(found - expected).T) / np.hypot(*(expected[1] - expected[0])))
 
 
 def test_haar_cascades_find_the_drawn_face() -> None:
     (face,) = HaarLandmarker()(PHOTO)
-    # Coarse: the mouth is guessed, and the face is turned by 14 degrees. Measured 0.13 at worst.
+    # The landmarks are coarse: the mouth is estimated, and the face is turned by 14 degrees. Measured at most 0.13.
     assert distances(face.points, POINTS).max() < 0.18
 
 
@@ -109,7 +109,7 @@ def write_yunet(path: Path, side: int, box: list[float], points: list[float]) ->
 
 
 def test_yunet_reports_five_points_the_left_one_of_each_pair_first(tmp_path: Path) -> None:
-    # In units of a cell of 8 pixels, from the first cell's corner; sizes as logarithms.
+    # Coordinates are in cells of 8 pixels, from the first cell's corner; sizes are logarithms.
     points = (CANONICAL_POINTS * 128 / 8).ravel().tolist()
     write_yunet(tmp_path / "yunet.onnx", 128, [8.0, 8.0, np.log(16), np.log(16)], points)
     (face,) = YuNetLandmarker(tmp_path / "yunet.onnx")(np.zeros((128, 128, 3), np.uint8))
@@ -152,7 +152,7 @@ def test_landmarks_are_read_from_a_file_by_the_pictures_name(tmp_path: Path, lin
     assert face.score == 0.5
     assert [face.box[2] for face in landmarker(BLANK, "b.jpg")] == [50, 5]
     assert landmarker(BLANK, "empty.jpg") == ()
-    with pytest.raises(AlignmentError, match=r"got no record of 'c\.jpg', expected one for every picture"):
+    with pytest.raises(AlignmentError, match=r"got no record of 'c\.jpg', expected a record for every picture"):
         landmarker(BLANK, "c.jpg")
 
 
@@ -178,7 +178,7 @@ def test_a_missing_landmarks_file_is_named(tmp_path: Path) -> None:
 
 
 class FakeMediaPipe(ModuleType):
-    """MediaPipe 1.2 as far as it is used: its model file says ``model``, and it finds ``meshes`` in every picture."""
+    """A fake of MediaPipe 1.2: its model file contains ``model``, and it finds ``meshes`` in every picture."""
 
     def __init__(self) -> None:
         super().__init__("mediapipe")
@@ -222,7 +222,7 @@ def mesh_around(points: NDArray[np.float64]) -> NDArray[np.float64]:
 def test_mediapipes_mesh_becomes_five_points_the_largest_face_first(mediapipe: FakeMediaPipe, tmp_path: Path) -> None:
     height, width = PHOTO.shape[:2]
     small = POINTS * 0.5
-    # From edge to edge, 0 to 1: the first pixel's centre is at half a pixel.
+    # Coordinates run from 0 to 1 between the edges, so the first pixel's centre is at half a pixel.
     mediapipe.meshes = [(mesh_around(points) + 0.5) / [width, height] for points in (small, POINTS)]
     landmarker = landmarker_from_option(f"mediapipe:{tmp_path / 'face.task'}")
     faces = landmarker(PHOTO)
@@ -238,7 +238,7 @@ def test_mediapipes_mesh_becomes_five_points_the_largest_face_first(mediapipe: F
 
 
 def test_the_points_of_the_mesh_are_those_of_the_eyes_and_corners_of_the_mouth() -> None:
-    # Outlines of the subject's right and left eye and the lips in MediaPipe 1.2's FaceLandmarksConnections.
+    # Outlines of the subject's right and left eye and of the lips, from MediaPipe 1.2's FaceLandmarksConnections.
     right_eye = {7, 33, 133, 144, 145, 153, 154, 155, 157, 158, 159, 160, 161, 163, 173, 246}
     left_eye = {249, 263, 362, 373, 374, 380, 381, 382, 384, 385, 386, 387, 388, 390, 398, 466}
     image_left, image_right, _, *corners = MESH_ROWS

@@ -34,11 +34,12 @@ from video_files import STEADY, write_video
 from engines.contract.errors import ModelDirectoryError, RequestError, ServerError
 from serving import cli
 from serving.back_end import BackEnd
+from serving.controls import Style
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
 from serving.studio import clips, web
 from serving.studio.catalogue import Catalogue, Choice, catalogue_of
-from serving.toonifier import EngineToonifier, Style
+from serving.toonifier import EngineToonifier
 from serving.triton.server import TritonServer
 from serving.video.reading import VideoReader
 
@@ -47,7 +48,7 @@ JPEG = jpeg_from_picture(PHOTO)
 
 
 class Browser:
-    """Asks a studio as a page would; every answer is its status, its headers and its bytes."""
+    """Sends requests to a studio as a page would; an answer is its status, its headers and its bytes."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -82,7 +83,7 @@ class Browser:
         return dict(state)
 
     def camera(self, *messages: bytes | dict[str, Any], answers: int = 0) -> list[Any]:
-        """What comes back for the messages, until the studio closes or ``answers`` are there."""
+        """Return the answers to the messages, until the studio closes the stream or ``answers`` have come."""
 
         async def talk() -> list[Any]:
             received: list[Any] = []
@@ -109,7 +110,7 @@ def toonifier() -> FakeToonifier:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the studio keeps its temporary files."""
+    """The folder in which the studio keeps its temporary files."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     return tmp_path / "temporary"
@@ -124,13 +125,13 @@ def browser(toonifier: FakeToonifier, folder: Path) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """12 frames in which a face is found."""
+    """A video of 12 frames, each with a face."""
     return write_video(tmp_path_factory.mktemp("clips") / "clip.mp4", STEADY[:12]).read_bytes()
 
 
 @pytest.fixture
 def held(toonifier: FakeToonifier) -> Iterator[Callable[[], None]]:
-    """The toonifier waits until this is called."""
+    """Make the toonifier wait until the returned function is called."""
     go_on = Event()
     toonifier.before = lambda: go_on.wait(30)
     yield go_on.set
@@ -149,7 +150,7 @@ def eventually(true: Callable[[], bool]) -> bool:
 
 
 def toon_levels(photo: Pixels) -> set[tuple[int, ...]]:
-    """Colours of the fake's pictures: no red beyond the mean, no blue."""
+    """Return a picture's colours; those of the fake's pictures have no red beyond the mean and no blue."""
     return {tuple(colour) for colour in photo.reshape(-1, 3).tolist()}
 
 
@@ -264,7 +265,7 @@ def test_an_upload_that_is_too_large_is_refused(browser: Browser, folder: Path, 
     data = bytes(MAX_UPLOAD + 1)
     status, answer = browser.json("POST", path, data if told else iter([data]))
     assert status == 413
-    assert answer["error"].startswith("upload: got more than 1 MiB, expected at most that; send a smaller file")
+    assert answer["error"].startswith("upload: got more than 1 MiB, expected at most that size; send a smaller file")
     assert eventually(lambda: not clips_in(folder))
 
 
@@ -322,7 +323,7 @@ def test_a_clip_that_is_removed_is_gone(browser: Browser, clip: bytes, folder: P
     for method in ("GET", "DELETE"):
         status, answer = browser.json(method, path)
         assert status == 404
-        assert answer["error"].startswith("clip: got one that is not here")
+        assert answer["error"].startswith("clip: got an id that is unknown or removed")
 
 
 def test_a_clip_that_is_removed_ends_and_lets_the_next_one_begin(
@@ -334,7 +335,7 @@ def test_a_clip_that_is_removed_ends_and_lets_the_next_one_begin(
     status, answer = browser.json("GET", f"{path}/result")
     assert (status, answer["error"]) == (
         409,
-        "clip: got one that is running, expected one that is done; ask again later.",
+        "clip: got a clip that is running, expected a clip that is done; try again later.",
     )
     assert browser.ask("DELETE", path)[0] == 200
     held()
@@ -355,7 +356,7 @@ def test_a_fault_fails_the_clip_and_is_logged(
         raise ZeroDivisionError
 
     toonifier.before = fail
-    assert "fault of the program" in browser.wait(browser.clip(clip), "failed")["error"]
+    assert "got an unexpected error" in browser.wait(browser.clip(clip), "failed")["error"]
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -367,7 +368,7 @@ def test_a_clip_whose_sender_goes_away_leaves_nothing(browser: Browser, folder: 
 
 
 def test_the_oldest_clips_make_room(browser: Browser, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clips, "KEPT", 2)
+    monkeypatch.setattr(clips, "MAX_FINISHED_CLIPS", 2)
     paths = []
     for _ in range(4):
         paths.append(browser.clip(b"no video"))
@@ -429,10 +430,10 @@ def test_the_catalogue_of_model_directories(tiny_model_directories: TinyModels, 
     names = {"plain": 32, "inverse": 32, "small": 16}
     plain, inverse, small = (Choice(name, "--r-swap 16", side) for name, side in names.items())
     generators = [*models.generators.values()]
-    found = catalogue_of(BackEnd(encoder=models.encoder, generators=generators, isf=models.isf))
-    assert found == Catalogue((plain, inverse, small), ("age", "smile"))
-    found = catalogue_of(BackEnd(encoder=models.encoder, generators=generators, model="inverse"))
-    assert found == Catalogue((inverse, plain, small), ())
+    catalogue = catalogue_of(BackEnd(encoder=models.encoder, generators=generators, isf=models.isf))
+    assert catalogue == Catalogue((plain, inverse, small), ("age", "smile"))
+    catalogue = catalogue_of(BackEnd(encoder=models.encoder, generators=generators, model="inverse"))
+    assert catalogue == Catalogue((inverse, plain, small), ())
     with pytest.raises(
         RequestError, match="model 'other': got no generator of that name, expected one of plain, inverse, small"
     ):
@@ -452,8 +453,8 @@ def test_the_catalogue_of_a_real_server(triton_server: TritonServer) -> None:
     names = {"plain": 32, "inverse": 32, "small": 16}
     plain, inverse, small = (Choice(name, "--r-swap 16", side) for name, side in names.items())
     assert catalogue_of(BackEnd(url=triton_server.url)) == Catalogue((plain, inverse, small), ("age", "smile"))
-    found = catalogue_of(BackEnd(url=triton_server.url, model="toonify_inverse"))
-    assert found == Catalogue((inverse, plain, small), ("age", "smile"))
+    catalogue = catalogue_of(BackEnd(url=triton_server.url, model="toonify_inverse"))
+    assert catalogue == Catalogue((inverse, plain, small), ("age", "smile"))
 
 
 def test_the_command_serves_models_of_this_process_until_it_is_interrupted(
@@ -472,10 +473,10 @@ def test_the_command_serves_models_of_this_process_until_it_is_interrupted(
             line = process.stderr.readline()
             assert line, printed
             printed += line
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", printed)
-        assert found, printed
+        match = re.search(r"http://127\.0\.0\.1:(\d+)/", printed)
+        assert match, printed
         face = cv2.resize(PHOTO, (256, 256)).astype(np.uint8)
-        status, answer = Browser(int(found[1])).post(
+        status, answer = Browser(int(match[1])).post(
             "/api/picture", cv2.imencode(".png", face[..., ::-1])[1].tobytes(), look="aligned", attributes={"age": 1}
         )
         process.send_signal(signal.SIGINT)
@@ -493,7 +494,7 @@ def test_the_command_serves_models_of_this_process_until_it_is_interrupted(
     [
         (["--align", "prealigned"], "landmarks: got 'prealigned'"),
         (["--align", "yunet:absent.onnx"], "absent.onnx: got no such file"),
-        (["--encoder", "absent"], "models: got a part of the model directories"),
+        (["--encoder", "absent"], "models: got only some of the model directories"),
         (["--encoder", "absent", "--generator", "none"], "none: got no such directory, expected a model directory"),
         (["--url", "127.0.0.1:1", "--timeout", "0.2"], "model 'toonify' at 127.0.0.1:1: got "),
         (["--address", "192.0.2.1"], "port 0 of 192.0.2.1: got Cannot assign requested address"),
@@ -516,7 +517,7 @@ def test_landmarks_by_file_name_are_refused(
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == 2
-    assert "has no name to look landmarks up by" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "have no file names to look landmarks up" in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
 def test_without_aiohttp_the_command_says_what_to_install() -> None:

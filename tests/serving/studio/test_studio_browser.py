@@ -1,4 +1,4 @@
-"""The studio's page as a person uses it, in a real browser."""
+"""The studio's page in a real browser, used as by a person."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 SECONDS = 60
-"""For a page to get where it should; it takes a tenth of one."""
+"""Seconds to wait for the page to reach a state; it usually takes a tenth of a second."""
 
 FLAGS = (
     "--headless=new",
@@ -40,7 +40,7 @@ FLAGS = (
 
 
 class Page:
-    """A page of the studio, by the ids of its elements."""
+    """A page of the studio, whose elements are addressed by CSS selectors."""
 
     def __init__(self, chrome: Chrome, port: int) -> None:
         self.chrome = chrome
@@ -62,7 +62,7 @@ class Page:
         self.find("#file").send_keys(str(path))
 
     def set(self, selector: str, value: object) -> None:
-        """As a person moves a control, in one go."""
+        """Set a control's value in one step and send the events that a person's action would."""
         script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
         self.run(script, self.find(selector), value)
 
@@ -75,7 +75,7 @@ class Page:
 
     @property
     def colour(self) -> list[int]:
-        """RGB in the middle of the toonified picture."""
+        """Return the RGB value in the middle of the toonified picture."""
         script = """const canvas = document.getElementById('after-picture');
             const [x, y] = [canvas.width >> 1, canvas.height >> 1];
             return [...canvas.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3);"""
@@ -116,7 +116,7 @@ def page(chrome: Chrome, toonifier: FakeToonifier) -> Iterator[Page]:
     with studio(toonifier) as port:
         yield Page(chrome, port)
         chrome.get("about:blank")
-    # Beside what a script or the page's policy gets wrong, the log has refusals, which a test may provoke.
+    # The log has errors of scripts and of the page's policy, and also refusals, which a test may provoke.
     faults = [entry for entry in chrome.get_log("browser") if entry["source"] not in ("network", "rendering")]
     assert faults == []
 
@@ -191,7 +191,7 @@ def test_what_is_refused_is_said(page: Page, tmp_path: Path) -> None:
 
 def test_a_clip_is_toonified_played_and_downloaded(page: Page, clip: Path) -> None:
     page.choose(clip)
-    page.says("Choose how it shall look")
+    page.says("Choose the settings")
     page.find("#start").click()
     page.says("Done.")
     for video in ("before-video", "after-video"):

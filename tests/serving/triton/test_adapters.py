@@ -1,4 +1,4 @@
-"""The code behind model.py, with a fake of Triton's side: batching, and errors that stay with their request."""
+"""The code behind model.py with a fake of Triton's side: batching, and errors that affect only their own request."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def adapters(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def arguments(config: ModelConfig, repository: Path = Path()) -> dict[str, str]:
-    """What Triton gives to ``initialize``."""
+    """Return the arguments that Triton passes to ``initialize``."""
     text = json.dumps(json_format.MessageToDict(config, preserving_proto_field_name=True))
     return {
         "model_config": text,
@@ -55,7 +55,7 @@ def arguments(config: ModelConfig, repository: Path = Path()) -> dict[str, str]:
 
 @pytest.fixture
 def generator(adapters: ModuleType, tiny_model_directories: TinyModels, tmp_path: Path) -> Iterator[Any]:
-    """An EngineModel of the generator "plain", loaded as from a repository."""
+    """Make an EngineModel of the generator "plain", loaded as from a repository."""
     shutil.copytree(tiny_model_directories.generators["plain"], tmp_path / "1")
     model = adapters.EngineModel()
     signature = generator_signature(SIZES.geometry)
@@ -65,7 +65,7 @@ def generator(adapters: ModuleType, tiny_model_directories: TinyModels, tmp_path
 
 
 def codes(*levels: float) -> np.ndarray:
-    """A w for each level, constant; the generator's pictures of them are constant too."""
+    """Return one constant w per level, of which the generator makes constant pictures."""
     return np.stack([np.full((8, 16), level, np.float32) for level in levels])
 
 

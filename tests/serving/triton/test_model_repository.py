@@ -1,4 +1,4 @@
-"""Generated configurations: what git keeps is what the code writes, and what is written keeps Triton's rules."""
+"""Generated configurations: the checked-in files are up to date, and the files follow Triton's rules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from engines.contract.tensors import Geometry, toonify_jpeg_signature, toonify_signature
-from serving.triton.reference_configurations import Served, ServedGenerator, reference_configs, repository_configs
+from serving.triton.reference_configurations import (
+    RepositorySpec,
+    ServedGenerator,
+    reference_configs,
+    repository_configs,
+)
 
 CHECKED_IN = Path(__file__).parents[3] / "model_repository"
 
@@ -19,8 +24,8 @@ GENERATORS = (ServedGenerator("a", {"blend": "--r-swap 8"}), ServedGenerator("b"
 
 
 def configs(geometry: Geometry) -> dict[str, ModelConfig]:
-    """Path -> parsed configuration of a repository of two generators."""
-    files = repository_configs(Served(geometry, GENERATORS))
+    """Parsed configurations, by path, of a repository with two generators."""
+    files = repository_configs(RepositorySpec(geometry, GENERATORS))
     return {path: text_format.Parse(text, ModelConfig()) for path, text in files.items() if path.endswith(".pbtxt")}
 
 
@@ -33,8 +38,8 @@ def ensembles(geometry: Geometry) -> list[ModelConfig]:
 
 def test_what_is_checked_in_is_what_the_code_generates() -> None:
     paths = [path for path in CHECKED_IN.rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
-    found = {path.relative_to(CHECKED_IN).as_posix(): path.read_text() for path in paths}
-    assert found == reference_configs(), "write it with: python -m serving.triton.reference_configurations"
+    checked_in = {path.relative_to(CHECKED_IN).as_posix(): path.read_text() for path in paths}
+    assert checked_in == reference_configs(), "write it with: python -m serving.triton.reference_configurations"
 
 
 @both
@@ -73,7 +78,7 @@ def test_every_tensor_of_an_ensemble_has_one_source_and_a_use(geometry: Geometry
 
 @both
 def test_only_the_last_step_gives_an_output(geometry: Geometry) -> None:
-    # Asked for some of several chained outputs, Triton answers "unexpected deadlock".
+    # Triton answers "unexpected deadlock" to a request for only some of several chained outputs.
     for config in ensembles(geometry):
         (output,) = config.output
         assert output.name in config.ensemble_scheduling.step[-1].output_map.values()
@@ -115,7 +120,7 @@ def test_clients_find_facts_in_the_ensembles() -> None:
 
 def test_each_generator_has_pictures_of_its_own_size() -> None:
     small = ServedGenerator("small", {}, resolution=16)
-    files = repository_configs(Served(WITH_ISF, (*GENERATORS, small)))
+    files = repository_configs(RepositorySpec(WITH_ISF, (*GENERATORS, small)))
     parsed = {
         name: text_format.Parse(files[f"{name}/config.pbtxt"], ModelConfig()) for name in ("toonify", "toonify_small")
     }

@@ -1,4 +1,4 @@
-"""From model directories to a repository: what is written, and which models do not fit together."""
+"""Writing of a repository from model directories: its files, and refusal of models that do not fit together."""
 
 from __future__ import annotations
 

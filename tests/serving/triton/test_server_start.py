@@ -1,4 +1,4 @@
-"""What a server's start checks before and says after: ports, addresses, installations, causes in logs."""
+"""Checks before a server's start and messages after a failure: ports, addresses, installations, causes in logs."""
 
 from __future__ import annotations
 

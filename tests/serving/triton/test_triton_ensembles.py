@@ -1,4 +1,4 @@
-"""Ensembles on a real server against the in-process pipeline, and requests that must not harm it."""
+"""Ensembles on a real server compared with the in-process pipeline, and bad requests, which must not harm it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_clients_find_the_attributes_names(client: InferenceServerClient) -> Non
     assert client.get_model_config("toonify").config.parameters["attributes"].string_value == "age,smile"
 
 
-# What Triton itself refuses has Triton's words, which are not ours to fix; "got" is in all of ours.
+# Triton words its own refusals, and they may change between versions; all refusals of this package contain "got".
 BAD_REQUESTS: dict[str, tuple[str, Tensors, str]] = {
     "shape": ("toonify", {"face": FACES[:, :128]}, "unexpected shape for input 'face'"),
     "dtype": ("toonify", {"face": FACES.astype(np.float32)}, "data-type is 'FP32', but model 'toonify' expects"),

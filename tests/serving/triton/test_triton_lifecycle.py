@@ -1,4 +1,4 @@
-"""A real server's whole life: start, failures, stop, and that nothing is left of it."""
+"""The life cycle of a real server: start, failures and stop, after which nothing is left of it."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class TritonPythonModel(EngineModel):
 
 
 def small_repository(models: TinyModels, folder: Path) -> Path:
-    """One generator, no ISF."""
+    """A repository with one generator and no ISF head."""
     write_repository(folder / "repository", encoder=models.encoder, generators=[models.generators["plain"]])
     return folder / "repository"
 
 
 def make_slow(repository: Path) -> None:
-    """Let a batch of the generator take 0.3 s, so that requests pile up before it."""
+    """Make each batch of the generator take 0.3 s, so that requests queue up."""
     (repository / "generator_plain/1/model.py").write_text(SLOW_MODEL)
 
 
@@ -55,7 +55,7 @@ def server_of(repository: Path) -> TritonServer:
 
 
 def processes_of(argument: Path | str) -> list[int]:
-    """Processes with this in their command lines: a repository's server and python models, by its path."""
+    """Return the processes with this in their command lines; a repository's path finds its server and python models."""
     lines = {path.parent.name: _text(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
     return [int(pid) for pid, line in lines.items() if str(argument) in line]
 
@@ -81,7 +81,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 def listening_addresses(port: int) -> set[str]:
-    """Local addresses on which the port is listened on, as /proc/net/tcp and tcp6 write them."""
+    """Return the local addresses that listen on the port, as written in /proc/net/tcp and tcp6."""
     lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()]
     local = {line[1] for line in lines if line[3] == "0A"}  # 0A: listening
     return {
@@ -89,7 +89,7 @@ def listening_addresses(port: int) -> set[str]:
     }
 
 
-# 127.0.0.1 in words of four bytes, each from its end, as such and as an IPv6 address.
+# 127.0.0.1 in little-endian words of four bytes, as an IPv4 address and as an IPv4-mapped IPv6 address.
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
 
 
@@ -112,7 +112,7 @@ def test_requests_with_and_without_attributes_share_batches(tiny_model_directori
             answer.result()
         now = executions(client, "generator_plain")
     assert now[0] - requests == len(FACES)
-    assert now[1] - batches <= 6  # 3 full batches of 8, and what came before the first was full
+    assert now[1] - batches <= 6  # 3 full batches of 8, and the batches before the first full one
 
 
 def test_a_server_told_to_stop_answers_what_it_has_accepted_and_leaves_nothing(
@@ -166,9 +166,9 @@ def serving(repository: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path, i
     told = repository.with_name("told")
     with told.open("w") as output:
         command = [sys.executable, "-c", SERVE, str(repository), *map(str, ports.values())]
-        # With SIGINT ignored, as a shell without job control starts what runs in the background.
+        # SIGINT is ignored, as a shell without job control starts background commands.
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # What a killed process cannot remove stays below the test's own folder.
+        # Files that a killed process cannot remove stay below the test's own folder.
         environment = {**os.environ, "TMPDIR": str(repository.parent)}
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         signal.signal(signal.SIGINT, previous)
@@ -181,7 +181,7 @@ def serving(repository: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path, i
 
 
 def regions_of(repository: Path) -> list[Path]:
-    """Shared memory of a repository's python models, which their command lines name."""
+    """Return the shared memory of a repository's python models, which their command lines name."""
     lines = [_text(Path(f"/proc/{pid}/cmdline")).split("\0") for pid in processes_of(repository)]
     return [path for path in Path("/dev/shm").iterdir() if any(path.name in line for line in lines)]
 

@@ -23,9 +23,9 @@ from video_files import STEADY, Sound, audio_packets, number_in, write_video
 
 from engines.contract.errors import AlignmentError, RequestError, ServerError
 from serving.back_end import BackEnd
+from serving.controls import Style
 from serving.faces.alignment import crop, placement_of_face, prealigned
 from serving.faces.images import read_picture
-from serving.toonifier import Style
 from serving.video import camera
 from serving.video.frames import Frame
 from serving.video.prealigned import prealigned_landmarker
@@ -56,7 +56,7 @@ def clip(original: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(clip: Path, tmp_path: Path) -> Path:
-    """Two videos, one file that is none, and a text."""
+    """A folder with two videos, a file with a video's suffix that is not one, and a text file."""
     videos = tmp_path / "videos"
     videos.mkdir()
     for name in ("a.mp4", "c.mov"):
@@ -78,7 +78,7 @@ def events(out: str) -> list[dict[str, Any]]:
 def test_a_video_becomes_a_video_with_the_same_times(
     toonify: Toonify, toonifier: FakeToonifier, tmp_path: Path
 ) -> None:
-    # Longer than what smoothing looks ahead.
+    # The clip is longer than the look-ahead of the smoothing.
     clip, output = write_video(tmp_path / "clip.mp4", STEADY[:14], size=(64, 64)), tmp_path / "toon.mp4"
     assert toonify("video", clip, "-o", output, *ALIGNED) == (0, f"{output}\n", "")
     assert [frame.pts for frame in frames_in(output)] == [frame.pts for frame in frames_in(clip)]
@@ -297,7 +297,7 @@ def test_a_preview_without_frames_in_its_part_is_refused(
     sheet = clip.with_name("sheet.png")
     code, _, err = toonify("video", clip, "-o", sheet, *ALIGNED, "--preview", "--trim", "9:10")
     assert code == 1
-    assert "no picture in the part" in err
+    assert "no picture in the requested part" in err
     assert not sheet.exists()
 
 
@@ -307,12 +307,12 @@ def test_a_preview_without_frames_in_its_part_is_refused(
         (["--trim", "3"], "START:END"),
         (["--trim", "a:b"], "START:END"),
         (["--rows", "preset"], "give --attribute"),
-        (["--align", "file:x.json", "--preview"], "numbers of frames"),
+        (["--align", "file:x.json", "--preview"], "cannot number the frames"),
         (["--batch", 0], "--batch"),
         (["--size", "large"], "neither auto nor a number of pixels"),
         (["--size", "9"], "16 to 4096"),
         (["--size", "256"], "give --output-style crop"),
-        (["--png"], "frames go into a folder"),
+        (["--png"], "frames are written to a folder"),
         (["--png", "--preview"], "a preview is one picture"),
     ],
 )
@@ -334,9 +334,9 @@ def test_usage_mistakes_end_with_2(
     ("options", "message"),
     [
         (["-o", "{clip}"], "one of the inputs"),
-        (["-o", "{clip}/../toon.gif"], "expected .mp4"),
+        (["-o", "{clip}/../toon.gif"], "expected one of .mp4"),
         (["-o", "x.mp4", "--align", "wrong"], "'wrong'"),
-        (["-o", "x.mp4", "--encoder", "e"], "a part of the model directories"),
+        (["-o", "x.mp4", "--encoder", "e"], "only some of the model directories"),
         (["-o", "x.mp4", "--encoder", "e", "--generator", "g", "--url", "h:1"], "--url and model directories"),
         (["-o", "x.mp4", "--trim", "5:2", *ALIGNED], "a part from 5 s to 2 s"),
     ],

@@ -1,4 +1,4 @@
-"""Colours of video files: against the formulas of the standards, and from file to file."""
+"""Colours of video files, compared with the standards' formulas and after a round trip from file to file."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from serving.video.reading import VideoReader
 from serving.video.writing import VideoWriter
 
 BT709, BT470BG, SMPTE170M, BT2020, UNSPECIFIED = 1, 5, 6, 9, 2
-"""AVColorSpace, that is the numbers of H.273."""
+"""Values of AVColorSpace, which are those of H.273."""
 
 WEIGHTS = {BT709: (0.2126, 0.0722), BT470BG: (0.299, 0.114), SMPTE170M: (0.299, 0.114), BT2020: (0.2627, 0.0593)}
-"""Of red and of blue in luma."""
+"""Weights of red and of blue in luma."""
 
 COLOURS = np.array(
     [
@@ -30,11 +30,11 @@ COLOURS = np.array(
     ]
 )
 CHART = np.repeat(np.repeat(COLOURS, 32, 0), 32, 1).astype(np.uint8)
-"""RGB patches of 32 pixels."""
+"""A chart of RGB patches of 32 pixels."""
 
 
 def planes(rgb: NDArray[np.generic], matrix: int, *, full: bool) -> NDArray[np.float64]:
-    """Y, Cb, Cr of every pixel by the standards' formula: float64 [H, W, 3], in levels of 8 bits."""
+    """Return Y, Cb, Cr of every pixel by the standards' formula: float64 [H, W, 3], in levels of 8 bits."""
     red, blue = WEIGHTS[matrix]
     part = np.asarray(rgb, np.float64) / 255
     luma = part @ (red, 1 - red - blue, blue)
@@ -45,14 +45,14 @@ def planes(rgb: NDArray[np.generic], matrix: int, *, full: bool) -> NDArray[np.f
 
 
 def coded(yuv: NDArray[np.float64]) -> av.VideoFrame:
-    """A frame of 4:2:0 with these samples, rounded."""
+    """Make a 4:2:0 frame with these samples, rounded."""
     levels = np.clip(np.rint(yuv), 0, 255).astype(np.uint8)
     flat = np.concatenate([levels[..., 0].ravel(), *(levels[::2, ::2, channel].ravel() for channel in (1, 2))])
     return av.VideoFrame.from_ndarray(flat.reshape(-1, yuv.shape[1]), "yuv420p")
 
 
 def lossless(path: Path, frame: av.VideoFrame, **tags: int) -> Path:
-    """A file of one frame, as it is, with tags such as ``colorspace``."""
+    """Write a file with one unchanged frame and tags such as ``colorspace``."""
     with av.open(str(path), "w") as output:
         stream = output.add_stream("ffv1", rate=25, width=frame.width, height=frame.height, pix_fmt=frame.format.name)
         for name, value in tags.items():
@@ -75,7 +75,7 @@ def test_matrix_and_range_are_taken_from_the_file(tmp_path: Path, matrix: int, f
     path = lossless(
         tmp_path / "a.mkv", coded(planes(CHART, matrix, full=full)), colorspace=matrix, color_range=color_range
     )
-    assert np.abs(pixels_of(path) - CHART).max() <= 1  # what rounding Y, Cb and Cr leaves open
+    assert np.abs(pixels_of(path) - CHART).max() <= 1  # the error of rounding Y, Cb and Cr
 
 
 @pytest.mark.parametrize(("size", "matrix"), [((720, 576), BT470BG), ((1280, 720), BT709)])
@@ -99,7 +99,7 @@ def test_what_is_written_is_tagged_and_coded_as_bt709_of_limited_range(tmp_path:
     height, width = CHART.shape[:2]
     expected = planes(CHART, BT709, full=False)
     got = frame.to_ndarray().astype(float)
-    # x264 at its finest here: measured 1 level in the middle of a patch.
+    # x264 runs at its highest quality here; measured: 1 level in the middle of a patch.
     middle = (slice(8, None, 32), slice(8, None, 32))
     assert np.abs(got[:height][middle] - expected[..., 0][middle]).max() <= 1.5
     blue = got[height : height + height // 4].reshape(height // 2, width // 2)
@@ -118,7 +118,7 @@ def test_a_chart_survives_reading_and_writing(tmp_path: Path, matrix: int) -> No
         for frame in reader:
             writer.write(frame)
     error = np.abs(pixels_of(tmp_path / "b.mp4") - CHART)
-    # Measured at the default quality: 1 level inside of patches, 1.5 on average, most of it where saturated ones meet.
+    # Measured at the default quality: 1 level inside patches, 1.5 on average, mostly where saturated patches meet.
     assert error[8::32, 8::32].max() <= 3
     assert error.mean() <= 2.5
 
@@ -134,19 +134,19 @@ def test_reading_and_encoding_change_no_sample_by_themselves(tmp_path: Path) -> 
 
 
 def pq(nits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The signal of SMPTE ST 2084 for a luminance."""
+    """Return the signal of SMPTE ST 2084 for a luminance."""
     power = (nits / 10000) ** 0.1593017578125
     return ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
 
 
 def hlg(light: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The signal of ARIB STD-B67 for scene light from 0 to 1."""
+    """Return the signal of ARIB STD-B67 for scene light from 0 to 1."""
     bright = 0.17883277 * np.log(np.maximum(12 * light - 0.28466892, 1e-12)) + 0.55991073
     return np.where(light <= 1 / 12, np.sqrt(3 * light), bright)
 
 
 def hdr_file(path: Path, signal: NDArray[np.float64], transfer: ColorTrc) -> Path:
-    """A file with a patch of 16 pixels for each RGB signal, [N, 3] from 0 to 1, in BT.2020 and 10 bits."""
+    """Write a file with a patch of 16 pixels for each RGB signal, [N, 3] from 0 to 1, in BT.2020 and 10 bits."""
     patches = np.repeat(np.repeat(signal[None], 16, 1), 16, 0) * 255
     yuv = np.rint(planes(patches, BT2020, full=False) * 4).astype(np.uint16)
     flat = np.concatenate([yuv[..., 0].ravel(), *(yuv[::2, ::2, channel].ravel() for channel in (1, 2))])
@@ -163,7 +163,7 @@ def test_hdr_is_shown_with_its_reference_white_as_white_and_in_bt709s_primaries(
     linear = np.clip(nits @ to_bt709.T / 203, 0, 1)
     assert (
         np.abs(shown - linear ** (1 / 2.4) * 255).max() <= 5
-    )  # measured: 3.1; libswscale bends colours somewhat towards grey
+    )  # measured: 3.1; libswscale moves colours slightly towards grey
 
 
 def test_hlg_rises_to_white(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Ends of a video pipeline that are no video files: numbered PNG files, and cameras."""
+"""Sources and sinks of a video pipeline other than video files: numbered PNG files, and cameras."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def test_a_folder_with_other_files_is_never_replaced(tmp_path: Path, name: str) 
     mine = tmp_path / "out" / name
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    with pytest.raises(ExportError, match=f"out: got a folder with {name.split('/')[0]} in it, expected a new folder"):
+    with pytest.raises(
+        ExportError, match=f"out: got a folder that contains {name.split('/')[0]}, expected a new folder"
+    ):
         PngSequence(tmp_path / "out", force=True).__enter__()
     assert mine.read_text() == "mine"
     with pytest.raises(ExportError, match="got a file"):
@@ -66,7 +68,7 @@ def test_a_folder_with_other_files_is_never_replaced(tmp_path: Path, name: str) 
 
 
 class FakeCamera:
-    """OpenCV's camera with a few pictures in it, of which the first two are alike."""
+    """A fake of OpenCV's camera that returns a few pictures, the first two being equal."""
 
     def __init__(self, index: int, pictures: int = 4) -> None:
         self.asked: dict[int, float] = {}
@@ -79,7 +81,7 @@ class FakeCamera:
 
     def read(self) -> tuple[bool, NDArray[np.uint8] | None]:
         picture = next(self._pictures, None)
-        # BGR, and red is brightest.
+        # The channels are BGR, and red is the brightest.
         return picture is not None, None if picture is None else picture - np.array([40, 0, 0], np.uint8)
 
     def release(self) -> None:
@@ -117,7 +119,7 @@ def test_a_camera_that_stops_is_an_error(cameras: list[FakeCamera]) -> None:
 
 
 def test_a_camera_that_is_not_there_is_named(cameras: list[FakeCamera]) -> None:
-    with pytest.raises(VideoError, match="camera 7: got no picture, expected a camera that gives pictures"):
+    with pytest.raises(VideoError, match="camera 7: got no picture, expected a camera that returns pictures"):
         CameraReader(7)
     assert cameras[0].released
 

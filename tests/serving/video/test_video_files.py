@@ -1,4 +1,4 @@
-"""Video files in and out: every frame once, at its time, upright; and nothing half-written."""
+"""Reading and writing of video files: every frame once, at its time, upright; no partial files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from video_files import SIZE, STEADY, VARIABLE, Sound, number_in, numbered, write_video
 
 from engines.contract.errors import ExportError, VideoError
-from serving.video.encoders import encoder_named, nvenc_works
+from serving.video.encoders import chosen_encoder, nvenc_works
 from serving.video.frames import Frame
 from serving.video.reading import VideoReader
 from serving.video.writing import FORMATS, VideoWriter
@@ -118,7 +118,7 @@ def test_frames_are_turned_as_the_file_asks(tmp_path: Path, rotation: int, flipp
     with VideoReader(source) as reader:
         frame = [*reader][1]
         assert reader.size == (SIZE if rotation in (0, 180) else SIZE[::-1])
-    upright = np.rot90(numbered(1), rotation // 90)[:, :: -1 if flipped else 1]  # both count against the clock
+    upright = np.rot90(numbered(1), rotation // 90)[:, :: -1 if flipped else 1]  # both count counterclockwise
     assert frame.pixels.flags.c_contiguous
     assert np.abs(frame.pixels.astype(int) - upright).mean() < 5
 
@@ -189,7 +189,7 @@ def test_a_part_that_cannot_be_is_refused(tmp_path: Path, start: float, end: flo
 
 
 def test_a_part_behind_the_end_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="got no picture in the part that was asked for"):
+    with pytest.raises(VideoError, match="got no picture in the requested part"):
         VideoReader(write_video(tmp_path / "a.mp4"), start=99)
 
 
@@ -272,7 +272,7 @@ def test_frames_that_cannot_be_written_are_refused(tmp_path: Path, frames: list[
 def test_wrong_targets_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     with VideoReader(write_video(tmp_path / "a.mp4")) as reader:
         for name, got in [("b.avi", "the suffix '.avi'"), ("b", "no suffix")]:
-            with pytest.raises(VideoError, match=rf"got {got}, expected \.mp4, \.m4v, \.mov, \.mkv"):
+            with pytest.raises(VideoError, match=rf"got {got}, expected one of \.mp4, \.m4v, \.mov, \.mkv"):
                 VideoWriter(tmp_path / name, reader)
         with pytest.raises(VideoError, match="got quality 101, expected 0 to 100"):
             VideoWriter(tmp_path / "b.mp4", reader, quality=101)
@@ -299,14 +299,14 @@ def test_higher_quality_is_nearer_and_larger(tmp_path: Path) -> None:
 
 
 def test_auto_takes_the_encoder_that_works() -> None:
-    assert encoder_named("auto") == ("h264_nvenc" if nvenc_works() else "libx264")
+    assert chosen_encoder("auto") == ("h264_nvenc" if nvenc_works() else "libx264")
 
 
 def test_nvenc_that_does_not_open_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.video.encoders.nvenc_works", lambda: False)
-    assert encoder_named("auto") == "libx264"
-    with pytest.raises(VideoError, match="encoder h264_nvenc: got an encoder that does not open"):
-        encoder_named("h264_nvenc")
+    assert chosen_encoder("auto") == "libx264"
+    with pytest.raises(VideoError, match="encoder h264_nvenc: got an encoder that cannot be opened"):
+        chosen_encoder("h264_nvenc")
 
 
 def test_without_the_library_the_remedy_is_named() -> None:

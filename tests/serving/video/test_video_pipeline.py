@@ -1,4 +1,4 @@
-"""Whole videos through threads: nothing lost, nothing left behind."""
+"""The threaded pipeline: it loses no frame and leaves no thread behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from toon_fakes import RATE, FakeSink, FakeSource, FakeToonifier, drawn, face_at, frames_of, landmarks, room
 
 from engines.contract.errors import RequestError, ServerError, VideoError
-from serving.toonifier import Style
+from serving.controls import Style
 from serving.video.frames import Frame
 from serving.video.pipeline import VideoProgress, toonify_video
 from serving.video.session import ToonSession
@@ -68,7 +68,7 @@ def test_frames_are_toonified_in_batches() -> None:
 
 
 def test_several_requests_are_in_flight_and_the_order_is_kept() -> None:
-    meeting = threading.Barrier(3, timeout=30)  # passed by three calls that run at the same time, or not at all
+    meeting = threading.Barrier(3, timeout=30)  # passed only if three calls run at the same time
     sink = FakeSink()
     toonifier = FakeToonifier(before=meeting.wait)
     toonify_video(FakeSource(FRAMES[:36]), sink, session(toonifier, codes=None), batch=4, in_flight=3)
@@ -91,7 +91,7 @@ def test_few_frames_are_alive_at_a_time() -> None:
 
     sink.before = look
     toonify_video(source, sink, session(), batch=2, in_flight=2)
-    # Queues of 4, 4 and 4, nine frames of look-ahead, and at most five batches of two on their way twice.
+    # The bound is the sum of queues of 4, 4 and 4, nine frames of look-ahead, and twice at most five batches of two.
     assert max(ahead) <= 48
 
 
@@ -240,6 +240,6 @@ def test_numbers_that_cannot_be_are_refused(options: dict[str, int]) -> None:
 
 def test_workers_end_while_others_wait_for_them() -> None:
     with Workers(2) as workers:
-        numbers = workers.ahead(iter(int, 1), 3)  # without end
+        numbers = workers.prefetched(iter(int, 1), 3)  # an endless iterator
         squares = workers.mapped(lambda n: n**2, numbers)
-        assert next(workers.ahead(squares, 1)) == 0
+        assert next(workers.prefetched(squares, 1)) == 0

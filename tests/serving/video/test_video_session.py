@@ -1,4 +1,4 @@
-"""One stream, frame by frame."""
+"""A session that toonifies one stream, frame by frame."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from toon_fakes import (
 )
 
 from engines.contract.errors import RequestError, ServerError
+from serving.controls import Style
 from serving.faces.alignment import crop, placement_of_face
 from serving.faces.landmarks import Face
-from serving.toonifier import Style
 from serving.video.async_session import AsyncToonSession
 from serving.video.composing import FirstFace, Paste, SideBySide, composed_size, crop_size_for
 from serving.video.session import FrameResult, ToonSession
@@ -36,12 +36,12 @@ PICTURE = drawn(OTHER, drawn(FACE, room()))
 
 
 def session(*frames: tuple[Face, ...], toonifier: FakeToonifier | None = None, **options: Any) -> ToonSession:
-    """A session whose landmarker finds these faces; by default one face in every frame."""
+    """Make a session whose landmarker finds these faces; by default one face in every frame."""
     return ToonSession(toonifier or FakeToonifier(), landmarks(*(frames or ((FACE,),))), **options)
 
 
 def pushed(stream: ToonSession, pictures: list[Pixels]) -> list[FrameResult]:
-    """All results of a clip, the last ones by flushing."""
+    """Return all results of a clip, the last ones from ``flush``."""
     given = [stream.push(picture, Fraction(i, RATE)) for i, picture in enumerate(pictures)]
     return [result for result in given if result] + stream.flush()
 
@@ -138,7 +138,7 @@ def test_a_cut_begins_everything_anew() -> None:
         results = pushed(stream, [PICTURE] * 5 + [bright] * 5)
     numbers = [result.faces[0].track for result in results]
     assert numbers == [0] * 5 + [1] * 5
-    # The code of before the cut does not linger, whatever the weights.
+    # The code from before the cut has no influence, whatever the weights.
     after = results[5].faces[0]
     assert after.picture[0, 0, 0] == round(after.crop.mean())
 
@@ -158,12 +158,13 @@ def test_most_frames_ask_for_the_light_codes_and_faces_that_are_new_for_whole_on
         results = pushed(stream, [PICTURE] * 40)
     names = [name for name, _ in toonifier.calls if name != "render"]
     whole = [number for number, name in enumerate(names) if name == "encode"]
-    # Twice a second of 25 frames; a second face is followed once it was seen in two frames.
+    # All rows are computed twice per second of 25 frames, and when the second face is followed, which is once it has
+    # been detected in two frames.
     assert whole[:2] == [0, 13]
     assert len(whole) == 4
-    found = next(number for number, result in enumerate(results) if len(result.faces) == 2)
-    assert found in whole
-    # The picture never moves, so neither do rows that are held.
+    first_with_two_faces = next(number for number, result in enumerate(results) if len(result.faces) == 2)
+    assert first_with_two_faces in whole
+    # The picture never changes, so the rows that are held do not change either.
     assert len({face.picture[0, 0, 0] for result in results for face in result.faces if face.track == 0}) == 1
 
 
@@ -197,7 +198,7 @@ def test_smoothing_makes_the_still_parts_of_the_picture_stiller() -> None:
     noisy = [(Face(FACE.points + rng.normal(0, 0.2, (5, 2)), FACE.box, 1),) for _ in range(60)]
 
     def flicker(smoothing: Any) -> float:
-        """Mean change of a pixel from frame to frame, of a clip in which nothing moves."""
+        """Return the mean change of a pixel from frame to frame in a clip in which nothing moves."""
         with ToonSession(CropEcho(), landmarks(*noisy), smoothing=smoothing, codes=None) as stream:
             results = pushed(stream, [PICTURE] * 60)
         shown = np.array([result.pixels[60:180, 60:160] for result in results], float)

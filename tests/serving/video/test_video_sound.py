@@ -1,4 +1,4 @@
-"""The sound of videos: copied as it is where that can be, and always in time with the pictures."""
+"""The sound of videos: it is copied where possible, and always in sync with the pictures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def codecs(path: Path) -> list[str]:
 
 
 def loud_parts(path: Path) -> tuple[float, float]:
-    """Seconds at which the sound begins and ends to be louder than silence."""
+    """Return the seconds at which the sound begins and ceases to be louder than silence."""
     with av.open(str(path)) as container:
         times, levels = [], []
         for frame in container.decode(audio=0):
@@ -66,7 +66,7 @@ def test_packets_are_copied_byte_for_byte(tmp_path: Path, codec: str, source: st
     np.testing.assert_allclose(shifts, 0, atol=1e-3)  # Matroska counts milliseconds
     picture, sound = lengths(after)
     assert picture == pytest.approx(1.6)
-    assert sound == pytest.approx(1.6, abs=AAC_FRAME + 0.02)  # what MP3's own encoder adds included
+    assert sound == pytest.approx(1.6, abs=AAC_FRAME + 0.02)  # includes what the MP3 encoder adds
 
 
 @pytest.mark.parametrize("codec", ["libopus", "pcm_s16le", "flac"])
@@ -138,7 +138,7 @@ def test_a_part_has_its_part_of_the_sound(tmp_path: Path, source: str, codec: st
     times = tuple(range(0, 6000, 40))
     before = write_video(tmp_path / f"a{source}", times, sounds=[Sound(codec, 2.0, start=3.5)])
     after = copy(before, tmp_path / f"b{suffix}", start=3.0, end=5.0)
-    # The tone is heard from 3.5 s to 5.5 s: in the part from 0.5 s to its end, to within one packet.
+    # The tone sounds from 3.5 s to 5.5 s, which is from 0.5 s to the end of the part, to within one packet.
     assert loud_parts(after) == pytest.approx((0.5, 2.0), abs=AAC_FRAME + 5e-3)
     picture, sound = lengths(after)
     assert sound == pytest.approx(picture, abs=AAC_FRAME + 5e-3)

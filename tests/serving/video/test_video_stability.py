@@ -1,4 +1,4 @@
-"""How still crops and codes hold, on faces whose landmarks jitter by a known amount."""
+"""Stability of crops and codes, for faces whose landmarks have known noise."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from serving.faces.alignment import Placement, placement_of_face
 from serving.video.stability import (
     CodeFilter,
     CutDetector,
+    FullCodeSchedule,
     GaussianFilter,
     NoFilter,
     OneEuroFilter,
     PlacementFilter,
     RowWeights,
-    WholeCodes,
     placement_from_similarity,
     similarity_from_placement,
 )
@@ -34,7 +34,7 @@ CORNERS = np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]])
 def placements(
     x: NDArray[np.float64], angle: NDArray[np.float64] | float = 0.0, noise: float = 1.0, seed: int = 0
 ) -> list[Placement]:
-    """Crops, 600 pixels wide, of a face at x whose landmarks have normal noise, in pixels."""
+    """Return placements, 600 pixels wide, of a face at x whose landmarks have normally distributed noise, in pixels."""
     rng = np.random.default_rng(seed)
     angles = np.broadcast_to(angle, len(x))
     points = [face_at(900 + dx, 500, 600, turn).points for dx, turn in zip(x, angles, strict=True)]
@@ -42,7 +42,7 @@ def placements(
 
 
 def filtered(steady: PlacementFilter, raw: Sequence[Placement | None], rate: float = RATE) -> list[Placement]:
-    """What a filter makes of one track; None is a frame in which the face was not found."""
+    """Return a filter's output for one track; None stands for a frame in which the face was not detected."""
     given, last = [], raw[0]
     for i, placement in enumerate(raw):
         last = last if placement is None else placement
@@ -58,12 +58,12 @@ def corners(crops: Sequence[Placement]) -> NDArray[np.float64]:
 
 
 def jitter(crops: Sequence[Placement]) -> float:
-    """Mean distance, in pixels, by which the corners move from frame to frame."""
+    """Return the mean distance, in pixels, by which the corners move from frame to frame."""
     return float(np.hypot(*np.moveaxis(np.diff(corners(crops), axis=0), 1, 0)).mean())
 
 
 def error(crops: Sequence[Placement], truth: Sequence[Placement]) -> float:
-    """Mean distance, in pixels, of the corners from where they should be."""
+    """Return the mean distance, in pixels, of the corners from their true positions."""
     return float(np.hypot(*np.moveaxis(corners(crops) - corners(truth), 1, 0)).mean())
 
 
@@ -188,7 +188,7 @@ def test_a_new_track_begins_with_its_own_code() -> None:
     codes.push([0], np.zeros((1, 14, 4), np.float32), 0.0)
     one = np.ones((1, 14, 4), np.float32)
     np.testing.assert_array_equal(codes.push([1], one, 0.1), one)
-    np.testing.assert_array_equal(codes.push([0], one, 0.2), one)  # forgotten meanwhile
+    np.testing.assert_array_equal(codes.push([0], one, 0.2), one)  # the earlier code was forgotten
 
 
 def test_rows_that_are_not_given_stay_as_they_were_given_last() -> None:
@@ -196,12 +196,12 @@ def test_rows_that_are_not_given_stay_as_they_were_given_last() -> None:
     codes.push([0], np.zeros((1, 14, 4), np.float32), 0.0)
     codes.push([0], np.ones((1, 14, 4), np.float32), 1 / 30)
     after = codes.push([0], np.full((1, 7, 4), 2, np.float32), 2 / 30)
-    # Fine rows were at 0.5 and go on towards the 1 that was given.
+    # The fine rows were at 0.5 and continue towards the 1 that was given last.
     np.testing.assert_allclose(after[0, :, 0], [2] * 7 + [0.75] * 7, rtol=1e-6)
 
 
 def test_whole_codes_are_due_for_new_faces_and_twice_a_second() -> None:
-    codes = WholeCodes()
+    codes = FullCodeSchedule()
     asked = [((0,), 0.0), ((0,), 0.1), ((0, 1), 0.2), ((1,), 0.3), ((0, 1), 0.4), ((), 0.5), ((0, 1), 0.8), ((1,), 0.9)]
     assert [codes.due(ids, pts) for ids, pts in asked] == [True, False, True, False, True, False, False, True]
     assert codes.due((1,), 0.0), "time that runs backwards begins anew"
@@ -214,7 +214,7 @@ def test_no_code_at_all_is_well() -> None:
 
 
 def moving_clip(level: int, frames: int = 12) -> list[NDArray[np.uint8]]:
-    """A head that sways and leans in, in flickering light."""
+    """A head that sways and leans towards the camera, in flickering light."""
     pictures = []
     for i in range(frames):
         face = face_at(160 + 40 * np.sin(i), 120 + 10 * np.cos(i), 90 + 15 * np.sin(0.7 * i), 0.2 * np.sin(i))
@@ -245,7 +245,7 @@ def test_an_infinite_threshold_sees_no_cuts() -> None:
 
 
 def test_numbers_that_cannot_be_are_refused() -> None:
-    with pytest.raises(RequestError, match=r"row weights: got 1.0, 0.0, 0.1, expected numbers above 0, up to 1"):
+    with pytest.raises(RequestError, match=r"row weights: got 1.0, 0.0, 0.1, expected numbers above 0 and at most 1"):
         RowWeights(middle=0.0)
     with pytest.raises(
         RequestError, match=r"smoothing: got standard deviations of 0 and 3.0 frames, expected positive"

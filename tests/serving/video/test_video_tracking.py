@@ -6,7 +6,7 @@ from toon_fakes import face_at
 
 from engines.contract.errors import RequestError
 from serving.faces.alignment import Placement, placement_of_face
-from serving.video.tracking import Tracker, Tracking, apart
+from serving.video.tracking import Tracker, Tracking, placement_distance
 
 FRAME = 1 / 30
 
@@ -96,8 +96,8 @@ def test_of_new_faces_the_first_are_taken() -> None:
 def test_distance_is_in_sides_of_the_larger_crop() -> None:
     one, other = at(100), at(150)
     side = np.hypot(*one[:, 0])
-    assert apart(one, other) == pytest.approx(50 / side)
-    assert apart(one, one) == 0
+    assert placement_distance(one, other) == pytest.approx(50 / side)
+    assert placement_distance(one, one) == 0
 
 
 @pytest.mark.parametrize("options", [{"max_faces": 0}, {"hold": -1.0}, {"fade": -0.1}])
