@@ -74,7 +74,7 @@ def check_shared_memory(models: int) -> None:
     Raises:
         ServerError: there is no shared memory, it cannot be written, or too little of it is free.
     """
-    needed = models + 16
+    needed = 2 * models  # MiB: one at the start, one for small tensors
     got = _shared_memory_problem(needed)
     if got:
         raise ServerError(

@@ -112,8 +112,8 @@ class TritonServer:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="toonify-", dir=_scratch_parent())))
             installation = find_installation(scratch)
             self._refuse_open_address(installation)
-            check_shared_memory(len([*self.repository.glob("*/1/model.py")]))
             self.ports = free_ports(self.address, self.ports)
+            check_shared_memory(len([*self.repository.glob("*/1/model.py")]))
             self._drain_timeout = _BROKEN_DRAIN_TIMEOUT
             stack.callback(self._free_shared_memory)
             self._log_start = self.log.stat().st_size if self.log.exists() else 0

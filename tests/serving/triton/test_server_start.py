@@ -137,9 +137,9 @@ def test_a_server_that_fails_twice_is_not_restarted_again(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
-        ("absent", "got no such folder, expected 25 MiB for 9 models"),
+        ("absent", "got no such folder, expected 18 MiB for 9 models"),
         ("unwritable", "got a folder that this user cannot write"),
-        ("full", r"got 24 MiB of free space, expected 25 MiB for 9 models; .*--shm-size"),
+        ("full", r"got 17 MiB of free space, expected 18 MiB for 9 models; .*--shm-size"),
     ],
 )
 def test_missing_shared_memory_is_said_before_a_process_starts(
@@ -152,6 +152,6 @@ def test_missing_shared_memory_is_said_before_a_process_starts(
     elif fault == "unwritable":  # by a patch: root may write everywhere
         monkeypatch.setattr("os.access", lambda path, mode: False)
     else:
-        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=24 << 20))
+        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=17 << 20))
     with pytest.raises(ServerError, match=sentence):
         check_shared_memory(9)
