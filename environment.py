@@ -108,7 +108,7 @@ print(json.dumps([sys.executable, version, bool(importlib.util.find_spec("ensure
 
 
 def probe(python: str) -> Interpreter | None:
-    """Ask an interpreter what it is; None where it does not run, as a version manager's stand-in may not."""
+    """Ask an interpreter what it is; None where it does not run, as the shim of a version manager may not."""
     try:
         run = subprocess.run([python, "-c", _PROBE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
         path, version, has_pip, has_library, glibc = json.loads(run.stdout.decode())
