@@ -1,0 +1,9 @@
+"""All fuzzers by name."""
+
+from __future__ import annotations
+
+from fuzzer import Fuzzer
+
+from tests.fuzzing import checkpoints
+
+FUZZERS: dict[str, Fuzzer] = {fuzzer.name: fuzzer for fuzzer in (checkpoints.FUZZER,)}
