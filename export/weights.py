@@ -42,11 +42,15 @@ def row_of(resolution: int, layer: str) -> int:
 
 @dataclass(frozen=True)
 class Source:
-    """The checkpoint from which weights were read."""
+    """The checkpoint from which weights were read.
+
+    ``left_out`` names the parts of the file that were not used, each with its reason.
+    """
 
     path: Path
     format: str
     sha256: str
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

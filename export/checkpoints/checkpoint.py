@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from engines.model_directory import sha256_of
+from export.checkpoints.left_out import left_out
 from export.checkpoints.stored_tensors import ReadContext, StoredTensor, StoredTensors, clipped
 from export.weights import Source
 
@@ -23,8 +24,11 @@ class Checkpoint:
     context: ReadContext
 
     def source(self, layout: str) -> Source:
-        """The origin of weights read from this file; ``layout`` names the project whose tensor names the file uses."""
-        return Source(self.path, f"{layout} ({self.container})", sha256_of(self.path))
+        """Return the origin of weights after all of them were read from this file.
+
+        ``layout`` names the project whose tensor names the file uses.
+        """
+        return Source(self.path, f"{layout} ({self.container})", sha256_of(self.path), left_out(self.content))
 
 
 def tensors_of(context: ReadContext, content: object, what: str) -> StoredTensors:

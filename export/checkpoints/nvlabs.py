@@ -101,10 +101,19 @@ def _flattened(context: ReadContext, root: NvObject) -> _Modules:
         seen.add(id(module))
         flat.attributes[prefix.removesuffix(".")] = module.state
         for group in ("_parameters", "_buffers"):
-            tensors = _entries(context, module, group).items()
-            flat.tensors |= {prefix + name: t for name, t in tensors if isinstance(t, StoredTensor)}
+            flat.tensors |= {prefix + name: t for name, t in _tensors(context, module, group, prefix)}
         pending += [(f"{prefix}{name}.", child) for name, child in _entries(context, module, "_modules").items()]
     return flat
+
+
+def _tensors(context: ReadContext, module: NvObject, group: str, prefix: str) -> list[tuple[str, StoredTensor]]:
+    entries = [(name, entry) for name, entry in _entries(context, module, group).items() if entry is not None]
+    others = [name for name, entry in entries if not isinstance(entry, StoredTensor)]
+    if others:
+        raise context.error(
+            f"no tensor but another value in {clipped(prefix + others[0])}", expected="NVIDIA's modules"
+        )
+    return [(name, entry) for name, entry in entries if isinstance(entry, StoredTensor)]
 
 
 def _entries(context: ReadContext, module: NvObject, group: str) -> dict[str, object]:
@@ -134,7 +143,19 @@ def _other_architecture(modules: _Modules) -> str | None:
         return "a conditional generator, which takes class labels"
     if any(name.startswith("mapping.fc") for name in modules.every("bias_gain", 0.01)):
         return "a mapping network whose learning-rate multiplier is not 0.01"
+    if activation := _other_activation(modules):
+        return f"the activation {clipped(activation)}"
     return None
+
+
+def _other_activation(modules: _Modules) -> object:
+    """Return an activation that is not StyleGAN2's: linear in affine layers, lrelu elsewhere."""
+    others = (
+        activation
+        for module, activation in modules.every("activation").items()
+        if activation != ("linear" if module.endswith(".affine") else "lrelu")
+    )
+    return next(others, None)
 
 
 def _blocks(modules: _Modules) -> dict[int, dict[str, Any]]:

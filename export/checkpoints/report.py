@@ -18,6 +18,7 @@ class CheckpointReport:
     """The summary of a checkpoint; a field is None if it does not apply to the network or the file does not record it.
 
     ``w_avg`` states whether the file holds the average latent. ``architecture`` is a description for people.
+    ``left_out`` names the parts of the file that were not used, each with its reason.
     """
 
     kind: Network
@@ -36,6 +37,7 @@ class CheckpointReport:
     attributes: tuple[str, ...] | None = None
     noise_size: int | None = None
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON-compatible values."""
@@ -75,6 +77,7 @@ def _generator_report(weights: GeneratorWeights) -> CheckpointReport:
         fp16_from=weights.fp16_from,
         w_avg="mapping.w_avg" in weights.tensors,
         notes=weights.notes,
+        left_out=weights.source.left_out,
     )
 
 
@@ -89,6 +92,7 @@ def _encoder_report(weights: EncoderWeights) -> CheckpointReport:
         resolution=resolution_of(weights.rows),
         w_avg=NO_LATENT_AVG not in weights.notes,
         notes=weights.notes,
+        left_out=weights.source.left_out,
     )
 
 
@@ -103,4 +107,5 @@ def _isf_report(weights: IsfWeights) -> CheckpointReport:
         attributes=weights.attributes,
         noise_size=weights.noise_size,
         notes=weights.notes,
+        left_out=weights.source.left_out,
     )

@@ -100,6 +100,8 @@ class Storage:
 class StoredTensor:
     """A view of a storage; offset and strides in elements.
 
+    ``converted`` states whether ``array`` was called: a reader has used the tensor.
+
     Raises:
         CheckpointError: the view leaves its storage, overlaps itself or has negative sizes or strides.
     """
@@ -107,6 +109,7 @@ class StoredTensor:
     def __init__(
         self, storage: Storage, offset: object, shape: object, strides: object, element: Element | None = None
     ) -> None:
+        self.converted = False
         self.storage = storage
         self.element = element or storage.element
         self.shape = checked_sizes(storage.context, shape)
@@ -147,6 +150,7 @@ class StoredTensor:
                 expected="floating-point weights",
             )
         context.spend_bytes(4 * prod(self.shape))
+        self.converted = True
         itemsize = self.element.numpy.itemsize
         view: NDArray[Any] = np.ndarray(
             self.shape,
@@ -164,6 +168,12 @@ class StoredTensor:
 
 
 StoredTensors = dict[str, StoredTensor]
+
+
+def scalar_tensor(context: ReadContext, value: float) -> StoredTensor:
+    """Return a number of a file as a float32 tensor of shape []."""
+    data = memoryview(np.array(value, "<f4").tobytes())
+    return StoredTensor(Storage(context, ELEMENTS["float32"], data.nbytes, data), 0, (), ())
 
 
 def checked_sizes(context: ReadContext, values: object) -> tuple[int, ...]:

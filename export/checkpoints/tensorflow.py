@@ -24,7 +24,7 @@ from export.checkpoints.layout import (
     zero_noise,
 )
 from export.checkpoints.stand_ins import TfNetwork
-from export.checkpoints.stored_tensors import ReadContext, StoredTensor, StoredTensors, clipped
+from export.checkpoints.stored_tensors import ReadContext, StoredTensor, StoredTensors, clipped, scalar_tensor
 from export.checkpoints.validation import check_generator
 from export.weights import Array, GeneratorWeights
 
@@ -84,7 +84,7 @@ def generator_from_tensorflow(checkpoint: Checkpoint, network: TfNetwork) -> Gen
     check_no_other_tensors(
         context, variables, official_names | {name for name in variables if name.rpartition("/")[2] == "lod"}
     )
-    noiseless = [layer for layer in layers_of(resolution) if _is_noiseless(names, variables, layer)]
+    noiseless = _noiseless(names, variables, resolution)
     absent = {name for layer in noiseless for name in layer.noise_names}
     absent |= set() if "dlatent_avg" in variables else {"mapping.w_avg"}
     names = {name: official for name, official in names.items() if name not in absent}
@@ -113,8 +113,9 @@ def _variables(context: ReadContext, root: TfNetwork) -> StoredTensors:
             match pair:
                 case (str(name), StoredTensor() as tensor):
                     variables[prefix + name] = tensor
-                case (str(), None | int() | float()):
-                    pass
+                case (str(name), int() | float() as number):
+                    # TensorFlow's session returns variables of shape [] as NumPy scalars.
+                    variables[prefix + name] = scalar_tensor(context, number)
                 case _:
                     raise context.error("variables in an unknown form", expected="(name, array) pairs")
     return variables
@@ -177,8 +178,11 @@ def _official_part(layer: Layer, part: str) -> tuple[str, _Conversion]:
     return f"synthesis/{r}x{r}/{module}/{name}", convert
 
 
-def _is_noiseless(names: dict[str, tuple[str, _Conversion]], variables: StoredTensors, layer: Layer) -> bool:
-    return layer.kind != "rgb" and names[f"{layer.name}.noise_strength"][0] not in variables
+def _noiseless(names: dict[str, tuple[str, _Conversion]], variables: StoredTensors, resolution: int) -> list[Layer]:
+    """The layers of a network trained without noise; if only some strengths are missing, the network is incomplete."""
+    layers = [layer for layer in layers_of(resolution) if layer.noise_names]
+    has_strengths = any(names[f"{layer.name}.noise_strength"][0] in variables for layer in layers)
+    return [] if has_strengths else layers
 
 
 def _converted(context: ReadContext, name: str, tensor: StoredTensor, convert: _Conversion) -> Array:

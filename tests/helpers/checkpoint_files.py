@@ -150,8 +150,13 @@ class NvModule:
 
 def nvlabs_pickle(weights: GeneratorWeights, **changes: Any) -> bytes:
     """A stylegan2-ada-pytorch checkpoint of ``weights``; ``changes`` are the options of ``nvlabs_generator``."""
+    return pickled_modules({"G": None, "D": None, "G_ema": nvlabs_generator(weights, **changes)})
+
+
+def pickled_modules(content: object) -> bytes:
+    """``content`` with NvModules in it, pickled as NVIDIA's PyTorch code pickles its modules."""
     with official_modules(reconstruct=_reconstruct_persistent_obj):
-        return pickle.dumps({"G": None, "D": None, "G_ema": nvlabs_generator(weights, **changes)}, protocol=4)
+        return pickle.dumps(content, protocol=4)
 
 
 def nvlabs_generator(
@@ -207,7 +212,8 @@ class Network:
 
     def __init__(self, variables: Mapping[str, Array], **state: Any) -> None:
         self.state = {"version": 4, "build_module_src": "raise RuntimeError('embedded source must never run')", **state}
-        self.state["variables"] = list(variables.items())
+        # TensorFlow's session returns a variable of shape [] as a NumPy scalar, not as an array.
+        self.state["variables"] = [(name, array[()]) for name, array in variables.items()]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.state
@@ -225,8 +231,13 @@ EasyDict.__module__ = "dnnlib.util"
 
 def tensorflow_pickle(weights: GeneratorWeights, protocol: int = 4, **changes: Any) -> bytes:
     """An official TensorFlow checkpoint of ``weights``; ``changes`` are the options of ``tensorflow_network``."""
+    return pickled_networks((None, None, tensorflow_network(weights, **changes)), protocol)
+
+
+def pickled_networks(content: object, protocol: int = 4) -> bytes:
+    """``content`` with Networks in it, pickled as the TensorFlow code pickles them."""
     with official_modules(network=Network, easy_dict=EasyDict):
-        return pickle.dumps((None, None, tensorflow_network(weights, **changes)), protocol=protocol)
+        return pickle.dumps(content, protocol=protocol)
 
 
 def tensorflow_network(

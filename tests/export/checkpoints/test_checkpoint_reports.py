@@ -69,6 +69,7 @@ def test_a_report_says_what_a_generator_is(tmp_path: Path) -> None:
         "attributes": None,
         "noise_size": None,
         "notes": [],
+        "left_out": [],
     }
 
 

@@ -1,0 +1,94 @@
+"""Which tensors of a checkpoint no reader used: each is named with the reason, so that nothing is lost unnoticed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from export.checkpoints.stand_ins import NvObject, TfNetwork
+from export.checkpoints.stored_tensors import StoredTensor
+
+Path = tuple[str, ...]
+
+_MOST_LINES = 20
+
+_REASONS = {
+    "num_batches_tracked": "a counter of training",
+    "D": "the discriminator, which only training needs",
+    "d": "the discriminator, which only training needs",
+    "discriminator": "the discriminator, which only training needs",
+    "G": "the weights of the last step; their running average is used",
+    "g": "the weights of the last step; their running average is used",
+    "augment_pipe": "the augmentation of training",
+    "decoder": "the generator; the encoder was read",
+    "encoder": "the encoder; the generator was read",
+    "lod": "progressive growing, which this architecture does not use",
+    "g_optim": "the state of an optimizer",
+    "d_optim": "the state of an optimizer",
+    "optimizer": "the state of an optimizer",
+    "optim": "the state of an optimizer",
+}
+"""The reason by the name of the part, in whichever format it occurs."""
+
+
+def left_out(content: object) -> tuple[str, ...]:
+    """Return a line for each part of ``content`` whose tensors were never converted to an array.
+
+    It holds after a reader has converted all that it uses. The lines give name, number of tensors and reason, for
+    example ``discriminator (35 tensors): the discriminator, which only training needs``.
+    """
+    tensors = dict(_tensors(content))
+    used = {path[:n] for path, tensor in tensors.items() if tensor.converted for n in range(len(path) + 1)}
+    parts = Counter(_part(path, used) for path, tensor in tensors.items() if not tensor.converted)
+    lines = [_line(part, count) for part, count in parts.items()]
+    others = [f"{len(lines) - _MOST_LINES} parts more"] if len(lines) > _MOST_LINES else []
+    return (*lines[:_MOST_LINES], *others)
+
+
+def _tensors(content: object) -> Iterator[tuple[Path, StoredTensor]]:
+    """Every tensor once, with the keys that lead to it."""
+    pending: list[tuple[Path, object]] = [((), content)]
+    seen: set[int] = set()
+    while pending:
+        path, value = pending.pop()
+        # A pickle may hold one object in many places, or within itself.
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, StoredTensor):
+            yield path, value
+        pending += [((*path, *key.split(".")), child) for key, child in _children(value)][::-1]
+
+
+def _children(value: object) -> list[tuple[str, object]]:
+    if isinstance(value, NvObject | TfNetwork):
+        value = value.state
+    if isinstance(value, dict):
+        return [(str(key), child) for key, child in value.items() if isinstance(key, str | int)]
+    if isinstance(value, list | tuple):
+        if len(value) == 3 and all(isinstance(child, TfNetwork) for child in value):
+            return list(zip(("G", "D", "Gs"), value, strict=True))
+        return [_named(i, child) for i, child in enumerate(value)]
+    return []
+
+
+def _named(i: int, child: object) -> tuple[str, object]:
+    """A TensorFlow variable, which is a pair (name, value), by its name; anything else by its index."""
+    match child:
+        case (str(name), StoredTensor() as tensor):
+            return name, tensor
+        case _:
+            return str(i), child
+
+
+def _part(path: Path, used: set[Path]) -> str:
+    """The shortest beginning of ``path`` under which nothing was used; numbers within it become a star."""
+    length = next((n for n in range(1, len(path)) if path[:n] not in used), len(path))
+    names = [re.sub(r"\d+", "*", name) for name in path[:length]]
+    return ascii(".".join(names)[:100])[1:-1]
+
+
+def _line(part: str, count: int) -> str:
+    reason = _REASONS.get(part.rpartition(".")[2], "it is not part of the network that was read")
+    return f"{part} ({count} tensor{'s' * (count != 1)}): {reason}"
