@@ -160,7 +160,8 @@ def upsample_2x(x: Tensor) -> Tensor:
 
 def input_from_face(face: Tensor) -> Tensor:
     """Convert faces to the encoder's input, uint8 RGB [N, 256, 256, 3] -> float32 [N, 3, 256, 256] in -1..1."""
-    return face.permute(0, 3, 1, 2).float() / 127.5 - 1
+    # TensorRT knows uint8 as an input of Cast only.
+    return face.float().permute(0, 3, 1, 2) / 127.5 - 1
 
 
 def encoder_from_weights(weights: EncoderWeights) -> Encoder:

@@ -1,0 +1,133 @@
+"""NVIDIA's own parser and builder, those of TensorRT for RTX, accept every graph that this package exports.
+
+They run without a GPU. They know the operators and types that TensorRT knows, but no plugins.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnx.inliner
+import pytest
+import tensorrt_rtx_builder
+from isf_heads import ATTRIBUTES, NOISE, WIDTH, head
+from onnx import ModelProto, TensorProto
+
+from benchmarks.networks import CONFIG_F
+from engines.contract.tensors import Geometry, encoder_signature, generator_signature, isf_signature
+from engines.graph.generator_weights import ExportedGeneratorWeights, generator_weights_from_graph
+from engines.graph.onnx_graph import read_graph
+from engines.tensorrt.graph import exported_graph, graph_of_native_layers
+from export.networks.encoder import encoder_from_weights
+from export.networks.generator import generator_from_weights
+from export.onnx_export import onnx_from_encoder, onnx_from_generator, onnx_from_isf
+from export.random_weights import random_encoder, random_generator
+
+GEOMETRY = Geometry(32, WIDTH, ATTRIBUTES, NOISE)
+SMALL = {4: 12, 8: 10, 16: 7, 32: 5}
+
+needs_builder = pytest.mark.skipif(
+    find_spec("tensorrt_rtx_libs") is None, reason="TensorRT for RTX has packages for Linux on x86-64 only"
+)
+
+
+@cache
+def generator() -> ModelProto:
+    network = generator_from_weights(random_generator(SMALL, 0, w_dim=WIDTH, mapping_depth=2, conv_clamp=256.0))
+    return onnx_from_generator(network, generator_signature(GEOMETRY))
+
+
+@cache
+def encoder(kind: Literal["psp", "e4e"]) -> ModelProto:
+    average = np.zeros((GEOMETRY.rows, WIDTH), np.float32)
+    weights = random_encoder((8, 8, 16, 16), 0, latent_avg=average)
+    return onnx_from_encoder(encoder_from_weights(replace(weights, kind=kind)), encoder_signature(GEOMETRY))
+
+
+@cache
+def isf() -> ModelProto:
+    return onnx_from_isf(head(), isf_signature(GEOMETRY))
+
+
+def weights_of(model: ModelProto, folder: Path) -> ExportedGeneratorWeights:
+    onnx.save(model, folder / "generator.onnx")
+    return generator_weights_from_graph(read_graph(folder / "generator.onnx"))
+
+
+def built(model: ModelProto, folder: Path, batches: tuple[int, int]) -> dict[str, Any]:
+    """What the builder, in a process of its own, says about ``model``."""
+    path = folder / "graph.onnx"
+    onnx.save(model, path)
+    command = [sys.executable, tensorrt_rtx_builder.__file__, str(path), *map(str, batches)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert finished.returncode == 0, finished.stderr
+    answer: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+    return answer
+
+
+NETWORKS: dict[str, Callable[[], ModelProto]] = {
+    "generator": generator,
+    "pSp encoder": partial(encoder, "psp"),
+    "e4e encoder": partial(encoder, "e4e"),
+    "ISF head": isf,
+}
+
+
+@needs_builder
+@pytest.mark.parametrize("batch", [1, 8, None])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_an_exported_network_is_parsed_and_built(
+    tmp_path: Path, network: str, precision: Literal["fp32", "fp16"], batch: int | None
+) -> None:
+    if (network, precision) == ("generator", "fp16"):
+        signature = generator_signature(GEOMETRY)
+        model = graph_of_native_layers(weights_of(generator(), tmp_path), signature, batch)
+    else:
+        model = exported_graph(NETWORKS[network](), batch, precision)
+    answer = built(model, tmp_path, (batch or 1, batch or 8))
+    assert not answer["errors"]
+    assert not answer["warnings"]
+    assert answer["bytes"] > 0
+
+
+@needs_builder
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_file_as_exported_is_parsed_and_built(tmp_path: Path, network: str) -> None:
+    answer = built(NETWORKS[network](), tmp_path, (1, 8))
+    assert not answer["errors"]
+    assert answer["bytes"] > 0
+
+
+@needs_builder
+def test_the_generator_of_the_papers_size_is_parsed_and_built(tmp_path: Path) -> None:
+    geometry = Geometry(max(CONFIG_F))
+    network = generator_from_weights(random_generator(CONFIG_F, 0, w_dim=512, mapping_depth=8))
+    weights = weights_of(onnx_from_generator(network, generator_signature(geometry)), tmp_path)
+    answer = built(graph_of_native_layers(weights, generator_signature(geometry), 1), tmp_path, (1, 1))
+    assert not answer["errors"]
+    assert answer["bytes"] > 50_000_000
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_uint8_is_only_cast(network: str) -> None:
+    # TensorRT has no other operator on it.
+    graph = onnx.inliner.inline_local_functions(NETWORKS[network]()).graph
+    tensors = {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.UINT8}
+    tensors |= {
+        node.output[0]
+        for node in graph.node
+        if any(attribute.name == "to" and attribute.i == TensorProto.UINT8 for attribute in node.attribute)
+    }
+    users = {node.op_type for node in graph.node if tensors.intersection(node.input)}
+    assert users <= {"Cast"}
