@@ -59,7 +59,7 @@ class EngineKind:
     extra: str
     target: Target
     precisions: tuple[Precision, ...]
-    components: tuple[Component, ...] = ("encoder", "isf", "generator")
+    components: tuple[Component, ...] = ("encoder", "isf", "generator", "classifier")
     compiled: bool = False
 
     @property

@@ -9,13 +9,20 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engines.contract.errors import ModelDirectoryError, ToonifyError
-from engines.contract.tensors import Geometry, Signature, encoder_signature, generator_signature, isf_signature
+from engines.contract.tensors import (
+    Geometry,
+    Signature,
+    classifier_signature,
+    encoder_signature,
+    generator_signature,
+    isf_signature,
+)
 from engines.plan_metadata import PlanMetadata
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 
-Component = Literal["generator", "isf", "encoder"]
+Component = Literal["generator", "isf", "encoder", "classifier"]
 EngineName = Literal["onnxruntime", "openvino", "winograd", "torch", "onnxruntime-cuda", "tensorrt"]
 Precision = Literal["fp32", "bf16", "fp16", "int16"]
 
@@ -84,7 +91,12 @@ class Manifest(_Frozen):
 
     @property
     def signature(self) -> Signature:
-        build = {"encoder": encoder_signature, "isf": isf_signature, "generator": generator_signature}
+        build = {
+            "encoder": encoder_signature,
+            "isf": isf_signature,
+            "generator": generator_signature,
+            "classifier": classifier_signature,
+        }
         return build[self.component](self.sizes.geometry)
 
     @property

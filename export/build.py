@@ -23,7 +23,9 @@ from engines.contract.arrays import AnyArray
 from engines.contract.atomic import atomic_directory, check_output
 from engines.contract.errors import ExportError
 from engines.contract.tensors import (
+    FACE_SIZE,
     Signature,
+    classifier_signature,
     encoder_signature,
     generator_signature,
     isf_signature,
@@ -34,14 +36,15 @@ from engines.loading import Target
 from engines.model_directory import Component, Manifest, Sizes, SourceFile, sha256_of, write_manifest
 from engines.tensorrt.options import PlanOptions
 from export.cutting import cut_generator, cut_parity, light_encoder
+from export.networks.classifier import classifier_from_weights
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import isf_from_weights
-from export.onnx_export import onnx_from_encoder, onnx_from_generator, onnx_from_isf
+from export.onnx_export import onnx_from_classifier, onnx_from_encoder, onnx_from_generator, onnx_from_isf
 from export.plans import plans_of
 from export.selection import EngineChoice, PrecisionChoice, ProgressCallback, candidates_for, select_engine
 from export.verification import BATCHES, Reference, batches_for, describe_batches, reference_samples
-from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Source
+from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights, Source
 
 EXTERNAL_DATA_BYTES = 1 << 29
 """The size above which weights are stored in a file beside the graph: a protobuf message is limited to 2 GiB."""
@@ -178,6 +181,26 @@ def build_encoder(
     details = {"kind": weights.kind, "notes": list(weights.notes)}
     job = _Job("encoder", sizes, signature, [("encoder", weights.source)], details, "seeded pictures")
     return _build(job, reference, lambda: onnx_from_encoder(encoder, signature), options, report)
+
+
+def build_classifier(weights: ClassifierWeights, options: ExportOptions, report: ProgressCallback) -> Manifest:
+    """Export a classifier of attributes.
+
+    Raises:
+        ExportError: the directory already exists.
+        EngineError: the engine or precision is not available on this machine.
+        VerificationError: no engine's output is within its bound; nothing was written.
+    """
+    # It has pictures, but no codes.
+    sizes = Sizes(resolution=FACE_SIZE, w_dim=0, attributes=weights.attributes)
+    signature = classifier_signature(sizes.geometry)
+    classifier = classifier_from_weights(weights)
+
+    def reference(face: Tensor) -> Tensor:
+        return torch.sigmoid(classifier(input_from_face(face)))
+
+    job = _Job("classifier", sizes, signature, [("classifier", weights.source)], {}, "seeded pictures")
+    return _build(job, reference, lambda: onnx_from_classifier(classifier, signature), options, report)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from engines.model_directory import Manifest
 from engines.plan_metadata import Compatibility
 from engines.tensorrt.options import PlanOptions
 from export.blending import BlendReport, blend, schedule_from_options
-from export.build import ExportOptions, build_encoder, build_generator, build_isf
+from export.build import ExportOptions, build_classifier, build_encoder, build_generator, build_isf
 from export.checkpoints import (
     describe,
+    read_classifier,
     read_encoder,
     read_generator,
     read_isf,
@@ -205,6 +206,27 @@ def isf(
         report(f"reading {path.name}")
         weights = read_isf(path, _attribute_names(attributes), residual=residual)
         manifest = build_isf(weights, options, report, resolution=resolution)
+    _print_result(manifest, options)
+
+
+@app.command()
+def classifier(
+    checkpoint: Checkpoint | None = None,
+    attributes: AttributeNames = None,
+    name: Name = None,
+    target: TargetOption = "cpu",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    output: DirectoryOption = None,
+    licences: Licences = None,
+    force: Force = False,
+) -> None:
+    """Export the classifier of an ISF checkpoint, by which an edit keeps the attributes that it does not name."""
+    options = _options(name or "classifier", output, target, engine, precision, licences, force)
+    path = checkpoint or _demo().isf
+    with stages() as report:
+        report(f"reading {path.name}")
+        manifest = build_classifier(read_classifier(path, _attribute_names(attributes)), options, report)
     _print_result(manifest, options)
 
 

@@ -20,6 +20,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
 from engines.contract.tensors import Signature
+from export.networks.classifier import Classifier
 from export.networks.encoder import Encoder, input_from_face
 from export.networks.generator import (
     ACTIVATION_GAIN,
@@ -129,6 +130,15 @@ class _EncoderGraph(nn.Module):
         return w
 
 
+class _ClassifierGraph(nn.Module):
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, face: Tensor) -> Tensor:
+        return torch.sigmoid(self.classifier(input_from_face(face)))
+
+
 def onnx_from_generator(generator: Generator, signature: Signature) -> onnx.ModelProto:
     """Export (w, psi) -> uint8 pictures; each modulated 3x3 convolution becomes one function node."""
     model = _export(_GeneratorGraph(generator), signature)
@@ -141,6 +151,11 @@ def onnx_from_generator(generator: Generator, signature: Signature) -> onnx.Mode
 def onnx_from_isf(isf: Isf, signature: Signature) -> onnx.ModelProto:
     """Export (w, attributes, z, row_strength) -> w_edited."""
     return _export(_IsfGraph(isf), signature)
+
+
+def onnx_from_classifier(classifier: Classifier, signature: Signature) -> onnx.ModelProto:
+    """Export uint8 faces -> probabilities of attributes."""
+    return _export(_ClassifierGraph(classifier), signature)
 
 
 def onnx_from_encoder(encoder: Encoder, signature: Signature) -> onnx.ModelProto:

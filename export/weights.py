@@ -120,6 +120,22 @@ class EncoderWeights:
 
 
 @dataclass(frozen=True)
+class ClassifierWeights:
+    """A classifier that tells which attributes an aligned face shows; tensors are named as in an ISF checkpoint."""
+
+    tensors: Tensors
+    source: Source
+    attributes: tuple[str, ...]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels after the first convolution and after each residual block."""
+        blocks = sum(name.startswith("main.") and name.endswith(".conv2.bias") for name in self.tensors)
+        names = ("main.0.bias", *(f"main.{block}.conv2.bias" for block in range(1, blocks + 1)))
+        return tuple(len(self.tensors[name]) for name in names)
+
+
+@dataclass(frozen=True)
 class IsfWeights:
     """An ISF head (MappingNetwork of ISF-GAN); tensors are named as in its checkpoints, without ``module.``.
 

@@ -139,6 +139,11 @@ def encoder_signature(g: Geometry) -> Signature:
     return Signature((_face(),), (_w(g),))
 
 
+def classifier_signature(g: Geometry) -> Signature:
+    """Aligned face, RGB 0..255 -> how probably it has each attribute, 0..1."""
+    return Signature((_face(),), (TensorSpec("probabilities", DType.FLOAT32, (len(g.attributes),)),))
+
+
 def isf_signature(g: Geometry) -> Signature:
     """``w_edited = w + row_strength * (F(w, z, attributes) - w)``; attributes are the full target vector."""
     attributes, z, row_strength, _ = _controls(g, optional=False)

@@ -4,13 +4,14 @@ No reader runs code from a file: pickles go through ``pickles.py``, which knows 
 
     opening.py      path -> container (torch_files.py, pickles.py, stand_ins.py, safetensors_files.py,
                     stored_tensors.py)
-    reading.py      container -> network (rosinality.py, nvlabs.py, tensorflow.py, pixel2style2pixel.py, isf.py;
-                    layout.py holds what generator formats share, validation.py the checks on every network)
+    reading.py      container -> network (rosinality.py, nvlabs.py, tensorflow.py, pixel2style2pixel.py, isf.py,
+                    classifier.py; layout.py holds what generator formats share, validation.py the checks on every
+                    network, left_out.py names the tensors that no reader used)
     writing.py      network -> file
     report.py       summary of a file
 """
 
-from export.checkpoints.reading import read_checkpoint, read_encoder, read_generator, read_isf
+from export.checkpoints.reading import read_checkpoint, read_classifier, read_encoder, read_generator, read_isf
 from export.checkpoints.report import CheckpointReport, describe
 from export.checkpoints.writing import write_encoder, write_generator_safetensors, write_isf, write_rosinality
 
@@ -18,6 +19,7 @@ __all__ = [
     "CheckpointReport",
     "describe",
     "read_checkpoint",
+    "read_classifier",
     "read_encoder",
     "read_generator",
     "read_isf",

@@ -7,6 +7,7 @@ from typing import Literal
 
 from export.checkpoints import nvlabs, tensorflow
 from export.checkpoints.checkpoint import Checkpoint
+from export.checkpoints.classifier import classifier_from_discriminator
 from export.checkpoints.isf import is_isf, isf_from_mapnet
 from export.checkpoints.opening import open_checkpoint
 from export.checkpoints.pixel2style2pixel import (
@@ -17,7 +18,7 @@ from export.checkpoints.pixel2style2pixel import (
 )
 from export.checkpoints.rosinality import generator_from_rosinality
 from export.checkpoints.safetensors_files import SafetensorsFile, generator_from_safetensors
-from export.weights import EncoderWeights, GeneratorWeights, IsfWeights
+from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights
 
 Network = Literal["generator", "encoder", "isf"]
 
@@ -52,6 +53,22 @@ def read_isf(path: Path, attributes: tuple[str, ...] | None = None, *, residual:
         CheckpointError: the file is damaged, unsafe, or holds another network; or the attributes' names are unknown.
     """
     return _isf(open_checkpoint(path), attributes, residual=residual)
+
+
+def read_classifier(path: Path, attributes: tuple[str, ...] | None = None) -> ClassifierWeights:
+    """Read the classifier of attributes that an ISF checkpoint holds beside its head.
+
+    Args:
+        path: a checkpoint file.
+        attributes: names in the order of training; None means the published four.
+
+    Raises:
+        CheckpointError: the file is damaged, unsafe, holds another network or no classifier; or the attributes' names
+            are unknown.
+    """
+    checkpoint = open_checkpoint(path)
+    _require(checkpoint, "isf")
+    return classifier_from_discriminator(checkpoint, attributes)
 
 
 def read_checkpoint(

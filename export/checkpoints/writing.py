@@ -16,7 +16,7 @@ from engines.contract.tensors import resolution_of
 from export.checkpoints.layout import FIR
 from export.checkpoints.rosinality import filter_names, official_array, official_names
 from export.checkpoints.safetensors_files import metadata_of
-from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Tensors
+from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights, Tensors
 
 if TYPE_CHECKING:
     import torch
@@ -88,14 +88,26 @@ def write_encoder(weights: EncoderWeights, path: Path, *, half: bool = False, fo
     _save(content, path, force=force)
 
 
-def write_isf(weights: IsfWeights, path: Path, *, half: bool = False, force: bool = False) -> None:
-    """Write an ISF head as ``{"mapnet": ...}``; the format cannot hold attribute names and the residual flag.
+def write_isf(
+    weights: IsfWeights,
+    path: Path,
+    *,
+    classifier: ClassifierWeights | None = None,
+    half: bool = False,
+    force: bool = False,
+) -> None:
+    """Write an ISF head as ``{"mapnet": ..., "discriminator": ...}``, the latter if there is a classifier.
+
+    The format cannot hold attribute names and the residual flag.
 
     Raises:
         CheckpointError: a weight is too large for float16.
         ExportError: ``path`` exists and ``force`` is false.
     """
-    _save({"mapnet": _torch_tensors(path, weights.tensors, half=half)}, path, force=force)
+    content = {"mapnet": _torch_tensors(path, weights.tensors, half=half)}
+    if classifier:
+        content["discriminator"] = _torch_tensors(path, classifier.tensors, half=half)
+    _save(content, path, force=force)
 
 
 def _converted_array(path: Path, name: str, array: NDArray[np.float32], *, half: bool) -> NDArray[Any]:

@@ -143,11 +143,12 @@ def _batches(faces: Faces, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     rng = np.random.default_rng(seed)
     while True:
         chosen = np.sort(rng.choice(len(faces.pictures), BATCH, replace=False))
-        jittered = np.stack([_jittered(picture, rng) for picture in faces.pictures[chosen]])
+        jittered = np.stack([jittered(picture, rng) for picture in faces.pictures[chosen]])
         yield input_from_face(torch.from_numpy(jittered)), torch.from_numpy(faces.codes[chosen])
 
 
-def _jittered(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def jittered(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Shift, scale and rotate a picture [H, H, 3] a little, as an imprecise alignment does."""
     side = picture.shape[0]
     shift = JITTER[0] * side * rng.standard_normal(2)
     size, angle = 1 + JITTER[1] * rng.standard_normal(), JITTER[2] * rng.standard_normal()

@@ -128,7 +128,7 @@ def train_judge(faces: list[Faces], schedule: Schedule, state: Path, *, seed: in
 
     def loss(chosen: Tensor) -> Tensor:
         with mixed_precision():
-            out, _ = judge(_degraded(small[chosen].float()))
+            out, _ = judge(degraded(small[chosen].float()))
         traits, logits, seen = torch.split(out.float(), OUTPUTS, 1)
         return (
             functional.mse_loss(traits, codes[chosen])
@@ -146,7 +146,7 @@ def _batch_indices(count: int, seed: int) -> Iterator[Tensor]:
         yield torch.from_numpy(rng.choice(count, BATCH, replace=False))
 
 
-def _degraded(x: Tensor) -> Tensor:
+def degraded(x: Tensor) -> Tensor:
     """Blur pictures and add noise, since generated pictures are softer and noisier than drawings."""
     blurred = functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
     x = torch.lerp(x, blurred, torch.rand(len(x), 1, 1, 1))

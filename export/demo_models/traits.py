@@ -73,15 +73,18 @@ def attributes_of(codes: Codes) -> NDArray[np.float32]:
 def edited(codes: Codes, attributes: NDArray[np.float32], appearance: Codes) -> Codes:
     """Return the same faces with other attributes, as an ideal ISF head would.
 
-    The appearance of every attribute, such as the shape of the frames, is taken from ``appearance``; all other traits
-    are kept.
+    The appearance of an attribute that changes, such as the shape of the frames, is taken from ``appearance``. An
+    attribute that stays keeps its appearance, and all other traits are kept.
 
     Args:
         codes: the faces, [N, traits].
         attributes: target attributes, 0 or 1, [N, attributes].
         appearance: codes of which only the attributes' strengths and modes are used, [N, traits].
     """
+    changes = attributes != attributes_of(codes)
+    target = np.where(attributes > 0, 1, -1) * np.abs(appearance[:, ATTRIBUTES])
     out = codes.copy()
-    out[:, ATTRIBUTES] = np.where(attributes > 0, 1, -1) * np.abs(appearance[:, ATTRIBUTES])
-    out[:, MODES] = appearance[:, MODES]
+    out[:, ATTRIBUTES] = np.where(changes, target, codes[:, ATTRIBUTES])
+    modes = np.repeat(changes, [len(modes) for modes in ATTRIBUTE_MODES.values()], axis=1)
+    out[:, MODES] = np.where(modes, appearance[:, MODES], codes[:, MODES])
     return normalised(out)

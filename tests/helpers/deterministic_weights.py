@@ -64,6 +64,13 @@ def isf_value(seed: str, name: str, shape: Shape) -> Array:
     return 1 + np.float32(0.1) * x if len(shape) == 1 else x * np.float32(np.sqrt(1 / shape[1]))
 
 
+def discriminator_value(seed: str, name: str, shape: Shape) -> Array:
+    """A tensor of an ISF checkpoint's discriminator."""
+    x = random_array(seed, name, shape)
+    # He's initialisation keeps the signals of leaky ReLUs near 1.
+    return np.float32(0.1) * x if len(shape) == 1 else x * np.float32(np.sqrt(2 / np.prod(shape[1:])))
+
+
 def state_dict(seed: str, shapes: Mapping[str, Shape], value: Callable[[str, str, Shape], Array]) -> dict[str, Array]:
     """Every tensor of ``shapes``, with values by one of the functions above."""
     return {name: value(seed, name, tuple(shape)) for name, shape in shapes.items()}

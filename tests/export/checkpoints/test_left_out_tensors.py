@@ -57,7 +57,9 @@ def test_a_training_checkpoint_names_the_networks_that_are_not_used(
 def test_an_isf_checkpoint_names_its_discriminator(tmp_path: Path) -> None:
     content = {"mapnet": torch_tensors(isf_state()), "discriminator": {"out_cls.3.weight": torch.zeros(4, 8)}}
     weights = read_checkpoint(saved(tmp_path / "isf.ckpt", content))
-    assert weights.source.left_out == ("discriminator (1 tensor): the discriminator, which only training needs",)
+    assert weights.source.left_out == (
+        "discriminator (1 tensor): the discriminator of training, whose classifier toonify-export classifier reads",
+    )
 
 
 def test_an_encoder_checkpoint_names_its_decoder_and_its_counters(tmp_path: Path) -> None:
