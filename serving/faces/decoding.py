@@ -17,13 +17,6 @@ MAX_PASSED_PIXELS = 2 * 10**9
 A refining scan without data costs 29 bytes of the file and 0.9 ns for each pixel.
 """
 
-OPENCV_LIMITS = {
-    "OPENCV_IO_MAX_IMAGE_PIXELS": str(10**8),
-    "OPENCV_IO_MAX_IMAGE_WIDTH": str(2**20),
-    "OPENCV_IO_MAX_IMAGE_HEIGHT": str(2**20),
-}
-"""Environment of a process that decodes: OpenCV's own limits, which it reads when it is loaded."""
-
 
 def decoded(picture: EncodedPicture) -> Picture:
     """Decode a picture: uint8 [H, W, 3], RGB, turned upright according to its EXIF orientation.

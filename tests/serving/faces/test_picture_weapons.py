@@ -6,9 +6,12 @@ The limits of seconds only tell bounded work from work that lasts minutes.
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -33,6 +36,7 @@ from serving.faces.decoding import MAX_SCANS, decoded
 from serving.faces.encoded import read_encoded
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import face_from_jpeg
+from serving.triton.installation import find_installation
 
 JPEG = plain(".jpg")
 FRAME, SCAN = JPEG.index(b"\xff\xc0"), JPEG.index(b"\xff\xda")
@@ -134,3 +138,15 @@ def test_restart_markers_belong_to_the_scan() -> None:
 def test_profiles_and_comments_are_left_out() -> None:
     jpeg = JPEG[:2] + jpeg_segment(0xE2, b"ICC_PROFILE\0" + bytes(60_000)) * 20 + jpeg_segment(0xFE, b"x") + JPEG[2:]
     assert read_encoded(jpeg).data == JPEG
+
+
+def test_opencv_in_the_servers_processes_has_limits_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tritonserver").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "large.png").write_bytes(png(12_000))
+    script = f"import cv2; assert cv2.imread({str(tmp_path / 'large.png')!r}) is None"
+    environment = find_installation(tmp_path).environment
+    result = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "CV_IO_MAX_IMAGE_PIXELS" in result.stderr
