@@ -39,7 +39,7 @@ def read_picture(path: Path) -> Photo:
     return picture_from_bytes(data, str(path))
 
 
-def picture_from_bytes(data: bytes, name: str) -> Photo:
+def picture_from_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
     """Decode a PNG, JPEG or WebP picture as ``read_picture`` does; ``name`` stands for it in errors.
 
     Raises:
@@ -47,11 +47,11 @@ def picture_from_bytes(data: bytes, name: str) -> Photo:
     """
     try:
         picture = read_encoded(data)
-        if picture.pixels > MAX_PIXELS:
+        if picture.pixels > max_pixels:
             raise UnreadableError(f"{picture.width}x{picture.height} pixels")
         return decoded(picture)
     except UnreadableError as error:
-        raise _unreadable(name, error.got) from None
+        raise _unreadable(name, error.got, max_pixels) from None
 
 
 def write_picture(path: Path, picture: Photo, *, force: bool = False) -> None:
@@ -82,10 +82,10 @@ def check_suffix(path: Path) -> None:
         )
 
 
-def _unreadable(name: str, got: str) -> RequestError:
+def _unreadable(name: str, got: str, max_pixels: int = MAX_PIXELS) -> RequestError:
     return RequestError(
         name,
         got=got,
-        expected=f"a PNG, JPEG or WebP picture of at most {MAX_PIXELS // 10**6} megapixels",
+        expected=f"a PNG, JPEG or WebP picture of at most {max_pixels // 10**6} megapixels",
         remedy="convert it first",
     )
