@@ -19,5 +19,6 @@
     DELETE /api/clip/ID                   end the work and remove its files
 
 Requests that are not the page's own have to send the header ``X-Requested-With: toonify-studio``; see ``access.py``. A
-refused request is answered by ``{"error": SENTENCE}`` and a status of 4xx or 5xx; the work of a request whose sender goes away is ended.
+refused request is answered by ``{"error": SENTENCE}`` and a status of 4xx or 5xx. The work of a request whose sender
+goes away is ended.
 """
