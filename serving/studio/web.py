@@ -258,7 +258,13 @@ _INTERFACE = web.AppKey("interface", _Interface)
 
 
 async def _body(request: web.Request, limit: int, place: Place) -> AsyncIterator[bytes]:
-    """Yield the body in chunks, and refuse it as soon as it is known to be too long; its bytes count for ``place``."""
+    """Yield the body in chunks, and refuse it as soon as it is known to be too long; its bytes count for ``place``.
+
+    Compressed bodies are refused, since few bytes become many.
+    """
+    if encoding := request.headers.get("Content-Encoding"):
+        got = f"the Content-Encoding {encoding!r}"
+        raise Refusal(415, "upload", got=got, expected="none", remedy="send the file's bytes unchanged")
     while chunk := await _next_chunk(request):
         if max(place.size + len(chunk), request.content_length or 0) > limit:
             raise Refusal(
@@ -279,6 +285,9 @@ async def _next_chunk(request: web.Request) -> bytes:
     except TimeoutError:
         got = f"nothing for {IDLE_SECONDS:g} seconds"
         raise Refusal(408, "upload", got=got, expected="the rest of the file", remedy="send it again") from None
+    except web.RequestPayloadError:
+        got = "a body that its headers do not describe"
+        raise Refusal(400, "upload", got=got, expected="a whole file", remedy="send it again") from None
 
 
 @web.middleware

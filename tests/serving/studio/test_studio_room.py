@@ -136,6 +136,14 @@ def test_an_upload_that_sends_nothing_more_is_ended(port: int, monkeypatch: pyte
     assert answer.startswith(b"HTTP/1.1 408")
 
 
+@pytest.mark.parametrize("path", ["/api/picture", "/api/clip"])
+def test_compressed_uploads_are_refused(port: int, path: str) -> None:
+    request = f"POST {path} {HEAD}4\r\nContent-Encoding: gzip\r\n\r\nnone"
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(request.encode())
+        assert connection.recv(12) == b"HTTP/1.1 415"
+
+
 def test_waiting_clips_are_bounded_and_know_their_place(port: int, held: Event, folder: Path) -> None:
     clip = write_video(folder / "clip.mp4", STEADY[:6])
     content = clip.read_bytes()
