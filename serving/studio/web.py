@@ -44,7 +44,7 @@ MAX_RUNNING_PICTURES = 2
 
 MAX_WEBCAMS = 8
 
-SECONDS_TO_FINISH, SECONDS_TO_END = 2.0, 4.0
+SECONDS_TO_FINISH, SECONDS_TO_END = 2.0, 3.0
 """Seconds that running requests have when the studio is told to end, and after which the process ends in any case."""
 
 _HEADERS = {

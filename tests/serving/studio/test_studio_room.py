@@ -217,5 +217,5 @@ def test_the_command_ends_in_the_middle_of_work_that_cannot_be_interrupted(tmp_p
         with unfinished(port, path, len(content), content):
             assert process.stdout.readline() == "busy\n"
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0  # after 4 s; the work itself takes 300 s
+            assert process.wait(30) == 0  # after 3 s; the work itself takes 300 s
     assert not [*(tmp_path / "temporary").iterdir()]
