@@ -32,6 +32,18 @@ _APPLICATION_DATA = range(0xE0, 0xF0)
 _COMMENT = 0xFE
 _KEPT = (*_SOFS, *_TABLES, _SOS, _EOI, 0xE0, 0xE1, 0xEE)  # JFIF, EXIF (orientation) and Adobe's (colours) among them
 
+_OTHERS = (
+    (0, b"GIF8", "a GIF"),
+    (0, b"BM", "a BMP"),
+    (0, b"II*\0", "a TIFF"),
+    (0, b"MM\0*", "a TIFF"),
+    (0, b"\0\0\0\x0cjP", "a JPEG 2000"),
+    (0, b"\xff\x0a", "a JPEG XL"),
+    (4, b"ftypavif", "an AVIF"),
+    (4, b"ftyp", "a HEIF picture or a video"),
+)
+"""Where the signature of another format is, the signature, and the format's name."""
+
 
 @dataclass(frozen=True)
 class EncodedPicture:
@@ -69,7 +81,15 @@ def read_encoded(data: bytes) -> EncodedPicture:
         return _jpeg(data)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return _webp(data)
-    raise UnreadableError("something else" if data else "no bytes")
+    raise UnreadableError(_other_kind(data))
+
+
+def _other_kind(data: bytes) -> str:
+    """Name a file that is not read: OpenCV or FFmpeg might decode it, and a user may have taken it for a picture."""
+    for start, signature, name in _OTHERS:
+        if data.startswith(signature, start):
+            return name
+    return "something else" if data else "no bytes"
 
 
 def _png(data: bytes) -> EncodedPicture:

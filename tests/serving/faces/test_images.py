@@ -79,7 +79,10 @@ def test_a_huge_claim_is_refused_before_anything_is_decoded(monkeypatch: pytest.
     ("data", "got"),
     [
         (b"", "no bytes"),
-        (b"GIF89a" + bytes(40), "something else"),
+        (b"GIF89a" + bytes(40), "a GIF"),
+        (bytes(4) + b"ftypheic" + bytes(40), "a HEIF picture or a video"),
+        (bytes(4) + b"ftypavif" + bytes(40), "an AVIF"),
+        (bytes(40), "something else"),
         (encoded(".png")[:60], "a PNG that ends early"),
         (encoded(".webp", quality=90)[:60], "a WebP that ends early"),
         (encoded(".jpg")[:60], "a JPEG that ends early"),

@@ -77,8 +77,16 @@ def with_process(marker: int) -> bytes:
         (webp(webp_chunk(b"VP8 ", b"\0" * 30)), "a damaged WebP"),
         (webp(webp_chunk(b"VP8L", b"\0" * 30)), "a damaged WebP"),
         (plain(".webp")[20:], "something else"),
-        *[(cv2.imencode(suffix, np.zeros((64, 64, 3), np.uint8))[1].tobytes(), "something else") for suffix in
-          (".bmp", ".tiff", ".ppm", ".sr", ".jp2")],
+        *[
+            (cv2.imencode(suffix, np.zeros((64, 64, 3), np.uint8))[1].tobytes(), got)
+            for suffix, got in {
+                ".bmp": "a BMP",
+                ".tiff": "a TIFF",
+                ".jp2": "a JPEG 2000",
+                ".ppm": "something else",
+                ".sr": "something else",
+            }.items()
+        ],
     ],
 )  # fmt: skip
 def test_a_picture_made_to_cost_much_is_refused(data: bytes, got: str) -> None:
