@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from threading import Event, Timer
@@ -88,9 +87,15 @@ def run(app: web.Application, listener: socket.socket) -> None:
         deadline.start()
 
     app.on_shutdown.insert(0, start)
-    runner = partial(web.run_app, print=None, access_log=None, handler_cancellation=True)
     try:
-        runner(app, sock=listener, shutdown_timeout=SECONDS_TO_FINISH)
+        web.run_app(
+            app,
+            sock=listener,
+            print=None,
+            access_log=None,
+            shutdown_timeout=SECONDS_TO_FINISH,
+            handler_cancellation=True,
+        )
     finally:
         deadline.cancel()
 
