@@ -171,14 +171,14 @@ def test_a_waiting_clip_that_is_removed_frees_its_files_at_once(port: int, held:
 
 def test_a_picture_that_nobody_waits_for_is_not_toonified(port: int, toonifier: FakeToonifier, held: Event) -> None:
     begun: list[bool] = []
-    toonifier.before = lambda: begun.append(held.wait(60))
+    toonifier.before = lambda: (begun.append(True), held.wait(60))
     with ExitStack() as stack:
         for _ in range(web.MAX_RUNNING_PICTURES):
             stack.enter_context(unfinished(port, "/api/picture", len(JPEG), JPEG))
-        time.sleep(0.5)  # until both wait in the toonifier
+        assert eventually(lambda: len(begun) == web.MAX_RUNNING_PICTURES)
         with unfinished(port, "/api/picture", len(JPEG), JPEG):
-            time.sleep(0.2)
-    time.sleep(0.2)
+            time.sleep(0.5)  # until it waits for its turn
+    time.sleep(1)  # until the studio has noticed that nobody waits
     held.set()
     assert ask(port, "POST", "/api/picture", JPEG)[0] == 200
     assert len(begun) == web.MAX_RUNNING_PICTURES + 1
