@@ -71,7 +71,9 @@ def downscaled(photo: Photo) -> tuple[Photo, float]:
     scale = min(_LONGEST_SIDE / max(photo.shape[:2]), 1.0)
     if scale == 1.0:
         return photo, scale
-    small = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    # A picture of 1 x 60000 pixels would otherwise lose its shorter side.
+    size = max(round(photo.shape[1] * scale), 1), max(round(photo.shape[0] * scale), 1)
+    small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
     return small.astype(np.uint8, copy=False), scale
 
 

@@ -10,10 +10,13 @@ from engines.contract.arrays import Pictures
 from engines.contract.errors import AlignmentError
 from serving.faces.alignment import Photo, align, prealigned
 from serving.faces.landmarks import Landmarker
-from serving.faces.paste import paste
+from serving.faces.paste import paste_into
 
 Toonify = Callable[[Pictures], Pictures]
 """Converts aligned faces, uint8 [N, 256, 256, 3], to pictures, uint8 [N, R, R, 3]; for example a client's method."""
+
+_BATCH = 8
+"""Number of faces toonified together; a photograph may show hundreds, whose pictures have 3 MB each."""
 
 
 def toonified_photograph(
@@ -29,9 +32,11 @@ def toonified_photograph(
     faces = landmarker(photo, name)[: None if every_face else 1]
     if not faces:
         raise _no_face(name)
-    crops, placements = zip(*(align(photo, face.points) for face in faces), strict=True)
-    for picture, placement in zip(toonify(np.stack(crops)), placements, strict=True):
-        photo = paste(photo, picture, placement)
+    original, photo = photo, photo.copy()
+    for first in range(0, len(faces), _BATCH):
+        crops, placements = zip(*(align(original, face.points) for face in faces[first : first + _BATCH]), strict=True)
+        for picture, placement in zip(toonify(np.stack(crops)), placements, strict=True):
+            paste_into(photo, picture, placement)
     return photo
 
 

@@ -1,7 +1,10 @@
 """``toonify studio``: a web page on this machine that toonifies pictures, clips and a webcam.
 
     page/          the web page, which depends only on the HTTP interface below
-    web.py         the HTTP interface and its access rules
+    web.py         the HTTP interface
+    access.py      who may use it
+    refusal.py     refusals, and the bounds of what is received, waits or runs
+    library.py     aiohttp, or the error that it is not installed
     studio.py      toonifying of pictures and webcam frames with the package's own API
     clips.py       the queue of clips, which take longer than a request
     catalogue.py   the generators and attributes to choose from
@@ -11,9 +14,11 @@
     POST   /api/picture?controls=JSON     bytes of a PNG, JPEG or WebP picture -> a PNG
     WS     /api/camera                    controls as JSON; or a frame, a JPEG -> {"faces": N} and a JPEG
     POST   /api/clip?controls=JSON        bytes of a video -> {"id": ID}
-    GET    /api/clip/ID                   its progress, a ``serving.studio.clips.ClipState``
+    GET    /api/clip/ID                   its progress, a ``serving.studio.clips.ClipState``, and the clips ahead of it
     GET    /api/clip/ID/result            an MP4
     DELETE /api/clip/ID                   end the work and remove its files
 
-A refused request is answered by ``{"error": SENTENCE}`` and a status of 4xx or 5xx.
+Requests that are not the page's own have to send the header ``X-Requested-With: toonify-studio``; see ``access.py``. A
+refused request is answered by ``{"error": SENTENCE}`` and a status of 4xx or 5xx. The work of a request whose sender
+goes away is ended.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_urlsafe
@@ -15,6 +15,7 @@ from typing import Literal, Self
 
 from engines.contract.errors import ToonifyError
 from serving.studio.controls import PageControls
+from serving.studio.refusal import Place, Room
 from serving.studio.studio import Studio
 from serving.video.composing import composed_size
 from serving.video.pipeline import VideoProgress, toonify_video
@@ -23,6 +24,9 @@ from serving.video.writing import VideoWriter
 
 MAX_FINISHED_CLIPS = 8
 """Largest number of finished clips whose files are kept; a new clip replaces the oldest one."""
+
+MAX_UNFINISHED_CLIPS = 8
+"""Largest number of clips that are received, wait or are toonified."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,10 +57,18 @@ class ClipState:
 
 @dataclass(eq=False)
 class ClipJob:
-    """A clip with a folder of its own; the file ``source`` must be written before ``ClipQueue.start``."""
+    """A clip with a folder of its own; the file ``source`` must be written before ``ClipQueue.start``.
+
+    ``place``: its place in the queue's room, with the size of its source.
+    ``number``: how many clips were started before it; None until it is started.
+    ``run``: the work on it; None until it is started.
+    """
 
     id: str
     folder: Path
+    place: Place
+    number: int | None = None
+    run: Future[None] | None = None
     state: ClipState = field(default_factory=ClipState)
     cancel: Event = field(default_factory=Event)
 
@@ -74,33 +86,60 @@ class ClipJob:
 class ClipQueue:
     """A studio's clips, in a temporary folder that the ``with`` block removes; one thread calls the methods."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: Studio, room: Room) -> None:
         self._studio = studio
+        self._room = room
         self._clips: dict[str, ClipJob] = {}
+        self._started = 0
+
+    @property
+    def folder(self) -> str:
+        """The temporary folder with the clips' files."""
+        return self._temporary.name
 
     def new(self) -> ClipJob:
-        """Make a clip without a source."""
+        """Make a clip without a source.
+
+        Raises:
+            Refusal: there are too many unfinished clips.
+        """
+        place = self._room.enter()
         ended = [clip for clip in self._clips.values() if clip.state.ended]
         if len(ended) >= MAX_FINISHED_CLIPS:
             self.remove(ended[0])
         id = token_urlsafe(16)
-        clip = self._clips[id] = ClipJob(id, Path(self._folder.name, id))
+        clip = self._clips[id] = ClipJob(id, Path(self.folder, id), place)
         clip.folder.mkdir()
         return clip
 
     def start(self, clip: ClipJob, controls: PageControls) -> None:
         """Queue a clip for toonifying; its ``state`` shows the progress."""
-        self._worker.submit(self._run, clip, controls)
+        clip.number = self._started
+        self._started += 1
+        clip.run = self._worker.submit(self._run, clip, controls)
 
     def get(self, id: str) -> ClipJob | None:
         """Return the clip with an id; None if there is none, or if it was removed."""
         return self._clips.get(id)
 
+    def ahead(self, clip: ClipJob) -> int:
+        """Return the number of clips that must end before a clip begins."""
+        numbers = (other.number for other in self._clips.values() if not other.state.ended)
+        return sum(number is not None and clip.number is not None and number < clip.number for number in numbers)
+
     def remove(self, clip: ClipJob) -> None:
         """End the work on a clip; its files are removed as soon as they are not in use."""
         clip.cancel.set()
         del self._clips[clip.id]
-        self._worker.submit(rmtree, clip.folder)
+        if clip.run is None or clip.run.cancel():
+            _discard(clip)
+        else:
+            clip.run.add_done_callback(lambda _: _discard(clip))
+
+    def cancel(self) -> None:
+        """End the work on all clips."""
+        for clip in self._clips.values():
+            clip.cancel.set()
 
     def _run(self, clip: ClipJob, controls: PageControls) -> None:
         try:
@@ -113,6 +152,8 @@ class ClipQueue:
             self._fail(clip, "clip: got an unexpected error; see the output of toonify studio.")
         else:
             clip.state = replace(clip.state, state="done", remaining=0.0)
+        clip.source.unlink(missing_ok=True)
+        clip.place.leave()
 
     def _toonify(self, clip: ClipJob, controls: PageControls) -> None:
         def progress(now: VideoProgress) -> None:
@@ -127,14 +168,18 @@ class ClipQueue:
         clip.state = replace(clip.state, state="failed", error=error)
 
     def __enter__(self) -> Self:
-        self._folder = TemporaryDirectory(prefix="toonify-studio-")
+        self._temporary = TemporaryDirectory(prefix="toonify-studio-")
         self._worker = ThreadPoolExecutor(1, "clips")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for clip in self._clips.values():
-            clip.cancel.set()
-        self._worker.shutdown()
-        self._folder.cleanup()
+        self.cancel()
+        self._worker.shutdown(cancel_futures=True)
+        self._temporary.cleanup()
+
+
+def _discard(clip: ClipJob) -> None:
+    rmtree(clip.folder, ignore_errors=True)
+    clip.place.leave()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from functools import partial
-from threading import Lock
+from threading import Event, Lock
 from time import perf_counter
 
+from engines.contract.arrays import Pictures
 from serving.faces.alignment import Photo
 from serving.faces.images import bytes_from_picture, picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
 from serving.faces.landmarks import Face, Landmarker
 from serving.faces.photograph import toonified_crop, toonified_face, toonified_photograph
 from serving.studio.controls import PageControls
+from serving.studio.refusal import Refusal
 from serving.toonifier import Toonifier
 from serving.video.composing import FirstFace, Paste
 from serving.video.prealigned import prealigned_landmarker
 from serving.video.session import Smoothing, ToonSession
+
+MAX_FRAME_PIXELS = 16 * 10**6
+"""Largest webcam frames; browsers send 640x480 pixels."""
 
 
 class Studio:
@@ -28,15 +32,20 @@ class Studio:
         self._toonifier = toonifier
         self._landmarker = _locked(landmarker)
 
-    def picture(self, data: bytes, controls: PageControls) -> bytes:
-        """Toonify a PNG, JPEG or WebP picture, and return a PNG.
+    def picture(self, data: bytes, controls: PageControls, cancel: Event) -> bytes:
+        """Toonify a PNG, JPEG or WebP picture, and return a PNG; ``cancel`` ends the work after its current step.
 
         Raises:
+            Refusal: ``cancel`` is set.
             RequestError: the picture cannot be decoded, or the toonifier refuses the controls.
             AlignmentError: no face is found, or one cannot be aligned.
             ServerError, EngineError: the toonifier fails.
         """
-        return bytes_from_picture(self._toonified(picture_from_bytes(data, "picture"), controls), ".png")
+        _raise_if(cancel)
+        photo = picture_from_bytes(data, "picture")
+        toon = self._toonified(photo, controls, cancel)
+        _raise_if(cancel)
+        return bytes_from_picture(toon, ".png")
 
     def session(self, controls: PageControls, smoothing: Smoothing) -> ToonSession:
         """Make a session for a new stream."""
@@ -48,8 +57,12 @@ class Studio:
             smoothing=smoothing,
         )
 
-    def _toonified(self, photo: Photo, controls: PageControls) -> Photo:
-        toonify = partial(self._toonifier.toonify, style=controls.style)
+    def _toonified(self, photo: Photo, controls: PageControls, cancel: Event) -> Photo:
+        def toonify(faces: Pictures) -> Pictures:
+            _raise_if(cancel)
+            return self._toonifier.toonify(faces, controls.style)
+
+        _raise_if(cancel)
         if controls.look == "aligned":
             return toonified_crop(photo, toonify)
         if controls.look == "crop":
@@ -83,9 +96,15 @@ class WebcamStream:
             AlignmentError: ``look`` is "aligned" and the frame is not square.
             ServerError, EngineError: the toonifier fails.
         """
-        result = self._session.push(picture_from_bytes(frame, "frame"), perf_counter() - self._start)
+        result = self._session.push(picture_from_bytes(frame, "frame", MAX_FRAME_PIXELS), perf_counter() - self._start)
         assert result, "a live session returns every frame at once"
         return jpeg_from_picture(result.pixels), len(result.faces)
+
+
+def _raise_if(cancel: Event) -> None:
+    if cancel.is_set():
+        got, expected = "a sign to end the work on it", "a page that waits for it"
+        raise Refusal(503, "picture", got=got, expected=expected, remedy="send it again")
 
 
 def _locked(landmarker: Landmarker) -> Landmarker:

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from shutil import rmtree
+from threading import Event, Timer
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
-from engines.contract.errors import EngineError, RequestError, ServerError, ToonifyError
+from engines.contract.errors import EngineError, ServerError, ToonifyError
 from serving.faces.images import MAX_BYTES as MAX_PICTURE
+from serving.studio.access import only_own_page
 from serving.studio.catalogue import Catalogue
-from serving.studio.clips import ClipJob, ClipQueue
+from serving.studio.clips import MAX_UNFINISHED_CLIPS, ClipJob, ClipQueue
 from serving.studio.controls import PageControls, controls_from_json
+from serving.studio.library import Handler, WSCloseCode, WSMsgType, web
+from serving.studio.refusal import Place, Refusal, Room
 from serving.studio.studio import Studio, WebcamStream
-
-try:
-    from aiohttp import WSCloseCode, WSMsgType, web
-    from aiohttp.typedefs import Handler, Middleware
-except ModuleNotFoundError:
-    raise RequestError(
-        "toonify studio",
-        got="no such library",
-        expected="the package aiohttp",
-        remedy="install it with: pip install 'toonify-serve[studio]'",
-    ) from None
 
 PAGE = Path(__file__).parent / "page"
 
@@ -38,7 +33,18 @@ MAX_FRAME = 16 * 2**20
 """Largest webcam frame in bytes."""
 
 IDLE_SECONDS = 60.0
-"""Seconds after which the stream of a webcam that sends nothing is closed."""
+"""Seconds after which an upload, or the stream of a webcam, that sends nothing is ended."""
+
+MAX_PICTURES, MAX_PICTURE_BYTES = 16, 2 * MAX_PICTURE
+"""Largest number of pictures that are received, wait or are toonified, and of their bytes together."""
+
+MAX_RUNNING_PICTURES = 2
+"""Number of pictures that are toonified at a time; one of 100 megapixels takes more than a gigabyte."""
+
+MAX_WEBCAMS = 8
+
+SECONDS_TO_FINISH, SECONDS_TO_END = 2.0, 3.0
+"""Seconds that running requests have when the studio is told to end, and after which the process ends in any case."""
 
 _HEADERS = {
     # The page loads nothing from other hosts, and no other page may embed it in a frame.
@@ -46,6 +52,7 @@ _HEADERS = {
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 
 T = TypeVar("T")
@@ -67,16 +74,30 @@ def application(
 
 
 def run(app: web.Application, listener: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM, then finish the running requests and return."""
-    web.run_app(app, sock=listener, print=None, access_log=None, shutdown_timeout=5)
+    """Serve until SIGINT or SIGTERM, then end all work and return.
 
+    A step that cannot be interrupted, such as the decoding of a large picture, ends with the whole process after
+    ``SECONDS_TO_END``.
+    """
+    interface = app[_INTERFACE]
+    deadline = Timer(SECONDS_TO_END, interface.end_process)
+    deadline.daemon = True
 
-class _Refusal(RequestError):
-    """An error with an HTTP status of its own."""
+    async def start(app: web.Application) -> None:
+        deadline.start()
 
-    def __init__(self, status: int, subject: str, **sentence: str) -> None:
-        super().__init__(subject, **sentence)
-        self.status = status
+    app.on_shutdown.insert(0, start)
+    try:
+        web.run_app(
+            app,
+            sock=listener,
+            print=None,
+            access_log=None,
+            shutdown_timeout=SECONDS_TO_FINISH,
+            handler_cancellation=True,
+        )
+    finally:
+        deadline.cancel()
 
 
 class _Interface:
@@ -85,9 +106,14 @@ class _Interface:
     def __init__(self, studio: Studio, catalogue: Catalogue, max_upload: int) -> None:
         self._studio, self._catalogue, self._max_upload = studio, catalogue, max_upload
         self._cameras: WeakSet[web.WebSocketResponse] = WeakSet()
+        self._cancels: WeakSet[Event] = WeakSet()
+        self._pictures = Room("pictures", MAX_PICTURES, MAX_PICTURE_BYTES)
+        self._clip_room = Room("clips", MAX_UNFINISHED_CLIPS, 2 * max_upload)
+        self._webcams = Room("webcams", MAX_WEBCAMS, 0)
 
     def application(self, hosts: Collection[str]) -> web.Application:
-        app = web.Application(middlewares=[_errors_as_json, _require_known_host(hosts)])
+        app = web.Application(middlewares=[_errors_as_json, only_own_page(hosts)])
+        app[_INTERFACE] = self
         app.add_routes(
             [
                 web.get("/", self.page),
@@ -102,7 +128,7 @@ class _Interface:
             ]
         )
         app.on_response_prepare.append(_add_headers)
-        app.on_shutdown.append(self._close_cameras)
+        app.on_shutdown.append(self._end_work)
         app.cleanup_ctx.append(self._workers)
         return app
 
@@ -114,15 +140,32 @@ class _Interface:
 
     async def picture(self, request: web.Request) -> web.Response:
         controls = self._controls(request.query.get("controls", "{}"))
-        limit = min(self._max_upload, MAX_PICTURE)
-        data = b"".join([chunk async for chunk in _body(request, limit)])
-        answer = await self._in_thread(self._studio.picture, data, controls)
+        place = self._pictures.enter()
+        try:
+            data = b"".join([chunk async for chunk in _body(request, min(self._max_upload, MAX_PICTURE), place)])
+            async with self._turns:
+                answer = await self._cancellable(self._studio.picture, data, controls)
+        finally:
+            place.leave()
         return web.Response(body=answer, content_type="image/png")
 
     async def camera(self, request: web.Request) -> web.WebSocketResponse:
         stream = web.WebSocketResponse(receive_timeout=IDLE_SECONDS, max_msg_size=MAX_FRAME, compress=False)
         await stream.prepare(request)
-        self._cameras.add(stream)
+        try:
+            place = self._webcams.enter()
+        except Refusal as error:
+            await stream.send_json({"error": str(error)})
+        else:
+            self._cameras.add(stream)
+            try:
+                await self._toonify_stream(stream)
+            finally:
+                place.leave()
+        await stream.close()
+        return stream
+
+    async def _toonify_stream(self, stream: web.WebSocketResponse) -> None:
         camera = WebcamStream(self._studio, self._controls("{}"))
         try:
             async for message in stream:
@@ -136,15 +179,13 @@ class _Interface:
             await stream.send_json({"error": str(error)})
         except TimeoutError:
             await stream.send_json({"error": f"webcam: no frame came for {IDLE_SECONDS:g} seconds; start it again."})
-        await stream.close()
-        return stream
 
     async def new_clip(self, request: web.Request) -> web.Response:
         controls = self._controls(request.query.get("controls", "{}"))
         clip = self._clips.new()
         try:
             with clip.source.open("wb") as file:
-                async for chunk in _body(request, self._max_upload):
+                async for chunk in _body(request, self._max_upload, clip.place):
                     file.write(chunk)
         except BaseException:
             self._clips.remove(clip)
@@ -153,13 +194,14 @@ class _Interface:
         return web.json_response({"id": clip.id}, status=202)
 
     async def clip(self, request: web.Request) -> web.Response:
-        return web.json_response(asdict(self._clip(request).state))
+        clip = self._clip(request)
+        return web.json_response({**asdict(clip.state), "ahead": self._clips.ahead(clip)})
 
     async def clip_result(self, request: web.Request) -> web.StreamResponse:
         clip = self._clip(request)
         if clip.state.state != "done":
             got = f"a clip that is {clip.state.state}"
-            raise _Refusal(409, "clip", got=got, expected="a clip that is done", remedy="try again later")
+            raise Refusal(409, "clip", got=got, expected="a clip that is done", remedy="try again later")
         return web.FileResponse(clip.result)
 
     async def remove_clip(self, request: web.Request) -> web.Response:
@@ -174,35 +216,83 @@ class _Interface:
         clip = self._clips.get(request.match_info["id"])
         if clip is None:
             got, expected = "an id that is unknown or removed", "the id of one of the last clips"
-            raise _Refusal(404, "clip", got=got, expected=expected, remedy="send the clip again")
+            raise Refusal(404, "clip", got=got, expected=expected, remedy="send the clip again")
         return clip
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
+    async def _cancellable(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function in a thread with an event as its last argument, which is set if this task is cancelled.
+
+        Also then this method ends only with the function, so that its caller gives back no memory that is still in use.
+        """
+        cancel = Event()
+        self._cancels.add(cancel)
+        call = asyncio.ensure_future(self._in_thread(function, *arguments, cancel))
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            cancel.set()
+            with suppress(Exception):
+                await call
+            raise
+
     async def _workers(self, app: web.Application) -> AsyncIterator[None]:
-        with ThreadPoolExecutor(thread_name_prefix="studio") as self._threads, ClipQueue(self._studio) as self._clips:
+        self._turns = asyncio.Semaphore(MAX_RUNNING_PICTURES)
+        with (
+            ThreadPoolExecutor(MAX_RUNNING_PICTURES + MAX_WEBCAMS, thread_name_prefix="studio") as self._threads,
+            ClipQueue(self._studio, self._clip_room) as self._clips,
+        ):
             yield
 
-    async def _close_cameras(self, app: web.Application) -> None:
+    async def _end_work(self, app: web.Application) -> None:
+        self._clips.cancel()
+        for cancel in {*self._cancels}:
+            cancel.set()
         for stream in {*self._cameras}:
             await stream.close(code=WSCloseCode.GOING_AWAY)
 
+    def end_process(self) -> None:
+        """End the process at once, whatever it does, but remove the clips' files."""
+        rmtree(self._clips.folder, ignore_errors=True)
+        os._exit(0)
 
-async def _body(request: web.Request, limit: int) -> AsyncIterator[bytes]:
-    """Yield the body in chunks, and refuse it as soon as it is known to be too long."""
-    size = 0
-    async for chunk in request.content.iter_any():
-        size += len(chunk)
-        if max(size, request.content_length or 0) > limit:
-            raise _Refusal(
+
+_INTERFACE = web.AppKey("interface", _Interface)
+
+
+async def _body(request: web.Request, limit: int, place: Place) -> AsyncIterator[bytes]:
+    """Yield the body in chunks, and refuse it as soon as it is known to be too long; its bytes count for ``place``.
+
+    Compressed bodies are refused, since few bytes become many.
+    """
+    if encoding := request.headers.get("Content-Encoding"):
+        got = f"the Content-Encoding {encoding!r}"
+        raise Refusal(415, "upload", got=got, expected="none", remedy="send the file's bytes unchanged")
+    while chunk := await _next_chunk(request):
+        if max(place.size + len(chunk), request.content_length or 0) > limit:
+            raise Refusal(
                 413,
                 "upload",
                 got=f"more than {limit / 2**20:g} MiB",
                 expected="at most that size",
                 remedy="send a smaller file, or start the studio with a higher --max-upload",
             )
+        place.grow(len(chunk))
         yield chunk
+
+
+async def _next_chunk(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(IDLE_SECONDS):
+            return await request.content.readany()
+    except TimeoutError:
+        got = f"nothing for {IDLE_SECONDS:g} seconds"
+        raise Refusal(408, "upload", got=got, expected="the rest of the file", remedy="send it again") from None
+    except web.RequestPayloadError:
+        got = "a body that its headers do not describe"
+        raise Refusal(400, "upload", got=got, expected="a whole file", remedy="send it again") from None
 
 
 @web.middleware
@@ -214,35 +304,9 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
 
 
 def _status_of(error: ToonifyError) -> int:
-    if isinstance(error, _Refusal):
+    if isinstance(error, Refusal):
         return error.status
     return {ServerError: 502, EngineError: 500}.get(type(error), 422)
-
-
-def _require_known_host(hosts: Collection[str]) -> Middleware:
-    """Make the middleware that refuses requests from another site's page or for another host name."""
-    known = sorted({host.lower() for host in hosts})
-
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        origin = request.headers.get("Origin")
-        if _hostname(request.host) not in known:
-            got, expected = f"a request to {request.host!r}", f"a request to {', '.join(known)}"
-        elif origin is not None and origin.partition("://")[2] != request.host:
-            got, expected = f"a request from {origin!r}", "a request from the studio's own page"
-        else:
-            return await handler(request)
-        remedy = "open the page under one of its names, or add the name with --allow-host"
-        raise _Refusal(403, "toonify studio", got=got, expected=expected, remedy=remedy)
-
-    return check
-
-
-def _hostname(host: str) -> str | None:
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -32,6 +32,13 @@ EMBEDDED_SERVER_REMEDY = (
 """How to install the embedded server for this interpreter."""
 
 
+OPENCV_LIMITS = {"OPENCV_IO_MAX_IMAGE_PIXELS": str(10**8)}
+"""Environment by which OpenCV, in the server's Python models, itself refuses pictures that the package's checks missed.
+
+OpenCV reads it when it is loaded.
+"""
+
+
 @dataclass(frozen=True)
 class Installation:
     """A server's executable, the arguments that its location requires, and its environment."""
@@ -50,7 +57,7 @@ def find_installation(scratch: Path) -> Installation:
     """
     # The processes of Triton's python backend find their interpreter, and with it this package, through PATH.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    environment = {**os.environ, "PATH": path}
+    environment = {**OPENCV_LIMITS, **os.environ, "PATH": path}
     on_path = shutil.which("tritonserver")
     if on_path:
         return Installation(Path(on_path), (), environment, embedded=False)

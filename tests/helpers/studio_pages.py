@@ -37,7 +37,7 @@ def studio(toonifier: FakeToonifier) -> Iterator[int]:
     started, ended = Event(), Event()
 
     async def serve() -> None:
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2, handler_cancellation=True)
         await runner.setup()
         await web.SockSite(runner, listener).start()
         started.set()

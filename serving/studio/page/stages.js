@@ -12,8 +12,11 @@ export function showError(error) {
   if (error.name !== 'AbortError') showStatus(error.message, true);
 }
 
+// The header tells the studio that its own page asks; pages of other sites cannot send it.
+const PROOF = { 'X-Requested-With': 'toonify-studio' };
+
 export async function request(path, options) {
-  const answer = await fetch(path, options).catch((error) => {
+  const answer = await fetch(path, { ...options, headers: PROOF }).catch((error) => {
     if (error.name === 'AbortError') throw error;
     throw new Error('The studio does not answer; check that its command is still running.');
   });
@@ -77,8 +80,16 @@ export class Picture {
   open() {
     const before = $('before-picture');
     before.onload = () => setAspectRatio(before.naturalWidth, before.naturalHeight);
+    $('cancel').hidden = true;
     setSource(before, this.file);
     return this.changed();
+  }
+
+  cancel() {
+    this.stale = false;
+    this.aborter.abort();
+    this.aborter = new AbortController();
+    showStatus('Cancelled.');
   }
 
   // Sends one request at a time; changes of the controls meanwhile are sent together when it is answered.
@@ -86,27 +97,37 @@ export class Picture {
     this.stale = true;
     if (this.busy) return;
     this.busy = true;
-    while (this.stale && !this.aborter.signal.aborted) {
+    while (this.stale && !this.closed) {
       this.stale = false;
-      await this.toonify().catch(showError);
+      this.patience = setTimeout(() => { $('cancel').hidden = false; }, 1000);
+      await this.toonify(this.aborter.signal).catch(showError);
+      clearTimeout(this.patience);
+      if (!this.closed) $('cancel').hidden = true;
     }
     this.busy = false;
   }
 
-  async toonify() {
+  async toonify(signal) {
     const start = performance.now();
     showStatus('Toonifying …');
-    const picture = await (await send('/api/picture', this.file, this.aborter.signal)).blob();
+    const picture = await (await send('/api/picture', this.file, signal)).blob();
     await drawPicture(picture);
-    this.aborter.signal.throwIfAborted();
+    signal.throwIfAborted();
     offerDownload(picture, toonName(this.file, '.png'));
     showStatus(`Done in ${((performance.now() - start) / 1000).toFixed(1)} s.`);
   }
 
   close() {
+    this.closed = true;
+    clearTimeout(this.patience);
     this.aborter.abort();
     setSource($('before-picture'), null);
   }
+}
+
+function waiting({ state, ahead }) {
+  if (state !== 'waiting' || !ahead) return 'Starting …';
+  return ahead === 1 ? 'Waiting; one clip comes before this one.' : `Waiting; ${ahead} clips come before this one.`;
 }
 
 export class Clip {
@@ -156,7 +177,7 @@ export class Clip {
       if (now.total) $('progress').value = now.frames / now.total;
       const left = now.remaining === null ? '' : `, ${Math.ceil(now.remaining)} s to go`;
       const progress = `${now.frames} of ${now.total ?? '?'} frames, ${now.fps.toFixed(1)} a second${left}`;
-      showStatus(now.frames ? progress : 'Starting …');
+      showStatus(now.frames ? progress : waiting(now));
     }
     this.before.pause();
     this.lead = this.after;

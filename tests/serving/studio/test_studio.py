@@ -38,6 +38,7 @@ from serving.controls import Style
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
 from serving.studio import clips, web
+from serving.studio.access import PROOF
 from serving.studio.catalogue import Catalogue, Choice, catalogue_of
 from serving.toonifier import EngineToonifier
 from serving.triton.server import TritonServer
@@ -56,7 +57,7 @@ class Browser:
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body, {PROOF[0]: PROOF[1], **headers})
             answer = connection.getresponse()
             return answer.status, dict(answer.headers), answer.read()
         finally:
@@ -89,7 +90,7 @@ class Browser:
             received: list[Any] = []
             async with (
                 aiohttp.ClientSession() as session,
-                session.ws_connect(f"ws://127.0.0.1:{self.port}/api/camera") as stream,
+                session.ws_connect(f"ws://127.0.0.1:{self.port}/api/camera", headers=[PROOF]) as stream,
             ):
                 for message in messages:
                     await (stream.send_bytes(message) if isinstance(message, bytes) else stream.send_json(message))
@@ -294,8 +295,8 @@ def test_its_own_page_may_ask_by_any_name_of_this_machine(browser: Browser, host
 
 def test_a_picture_that_takes_long_lets_others_be_asked_for(browser: Browser, held: Callable[[], None]) -> None:
     with socket.create_connection(("127.0.0.1", browser.port)) as connection:
-        head = f"POST /api/picture HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(JPEG)}\r\n\r\n"
-        connection.sendall(head.encode() + JPEG)
+        head = "POST /api/picture HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost"
+        connection.sendall(f"{head}\r\nContent-Length: {len(JPEG)}\r\n\r\n".encode() + JPEG)
         assert browser.json("GET", "/api/models")[0] == 200
         held()
         assert connection.recv(12) == b"HTTP/1.1 200"
@@ -305,7 +306,8 @@ def test_a_picture_that_takes_long_lets_others_be_asked_for(browser: Browser, he
 def test_a_clip_becomes_a_clip(browser: Browser, clip: bytes, tmp_path: Path, look: str, size: tuple[int, int]) -> None:
     path = browser.clip(clip, look=look, seed=9)
     state = browser.wait(path, "done")
-    assert state == {"state": "done", "frames": 12, "total": 12, "remaining": 0, "error": None, "fps": state["fps"]}
+    expected = {"state": "done", "frames": 12, "total": 12, "remaining": 0, "error": None, "ahead": 0}
+    assert state == {**expected, "fps": state["fps"]}
     status, headers, answer = browser.ask("GET", f"{path}/result")
     assert (status, headers["Content-Type"]) == (200, "video/mp4")
     (tmp_path / "toon.mp4").write_bytes(answer)
@@ -362,7 +364,8 @@ def test_a_fault_fails_the_clip_and_is_logged(
 
 def test_a_clip_whose_sender_goes_away_leaves_nothing(browser: Browser, folder: Path) -> None:
     with socket.create_connection(("127.0.0.1", browser.port)) as connection:
-        connection.sendall(b"POST /api/clip HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf")
+        head = b"POST /api/clip HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nContent-Length: 1000"
+        connection.sendall(head + b"\r\n\r\nhalf")
         assert eventually(lambda: bool(clips_in(folder)))
     assert eventually(lambda: not clips_in(folder))
 
@@ -412,7 +415,7 @@ def test_the_end_of_the_studio_ends_all_that_goes_on(toonifier: FakeToonifier, f
     async def last_message(port: int) -> aiohttp.WSMessage:
         async with (
             aiohttp.ClientSession() as session,
-            session.ws_connect(f"ws://127.0.0.1:{port}/api/camera") as stream,
+            session.ws_connect(f"ws://127.0.0.1:{port}/api/camera", headers=[PROOF]) as stream,
         ):
             await asyncio.to_thread(context.__exit__, None, None, None)
             return await stream.receive(timeout=10)

@@ -219,6 +219,35 @@ def test_a_clip_is_cancelled_and_begun_again(page: Page, clip: Path, toonifier: 
     page.says("Done.")
 
 
+def test_a_picture_that_takes_long_is_cancelled(page: Page, photo: Path, toonifier: FakeToonifier) -> None:
+    go_on = Event()
+    toonifier.before = lambda: go_on.wait(SECONDS)
+    page.choose(photo)
+    page.until(lambda: page.find("#cancel").is_displayed())
+    page.find("#cancel").click()
+    page.says("Cancelled.")
+    go_on.set()
+    page.set("#seed", 3)
+    page.find("[name=editing]").click()
+    page.says("Done")
+    assert not page.find("#cancel").is_displayed()
+
+
+def test_a_clip_that_waits_shows_how_many_come_before_it(page: Page, clip: Path, toonifier: FakeToonifier) -> None:
+    go_on = Event()
+    toonifier.before = lambda: go_on.wait(SECONDS)
+    page.run(
+        """const body = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt());
+        return fetch('/api/clip', {method: 'POST', body}).then(() => true)""",
+        base64.b64encode(clip.read_bytes()).decode(),
+    )
+    page.choose(clip)
+    page.find("#start").click()
+    page.says("Waiting; one clip comes before this one.")
+    go_on.set()
+    page.says("Done.")
+
+
 def test_a_clip_that_is_none_is_said_to_be_none(page: Page, tmp_path: Path) -> None:
     (tmp_path / "me.mp4").write_bytes(b"no video")
     page.choose(tmp_path / "me.mp4")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from picture_weapons import jpeg_of_scans, jpeg_that_hides_its_size
 from tiny_models import GAINS, TinyModels
 from triton_requests import Tensors, picture, refusal, send
 from tritonclient.grpc import InferenceServerClient
@@ -119,6 +120,21 @@ BAD_REQUESTS: dict[str, tuple[str, Tensors, str]] = {
     "garbage jpeg": ("toonify_jpeg", {"jpeg": jpegs(b"garbage")}, "tensor 'jpeg': got bytes that are not a JPEG"),
     "cut jpeg": ("toonify_jpeg", {"jpeg": jpegs(JPEG[:-9])}, "tensor 'jpeg': got a JPEG that ends early"),
     "one of two": ("toonify_jpeg", {"jpeg": jpegs(JPEG, b"")}, "tensor 'jpeg': got no bytes"),
+    "jpeg of many scans": (
+        "toonify_jpeg",
+        {"jpeg": jpegs(jpeg_of_scans(20_000, 4096))},
+        "tensor 'jpeg': got 20000 scans of 4096x4096 pixels",
+    ),
+    "jpeg that hides its size": (
+        "toonify_jpeg",
+        {"jpeg": jpegs(jpeg_that_hides_its_size(26_000))},
+        "tensor 'jpeg': got 26000x26000 pixels, expected at most 16777216 pixels",
+    ),
+    "picture of no pixels": (
+        "encode_picture",
+        {"image": np.zeros((1, 0, 0, 3), np.uint8)},
+        "tensor 'image': got pictures of 0x0 pixels",
+    ),
     "huge jpeg": ("toonify_jpeg", {"jpeg": jpegs(JPEG + bytes(MAX_BYTES))}, "got 32.0 MiB, expected at most 32 MiB"),
 }
 
