@@ -102,16 +102,19 @@ def _flattened(context: ReadContext, root: NvObject) -> _Modules:
         flat.attributes[prefix.removesuffix(".")] = module.state
         for group in ("_parameters", "_buffers"):
             tensors = _entries(context, module, group).items()
-            flat.tensors |= {prefix + name: t for name, t in tensors if isinstance(t, StoredTensor)}
-        pending += [(f"{prefix}{name}.", child) for name, child in _entries(context, module, "_modules").items()]
+            flat.tensors |= {context.joined(prefix, name): t for name, t in tensors if isinstance(t, StoredTensor)}
+        children = _entries(context, module, "_modules").items()
+        pending += [(context.joined(prefix, f"{name}."), child) for name, child in children]
     return flat
 
 
 def _entries(context: ReadContext, module: NvObject, group: str) -> dict[str, object]:
     entries = module.state.get(group, {})
-    if not isinstance(entries, dict) or not all(isinstance(name, str) for name in entries):
-        raise context.error(f"a module without {group}", expected="NVIDIA's modules")
-    return entries
+    if isinstance(entries, dict):
+        context.spend_entries(len(entries))
+        if all(isinstance(name, str) for name in entries):
+            return entries
+    raise context.error(f"a module without {group}", expected="NVIDIA's modules")
 
 
 def _check_architecture(context: ReadContext, modules: _Modules) -> None:
