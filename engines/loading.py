@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from typing import Literal, Protocol, cast
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 from engines.engine import Engine, EngineOptions
-from engines.model_directory import Component, EngineName, Precision, read_manifest
+from engines.model_directory import Component, EngineName, Precision, hashed_files
 from engines.plan_metadata import PlanMetadata
 
 Target = Literal["cpu", "torch-cuda", "onnxruntime-cuda", "tensorrt"]
@@ -108,20 +109,23 @@ def engine_from_directory(directory: Path, *, threads: int = 0, cache: Path | No
     """Load a model directory with the engine and precision that its manifest names; see ``engine_from_onnx``.
 
     Raises:
-        ModelDirectoryError: the directory is incomplete or altered.
+        ModelDirectoryError: the directory is incomplete or altered, or changes while it is loaded.
         EngineError: the engine's library is not installed.
     """
-    manifest = read_manifest(directory)
-    model = directory / manifest.model_file
-    return engine_from_onnx(
-        model,
-        manifest.signature,
-        manifest.engine,
-        manifest.precision,
-        threads=threads,
-        cache=cache,
-        plans=manifest.plans,
-    )
+    with ExitStack() as failure:
+        with hashed_files(directory) as manifest:
+            engine = engine_from_onnx(
+                directory / manifest.model_file,
+                manifest.signature,
+                manifest.engine,
+                manifest.precision,
+                threads=threads,
+                cache=cache,
+                plans=manifest.plans,
+            )
+            failure.callback(engine.close)
+        failure.pop_all()
+    return engine
 
 
 def engine_from_onnx(
