@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
@@ -122,6 +123,7 @@ def engine_from_directory(directory: Path, *, threads: int = 0, cache: Path | No
                 threads=threads,
                 cache=cache,
                 plans=manifest.plans,
+                hashes=manifest.files,
             )
             failure.callback(engine.close)
         failure.pop_all()
@@ -137,6 +139,7 @@ def engine_from_onnx(
     threads: int = 0,
     cache: Path | None = None,
     plans: PlanMetadata | None = None,
+    hashes: Mapping[str, str] | None = None,
 ) -> Engine:
     """Load an ONNX file.
 
@@ -148,13 +151,14 @@ def engine_from_onnx(
         threads: the number of threads of an engine on a CPU; 0 uses every core.
         cache: the folder where ``openvino`` and ``onnxruntime-cuda`` keep compiled models for the next load.
         plans: metadata of the TensorRT plans beside the file; other engines have none.
+        hashes: the SHA-256 of the plans by name; without them the plans are loaded as they are.
 
     Raises:
         EngineError: the engine's library is not installed, it does not offer the precision, or plans are missing or
             were built for another machine.
     """
     _check(engine, precision)
-    return _module(engine).open_engine(model, signature, EngineOptions(precision, threads, cache, plans))
+    return _module(engine).open_engine(model, signature, EngineOptions(precision, threads, cache, plans, hashes or {}))
 
 
 def _module(engine: EngineName) -> EngineModule:

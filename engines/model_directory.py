@@ -199,6 +199,18 @@ def _parsed(path: Path) -> Manifest:
     return manifest
 
 
+def hashed_bytes(path: Path, expected: str | None) -> bytes:
+    """Return the bytes of a file; with ``expected``, exactly those bytes have this SHA-256.
+
+    Raises:
+        ModelDirectoryError: they have another one.
+    """
+    content = path.read_bytes()
+    if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+        raise _altered(path, "a file that changed while it was loaded", "the same file until the model is loaded")
+    return content
+
+
 _State = tuple[int, ...]
 
 

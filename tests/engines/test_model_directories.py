@@ -14,9 +14,11 @@ import onnx
 import pytest
 from tiny_models import TinyModels
 
-from engines import engine_from_directory, loading, read_manifest
-from engines.contract.errors import ModelDirectoryError
-from engines.model_directory import MANIFEST, hashed_files, sha256_of
+from engines import Engine, engine_from_directory, loading, read_manifest
+from engines.contract.errors import EngineError, ModelDirectoryError
+from engines.contract.tensors import Signature
+from engines.engine import EngineOptions
+from engines.model_directory import MANIFEST, hashed_bytes, hashed_files, sha256_of
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -149,3 +151,29 @@ def test_a_model_that_changes_while_it_is_loaded_is_refused_and_closed(
 def test_an_error_of_the_engine_is_not_hidden(directory: Path) -> None:
     with pytest.raises(ZeroDivisionError), hashed_files(directory):
         _ = 1 / 0
+
+
+def test_bytes_are_returned_only_with_their_hash(tmp_path: Path) -> None:
+    (tmp_path / "batch_1.plan").write_bytes(b"plan")
+    digest = sha256_of(tmp_path / "batch_1.plan")
+    assert hashed_bytes(tmp_path / "batch_1.plan", digest) == b"plan"
+    (tmp_path / "batch_1.plan").write_bytes(b"evil")
+    with pytest.raises(ModelDirectoryError, match="a file that changed while it was loaded"):
+        hashed_bytes(tmp_path / "batch_1.plan", digest)
+
+
+def test_an_engine_gets_the_hashes_of_the_files_beside_its_model(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[EngineOptions] = []
+
+    class Module:
+        @staticmethod
+        def open_engine(model: Path, signature: Signature, options: EngineOptions) -> Engine:
+            given.append(options)
+            raise EngineError("engine", got="a test", expected="none", remedy="ignore it")
+
+    monkeypatch.setattr(loading, "_module", lambda engine: Module)
+    with pytest.raises(EngineError, match="got a test"):
+        engine_from_directory(directory)
+    assert given[0].hashes == read_manifest(directory).files
