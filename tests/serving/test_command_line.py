@@ -111,3 +111,21 @@ def test_a_reader_that_leaves_early_is_no_traceback(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("command", ["serving.start", "export.start"])
+def test_ctrl_c_during_the_imports_is_no_traceback(tmp_path: Path, command: str) -> None:
+    # The module that interrupts stands in for one of the many that a command imports.
+    (tmp_path / "typer.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
+    program = "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += f"from {command} import main\nmain()\n"
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    assert (ended.returncode, ended.stderr) == (130, b"")
+
+
+@pytest.mark.parametrize("module", ["serving.start", "export.start"])
+def test_an_entry_point_imports_nothing_but_itself(module: str) -> None:
+    program = f"import {module}, sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"typer", "rich", "numpy", "cv2"} & {*loaded}
