@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent
 
 EXTRAS = {
     "demo": ("export", "cpu", "server", "video", "studio"),
-    "tests": ("export", "cpu", "server", "video", "studio", "bench", "test", "dev"),
+    "tests": ("export", "cpu", "server", "video", "studio", "sign", "bench", "test", "dev"),
 }
 """Purpose -> the package's extras that it needs."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -50,12 +50,14 @@ class EngineOptions:
         threads: the number of threads of an engine on a CPU; 0 uses every core.
         cache: the folder where an engine that compiles models keeps them for the next load.
         plans: metadata of the TensorRT plans beside the model.
+        hashes: the SHA-256 of files beside the model by name, for an engine that reads a file as a whole by itself.
     """
 
     precision: Precision = "fp32"
     threads: int = 0
     cache: Path | None = None
     plans: PlanMetadata | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 class BaseEngine(Closing):

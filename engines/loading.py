@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,7 +13,7 @@ from typing import Literal, Protocol, cast
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 from engines.engine import Engine, EngineOptions
-from engines.model_directory import Component, EngineName, Precision, read_manifest
+from engines.model_directory import Component, EngineName, Precision, hashed_files
 from engines.plan_metadata import PlanMetadata
 
 Target = Literal["cpu", "torch-cuda", "onnxruntime-cuda", "tensorrt"]
@@ -108,20 +110,24 @@ def engine_from_directory(directory: Path, *, threads: int = 0, cache: Path | No
     """Load a model directory with the engine and precision that its manifest names; see ``engine_from_onnx``.
 
     Raises:
-        ModelDirectoryError: the directory is incomplete or altered.
+        ModelDirectoryError: the directory is incomplete or altered, or changes while it is loaded.
         EngineError: the engine's library is not installed.
     """
-    manifest = read_manifest(directory)
-    model = directory / manifest.model_file
-    return engine_from_onnx(
-        model,
-        manifest.signature,
-        manifest.engine,
-        manifest.precision,
-        threads=threads,
-        cache=cache,
-        plans=manifest.plans,
-    )
+    with ExitStack() as failure:
+        with hashed_files(directory) as manifest:
+            engine = engine_from_onnx(
+                directory / manifest.model_file,
+                manifest.signature,
+                manifest.engine,
+                manifest.precision,
+                threads=threads,
+                cache=cache,
+                plans=manifest.plans,
+                hashes=manifest.files,
+            )
+            failure.callback(engine.close)
+        failure.pop_all()
+    return engine
 
 
 def engine_from_onnx(
@@ -133,6 +139,7 @@ def engine_from_onnx(
     threads: int = 0,
     cache: Path | None = None,
     plans: PlanMetadata | None = None,
+    hashes: Mapping[str, str] | None = None,
 ) -> Engine:
     """Load an ONNX file.
 
@@ -144,13 +151,14 @@ def engine_from_onnx(
         threads: the number of threads of an engine on a CPU; 0 uses every core.
         cache: the folder where ``openvino`` and ``onnxruntime-cuda`` keep compiled models for the next load.
         plans: metadata of the TensorRT plans beside the file; other engines have none.
+        hashes: the SHA-256 of the plans by name; without them the plans are loaded as they are.
 
     Raises:
         EngineError: the engine's library is not installed, it does not offer the precision, or plans are missing or
             were built for another machine.
     """
     _check(engine, precision)
-    return _module(engine).open_engine(model, signature, EngineOptions(precision, threads, cache, plans))
+    return _module(engine).open_engine(model, signature, EngineOptions(precision, threads, cache, plans, hashes or {}))
 
 
 def _module(engine: EngineName) -> EngineModule:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +20,7 @@ from engines.contract.tensors import (
     generator_signature,
     isf_signature,
 )
+from engines.external_data import check_external_data
 from engines.plan_metadata import PlanMetadata
 
 MANIFEST = "manifest.json"
@@ -132,10 +136,40 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Read a model directory's manifest and check the hash of every file that it names.
+    """Read a model directory's manifest and check the hash of every file of the model.
 
     Raises:
-        ModelDirectoryError: there is no manifest, it does not parse, or a file is missing or altered.
+        ModelDirectoryError: there is no manifest, it does not parse or does not name every file that an engine loads,
+            or a file is missing or altered.
+    """
+    with hashed_files(directory) as manifest:
+        return manifest
+
+
+@contextmanager
+def hashed_files(directory: Path) -> Iterator[Manifest]:
+    """Read and check a manifest as ``read_manifest`` does; at the end of the block the files must be the hashed ones.
+
+    An engine that loads the files within the block has therefore loaded what was hashed. Engines open files themselves,
+    and ONNX Runtime would keep a second copy of a model that it is given as bytes.
+
+    Raises:
+        ModelDirectoryError: see ``read_manifest``; or a file was replaced or written within the block.
+    """
+    manifest = manifest_of(directory)
+    states = {directory / name: _check_file(directory, name, digest) for name, digest in manifest.files.items()}
+    check_external_data(directory / manifest.model_file, manifest.files)
+    yield manifest
+    for path, state in states.items():
+        if _state(path.stat()) != state:
+            raise _altered(path, "a file that changed while it was loaded", "the same file until the model is loaded")
+
+
+def manifest_of(directory: Path) -> Manifest:
+    """Read a model directory's manifest without a look at the files of the model.
+
+    Raises:
+        ModelDirectoryError: there is no manifest, it does not parse or does not name every file that an engine loads.
     """
     path = directory / MANIFEST
     if not path.is_file():
@@ -145,6 +179,18 @@ def read_manifest(directory: Path) -> Manifest:
             expected="a model directory",
             remedy="make one with toonify-export",
         )
+    manifest = _parsed(path)
+    plans = manifest.plans.plans.values() if manifest.plans else ()
+    for name in (manifest.model_file, *plans):
+        if name not in manifest.files:
+            raise _altered(path, f"no hash of {name!r}", "a hash of every file that an engine loads")
+    for name in manifest.files:
+        if Path(name).name != name or "\0" in name or name in ("", "..", MANIFEST):
+            raise _altered(path, f"the file name {name[:100]!r}", "names of files beside the manifest")
+    return manifest
+
+
+def _parsed(path: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
@@ -162,24 +208,44 @@ def read_manifest(directory: Path) -> Manifest:
             expected=str(SCHEMA_VERSION),
             remedy="export the model again with this version of the package",
         )
-    for name, expected in manifest.files.items():
-        _check_file(directory, name, expected)
     return manifest
 
 
-def _check_file(directory: Path, name: str, expected: str) -> None:
+def hashed_bytes(path: Path, expected: str | None) -> bytes:
+    """Return the bytes of a file; with ``expected``, exactly those bytes have this SHA-256.
+
+    Raises:
+        ModelDirectoryError: they have another one.
+    """
+    content = path.read_bytes()
+    if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+        raise _altered(path, "a file that changed while it was loaded", "the same file until the model is loaded")
+    return content
+
+
+_State = tuple[int, ...]
+
+
+def _state(status: os.stat_result) -> _State:
+    """What changes when a file is replaced or written; a write cannot set the time of the last change back."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _check_file(directory: Path, name: str, expected: str) -> _State:
+    """Return the state in which the file had the expected hash."""
     path = directory / name
-    if Path(name).name != name:
-        got = f"the file name {name!r}"
-    elif not path.is_file():
-        got = "no such file"
-    elif (digest := sha256_of(path)) != expected:
-        got = f"a file with sha256 {digest[:12]}"
-    else:
-        return
-    raise ModelDirectoryError(
-        str(path),
-        got=got,
-        expected=f"the file with sha256 {expected[:12]} that the manifest names",
-        remedy="copy the model directory again or export it again",
+    if not path.is_file():  # a pipe would never end
+        raise _altered(path, "no such file", f"the file with sha256 {expected[:12]} that the manifest names")
+    with path.open("rb") as file:
+        state = _state(os.fstat(file.fileno()))
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != expected:
+        got, wanted = f"a file with sha256 {digest[:12]}", f"the file with sha256 {expected[:12]}"
+        raise _altered(path, got, f"{wanted} that the manifest names")
+    return state
+
+
+def _altered(path: Path, got: str, expected: str) -> ModelDirectoryError:
+    return ModelDirectoryError(
+        str(path), got=got, expected=expected, remedy="copy the model directory again or export it again"
     )

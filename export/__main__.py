@@ -1,5 +1,5 @@
 """Entry point of ``python -m export``."""
 
-from export.cli import main
+from export.start import main
 
 main()

@@ -5,6 +5,7 @@ A directory appears under its name complete and verified, or not at all.
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -272,9 +273,14 @@ def _source_files(sources: Sequence[tuple[str, Source]], licences: Sequence[str]
         )
     given: Sequence[str | None] = licences or [None] * len(sources)
     return tuple(
-        SourceFile(role=role, file=source.path.name, format=source.format, sha256=source.sha256, licence=licence)
+        SourceFile(role=role, file=_readable(source.path), format=source.format, sha256=source.sha256, licence=licence)
         for (role, source), licence in zip(sources, given, strict=True)
     )
+
+
+def _readable(path: Path) -> str:
+    """The file's name as text that JSON can hold; a name need not be UTF-8."""
+    return os.fsencode(path.name).decode(errors="backslashreplace")
 
 
 def tool_versions() -> dict[str, str]:

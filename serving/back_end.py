@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines import Manifest, read_manifest
 from engines.contract.errors import RequestError
+from engines.model_directory import Manifest, manifest_of
 from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
 from serving.client.calls import ServedModel
 from serving.controls import Style, row_strength_for
@@ -95,10 +95,10 @@ class BackEnd:
         """Return the manifests of the generators in this process, the selected generator's first.
 
         Raises:
-            ModelDirectoryError: a directory is incomplete or altered.
+            ModelDirectoryError: a directory has no usable manifest.
             RequestError: no generator has the name ``model``.
         """
-        manifests = [read_manifest(directory) for directory in self.generators]
+        manifests = [manifest_of(directory) for directory in self.generators]
         names = [manifest.name for manifest in manifests]
         if self.model is not None and self.model not in names:
             raise RequestError(
@@ -110,7 +110,7 @@ class BackEnd:
         return sorted(manifests, key=lambda manifest: manifest.name != self.model)
 
     def _code_rows(self) -> int:
-        return read_manifest(self.encoder).sizes.geometry.rows if self.encoder else self._describe_served().rows
+        return manifest_of(self.encoder).sizes.geometry.rows if self.encoder else self._describe_served().rows
 
     def _describe_served(self) -> ServedModel:
         with self._client() as client:

@@ -67,11 +67,22 @@ def serve(
             help="Folder in which compiled models are kept for the next start; large.", envvar="TOONIFY_CACHE"
         ),
     ] = None,
+    trusted_key: Annotated[
+        Path | None,
+        typer.Option(help="Public key: refuse a repository that its owner has not signed (toonify-export sign)."),
+    ] = None,
 ) -> None:
     """Serve a model repository with Triton Inference Server until Ctrl-C or SIGTERM."""
-    from serving.triton.server import serve as serve_repository  # imported late: the other commands need no server
+    # Imported late: the other commands need no server.
+    from serving.signing import check_signature
+    from serving.triton.contents import check_contents
+    from serving.triton.server import serve as serve_repository
 
     with stages() as stage:
+        if trusted_key:
+            stage(f"checking the signature of {repository}")
+            check_signature(repository, trusted_key)
+        check_contents(repository)
         serve_repository(
             repository,
             address=address,
@@ -133,12 +144,13 @@ def image(
 def doctor(
     url: Annotated[str, typer.Option(help="HOST:PORT of the server's gRPC endpoint.")] = DEFAULT_URL,
     model: Annotated[str, typer.Option(help="Name of a served model.")] = DEFAULT_MODEL,
+    repository: Annotated[Path | None, typer.Option(help="A model repository; its files are checked.")] = None,
 ) -> None:
     """Report what this machine has and what it lacks; exit with 1 if it cannot make a picture."""
     table = Table(box=None, pad_edge=False)
     for heading in ("what", "found", "what to do"):
         table.add_column(heading, overflow="fold")  # truncated commands could not be copied
-    report = findings(url, model)
+    report = findings(url, model, repository)
     for finding in report:
         table.add_row(finding.subject, finding.found, finding.remedy)
     Console(highlight=False, markup=False).print(table)

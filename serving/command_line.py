@@ -1,29 +1,91 @@
-"""Shared by the commands ``toonify`` and ``toonify-export``: one-line errors, exit codes, progress.
+"""Shared by the commands ``toonify`` and ``toonify-export``: one-line errors, exit codes, signals, progress.
 
-Exit codes: 0 for success, 1 for a ToonifyError (one line on stderr), 2 for wrong usage. A bug keeps its traceback.
+Exit codes: 0 for success, 1 for a ToonifyError or a full disk (one line on stderr), 2 for wrong usage, 128 + n after
+signal n. A bug keeps its traceback.
 """
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import FrameType
 
 import typer
 from rich.console import Console
 
+from engines.contract.atomic import DISK_ERRORS, full_disk
 from engines.contract.errors import ToonifyError
+
+_CTRL_C = 128 + signal.SIGINT
+
+
+def termination_signals() -> list[int]:
+    """The signals, besides that of Ctrl-C, that end a command; an ignored one, as SIGHUP under ``nohup``, is none."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows lacks SIGHUP
+    return [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def run(app: typer.Typer) -> None:
     """Run a command; print a ToonifyError as one line and exit with 1."""
+    # A file's name need not be UTF-8; on a pipe or in a file it is the same bytes again.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
-        app()
+        with _signals_as_ctrl_c():
+            _run_and_flush(app)
     except ToonifyError as error:
         # rich is not used here, because it wraps the line and styles file names.
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(1) from None
+
+
+def _run_and_flush(app: typer.Typer) -> None:
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in DISK_ERRORS and error.errno != errno.EPIPE:
+            raise
+        # Python flushes once more at its end, and would report the failure a second time.
+        with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if error.errno == errno.EPIPE:  # as in ``toonify doctor | head -1``
+            raise SystemExit(1) from None
+        raise full_disk(str(error.filename or "standard output"), error) from None
+
+
+@contextmanager
+def _signals_as_ctrl_c() -> Iterator[None]:
+    """Within the block SIGTERM and SIGHUP end the command as Ctrl-C does, so that it removes what is unfinished.
+
+    Only the first one counts: systemd may send both, and the second one must not interrupt the removal.
+    """
+    received: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) == 1:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, on_signal) for number in termination_signals()}
+    try:
+        yield
+    except SystemExit as end:
+        # typer has turned the KeyboardInterrupt into its exit code.
+        raise (SystemExit(128 + received[0]) if received and end.code == _CTRL_C else end) from None
+    except KeyboardInterrupt:
+        raise SystemExit(128 + (received or [signal.SIGINT])[0]) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 
 import cv2
 
@@ -17,6 +18,7 @@ from engines.winograd.library import instruction_sets_here
 from serving.client import ToonifyClient
 from serving.faces.haar import HaarLandmarker
 from serving.faces.mediapipe import INSTALLATION as MEDIAPIPE_INSTALLATION
+from serving.triton.contents import check_models_too
 from serving.triton.installation import EMBEDDED_SERVER_REMEDY
 
 PACKAGES = ("toonify-serve", "numpy", "opencv-python-headless", "tritonclient", "grpcio", "protobuf")
@@ -38,15 +40,16 @@ class Finding:
         return bool(self.remedy)
 
 
-def findings(url: str, model: str) -> tuple[Finding, ...]:
-    """Examine this machine; no server is started, and engines' libraries are not loaded.
+def findings(url: str, model: str, repository: Path | None = None) -> tuple[Finding, ...]:
+    """Examine this machine, and a model repository; no server is started, and engines' libraries are not loaded.
 
     The one essential finding is a way to a picture: a server that answers, or one that could be started here.
     """
     server, engines, triton = _server(url, model), tuple(_engines()), _tritonserver()
     can_serve = not triton.missing and any(not engine.missing for engine in engines if engine.subject in _SERVING)
     way = Finding("a way to a picture", "yes") if can_serve or not server.missing else _NO_WAY
-    return (*_versions(), server, triton, *engines, _gpu(), *_codecs(), *_landmarkers(), way)
+    files = _repository(repository) if repository else ()
+    return (*_versions(), server, triton, *engines, _gpu(), *_codecs(), *_landmarkers(), *files, way)
 
 
 _SERVING = ("onnxruntime", "openvino")
@@ -76,6 +79,13 @@ def _server(url: str, model: str) -> Finding:
             return Finding(f"server at {url}", error.got, "start one with: toonify serve")
         attributes = ", ".join(served.attributes) or "none"
         return Finding(f"server at {url}", f"{model}, {served.resolution} pixels, attributes: {attributes}")
+
+
+def _repository(repository: Path) -> Iterator[Finding]:
+    try:
+        yield Finding(f"repository {repository}", f"{check_models_too(repository)} models, no file altered")
+    except ToonifyError as error:
+        yield Finding(f"repository {repository}", f"{error.subject}: {error.got}", error.remedy)
 
 
 def _tritonserver() -> Finding:

@@ -10,12 +10,12 @@ from typing import Protocol
 
 import numpy as np
 
-from engines import Engine, Manifest, engine_from_directory, read_manifest
+from engines import Engine, Manifest, engine_from_directory
 from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.closing import Closing, ContextManager
 from engines.contract.errors import RequestError
 from engines.contract.tensors import Signature
-from engines.model_directory import check_codes
+from engines.model_directory import check_codes, manifest_of
 from serving.client import DEFAULT_MODEL, ToonifyClient
 from serving.controls import Style, control_tensors
 from serving.faces.images import picture_from_bytes
@@ -81,7 +81,7 @@ class EngineToonifier(Closing):
         light_encoder: Path | None = None,
         threads: int = 0,
     ) -> None:
-        manifests = [read_manifest(generator) for generator in generators]
+        manifests = [manifest_of(generator) for generator in generators]
         names = [manifest.name for manifest in manifests]
         if not names or len({*names}) < len(names):
             raise RequestError(
@@ -91,7 +91,7 @@ class EngineToonifier(Closing):
                 remedy="give model directories with different names",
             )
         self._default = names[0]
-        encoder_manifest, isf_manifest = read_manifest(encoder), read_manifest(isf) if isf else None
+        encoder_manifest, isf_manifest = manifest_of(encoder), manifest_of(isf) if isf else None
         self._attributes = isf_manifest.sizes.attributes if isf_manifest else ()
         for manifest in (*manifests, *([isf_manifest] if isf_manifest else [])):
             check_codes(
@@ -198,7 +198,7 @@ class ServedToonifier(Closing):
 
 
 def _check_light_encoder(directory: Path, encoder_manifest: Manifest) -> None:
-    light = read_manifest(directory)
+    light = manifest_of(directory)
     same = [source.sha256 for source in light.sources] == [source.sha256 for source in encoder_manifest.sources]
     if light.component != "encoder" or not same:
         raise RequestError(

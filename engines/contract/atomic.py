@@ -1,20 +1,26 @@
-"""Atomic outputs: each is written beside its target and renamed once it is complete."""
+"""Atomic outputs: each is written beside its target under a random name, and gets its own name once it is complete."""
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from engines.contract.errors import ExportError
 
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+"""What a write reports when the disk, and not the program, is the reason."""
+
+_LONGEST_SUFFIX = 32
+
 
 def check_output(target: Path, *, force: bool) -> None:
     """Raise ExportError if ``target`` exists and ``force`` is not given, or if its folder is not writable."""
-    if target.exists() and not force:
+    if os.path.lexists(target) and not force:
         raise ExportError(
             str(target),
             got="an output that is already there",
@@ -28,6 +34,110 @@ def check_output(target: Path, *, force: bool) -> None:
         )
 
 
+@contextmanager
+def atomic_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield an empty directory that becomes ``target`` when the block ends without an error.
+
+    Raises:
+        ExportError: see ``check_output``; ``target`` was made meanwhile and ``force`` is false; or the disk is full.
+    """
+    check_output(target, force=force)
+    _make_folder(target)
+    staging = _free_name(target)
+    with _disk_errors(target):
+        staging.mkdir()
+        try:
+            yield staging
+            _replace_directory(staging, target) if force else _publish_directory(staging, target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def atomic_file(target: Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield the path of an empty file that becomes ``target`` when the block ends without an error.
+
+    The path has the suffix of ``target``. The file gets the permissions of every new file, whatever writes it.
+
+    Raises:
+        ExportError: see ``check_output``; ``target`` is a folder, or was made meanwhile and ``force`` is false; or the
+            disk is full.
+    """
+    check_output(target, force=force)
+    if target.is_dir():
+        raise _unwritable_output(target, "a folder")
+    _make_folder(target)
+    partial = _free_name(target)
+    with _disk_errors(target):
+        # O_EXCL never follows a link that another user planted in a shared folder.
+        file = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        try:
+            mode = os.fstat(file).st_mode
+            os.close(file)
+            yield partial
+            partial.chmod(mode)
+            partial.replace(target) if force else _publish_file(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _free_name(target: Path) -> Path:
+    # It lies beside the target, not in the system's temporary folder: a rename is atomic within one file system only.
+    # It does not contain the target's name, which may be as long as the file system allows.
+    suffix = target.suffix if len(os.fsencode(target.suffix)) <= _LONGEST_SUFFIX else ""
+    return target.with_name(f".partial-{secrets.token_hex(8)}{suffix}")
+
+
+def _publish_file(partial: Path, target: Path) -> None:
+    """Give the file its name unless another file has it; rename would replace that one."""
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        raise _made_meanwhile(target) from None
+    except OSError:  # a file system without hard links, such as FAT: the name is taken by an empty file first
+        try:
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            raise _made_meanwhile(target) from None
+        partial.replace(target)
+
+
+def _publish_directory(staging: Path, target: Path) -> None:
+    """Give the directory its name unless something has it; rename replaces an empty directory alone."""
+    try:
+        target.mkdir()
+    except FileExistsError:
+        raise _made_meanwhile(target) from None
+    _rename(staging, target)
+
+
+def _replace_directory(staging: Path, target: Path) -> None:
+    old = _free_name(target)
+    try:
+        with suppress(FileNotFoundError):
+            target.rename(old)
+        _rename(staging, target)
+    except BaseException:
+        with suppress(OSError):
+            old.rename(target)
+        raise
+    if old.is_dir() and not old.is_symlink():
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        old.unlink(missing_ok=True)
+
+
+def _rename(staging: Path, target: Path) -> None:
+    try:
+        staging.rename(target)
+    except (FileExistsError, NotADirectoryError):
+        raise _made_meanwhile(target) from None
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:
+            raise _made_meanwhile(target) from None
+        raise
+
+
 def _make_folder(target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -35,45 +145,34 @@ def _make_folder(target: Path) -> None:
         raise _unwritable_output(target, f"{error.strerror or error} at its folder") from None
 
 
+@contextmanager
+def _disk_errors(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise full_disk(str(target), error) from None
+
+
+def full_disk(subject: str, error: OSError) -> ExportError:
+    """The error that says what a write of ``subject`` met; ``error`` is one of DISK_ERRORS."""
+    return ExportError(
+        subject,
+        got=f"{os.strerror(error.errno or 0)!r} while it was written",
+        expected="room for the whole output",
+        remedy="free some space or choose another output",
+    )
+
+
 def _unwritable_output(target: Path, got: str) -> ExportError:
     return ExportError(str(target), got=got, expected="a place in a folder of yours", remedy="choose another output")
 
 
-@contextmanager
-def atomic_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
-    """Yield an empty directory that is renamed to ``target`` when the block ends without an error.
-
-    Raises:
-        ExportError: see ``check_output``.
-    """
-    check_output(target, force=force)
-    _make_folder(target)
-    # It lies beside the target, not in the system's temporary folder: a rename is atomic within one file system only.
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        staging.chmod(0o755)
-        yield staging
-        old = staging.with_name(staging.name + "-old")
-        if target.exists():
-            target.rename(old)
-        staging.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextmanager
-def atomic_file(target: Path, *, force: bool = False) -> Iterator[Path]:
-    """Yield a path beside ``target``; the file there is renamed to ``target`` when the block ends without an error.
-
-    Raises:
-        ExportError: see ``check_output``.
-    """
-    with_suffix = target.with_name(f".{target.stem}-partial{target.suffix}")
-    check_output(target, force=force)
-    _make_folder(target)
-    try:
-        yield with_suffix
-        with_suffix.replace(target)
-    finally:
-        with_suffix.unlink(missing_ok=True)
+def _made_meanwhile(target: Path) -> ExportError:
+    return ExportError(
+        str(target),
+        got="an output that another program made meanwhile",
+        expected="none",
+        remedy="choose another output or give --force to replace it",
+    )

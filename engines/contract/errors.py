@@ -8,6 +8,7 @@
     ├── ModelDirectoryError    a model directory or manifest that is incomplete, altered or of another version
     ├── EngineError            an engine that is not installed, or a tensor that it does not accept
     ├── RepositoryError        model directories that do not fit together in one Triton repository
+    ├── SignatureError         a folder that the owner of a key has not signed as it is
     ├── ServerError            a Triton server that does not start or cannot be reached
     ├── RequestError           a request that cannot be answered as it stands
     ├── AlignmentError         a photograph in which no usable face was found
@@ -57,6 +58,10 @@ class EngineError(ToonifyError):
 
 class RepositoryError(ToonifyError):
     """Model directories that do not fit together in one Triton repository."""
+
+
+class SignatureError(ToonifyError):
+    """A folder that the owner of a key has not signed as it is."""
 
 
 class ServerError(ToonifyError):

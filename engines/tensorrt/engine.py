@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pycuda.driver as cuda
@@ -19,6 +20,7 @@ from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature, TensorSpec
 from engines.engine import BaseEngine
+from engines.model_directory import hashed_bytes
 from engines.plan_metadata import PlanMetadata, check_platform, rebuild_remedy
 from engines.tensorrt.cuda_graph import CudaGraph
 from engines.tensorrt.device import current_context, current_platform, gpu
@@ -28,11 +30,19 @@ class TensorRtEngine(BaseEngine):
     """Runs the plans of a model directory."""
 
     def __init__(
-        self, directory: Path, signature: Signature, metadata: PlanMetadata, *, device: int = 0, cuda_graph: bool = True
+        self,
+        directory: Path,
+        signature: Signature,
+        metadata: PlanMetadata,
+        *,
+        hashes: Mapping[str, str] = MappingProxyType({}),
+        device: int = 0,
+        cuda_graph: bool = True,
     ) -> None:
-        """Load every plan.
+        """Load every plan; of one that ``hashes`` has the SHA-256 of, TensorRT gets exactly the bytes with that hash.
 
         Raises:
+            ModelDirectoryError: a plan has another hash.
             EngineError: the plans were built for another TensorRT or GPU, or their tensors differ from the signature.
         """
         super().__init__(signature)
@@ -43,7 +53,7 @@ class TensorRtEngine(BaseEngine):
         with current_context(self._context), ExitStack() as graphs:
             runtime: trt.Runtime = trt.Runtime(self._logger)
             files = {name: directory / name for name in metadata.plans.values()}
-            engines = {name: _load_engine(runtime, file) for name, file in files.items()}
+            engines = {name: _load_engine(runtime, file, hashes.get(name)) for name, file in files.items()}
             self._plans = {
                 batch: _Plan(engines[name], signature, batch, files[name]) for batch, name in metadata.plans.items()
             }
@@ -68,8 +78,9 @@ class TensorRtEngine(BaseEngine):
             self._plans.clear()
 
 
-def _load_engine(runtime: trt.Runtime, file: Path) -> trt.ICudaEngine:
-    engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(file.read_bytes())
+def _load_engine(runtime: trt.Runtime, file: Path, sha256: str | None) -> trt.ICudaEngine:
+    # A plan is as good as a program: between hashing and loading it, no other one can take its place.
+    engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(hashed_bytes(file, sha256))
     if engine is None:
         raise EngineError(
             str(file),

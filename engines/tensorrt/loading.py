@@ -31,4 +31,4 @@ def open_engine(model: Path, signature: Signature, options: EngineOptions) -> En
     check_platform(options.plans, current_platform(), directory)
     from engines.tensorrt.engine import TensorRtEngine
 
-    return TensorRtEngine(directory, signature, options.plans)
+    return TensorRtEngine(directory, signature, options.plans, hashes=options.hashes)

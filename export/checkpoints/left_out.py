@@ -12,6 +12,8 @@ from export.checkpoints.stored_tensors import StoredTensor
 Path = tuple[str, ...]
 
 _MOST_LINES = 20
+_MOST_NAMES = 16
+"""Names that lead to a tensor, of which official files have up to ten; a crafted file must not buy long paths."""
 
 _REASONS = {
     "num_batches_tracked": "a counter of training",
@@ -40,9 +42,9 @@ def left_out(content: object) -> tuple[str, ...]:
     It holds after a reader has converted all that it uses. The lines give name, number of tensors and reason, for
     example ``discriminator (35 tensors): the discriminator, which only training needs``.
     """
-    tensors = dict(_tensors(content))
-    used = {path[:n] for path, tensor in tensors.items() if tensor.converted for n in range(len(path) + 1)}
-    parts = Counter(_part(path, used) for path, tensor in tensors.items() if not tensor.converted)
+    tensors = list(_tensors(content))
+    used = {path[:n] for path, tensor in tensors if tensor.converted for n in range(len(path) + 1)}
+    parts = Counter(_part(path, used) for path, tensor in tensors if not tensor.converted)
     lines = [_line(part, count) for part, count in parts.items()]
     others = [f"{len(lines) - _MOST_LINES} parts more"] if len(lines) > _MOST_LINES else []
     return (*lines[:_MOST_LINES], *others)
@@ -60,7 +62,11 @@ def _tensors(content: object) -> Iterator[tuple[Path, StoredTensor]]:
         seen.add(id(value))
         if isinstance(value, StoredTensor):
             yield path, value
-        pending += [((*path, *key.split(".")), child) for key, child in _children(value)][::-1]
+        pending += [(_extended(path, key), child) for key, child in _children(value)][::-1]
+
+
+def _extended(path: Path, key: str) -> Path:
+    return (*path, *key[:200].split("."))[:_MOST_NAMES]
 
 
 def _children(value: object) -> list[tuple[str, object]]:

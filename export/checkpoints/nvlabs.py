@@ -101,8 +101,10 @@ def _flattened(context: ReadContext, root: NvObject) -> _Modules:
         seen.add(id(module))
         flat.attributes[prefix.removesuffix(".")] = module.state
         for group in ("_parameters", "_buffers"):
-            flat.tensors |= {prefix + name: t for name, t in _tensors(context, module, group, prefix)}
-        pending += [(f"{prefix}{name}.", child) for name, child in _entries(context, module, "_modules").items()]
+            tensors = _tensors(context, module, group, prefix)
+            flat.tensors |= {context.joined(prefix, name): tensor for name, tensor in tensors}
+        children = _entries(context, module, "_modules").items()
+        pending += [(context.joined(prefix, f"{name}."), child) for name, child in children]
     return flat
 
 
@@ -118,9 +120,11 @@ def _tensors(context: ReadContext, module: NvObject, group: str, prefix: str) ->
 
 def _entries(context: ReadContext, module: NvObject, group: str) -> dict[str, object]:
     entries = module.state.get(group, {})
-    if not isinstance(entries, dict) or not all(isinstance(name, str) for name in entries):
-        raise context.error(f"a module without {group}", expected="NVIDIA's modules")
-    return entries
+    if isinstance(entries, dict):
+        context.spend_entries(len(entries))
+        if all(isinstance(name, str) for name in entries):
+            return entries
+    raise context.error(f"a module without {group}", expected="NVIDIA's modules")
 
 
 def _check_architecture(context: ReadContext, modules: _Modules) -> None:

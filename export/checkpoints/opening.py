@@ -29,13 +29,13 @@ def open_checkpoint(path: Path) -> Checkpoint:
     context, data = _map_file(path)
     head = bytes(data[:64])
     if head.startswith(b"PK\x03\x04"):
-        return Checkpoint(path, "zip", read_zip(path, data, context), context)
+        return Checkpoint(path, "zip", read_zip(data, context), context)
     if is_legacy(head):
         return Checkpoint(path, "legacy", read_legacy(data, context), context)
     if head.startswith(b"\x80"):
         return Checkpoint(path, "pickle", read_pickle(data, context), context)
     if head[8:9] == b"{":
-        return Checkpoint(path, "safetensors", read_safetensors(path, context), context)
+        return Checkpoint(path, "safetensors", read_safetensors(path, head, context), context)
     known = (name for start, name in _NOT_CHECKPOINTS.items() if head.startswith(start))
     raise context.error(
         next(known, "a file of another format"),

@@ -10,22 +10,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pickletools import genops
+from sys import getsizeof
 from typing import IO, Any, cast
 
-from export.checkpoints.stored_tensors import ReadContext, clipped
+from export.checkpoints.stored_tensors import ENTRY_BYTES, ReadContext, clipped
 
 PersistentLoad = Callable[[object], object]
 
 
 @dataclass(frozen=True)
 class StandIn:
-    """A function that is called instead of the class or function that a pickle names."""
+    """A function that is called instead of the class or function that a pickle names.
+
+    It may copy its arguments, and what a dict, list or tuple among them holds, but nothing deeper: so much is charged.
+    """
 
     build: Callable[..., object]
 
 
 class Stateful:
-    """An object whose state a pickle may set after the object is built (opcode BUILD)."""
+    """An object whose state a pickle may set after the object is built (opcode BUILD).
+
+    ``set_state`` may copy what a StandIn may copy of its arguments.
+    """
 
     def set_state(self, state: object) -> None:
         raise NotImplementedError
@@ -94,7 +101,8 @@ class _Machine:
         self.persistent_load = persistent_load
         self.stack: list[Any] = []
         self.outer_stacks: list[list[Any]] = []
-        self.memo: dict[int, object] = {}
+        # By the index as text, for the reason that ``Number`` gives.
+        self.memo: dict[str, object] = {}
 
     def run(self, stream: ByteStream) -> object:
         # genops calls only read, readline and tell.
@@ -137,13 +145,14 @@ class _Machine:
         self._last(list).extend(items)
 
     def add(self, items: list[Any]) -> None:
-        self._last(set).update(map(_key, items))
+        self._last(set).update(map(checked_key, items))
 
     def set_items(self, items: list[Any]) -> None:
         self._last(dict).update(_dict(items))
 
     def set_state(self) -> None:
         state = self.stack.pop()
+        self._pay_for_copies(state if isinstance(state, tuple) else (state,))
         self._last(Stateful).set_state(state)
 
     def _last(self, kind: type) -> Any:
@@ -167,7 +176,19 @@ class _Machine:
         function, arguments = self.pop_last(2)
         if not isinstance(function, StandIn) or not isinstance(arguments, tuple):
             raise TypeError("a call of an object that is not a function")
+        self._pay_for_copies(arguments)
         self.push(function.build(*arguments))
+
+    def _pay_for_copies(self, values: tuple[object, ...]) -> None:
+        # The length is paid for first, since the sum takes time too.
+        self.context.spend_bytes(_size_of_copy(values))
+        self.context.spend_bytes(sum(map(_size_of_copy, values)))
+
+    def put(self, index: int) -> None:
+        self.memo[str(index)] = self.stack[-1]
+
+    def get(self, index: int) -> None:
+        self.push(self.memo[str(index)])
 
     def load_persistent(self) -> None:
         if self.persistent_load is None:
@@ -175,15 +196,39 @@ class _Machine:
         self.push(self.persistent_load(self.stack.pop()))
 
 
-def _key(value: object) -> object:
-    # The hash of a nested tuple may take exponential time.
-    if not isinstance(value, str | int | float | bytes | None):
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number as a key of a dict or a member of a set; no reader looks one up.
+
+    Numbers whose hashes collide are easily found, and 20,000 of them make a dict take seconds. Text is hashed with a
+    secret of the process.
+    """
+
+    text: str
+
+
+def checked_key(value: object) -> str | bytes | Number | None:
+    """Return a key of a dict, or a member of a set, that no file can make slow; a number becomes a ``Number``.
+
+    Raises:
+        TypeError: the value is of another type; the hash of a nested tuple may take exponential time.
+    """
+    if isinstance(value, int | float):
+        return Number(repr(value))
+    if not isinstance(value, str | bytes | None):
         raise TypeError(f"a key of type {type(value).__name__}")
     return value
 
 
+def _size_of_copy(value: object) -> int:
+    """An upper bound of the bytes that a copy of ``value`` takes, without copies of what it holds."""
+    if isinstance(value, str | bytes | bytearray):
+        return getsizeof(value)
+    return ENTRY_BYTES * len(value) if isinstance(value, dict | list | tuple | set) else 0
+
+
 def _dict(items: list[Any]) -> dict[object, object]:
-    return {_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
+    return {checked_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
 
 
 _Handler = Callable[[_Machine, Any], object]
@@ -197,10 +242,10 @@ _HANDLERS: dict[str, _Handler] = {
     **dict.fromkeys(_INTEGERS, _Machine.push_integer),
     **dict.fromkeys((*_STRINGS, *_BYTES, "BINFLOAT"), _Machine.push),
     **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, _: None),
-    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), lambda m, index: m.memo.update({index: m.stack[-1]})),
-    **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda m, index: m.push(m.memo[index])),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _Machine.put),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), _Machine.get),
     **dict.fromkeys(("REDUCE", "NEWOBJ"), lambda m, _: m.call()),
-    "MEMOIZE": lambda m, _: m.memo.update({len(m.memo): m.stack[-1]}),
+    "MEMOIZE": lambda m, _: m.put(len(m.memo)),
     "NONE": lambda m, _: m.push(None),
     "NEWTRUE": lambda m, _: m.push(True),
     "NEWFALSE": lambda m, _: m.push(False),

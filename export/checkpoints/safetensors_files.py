@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from export.checkpoints.stored_tensors import ELEMENTS, ReadContext, Storage, St
 from export.checkpoints.validation import check_generator
 from export.weights import GeneratorWeights
 
+LARGEST_HEADER = 4 << 20
+"""Bytes for some 30,000 tensors, each of which takes 30 us to read; an encoder with its generator has 1,000."""
+
 FORMAT = "toonify-serve generator 1"
 """The value of ``format`` in the metadata; its number changes when older readers would misread the file."""
 
@@ -28,12 +32,22 @@ class SafetensorsFile:
     metadata: dict[str, str]
 
 
-def read_safetensors(path: Path, context: ReadContext) -> object:
+def read_safetensors(path: Path, head: bytes, context: ReadContext) -> object:
     """Return a SafetensorsFile if this package wrote the file, else a plain dict of its tensors.
 
+    ``head`` is the file's beginning, at least 8 bytes.
+
     Raises:
-        CheckpointError: the file is damaged, or holds a number type that NumPy does not have.
+        CheckpointError: the file is damaged, has a header for more tensors than any network, or holds a number type
+            that NumPy does not have.
     """
+    (header_size,) = struct.unpack("<Q", head[:8])
+    if LARGEST_HEADER < header_size < context.file_size:
+        raise context.error(
+            f"a safetensors header of {header_size} bytes",
+            expected=f"at most {LARGEST_HEADER}, enough for 30,000 tensors",
+            remedy="save only the network's weights",
+        )
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from export.checkpoints.pickles import StandIn, Stateful
+from export.checkpoints.pickles import StandIn, Stateful, checked_key
 from export.checkpoints.stored_tensors import (
     ELEMENTS,
     Element,
@@ -24,12 +24,19 @@ from export.checkpoints.stored_tensors import (
 class OrderedDict(dict[Any, Any], Stateful):
     """Stand-in for ``collections.OrderedDict`` and ``dnnlib``'s EasyDict; a state dict's ``_metadata`` is dropped."""
 
+    def __init__(self, pairs: object = ()) -> None:
+        """Python 2 wrote an OrderedDict as a list of pairs."""
+        super().__init__((checked_key(key), value) for key, value in map(_pair, _expect_type(list | tuple, pairs)))
+
     def set_state(self, state: object) -> None:
         pass
 
 
 class Namespace(dict[Any, Any], Stateful):
     """Stand-in for ``argparse.Namespace``, which holds the options of a training run."""
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def set_state(self, state: object) -> None:
         self.update(_expect_type(dict, state))
@@ -104,9 +111,9 @@ def stand_ins(context: ReadContext) -> dict[str, object]:
     table: dict[str, object] = {
         "collections.OrderedDict": StandIn(OrderedDict),
         "argparse.Namespace": StandIn(Namespace),
-        "builtins.set": StandIn(_scalar_set),
-        "__builtin__.set": StandIn(_scalar_set),
-        "_codecs.encode": StandIn(lambda text, _: _encode(context, text)),
+        "builtins.set": StandIn(_set),
+        "__builtin__.set": StandIn(_set),
+        "_codecs.encode": StandIn(lambda text, _: _expect_type(str, text).encode("latin-1")),
         "numpy.dtype": StandIn(NumpyType),
         "numpy.ndarray": None,
         "torch._utils._rebuild_tensor_v2": StandIn(_tensor),
@@ -155,16 +162,13 @@ def _expect_type(kind: Any, value: object) -> Any:
     return value
 
 
-def _scalar_set(items: object = ()) -> set[object]:
-    if any(not isinstance(item, str | int) for item in _expect_type(list | tuple, items)):
-        raise TypeError("a set of nested items")
-    return set(_expect_type(list | tuple, items))
+def _pair(item: object) -> tuple[object, object]:
+    key, value = _expect_type(list | tuple, item)
+    return key, value
 
 
-def _encode(context: ReadContext, text: object) -> bytes:
-    encoded = bytes(_expect_type(str, text).encode("latin-1"))
-    context.spend_bytes(len(encoded))
-    return encoded
+def _set(items: object = ()) -> set[object]:
+    return set(map(checked_key, _expect_type(list | tuple, items)))
 
 
 def _tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> StoredTensor:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from sys import getsizeof
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract.errors import CheckpointError
+
+ENTRY_BYTES = 200
+"""A copied entry of a dict, list, tuple or set takes at most 200 bytes, if it is a number that becomes a key."""
 
 SAVE_AGAIN = "download the file again, or save it again where it was made"
 
@@ -18,15 +22,18 @@ class ReadContext:
     """The file that is being read: its name for error messages, and the remaining read budget.
 
     A few bytes of a pickle can copy the same megabyte again and again. Every pickle operation and every copied byte is
-    therefore charged to a budget, so that a file costs no more than a small multiple of its own size.
+    therefore charged to a budget, so that a file costs no more than a small multiple of its own size. What is copied
+    once for each of the file's own bytes, such as the arguments of its opcodes, is free.
     """
 
     def __init__(self, subject: str, file_size: int) -> None:
         self.subject = subject
+        self.file_size = file_size
         # The largest public checkpoints, optimizer state included, need fewer than 100,000 operations.
         self._operations = 250_000
-        # A factor of two for float16 that becomes float32, and another for the nested files of old pickles.
-        self._bytes = 4 * file_size + (1 << 20)
+        # A factor of two for float16 that becomes float32, and another for the nested files of old pickles. Shapes,
+        # names and options of a whole training run need less than 4 MiB.
+        self._bytes = 4 * file_size + (16 << 20)
 
     def error(self, got: str, *, expected: str, remedy: str = SAVE_AGAIN) -> CheckpointError:
         return CheckpointError(self.subject, got=got, expected=expected, remedy=remedy)
@@ -43,6 +50,15 @@ class ReadContext:
                 "contents that expand to more than four times the file's size",
                 expected="tensors that do not repeat each other's bytes",
             )
+
+    def spend_entries(self, count: int) -> None:
+        """Pay for a copy of so many entries of a dict, or for a look at each; a file can name one dict many times."""
+        self.spend_bytes(ENTRY_BYTES * count)
+
+    def joined(self, prefix: str, name: str) -> str:
+        """Return the name of an entry in a nested dict, after paying for its characters."""
+        self.spend_bytes(getsizeof(prefix) + getsizeof(name))
+        return prefix + name
 
 
 def clipped(value: object) -> str:

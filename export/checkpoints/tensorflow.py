@@ -109,13 +109,15 @@ def _variables(context: ReadContext, root: TfNetwork) -> StoredTensors:
     networks = {"": root} | {f"{k}/": v for k, v in (components.items() if isinstance(components, dict) else [])}
     for prefix, network in networks.items():
         pairs = network.state.get("variables") if isinstance(network, TfNetwork) else None
-        for pair in pairs if isinstance(pairs, list | tuple) else []:
+        pairs = pairs if isinstance(pairs, list | tuple) else []
+        context.spend_entries(len(pairs))
+        for pair in pairs:
             match pair:
                 case (str(name), StoredTensor() as tensor):
-                    variables[prefix + name] = tensor
+                    variables[context.joined(prefix, name)] = tensor
                 case (str(name), int() | float() as number):
                     # TensorFlow's session returns variables of shape [] as NumPy scalars.
-                    variables[prefix + name] = scalar_tensor(context, number)
+                    variables[context.joined(prefix, name)] = scalar_tensor(context, number)
                 case _:
                     raise context.error("variables in an unknown form", expected="(name, array) pairs")
     return variables

@@ -8,15 +8,19 @@ embed one legacy file for each storage.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import zipfile
 import zlib
-from pathlib import Path
+from typing import IO, cast
 
 from export.checkpoints.pickles import ByteStream, StandIn, unpickle
 from export.checkpoints.stand_ins import stand_ins
 from export.checkpoints.stored_tensors import Element, ReadContext, Storage, clipped
+
+LARGEST_DIRECTORY = 4 << 20
+"""Bytes of a zip file's directory."""
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -38,7 +42,6 @@ def read_pickle(data: memoryview, context: ReadContext) -> object:
 
     # torch's own _load_from_bytes would unpickle the bytes without restrictions.
     def load_from_bytes(raw: bytes) -> object:
-        context.spend_bytes(len(raw))
         return read_legacy(memoryview(raw), context)
 
     table = stand_ins(context) | {"torch.storage._load_from_bytes": StandIn(load_from_bytes)}
@@ -108,14 +111,14 @@ class _Storages:
                 raise self._context.error(f"no bytes for storage {clipped(key)}", expected="every storage's bytes")
 
 
-def read_zip(path: Path, data: memoryview, context: ReadContext) -> object:
+def read_zip(data: memoryview, context: ReadContext) -> object:
     """Read the zip format; ``data`` is the whole file.
 
     Raises:
         CheckpointError: see ``unpickle``; or the archive is not one that ``torch.save`` writes, a member is compressed,
             or a storage has another size than its pickle claims.
     """
-    archive = _Archive(path, data, context)
+    archive = _Archive(data, context)
     pickle = ByteStream(archive.content("data.pkl"))
     if "byteorder" in archive:
         _check_byte_order({"little_endian": bytes(archive.content("byteorder")) == b"little"}, context)
@@ -133,13 +136,35 @@ class _ZipStorages(_Storages):
         return storage
 
 
+# zipfile does not convert the exceptions of its struct and integer conversions.
+_ZIP_ERRORS = (zipfile.BadZipFile, OSError, ValueError, struct.error, OverflowError, NotImplementedError, EOFError)
+
+
+class _SeekableStream(ByteStream):
+    """Bytes in memory as ``zipfile`` reads them."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: len(self._data)}[whence]
+        if start + offset < 0:
+            raise OSError("a position before the file's beginning")
+        self._position = start + offset
+        return self._position
+
+    def read(self, count: int = -1) -> bytes:
+        # zipfile reads the whole directory in one call. A network has 1,000 members of 60 bytes there; 100,000 of them
+        # take a second.
+        if count > LARGEST_DIRECTORY:
+            raise ValueError(f"a directory of {count} bytes")
+        return super().read(len(self._data) if count < 0 else count)
+
+
 class _Archive:
     """The members of a torch zip file, all uncompressed, as views of the file's bytes."""
 
-    def __init__(self, path: Path, data: memoryview, context: ReadContext) -> None:
+    def __init__(self, data: memoryview, context: ReadContext) -> None:
         self._data = data
         self._context = context
-        members = self._list(path)
+        members = self._list()
         roots = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
         if len(roots) != 1:
             raise context.error(
@@ -158,12 +183,11 @@ class _Archive:
     def __contains__(self, name: str) -> bool:
         return name in self._members
 
-    def _list(self, path: Path) -> dict[str, zipfile.ZipInfo]:
+    def _list(self) -> dict[str, zipfile.ZipInfo]:
         try:
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(cast(IO[bytes], _SeekableStream(self._data))) as archive:
                 infos = archive.infolist()
-        # zipfile does not convert the exceptions of its struct and integer conversions.
-        except (zipfile.BadZipFile, ValueError, struct.error, OverflowError, NotImplementedError, EOFError) as error:
+        except _ZIP_ERRORS as error:
             raise self._context.error(
                 f"a damaged or truncated zip ({clipped(str(error))})", expected="a whole file"
             ) from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from engines.contract.atomic import atomic_file
 from engines.contract.errors import CheckpointError
@@ -60,8 +60,9 @@ def write_generator_safetensors(
         ExportError: ``path`` exists and ``force`` is false.
     """
     tensors = {name: _converted_array(path, name, array, half=half) for name, array in weights.tensors.items()}
+    # safetensors' save_file reports a full disk in its own class, and makes a file that only its owner can read.
     with atomic_file(path, force=force) as partial:
-        save_file(tensors, partial, metadata=metadata_of(weights))
+        partial.write_bytes(save(tensors, metadata=metadata_of(weights)))
 
 
 def write_encoder(weights: EncoderWeights, path: Path, *, half: bool = False, force: bool = False) -> None:
@@ -133,5 +134,6 @@ def _save(content: dict[str, Any], path: Path, *, force: bool) -> None:
     # torch is slow to import, and only writing needs it.
     import torch
 
-    with atomic_file(path, force=force) as partial:
-        torch.save(content, partial)
+    # With a path instead of a file, torch reports a full disk as a RuntimeError without the reason.
+    with atomic_file(path, force=force) as partial, partial.open("wb") as file:
+        torch.save(content, file)

@@ -15,6 +15,8 @@ from serving.faces.encoded import UnreadableError, read_encoded
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
 _LOSSLESS_WEBP = (cv2.IMWRITE_WEBP_QUALITY, 101)
 _FLAGS = {".png": (), ".jpg": _JPEG, ".jpeg": _JPEG, ".webp": _LOSSLESS_WEBP}
+_LONGEST_SIDES = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
+"""The limits of libjpeg and of the format WebP."""
 
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 10**8
@@ -58,8 +60,8 @@ def write_picture(path: Path, picture: Photo, *, force: bool = False) -> None:
     """Write uint8 [H, W, 3] RGB as PNG, JPEG (quality 95) or lossless WebP, chosen by the suffix; whole or not at all.
 
     Raises:
-        RequestError: the path has another suffix.
-        ExportError: the file exists and ``force`` is false.
+        RequestError: the path has another suffix, or the picture is larger than the format allows.
+        ExportError: the file exists and ``force`` is false, or the disk is full.
     """
     check_suffix(path)
     with atomic_file(path, force=force) as partial:
@@ -67,8 +69,19 @@ def write_picture(path: Path, picture: Photo, *, force: bool = False) -> None:
 
 
 def bytes_from_picture(picture: Photo, suffix: str) -> bytes:
-    """Encode uint8 [H, W, 3] RGB as ``write_picture`` does; ``suffix`` is one that it accepts, in lower case."""
-    return cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _FLAGS[suffix])[1].tobytes()
+    """Encode uint8 [H, W, 3] RGB as ``write_picture`` does; ``suffix`` is one that it accepts, in lower case.
+
+    Raises:
+        RequestError: the picture is empty, or larger than the format allows.
+    """
+    height, width = picture.shape[:2]
+    longest = _LONGEST_SIDES.get(suffix, MAX_PIXELS)
+    if not 0 < min(height, width) <= max(height, width) <= longest:
+        raise _unencodable(width, height, f"sides of at most {longest} pixels in {suffix}")
+    encoded, data = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _FLAGS[suffix])
+    if not encoded:
+        raise _unencodable(width, height, f"a picture that OpenCV can write as {suffix}")
+    return data.tobytes()
 
 
 def check_suffix(path: Path) -> None:
@@ -80,6 +93,12 @@ def check_suffix(path: Path) -> None:
             expected=f"one of {', '.join(_FLAGS)}",
             remedy="choose another name",
         )
+
+
+def _unencodable(width: int, height: int, expected: str) -> RequestError:
+    return RequestError(
+        "A picture", got=f"{width}x{height} pixels", expected=expected, remedy="write .png, or a smaller picture"
+    )
 
 
 def _unreadable(name: str, got: str, max_pixels: int = MAX_PIXELS) -> RequestError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engines import read_manifest
+from engines.model_directory import manifest_of
 from serving.back_end import BackEnd
 from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
 from serving.client.calls import ServedModel
@@ -39,7 +39,7 @@ def catalogue_of(back_end: BackEnd) -> Catalogue:
 
     Raises:
         RequestError: there is no model with the back end's model name.
-        ModelDirectoryError: a directory is incomplete or altered.
+        ModelDirectoryError: a directory has no usable manifest.
         ServerError: the server cannot be reached.
     """
     return _loaded(back_end) if back_end.in_process else _served(back_end)
@@ -50,7 +50,7 @@ def _loaded(back_end: BackEnd) -> Catalogue:
         Choice(manifest.name, manifest.details.get("blend", {}).get("schedule", ""), manifest.sizes.resolution)
         for manifest in back_end.manifests()
     )
-    return Catalogue(models, read_manifest(back_end.isf).sizes.attributes if back_end.isf else ())
+    return Catalogue(models, manifest_of(back_end.isf).sizes.attributes if back_end.isf else ())
 
 
 def _served(back_end: BackEnd) -> Catalogue:

@@ -14,6 +14,7 @@ from engines.contract.atomic import atomic_directory, check_output
 from engines.contract.errors import RepositoryError
 from engines.contract.tensors import Geometry
 from engines.model_directory import MANIFEST, Component, Manifest, check_codes, read_manifest, sha256_of
+from serving.triton.contents import write_contents
 from serving.triton.reference_configurations import RepositorySpec, ServedGenerator, repository_configs, write_texts
 
 
@@ -55,8 +56,20 @@ def write_repository(
     spec = _repository_spec(models)
     with atomic_directory(output, force=force) as staging:
         write_texts(staging, repository_configs(spec))
+        _keep_out_compiled_code(staging)
         for model in models:
             _link_files(model, staging / model.name / "1")
+        write_contents(staging)
+
+
+def _keep_out_compiled_code(repository: Path) -> None:
+    """Put a file where Python would keep compiled copies of the models' code.
+
+    Python would run a compiled copy in place of the code, and Triton's python backend ignores the variables that tell
+    Python where to keep them. It compiles the few lines at every start instead.
+    """
+    for code in repository.glob("*/1/model.py"):
+        code.with_name("__pycache__").touch()
 
 
 def check_repository(

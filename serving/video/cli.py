@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from serving.video.reporting import ProgressStyle
     from serving.video.running import Runner
 
-CANCELLED = 130
-"""Exit code of a command that was ended by Ctrl-C, by the convention of shells."""
-
 Strength = Annotated[float, typer.Option(help="How far faces follow the edit, from 0 (not at all) to 1 (fully).")]
 OutputStyle = Annotated[
     Literal["paste", "crop", "side-by-side"],
@@ -158,7 +155,7 @@ def video(
         jobs = [*zip(videos, targets, strict=True)]
         succeeded = runner.run_all(jobs, previewed if preview else toonified, skip_existing=several and not force)
     if not succeeded:
-        raise typer.Exit(CANCELLED if runner.cancel.is_set() else 1)
+        raise typer.Exit(runner.cancel.exit_code if runner.cancel.is_set() else 1)
 
 
 def cam(

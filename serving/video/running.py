@@ -14,6 +14,7 @@ from typing import Literal
 from rich.console import Console
 
 from engines.contract.errors import ToonifyError
+from serving.command_line import termination_signals
 from serving.controls import Style
 from serving.faces.landmarks import Landmarker
 from serving.options import landmarker_from_option
@@ -28,6 +29,17 @@ from serving.video.stability import ROW_WEIGHTS
 OutputStyle = Literal["paste", "crop", "side-by-side"]
 
 
+class Cancellation(Event):
+    """An event that a signal sets."""
+
+    signal_number: int = signal.SIGINT
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a command that the signal ended."""
+        return 128 + self.signal_number
+
+
 @dataclass(frozen=True)
 class Runner:
     """Shared by all videos of one command; ``cancel`` ends the current run and those that would follow."""
@@ -36,7 +48,7 @@ class Runner:
     landmarker: Landmarker
     style: Style
     reporter: Reporter
-    cancel: Event
+    cancel: Cancellation
     stats: bool = False
 
     def run_all(
@@ -96,16 +108,17 @@ def before_and_after(output_style: OutputStyle, size: tuple[int, int]) -> Compos
 
 
 @contextmanager
-def cancelled_by_signals() -> Iterator[Event]:
-    """Yield an event that Ctrl-C or SIGTERM sets; a second signal ends the block by KeyboardInterrupt."""
-    cancel = Event()
+def cancelled_by_signals() -> Iterator[Cancellation]:
+    """Yield an event that Ctrl-C, SIGTERM or SIGHUP sets; a second signal ends the block by KeyboardInterrupt."""
+    cancel = Cancellation()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if cancel.is_set():
             raise KeyboardInterrupt
+        cancel.signal_number = number
         cancel.set()
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, *termination_signals())}
     try:
         yield cancel
     finally:

@@ -81,3 +81,121 @@ def test_a_folder_that_takes_nothing_is_refused(made: Output, tmp_path: Path, mo
 def test_a_folder_that_only_seems_to_take_something_is_named(made: Output) -> None:
     with pytest.raises(ExportError, match=r"/proc/new/output: got .* at its folder"), made(Path("/proc/new/output")):
         pytest.fail("entered")
+
+
+def slow_and_quick_run(made: Output, target: Path) -> None:
+    with made(target) as slow:
+        write(made, slow, "slow")
+        with made(target) as quick:
+            assert slow != quick
+            write(made, quick, "quick")
+
+
+@both
+def test_of_two_runs_on_one_output_the_slower_one_replaces_nothing(made: Output, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="another program made meanwhile"):
+        slow_and_quick_run(made, tmp_path / "output.txt")
+    assert read(made, tmp_path / "output.txt") == "quick"
+    assert [path.name for path in tmp_path.iterdir()] == ["output.txt"]
+
+
+@both
+def test_an_output_that_was_made_meanwhile_is_replaced_by_force(made: Output, tmp_path: Path) -> None:
+    target = tmp_path / "output.txt"
+    with made(target, force=True) as path:
+        write(made, path, "new")
+        with made(target) as other:
+            write(made, other, "made meanwhile")
+    assert read(made, target) == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["output.txt"]
+
+
+def test_a_file_system_without_hard_links_keeps_what_was_made_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(source: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    target = tmp_path / "output.txt"
+    with atomic_file(target) as path:
+        path.write_text("first")
+    assert target.read_text() == "first"
+    target.unlink()
+    with pytest.raises(ExportError, match="made meanwhile"), atomic_file(target) as path:
+        target.write_text("meanwhile")
+    assert target.read_text() == "meanwhile"
+    assert [path.name for path in tmp_path.iterdir()] == ["output.txt"]
+
+
+@both
+def test_a_link_at_the_target_is_not_followed(made: Output, tmp_path: Path) -> None:
+    victim, target = tmp_path / "victim", tmp_path / "output.txt"
+    target.symlink_to(victim)
+    with pytest.raises(ExportError, match="already there"), made(target):
+        pytest.fail("entered")
+    with made(target, force=True) as path:
+        write(made, path, "new")
+    assert not victim.exists()
+    assert not target.is_symlink()
+    assert [path.name for path in tmp_path.iterdir()] == ["output.txt"]
+
+
+def test_the_name_of_an_unfinished_file_cannot_be_guessed(tmp_path: Path) -> None:
+    names = set()
+    for _ in range(5):
+        with suppress(KeyboardInterrupt), atomic_file(tmp_path / "output.txt") as path:
+            names.add(path.name)
+            assert path.suffix == ".txt"
+            raise KeyboardInterrupt
+    assert len(names) == 5
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+@both
+def test_an_output_has_the_permissions_of_any_new_one(made: Output, tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with made(tmp_path / "output.txt") as path:
+            if made is atomic_file:
+                path.unlink()
+                path.touch(0o600)  # as a library does that writes a file of its own and renames it
+    finally:
+        os.umask(before)
+    expected = (0o666 if made is atomic_file else 0o777) & ~umask
+    assert (tmp_path / "output.txt").stat().st_mode & 0o777 == expected
+
+
+@pytest.mark.parametrize("name", ["a" * 246 + ".png", "a" * 255, "a." + "b" * 253, "ä" * 125 + ".mp4"])
+@both
+def test_the_longest_names_can_be_written(made: Output, tmp_path: Path, name: str) -> None:
+    with made(tmp_path / name) as path:
+        write(made, path, "whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@both
+def test_a_full_disk_is_one_sentence(made: Output, tmp_path: Path) -> None:
+    expected = pytest.raises(ExportError, match="'No space left on device' while it was written")
+    with expected, made(tmp_path / "output"), Path("/dev/full").open("w") as full:
+        full.write("more than fits")
+    assert not any(tmp_path.iterdir())
+
+
+@both
+def test_another_error_keeps_its_own_words(made: Output, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), made(tmp_path / "output"):
+        (tmp_path / "nowhere").read_text()
+
+
+def test_a_file_does_not_replace_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="got a folder"), atomic_file(tmp_path, force=True):
+        pytest.fail("entered")
+
+
+def test_a_folder_replaces_a_file_by_force(tmp_path: Path) -> None:
+    (tmp_path / "output").write_text("old")
+    with atomic_directory(tmp_path / "output", force=True) as path:
+        write(atomic_directory, path, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["output"]
+    assert read(atomic_directory, tmp_path / "output") == "new"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,13 @@ def test_the_manifest_says_what_the_model_is_and_how_it_was_verified(built: Path
     assert manifest.verification.worst <= 1
     tried = {(c["engine"], c["precision"]) for c in manifest.details["engines_tried"]}
     assert tried == {("onnxruntime", "fp32"), ("openvino", "fp32"), ("winograd", "fp32")}
+
+
+def test_a_source_file_whose_name_is_not_utf_8_is_named_in_the_manifest(tmp_path: Path) -> None:
+    source = replace(WEIGHTS.source, path=tmp_path / os.fsdecode(b"\xff.pt"))
+    output = ExportOptions(tmp_path / "small", "small", engine="onnxruntime", precision="fp32")
+    build_generator(WEIGHTS, [("generator", source)], output, silent)
+    assert read_manifest(tmp_path / "small").sources[0].file == r"\xff.pt"
 
 
 def test_a_built_directory_runs(built: Path) -> None:

@@ -120,3 +120,22 @@ def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
     ):
         write_picture(tmp_path / name, WIDE)
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("size", "suffix", "longest"), [((16384, 2), ".webp", 16383), ((2, 65501), ".jpg", 65500), ((0, 4), ".png", 10**8)]
+)
+def test_a_picture_beyond_its_format_is_refused_in_one_sentence(
+    tmp_path: Path, size: tuple[int, int], suffix: str, longest: int
+) -> None:
+    width, height = size
+    sentence = f"A picture: got {width}x{height} pixels, expected sides of at most {longest} pixels in {suffix}; write"
+    with pytest.raises(RequestError, match=sentence):
+        write_picture(tmp_path / f"picture{suffix}", np.zeros((height, width, 3), np.uint8))
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("size", "suffix"), [((16383, 1), ".webp"), ((1, 65500), ".jpg"), ((65501, 1), ".png")])
+def test_the_largest_picture_of_a_format_is_written(tmp_path: Path, size: tuple[int, int], suffix: str) -> None:
+    write_picture(tmp_path / f"picture{suffix}", np.zeros((*size[::-1], 3), np.uint8))
+    assert (tmp_path / f"picture{suffix}").stat().st_size

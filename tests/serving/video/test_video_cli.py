@@ -223,19 +223,19 @@ def test_a_back_end_that_fails_leaves_nothing(toonify: Toonify, toonifier: FakeT
     assert [*clip.parent.iterdir()] == [clip]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_leaves_nothing(
     toonify: Toonify, toonifier: FakeToonifier, folder: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     threads = {*threading.enumerate()}
     once = iter([lambda: os.kill(os.getpid(), number)])
     toonifier.before = lambda: next(once, lambda: None)()
     code, out, err = toonify("video", folder, "-o", tmp_path / "toons", *ALIGNED)
-    assert (code, out) == (130, "")
+    assert (code, out) == (128 + number, "")
     assert err == f"cancelled: {tmp_path / 'toons' / 'a.mp4'} was not written\n"
     assert [*(tmp_path / "toons").iterdir()] == []
-    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
     assert {*threading.enumerate()} <= threads
 
 
@@ -434,3 +434,12 @@ def test_the_chosen_generator_says_the_size_and_the_encoder_the_rows(tiny_model_
     style = small.style({"age": 1.0}, rows="preset", seed=0, strength=1.0, psi=1.0)
     assert style.row_strength is not None
     assert len(style.row_strength) == 8
+
+
+def test_file_names_need_not_be_utf_8(toonify: Toonify, toonifier: FakeToonifier, clip: Path) -> None:
+    source, target = (clip.with_name(os.fsdecode(name)) for name in (b"\xff.mp4", b"\xfe.mp4"))
+    clip.rename(source)
+    code, out, _ = toonify("video", source, "-o", target, *ALIGNED, "--progress", "json")
+    assert code == 0
+    assert events(out)[-1]["target"] == str(target)
+    assert target.exists()
