@@ -73,7 +73,7 @@ def _children(value: object) -> list[tuple[str, object]]:
     if isinstance(value, NvObject | TfNetwork):
         value = value.state
     if isinstance(value, dict):
-        return [(str(key), child) for key, child in value.items() if isinstance(key, str | int)]
+        return [(key if isinstance(key, str) else "*", child) for key, child in value.items()]
     if isinstance(value, list | tuple):
         if len(value) == 3 and all(isinstance(child, TfNetwork) for child in value):
             return list(zip(("G", "D", "Gs"), value, strict=True))

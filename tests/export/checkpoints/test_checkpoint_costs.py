@@ -222,7 +222,7 @@ def test_modules_may_not_share_their_tensors(tmp_path: Path) -> None:
 
 
 def test_components_may_not_share_their_variables(tmp_path: Path) -> None:
-    network = b"cdnnlib.tflib.network\nNetwork\n)Rq\x01}U\x09variables](" + b"U\x01aN\x86" * 20_000 + b"esb0"
+    network = b"cdnnlib.tflib.network\nNetwork\n)Rq\x01}U\x09variables](" + b"U\x01aK\x01\x86" * 20_000 + b"esb0"
     components = b"".join(b"X" + struct.pack("<I", 4) + b"%04d" % i + b"h\x01" for i in range(2000))
     root = b"cdnnlib.tflib.network\nNetwork\n)R}U\x0acomponents}(" + components + b"ussb"
     assert_too_much(tmp_path, b"\x80\x02" + network + root.replace(b"ussb", b"usb") + b".")
