@@ -163,10 +163,8 @@ class _Archive:
             with zipfile.ZipFile(path) as archive:
                 infos = archive.infolist()
         # zipfile does not convert the exceptions of its struct and integer conversions.
-        except (zipfile.BadZipFile, ValueError, struct.error, OverflowError, NotImplementedError, EOFError) as error:
-            raise self._context.error(
-                f"a damaged or truncated zip ({clipped(str(error))})", expected="a whole file"
-            ) from None
+        except (zipfile.BadZipFile, ValueError, struct.error, OverflowError, NotImplementedError, EOFError):
+            raise self._context.error("a damaged or truncated zip", expected="a whole file") from None
         for info in infos:
             if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.compress_size != info.file_size:
                 raise self._context.error(
