@@ -96,8 +96,9 @@ def parse_model(model: Path) -> ModelProto:
         raise _error(model, "no such file")
     try:
         return onnx.load(model, load_external_data=False)
-    except DecodeError:
-        raise _error(model, "a file that does not parse") from None
+    except (DecodeError, OSError) as error:
+        got = "a file that does not parse" if isinstance(error, DecodeError) else "a file that cannot be read"
+        raise _error(model, got) from None
 
 
 def _node(node: NodeProto, model: Path) -> Node:

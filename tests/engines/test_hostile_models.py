@@ -226,7 +226,7 @@ FILES = {
 def opened(engine: str, model: Path, signature: Signature) -> Engine:
     if engine == "torch":
         return TorchEngine(model, signature, precision="fp32", device="cpu")
-    return engine_from_onnx(model, signature, engine)  # type: ignore[arg-type]
+    return engine_from_onnx(model, signature, engine)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from engines.contract.arrays import AnyArray
 
-ROWS, W_DIM = 4, 16
+ROWS, W_DIM = 4, 5
 LEVELS = ("coarse", "coarse", "middle", "fine")
 """The level of each row's head."""
 
@@ -19,7 +19,7 @@ CHANNELS = (2, 3, 5, 4, 4)
 
 
 def small_encoder() -> ModelProto:
-    """An e4e encoder of four rows of 16; its units have both kinds of shortcuts, all but one linear map no bias."""
+    """An e4e encoder of four rows of 5; its units have both kinds of shortcuts, all but one linear map no bias."""
     graph = _Graph()
     x = graph.add("Transpose", "face", perm=[0, 3, 1, 2])
     x = graph.add("Sub", graph.add("Div", graph.add("Cast", x, to=TensorProto.FLOAT), np.float32(127.5)), np.float32(1))
