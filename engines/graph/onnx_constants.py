@@ -15,6 +15,9 @@ MIN_MAPPED_BYTES = 2**20
 """The size in bytes from which constants are memory-mapped instead of read: engines convert large weights anyway, and a
 second copy of a gigabyte takes time. Smaller constants may be kept as they are without keeping a file open."""
 
+MAX_NAME = 255
+"""Characters of a file's name; file systems raise errors about longer ones."""
+
 MAX_OFFSET_DIGITS = 18
 """Longer offsets lie beyond every file, and Python converts long ones slowly or not at all."""
 
@@ -34,12 +37,15 @@ def read_constant(tensor: TensorProto, model: Path) -> AnyArray:
     """Read a constant of the file ``model``, from the file itself or from the file of external weights beside it.
 
     Raises:
-        EngineError: its type is not read, its shape is negative, or its bytes are missing or too many.
+        EngineError: its type is not read, its shape is negative, or its bytes are missing, too many or not readable.
     """
     if tensor.data_type not in _ELEMENTS or any(size < 0 for size in tensor.dims) or tensor.HasField("segment"):
         raise _error(model, f"the constant {tensor.name!r:.100} of type {tensor.data_type} and shape {[*tensor.dims]}")
     if tensor.data_location == TensorProto.EXTERNAL:
-        return _external_data(tensor, model)
+        try:
+            return _external_data(tensor, model)
+        except OSError:
+            raise _error(model, f"external weights of {tensor.name!r:.100} that cannot be read") from None
     element, field = _ELEMENTS[tensor.data_type]
     numbers = _from_bytes(tensor.raw_data, np.dtype(element)) if tensor.HasField("raw_data") else _field(tensor, field)
     if numbers.size != math.prod(tensor.dims):
@@ -59,7 +65,7 @@ def _external_data(tensor: TensorProto, model: Path) -> AnyArray:
     # Not read by onnx, which refuses hard-linked files: a Triton repository consists of them.
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location, offset = entries.get("location", ""), _offset(entries.get("offset", "0"))
-    if not location or Path(location).name != location or "\0" in location or offset is None:
+    if not _is_file_name(location) or offset is None:
         raise _error(model, f"external weights at {entries.get('offset', '0')[:20]!r} of {location[:100]!r}")
     path, shape = model.parent / location, tuple(tensor.dims)
     dtype, count = np.dtype(_ELEMENTS[tensor.data_type][0]), math.prod(tensor.dims)
@@ -74,6 +80,10 @@ def _external_data(tensor: TensorProto, model: Path) -> AnyArray:
     if count * dtype.itemsize < MIN_MAPPED_BYTES:
         return np.fromfile(path, dtype, count, offset=offset).reshape(shape)
     return np.asarray(np.memmap(path, dtype, "r", offset, shape))
+
+
+def _is_file_name(location: str) -> bool:
+    return 0 < len(location) <= MAX_NAME and Path(location).name == location and "\0" not in location
 
 
 def _offset(text: str) -> int | None:

@@ -211,6 +211,7 @@ def _other_output(model: ModelProto) -> None:
 FILES = {
     "external weights above the directory": _external("../secret.bin", "0"),
     "external weights at an absolute path": _external("/etc/passwd", "0"),
+    "external weights under a name that no file system has": _external("x" * 5000, "0"),
     "a negative offset": _external("generator.onnx", "-8"),
     "an offset of 2^63": _external("generator.onnx", str(2**63)),
     "dims that lie": _dims(2**40, 3),
