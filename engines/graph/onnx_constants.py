@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,10 @@ MAX_NAME = 255
 MAX_OFFSET_DIGITS = 18
 """Longer offsets lie beyond every file, and Python converts long ones slowly or not at all."""
 
+MAX_AXES, MAX_NUMBERS = 8, 2**40
+"""Axes of a constant, of which exported ones have up to 4, and numbers: NumPy raises errors about shapes beyond its
+limits, also where an axis of size 0 makes the array empty."""
+
 _ELEMENTS: dict[int, tuple[str, str]] = {
     TensorProto.FLOAT: ("<f4", "float_data"),
     TensorProto.DOUBLE: ("<f8", "double_data"),
@@ -37,10 +42,11 @@ def read_constant(tensor: TensorProto, model: Path) -> AnyArray:
     """Read a constant of the file ``model``, from the file itself or from the file of external weights beside it.
 
     Raises:
-        EngineError: its type is not read, its shape is negative, or its bytes are missing, too many or not readable.
+        EngineError: its type is not read, its shape is impossible, or its bytes are missing, too many or not readable.
     """
-    if tensor.data_type not in _ELEMENTS or any(size < 0 for size in tensor.dims) or tensor.HasField("segment"):
-        raise _error(model, f"the constant {tensor.name!r:.100} of type {tensor.data_type} and shape {[*tensor.dims]}")
+    if tensor.data_type not in _ELEMENTS or not _is_shape(tensor.dims) or tensor.HasField("segment"):
+        shape = f"{[*tensor.dims[:MAX_AXES]]}"
+        raise _error(model, f"the constant {tensor.name!r:.100} of type {tensor.data_type} and shape {shape}")
     if tensor.data_location == TensorProto.EXTERNAL:
         try:
             return _external_data(tensor, model)
@@ -51,6 +57,12 @@ def read_constant(tensor: TensorProto, model: Path) -> AnyArray:
     if numbers.size != math.prod(tensor.dims):
         raise _error(model, f"{numbers.size} numbers for the constant {tensor.name!r:.100} of shape {[*tensor.dims]}")
     return numbers.astype(element, copy=False).reshape(tuple(tensor.dims))
+
+
+def _is_shape(sizes: Sequence[int]) -> bool:
+    if len(sizes) > MAX_AXES or any(size < 0 for size in sizes):
+        return False
+    return math.prod(max(size, 1) for size in sizes) <= MAX_NUMBERS
 
 
 def _from_bytes(content: bytes, element: np.dtype[np.generic]) -> AnyArray:

@@ -217,6 +217,8 @@ FILES = {
     "dims that lie": _dims(2**40, 3),
     "dims that overflow": _dims(2**32, 2**32),
     "negative dims": _dims(-4, -4),
+    "dims of no number": _dims(0, 2**62, 2**62),
+    "too many dims": _dims(*[1] * 100),
     "a circle": _circle,
     "a missing constant": _missing_constant,
     "float16 where float32 is expected": _half_without_conversion,

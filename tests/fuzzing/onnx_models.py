@@ -104,7 +104,7 @@ def _lie_about_dims(model: ModelProto, source: random.Random) -> None:
     if tensor.dims and source.random() < 0.7:
         tensor.dims[source.randrange(len(tensor.dims))] = size
     else:
-        tensor.dims.append(size)
+        tensor.dims.extend([size] * source.choice((1, 1, 2, 100)))
 
 
 def _change_type(model: ModelProto, source: random.Random) -> None:
