@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.checker
+import onnx.helper
 import onnx.inliner
 import openvino
 from openvino import opset13 as opset
@@ -92,8 +93,7 @@ def _shape(shape: openvino.PartialShape) -> list[object]:
 def _read_model(path: Path) -> tuple[openvino.Model, bool]:
     """The graph, and whether its batch is fixed at 1, which it is for a generator, the only model with functions."""
     model = parse_model(path)
-    # OpenVINO's reader relies on what ONNX's checker checks: a node with too few inputs ends the process.
-    onnx.checker.check_model(model)
+    _check_nodes(model)
     # OpenVINO reads external weights itself: onnx refuses hard-linked files, which a Triton repository has.
     if not model.functions:
         return openvino.Core().read_model(path), False
@@ -102,6 +102,27 @@ def _read_model(path: Path) -> tuple[openvino.Model, bool]:
     graph.reshape({value.any_name: [1, *list(value.partial_shape)[1:]] for value in graph.inputs})
     _prevent_noise_bias_folding(graph)
     return graph, True
+
+
+def _check_nodes(model: onnx.ModelProto) -> None:
+    """Let ONNX's checker look at the nodes: one with too few inputs ends OpenVINO's process, a circle its memory.
+
+    The weights become inputs, since the checker would copy them, and refuses external ones in hard-linked files.
+    """
+    known = {value.name for value in model.graph.input}
+    weights = [
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        for tensor in model.graph.initializer
+        if tensor.name not in known
+    ]
+    graph = onnx.helper.make_graph(
+        model.graph.node, model.graph.name, [*model.graph.input, *weights], model.graph.output
+    )
+    onnx.checker.check_model(
+        onnx.helper.make_model(
+            graph, opset_imports=model.opset_import, functions=model.functions, ir_version=model.ir_version
+        )
+    )
 
 
 def _prevent_noise_bias_folding(graph: openvino.Model) -> None:
