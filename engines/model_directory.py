@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from engines.contract.errors import ModelDirectoryError, ToonifyError
 from engines.contract.tensors import (
@@ -31,6 +32,19 @@ EngineName = Literal["onnxruntime", "openvino", "winograd", "torch", "onnxruntim
 Precision = Literal["fp32", "bf16", "fp16", "int16"]
 
 
+def _power_of_two(size: int) -> int:
+    if size & (size - 1):
+        raise PydanticCustomError("power_of_two", "Input should be a power of two")
+    return size
+
+
+# The largest sizes are several times those of public networks: whoever reads a manifest allocates by them.
+_Resolution = Annotated[int, Field(ge=4, le=8192), AfterValidator(_power_of_two)]
+_Width = Annotated[int, Field(ge=1, le=4096)]
+# File systems raise errors about longer names.
+_FileName = Annotated[str, Field(max_length=255)]
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
@@ -48,11 +62,11 @@ class SourceFile(_Frozen):
 class Sizes(_Frozen):
     """``Geometry`` as the manifest stores it; ``rows`` is set only if it differs from that of the resolution."""
 
-    resolution: int
-    w_dim: int
-    attributes: tuple[str, ...] = ()
-    noise_size: int = 0
-    rows: int | None = None
+    resolution: _Resolution
+    w_dim: _Width
+    attributes: Annotated[tuple[str, ...], Field(max_length=64)] = ()
+    noise_size: Annotated[int, Field(ge=0, le=4096)] = 0
+    rows: Annotated[int, Field(ge=1, le=64)] | None = None
 
     @property
     def geometry(self) -> Geometry:
@@ -87,11 +101,17 @@ class Manifest(_Frozen):
     engine: EngineName
     precision: Precision
     sources: tuple[SourceFile, ...]
-    files: dict[str, str]
+    files: dict[_FileName, str]
     details: dict[str, Any]
     tools: dict[str, str]
     verification: Verification
     plans: PlanMetadata | None = None
+
+    @model_validator(mode="after")
+    def _isf_has_attributes(self) -> Manifest:
+        if self.component == "isf" and not self.sizes.attributes:
+            raise PydanticCustomError("no_attributes", "An isf should have attributes")
+        return self
 
     @property
     def signature(self) -> Signature:

@@ -142,7 +142,7 @@ def _make_folder(target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:  # Permissions do not show every obstacle, for example in /proc or on a network share.
-        raise _unwritable_output(target, f"{error.strerror or error} at its folder") from None
+        raise _unwritable_output(target, f"{error.strerror} at its folder") from None
 
 
 @contextmanager

@@ -6,7 +6,7 @@
     ├── ExportError            a network that cannot be exported, or an output that is already there
     │   └── VerificationError  an exported model that differs from its PyTorch reference beyond the bound
     ├── ModelDirectoryError    a model directory or manifest that is incomplete, altered or of another version
-    ├── EngineError            an engine that is not installed, or a tensor that it does not accept
+    ├── EngineError            an engine that is not installed, or a model or tensor that it does not accept
     ├── RepositoryError        model directories that do not fit together in one Triton repository
     ├── SignatureError         a folder that the owner of a key has not signed as it is
     ├── ServerError            a Triton server that does not start or cannot be reached
@@ -53,7 +53,7 @@ class ModelDirectoryError(ToonifyError):
 
 
 class EngineError(ToonifyError):
-    """An engine that is not installed, or a tensor that it does not accept."""
+    """An engine that is not installed, or a model or tensor that it does not accept."""
 
 
 class RepositoryError(ToonifyError):

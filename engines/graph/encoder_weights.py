@@ -1,4 +1,4 @@
-"""An exported encoder's graph -> its weights, layer by layer.
+"""An exported encoder's weights, layer by layer, and what must hold for them.
 
 Letters in shapes: I and O input and output channels, S squeezed channels, D width of w, L rows of W+.
 """
@@ -6,16 +6,16 @@ Letters in shapes: I and O input and output channels, S squeezed channels, D wid
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from engines.contract.arrays import AnyArray
-from engines.contract.errors import EngineError
-from engines.graph.onnx_graph import Node, OnnxGraph
+from engines.contract.tensors import FACE_SIZE, Signature
+from engines.graph.expectations import Expectation, array_of, between, equal, map_of
 
 FeatureLevel = Literal["coarse", "middle", "fine"]
+LATERAL_LEVELS: tuple[FeatureLevel, ...] = ("middle", "fine")
+"""The levels that laterals give, each twice as large as the one before, in their order in the graph."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,22 @@ class ConvWeights:
     bias: AnyArray
     slope: AnyArray
 
+    @property
+    def channels(self) -> int:
+        """The number of output channels."""
+        return len(self.weight)
+
+    def expectations(self, place: str, channels_in: int, size: int, *, taps: int, stride: int) -> Iterator[Expectation]:
+        """List what must hold for a convolution of a map [size, size, channels_in]."""
+        yield equal(f"the stride of {place}", self.stride, stride)
+        yield equal(f"the remainder of size by stride of {place}", size % stride, 0)
+        yield map_of(f"the map of {place}", size // stride, self.channels)
+        yield array_of(f"the weight of {place}", self.weight, self.channels, channels_in, taps, taps)
+        for name, array in (("scale", self.scale), ("shift", self.shift)):
+            yield array_of(f"the {name} of {place}", array, channels_in)
+        for name, array in (("bias", self.bias), ("slope", self.slope)):
+            yield array_of(f"the {name} of {place}", array, self.channels)
+
 
 @dataclass(frozen=True)
 class ResidualUnitWeights:
@@ -57,6 +73,27 @@ class ResidualUnitWeights:
     excite: AnyArray
     shortcut: ConvWeights | None
 
+    @property
+    def stride(self) -> int:
+        """The input's size over the output's, 1 or 2."""
+        return self.second.stride
+
+    def expectations(self, place: str, channels_in: int, size: int) -> Iterator[Expectation]:
+        """List what must hold for a unit on a map [size, size, channels_in]."""
+        channels, squeezed = self.second.channels, len(self.squeeze)
+        yield between(f"the stride of {place}", self.stride, 1, 2)
+        yield from self.first.expectations(place, channels_in, size, taps=3, stride=1)
+        yield from self.second.expectations(place, self.first.channels, size, taps=3, stride=self.stride)
+        yield map_of(f"the squeezed channels of {place}", 1, squeezed)
+        yield array_of(f"the squeeze of {place}", self.squeeze, squeezed, channels)
+        yield array_of(f"the excitation of {place}", self.excite, channels, squeezed)
+        if self.shortcut is None:
+            yield equal(f"the channels of {place}, which has no convolution as its shortcut", channels, channels_in)
+        else:
+            shortcut = f"the shortcut of {place}"
+            yield from self.shortcut.expectations(shortcut, channels_in, size, taps=1, stride=self.stride)
+            yield equal(f"the channels of {shortcut}", self.shortcut.channels, channels)
+
 
 @dataclass(frozen=True)
 class StyleHeadWeights:
@@ -66,6 +103,16 @@ class StyleHeadWeights:
     convolutions: tuple[ConvWeights, ...]
     weight: AnyArray
     bias: AnyArray
+
+    def expectations(self, place: str, channels_in: int, size: int, w_dim: int) -> Iterator[Expectation]:
+        """List what must hold for a head on a map [size, size, channels_in]."""
+        for layer in self.convolutions:
+            yield between(f"the stride of {place}", layer.stride, 1, 2)
+            yield from layer.expectations(place, channels_in, size, taps=3, stride=layer.stride)
+            channels_in, size = layer.channels, size // layer.stride
+        yield equal(f"the size of the last map of {place}", size, 1)
+        yield array_of(f"the weight of {place}", self.weight, w_dim, channels_in)
+        yield array_of(f"the bias of {place}", self.bias, w_dim)
 
 
 @dataclass(frozen=True)
@@ -89,115 +136,30 @@ class ExportedEncoderWeights:
     offsets: bool
     latent_avg: AnyArray
 
+    def expectations(self) -> Iterator[Expectation]:
+        """List what must hold for an encoder of these channels, strides and rows."""
+        yield from self.stem.expectations("the stem", 3, FACE_SIZE, taps=3, stride=1)
+        channels, size = self.stem.channels, FACE_SIZE
+        outputs = []
+        for number, unit in enumerate(self.units):
+            yield from unit.expectations(f"unit {number}", channels, size)
+            channels, size = unit.second.channels, size // unit.stride
+            outputs.append((channels, size))
+        yield between("the number of laterals", len(self.laterals), 0, len(LATERAL_LEVELS))
+        sizes: dict[FeatureLevel, int] = {"coarse": size}
+        for name, (number, lateral) in zip(LATERAL_LEVELS, self.laterals, strict=False):
+            sizes[name] = size << len(sizes)
+            yield equal(f"the size of the {name} level", outputs[number][1], sizes[name])
+            yield from lateral.expectations(f"the {name} level", *outputs[number], taps=1, stride=1)
+            yield equal(f"the channels of the {name} level", lateral.channels, channels)
+        rows, w_dim = self.latent_avg.shape
+        yield equal("the number of style heads", len(self.heads), rows)
+        yield map_of("a row of W+ as a map", 1, w_dim)
+        yield array_of("the average code", self.latent_avg, rows, w_dim)
+        for row, head in enumerate(self.heads):
+            yield from head.expectations(f"the style head of row {row}", channels, sizes[head.level], w_dim)
 
-def encoder_weights_from_graph(graph: OnnxGraph) -> ExportedEncoderWeights:
-    """Locate the weights by the nodes that use them.
-
-    Raises:
-        EngineError: the graph is not an encoder as this package exports it.
-    """
-    try:
-        return _EncoderReader(graph).weights()
-    except (KeyError, ValueError, StopIteration, IndexError) as error:
-        raise EngineError(
-            f"{graph.name} as an encoder",
-            got=f"a graph without an expected part ({error})",
-            expected="a pSp or e4e encoder, as toonify-export writes it",
-            remedy="export the model again with this version of the package",
-        ) from error
-
-
-class _EncoderReader:
-    def __init__(self, graph: OnnxGraph) -> None:
-        self._nodes, self._constants = graph.nodes, graph.constants
-        self._producers = {output: node for node in graph.nodes for output in node.outputs}
-        # For each tensor, the first node that reads it as its first input.
-        self._consumers = {node.inputs[0]: node for node in reversed(graph.nodes) if node.inputs}
-
-    def weights(self) -> ExportedEncoderWeights:
-        stem = next(node for node in self._nodes if node.operator == "Conv")
-        sums = [node for node in self._nodes if self._is_sum_with(node, "Mul")]
-        unit_numbers = {sum_node.outputs[0]: number for number, sum_node in enumerate(sums)}
-        upsampled_sums = [node for node in self._nodes if self._is_sum_with(node, "Resize")]
-        levels: dict[str, FeatureLevel] = {sums[-1].outputs[0]: "coarse"}
-        levels.update(zip((node.outputs[0] for node in upsampled_sums), ("middle", "fine"), strict=False))
-        laterals = [self._producer(node, "Conv") for node in upsampled_sums]
-        *_, last = self._nodes
-        stacked = self._producer(last, "Concat")
-        rows = [self._producers[self._producers[name].inputs[0]] for name in stacked.inputs]
-        linears = [row if row.operator == "Gemm" else self._producers[row.inputs[1]] for row in rows]
-        return ExportedEncoderWeights(
-            stem=self._convolution(stem),
-            units=tuple(self._unit(sum_node) for sum_node in sums),
-            laterals=tuple((unit_numbers[node.inputs[0]], self._convolution(node)) for node in laterals),
-            heads=tuple(self._head(linear, levels) for linear in linears),
-            offsets=any(row.operator == "Add" for row in rows),
-            latent_avg=self._constants[last.inputs[1]],
-        )
-
-    def _is_sum_with(self, node: Node, operator: str) -> bool:
-        producers = (self._producers.get(name) for name in node.inputs)
-        return node.operator == "Add" and any(
-            producer is not None and producer.operator == operator for producer in producers
-        )
-
-    def _producer(self, node: Node, operator: str) -> Node:
-        """The node with this operator that produces one of the node's inputs."""
-        producers = (self._producers.get(name) for name in node.inputs)
-        return next(producer for producer in producers if producer is not None and producer.operator == operator)
-
-    def _unit(self, sum_node: Node) -> ResidualUnitWeights:
-        gated, added = (self._producers[name] for name in sum_node.inputs)
-        second = self._producers[gated.inputs[0]]
-        excite = self._producer(self._producer(gated, "Sigmoid"), "Conv")
-        squeeze = self._producer(self._producer(excite, "Relu"), "Conv")
-        return ResidualUnitWeights(
-            first=self._convolution(self._producer(self._producer(second, "PRelu"), "Conv")),
-            second=self._convolution(second),
-            squeeze=self._constants[squeeze.inputs[1]][:, :, 0, 0],
-            excite=self._constants[excite.inputs[1]][:, :, 0, 0],
-            shortcut=self._convolution(added) if added.operator == "Conv" else None,
-        )
-
-    def _head(self, linear: Node, levels: dict[str, FeatureLevel]) -> StyleHeadWeights:
-        convolutions = [*self._chain(self._producers[linear.inputs[0]].inputs[0])][::-1]
-        return StyleHeadWeights(
-            level=levels[convolutions[0].inputs[0]],
-            convolutions=tuple(self._convolution(node) for node in convolutions),
-            weight=self._constants[linear.inputs[1]],
-            bias=self._constants[linear.inputs[2]],
-        )
-
-    def _chain(self, name: str) -> Iterator[Node]:
-        """Yield the convolutions that lead to an activation's output, from the last to the first."""
-        while (activation := self._producers[name]).operator == "LeakyRelu":
-            node = self._producers[activation.inputs[0]]
-            yield node
-            name = node.inputs[0]
-
-    def _convolution(self, node: Node) -> ConvWeights:
-        weight = self._constants[node.inputs[1]]
-        outputs, inputs = weight.shape[:2]
-        biased = len(node.inputs) > 2
-        convolution = ConvWeights(
-            weight=weight,
-            stride=node.attributes["strides"][0],
-            scale=np.ones(inputs, np.float32),
-            shift=np.zeros(inputs, np.float32),
-            bias=self._constants[node.inputs[2]] if biased else np.zeros(outputs, np.float32),
-            slope=self._slope(node, outputs),
-        )
-        before = self._producers.get(node.inputs[0])
-        if before is None or before.operator != "BatchNormalization":
-            return convolution
-        gain, bias, mean, variance = (self._constants[name] for name in before.inputs[1:])
-        scale = gain / np.sqrt(variance + np.float32(before.attributes["epsilon"]))
-        return replace(convolution, scale=scale, shift=bias - mean * scale)
-
-    def _slope(self, node: Node, outputs: int) -> AnyArray:
-        consumer = self._consumers.get(node.outputs[0])
-        if consumer is not None and consumer.operator == "PRelu":
-            return np.broadcast_to(self._constants[consumer.inputs[1]].reshape(-1), outputs)
-        if consumer is not None and consumer.operator == "LeakyRelu":
-            return np.full(outputs, consumer.attributes["alpha"], np.float32)
-        return np.ones(outputs, np.float32)
+    def signature_expectations(self, signature: Signature) -> Iterator[Expectation]:
+        """List what must hold for an encoder of this signature."""
+        (code,) = signature.outputs
+        yield equal("the codes' shape", self.latent_avg.shape, code.dims)

@@ -5,14 +5,24 @@ Letters in shapes: D width of w, I and O input and output channels, H and W a la
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from engines.contract.arrays import AnyArray
-from engines.contract.errors import EngineError
+from engines.contract.tensors import Signature
+from engines.graph.expectations import Expectation, array_of, between, check_expectations, equal, map_of
+from engines.graph.lookup import GraphLookup
 from engines.graph.onnx_graph import Node, OnnxGraph
 
 MODULATED_CONV, MODULATED_CONV_UP = "ModulatedConv2d", "ModulatedConv2dUp"
+
+LOWEST_RESOLUTION = 4
+MAX_RESOLUTIONS = 12
+"""The layers of pictures up to 8192x8192."""
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,12 @@ class AffineWeights:
     row: int
     weight: AnyArray
     bias: AnyArray
+
+    def expectations(self, channels: int, w_dim: int) -> Iterator[Expectation]:
+        """List what must hold for the style of ``channels`` channels."""
+        yield array_of("the weight of a style", self.weight, channels, w_dim)
+        yield array_of("the bias of a style", self.bias, channels)
+        yield between("a style's row of W+", self.row, 0, math.inf)
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,21 @@ class ModulatedConvWeights:
     bias: AnyArray
     clamp: float | None
 
+    @property
+    def channels(self) -> int:
+        """The number of output channels."""
+        return len(self.weight)
+
+    def expectations(self, channels_in: int, size: int, w_dim: int) -> Iterator[Expectation]:
+        """List what must hold with this number of input channels, output size and width of w."""
+        place = f"a convolution at {size}x{size}"
+        yield map_of(f"the map of {place}", size, self.channels)
+        yield array_of(f"the weight of {place}", self.weight, self.channels, channels_in, 3, 3)
+        yield array_of(f"the noise of {place}", self.noise, size, size)
+        yield array_of(f"the bias of {place}", self.bias, self.channels)
+        yield from _clamp_expectations(place, self.clamp)
+        yield from self.affine.expectations(channels_in, w_dim)
+
 
 @dataclass(frozen=True)
 class ToRgbWeights:
@@ -52,6 +83,14 @@ class ToRgbWeights:
     bias: AnyArray
     clamp: float | None
 
+    def expectations(self, channels_in: int, size: int, w_dim: int) -> Iterator[Expectation]:
+        """List what must hold for toRGB of a map [size, size, channels_in]."""
+        place = f"toRGB at {size}x{size}"
+        yield array_of(f"the weight of {place}", self.weight, 3, channels_in)
+        yield array_of(f"the bias of {place}", self.bias, 3)
+        yield from _clamp_expectations(place, self.clamp)
+        yield from self.affine.expectations(channels_in, w_dim)
+
 
 @dataclass(frozen=True)
 class SynthesisBlockWeights:
@@ -60,6 +99,15 @@ class SynthesisBlockWeights:
     up: ModulatedConvWeights | None
     conv: ModulatedConvWeights
     rgb: ToRgbWeights
+
+    def expectations(self, channels_in: int, size: int, w_dim: int) -> Iterator[Expectation]:
+        """List what must hold at the resolution ``size``."""
+        yield equal(f"an up-convolution at {size}x{size}", self.up is not None, size > LOWEST_RESOLUTION)
+        if self.up is not None:
+            yield from self.up.expectations(channels_in, size, w_dim)
+            channels_in = self.up.channels
+        yield from self.conv.expectations(channels_in, size, w_dim)
+        yield from self.rgb.expectations(self.conv.channels, size, w_dim)
 
 
 @dataclass(frozen=True)
@@ -75,81 +123,110 @@ class ExportedGeneratorWeights:
         """The convolutions in the order of W+'s rows: one at the lowest resolution, two at each further one."""
         return tuple(layer for resolution in self.resolutions for layer in (resolution.up, resolution.conv) if layer)
 
+    def expectations(self) -> Iterator[Expectation]:
+        """List what must hold for a generator of this width of w, number of resolutions and channels."""
+        w_dim, channels = self.w_avg.size, self.constant.shape[1]
+        yield array_of("the average w", self.w_avg, w_dim)
+        yield map_of("w_avg as a map", 1, w_dim)
+        yield map_of("the constant input", LOWEST_RESOLUTION, channels)
+        yield array_of("the constant input", self.constant, 1, channels, LOWEST_RESOLUTION, LOWEST_RESOLUTION)
+        yield between("the number of resolutions", len(self.resolutions), 1, MAX_RESOLUTIONS)
+        for level, resolution in enumerate(self.resolutions):
+            yield from resolution.expectations(channels, LOWEST_RESOLUTION << level, w_dim)
+            channels = resolution.conv.channels
+
+    def signature_expectations(self, signature: Signature) -> Iterator[Expectation]:
+        """List what must hold for a generator of this signature."""
+        dims = {spec.name: spec.dims for spec in signature}
+        rows, w_dim = dims["w"]
+        size = LOWEST_RESOLUTION << (len(self.resolutions) - 1)
+        yield equal("the pictures' shape", (size, size, 3), dims["image"])
+        yield equal("the width of w", self.w_avg.size, w_dim)
+        affines = [layer.affine for layer in self.convolutions] + [block.rgb.affine for block in self.resolutions]
+        yield between("the largest row of W+", max(affine.row for affine in affines), 0, rows - 1)
+
+
+def _clamp_expectations(place: str, clamp: float | None) -> Iterator[Expectation]:
+    if clamp is not None:
+        yield between(f"the clamp of {place}", clamp, 0, FLOAT32_MAX)
+
 
 def is_generator(graph: OnnxGraph) -> bool:
     """Whether the graph is a generator's, which has modulated convolutions."""
     return any(node.operator in (MODULATED_CONV, MODULATED_CONV_UP) for node in graph.nodes)
 
 
-def generator_weights_from_graph(graph: OnnxGraph) -> ExportedGeneratorWeights:
-    """Locate the weights by the nodes that use them.
+def generator_weights_from_graph(graph: OnnxGraph, signature: Signature | None = None) -> ExportedGeneratorWeights:
+    """Locate the weights by the nodes that use them, and check the type and shape of each.
 
     Raises:
-        EngineError: the graph is not a generator as this package exports it.
+        EngineError: the graph is not a generator as this package exports it, or not one of this signature.
     """
-    try:
-        return _GeneratorReader(graph).weights()
-    except (KeyError, ValueError, StopIteration) as error:
-        raise EngineError(
-            f"{graph.name} as a generator",
-            got=f"a graph without an expected part ({error})",
-            expected="StyleGAN2 with skip connections, as toonify-export writes it",
-            remedy="export the model again with this version of the package",
-        ) from error
+    lookup = GraphLookup(graph, "a generator", "StyleGAN2 with skip connections, as toonify-export writes it")
+    weights = _GeneratorReader(lookup).weights()
+    check_expectations(lookup.subject, weights.expectations(), lookup.stored_numbers)
+    if signature is not None:
+        check_expectations(lookup.subject, weights.signature_expectations(signature), lookup.stored_numbers)
+    return weights
 
 
 class _GeneratorReader:
-    def __init__(self, graph: OnnxGraph) -> None:
-        self._graph = graph
-        self._producers = {output: node for node in graph.nodes for output in node.outputs}
-        self._consumers = {name: node for node in graph.nodes for name in node.inputs}
+    def __init__(self, lookup: GraphLookup) -> None:
+        self._lookup, self._nodes = lookup, lookup.graph.nodes
 
     def weights(self) -> ExportedGeneratorWeights:
-        truncation = next(node for node in self._graph.nodes if node.operator == "Sub" and node.inputs[1] == "w")
-        first = next(node for node in self._graph.nodes if node.operator == MODULATED_CONV)
+        truncations = [node for node in self._nodes if node.operator == "Sub" and node.inputs[1:] == ("w",)]
         resolutions = tuple(self._resolutions())
-        if [resolution.up is None for resolution in resolutions] != [True] + [False] * (len(resolutions) - 1):
-            raise ValueError("an up-convolution in every resolution but the lowest")
-        return ExportedGeneratorWeights(self._constant(truncation, 0), self._constant(first, 0), resolutions)
+        if not truncations or not resolutions:
+            raise self._lookup.error("a truncation of w" if resolutions else "a toRGB")
+        first = next(node for node in self._nodes if node.operator == MODULATED_CONV)
+        return ExportedGeneratorWeights(
+            w_avg=self._lookup.constant(truncations[0], 0, None),
+            constant=self._lookup.constant(first, 0, 1, None, None, None),
+            resolutions=resolutions,
+        )
 
     def _resolutions(self) -> Iterator[SynthesisBlockWeights]:
-        up: ModulatedConvWeights | None = None
-        for node in self._graph.nodes:
-            if node.operator == MODULATED_CONV_UP:
-                up = self._convolution(node)
-            elif node.operator == MODULATED_CONV:
-                conv = self._convolution(node)
+        """Yield the blocks: the modulated convolutions between one toRGB, the only plain convolution, and the next."""
+        layers: list[Node] = []
+        lowest = True
+        for node in self._nodes:
+            if node.operator in (MODULATED_CONV, MODULATED_CONV_UP):
+                layers.append(node)
             elif node.operator == "Conv":
-                yield SynthesisBlockWeights(up, conv, self._rgb(node))
-                up = None
+                operators = [layer.operator for layer in layers]
+                if operators != [MODULATED_CONV_UP, MODULATED_CONV][lowest:]:
+                    raise self._lookup.error("an up-convolution and a convolution in every resolution but the lowest")
+                *up, conv = [self._convolution(layer) for layer in layers]
+                yield SynthesisBlockWeights(up[0] if up else None, conv, self._rgb(node))
+                layers, lowest = [], False
 
     def _convolution(self, node: Node) -> ModulatedConvWeights:
-        weight = self._constant(node, 1)
-        *_, style, _, noise, bias = node.inputs
+        up = node.operator == MODULATED_CONV_UP
+        weight = self._lookup.constant(node, 1, None, None, 3, 3)
         return ModulatedConvWeights(
-            affine=self._affine(style),
-            weight=weight.swapaxes(0, 1) if node.operator == MODULATED_CONV_UP else weight,
-            noise=self._graph.constants[noise][0, 0],
-            bias=self._graph.constants[bias],
-            clamp=node.attributes.get("clamp"),
+            affine=self._affine(self._lookup.input(node, -4)),
+            weight=weight.swapaxes(0, 1) if up else weight,
+            noise=self._lookup.constant(node, -2, 1, 1, None, None)[0, 0],
+            bias=self._lookup.constant(node, -1, None),
+            clamp=self._lookup.number(node, "clamp") if "clamp" in node.attributes else None,
         )
 
     def _rgb(self, node: Node) -> ToRgbWeights:
-        scaled = self._producers[node.inputs[0]]
-        biased = self._consumers[node.outputs[0]]
-        style = self._producers[scaled.inputs[1]].inputs[0]
-        consumer = self._consumers[biased.outputs[0]]
+        scaled = self._lookup.before(node, 0, "Mul")
+        biased = self._lookup.reader(node)
+        if biased is None or biased.operator != "Add":
+            raise self._lookup.error("a bias of toRGB")
+        after = self._lookup.reader(biased)
+        clamped = after is not None and after.operator == "Clip"
         return ToRgbWeights(
-            affine=self._affine(style),
-            weight=self._constant(node, 1)[:, :, 0, 0],
-            bias=self._constant(biased, 1).reshape(3),
-            clamp=float(self._constant(consumer, 2)) if consumer.operator == "Clip" else None,
+            affine=self._affine(self._lookup.input(self._lookup.before(scaled, 1, "Unsqueeze"), 0)),
+            weight=self._lookup.constant(node, 1, 3, None, 1, 1)[:, :, 0, 0],
+            bias=self._lookup.constant(biased, 1, 3, 1, 1).reshape(3),
+            clamp=float(self._lookup.constant(after, 2)) if clamped and after is not None else None,
         )
 
     def _affine(self, style: str) -> AffineWeights:
-        product = self._producers[style]
-        row = self._producers[self._producers[product.inputs[0]].inputs[0]]
-        return AffineWeights(int(self._constant(row, 1)[0]), self._constant(product, 1), self._constant(product, 2))
-
-    def _constant(self, node: Node, index: int) -> AnyArray:
-        return self._graph.constants[node.inputs[index]]
+        product = self._lookup.producer(style, "Gemm")
+        row = self._lookup.before(self._lookup.before(product, 0, "Squeeze"), 0, "Slice")
+        return AffineWeights(self._lookup.integer(row, 1), *self._lookup.linear(product))

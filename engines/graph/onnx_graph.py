@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
+from engines.graph.onnx_constants import read_constant
 
-MIN_MAPPED_BYTES = 2**20
-"""The size in bytes from which constants are memory-mapped instead of read: engines convert large weights anyway, and a
-second copy of a gigabyte takes time. Smaller constants may be kept as they are without keeping a file open."""
+DOMAINS = ("", "ai.onnx", "toonify")
+"""The domains of operators and functions in exported graphs: ONNX's own, and this package's."""
+
+_ATTRIBUTES = {
+    AttributeProto.FLOAT: "f",
+    AttributeProto.INT: "i",
+    AttributeProto.STRING: "s",
+    AttributeProto.FLOATS: "floats",
+    AttributeProto.INTS: "ints",
+}
+"""The field of each type of attribute that exported graphs have."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,11 @@ class Node:
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """A model's nodes in topological order, and its constants by name, which are read-only."""
+    """A model's nodes in topological order, and its constants by name, which are read-only.
+
+    Every input of a node is a constant, an input of the graph or an output of an earlier node, and no name is given
+    twice, so that whoever follows names backwards comes to an end.
+    """
 
     name: str
     nodes: tuple[Node, ...]
@@ -51,66 +62,82 @@ def read_graph(model: Path) -> OnnxGraph:
     """Read an ONNX file and its external weights.
 
     Raises:
-        EngineError: it is not an ONNX model, or its weights are missing or cut off.
+        EngineError: it is not an ONNX model, its weights are missing or cut off, its nodes are not in order, or a node
+            or constant is of a kind that exported graphs do not have.
     """
-    proto = _parse(model)
-    nodes = tuple(_node(node) for node in proto.graph.node)
-    return OnnxGraph(model.name, nodes, _constants(proto.graph.initializer, model.parent))
+    proto = parse_model(model)
+    nodes = tuple(_node(node, model) for node in proto.graph.node)
+    _check_order(proto.graph, nodes, model)
+    return OnnxGraph(
+        model.name, nodes, {tensor.name: read_constant(tensor, model) for tensor in proto.graph.initializer}
+    )
 
 
 def read_model(model: Path) -> ModelProto:
     """Read an ONNX file with its external weights into one message.
 
     Raises:
-        EngineError: see ``read_graph``.
+        EngineError: it is not an ONNX model, or its weights are missing or cut off.
     """
-    proto = _parse(model)
+    proto = parse_model(model)
     for tensor in proto.graph.initializer:
-        if uses_external_data(tensor):
-            tensor.CopyFrom(numpy_helper.from_array(_external_data(tensor, model.parent), tensor.name))
+        if tensor.data_location == TensorProto.EXTERNAL:
+            tensor.CopyFrom(numpy_helper.from_array(read_constant(tensor, model), tensor.name))
     return proto
 
 
-def _parse(model: Path) -> ModelProto:
+def parse_model(model: Path) -> ModelProto:
+    """Read an ONNX file without its external weights.
+
+    Raises:
+        EngineError: there is no such file, or it is not an ONNX model.
+    """
+    if not model.is_file():
+        raise _error(model, "no such file")
     try:
         return onnx.load(model, load_external_data=False)
-    except DecodeError:
-        raise EngineError(
-            str(model), got="a file that does not parse", expected="an ONNX model", remedy="export the model again"
-        ) from None
+    except (DecodeError, OSError) as error:
+        got = "a file that does not parse" if isinstance(error, DecodeError) else "a file that cannot be read"
+        raise _error(model, got) from None
 
 
-def _node(node: NodeProto) -> Node:
-    attributes = {attribute.name: _value(helper.get_attribute_value(attribute)) for attribute in node.attribute}
-    return Node(node.op_type, tuple(node.input), tuple(node.output), attributes)
+def _node(node: NodeProto, model: Path) -> Node:
+    if node.domain not in DOMAINS:
+        raise _error(model, f"the operator {node.op_type!r:.100} of the domain {node.domain!r:.100}")
+    return Node(
+        operator=node.op_type,
+        inputs=tuple(node.input),
+        outputs=tuple(node.output),
+        attributes={attribute.name: _value(attribute, node, model) for attribute in node.attribute},
+    )
 
 
-def _value(value: Any) -> Any:
+def _value(attribute: AttributeProto, node: NodeProto, model: Path) -> Any:
+    field = _ATTRIBUTES.get(attribute.type)
+    if field is None:
+        raise _error(model, f"an attribute {attribute.name!r:.100} of {node.op_type:.100} of type {attribute.type}")
+    value = getattr(attribute, field)
     if isinstance(value, bytes):
-        return value.decode()
-    return tuple(value) if isinstance(value, list) else value
+        return value.decode(errors="replace")
+    return value if isinstance(value, (int, float)) else tuple(value)
 
 
-def _constants(tensors: Iterable[TensorProto], folder: Path) -> dict[str, AnyArray]:
-    return {
-        tensor.name: _external_data(tensor, folder) if uses_external_data(tensor) else numpy_helper.to_array(tensor)
-        for tensor in tensors
-    }
+def _check_order(graph: GraphProto, nodes: tuple[Node, ...], model: Path) -> None:
+    constants = [tensor.name for tensor in graph.initializer]
+    known = {"", *(value.name for value in graph.input), *constants}
+    if len({*constants}) < len(constants):
+        raise _error(model, "two constants of the same name")
+    for node in nodes:
+        for name in node.inputs:
+            if name not in known:
+                raise _error(model, f"a {node.operator:.100} of {name!r:.100}, which nothing before it gives")
+        for name in node.outputs:
+            if name in known and name:
+                raise _error(model, f"two tensors called {name!r:.100}")
+            known.add(name)
 
 
-def _external_data(tensor: TensorProto, folder: Path) -> AnyArray:
-    # Not read by onnx, which refuses hard-linked files: a Triton repository consists of them.
-    info = ExternalDataInfo(tensor)
-    path, offset, shape = folder / Path(info.location).name, info.offset or 0, tuple(tensor.dims)
-    dtype, count = helper.tensor_dtype_to_np_dtype(tensor.data_type), int(np.prod(tensor.dims))
-    available = max(path.stat().st_size - offset, 0) // dtype.itemsize if path.is_file() else 0
-    if available < count:
-        raise EngineError(
-            str(path),
-            got=f"{available} of the {count} numbers of {tensor.name}" if path.is_file() else "no such file",
-            expected="the weights that belong to the model",
-            remedy="copy the model directory again or export it again",
-        )
-    if count * dtype.itemsize < MIN_MAPPED_BYTES:
-        return np.fromfile(path, dtype, count, offset=offset).reshape(shape)
-    return np.asarray(np.memmap(path, dtype, "r", offset, shape))
+def _error(model: Path, got: str) -> EngineError:
+    return EngineError(
+        str(model), got=got, expected="an ONNX model, as toonify-export writes it", remedy="export the model again"
+    )

@@ -19,6 +19,8 @@ from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature, TensorSpec
 from engines.engine import BaseEngine, EngineOptions
+from engines.library_errors import library_errors
+from engines.onnxruntime.session import LIBRARY, REMEDY, open_session
 
 if TYPE_CHECKING:
     from engines.model_directory import Precision
@@ -55,20 +57,23 @@ class OnnxRuntimeCudaEngine(BaseEngine):
             cache: the folder where the TensorRT provider keeps built engines by model and GPU; a build takes minutes.
 
         Raises:
-            EngineError: the provider is not available on this machine.
+            EngineError: the provider is not available on this machine, or it refuses the model.
         """
         super().__init__(signature)
         providers = providers_for(precision, cache) if device == "cuda" else ["CPUExecutionProvider"]
-        session = onnxruntime.InferenceSession(str(model), providers=providers)
+        session = open_session(model, signature, providers=providers)
         _check_provider(session.get_providers()[0], precision, device)
-        self._batches = {batch: _BatchBuffers(session, signature, batch, device) for batch in sorted(batches)}
+        self._name = model.name
+        with library_errors(LIBRARY, self._name, remedy=REMEDY):
+            self._batches = {batch: _BatchBuffers(session, signature, batch, device) for batch in sorted(batches)}
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         batch = len(next(iter(inputs.values())))
-        parts = [
-            self._batches[size].run({name: value[part] for name, value in inputs.items()})
-            for size, part in batch_slices(batch, self._batches)
-        ]
+        with library_errors(LIBRARY, self._name, remedy=REMEDY):
+            parts = [
+                self._batches[size].run({name: value[part] for name, value in inputs.items()})
+                for size, part in batch_slices(batch, self._batches)
+            ]
         return {spec.name: np.concatenate([part[spec.name] for part in parts]) for spec in self.signature.outputs}
 
     def close(self) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnx.checker
+import onnx.helper
 import onnx.inliner
 import openvino
 from openvino import opset13 as opset
 
 from engines.contract.arrays import AnyArray
-from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 from engines.engine import BaseEngine, EngineOptions
+from engines.graph.onnx_graph import parse_model
+from engines.library_errors import check_model_tensors, library_errors
 from engines.model_directory import Precision
 
 _HINT = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
@@ -40,6 +44,9 @@ class OpenVinoEngine(BaseEngine):
         """Load ``model``; ``threads`` 0 uses every core.
 
         OpenVINO keeps compiled models in ``cache``, under a hash of model, properties, processor and version.
+
+        Raises:
+            EngineError: OpenVINO refuses the model, or its inputs or outputs differ from the signature.
         """
         super().__init__(signature)
         properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINT[precision]}
@@ -47,14 +54,16 @@ class OpenVinoEngine(BaseEngine):
             properties["INFERENCE_NUM_THREADS"] = threads
         if cache:
             properties["CACHE_DIR"] = str(cache)
-        with _engine_errors(model.name):
+        with _errors(model.name):
             graph, self._per_sample = _read_model(model)
             self._compiled = openvino.Core().compile_model(graph, "CPU", properties)
             self._request = self._compiled.create_infer_request()
+            inputs, outputs = _tensors(self._compiled.inputs), _tensors(self._compiled.outputs)
+        check_model_tensors(model.name, signature, inputs, outputs)
         self._name = model.name
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
-        with _engine_errors(self._name):
+        with _errors(self._name):
             if not self._per_sample:
                 return self._infer(inputs)
             batch = len(next(iter(inputs.values())))
@@ -69,23 +78,22 @@ class OpenVinoEngine(BaseEngine):
         return {spec.name: results[spec.name] for spec in self.signature.outputs}
 
 
-@contextmanager
-def _engine_errors(model: str) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        *_, reason = str(error).strip().splitlines()
-        raise EngineError(
-            f"{model} in OpenVINO",
-            got=reason.strip().rstrip("."),
-            expected="a model that it can run",
-            remedy="use --engine onnxruntime",
-        ) from error
+def _errors(model: str) -> AbstractContextManager[None]:
+    return library_errors("OpenVINO", model, remedy="use --engine onnxruntime, or export the model again")
+
+
+def _tensors(values: Iterable[Any]) -> list[tuple[str, str, Sequence[object]]]:
+    return [(value.any_name, value.element_type.to_dtype().name, _shape(value.partial_shape)) for value in values]
+
+
+def _shape(shape: openvino.PartialShape) -> list[object]:
+    return [size.get_length() if size.is_static else str(size) for size in shape]
 
 
 def _read_model(path: Path) -> tuple[openvino.Model, bool]:
     """The graph, and whether its batch is fixed at 1, which it is for a generator, the only model with functions."""
-    model = onnx.load(path, load_external_data=False)
+    model = parse_model(path)
+    _check_nodes(model)
     # OpenVINO reads external weights itself: onnx refuses hard-linked files, which a Triton repository has.
     if not model.functions:
         return openvino.Core().read_model(path), False
@@ -94,6 +102,27 @@ def _read_model(path: Path) -> tuple[openvino.Model, bool]:
     graph.reshape({value.any_name: [1, *list(value.partial_shape)[1:]] for value in graph.inputs})
     _prevent_noise_bias_folding(graph)
     return graph, True
+
+
+def _check_nodes(model: onnx.ModelProto) -> None:
+    """Let ONNX's checker look at the nodes: one with too few inputs ends OpenVINO's process, a circle its memory.
+
+    The weights become inputs, since the checker would copy them, and refuses external ones in hard-linked files.
+    """
+    known = {value.name for value in model.graph.input}
+    weights = [
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        for tensor in model.graph.initializer
+        if tensor.name not in known
+    ]
+    graph = onnx.helper.make_graph(
+        model.graph.node, model.graph.name, [*model.graph.input, *weights], model.graph.output
+    )
+    onnx.checker.check_model(
+        onnx.helper.make_model(
+            graph, opset_imports=model.opset_import, functions=model.functions, ir_version=model.ir_version
+        )
+    )
 
 
 def _prevent_noise_bias_folding(graph: openvino.Model) -> None:

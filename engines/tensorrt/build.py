@@ -86,7 +86,7 @@ def graph_to_build(
     exported = read_graph(model)
     if precision != "fp16" or not is_generator(exported):
         return exported_graph(read_model(model), batch, precision)
-    weights = generator_weights_from_graph(exported)
+    weights = generator_weights_from_graph(exported, signature)
     if batch is None or not options.plugins:
         return graph_of_native_layers(weights, signature, batch)
     # Imported on demand: this import makes TensorRT warn.

@@ -28,10 +28,10 @@ def gpu(device: int = 0) -> cuda.Device:
     except (ImportError, RuntimeError) as error:  # PyCUDA's own errors are RuntimeErrors
         raise EngineError(
             f"TensorRT's GPU {device}",
-            got=str(error),
+            got="no PyCUDA that loads" if isinstance(error, ImportError) else "no such GPU, or no driver",
             expected="an NVIDIA GPU with its driver",
-            remedy="check nvidia-smi, or use --target cpu",
-        ) from None
+            remedy="check nvidia-smi and pip install 'toonify-serve[tensorrt]', or use --target cpu",
+        ) from error
 
 
 @contextmanager
@@ -55,10 +55,10 @@ def current_platform(device: int = 0) -> Platform:
     except ImportError as error:
         raise EngineError(
             "TensorRT",
-            got=str(error),
+            got="no such package, or one that does not load",
             expected="its Python package, 10.13 or newer",
             remedy="install it with: pip install 'toonify-serve[tensorrt]'",
-        ) from None
+        ) from error
     hardware = gpu(device)
     major, minor = hardware.compute_capability()
     return Platform(tensorrt=trt.__version__, gpu=hardware.name(), capability=10 * major + minor)

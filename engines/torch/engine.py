@@ -127,7 +127,7 @@ def network_from_onnx(model: Path, signature: Signature, device: torch.device, *
     """
     graph = read_graph(model)
     if is_generator(graph):
-        return generator_network(generator_weights_from_graph(graph), device, half=half)
+        return generator_network(generator_weights_from_graph(graph, signature), device, half=half)
     return TorchGraph(graph, frozenset(spec.name for spec in signature.outputs), device, half=half)
 
 

@@ -17,6 +17,7 @@ from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.graph.onnx_graph import Node, OnnxGraph
 from engines.kernels.operands import channels_last
+from engines.library_errors import library_errors
 
 Attributes = Mapping[str, Any]
 Shape = tuple[int, ...]
@@ -139,8 +140,9 @@ class TorchGraph:
         ``half`` selects half precision, see the module's docstring.
 
         Raises:
-            EngineError: an operator is not in ``OPERATORS``.
+            EngineError: an operator is not in ``OPERATORS``, or nothing gives an output.
         """
+        self._name = graph.name
         unknown = {node.operator for node in graph.nodes} - OPERATORS.keys()
         if unknown:
             raise EngineError(
@@ -148,6 +150,14 @@ class TorchGraph:
                 got=f"the operators {', '.join(sorted(unknown))}",
                 expected=f"some of {', '.join(OPERATORS)}",
                 remedy="use --target cpu",
+            )
+        given = {name for node in graph.nodes for name in node.outputs}
+        if not outputs <= given:
+            raise EngineError(
+                f"{graph.name} in PyTorch",
+                got=f"no output {', '.join(sorted(outputs - given))}",
+                expected=f"the outputs {', '.join(sorted(outputs))}",
+                remedy="export the model again",
             )
         self._outputs = outputs
         self._steps: list[_Step] = []
@@ -164,9 +174,12 @@ class TorchGraph:
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run the graph: named inputs -> named outputs."""
         values: dict[str, Any] = dict(inputs)
-        for step in self._steps:
-            step.run(values)
-        return {name: values[name] for name in self._outputs}
+        # The operators check their operands; what they then raise is about the file, not about this package.
+        memory = (torch.OutOfMemoryError,)
+        with library_errors("PyTorch", self._name, remedy="export the model again", passed_on=memory):
+            for step in self._steps:
+                step.run(values)
+            return {name: values[name] for name in self._outputs}
 
 
 def _constant(node: Node, value: AnyArray, device: torch.device, *, half: bool) -> Operand:

@@ -10,7 +10,7 @@ import numpy as np
 from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Signature
 from engines.engine import BaseEngine, EngineOptions
-from engines.graph.encoder_weights import encoder_weights_from_graph
+from engines.graph.encoder_reader import encoder_weights_from_graph
 from engines.graph.generator_weights import generator_weights_from_graph, is_generator
 from engines.graph.onnx_graph import OnnxGraph, read_graph
 from engines.model_directory import Precision
@@ -46,7 +46,7 @@ class WinogradEngine(BaseEngine):
         """
         super().__init__(signature)
         kernels = WinogradKernels(instruction_set, threads, fixed_point=precision == "int16")
-        self._network = _network(read_graph(model), kernels)
+        self._network = _network(read_graph(model), signature, kernels)
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         batch = len(next(iter(inputs.values())))
@@ -55,12 +55,14 @@ class WinogradEngine(BaseEngine):
         return {output.name: np.stack(rows)}
 
 
-def _network(graph: OnnxGraph, kernels: WinogradKernels) -> Callable[[Mapping[str, AnyArray]], AnyArray]:
+def _network(
+    graph: OnnxGraph, signature: Signature, kernels: WinogradKernels
+) -> Callable[[Mapping[str, AnyArray]], AnyArray]:
     """Build the network as a function of one row of a batch."""
     if is_generator(graph):
-        generator = WinogradGenerator(generator_weights_from_graph(graph), kernels)
+        generator = WinogradGenerator(generator_weights_from_graph(graph, signature), kernels)
         return lambda row: generator(row["w"], row["psi"][0])
-    encoder = WinogradEncoder(encoder_weights_from_graph(graph), kernels)
+    encoder = WinogradEncoder(encoder_weights_from_graph(graph, signature), kernels)
     return lambda row: encoder(row["face"])
 
 

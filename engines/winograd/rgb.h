@@ -43,7 +43,7 @@ inline void rgb_to_uint8(int size, const float* rgb, uint8_t* picture, int threa
     for (long pixel = static_cast<long>(row) * size; pixel < static_cast<long>(row + 1) * size; ++pixel)
       for (int colour = 0; colour < 3; ++colour)
         picture[3 * pixel + colour] =
-            static_cast<uint8_t>(std::clamp(127.5f * rgb[colour * pixels + pixel] + 128, 0.f, 255.f));
+            static_cast<uint8_t>(std::min(std::max(0.f, 127.5f * rgb[colour * pixels + pixel] + 128), 255.f));
 }
 
 }  // namespace toonify

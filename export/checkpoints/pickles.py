@@ -86,10 +86,8 @@ def unpickle(
     try:
         return _Machine(context, stand_ins, persistent_load).run(stream)
     # Damaged bytes can make a stack machine raise any of these; CheckpointError is not among them and passes through.
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
-        raise context.error(
-            f"a damaged or truncated pickle ({clipped(str(error))})", expected="a whole pickle"
-        ) from None
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
+        raise context.error("a damaged or truncated pickle", expected="a whole pickle") from None
 
 
 class _Machine:

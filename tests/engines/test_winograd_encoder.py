@@ -31,7 +31,15 @@ from export.weights import EncoderWeights
 
 ROWS, W_DIM = 10, 16
 PSP = random_encoder((8, 12, 35, 24), 0, latent_avg=np.ones((ROWS, W_DIM), np.float32))
-ENCODERS = {"pSp": replace(PSP, kind="psp"), "e4e": replace(PSP, kind="e4e"), "light": light_encoder(PSP)}
+UNBIASED = replace(
+    PSP, tensors={name: value * (not name.endswith("linear.bias")) for name, value in PSP.tensors.items()}
+)
+ENCODERS = {
+    "pSp": replace(PSP, kind="psp"),
+    "e4e": replace(PSP, kind="e4e"),
+    "light": light_encoder(PSP),
+    "linear maps without bias": UNBIASED,  # the export leaves a bias out that is zero
+}
 FACES = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
 
 

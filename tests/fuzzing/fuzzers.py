@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fuzzer import Fuzzer
 
-from tests.fuzzing import checkpoints, pictures, studio
+from tests.fuzzing import checkpoints, onnx_models, pictures, studio
 
-FUZZERS: dict[str, Fuzzer] = {fuzzer.name: fuzzer for fuzzer in (checkpoints.FUZZER, pictures.FUZZER, studio.FUZZER)}
+ALL = (checkpoints.FUZZER, onnx_models.FUZZER, pictures.FUZZER, studio.FUZZER)
+FUZZERS: dict[str, Fuzzer] = {fuzzer.name: fuzzer for fuzzer in ALL}
