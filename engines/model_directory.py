@@ -116,6 +116,21 @@ def check_codes(model: Manifest, encoder: Manifest, error: type[ToonifyError], *
         )
 
 
+def check_classifier(classifier: Manifest, isf: Manifest | None, error: type[ToonifyError], *, subject: str) -> None:
+    """Raise ``error`` unless the model is a classifier of the ISF head's attributes, in the same order."""
+    expected = isf.sizes.attributes if isf else ()
+    if classifier.component != "classifier" or not isf or classifier.sizes.attributes != expected:
+        names = ", ".join(classifier.sizes.attributes) or "none"
+        raise error(
+            subject,
+            got=f"a model of component {classifier.component} with the attributes {names}",
+            expected=f"a classifier of {', '.join(expected)}"
+            if isf
+            else "a classifier beside the ISF head that it is for",
+            remedy="export classifier and ISF head from one checkpoint with the same --attributes",
+        )
+
+
 def _codes(manifest: Manifest) -> str:
     return f"{manifest.sizes.geometry.rows} rows of {manifest.sizes.w_dim}"
 
