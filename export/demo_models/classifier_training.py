@@ -27,7 +27,7 @@ HIDDEN = 48
 FACES = 6144
 """The number of drawings, the first ones of the encoder's, that it is trained on."""
 BATCH = 16
-SCHEDULE = Schedule(steps=900, rate=3e-3)
+SCHEDULE = Schedule(steps=2400, rate=3e-3)
 
 Batch = tuple[Tensor, Tensor]
 

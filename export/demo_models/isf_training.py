@@ -35,7 +35,7 @@ from export.networks.isf import Isf
 
 NOISE_SIZE = 64
 BATCH = 512
-SCHEDULE = Schedule(steps=8000, rate=4e-3)
+SCHEDULE = Schedule(steps=16000, rate=4e-3)
 CODE_NOISE = 0.15
 """Standard deviation of noise on every row of w, like an encoder's error: rows need not lie exactly in W."""
 
