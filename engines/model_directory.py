@@ -40,7 +40,7 @@ def _power_of_two(size: int) -> int:
 
 # The largest sizes are several times those of public networks: whoever reads a manifest allocates by them.
 _Resolution = Annotated[int, Field(ge=4, le=8192), AfterValidator(_power_of_two)]
-_Width = Annotated[int, Field(ge=1, le=4096)]
+_Width = Annotated[int, Field(ge=0, le=4096)]
 # File systems raise errors about longer names.
 _FileName = Annotated[str, Field(max_length=255)]
 
@@ -60,7 +60,10 @@ class SourceFile(_Frozen):
 
 
 class Sizes(_Frozen):
-    """``Geometry`` as the manifest stores it; ``rows`` is set only if it differs from that of the resolution."""
+    """``Geometry`` as the manifest stores it; ``rows`` is set only if it differs from that of the resolution.
+
+    ``w_dim`` is 0 for a classifier, which has no codes.
+    """
 
     resolution: _Resolution
     w_dim: _Width
@@ -108,9 +111,11 @@ class Manifest(_Frozen):
     plans: PlanMetadata | None = None
 
     @model_validator(mode="after")
-    def _isf_has_attributes(self) -> Manifest:
-        if self.component == "isf" and not self.sizes.attributes:
-            raise PydanticCustomError("no_attributes", "An isf should have attributes")
+    def _sizes_fit_component(self) -> Manifest:
+        if self.component in ("isf", "classifier") and not self.sizes.attributes:
+            raise PydanticCustomError("no_attributes", "An isf or a classifier should have attributes")
+        if self.component != "classifier" and not self.sizes.w_dim:
+            raise PydanticCustomError("no_codes", "Codes should have a width")
         return self
 
     @property
@@ -137,6 +142,21 @@ def check_codes(model: Manifest, encoder: Manifest, error: type[ToonifyError], *
             got=f"codes of {got}",
             expected=f"{expected}, as encoder {encoder.name} gives them",
             remedy=remedy,
+        )
+
+
+def check_classifier(classifier: Manifest, isf: Manifest | None, error: type[ToonifyError], *, subject: str) -> None:
+    """Raise ``error`` unless the model is a classifier of the ISF head's attributes, in the same order."""
+    expected = isf.sizes.attributes if isf else ()
+    if classifier.component != "classifier" or not isf or classifier.sizes.attributes != expected:
+        names = ", ".join(classifier.sizes.attributes) or "none"
+        raise error(
+            subject,
+            got=f"a model of component {classifier.component} with the attributes {names}",
+            expected=f"a classifier of {', '.join(expected)}"
+            if isf
+            else "a classifier beside the ISF head that it is for",
+            remedy="export classifier and ISF head from one checkpoint with the same --attributes",
         )
 
 

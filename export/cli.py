@@ -25,7 +25,7 @@ from export.checkpoints import (
     write_generator_safetensors,
     write_rosinality,
 )
-from export.demo_models.files import DESCRIPTION, DemoFiles
+from export.demo_models.files import DESCRIPTION, ISF_IS_RESIDUAL, DemoFiles
 from export.end_to_end import ModelSet, all_float32, verify_end_to_end
 from export.plans import rebuild_plans
 from export.selection import EngineChoice, PrecisionChoice
@@ -206,6 +206,7 @@ def isf(
     path = checkpoint or _demo().isf
     with stages() as report:
         report(f"reading {path.name}")
+        residual = residual if checkpoint else ISF_IS_RESIDUAL
         weights = read_isf(path, _attribute_names(attributes), residual=residual)
         manifest = build_isf(weights, options, report, resolution=resolution)
     _print_result(manifest, options)
@@ -283,13 +284,18 @@ def repository(
     encoder: Annotated[Path, typer.Option(help="Model directory of the encoder.")],
     generator: Annotated[list[Path], typer.Option(help="Model directory of a generator; repeat for several.")],
     isf: Annotated[Path | None, typer.Option(help="Model directory of the ISF head.")] = None,
+    classifier: Annotated[
+        Path | None, typer.Option(help="Model directory of the classifier, by which edits keep what they do not name.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="The repository to write.")] = Path("build/model_repository"),
     force: Force = False,
 ) -> None:
     """Combine model directories into a Triton model repository."""
-    models = check_repository(output, encoder=encoder, generators=generator, isf=isf, force=force)
+    models = check_repository(
+        output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, force=force
+    )
     errors = {} if all_float32(models) else verify_end_to_end(ModelSet(encoder, isf, generator))
-    write_repository(output, encoder=encoder, generators=generator, isf=isf, force=force)
+    write_repository(output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, force=force)
     for directory, error in errors.items():
         console.print(f"  from face to picture of {directory.name}, against float32: {error}")
     console.print(f"{output}: serve it with: toonify serve --repository {output}")

@@ -97,7 +97,7 @@ def demo(output: Annotated[Path, typer.Option(help="Folder for the results.")] =
     # The server's requirements are checked before minutes of exports. It runs three Python models besides the engines.
     with tempfile.TemporaryDirectory() as scratch:
         find_installation(Path(scratch))
-    check_shared_memory(3 + len(R_SWAPS) + 3)
+    check_shared_memory(3 + len(R_SWAPS) + 4)
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     watch = Stopwatch()
@@ -111,7 +111,9 @@ def demo(output: Annotated[Path, typer.Option(help="Folder for the results.")] =
     names = _export(watch, output / "models")
     repository = output / "model_repository"
     generators = [part for name in names for part in ("--generator", str(output / "models" / name))]
-    parts = ["--encoder", str(output / "models/encoder"), "--isf", str(output / "models/isf"), *generators]
+    parts = [*generators]
+    for name in ("encoder", "isf", "classifier"):
+        parts += [f"--{name}", str(output / "models" / name)]
     watch.command("Put a Triton model repository together", "repository", *parts, "--output", str(repository))
     pictures, latency = _request_pictures(watch, repository, output, names, face)
     for name, picture in pictures.items():
@@ -170,6 +172,7 @@ def _export(watch: Stopwatch, models: Path) -> list[str]:
     )
     watch.command("Export the encoder", "encoder", "--output", str(models / "encoder"))
     watch.command("Export the ISF head", "isf", "--output", str(models / "isf"))
+    watch.command("Export the classifier of its attributes", "classifier", "--output", str(models / "classifier"))
     return [*(f"blend_r{r}" for r in R_SWAPS), "base"]
 
 

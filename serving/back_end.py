@@ -10,7 +10,7 @@ from engines.contract.errors import RequestError
 from engines.model_directory import Manifest, manifest_of
 from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
 from serving.client.calls import ServedModel
-from serving.controls import Style, row_strength_for
+from serving.controls import Edit, Style, row_strength_for
 from serving.toonifier import EngineToonifier, ServedToonifier, Toonifier
 
 
@@ -20,7 +20,8 @@ class BackEnd:
 
     ``url``: HOST:PORT of the server's gRPC endpoint; None selects ``DEFAULT_URL``.
     ``model``: the name of a served ensemble, or of one of ``generators``; None selects the default one.
-    ``encoder``, ``generators``, ``isf``, ``light_encoder``: model directories to load into this process.
+    ``encoder``, ``generators``, ``isf``, ``classifier``, ``light_encoder``: model directories to load into this
+    process.
     ``timeout``: seconds for each request to the server.
     ``jpeg``: faces and pictures travel to the server and back as JPEG.
 
@@ -37,13 +38,14 @@ class BackEnd:
     timeout: float = 60.0
     light_encoder: Path | None = None
     jpeg: bool = False
+    classifier: Path | None = None
 
     def __post_init__(self) -> None:
         if self.in_process and (self.url or not (self.encoder and self.generators)):
             raise RequestError(
                 "models",
                 got="--url and model directories" if self.url else "only some of the model directories",
-                expected="--url, or --encoder and --generator (and --isf, --light-encoder)",
+                expected="--url, or --encoder and --generator (and --isf, --classifier, --light-encoder)",
                 remedy="give --url alone, or --encoder and --generator",
             )
         if self.in_process and self.jpeg:
@@ -57,24 +59,32 @@ class BackEnd:
     @property
     def in_process(self) -> bool:
         """True if the models run in this process."""
-        return bool(self.encoder or self.generators or self.isf or self.light_encoder)
+        return bool(self.encoder or self.generators or self.isf or self.classifier or self.light_encoder)
 
     def toonifier(self) -> Toonifier:
         """Load the models or connect to the server; the caller closes the toonifier."""
         if self.encoder:
-            return EngineToonifier(self.encoder, self.generators, self.isf, light_encoder=self.light_encoder)
+            return EngineToonifier(
+                self.encoder,
+                self.generators,
+                self.isf,
+                classifier=self.classifier,
+                light_encoder=self.light_encoder,
+            )
         return ServedToonifier(self._client(), self.model or DEFAULT_MODEL, jpeg=self.jpeg)
 
-    def style(self, attributes: dict[str, float], *, rows: str, seed: int, strength: float, psi: float) -> Style:
-        """Return the style of the pictures; with ``rows`` "preset" an edit is confined to the rows of its attributes.
+    def style(self, edit: Edit, *, seed: int, strength: float, psi: float) -> Style:
+        """Return the style of the pictures; with rows "preset" an edit is confined to the rows of its attributes.
 
         Raises:
-            RequestError: ``rows`` is "preset" and an attribute has no preset.
+            RequestError: ``edit.rows`` is "preset" and an attribute has no preset.
             ServerError: the server does not state how many rows its codes have.
         """
-        by_row = row_strength_for(attributes, self._code_rows()) if rows == "preset" else None
+        by_row = row_strength_for(edit.attributes, self._code_rows()) if edit.rows == "preset" else None
         return Style(
-            attributes=attributes or None,
+            attributes=edit.attributes or None,
+            keep=edit.keep or None,
+            exact=edit.exact,
             seed=seed,
             strength=strength,
             row_strength=None if by_row is None else tuple(by_row.tolist()),

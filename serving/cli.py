@@ -22,17 +22,20 @@ from serving.faces.photograph import Toonify, toonified_crop, toonified_face, to
 from serving.options import (
     Align,
     AttributeOptions,
+    Classifier,
     Encoder,
+    Exact,
     Force,
     Generators,
     Isf,
+    KeepOptions,
     Model,
     Psi,
     Rows,
     Seed,
     Timeout,
     Url,
-    attributes_from_options,
+    edit_from_options,
     landmarker_from_option,
 )
 from serving.studio.cli import studio
@@ -102,8 +105,11 @@ def image(
     model: Model = None,
     encoder: Encoder = None,
     isf: Isf = None,
+    classifier: Classifier = None,
     generator: Generators = None,
     attribute: AttributeOptions = None,
+    keep: KeepOptions = None,
+    exact: Exact = False,
     rows: Rows = "all",
     seed: Seed = None,
     psi: Psi = None,
@@ -120,10 +126,10 @@ def image(
     if faces == "all" and (align == "none" or not paste):
         raise typer.BadParameter("all needs whole photographs; give --align and --paste", param_hint="--faces")
     targets = _targets(inputs, output, force=force)
-    attributes = attributes_from_options(attribute or [], rows)
+    edit = edit_from_options(attribute, keep, rows, exact=exact)
     landmarker = None if align == "none" else landmarker_from_option(align)
-    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, jpeg=jpeg)
-    style = back_end.style(attributes, rows=rows, seed=seed or 0, strength=1.0, psi=1.0 if psi is None else psi)
+    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, jpeg=jpeg, classifier=classifier)
+    style = back_end.style(edit, seed=seed or 0, strength=1.0, psi=1.0 if psi is None else psi)
     with back_end.toonifier() as toonifier:
         toonify: Toonify = partial(toonifier.toonify, style=style)
         terminal = Console(stderr=True)

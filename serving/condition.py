@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,13 @@ from serving.requests import check_request
 DEFAULT_SEED = 0
 
 
-def filled_controls(signature: Signature, given: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+Classify = Callable[[AnyArray], AnyArray]
+"""Reads attributes: faces uint8 [N, 256, 256, 3] -> probabilities float32 [N, A]."""
+
+
+def filled_controls(
+    signature: Signature, given: Mapping[str, AnyArray], classify: Classify | None = None
+) -> dict[str, AnyArray]:
     """Fill in the defaults of the controls that a request leaves out.
 
     Values need only be finite. Attributes, row strengths and psi beyond 0..1 extrapolate: that is a legitimate use, and
@@ -23,16 +29,19 @@ def filled_controls(signature: Signature, given: Mapping[str, AnyArray]) -> dict
 
     Args:
         signature: ``engines.contract.tensors.condition_signature``.
-        given: ``w`` float32 [N, L, D], which determines N and L; and any of ``attributes`` float32 [N, A] (the full
-            target vector), ``z`` float32 [N, Z] or ``seed`` int64 [N, 1] (seed 0 if neither is given), ``row_strength``
-            float32 [N, L] (default 1 with attributes; 0 without, so that w passes the ISF head unchanged) and ``psi``
-            float32 [N, 1] (default 1).
+        given: ``w`` float32 [N, L, D], which determines N and L; ``face`` uint8 [N, 256, 256, 3] if it is in the
+            signature; and any of ``attributes`` float32 [N, A] (the target; NaN keeps what the face shows), ``z``
+            float32 [N, Z] or ``seed`` int64 [N, 1] (seed 0 if neither is given), ``row_strength`` float32 [N, L]
+            (default 1 with attributes; 0 without, so that w passes the ISF head unchanged) and ``psi`` float32 [N, 1]
+            (default 1).
+        classify: reads the attributes that are kept from ``face``; without it none can be kept.
 
     Returns:
         The signature's outputs: every control under its name with the suffix ``_filled``.
 
     Raises:
-        RequestError: a tensor does not fit the signature, is not finite, or contradicts another one.
+        RequestError: a tensor does not fit the signature, is not finite, or contradicts another one; or attributes are
+            kept that nothing reads from the face.
     """
     check_request(signature, given)
     batch = len(given["w"])
@@ -43,8 +52,36 @@ def filled_controls(signature: Signature, given: Mapping[str, AnyArray]) -> dict
         filled["z"] = given["z"] if "z" in given else _z_from_seed(given, batch, dims["z"])
         strength = np.float32("attributes" in given)
         filled["row_strength"] = given.get("row_strength", np.full((batch, *dims["row_strength"]), strength))
-        filled["attributes"] = given.get("attributes", np.zeros((batch, *dims["attributes"]), np.float32))
+        target = given.get("attributes", np.zeros((batch, *dims["attributes"]), np.float32))
+        filled["attributes"] = _with_kept(target, given.get("face"), classify)
     return {name + FILLED: value for name, value in filled.items()}
+
+
+def kept_attributes(target: AnyArray, shown: AnyArray) -> AnyArray:
+    """Return the target [N, A] with what the faces show in place of NaN: probabilities [N, A], rounded to 0 or 1.
+
+    An ISF head is trained on the values 0 and 1. Where ``shown`` is NaN, the target stays NaN.
+    """
+    rounded = np.where(np.isnan(shown), np.float32(np.nan), shown > 0.5).astype(np.float32)
+    return np.where(np.isnan(target), rounded, target)
+
+
+def refuse_kept(target: AnyArray) -> None:
+    """Raise RequestError if a target keeps attributes, where no classifier can read them."""
+    if np.isnan(target).any():
+        raise RequestError(
+            "tensor 'attributes'",
+            got="NaN, which keeps what the face shows",
+            expected="a number for every attribute, since no classifier reads them here",
+            remedy="give all attributes, say by keep which the face has, or serve a classifier of its attributes",
+        )
+
+
+def _with_kept(target: AnyArray, face: AnyArray | None, classify: Classify | None) -> AnyArray:
+    if face is None or classify is None:
+        refuse_kept(target)
+        return target
+    return kept_attributes(target, classify(face)) if np.isnan(target).any() else target
 
 
 def z_from_seed(seed: int, size: int) -> NDArray[np.float32]:

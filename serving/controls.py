@@ -20,6 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import RequestError
 from engines.contract.tensors import Signature, TensorSpec
+from serving.condition import kept_attributes
+from serving.requests import KEPT
 
 EDIT_ROWS = {
     "gender": range(8),
@@ -34,14 +36,19 @@ class Controls(TypedDict, total=False):
     """The optional arguments of a request. Each is one value for all faces, or one per face along a first axis.
 
     ``attributes`` [A]: the target of the edit, 0 or 1 per attribute; values between and beyond interpolate and
-    extrapolate. It is the FULL target: an attribute that a mapping by name leaves out becomes 0, it does not stay as it
-    is in the photograph. Without ``attributes`` a face passes unedited.
+    extrapolate. An attribute that a mapping by name leaves out, or that is NaN, stays as it is in the face, which the
+    model's classifier reads. Without ``attributes`` a face passes unedited.
+    ``keep`` [A]: what the faces show, 0 to 1 per attribute, by name or as ``read_attributes`` returns it; it replaces
+    the classifier.
+    ``exact``: an attribute that is left out becomes 0 instead of staying as it is.
     ``seed`` (default 0) or ``z`` [Z]: the noise that chooses among the possible edits.
     ``row_strength`` [L]: how far each row of W+ follows the edit, from 0 (not at all) to 1 (fully; the default).
     ``psi``: truncation towards the generator's average code, from 1 (none; the default) to 0 (the average itself).
     """
 
     attributes: Mapping[str, float] | ArrayLike | None
+    keep: Mapping[str, float] | ArrayLike | None
+    exact: bool
     seed: ArrayLike | None
     z: ArrayLike | None
     row_strength: ArrayLike | None
@@ -49,10 +56,22 @@ class Controls(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
+class Edit:
+    """An edit as a command's options state it: see ``Controls``; ``rows`` is "all" or "preset"."""
+
+    attributes: Mapping[str, float]
+    keep: Mapping[str, float]
+    exact: bool = False
+    rows: str = "all"
+
+
+@dataclass(frozen=True)
 class Style:
     """The look of all pictures of a run, as a value that is compared, kept and changed between frames.
 
-    ``attributes``: the full target of the ISF edit by name; an attribute that is left out is 0. None edits nothing.
+    ``attributes``: the target of the ISF edit by name; an attribute that is left out stays as it is in the face. None
+    edits nothing.
+    ``keep``, ``exact``: see ``Controls``.
     ``seed``: chooses among the possible edits. It stands for the same noise in every frame.
     ``strength``: how far the codes follow the edit, from 0 (not at all) to 1 (fully).
     ``row_strength`` [L]: multiplies ``strength`` row by row; None is 1 for every row.
@@ -66,13 +85,24 @@ class Style:
     row_strength: tuple[float, ...] | None = None
     psi: float = 1.0
     model: str | None = None
+    keep: Mapping[str, float] | None = None
+    exact: bool = False
 
-    def controls(self, rows: int) -> Controls:
-        """Return the style as the controls of a request to a model whose codes have ``rows`` rows."""
+    @property
+    def keeps(self) -> bool:
+        """True if the faces' own attributes may be needed."""
+        return self.attributes is not None and not self.exact
+
+    def controls(self, rows: int, shown: AnyArray | None = None) -> Controls:
+        """Return the style as the controls of a request to a model whose codes have ``rows`` rows.
+
+        ``shown`` [N, A] are attributes read from the faces, which ``keep`` replaces.
+        """
         controls = Controls(psi=self.psi)
         if self.attributes is not None:
             by_row = np.ones(rows) if self.row_strength is None else np.asarray(self.row_strength)
             controls |= Controls(attributes=self.attributes, seed=self.seed, row_strength=self.strength * by_row)
+            controls |= Controls(keep=shown if self.keep is None else self.keep, exact=self.exact)
         return controls
 
 
@@ -98,8 +128,8 @@ def row_strength_for(attributes: str | Iterable[str], rows: int) -> NDArray[np.f
     return strength
 
 
-def attribute_vector(values: Mapping[str, float], names: Sequence[str]) -> list[float]:
-    """Return the full target vector in the order of ``names``; an attribute that ``values`` leaves out is 0.
+def attribute_vector(values: Mapping[str, float], names: Sequence[str], missing: float = float(KEPT)) -> list[float]:
+    """Return the target vector in the order of ``names``; an attribute that ``values`` leaves out is ``missing``.
 
     Raises:
         RequestError: ``values`` has a name that the model does not have.
@@ -112,7 +142,7 @@ def attribute_vector(values: Mapping[str, float], names: Sequence[str]) -> list[
             expected=f"one of {', '.join(names)}" if names else "none, since the model has no ISF head",
             remedy="choose one of those" if names else "leave it out or serve a model with an ISF head",
         )
-    return [values.get(name, 0) for name in names]
+    return [values.get(name, missing) for name in names]
 
 
 def control_tensors(
@@ -120,11 +150,14 @@ def control_tensors(
 ) -> dict[str, AnyArray]:
     """Convert the controls that are given, not None, to tensors [batch, ...] with the model's dtypes.
 
+    ``keep`` and ``exact`` become part of the attributes.
+
     Raises:
         RequestError: the model does not take a control, or a value cannot be converted to the control's tensor.
     """
     specs = {spec.name: spec for spec in signature.inputs if spec.optional}
     given = {name: value for name, value in controls.items() if value is not None}
+    keep, exact = given.pop("keep", None), given.pop("exact", False)
     for name in given.keys() - specs.keys():
         raise RequestError(
             f"control {name!r}",
@@ -133,8 +166,12 @@ def control_tensors(
             remedy="leave it out or choose another model",
         )
     if isinstance(given.get("attributes"), Mapping):
-        given["attributes"] = attribute_vector(given["attributes"], attribute_names)
-    return {name: _per_face(specs[name], value, batch) for name, value in given.items()}
+        given["attributes"] = attribute_vector(given["attributes"], attribute_names, 0.0 if exact else float(KEPT))
+    tensors = {name: _per_face(specs[name], value, batch) for name, value in given.items()}
+    if keep is not None and "attributes" in tensors:
+        shown = attribute_vector(keep, attribute_names) if isinstance(keep, Mapping) else keep
+        tensors["attributes"] = kept_attributes(tensors["attributes"], _per_face(specs["attributes"], shown, batch))
+    return tensors
 
 
 def _per_face(spec: TensorSpec, value: ArrayLike, batch: int) -> AnyArray:

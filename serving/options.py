@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from engines.contract.errors import AlignmentError
+from serving.controls import Edit
 from serving.faces.haar import HaarLandmarker
 from serving.faces.landmark_files import FileLandmarker
 from serving.faces.landmarks import Landmarker
@@ -18,6 +19,9 @@ from serving.faces.yunet import YuNetLandmarker
 Url = Annotated[str | None, typer.Option(help="HOST:PORT of the server's gRPC endpoint; default 127.0.0.1:8001.")]
 Model = Annotated[str | None, typer.Option(help="Name of a served model, or of one of the generators.")]
 Encoder = Annotated[Path | None, typer.Option(help="Model directory of an encoder, to work without a server.")]
+Classifier = Annotated[
+    Path | None, typer.Option(help="Model directory of the classifier of the head's attributes, with --encoder.")
+]
 Isf = Annotated[Path | None, typer.Option(help="Model directory of an ISF head, with --encoder.")]
 Generators = Annotated[list[Path] | None, typer.Option(help="Model directory of a generator, with --encoder.")]
 LightEncoder = Annotated[
@@ -26,8 +30,17 @@ LightEncoder = Annotated[
 Timeout = Annotated[float, typer.Option(help="Seconds for each request to the server.")]
 AttributeOptions = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="Target of the edit, 0 or 1; attributes left out become 0."),
+    typer.Option(metavar="NAME=VALUE", help="Target of the edit, 0 or 1; other attributes stay as they are."),
 ]
+KeepOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep",
+        metavar="NAME=VALUE,...",
+        help="Attributes that the faces have, 0 or 1, and that stay; needed where no classifier reads them.",
+    ),
+]
+Exact = Annotated[bool, typer.Option("--exact", help="Attributes that are not named become 0.")]
 Rows = Annotated[
     Literal["all", "preset"], typer.Option(help="Rows of W+ to edit; preset: the rows published for each attribute.")
 ]
@@ -51,22 +64,31 @@ Align = Annotated[
 ]
 
 
-def attributes_from_options(options: Sequence[str], rows: str) -> dict[str, float]:
-    """Parse ``--attribute NAME=VALUE ...`` into the target by name.
+def edit_from_options(attribute: Sequence[str] | None, keep: Sequence[str] | None, rows: str, *, exact: bool) -> Edit:
+    """Parse ``--attribute NAME=VALUE ...`` and ``--keep NAME=VALUE,...`` into an edit.
 
     Raises:
-        BadParameter: an option has another form, or ``rows`` is "preset" and there is no attribute.
+        BadParameter: an option has another form, contradicts another one, or belongs to ``--attribute``, which is not
+            given.
     """
-    if rows == "preset" and not options:
-        raise typer.BadParameter("presets belong to attributes; give --attribute", param_hint="--rows")
-    attributes = {}
+    for given, option in ((keep, "--keep"), (exact, "--exact"), (rows == "preset", "--rows")):
+        if given and not attribute:
+            raise typer.BadParameter("it belongs to an edit; give --attribute", param_hint=option)
+    if keep and exact:
+        raise typer.BadParameter("with --exact no other attribute stays; leave one out", param_hint="--keep")
+    kept = [part for option in keep or () for part in option.split(",")]
+    return Edit(_numbers(attribute or (), "--attribute"), _numbers(kept, "--keep"), exact, rows)
+
+
+def _numbers(options: Sequence[str], hint: str) -> dict[str, float]:
+    numbers = {}
     for option in options:
         name, _, value = option.partition("=")
         try:
-            attributes[name] = float(value)
+            numbers[name] = float(value)
         except ValueError:
-            raise typer.BadParameter(f"{option!r} is not NAME=NUMBER", param_hint="--attribute") from None
-    return attributes
+            raise typer.BadParameter(f"{option!r} is not NAME=NUMBER", param_hint=hint) from None
+    return numbers
 
 
 def landmarker_from_option(option: str) -> Landmarker:

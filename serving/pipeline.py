@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from engines.contract.arrays import AnyArray
+from engines.contract.errors import RequestError
 from engines.contract.tensors import FILLED, Geometry, Signature, condition_signature, toonify_signature
 from engines.engine import Engine
-from serving.condition import filled_controls
+from serving.condition import filled_controls, kept_attributes
 from serving.requests import check_request
 
 
 class Pipeline:
     """Encoder, optional ISF head and generator, in the same steps as the served ensemble: the pictures are the same.
 
+    With a ``classifier`` of its attributes, an edit keeps those that it does not name.
+
     The caller opens and closes the engines. One pipeline may be used by one thread at a time.
     """
 
-    def __init__(self, encoder: Engine, generator: Engine, isf: Engine | None = None) -> None:
-        self._encoder, self._generator, self._isf = encoder, generator, isf
+    def __init__(
+        self, encoder: Engine, generator: Engine, isf: Engine | None = None, classifier: Engine | None = None
+    ) -> None:
+        self._encoder, self._generator, self._isf, self._classifier = encoder, generator, isf, classifier
         geometry = _geometry(generator.signature, isf.signature if isf else None)
         self.signature = toonify_signature(geometry)
         self._condition = condition_signature(geometry)
@@ -44,6 +51,8 @@ class Pipeline:
         optional = {"attributes": attributes, "z": z, "seed": seed, "row_strength": row_strength, "psi": psi}
         controls = {name: value for name, value in optional.items() if value is not None}
         check_request(self.signature, {"face": face, **controls})
+        if "attributes" in controls and np.isnan(controls["attributes"]).any() and self._classifier:
+            controls["attributes"] = kept_attributes(controls["attributes"], self.read_attributes(face))
         return self.render(self.encode(face), controls)
 
     def encode(self, face: AnyArray) -> AnyArray:
@@ -53,6 +62,22 @@ class Pipeline:
             EngineError: ``face`` has another dtype or shape.
         """
         return self._encoder.run({"face": face})["w"]
+
+    def read_attributes(self, face: AnyArray) -> AnyArray:
+        """Run the classifier: uint8 [N, 256, 256, 3] RGB -> probabilities float32 [N, A].
+
+        Raises:
+            RequestError: there is no classifier.
+            EngineError: ``face`` has another dtype or shape.
+        """
+        if self._classifier is None:
+            raise RequestError(
+                "attributes of faces",
+                got="no classifier",
+                expected="one, to read them",
+                remedy="export it with toonify-export classifier, and load it beside the ISF head",
+            )
+        return self._classifier.run({"face": face})["probabilities"]
 
     def render(self, w: AnyArray, controls: Mapping[str, AnyArray]) -> AnyArray:
         """Run ISF head and generator: codes float32 [N, L, D] and the controls of ``run`` -> uint8 [N, R, R, 3] RGB.

@@ -11,20 +11,28 @@ from engines.contract.checks import check_tensors
 from engines.contract.errors import RequestError
 from engines.contract.tensors import Signature
 
+KEPT = np.float32(np.nan)
+"""The target of an attribute that stays as it is in the face."""
+
 
 def check_request(signature: Signature, given: Mapping[str, AnyArray]) -> None:
     """Check the tensors of one request against a model's inputs.
 
     Raises:
         RequestError: a tensor is missing or unknown, has another dtype or shape than the signature says or another
-            batch size than its neighbours, or holds NaN or infinity.
+            batch size than its neighbours, or holds infinity, or NaN in another tensor than ``attributes``.
     """
     check_tensors(signature, given, RequestError, whole="request", part="tensor")
     for name, value in given.items():
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
+        unusable = np.isinf if name == "attributes" else _is_not_finite
+        if value.dtype.kind == "f" and unusable(value).any():
             raise RequestError(
                 f"tensor {name!r}",
                 got="a value that is NaN or infinite",
                 expected="finite numbers",
                 remedy="check the step that produced it",
             )
+
+
+def _is_not_finite(value: AnyArray) -> AnyArray:
+    return ~np.isfinite(value)

@@ -15,7 +15,7 @@ from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.closing import Closing, ContextManager
 from engines.contract.errors import RequestError
 from engines.contract.tensors import Signature
-from engines.model_directory import check_codes, manifest_of
+from engines.model_directory import check_classifier, check_codes, manifest_of
 from serving.client import DEFAULT_MODEL, ToonifyClient
 from serving.controls import Style, control_tensors
 from serving.faces.images import picture_from_bytes
@@ -37,6 +37,10 @@ class Toonifier(ContextManager, Protocol):
         """True if ``encode`` can compute the first rows of the codes alone, in less time."""
         ...
 
+    def read_attributes(self, faces: Pictures) -> AnyArray | None:
+        """Read which attributes faces show, as probabilities float32 [N, A]; None if there is no classifier."""
+        ...
+
     def toonify(self, faces: Pictures, style: Style) -> Pictures:
         """Toonify faces: uint8 [N, 256, 256, 3] RGB -> uint8 [N, R, R, 3] RGB."""
         ...
@@ -48,8 +52,11 @@ class Toonifier(ContextManager, Protocol):
         """
         ...
 
-    def render(self, w: Codes, style: Style) -> Pictures:
-        """Render codes: float32 [N, L, D] -> uint8 [N, R, R, 3] RGB."""
+    def render(self, w: Codes, style: Style, shown: AnyArray | None = None) -> Pictures:
+        """Render codes: float32 [N, L, D] -> uint8 [N, R, R, 3] RGB.
+
+        ``shown`` are the faces' attributes as ``read_attributes`` returned them, which an edit keeps.
+        """
         ...
 
 
@@ -62,6 +69,7 @@ class EngineToonifier(Closing):
         encoder: model directory of the encoder.
         generators: model directories of the generators; the first one is the default.
         isf: model directory of the ISF head; without it no attribute can be edited.
+        classifier: model directory of the classifier of the head's attributes; without it an edit must name them all.
         light_encoder: model directory of an encoder that computes the first rows of the same codes in less time.
         threads: number of threads of each engine; 0 uses every core.
 
@@ -69,7 +77,8 @@ class EngineToonifier(Closing):
         ModelDirectoryError: a directory is incomplete or altered.
         EngineError: an engine's library is not installed.
         RequestError: there is no generator, or two have one name; a model's codes have another shape than the
-            encoder's; the light encoder was not made from the encoder's checkpoint.
+            encoder's; the light encoder was not made from the encoder's checkpoint, or the classifier has other
+            attributes than the ISF head.
     """
 
     def __init__(
@@ -78,6 +87,7 @@ class EngineToonifier(Closing):
         generators: Sequence[Path],
         isf: Path | None = None,
         *,
+        classifier: Path | None = None,
         light_encoder: Path | None = None,
         threads: int = 0,
     ) -> None:
@@ -103,15 +113,18 @@ class EngineToonifier(Closing):
             )
         if light_encoder:
             _check_light_encoder(light_encoder, encoder_manifest)
+        if classifier:
+            check_classifier(manifest_of(classifier), isf_manifest, RequestError, subject=str(classifier))
         with ExitStack() as stack:
 
             def load(directory: Path) -> Engine:
                 return _LockedEngine(stack.enter_context(engine_from_directory(directory, threads=threads)))
 
             encoder_engine, isf_engine = load(encoder), load(isf) if isf else None
+            self._classifier = load(classifier) if classifier else None
             self._light = load(light_encoder) if light_encoder else None
             self._pipelines = {
-                name: Pipeline(encoder_engine, load(path), isf_engine)
+                name: Pipeline(encoder_engine, load(path), isf_engine, self._classifier)
                 for name, path in zip(names, generators, strict=True)
             }
             self._engines = stack.pop_all()
@@ -123,7 +136,12 @@ class EngineToonifier(Closing):
 
     def toonify(self, faces: Pictures, style: Style) -> Pictures:
         """See ``Toonifier``."""
-        return self.render(self.encode(faces), style)
+        shown = self.read_attributes(faces) if style.keeps and style.keep is None else None
+        return self.render(self.encode(faces), style, shown)
+
+    def read_attributes(self, faces: Pictures) -> AnyArray | None:
+        """See ``Toonifier``."""
+        return self._classifier.run({"face": faces})["probabilities"] if self._classifier else None
 
     def encode(self, faces: Pictures, *, light: bool = False) -> Codes:
         """See ``Toonifier``."""
@@ -131,10 +149,11 @@ class EngineToonifier(Closing):
         check_request(Signature(pipeline.signature.inputs[:1], ()), {"face": faces})
         return self._light.run({"face": faces})["w"] if light and self._light else pipeline.encode(faces)
 
-    def render(self, w: Codes, style: Style) -> Pictures:
+    def render(self, w: Codes, style: Style, shown: AnyArray | None = None) -> Pictures:
         """See ``Toonifier``."""
         pipeline = self._pipeline(style.model)
-        tensors = control_tensors(pipeline.signature, self._attributes, style.controls(w.shape[1]), len(w))
+        controls = style.controls(w.shape[1], shown)
+        tensors = control_tensors(pipeline.signature, self._attributes, controls, len(w))
         return pipeline.render(w, tensors)
 
     def _pipeline(self, model: str | None) -> Pipeline:
@@ -169,6 +188,7 @@ class ServedToonifier(Closing):
         self._default = model
         self._jpeg = jpeg
         self._rows: dict[str, int] = {}
+        self._reads: bool | None = None
 
     def toonify(self, faces: Pictures, style: Style) -> Pictures:
         """See ``Toonifier``. One request does both steps, so that the codes stay on the server."""
@@ -185,9 +205,15 @@ class ServedToonifier(Closing):
         """See ``Toonifier``."""
         return self._client.encode(faces)
 
-    def render(self, w: Codes, style: Style) -> Pictures:
+    def read_attributes(self, faces: Pictures) -> AnyArray | None:
         """See ``Toonifier``."""
-        return self._client.render(w, model=self._ensemble(style), **style.controls(w.shape[1]))
+        if self._reads is None:
+            self._reads = self._client.describe(self._default).reads_attributes
+        return self._client.read_attributes(faces) if self._reads else None
+
+    def render(self, w: Codes, style: Style, shown: AnyArray | None = None) -> Pictures:
+        """See ``Toonifier``."""
+        return self._client.render(w, model=self._ensemble(style), **style.controls(w.shape[1], shown))
 
     def _ensemble(self, style: Style) -> str:
         return f"toonify_{style.model}" if style.model else self._default

@@ -89,7 +89,11 @@ def triton_server(
     folder = tmp_path_factory.mktemp("server")
     models = tiny_model_directories
     write_repository(
-        folder / "repository", encoder=models.encoder, isf=models.isf, generators=[*models.generators.values()]
+        folder / "repository",
+        encoder=models.encoder,
+        isf=models.isf,
+        classifier=models.classifier,
+        generators=[*models.generators.values()],
     )
     with TritonServer(
         folder / "repository", log=folder / "server.log", grpc_port=0, http_port=0, metrics_port=0

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.contract.arrays import Codes, Picture, Pictures
+from engines.contract.arrays import AnyArray, Codes, Picture, Pictures
 from engines.contract.closing import Closing
 from export.demo_face import demo_code
 from export.demo_models.clips import talking_head
@@ -126,7 +126,11 @@ class StandInToonifier(Closing):
         """Return codes of zeros, float32 [N, 14, 8], without waiting."""
         return np.zeros((len(faces), 14, 8), np.float32)
 
-    def render(self, w: Codes, style: Style) -> Pictures:
+    def read_attributes(self, faces: Pictures) -> AnyArray | None:
+        """Return None: there is no classifier."""
+        return None
+
+    def render(self, w: Codes, style: Style, shown: AnyArray | None = None) -> Pictures:
         """Return grey pictures, uint8 [N, 256, 256, 3], after waiting for each."""
         with self._lock:
             time.sleep(self._seconds * len(w))

@@ -159,13 +159,15 @@ FILLED = "_filled"
 """Suffix of the output names of ``condition``, which are the controls with their defaults filled in."""
 
 
-def condition_signature(g: Geometry) -> Signature:
+def condition_signature(g: Geometry, *, face: bool = False) -> Signature:
     """Optional controls -> all controls, defaults filled in.
 
     Without ``attributes``, ``row_strength_filled`` is zero and the code passes the ISF head unchanged. ``w`` is an
-    input because Triton refuses a request that gives none of a model's inputs.
+    input because Triton refuses a request that gives none of a model's inputs. With ``face`` the face is an input too,
+    from which a classifier reads the attributes that a request keeps.
     """
-    return Signature((_w(g), *_request_controls(g)), _controls(g, FILLED, optional=False))
+    inputs = (_w(g), _face()) if face else (_w(g),)
+    return Signature((*inputs, *_request_controls(g)), _controls(g, FILLED, optional=False))
 
 
 def decode_face_signature() -> Signature:

@@ -22,12 +22,12 @@ from export.demo_models.traits import ATTRIBUTES, attributes_of
 from export.networks.classifier import Classifier
 from export.networks.encoder import input_from_face
 
-WIDTHS = (8, 16, 32, 48, 48, 48, 48)
+WIDTHS = (4, 8, 16, 32, 48, 48, 48)
 HIDDEN = 48
 FACES = 6144
 """The number of drawings, the first ones of the encoder's, that it is trained on."""
-BATCH = 32
-SCHEDULE = Schedule(steps=2000, rate=2e-3)
+BATCH = 16
+SCHEDULE = Schedule(steps=2400, rate=3e-3)
 
 Batch = tuple[Tensor, Tensor]
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DIRECTORY = Path(__file__).parent / "weights"
+ISF_IS_RESIDUAL = True
+"""The demo's ISF head was trained with ``use_residual``, which its file cannot record."""
 DESCRIPTION = "small networks trained on drawn faces"
 
 

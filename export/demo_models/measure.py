@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from engines.contract.arrays import Pictures
 from engines.contract.tensors import ISF_ATTRIBUTES
 from export.blending import blend, schedule_from_options
-from export.checkpoints import read_encoder, read_generator, read_isf
+from export.checkpoints import read_classifier, read_encoder, read_generator, read_isf
 from export.demo_models.faces import CARTOON, MEASURES, PHOTO, Domain, draw_face, measures_of
-from export.demo_models.files import DemoFiles
+from export.demo_models.files import ISF_IS_RESIDUAL, DemoFiles
 from export.demo_models.isf_training import NOISE_SIZE
 from export.demo_models.judge import FaceEstimates, Judge, estimate_faces, perceptual_distance, read_judge
-from export.demo_models.traits import IDENTITY, INDEX, Codes, attributes_of, random_codes
+from export.demo_models.traits import ATTRIBUTE_MODES, IDENTITY, INDEX, Codes, attributes_of, random_codes
+from export.networks.classifier import Classifier, classifier_from_weights
 from export.networks.encoder import Encoder, encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import Isf, isf_from_weights
@@ -65,7 +66,11 @@ class EditMeasures:
     Args:
         attribute: name of the attribute.
         accuracy: fraction of the edited faces in which the judge sees the target, over both targets.
-        likeness: cosine similarity of the identity's traits before and after the edit, as the judge estimates them.
+        kept: fraction of the other attributes that the judge sees unchanged.
+        encoded_accuracy: ``accuracy`` for codes of the encoder instead of exact ones.
+        encoded_kept: ``kept`` for codes of the encoder.
+        likeness: cosine similarity of the judge's estimates before and after the edit, of the identity's traits and of
+            the looks of the other attributes.
         diversity: mean perceptual distance of pairs of pictures that differ only in z.
         path_length: PPL, the mean perceptual distance of neighbours on the path from w to w'.
         path_range: PIR, (longest - shortest step) / (distance of the path's ends + 1e-6).
@@ -73,6 +78,9 @@ class EditMeasures:
 
     attribute: str
     accuracy: float
+    kept: float
+    encoded_accuracy: float
+    encoded_kept: float
     likeness: float
     diversity: float
     path_length: float
@@ -81,21 +89,23 @@ class EditMeasures:
 
 @dataclass(frozen=True)
 class Models:
-    """The demo's five networks."""
+    """The demo's six networks."""
 
     base: GeneratorWeights
     transfer: GeneratorWeights
     encoder: Encoder
     isf: Isf
+    classifier: Classifier
     judge: Judge
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """All measurements of the demo models, and the judge's own accuracy and errors on drawings."""
+    """All measurements of the demo models, and the accuracy and errors of judge and classifier on drawings."""
 
     faces: int
     judge_accuracy: dict[str, float]
+    classifier_accuracy: dict[str, float]
     judge_errors: dict[str, float]
     drawn: dict[str, dict[str, float]]
     reconstruction: Reconstruction
@@ -112,7 +122,8 @@ def load_models(files: DemoFiles) -> Models:
         base=read_generator(files.base),
         transfer=read_generator(files.transfer),
         encoder=encoder_from_weights(read_encoder(files.encoder)),
-        isf=isf_from_weights(read_isf(files.isf)),
+        isf=isf_from_weights(read_isf(files.isf, residual=ISF_IS_RESIDUAL)),
+        classifier=classifier_from_weights(read_classifier(files.isf)),
         judge=read_judge(files.judge),
     )
 
@@ -123,19 +134,38 @@ def measure(models: Models, faces: int, seed: int = HELD_OUT_SEED) -> Measuremen
     photos = np.stack([draw_face(code) for code in codes])
     toons = np.stack([draw_face(code, CARTOON) for code in codes])
     base = generator_from_weights(models.base)
-    w = rows_of_codes(base, codes)
+    exact = Subjects(rows_of_codes(base, codes), attributes_of(codes))
     photo_estimates = estimate_faces(models.judge, photos)
+    encodings = encoded(models.encoder, photos)
+    # What the generator draws from an encoder's code is what an edit of it starts from.
+    seen = (estimate_faces(models.judge, synthesised(base, encodings)).attributes > 0.5).astype(np.float32)
+    from_photos = Subjects(encodings, seen)
     return Measurement(
         faces=faces,
-        judge_accuracy=_judge_accuracy(photo_estimates, codes),
+        judge_accuracy=_accuracy(photo_estimates.attributes, codes),
+        classifier_accuracy=_accuracy(_classified(models.classifier, photos), codes),
         judge_errors=_judge_errors(models.judge, codes, photos, toons),
         drawn={"photograph": _drawn_means(codes, PHOTO), "cartoon": _drawn_means(codes, CARTOON)},
-        reconstruction=reconstruction(photos, synthesised(base, encoded(models.encoder, photos))),
+        reconstruction=reconstruction(photos, synthesised(base, encodings)),
         blends=tuple(
-            blend_measures(models, w, r_swap, reverse=reverse) for reverse in (False, True) for r_swap in R_SWAPS
+            blend_measures(models, exact.w, r_swap, reverse=reverse) for reverse in (False, True) for r_swap in R_SWAPS
         ),
-        edits=tuple(edit_measures(models, base, w, codes, index) for index in range(len(ISF_ATTRIBUTES))),
+        edits=tuple(edit_measures(models, base, exact, from_photos, index) for index in range(len(ISF_ATTRIBUTES))),
     )
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Faces to edit: codes [N, L, D] and the attributes that their pictures show, 0 or 1, [N, A]."""
+
+    w: torch.Tensor
+    attributes: NDArray[np.float32]
+
+    def flipped(self, attribute: int) -> NDArray[np.float32]:
+        """The target attributes with one of them changed in every face."""
+        target = self.attributes.copy()
+        target[:, attribute] = 1 - target[:, attribute]
+        return target
 
 
 def rows_of_codes(generator: Generator, codes: Codes) -> torch.Tensor:
@@ -205,32 +235,54 @@ def blend_measures(models: Models, w: torch.Tensor, r_swap: int, *, reverse: boo
     return BlendMeasures(r_swap, reverse, *map(float, seen))
 
 
-def edit_measures(models: Models, base: Generator, w: torch.Tensor, codes: Codes, attribute: int) -> EditMeasures:
+def edit_measures(
+    models: Models, base: Generator, exact: Subjects, from_photos: Subjects, attribute: int
+) -> EditMeasures:
     """Flip one attribute of every face with the ISF head, all rows at full strength."""
-    source = attributes_of(codes)
-    target = source.copy()
-    target[:, attribute] = 1 - target[:, attribute]
+    w, target = exact.w, exact.flipped(attribute)
     rng = torch.Generator().manual_seed(attribute)
     z = torch.randn(DIVERSITY_SAMPLES, len(w), NOISE_SIZE, generator=rng)
     goal = torch.from_numpy(target)
     with torch.no_grad():
         edited = models.isf.edit(w, z[0], goal)
-    before, after = (estimate_faces(models.judge, synthesised(base, rows)) for rows in (w, edited))
-    hit = (after.attributes[:, attribute] > 0.5) == (target[:, attribute] > 0.5)
+        edited_photos = models.isf.edit(from_photos.w, z[0], torch.from_numpy(from_photos.flipped(attribute)))
+    before, after, photos = (
+        estimate_faces(models.judge, synthesised(base, rows)) for rows in (w, edited, edited_photos)
+    )
+    accuracy, kept = _hits(after, target, attribute)
+    encoded_accuracy, encoded_kept = _hits(photos, from_photos.flipped(attribute), attribute)
     few = slice(0, min(len(w), 24))  # each face has 20 pictures on its path and 10 for diversity: the mean is stable
     length, spread = _path(models, base, w[few], edited[few])
     return EditMeasures(
         attribute=ISF_ATTRIBUTES[attribute],
-        accuracy=float(hit.mean()),
-        likeness=float(_cosine(before.traits, after.traits).mean()),
+        accuracy=accuracy,
+        kept=kept,
+        encoded_accuracy=encoded_accuracy,
+        encoded_kept=encoded_kept,
+        likeness=float(_cosine(before.traits, after.traits, attribute).mean()),
         diversity=_diversity(models, base, w[few], z[:, few], goal[few]),
         path_length=length,
         path_range=spread,
     )
 
 
-def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    columns = [INDEX[name] for name in IDENTITY]
+def _hits(after: FaceEstimates, target: NDArray[np.float32], attribute: int) -> tuple[float, float]:
+    """The fractions of faces with the target of the edited attribute, and of unchanged other attributes."""
+    hits = (after.attributes > 0.5) == (target > 0.5)
+    return float(hits[:, attribute].mean()), float(np.delete(hits, attribute, axis=1).mean())
+
+
+def _classified(classifier: Classifier, pictures: Pictures, batch: int = 32) -> NDArray[np.float32]:
+    starts = range(0, len(pictures), batch)
+    with torch.no_grad():
+        logits = [classifier(input_from_face(torch.from_numpy(pictures[start : start + batch]))) for start in starts]
+    probabilities: NDArray[np.float32] = torch.sigmoid(torch.cat(logits)).numpy()
+    return probabilities
+
+
+def _cosine(a: NDArray[np.float32], b: NDArray[np.float32], attribute: int) -> NDArray[np.float32]:
+    looks = [mode for name, modes in ATTRIBUTE_MODES.items() if name != ISF_ATTRIBUTES[attribute] for mode in modes]
+    columns = [INDEX[name] for name in (*IDENTITY, *looks)]
     x, y = a[:, columns], b[:, columns]
     cosine: NDArray[np.float32] = (x * y).sum(1) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))
     return cosine
@@ -252,8 +304,8 @@ def _path(models: Models, base: Generator, w: torch.Tensor, edited: torch.Tensor
     return float(steps.mean()), float(((steps.max(0) - steps.min(0)) / (ends + 1e-6)).mean())
 
 
-def _judge_accuracy(estimates: FaceEstimates, codes: Codes) -> dict[str, float]:
-    right = ((estimates.attributes > 0.5) == (attributes_of(codes) > 0.5)).mean(0)
+def _accuracy(probabilities: NDArray[np.float32], codes: Codes) -> dict[str, float]:
+    right = ((probabilities > 0.5) == (attributes_of(codes) > 0.5)).mean(0)
     return {name: float(value) for name, value in zip(ISF_ATTRIBUTES, right, strict=True)}
 
 

@@ -1,4 +1,4 @@
-"""The program ``python -m export.demo_models.train``: it draws the faces, trains five networks, writes checkpoints.
+"""The program ``python -m export.demo_models.train``: it draws the faces, trains six networks, writes checkpoints.
 
 It takes one and a half hours on two cores. An interrupted run resumes where it stopped; ``--quick`` runs every step
 with minimal effort, to check that it works.
@@ -18,6 +18,8 @@ from rich.console import Console
 
 from engines.contract.tensors import ISF_ATTRIBUTES
 from export.checkpoints import write_encoder, write_isf, write_rosinality
+from export.demo_models.classifier_training import SCHEDULE as CLASSIFIER_SCHEDULE
+from export.demo_models.classifier_training import train_classifier
 from export.demo_models.dataset import drawn_faces
 from export.demo_models.encoder_training import SCHEDULE as ENCODER_SCHEDULE
 from export.demo_models.encoder_training import train_encoder
@@ -37,10 +39,11 @@ from export.demo_models.isf_training import train_isf
 from export.demo_models.judge import SCHEDULE as JUDGE_SCHEDULE
 from export.demo_models.judge import train_judge, write_judge
 from export.demo_models.training import Schedule
+from export.networks.classifier import Classifier
 from export.networks.encoder import Encoder
 from export.networks.generator import Generator
 from export.networks.isf import Isf
-from export.weights import EncoderWeights, GeneratorWeights, IsfWeights, Source
+from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights, Source
 from serving.command_line import run
 
 SEED = 1
@@ -100,6 +103,7 @@ def train_all(work: Path, output: Path, effort: Effort) -> DemoFiles:
         base, photos, effort.scaled(ENCODER_SCHEDULE), work / "encoder.state", seed=SEED, compiled=effort.compiled
     )
     isf = train_isf(base.mapping, len(encoder.styles), effort.scaled(ISF_SCHEDULE), work / "isf.state", seed=SEED)
+    classifier = train_classifier(photos, effort.scaled(CLASSIFIER_SCHEDULE), work / "classifier.state", seed=SEED)
     mixed = drawn_faces(work / "mixed.npy", effort.mixed, SEED + 1, None)
     judge = train_judge([photos, cartoons, mixed], effort.scaled(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
     # The cartoon network is trained last, since it continues from the photograph network's weights in place.
@@ -112,7 +116,7 @@ def train_all(work: Path, output: Path, effort: Effort) -> DemoFiles:
     write_rosinality(photo_weights, files.base, half=True, force=True)
     write_rosinality(_generator_weights(base, "transfer"), files.transfer, half=True, force=True)
     write_encoder(_encoder_weights(encoder), files.encoder, half=True, force=True)
-    write_isf(_isf_weights(isf), files.isf, half=True, force=True)
+    write_isf(_isf_weights(isf), files.isf, classifier=_classifier_weights(classifier), half=True, force=True)
     write_judge(judge, files.judge)
     return files
 
@@ -130,7 +134,11 @@ def _encoder_weights(encoder: Encoder) -> EncoderWeights:
 
 
 def _isf_weights(isf: Isf) -> IsfWeights:
-    return IsfWeights(parameters_of(isf), _source("isf"), ISF_ATTRIBUTES)
+    return IsfWeights(parameters_of(isf), _source("isf"), ISF_ATTRIBUTES, residual=isf.residual)
+
+
+def _classifier_weights(classifier: Classifier) -> ClassifierWeights:
+    return ClassifierWeights(parameters_of(classifier), _source("classifier"), ISF_ATTRIBUTES)
 
 
 def _source(name: str) -> Source:

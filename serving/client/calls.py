@@ -15,7 +15,7 @@ from tritonclient.utils import np_to_triton_dtype
 from engines.contract.arrays import AnyArray, Pictures
 from engines.contract.errors import RequestError, ServerError
 from engines.contract.tensors import FILLED, Geometry, Signature, TensorSpec, condition_signature, rows_of
-from serving.condition import filled_controls
+from serving.condition import filled_controls, refuse_kept
 from serving.controls import control_tensors
 from serving.requests import check_request
 from serving.signatures import signature_from_config
@@ -43,6 +43,11 @@ class ServedModel:
     def attributes(self) -> tuple[str, ...]:
         """Names of the ISF attributes, in the tensor's order; empty if the ensemble has no ISF head."""
         return tuple(name for name in self.parameters.get("attributes", "").split(",") if name)
+
+    @property
+    def reads_attributes(self) -> bool:
+        """True if the server has a classifier, so that an edit keeps the attributes that it does not name."""
+        return "classifier_manifest_sha256" in self.parameters
 
     @property
     def resolution(self) -> int:
@@ -183,7 +188,10 @@ def jpegs_from(outputs: Iterable[AnyArray]) -> list[bytes]:
 def _calls(model: ServedModel, first: AnyArray, controls: Mapping[str, Any]) -> list[Call]:
     tensors = {model.signature.inputs[0].name: first}
     check_request(Signature(model.signature.inputs[:1], ()), tensors)
-    return _split(model, tensors | control_tensors(model.signature, model.attributes, controls, len(first)))
+    tensors |= control_tensors(model.signature, model.attributes, controls, len(first))
+    if "attributes" in tensors and not model.reads_attributes:
+        refuse_kept(tensors["attributes"])
+    return _split(model, tensors)
 
 
 def _split(model: ServedModel, tensors: Mapping[str, AnyArray]) -> list[Call]:

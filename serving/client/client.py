@@ -13,7 +13,7 @@ import grpc
 import tritonclient.grpc
 import tritonclient.grpc.aio
 
-from engines.contract.arrays import Codes, Pictures
+from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.closing import Closing
 from serving.client.calls import ServedModel
 from serving.client.channel import channel_arguments
@@ -66,8 +66,8 @@ class ToonifyClient(Closing):
         """Toonify aligned faces: uint8 [N, 256, 256, 3] or [256, 256, 3], RGB -> uint8 [N, R, R, 3], RGB.
 
         A batch that exceeds the server's largest is sent in parts. ``controls`` are those of
-        ``serving.controls.Controls``; an attribute that a mapping leaves out becomes 0, since ``attributes`` is the
-        full target and not a change.
+        ``serving.controls.Controls``; an attribute that a mapping leaves out stays as it is in the face, if the server
+        has a classifier or ``keep`` says how it is.
         """
         return self._run(self._operations.toonify(faces, model, timeout, controls))
 
@@ -89,10 +89,20 @@ class ToonifyClient(Closing):
         """
         return self._run(self._operations.encode(faces, timeout))
 
+    def read_attributes(self, faces: Pictures, *, timeout: float | None = None) -> AnyArray:
+        """Read which attributes the same faces show: probabilities float32 [N, A], in the model's order.
+
+        The server needs a classifier; ``describe(...).reads_attributes`` tells.
+        """
+        return self._run(self._operations.read_attributes(faces, timeout))
+
     def render(
         self, w: Codes, *, model: str = DEFAULT_MODEL, timeout: float | None = None, **controls: Unpack[Controls]
     ) -> Pictures:
-        """Run the second half of ``toonify``: codes float32 [N, L, D] -> uint8 [N, R, R, 3], RGB."""
+        """Run the second half of ``toonify``: codes float32 [N, L, D] -> uint8 [N, R, R, 3], RGB.
+
+        There is no face to read attributes from: an edit that keeps some needs ``keep``.
+        """
         return self._run(self._operations.render(w, model, timeout, controls))
 
     def models(self, *, timeout: float | None = None) -> tuple[str, ...]:
@@ -172,6 +182,10 @@ class AsyncToonifyClient:
     async def encode(self, faces: Pictures, *, timeout: float | None = None) -> Codes:
         """See ``ToonifyClient.encode``."""
         return await self._run(self._operations.encode(faces, timeout))
+
+    async def read_attributes(self, faces: Pictures, *, timeout: float | None = None) -> AnyArray:
+        """See ``ToonifyClient.read_attributes``."""
+        return await self._run(self._operations.read_attributes(faces, timeout))
 
     async def render(
         self, w: Codes, *, model: str = DEFAULT_MODEL, timeout: float | None = None, **controls: Unpack[Controls]

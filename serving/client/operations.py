@@ -94,6 +94,11 @@ class Operations:
         tensors = {"face": array[None] if array.ndim == 3 else array}
         return (yield from self._run_step("encoder", tensors, self._deadline(timeout)))
 
+    def read_attributes(self, faces: Pictures, timeout: float | None) -> Operation[AnyArray]:
+        array = np.asarray(faces)
+        tensors = {"face": array[None] if array.ndim == 3 else array}
+        return (yield from self._run_step("classifier", tensors, self._deadline(timeout)))
+
     def render(self, w: Codes, model: str, timeout: float | None, controls: Controls) -> Operation[Pictures]:
         deadline = self._deadline(timeout)
         with self._evicted_on_error(model):

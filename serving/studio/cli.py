@@ -11,7 +11,17 @@ import typer
 from engines.contract.errors import ServerError
 from serving.client import DEFAULT_TIMEOUT
 from serving.command_line import stages
-from serving.options import Encoder, Generators, Isf, LightEncoder, Model, Timeout, Url, landmarker_from_option
+from serving.options import (
+    Classifier,
+    Encoder,
+    Generators,
+    Isf,
+    LightEncoder,
+    Model,
+    Timeout,
+    Url,
+    landmarker_from_option,
+)
 
 
 def studio(
@@ -19,6 +29,7 @@ def studio(
     model: Model = None,
     encoder: Encoder = None,
     isf: Isf = None,
+    classifier: Classifier = None,
     generator: Generators = None,
     light_encoder: LightEncoder = None,
     align: Annotated[str, typer.Option(metavar="haar|yunet:PATH|mediapipe:PATH", help="How to find faces.")] = "haar",
@@ -42,7 +53,7 @@ def studio(
     if align.startswith("file:"):
         raise typer.BadParameter("pictures from a page have no file names to look landmarks up", param_hint="--align")
     landmarker = landmarker_from_option(align)
-    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder)
+    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
     with _listening(address, port) as listener, stages() as stage:
         stage("loading models")
         catalogue = catalogue_of(back_end)

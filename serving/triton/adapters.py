@@ -72,7 +72,7 @@ class ConditionModel(RequestModel):
     """Fills in the defaults of the controls."""
 
     def answer(self, given: Tensors) -> Tensors:
-        return filled_controls(self.signature, given)
+        return filled_controls(self.signature, given, _classified if "face" in given else None)
 
 
 class DecodeFaceModel(RequestModel):
@@ -133,6 +133,18 @@ class EngineModel(RequestModel):
     def finalize(self) -> None:
         """Triton calls this once, before the process ends."""
         self.engine.close()
+
+
+def _classified(face: AnyArray) -> AnyArray:
+    """Ask the model ``classifier`` which attributes faces show; only requests that keep some pay for it."""
+    request = pb.InferenceRequest(
+        model_name="classifier", requested_output_names=["probabilities"], inputs=[pb.Tensor("face", face)]
+    )
+    response = request.exec()
+    if response.has_error():
+        raise RuntimeError(response.error().message())
+    probabilities: AnyArray = pb.get_output_tensor_by_name(response, "probabilities").as_numpy()
+    return probabilities
 
 
 def _response(outcome: Any) -> pb.InferenceResponse:

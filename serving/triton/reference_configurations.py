@@ -17,6 +17,7 @@ from engines.contract.tensors import (
     FILLED,
     Geometry,
     Signature,
+    classifier_signature,
     condition_signature,
     decode_face_signature,
     encode_picture_signature,
@@ -53,13 +54,17 @@ class ServedGenerator:
 
 @dataclass(frozen=True)
 class RepositorySpec:
-    """The content of a repository; the first generator is the default one."""
+    """The content of a repository; the first generator is the default one.
+
+    With a ``classifier`` an edit keeps the attributes that it does not name.
+    """
 
     geometry: Geometry
     generators: tuple[ServedGenerator, ...]
+    classifier: bool = False
 
 
-REFERENCE = RepositorySpec(Geometry(1024), (ServedGenerator("blend_r16", {"blend": "--r-swap 16"}),))
+REFERENCE = RepositorySpec(Geometry(1024), (ServedGenerator("blend_r16", {"blend": "--r-swap 16"}),), classifier=True)
 
 
 def reference_configs() -> dict[str, str]:
@@ -72,26 +77,28 @@ def repository_configs(spec: RepositorySpec) -> dict[str, str]:
     g = spec.geometry
     files = {
         **_engine_files("encoder", "encoder", encoder_signature(g)),
-        **_python_files("condition", "ConditionModel", condition_signature(g)),
+        **_python_files("condition", "ConditionModel", condition_signature(g, face=spec.classifier)),
         **_python_files("decode_face", "DecodeFaceModel", decode_face_signature()),
         **_python_files("encode_picture", "EncodePictureModel", encode_picture_signature()),
     }
     if g.attributes:
         files |= _engine_files("isf", "isf", isf_signature(g))
+    if spec.classifier:
+        files |= _engine_files("classifier", "classifier", classifier_signature(g))
     for generator in spec.generators:
         own = replace(g, resolution=generator.resolution or g.resolution)
         files |= _engine_files(f"generator_{generator.name}", "generator", generator_signature(own))
-        files |= _ensembles(f"toonify_{generator.name}", own, generator)
+        steps = _steps(own, generator.name, classifier=spec.classifier)
+        files |= _ensembles(f"toonify_{generator.name}", own, generator, steps)
         if generator is spec.generators[0]:
-            files |= _ensembles("toonify", own, generator)
+            files |= _ensembles("toonify", own, generator, steps)
     return files
 
 
-def _ensembles(name: str, g: Geometry, generator: ServedGenerator) -> dict[str, str]:
+def _ensembles(name: str, g: Geometry, generator: ServedGenerator, steps: Sequence[Step]) -> dict[str, str]:
     """Return the files of an ensemble with arrays at both ends, and of its sibling with JPEG at both ends."""
     sizes = {"resolution": str(g.resolution), "rows": str(g.rows), "attributes": ",".join(g.attributes)}
     parameters = {**generator.parameters, "generator": generator.name, **sizes}
-    steps = _steps(g, generator.name)
     decode = Step("decode_face", decode_face_signature())
     encode = Step("encode_picture", encode_picture_signature())
     return {
@@ -129,8 +136,8 @@ def _ensemble_files(
     }
 
 
-def _steps(g: Geometry, generator: str) -> list[Step]:
-    condition = condition_signature(g)
+def _steps(g: Geometry, generator: str, *, classifier: bool) -> list[Step]:
+    condition = condition_signature(g, face=classifier)
     renamed = {spec.name.removesuffix(FILLED): spec.name for spec in condition.outputs}
     steps = [Step("encoder", encoder_signature(g)), Step("condition", condition)]
     if g.attributes:

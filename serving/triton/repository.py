@@ -13,7 +13,15 @@ from pathlib import Path
 from engines.contract.atomic import atomic_directory, check_output
 from engines.contract.errors import RepositoryError
 from engines.contract.tensors import Geometry
-from engines.model_directory import MANIFEST, Component, Manifest, check_codes, read_manifest, sha256_of
+from engines.model_directory import (
+    MANIFEST,
+    Component,
+    Manifest,
+    check_classifier,
+    check_codes,
+    read_manifest,
+    sha256_of,
+)
 from serving.triton.contents import write_contents
 from serving.triton.reference_configurations import RepositorySpec, ServedGenerator, repository_configs, write_texts
 
@@ -41,7 +49,13 @@ class _Model:
 
 
 def write_repository(
-    output: Path, *, encoder: Path, generators: Sequence[Path], isf: Path | None = None, force: bool = False
+    output: Path,
+    *,
+    encoder: Path,
+    generators: Sequence[Path],
+    isf: Path | None = None,
+    classifier: Path | None = None,
+    force: bool = False,
 ) -> None:
     """Write a repository from model directories; the first generator is the one that the ensemble ``toonify`` uses.
 
@@ -52,7 +66,7 @@ def write_repository(
         RepositoryError: the models do not fit together, or ``force`` would replace a folder that is no repository.
         ExportError: ``output`` exists and ``force`` is false.
     """
-    models = _models(output, encoder, generators, isf, force=force)
+    models = _models(output, encoder, generators, isf, classifier, force=force)
     spec = _repository_spec(models)
     with atomic_directory(output, force=force) as staging:
         write_texts(staging, repository_configs(spec))
@@ -73,10 +87,16 @@ def _keep_out_compiled_code(repository: Path) -> None:
 
 
 def check_repository(
-    output: Path, *, encoder: Path, generators: Sequence[Path], isf: Path | None = None, force: bool = False
+    output: Path,
+    *,
+    encoder: Path,
+    generators: Sequence[Path],
+    isf: Path | None = None,
+    classifier: Path | None = None,
+    force: bool = False,
 ) -> list[Manifest]:
     """Return the models' manifests, or raise what ``write_repository`` would raise, without writing anything."""
-    models = _models(output, encoder, generators, isf, force=force)
+    models = _models(output, encoder, generators, isf, classifier, force=force)
     _repository_spec(models)
     return [model.manifest for model in models]
 
@@ -91,12 +111,21 @@ def _refuse_another_folder(output: Path) -> None:
         )
 
 
-def _models(output: Path, encoder: Path, generators: Sequence[Path], isf: Path | None, *, force: bool) -> list[_Model]:
+def _models(
+    output: Path,
+    encoder: Path,
+    generators: Sequence[Path],
+    isf: Path | None,
+    classifier: Path | None,
+    *,
+    force: bool,
+) -> list[_Model]:
     """Check that the output can be written, and read the models, the encoder first."""
     check_output(output, force=force)
     _refuse_another_folder(output)
     models = [_model(encoder, "encoder"), *(_model(path, "generator") for path in generators)]
-    return models + ([_model(isf, "isf")] if isf else [])
+    optional: tuple[tuple[Path | None, Component], ...] = ((isf, "isf"), (classifier, "classifier"))
+    return models + [_model(directory, component) for directory, component in optional if directory]
 
 
 def _model(directory: Path, component: Component) -> _Model:
@@ -115,8 +144,13 @@ def _repository_spec(models: Sequence[_Model]) -> RepositorySpec:
     """Check that the models, the encoder first, fit together, and return what the repository serves."""
     encoder = models[0]
     generators = [model for model in models if model.manifest.component == "generator"]
-    isf = next((model for model in models if model.manifest.component == "isf"), None)
+    isf, classifier = (_of(models, component) for component in ("isf", "classifier"))
+    if classifier:
+        own = isf.manifest if isf else None
+        check_classifier(classifier.manifest, own, RepositoryError, subject=str(classifier.directory))
     for model in models:
+        if model is classifier:  # it has no codes
+            continue
         check_codes(
             model.manifest,
             encoder.manifest,
@@ -126,14 +160,19 @@ def _repository_spec(models: Sequence[_Model]) -> RepositorySpec:
         )
     _check_names([model.manifest.name for model in generators])
     sizes, edits = encoder.manifest.sizes, isf.manifest.sizes if isf else None
-    shared = encoder.hash | (isf.hash if isf else {})
+    shared = encoder.hash | (isf.hash if isf else {}) | (classifier.hash if classifier else {})
     return RepositorySpec(
         Geometry(sizes.resolution, sizes.w_dim, *((edits.attributes, edits.noise_size) if edits else ((), 0))),
         tuple(
             ServedGenerator(model.manifest.name, model.parameters | shared, model.manifest.sizes.resolution)
             for model in generators
         ),
+        classifier is not None,
     )
+
+
+def _of(models: Sequence[_Model], component: Component) -> _Model | None:
+    return next((model for model in models if model.manifest.component == component), None)
 
 
 def _check_names(generators: Sequence[str]) -> None:

@@ -13,10 +13,13 @@ from serving.client import DEFAULT_TIMEOUT
 from serving.options import (
     Align,
     AttributeOptions,
+    Classifier,
     Encoder,
+    Exact,
     Force,
     Generators,
     Isf,
+    KeepOptions,
     LightEncoder,
     Model,
     Psi,
@@ -24,7 +27,7 @@ from serving.options import (
     Seed,
     Timeout,
     Url,
-    attributes_from_options,
+    edit_from_options,
 )
 from serving.video.targets import DEFAULT_QUALITY, FORMATS, targets_of, videos_in
 
@@ -69,10 +72,13 @@ def video(
     model: Model = None,
     encoder: Encoder = None,
     isf: Isf = None,
+    classifier: Classifier = None,
     generator: Generators = None,
     light_encoder: LightEncoder = None,
     align: Align = "haar",
     attribute: AttributeOptions = None,
+    keep: KeepOptions = None,
+    exact: Exact = False,
     rows: Rows = "all",
     seed: Seed = None,
     strength: Strength = 1.0,
@@ -118,8 +124,9 @@ def video(
     in_folder = several or (not png and (output.is_dir() or not output.suffix))
     targets = targets_of(videos, output, in_folder=in_folder, suffix=".png" if preview else "" if png else None)
     start, end = _part(trim)
-    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder)
-    style = _style(back_end, attribute, rows, seed, strength, psi)
+    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
+    edit = edit_from_options(attribute, keep, rows, exact=exact)
+    style = back_end.style(edit, seed=seed or 0, strength=strength, psi=1.0 if psi is None else psi)
 
     with _runner(back_end, align, style, progress, stats) as runner:
 
@@ -168,10 +175,13 @@ def cam(
     model: Model = None,
     encoder: Encoder = None,
     isf: Isf = None,
+    classifier: Classifier = None,
     generator: Generators = None,
     light_encoder: LightEncoder = None,
     align: Align = "haar",
     attribute: AttributeOptions = None,
+    keep: KeepOptions = None,
+    exact: Exact = False,
     rows: Rows = "all",
     seed: Seed = None,
     strength: Strength = 1.0,
@@ -194,8 +204,9 @@ def cam(
     from serving.video.writing import VideoWriter
 
     side = _side(size, output_style)
-    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder)
-    style = _style(back_end, attribute, rows, seed, strength, psi)
+    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
+    edit = edit_from_options(attribute, keep, rows, exact=exact)
+    style = back_end.style(edit, seed=seed or 0, strength=strength, psi=1.0 if psi is None else psi)
     with _runner(back_end, align, style, progress, stats) as runner:
 
         def reported(state: VideoProgress) -> None:
@@ -226,13 +237,6 @@ def _runner(back_end: BackEnd, align: str, style: Style, progress: ProgressStyle
     landmarker = video_landmarker(align)
     with back_end.toonifier() as toonifier, cancelled_by_signals() as cancel, reporter(progress) as reports:
         yield Runner(toonifier, landmarker, style, reports, cancel, stats)
-
-
-def _style(
-    back_end: BackEnd, attribute: list[str] | None, rows: str, seed: int | None, strength: float, psi: float | None
-) -> Style:
-    attributes = attributes_from_options(attribute or [], rows)
-    return back_end.style(attributes, rows=rows, seed=seed or 0, strength=strength, psi=1.0 if psi is None else psi)
 
 
 def _side(size: str, output_style: str) -> int | None:

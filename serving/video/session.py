@@ -40,6 +40,7 @@ from serving.video.stability import (
     RowWeights,
     Tracks,
 )
+from serving.video.track_attributes import TrackAttributes
 from serving.video.tracking import Track, Tracker, Tracking, placements_from_faces
 
 Smoothing = Literal["live", "file", "off"]
@@ -50,8 +51,9 @@ class FrameJob:
     """A frame on its way through a session; every step adds its result.
 
     ``crops``, ``codes`` and ``pictures`` have one row for each of ``tracks``; None stands for a step that is still to
-    come, or for a frame without faces. ``light``: the light encoder's rows of the codes suffice. ``seconds``: time
-    spent in each step.
+    come, or for a frame without faces. ``light``: the light encoder's rows of the codes suffice. ``unread``: the
+    attributes that the faces show are to be read. ``shown``: those attributes [N, A], of this frame and then averaged
+    over the track. ``seconds``: time spent in each step.
     """
 
     frame: Frame
@@ -60,7 +62,9 @@ class FrameJob:
     tracks: Tracks = ()
     crops: Pictures | None = None
     light: bool = False
+    unread: bool = False
     codes: Codes | None = None
+    shown: AnyArray | None = None
     pictures: Pictures | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -131,6 +135,7 @@ class ToonSession(Closing):
         self._filter = _filter_of(smoothing)
         self._codes = CodeFilter(codes) if codes else None
         self._full_codes = FullCodeSchedule()
+        self._attributes = TrackAttributes()
         self._tracker = Tracker(tracking)
         self._cuts = CutDetector(cut_threshold)
         self._waiting: deque[FrameJob] = deque()  # for the filter
@@ -182,7 +187,15 @@ class ToonSession(Closing):
         return jobs
 
     def encode(self, jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:
-        """Encode the faces of a batch of frames; without smoothing of codes, ``render`` does it."""
+        """Encode the faces of a batch of frames; without smoothing of codes, ``render`` does it.
+
+        An edit that keeps attributes reads them from the first frames of each track.
+        """
+        if unread := [job for job in jobs if job.unread]:
+            with _timed(unread, "encode"):
+                for job in unread:
+                    assert job.crops is not None
+                    job.shown = self._toonifier.read_attributes(job.crops)
         with_faces = [job for job in jobs if self._codes and job.crops is not None]
         for light in (False, True):
             if batch := [job for job in with_faces if job.light == light]:
@@ -194,8 +207,10 @@ class ToonSession(Closing):
         return jobs
 
     def smooth(self, jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:
-        """Average the codes with those of earlier frames."""
+        """Average the codes, and the attributes that are kept, with those of earlier frames."""
         for job in jobs:
+            if job.style.keeps and job.crops is not None:
+                job.shown = self._attributes.push([track.id for track in job.tracks], job.shown)
             if self._codes and job.codes is not None:
                 job.codes = self._codes.push([track.id for track in job.tracks], job.codes, float(job.frame.pts))
         return jobs
@@ -222,6 +237,7 @@ class ToonSession(Closing):
         self._tracker.reset()
         self._cuts.reset()
         self._full_codes.reset()
+        self._attributes.reset()
         self._number = 0
 
     def _complete(self, job: FrameJob) -> FrameResult:
@@ -241,11 +257,22 @@ class ToonSession(Closing):
             job.crops = np.stack([*crops.values()]) if crops else None
         full = self._full_codes.due([track.id for track in crops], float(job.frame.pts))
         job.light = self._toonifier.has_light_encoder and not full
+        job.unread = (
+            job.crops is not None
+            and job.style.keeps
+            and job.style.keep is None
+            and self._attributes.due([track.id for track in crops])
+        )
         return job
 
     def _pictures(self, jobs: Sequence[FrameJob], style: Style) -> list[Pictures]:
+        read = [job.shown for job in jobs if job.shown is not None]
+        shown = np.concatenate(read) if read else None
         if self._codes:
-            return _apply_batched(lambda w: self._toonifier.render(w, style), [job.codes for job in jobs])
+            return _apply_batched(lambda w: self._toonifier.render(w, style, shown), [job.codes for job in jobs])
+        if shown is not None:
+            encode, render = self._toonifier.encode, self._toonifier.render
+            return _apply_batched(lambda crops: render(encode(crops), style, shown), [job.crops for job in jobs])
         return _apply_batched(lambda crops: self._toonifier.toonify(crops, style), [job.crops for job in jobs])
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ Resolution 32, 8 rows of 16, two attributes, ISF noise of 4:
 
     encoder      w = (face[:8, :16, 0] - 128) / 128
     isf          w_edited = w + row_strength * (sum(attributes) + z[0]) / 4
+    classifier   probabilities = face[0, :2, 1] / 255
     generator    image = trunc(clamp(127.5 x + 128, 0, 255)), x = gain * psi * w, the 128 numbers of w 24 times over
 
 The generator "small" is as if cut at 16: it takes 8 rows too, and gives their numbers 6 times over.
@@ -39,21 +40,24 @@ class TinyModels:
 
     encoder: Path
     isf: Path
+    classifier: Path
     generators: dict[str, Path]
 
-    def pipeline(self, generator: str = "plain", *, isf: bool = True) -> Pipeline:
+    def pipeline(self, generator: str = "plain", *, isf: bool = True, classifier: bool = True) -> Pipeline:
         """The in-process form of the ensemble ``toonify_<generator>``."""
         return Pipeline(
             engine_from_directory(self.encoder),
             engine_from_directory(self.generators[generator]),
             engine_from_directory(self.isf) if isf else None,
+            engine_from_directory(self.classifier) if isf and classifier else None,
         )
 
 
 def write_tiny_models(folder: Path) -> TinyModels:
     generators = {name: write_generator(folder / name, name) for name in GAINS}
     generators["small"] = write_generator(folder / "small", "small", SMALL_SIZES)
-    return TinyModels(write_encoder(folder / "encoder"), write_isf(folder / "isf"), generators)
+    encoder, isf = write_encoder(folder / "encoder"), write_isf(folder / "isf")
+    return TinyModels(encoder, isf, write_classifier(folder / "classifier"), generators)
 
 
 def expected_pictures(
@@ -90,6 +94,23 @@ def write_isf(directory: Path, sizes: Sizes = ISF_SIZES) -> Path:
         helper.make_node("Add", ["w", "column"], ["w_edited"]),
     ]
     return _write_directory(directory, "isf", "isf", sizes, nodes, {"zero": [0], "one": [1], "two": [2], "four": 4.0})
+
+
+def write_classifier(directory: Path, sizes: Sizes = ISF_SIZES) -> Path:
+    nodes = [
+        helper.make_node("Slice", ["face", "start", "end", "axes"], ["corner"]),
+        helper.make_node("Cast", ["corner"], ["level"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["level", "white"], ["share"]),
+        helper.make_node("Reshape", ["share", "flat"], ["probabilities"]),
+    ]
+    constants = {
+        "start": [0, 0, 1],
+        "end": [1, len(sizes.attributes), 2],
+        "axes": [1, 2, 3],
+        "white": 255.0,
+        "flat": [0, -1],
+    }
+    return _write_directory(directory, "classifier", "classifier", sizes, nodes, constants)
 
 
 def write_generator(directory: Path, name: str, sizes: Sizes = SIZES) -> Path:

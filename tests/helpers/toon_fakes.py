@@ -42,11 +42,15 @@ class FakeToonifier(_Closing):
         before: called at the start of every method.
         calls: the names of the called methods, with their numbers of faces or codes.
         light_rows: number of rows of a light code; None where there is no light encoder.
+        attributes: the classifier; None where there is none.
+        shown: the attributes that each rendering was given.
     """
 
     before: Callable[[], Any] = lambda: None
     calls: list[tuple[str, int]] = field(default_factory=list)
     light_rows: int | None = None
+    attributes: Callable[[Pixels], NDArray[np.float32]] | None = None
+    shown: list[NDArray[np.float32] | None] = field(default_factory=list)
 
     @property
     def has_light_encoder(self) -> bool:
@@ -56,8 +60,15 @@ class FakeToonifier(_Closing):
         self._begin("light" if light else "encode", faces)
         return _codes(faces)[:, : self.light_rows if light else None]
 
-    def render(self, w: NDArray[np.float32], style: Style) -> Pixels:
+    def read_attributes(self, faces: Pixels) -> NDArray[np.float32] | None:
+        if self.attributes is None:
+            return None
+        self._begin("attributes", faces)
+        return self.attributes(faces)
+
+    def render(self, w: NDArray[np.float32], style: Style, shown: NDArray[np.float32] | None = None) -> Pixels:
         self._begin("render", w)
+        self.shown.append(shown)
         return _pictures(w, style)
 
     def toonify(self, faces: Pixels, style: Style) -> Pixels:

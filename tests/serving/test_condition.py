@@ -72,8 +72,35 @@ def test_without_an_isf_only_psi_is_left() -> None:
     assert filled_controls(WITHOUT_ISF, {"w": W, "psi": PSI}).keys() == {"psi_filled"}
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["w", "attributes", "z", "row_strength", "psi"])
+def test_an_attribute_that_is_not_named_is_read_from_the_face() -> None:
+    signature = condition_signature(Geometry(32, 16, ("age", "smile"), 4), face=True)
+    faces = np.zeros((2, 256, 256, 3), np.uint8)
+    faces[1] = 200
+    given = {"w": W, "face": faces, "attributes": np.array([[np.nan, 0.3], [np.nan, np.nan]], np.float32)}
+    values = filled_controls(signature, given, lambda face: face[:, 0, 0, :2] / np.float32(255))
+    np.testing.assert_array_equal(values["attributes_filled"], np.array([[0, 0.3], [1, 1]], np.float32))
+
+
+def test_a_classifier_runs_only_for_requests_that_keep_an_attribute() -> None:
+    signature = condition_signature(Geometry(32, 16, ("age", "smile"), 4), face=True)
+    given = {"w": W, "face": np.zeros((2, 256, 256, 3), np.uint8), "attributes": ATTRIBUTES}
+
+    def classify(face: AnyArray) -> AnyArray:
+        raise AssertionError("it ran")
+
+    assert np.array_equal(filled_controls(signature, given, classify)["attributes_filled"], ATTRIBUTES)
+
+
+def test_an_attribute_that_nothing_can_read_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"'attributes': got NaN, .* since no classifier reads them here"):
+        filled(attributes=np.full((2, 2), np.nan, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name in ("w", "z", "row_strength", "psi") for value in (np.nan, np.inf, -np.inf)]
+    + [("attributes", np.inf), ("attributes", -np.inf)],
+)
 def test_numbers_that_are_not_finite_are_refused(name: str, value: float) -> None:
     given = {"w": W, "attributes": ATTRIBUTES, "z": Z, "row_strength": STRENGTH, "psi": PSI}
     given[name] = np.full_like(given[name], value)

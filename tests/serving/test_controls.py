@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engines.contract.errors import RequestError
 from engines.contract.tensors import ISF_ATTRIBUTES, Geometry, toonify_signature
-from serving.controls import attribute_vector, control_tensors, row_strength_for
+from serving.controls import control_tensors, row_strength_for
 
 
 @pytest.mark.parametrize(
@@ -35,8 +38,29 @@ def test_an_attribute_without_a_rule_is_refused() -> None:
         row_strength_for("smile", 18)
 
 
-def test_a_mapping_is_the_full_target_and_what_it_leaves_out_is_zero() -> None:
-    assert attribute_vector({"age": 1, "gender": 0.5}, ISF_ATTRIBUTES) == [0.5, 0, 1, 0]
+def target(**controls: Any) -> NDArray[np.float32]:
+    tensors = control_tensors(toonify_signature(Geometry(1024)), ISF_ATTRIBUTES, controls, 2)
+    return tensors["attributes"]
+
+
+def test_what_a_mapping_leaves_out_stays_as_it_is_in_the_face() -> None:
+    np.testing.assert_array_equal(target(attributes={"age": 1, "gender": 0.5}), [[0.5, np.nan, 1, np.nan]] * 2)
+
+
+def test_an_exact_mapping_is_the_full_target_and_what_it_leaves_out_is_zero() -> None:
+    np.testing.assert_array_equal(target(attributes={"age": 1}, exact=True), [[0, 0, 1, 0]] * 2)
+
+
+def test_what_the_faces_show_can_be_given_by_name_or_for_each_face() -> None:
+    by_name = target(attributes={"age": 1}, keep={"gender": 1, "glasses": 0.2})
+    np.testing.assert_array_equal(by_name, [[1, 0, 1, np.nan]] * 2)
+    for_each = target(attributes={"age": 0}, keep=[[0.9, 0.1, 0.9, 0.4], [0, 1, 1, 1]])
+    np.testing.assert_array_equal(for_each, [[1, 0, 0, 0], [0, 1, 0, 1]])
+
+
+def test_an_unknown_attribute_that_is_kept_is_refused() -> None:
+    with pytest.raises(RequestError, match="attribute 'beard': got no attribute of the model"):
+        target(attributes={"age": 1}, keep={"beard": 1})
 
 
 def test_controls_are_repeated_for_every_face_or_given_for_each() -> None:

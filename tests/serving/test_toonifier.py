@@ -35,7 +35,9 @@ STYLES = {
 @pytest.fixture
 def engines(tiny_model_directories: TinyModels) -> Iterator[EngineToonifier]:
     models = tiny_model_directories
-    with EngineToonifier(models.encoder, [*models.generators.values()], models.isf) as toonifier:
+    with EngineToonifier(
+        models.encoder, [*models.generators.values()], models.isf, classifier=models.classifier
+    ) as toonifier:
         yield toonifier
 
 
@@ -46,7 +48,8 @@ def served(triton_server: TritonServer) -> Iterator[ServedToonifier]:
 
 
 def test_a_style_is_what_the_controls_say(engines: EngineToonifier) -> None:
-    style = Style(attributes={"age": 0.5}, seed=4, strength=0.5, psi=0.5, row_strength=(1, 0) * 4, model="inverse")
+    row_strength = (1, 0) * 4
+    style = Style({"age": 0.5}, 4, strength=0.5, psi=0.5, row_strength=row_strength, model="inverse", exact=True)
     shift = 0.5 * np.array([1, 0] * 4)[:, None] * (0.5 + z_from_seed(4, 4)[0]) / 4
     np.testing.assert_array_equal(
         engines.toonify(FACES[:2], style), expected_pictures(FACES[:2], gain=-1, psi=0.5, shift=shift)
@@ -55,7 +58,8 @@ def test_a_style_is_what_the_controls_say(engines: EngineToonifier) -> None:
 
 @pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
 def test_toonify_is_encode_and_then_render(engines: EngineToonifier, style: Style) -> None:
-    np.testing.assert_array_equal(engines.render(engines.encode(FACES), style), engines.toonify(FACES, style))
+    shown = engines.read_attributes(FACES)
+    np.testing.assert_array_equal(engines.render(engines.encode(FACES), style, shown), engines.toonify(FACES, style))
 
 
 @pytest.mark.triton
@@ -67,7 +71,10 @@ def test_the_server_gives_the_pictures_of_the_engines_bit_for_bit(
     codes = served.encode(FACES)
     np.testing.assert_array_equal(codes, engines.encode(FACES))
     np.testing.assert_array_equal(served.toonify(FACES, style), expected)
-    np.testing.assert_array_equal(served.render(codes, style), expected)
+    shown = served.read_attributes(FACES)
+    assert shown is not None
+    np.testing.assert_array_equal(shown, engines.read_attributes(FACES))
+    np.testing.assert_array_equal(served.render(codes, style, shown), expected)
 
 
 def test_a_light_encoder_gives_the_first_rows_of_the_same_codes(

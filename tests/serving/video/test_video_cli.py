@@ -23,7 +23,7 @@ from video_files import STEADY, Sound, audio_packets, number_in, write_video
 
 from engines.contract.errors import AlignmentError, RequestError, ServerError
 from serving.back_end import BackEnd
-from serving.controls import Style
+from serving.controls import Edit, Style
 from serving.faces.alignment import crop, placement_of_face, prealigned
 from serving.faces.images import read_picture
 from serving.video import camera
@@ -86,7 +86,7 @@ def test_a_video_becomes_a_video_with_the_same_times(
 
 
 def test_a_server_toonifies_a_video(toonify: Toonify, clip: Path, tmp_path: Path) -> None:
-    options = ["--attribute", "age=1", "--seed", 7, "--strength", 0.5, "--psi", 0.7, "--rows", "preset"]
+    options = ["--attribute", "age=1", "--seed", 7, "--strength", 0.5, "--psi", 0.7, "--rows", "preset", "--exact"]
     with running(FakeTriton()) as server:
         code, _, err = toonify(
             "video", clip, "-o", tmp_path / "toon.mp4", *ALIGNED, "--url", server.url, "--smoothing", "off", *options
@@ -423,7 +423,7 @@ def test_several_videos_do_not_go_into_a_file(tmp_path: Path) -> None:
 
 
 def test_a_style_without_options_is_the_usual_one() -> None:
-    assert BackEnd().style({}, rows="all", seed=0, strength=1.0, psi=1.0) == Style()
+    assert BackEnd().style(Edit({}, {}), seed=0, strength=1.0, psi=1.0) == Style()
 
 
 def test_the_chosen_generator_says_the_size_and_the_encoder_the_rows(tiny_model_directories: TinyModels) -> None:
@@ -431,7 +431,7 @@ def test_the_chosen_generator_says_the_size_and_the_encoder_the_rows(tiny_model_
     small = BackEnd(model="small", encoder=models.encoder, generators=[*models.generators.values()], isf=models.isf)
     assert small.resolution() == 16
     assert replace(small, model=None).resolution() == 32
-    style = small.style({"age": 1.0}, rows="preset", seed=0, strength=1.0, psi=1.0)
+    style = small.style(Edit({"age": 1.0}, {}, rows="preset"), seed=0, strength=1.0, psi=1.0)
     assert style.row_strength is not None
     assert len(style.row_strength) == 8
 
