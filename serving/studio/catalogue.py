@@ -28,10 +28,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The generators, the default one first, and the ISF head's attributes in its order; none without a head."""
+    """The generators, the default one first, and the ISF head's attributes in its order; none without a head.
+
+    ``keeps``: a classifier reads the attributes that an edit does not name, so that they stay.
+    """
 
     models: tuple[Choice, ...]
     attributes: tuple[str, ...]
+    keeps: bool = False
 
 
 def catalogue_of(back_end: BackEnd) -> Catalogue:
@@ -50,7 +54,8 @@ def _loaded(back_end: BackEnd) -> Catalogue:
         Choice(manifest.name, manifest.details.get("blend", {}).get("schedule", ""), manifest.sizes.resolution)
         for manifest in back_end.manifests()
     )
-    return Catalogue(models, manifest_of(back_end.isf).sizes.attributes if back_end.isf else ())
+    attributes = manifest_of(back_end.isf).sizes.attributes if back_end.isf else ()
+    return Catalogue(models, attributes, back_end.classifier is not None)
 
 
 def _served(back_end: BackEnd) -> Catalogue:
@@ -62,7 +67,7 @@ def _served(back_end: BackEnd) -> Catalogue:
     if generator not in [choice.name for choice in choices]:
         choices.insert(0, _choice(None, default))
     choices.sort(key=lambda choice: choice.name != generator)
-    return Catalogue(tuple(choices), default.attributes)
+    return Catalogue(tuple(choices), default.attributes, default.reads_attributes)
 
 
 def _choice(name: str | None, model: ServedModel) -> Choice:

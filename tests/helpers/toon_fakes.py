@@ -44,6 +44,7 @@ class FakeToonifier(_Closing):
         light_rows: number of rows of a light code; None where there is no light encoder.
         attributes: the classifier; None where there is none.
         shown: the attributes that each rendering was given.
+        styles: the style of each toonifying.
     """
 
     before: Callable[[], Any] = lambda: None
@@ -51,6 +52,7 @@ class FakeToonifier(_Closing):
     light_rows: int | None = None
     attributes: Callable[[Pixels], NDArray[np.float32]] | None = None
     shown: list[NDArray[np.float32] | None] = field(default_factory=list)
+    styles: list[Style] = field(default_factory=list)
 
     @property
     def has_light_encoder(self) -> bool:
@@ -73,6 +75,7 @@ class FakeToonifier(_Closing):
 
     def toonify(self, faces: Pixels, style: Style) -> Pixels:
         self._begin("toonify", faces)
+        self.styles.append(style)
         return _pictures(_codes(faces), style)
 
     def _begin(self, name: str, rows: NDArray[Any]) -> None:

@@ -37,7 +37,7 @@ export function offerDownload(result, name = '') {
 
 function controls() {
   const { model, editing, seed, strength, psi, look } = form.elements;
-  const sliders = [...form.querySelectorAll('#attributes input')];
+  const sliders = [...form.querySelectorAll('#attributes input:not([data-kept])')];
   return JSON.stringify({
     model: model.value || null,
     attributes: editing.checked ? Object.fromEntries(sliders.map((s) => [s.dataset.name, s.valueAsNumber])) : null,

@@ -35,7 +35,8 @@ function arrange() {
 
 function changed() {
   for (const slider of form.querySelectorAll('.slider')) {
-    slider.querySelector('output').value = slider.querySelector('input').valueAsNumber.toFixed(2);
+    const input = slider.querySelector('input');
+    slider.querySelector('output').value = 'kept' in input.dataset ? 'kept' : input.valueAsNumber.toFixed(2);
   }
   for (const input of form.querySelectorAll('#edit :is(input, button):not([name=editing])')) {
     input.disabled = !form.elements.editing.checked;
@@ -58,9 +59,15 @@ function choice({ name, blend, resolution }, index) {
     element('small', { textContent: about }));
 }
 
-function attribute(name) {
-  const slider = element('input', { type: 'range', min: 0, max: 1, step: 0.05, defaultValue: 0 });
+// An attribute whose slider was not moved stays as it is in the face, if the studio can read it there.
+function attribute(name, keeps) {
+  const slider = element('input', { type: 'range', min: 0, max: 1, step: 0.05, defaultValue: keeps ? 0.5 : 0 });
   slider.dataset.name = name;
+  if (keeps) {
+    slider.dataset.kept = '';
+    slider.addEventListener('input', () => { delete slider.dataset.kept; });
+    form.addEventListener('reset', () => { slider.dataset.kept = ''; });
+  }
   return element('label', { className: 'slider' }, element('span', { textContent: name }), slider, element('output'));
 }
 
@@ -88,10 +95,10 @@ addEventListener('drop', (event) => {
 addEventListener('paste', ({ clipboardData }) => openFile(clipboardData.files));
 addEventListener('pagehide', () => setStage(null));
 
-request('/api/models').then((answer) => answer.json()).then(({ models, attributes, max_upload }) => {
+request('/api/models').then((answer) => answer.json()).then(({ models, attributes, keeps, max_upload }) => {
   largest = max_upload;
   $('models').append(...models.map(choice));
-  $('attributes').append(...attributes.map(attribute));
+  $('attributes').append(...attributes.map((name) => attribute(name, keeps)));
   $('edit').hidden = !attributes.length;
   changed();
 }).catch(showError);

@@ -176,6 +176,7 @@ def test_the_models_are_told(browser: Browser) -> None:
                 {"name": "blend_r64", "blend": "--r-swap 64", "resolution": 64},
             ],
             "attributes": ["age", "smile"],
+            "keeps": True,
             "max_upload": MAX_UPLOAD,
         },
     )
@@ -434,7 +435,7 @@ def test_the_catalogue_of_model_directories(tiny_model_directories: TinyModels, 
     plain, inverse, small = (Choice(name, "--r-swap 16", side) for name, side in names.items())
     generators = [*models.generators.values()]
     catalogue = catalogue_of(BackEnd(encoder=models.encoder, generators=generators, isf=models.isf))
-    assert catalogue == Catalogue((plain, inverse, small), ("age", "smile"))
+    assert catalogue == Catalogue((plain, inverse, small), ("age", "smile"), keeps=True)
     catalogue = catalogue_of(BackEnd(encoder=models.encoder, generators=generators, model="inverse"))
     assert catalogue == Catalogue((inverse, plain, small), ())
     with pytest.raises(
@@ -455,7 +456,9 @@ def test_the_catalogue_of_a_server() -> None:
 def test_the_catalogue_of_a_real_server(triton_server: TritonServer) -> None:
     names = {"plain": 32, "inverse": 32, "small": 16}
     plain, inverse, small = (Choice(name, "--r-swap 16", side) for name, side in names.items())
-    assert catalogue_of(BackEnd(url=triton_server.url)) == Catalogue((plain, inverse, small), ("age", "smile"))
+    assert catalogue_of(BackEnd(url=triton_server.url)) == Catalogue(
+        (plain, inverse, small), ("age", "smile"), keeps=True
+    )
     catalogue = catalogue_of(BackEnd(url=triton_server.url, model="toonify_inverse"))
     assert catalogue == Catalogue((inverse, plain, small), ("age", "smile"))
 

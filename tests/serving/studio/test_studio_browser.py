@@ -147,6 +147,22 @@ def test_a_picture_is_toonified_and_follows_the_controls(page: Page, photo: Path
     page.until(lambda: page.colour[1] == 0)
 
 
+def test_an_attribute_whose_slider_was_not_moved_is_kept(page: Page, photo: Path, toonifier: FakeToonifier) -> None:
+    page.choose(photo)
+    page.says("Done")
+    page.find("[name=editing]").click()
+    page.until(lambda: toonifier.styles[-1].attributes == {})
+    assert page.find("#attributes label:nth-child(2) output").text == "kept"
+    page.set("#attributes [data-name=age]", 0.75)
+    page.until(lambda: toonifier.styles[-1].attributes == {"age": 0.75})
+    page.set("#attributes [data-name=smile]", 1)
+    page.until(lambda: toonifier.styles[-1].attributes == {"age": 0.75, "smile": 1})
+    page.find("[type=reset]").click()
+    page.until(lambda: toonifier.styles[-1].attributes is None)
+    page.find("[name=editing]").click()
+    page.until(lambda: toonifier.styles[-1].attributes == {})
+
+
 def test_a_picture_is_dropped_on_the_page(page: Page, photo: Path) -> None:
     page.run(
         """const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt());
