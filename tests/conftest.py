@@ -91,7 +91,5 @@ def triton_server(
     write_repository(
         folder / "repository", encoder=models.encoder, isf=models.isf, generators=[*models.generators.values()]
     )
-    with TritonServer(
-        folder / "repository", log=folder / "server.log", grpc_port=0, http_port=0, metrics_port=0
-    ) as server:
+    with TritonServer(folder / "repository", log=folder / "server.log", grpc_port=0, metrics_port=0) as server:
         yield server
