@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from served_repository import make_slow, small_repository, wait_until
+from served_repository import make_slow, small_repository
 from tiny_models import TinyModels, expected_pictures
 from triton_requests import executions, picture, send
 from tritonclient.grpc import InferenceServerClient
 
+from benchmarks.chaos.served import wait_until
 from engines.contract.errors import ServerError
 from serving.triton.ports import is_listening
 from serving.triton.process_group import command_line

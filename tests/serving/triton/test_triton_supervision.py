@@ -7,16 +7,19 @@ import shutil
 import signal
 import threading
 from collections import Counter
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from served_repository import Serving, make_slow, serving, small_repository, wait_until
+from served_repository import make_slow, small_repository
 from tiny_models import TinyModels, expected_pictures
 from triton_requests import picture
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.chaos import served as chaos
+from benchmarks.chaos.served import Serving, wait_until
 from engines.contract.errors import ServerError
 from serving.triton.ports import is_listening
 from serving.triton.supervision import serve
@@ -31,6 +34,11 @@ UNKNOWN = "Request for unknown model: 'toonify' has no available versions"
 @pytest.fixture
 def repository(tiny_model_directories: TinyModels, tmp_path: Path) -> Path:
     return small_repository(tiny_model_directories, tmp_path)
+
+
+def serving(repository: Path, *, interval: float = 0.2, patience: float = 60) -> AbstractContextManager[Serving]:
+    """``serve`` with all its files in the test's own folder."""
+    return chaos.serving(repository, repository.parent, interval=interval, patience=patience)
 
 
 def port_of(served: Serving) -> int:
