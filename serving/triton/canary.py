@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -20,6 +20,9 @@ from serving.faces.jpeg import jpeg_from_picture
 
 TIMEOUT = 300.0
 """Seconds for the first picture of an ensemble, when no other request waits."""
+
+STATE_TIMEOUT = 10.0
+"""Seconds for the state of a model, which the server knows without asking the model."""
 
 PATIENCE = 60.0
 """Seconds without any answer of a model, while the canary's request waits there, after which it counts as hung.
@@ -74,25 +77,25 @@ class Canary(Closing):
             with _server_errors(f"model {config.name!r}", "an answer"):
                 self._check(config)
 
-    def has_ended(self, ensembles: list[str]) -> bool:
+    def has_ended(self, ensembles: Sequence[str]) -> bool:
         """Return whether these models are unloaded, which they are when their last accepted request is answered.
 
         Raises:
             ServerError: the server does not answer.
         """
         with _server_errors("Triton server", "the states of its models"):
-            index = self._client.get_model_repository_index(client_timeout=TIMEOUT)
+            index = self._client.get_model_repository_index(client_timeout=STATE_TIMEOUT)
         states = {model.name: (model.state, model.reason) for model in index.models}
         return all(states.get(name) == ("UNAVAILABLE", "unloaded") for name in ensembles)
 
-    def refuses(self, ensembles: list[str]) -> bool:
+    def refuses(self, ensembles: Sequence[str]) -> bool:
         """Return whether further requests to all of these models are refused.
 
         Raises:
             ServerError: the server does not answer.
         """
         with _server_errors("Triton server", "the states of its models"):
-            return not any(self._client.is_model_ready(name, client_timeout=TIMEOUT) for name in ensembles)
+            return not any(self._client.is_model_ready(name, client_timeout=STATE_TIMEOUT) for name in ensembles)
 
     def close(self) -> None:
         """Close the connection; a request that waits ends with an error."""

@@ -10,6 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
+from engines.contract.errors import ServerError
+
 POLL_ARGUMENTS = ("--model-control-mode=poll", "--repository-poll-secs=1")
 
 _NEVER = 4102444800  # the year 2100, in seconds of Unix time
@@ -19,12 +21,24 @@ class ServedModels:
     """A folder that holds a model repository's models, safe from later changes of the repository."""
 
     def __init__(self, folder: Path, repository: Path) -> None:
-        """Put every model of the repository into the new folder."""
+        """Put every model of the repository into the new folder.
+
+        Raises:
+            ServerError: a file of the repository cannot be read.
+        """
         self.folder = folder
         folder.mkdir()
-        for model in repository.iterdir():
-            if model.is_dir():
-                _put(model, folder / model.name)
+        try:
+            for model in repository.iterdir():
+                if model.is_dir():
+                    _put(model, folder / model.name)
+        except OSError as error:
+            raise ServerError(
+                str(error.filename or repository),
+                got=os.strerror(error.errno or 0),
+                expected="a repository whose files can be read",
+                remedy="write it again with toonify-export repository",
+            ) from None
 
     def withdraw(self, name: str) -> None:
         """Take a model out; the server answers its accepted requests and refuses further ones within a second."""

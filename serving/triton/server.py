@@ -15,21 +15,22 @@ from types import TracebackType
 from typing import Self
 
 from engines.contract.errors import ServerError
-from engines.loading import CACHE_VARIABLE
 from serving.triton.canary import PATIENCE, Canary
 from serving.triton.doors import LARGEST_FILE, door_arguments
 from serving.triton.installation import (
     SHARED_MEMORY,
     Installation,
     best_runtime,
+    cache_variable,
     check_shared_memory,
     find_installation,
 )
 from serving.triton.log import reason_of_failure, rotate
 from serving.triton.model_configurations import Runtime
 from serving.triton.ports import free_ports, is_listening, is_loopback
-from serving.triton.process_group import Deaths, command_line, process_group, processes_of_session
+from serving.triton.process_group import Deaths, process_group
 from serving.triton.served_models import POLL_ARGUMENTS, ServedModels
+from serving.triton.stopping import names_of_processes, withdraw
 
 START_TIMEOUT = 600.0
 """Seconds within which every model must be loaded, including the compilation of engines."""
@@ -123,7 +124,7 @@ class TritonServer:
             self._refuse_open_address(installation)
             self.ports = free_ports(self.address, self.ports)
             check_shared_memory(len([*self.repository.glob("*/1/model.py")]))
-            environment = {**installation.environment, **self._cache_variable()}
+            environment = {**installation.environment, **cache_variable(self._cache)}
             self._models = ServedModels(scratch / "models", self.repository)
             stack.callback(self._free_shared_memory)
             self._log_start = self.log.stat().st_size if self.log.exists() else 0
@@ -132,7 +133,7 @@ class TritonServer:
             self._process = stack.enter_context(group)
             self._progress("loading the models")
             self._wait_until_listening()
-            self._deaths = stack.enter_context(Deaths(self._names_of_processes()))
+            self._deaths = stack.enter_context(Deaths(names_of_processes(self._process.pid)))
             self._canary = stack.enter_context(Canary(self.url, patience=self._patience))
             self.ensembles = self._canary.ensembles
             self._progress(f"asking {len(self.ensembles)} ensembles for a picture")
@@ -207,29 +208,6 @@ class TritonServer:
         if runtime != "tensorrt":
             yield f"--model-config-name={runtime}"
 
-    def _cache_variable(self) -> dict[str, str]:
-        if self._cache is None:
-            return {}
-        try:
-            self._cache.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ServerError(
-                f"cache {self._cache}",
-                got=error.strerror or str(error),
-                expected="a folder that exists or can be made",
-                remedy="choose another with --cache, or leave it out",
-            ) from None
-        return {CACHE_VARIABLE: str(self._cache.resolve())}
-
-    def _names_of_processes(self) -> dict[int, str]:
-        """Return what the server's lasting processes are, by id: the server itself and one for each python model."""
-        names = {self._process.pid: "Triton server"}
-        for process in processes_of_session(self._process.pid):
-            program, *arguments = command_line(process) or [""]
-            if program.endswith("triton_python_backend_stub"):
-                names[process] = f"model {Path(arguments[0]).parents[1].name!r}"  # .../MODEL/VERSION/model.py
-        return names
-
     def _failure(self, thread: ThreadPoolExecutor, interval: float) -> ServerError:
         """Wait for the first failure, while the canary works in the thread."""
         check: Future[None] | None = None
@@ -266,24 +244,12 @@ class TritonServer:
         self._progress("stopping the Triton server; accepted requests are answered first")
         deadline = time.monotonic() + DRAIN_TIMEOUT
         with suppress(ServerError):
-            self._withdraw_ensembles(deadline)
+            withdraw(self.ensembles, self._models, self._canary, deadline, lambda: bool(self._deaths.wait(0)))
         if self._deaths.wait(0):  # then some requests are never answered
             return
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(max(deadline - time.monotonic(), 0) + 5)  # 5 s for Triton's own shutdown
-
-    def _withdraw_ensembles(self, deadline: float) -> None:
-        for name in self.ensembles:
-            self._models.withdraw(name)
-        self._wait_for(lambda: self._canary.refuses(self.ensembles), deadline)
-        for name in self.ensembles:
-            self._models.keep_name(name)
-        self._wait_for(lambda: self._canary.has_ended(self.ensembles), deadline)
-
-    def _wait_for(self, condition: Callable[[], bool], deadline: float) -> None:
-        while time.monotonic() < deadline and not self._deaths.wait(0.02) and not condition():
-            pass
 
     def _free_shared_memory(self) -> None:
         for region in SHARED_MEMORY.glob(f"{self.shared_memory_prefix}*"):

@@ -155,6 +155,15 @@ def test_a_server_that_fails_again_is_restarted_after_growing_pauses(
     assert "restarting in 60 s: ensemble 'x': got an error, expected a picture; see the log." in phrases
 
 
+def test_a_file_of_the_repository_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "find_installation", lambda scratch: installation(embedded=True))
+    repository = repository_in(tmp_path)
+    (repository / "model/labels.txt").symlink_to("nowhere")
+    with pytest.raises(ServerError, match=r"model/labels\.txt: got No such file or directory, expected a repository"):
+        TritonServer(repository, log=tmp_path / "log", grpc_port=0, metrics_port=0).start()
+    assert not (tmp_path / "log").exists()
+
+
 def test_a_first_start_that_fails_ends_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def start(self: TritonServer) -> None:
         raise ServerError("port", got="a taken one", expected="a free one", remedy="choose another")
