@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -43,6 +42,8 @@ def locked(log: Path) -> Iterator[None]:
     Raises:
         ServerError: another process has claimed it, or it cannot be written.
     """
+    import fcntl  # imported here, since Windows has none
+
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         file = log.open("ab")

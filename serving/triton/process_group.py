@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import select
 import shutil
 import signal
@@ -101,6 +100,8 @@ class Deaths(Closing):
 
 
 def _limit_files(process: subprocess.Popen[bytes], largest: int) -> None:
+    import resource  # imported here, since Windows has none
+
     with suppress(ProcessLookupError):
         _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
         limit = largest if most == resource.RLIM_INFINITY else min(largest, most)
