@@ -27,6 +27,7 @@ def chaos(
     if quick and results == RESULTS_FOLDER:
         raise typer.BadParameter("a quick run's numbers mean little: give --results another folder")
     common: dict[str, Any] = {"run": machine.now(), "commit": machine.commit(), "device": machine.device()}
+    common["served"] = _served(repository)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         for fields in faults(repository, Path(folder), QUICK if quick else Plan(kills=kills)):
             row = ChaosRow(**common, **fields)
@@ -38,6 +39,12 @@ def chaos(
                 markup=False,
             )
     console.print(f"Rows are in {results}; table: python -m benchmarks.chaos.report")
+
+
+def _served(repository: Path) -> str:
+    folders = [path.parent for path in repository.glob("*/1/model.py")]
+    size = sum(path.stat().st_size for folder in folders for path in folder.iterdir() if path.is_file())
+    return f"{len(folders)} python models of {size / 2**20:.1f} MiB"
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def _lines(rows: Sequence[ChaosRow]) -> Iterator[str]:
 
 def _origin(rows: Sequence[ChaosRow]) -> Iterator[str]:
     if rows:
-        yield f"Run {rows[0].run}, commit {rows[0].commit}; {rows[0].device}."
+        yield f"Run {rows[0].run}, commit {rows[0].commit}; {rows[0].served}; {rows[0].device}."
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ class ChaosRow:
         refused: requests refused at the door, before they were accepted; of bad requests those refused as such.
         lost: requests that were accepted and not answered; of bad requests those that met another end.
         mib_before, mib_after: memory of the server's processes and their shared memory, around the fault.
+        served: number and size of the python models.
         device: the processor.
     """
 
@@ -38,4 +39,5 @@ class ChaosRow:
     lost: int = 0
     mib_before: float | None = None
     mib_after: float | None = None
+    served: str = ""
     device: str = ""
