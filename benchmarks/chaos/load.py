@@ -30,6 +30,11 @@ class Outcome:
         return any(text in self.error for text in _AT_THE_DOOR)
 
     @property
+    def withdrawn(self) -> bool:
+        """Whether it was refused since the server is stopping, and accepts nothing any more."""
+        return _AT_THE_DOOR[0] in self.error
+
+    @property
     def lost(self) -> bool:
         """Whether it was accepted, or may have been, and not answered."""
         return bool(self.error) and not self.refused
