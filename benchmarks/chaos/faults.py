@@ -68,14 +68,17 @@ def faults(repository: Path, folder: Path, plan: Plan) -> Iterator[Fields]:
 
 
 def _stops(repository: Path, folder: Path, tries: int) -> Fields:
-    outcomes: list[Outcome] = []
+    total: Counter[str] = Counter()
     for _ in range(tries):
         with serving(repository, folder) as served, Load(served.url) as load:
-            wait_until(lambda: load.answered() >= 16)  # called at once
+            wait_until(lambda: load.answered() >= 16)
             served.process.terminate()
             served.process.wait(90)
-        outcomes += load.outcomes
-    return {"fault": "SIGTERM", "tries": tries} | _counts(outcomes)
+        # What is sent after the first such refusal is not accepted, though the connection may end before the refusal.
+        end = min((outcome.end for outcome in load.outcomes if outcome.withdrawn), default=math.inf)
+        total.update(_counts([outcome for outcome in load.outcomes if outcome.start < end]))
+        total.update(refused=sum(outcome.start >= end for outcome in load.outcomes))
+    return {"fault": "SIGTERM", "tries": tries, **total}
 
 
 def _kills(repository: Path, folder: Path, fault: str, tries: int, victim: Callable[[Serving], int]) -> Fields:
