@@ -32,7 +32,7 @@ _BAD_TENSORS: tuple[tuple[str, str, np.ndarray[Any, Any]], ...] = (
     ("nobody", "face", np.zeros((1, 256, 256, 3), np.uint8)),
     ("toonify_jpeg", "jpeg", np.array([[b"no JPEG"]], object)),
     ("toonify_jpeg", "jpeg", np.array([[b""]], object)),
-    ("encode_picture", "image", np.zeros((1, 0, 0, 3), np.uint8)),
+    ("toonify", "face", np.zeros((0, 256, 256, 3), np.uint8)),
 )
 
 

@@ -28,7 +28,16 @@ PATH = "../../etc/passwd"
 """A name that asks for a file; Triton repeats it in its refusal."""
 TYPES = ("UINT8", "FP32", "INT64", "BYTES", "BOOL", "FP64", "INT8", "NONSENSE", "")
 NAMES = ("face", "jpeg", "image", "w", "psi", "seed", "attributes", "z", "row_strength", "gate", PATH, "")
-MODELS = ("toonify", "toonify_jpeg", "encoder", "isf", "condition", "decode_face", "encode_picture", "generator_plain")
+MODELS = (
+    "toonify",
+    "toonify_jpeg",
+    "encoder",
+    "isf",
+    "condition",
+    "decode_face",
+    "encode_picture_32",
+    "generator_plain",
+)
 DIMENSIONS = (0, 1, 2, 3, 8, 9, 255, 256, -1, -256, 100_000, 2**31, 2**62, -(2**63))
 PATHS = re.compile(r"/\w+/\w+|Traceback|File \"|\.py\b")
 
@@ -51,7 +60,7 @@ def originals() -> tuple[ModelInferRequest, ...]:
         _request("toonify_jpeg", ("jpeg", "BYTES", [1, 1], jpeg)),
         _request("condition", w, ("row_strength", "FP32", [1, 8], one * 8)),
         _request("generator_plain", w, ("psi", "FP32", [1, 1], one)),
-        _request("encode_picture", ("image", "UINT8", [1, 4, 4, 3], bytes(48))),
+        _request("encode_picture_32", ("image", "UINT8", [1, 32, 32, 3], bytes(3072))),
         _request("decode_face", ("jpeg", "BYTES", [1, 1], jpeg)),
     )
 

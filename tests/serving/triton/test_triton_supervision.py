@@ -119,7 +119,7 @@ def test_a_server_ends_when_the_process_that_started_it_is_killed(repository: Pa
     assert not is_listening("127.0.0.1", port_of(served))
 
 
-@pytest.mark.parametrize("name", ["condition", "encode_picture", "generator_plain"])
+@pytest.mark.parametrize("name", ["condition", "encode_picture_32", "generator_plain"])
 def test_a_killed_model_is_named_and_served_again(repository: Path, name: str) -> None:
     with serving(repository, interval=1000) as served:  # no canary: the death itself is noticed
         os.kill(served.model(name), signal.SIGKILL)
