@@ -44,7 +44,7 @@ def chaos(
 def _served(repository: Path) -> str:
     folders = [path.parent for path in repository.glob("*/1/model.py")]
     size = sum(path.stat().st_size for folder in folders for path in folder.iterdir() if path.is_file())
-    return f"{len(folders)} python models of {size / 2**20:.1f} MiB"
+    return f"{len(folders)} python models, {size / 2**20:.1f} MiB"
 
 
 if __name__ == "__main__":

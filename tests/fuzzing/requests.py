@@ -24,8 +24,10 @@ from serving.triton.server import TritonServer
 
 TIMEOUT = 60.0
 REFUSALS = {"INVALID_ARGUMENT", "NOT_FOUND"}
+TOO_MANY = "max allowed is 8"
+"""Triton refuses some batches that are too large as INTERNAL."""
+
 PATH = "../../etc/passwd"
-"""A name that asks for a file; Triton repeats it in its refusal."""
 TYPES = ("UINT8", "FP32", "INT64", "BYTES", "BOOL", "FP64", "INT8", "NONSENSE", "")
 NAMES = ("face", "jpeg", "image", "w", "psi", "seed", "attributes", "z", "row_strength", "gate", PATH, "")
 MODELS = (
@@ -95,8 +97,8 @@ def checking(folder: Path) -> Iterator[Check]:
             nonlocal count
             count += 1
             code, message = _outcome(infer, content)
-            assert code in REFUSALS | {"OK"} or _is_no_request(content), (code, message)
-            assert not PATHS.search(message.replace(PATH, "")), message
+            assert code in REFUSALS | {"OK"} or TOO_MANY in message or _is_no_request(content), (code, message)
+            assert all(path.encode() in content for path in PATHS.findall(message)), message  # Triton repeats names
             assert len(message) < 1000
             if count % 100 == 0:
                 assert len(ModelInferResponse.FromString(infer(good, timeout=TIMEOUT)).raw_output_contents) == 1
