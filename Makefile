@@ -6,6 +6,7 @@
 # make bench-video  speed, memory and flicker of videos, some minutes
 # make bench-gpu  checks and latency on an NVIDIA GPU, nine minutes; needs torch, triton, numpy, onnx
 # make models  measures the demo models again, writes their tables and pictures
+# make chaos   kills, stops, fills and floods a server of the demo models under load, half an hour; CHAOS="--kills 1"
 # make fuzz    ten minutes of altered input for each fuzzer of tests/fuzzing; FUZZ="--seconds 60 NAME" for less
 # make generate  writes the generated files anew
 # make clean   removes everything that these commands leave here
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 PYTHON3 = $(firstword $(foreach name,python3 python3.12 python3.11,$(shell command -v $(name) 2>/dev/null)) $(PYTHON) python3)
 ENVIRONMENT = $(PYTHON3) environment.py --venv $(VENV) $(if $(PYTHON),--python $(PYTHON)) $(if $(CPU),--cpu $(CPU))
 
-.PHONY: help demo test check bench bench-growth bench-video bench-gpu models fuzz generate clean for-demo for-tests
+.PHONY: help demo test check bench bench-growth bench-video bench-gpu models chaos fuzz generate clean for-demo for-tests
 
 help:
 	@sed -n "/^$$/q; s/^# \{0,1\}//p" Makefile
@@ -57,6 +58,11 @@ bench-video: for-tests
 # No environment of its own: it runs in whatever image has PyTorch for CUDA.
 bench-gpu:
 	$(or $(PYTHON),python3) -m benchmarks.gpu $(BENCH)
+
+chaos: for-tests
+	test -d build/demo/model_repository || $(BIN)/python -m export.demo --output build/demo
+	$(BIN)/python -m benchmarks.chaos $(CHAOS)
+	$(BIN)/python -m benchmarks.chaos.report
 
 fuzz: for-tests
 	$(BIN)/python -m tests.fuzzing $(FUZZ)

@@ -6,22 +6,9 @@ import ctypes
 import gc
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
-
-
-def processes_of_session(session: int) -> list[int]:
-    """Ids of all processes of a session; the processes of a server that was started in its own session stay in it."""
-    processes = []
-    for path in PROC.glob("[0-9]*/stat"):
-        with suppress(OSError):  # the process has ended meanwhile
-            # The name, in parentheses, may contain any character; the session is the fourth field after it.
-            fields = path.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == session:
-                processes.append(int(path.parent.name))
-    return processes
 
 
 def return_freed_memory() -> None:

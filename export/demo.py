@@ -181,7 +181,7 @@ def _request_pictures(
 ) -> tuple[dict[str, Picture], Latency]:
     log = output / "tritonserver.log"
     with watch.stage("Start the Triton server"):
-        server = TritonServer(repository, log=log, grpc_port=0, http_port=0, metrics_port=0)
+        server = TritonServer(repository, log=log, grpc_port=0, metrics_port=0)
         server.start()
         console.print(f"   process {server.pid} answers at {server.url}; its log is {log}")
     try:

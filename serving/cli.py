@@ -62,8 +62,20 @@ def serve(
         "127.0.0.1"
     ),
     grpc_port: Annotated[int, typer.Option(help="For pictures; 0 takes any free port.")] = 8001,
-    http_port: Annotated[int, typer.Option(help="For health checks.")] = 8000,
+    http: Annotated[
+        bool, typer.Option("--http", help="Open HTTP too; then any web page in a local browser can send pictures.")
+    ] = False,
+    http_port: Annotated[int, typer.Option(help="With --http.")] = 8000,
     metrics_port: Annotated[int, typer.Option(help="For Prometheus.")] = 8002,
+    allow_shared_memory: Annotated[
+        bool,
+        typer.Option(
+            "--allow-shared-memory",
+            help="Let clients pass pictures through /dev/shm; any of them can then read, overwrite and crash what other"
+            " programs of this user keep there.",
+        ),
+    ] = False,
+    log: Annotated[Path | None, typer.Option(help="The server's log; by default REPOSITORY.log.")] = None,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -79,19 +91,25 @@ def serve(
     # Imported late: the other commands need no server.
     from serving.signing import check_signature
     from serving.triton.contents import check_contents
-    from serving.triton.server import serve as serve_repository
+    from serving.triton.supervision import serve as serve_repository
 
     with stages() as stage:
-        if trusted_key:
-            stage(f"checking the signature of {repository}")
-            check_signature(repository, trusted_key)
-        check_contents(repository)
+
+        def check() -> None:
+            if trusted_key:
+                stage(f"checking the signature of {repository}")
+                check_signature(repository, trusted_key)
+            check_contents(repository)
+
         serve_repository(
             repository,
+            check=check,
             address=address,
             grpc_port=grpc_port,
-            http_port=http_port,
+            http_port=http_port if http else None,
             metrics_port=metrics_port,
+            allow_shared_memory=allow_shared_memory,
+            log=log,
             cache=cache,
             progress=stage,
         )

@@ -95,7 +95,5 @@ def triton_server(
         classifier=models.classifier,
         generators=[*models.generators.values()],
     )
-    with TritonServer(
-        folder / "repository", log=folder / "server.log", grpc_port=0, http_port=0, metrics_port=0
-    ) as server:
+    with TritonServer(folder / "repository", log=folder / "server.log", grpc_port=0, metrics_port=0) as server:
         yield server

@@ -35,6 +35,7 @@ GENERATED = {
     ("benchmarks/video/README.md", "benchmarks.video"),
     ("export/demo_models/README.md", "benchmarks.demo_models"),
     ("serving/triton/README.md", "benchmarks.growth.report"),
+    ("serving/triton/README.md", "benchmarks.chaos.report"),
 }
 """Pages with tables, and the modules that write them."""
 

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.errors import one_line
 from benchmarks.growth.start_rows import Cache, StartRow
-from benchmarks.memory import peak_bytes, processes_of_session, smaps_bytes
+from benchmarks.memory import peak_bytes, smaps_bytes
 from benchmarks.networks import BenchmarkModels
 from benchmarks.reference import Array, ReferenceData
 from benchmarks.rounds import alternating, percentiles
@@ -21,6 +21,7 @@ from engines.contract.atomic import atomic_directory
 from engines.contract.errors import ToonifyError
 from engines.model_directory import read_manifest, write_manifest
 from serving.client import ToonifyClient
+from serving.triton.process_group import processes_of_session
 from serving.triton.repository import write_repository
 from serving.triton.server import TritonServer
 
@@ -118,7 +119,6 @@ def _start(models: BenchmarkModels, case: StartCase, calls: int) -> StartResult:
         repository,
         log=models.folder / "tritonserver.log",
         grpc_port=0,
-        http_port=0,
         metrics_port=0,
         runtime="cpu",
         cache=None if case.cache == "off" else cache,

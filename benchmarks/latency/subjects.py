@@ -16,7 +16,6 @@ from benchmarks.errors import SubjectError, one_line
 from benchmarks.latency import cases
 from benchmarks.latency.cases import BenchmarkCase
 from benchmarks.latency.microbenchmarks import MICROBENCHMARKS
-from benchmarks.memory import processes_of_session
 from benchmarks.networks import BenchmarkModels, generator_weights, signature_of
 from engines import Engine, engine_from_directory, engine_from_onnx
 from engines.contract.arrays import AnyArray
@@ -26,6 +25,7 @@ from engines.engine import BaseEngine
 from engines.model_directory import EngineName, Precision
 from serving.client import ToonifyClient
 from serving.pipeline import Pipeline
+from serving.triton.process_group import processes_of_session
 from serving.triton.server import TritonServer
 
 
@@ -86,7 +86,7 @@ class EnsembleSubject(BaseEngine):
         super().__init__(signature)
         log = models.folder / "tritonserver.log"
         with ExitStack() as stack:
-            server = TritonServer(models.repository, log=log, grpc_port=0, http_port=0, metrics_port=0, runtime="cpu")
+            server = TritonServer(models.repository, log=log, grpc_port=0, metrics_port=0, runtime="cpu")
             self._server = stack.enter_context(server)
             self._client = stack.enter_context(ToonifyClient(self._server.url, timeout=600))
             self._stack = stack.pop_all()

@@ -175,9 +175,9 @@ def decode_face_signature() -> Signature:
     return Signature((_jpeg("jpeg"),), (_face(),))
 
 
-def encode_picture_signature() -> Signature:
-    """Picture of any size -> JPEG."""
-    return Signature((TensorSpec("image", DType.UINT8, (-1, -1, 3)),), (_jpeg("image_jpeg"),))
+def encode_picture_signature(g: Geometry) -> Signature:
+    """Picture -> JPEG."""
+    return Signature((_image(g),), (_jpeg("image_jpeg"),))
 
 
 def toonify_signature(g: Geometry) -> Signature:

@@ -22,7 +22,9 @@ _SERVICE_CONFIG = {
                 # these cases, so a retry is safe.
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
-        }
+        },
+        # A server that keeps shared memory closed answers UNAVAILABLE, and will do so again.
+        {"name": [{"service": "inference.GRPCInferenceService", "method": "SystemSharedMemoryRegister"}]},
     ],
     # Use all addresses of the name: by default a connection stays with one server of several forever.
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -67,6 +69,18 @@ class Deadline:
         return max(self._end - time.monotonic(), 1e-3)
 
 
+def is_withdrawn(error: InferenceServerException) -> bool:
+    """Return whether the model exists but the server accepts no requests for it, because it stops or replaces it."""
+    return error.status() == "StatusCode.NOT_FOUND" and "no available versions" in (error.message() or "")
+
+
+def refusal_of_shared_memory(error: InferenceServerException) -> str:
+    """Say why the server did not register shared memory."""
+    if error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.UNIMPLEMENTED"):
+        return "the server keeps it closed, which toonify serve --allow-shared-memory changes"
+    return _one_line(error.message())
+
+
 def error_from_triton(error: InferenceServerException, url: str, model: str, seconds: float) -> ToonifyError:
     """Return a RequestError if the caller can correct it, or a ServerError if the server or the network is at fault."""
     status = str(error.status() or "an unknown status").removeprefix("StatusCode.")
@@ -79,8 +93,7 @@ def error_from_triton(error: InferenceServerException, url: str, model: str, sec
             expected="an answer in time",
             remedy="check that the server is ready, give a longer timeout or send fewer faces",
         )
-    # While a server stops or replaces a model, the model exists but has no version.
-    if status in ("INVALID_ARGUMENT", "NOT_FOUND") and "no available versions" not in message:
+    if status in ("INVALID_ARGUMENT", "NOT_FOUND") and not is_withdrawn(error):
         return RequestError(
             subject,
             got=f"the refusal {message!r}",

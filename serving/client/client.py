@@ -31,14 +31,16 @@ class ToonifyClient(Closing):
     """Blocking client of a server; threads may share one client.
 
     Every method raises ServerError if the server cannot be reached or fails, and RequestError if the server refuses the
-    request or does not answer in time. A call that fails because the server is unavailable is tried up to five times.
+    request or does not answer in time. A call that fails because the server is unavailable, or stops and refuses
+    further requests, is tried up to five times.
 
     Args:
         url: HOST:PORT of the server's gRPC endpoint; the addresses of a name with several are used in turn.
         timeout: seconds for a whole call, including all of its batches and retries.
-        shared_memory: pass faces and pictures through /dev/shm if the server runs on the same machine and allows it;
-            otherwise they are sent as bytes. Recent servers refuse by default, since clients name the memory that the
-            server reads. Shared memory takes a fifth less time for pictures of 1024x1024, and no less for small ones.
+        shared_memory: pass faces and pictures through /dev/shm if the server runs on the same machine and allows it
+            (``toonify serve --allow-shared-memory``); otherwise they are sent as bytes. Servers refuse by default,
+            since clients name the memory that the server reads and writes. Shared memory takes a fifth less time for
+            pictures of 1024x1024, and no less for small ones.
         headers: gRPC metadata to send along, such as the key of a restricted protocol.
         credentials: credentials of a TLS channel; without them the channel is not encrypted.
     """

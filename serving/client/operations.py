@@ -36,7 +36,7 @@ from serving.client.calls import (
     served_model_from_config,
     step_calls,
 )
-from serving.client.channel import Deadline, error_from_triton
+from serving.client.channel import Deadline, error_from_triton, is_withdrawn, refusal_of_shared_memory
 from serving.client.shared_memory import SharedRegion
 from serving.controls import Controls
 
@@ -205,7 +205,7 @@ class Operations:
             try:
                 yield self._rpc("register_system_shared_memory", deadline, **registration)
             except InferenceServerException as refusal:
-                raise SharedMemoryException(refusal.message()) from None
+                raise SharedMemoryException(refusal_of_shared_memory(refusal)) from None
             except BaseException:  # cancelled, but the server may have registered the region
                 self._unreleased.add(region.name)
                 raise
@@ -220,10 +220,14 @@ class Operations:
                 yield from self.release()
 
     def _ask(self, method: str, model: str, deadline: Deadline, **arguments: Any) -> Operation[Any]:
-        try:
-            return (yield self._rpc(method, deadline, **arguments))
-        except InferenceServerException as error:
-            raise error_from_triton(error, self._url, model, deadline.seconds) from None
+        for last in (False, False, False, False, True):
+            try:
+                return (yield self._rpc(method, deadline, **arguments))
+            except InferenceServerException as error:
+                # At once, since the channel takes the name's addresses in turn: another server may have the model.
+                if last or not is_withdrawn(error):
+                    raise error_from_triton(error, self._url, model, deadline.seconds) from None
+        raise AssertionError("the last attempt returns or raises")
 
     def _rpc(self, method: str, deadline: Deadline, **arguments: Any) -> Rpc:
         return Rpc(method, {**arguments, "headers": self._headers, "client_timeout": deadline.remaining})

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.contract.errors import ServerError
-from engines.loading import ENGINES
+from engines.loading import CACHE_VARIABLE, ENGINES
 from engines.model_directory import MANIFEST
 from serving.triton.model_configurations import Runtime
 
@@ -99,6 +99,26 @@ def _shared_memory_problem(needed: int) -> str:
         return "a folder that this user cannot write"
     free = shutil.disk_usage(SHARED_MEMORY).free >> 20
     return f"{free} MiB of free space" if free < needed else ""
+
+
+def cache_variable(cache: Path | None) -> dict[str, str]:
+    """Make the folder of compiled models, and return the environment variable that names it; none without a folder.
+
+    Raises:
+        ServerError: the folder cannot be made.
+    """
+    if cache is None:
+        return {}
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServerError(
+            f"cache {cache}",
+            got=error.strerror or str(error),
+            expected="a folder that exists or can be made",
+            remedy="choose another with --cache, or leave it out",
+        ) from None
+    return {CACHE_VARIABLE: str(cache.resolve())}
 
 
 def best_runtime(repository: Path, installation: Installation) -> Runtime:

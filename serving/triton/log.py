@@ -1,8 +1,18 @@
-"""The reason why a Triton server did not start, extracted from its log."""
+"""A Triton server's log: claimed by one server, bounded in size, and read for the reason why a server did not start."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from engines.contract.errors import ServerError
+
+LARGEST_LOG = 16 * 2**20
+KEPT_LOGS = 3
 
 _STATUS_AND_CLASS = r"(?:(?:Internal|Invalid argument|Not found|Unavailable)(?:: | - ))?(?:\w+(?:Error|Exception): )?"
 _PATTERNS = (
@@ -16,10 +26,59 @@ _PATTERNS = (
 
 
 def reason_of_failure(log: str) -> str | None:
-    """Return the first cause named in a server's log, without tracebacks; None if it names none."""
+    """Return the first cause named in the text of a server's log, without tracebacks; None if it names none."""
     for pattern in _PATTERNS:
         match = re.search(pattern, log, re.MULTILINE)
         if match:
             parts = match.groupdict()
             return ": ".join(part for part in (parts.get("model"), parts["why"].rstrip(".")) if part)
     return None
+
+
+@contextmanager
+def locked(log: Path) -> Iterator[None]:
+    """Claim a log for this process until the end of the ``with`` block.
+
+    Raises:
+        ServerError: another process has claimed it, or it cannot be written.
+    """
+    import fcntl  # imported here, since Windows has none
+
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = log.open("ab")
+    except OSError as error:
+        raise ServerError(
+            f"log {log}",
+            got=os.strerror(error.errno or 0),
+            expected="a file that can be written",
+            remedy="choose another with --log",
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ServerError(
+                f"log {log}",
+                got="the log of a server that is running",
+                expected="one server for each log",
+                remedy="stop that server, or choose another log with --log",
+            ) from None
+        yield
+
+
+def rotate(log: Path, *, largest: int = LARGEST_LOG) -> None:
+    """Move the content of a log that exceeds ``largest`` bytes to LOG.1, what was there to LOG.2, and so on.
+
+    The file itself is emptied, not renamed, since the server has it open for appending. What the server writes between
+    the copy and that moment is lost, and so is everything where there is no room for a copy.
+    """
+    if not log.exists() or log.stat().st_size <= largest:
+        return
+    names = [log, *(log.with_name(f"{log.name}.{number}") for number in range(1, KEPT_LOGS + 1))]
+    with suppress(OSError):
+        for older, newer in zip(names[:1:-1], names[-2:0:-1], strict=True):
+            if newer.exists():
+                newer.replace(older)
+        shutil.copyfile(log, names[1])
+    os.truncate(log, 0)

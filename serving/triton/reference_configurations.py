@@ -79,7 +79,6 @@ def repository_configs(spec: RepositorySpec) -> dict[str, str]:
         **_engine_files("encoder", "encoder", encoder_signature(g)),
         **_python_files("condition", "ConditionModel", condition_signature(g, face=spec.classifier)),
         **_python_files("decode_face", "DecodeFaceModel", decode_face_signature()),
-        **_python_files("encode_picture", "EncodePictureModel", encode_picture_signature()),
     }
     if g.attributes:
         files |= _engine_files("isf", "isf", isf_signature(g))
@@ -88,6 +87,7 @@ def repository_configs(spec: RepositorySpec) -> dict[str, str]:
     for generator in spec.generators:
         own = replace(g, resolution=generator.resolution or g.resolution)
         files |= _engine_files(f"generator_{generator.name}", "generator", generator_signature(own))
+        files |= _python_files(_encode_picture(own), "EncodePictureModel", encode_picture_signature(own))
         steps = _steps(own, generator.name, classifier=spec.classifier)
         files |= _ensembles(f"toonify_{generator.name}", own, generator, steps)
         if generator is spec.generators[0]:
@@ -100,11 +100,20 @@ def _ensembles(name: str, g: Geometry, generator: ServedGenerator, steps: Sequen
     sizes = {"resolution": str(g.resolution), "rows": str(g.rows), "attributes": ",".join(g.attributes)}
     parameters = {**generator.parameters, "generator": generator.name, **sizes}
     decode = Step("decode_face", decode_face_signature())
-    encode = Step("encode_picture", encode_picture_signature())
+    encode = Step(_encode_picture(g), encode_picture_signature(g))
     return {
         **_ensemble_files(name, toonify_signature(g), steps, parameters),
         **_ensemble_files(f"{name}_jpeg", toonify_jpeg_signature(g), [decode, *steps, encode], parameters),
     }
+
+
+def _encode_picture(g: Geometry) -> str:
+    """Return the name of the model for pictures of one resolution.
+
+    One model for pictures of any size would do, but Triton 2.51 gives a python model a tensor with a dimension of -2^63
+    where the configuration leaves the dimension open, which ends the model's process.
+    """
+    return f"encode_picture_{g.resolution}"
 
 
 def _engine_files(model: str, component: Component, signature: Signature) -> dict[str, str]:

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from engines.contract.errors import ServerError
-from engines.loading import CACHE_VARIABLE
-from serving.triton.canary import Canary
+from serving.triton.canary import PATIENCE, Canary
+from serving.triton.doors import LARGEST_FILE, door_arguments
 from serving.triton.installation import (
     SHARED_MEMORY,
     Installation,
     best_runtime,
+    cache_variable,
     check_shared_memory,
     find_installation,
 )
-from serving.triton.log import reason_of_failure
+from serving.triton.log import reason_of_failure, rotate
 from serving.triton.model_configurations import Runtime
 from serving.triton.ports import free_ports, is_listening, is_loopback
-from serving.triton.process_group import process_group
+from serving.triton.process_group import Deaths, process_group
+from serving.triton.served_models import POLL_ARGUMENTS, ServedModels
+from serving.triton.stopping import names_of_processes, withdraw
 
 START_TIMEOUT = 600.0
 """Seconds within which every model must be loaded, including the compilation of engines."""
@@ -38,10 +41,8 @@ DRAIN_TIMEOUT = 60.0
 CANARY_INTERVAL = 30.0
 """Seconds between canary inferences, each of which costs the computation of a picture."""
 
-RESTART_INTERVAL = 600.0
-"""Seconds after a restart within which another failure ends ``serve``."""
-
-_BROKEN_DRAIN_TIMEOUT = 5.0  # a server with a dead process never finishes draining
+_TICK = 0.5
+"""Seconds between looks at the log and the canary; the death of a process is noticed without them."""
 
 Progress = Callable[[str], None]
 
@@ -50,7 +51,7 @@ class TritonServer:
     """A Triton server in its own process group; use it in a ``with`` block, which begins once every ensemble answers.
 
     Inside the block ``url`` (HOST:PORT of gRPC), ``ports`` (by "grpc", "http" and "metrics"), ``pid`` and ``ensembles``
-    (names) are valid.
+    (names) are valid; "http" is missing where HTTP is closed.
     """
 
     def __init__(
@@ -60,33 +61,42 @@ class TritonServer:
         log: Path,
         address: str = "127.0.0.1",
         grpc_port: int = 8001,
-        http_port: int = 8000,
+        http_port: int | None = None,
         metrics_port: int = 8002,
+        allow_shared_memory: bool = False,
         runtime: Runtime | None = None,
         cache: Path | None = None,
         progress: Progress | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         """Prepare a server; nothing is started yet.
 
         Args:
             repository: the model repository to serve.
-            log: file to which the server's output is appended.
+            log: file to which the server's output is appended; ``watch`` bounds its size.
             address: address to listen on; the embedded server accepts loopback addresses only.
             grpc_port: port for inference; for this port and the others, 0 selects any free port.
-            http_port: port for health checks.
+            http_port: port for HTTP; None keeps HTTP closed, as any web page in a local browser could send requests.
             metrics_port: port for Prometheus.
+            allow_shared_memory: let clients register shared memory, and so read, overwrite and crash every program of
+                this user that has some.
             runtime: the configuration of the engine models to use; None selects the best that this machine can run.
             cache: folder in which engines keep compiled models for the next start; it is created if it is missing.
             progress: called with a phrase at the start of every stage.
+            patience: seconds without an answer after which a model counts as hung.
         """
         self.repository, self.log, self.address = repository.resolve(), log, address
-        self.ports = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
+        self.ports = {"grpc": grpc_port, "metrics": metrics_port}
+        if http_port is not None:
+            self.ports["http"] = http_port
         self.ensembles: list[str] = []
         self.shared_memory_prefix = f"toonify_{uuid.uuid4().hex[:12]}_"
         self._runtime = runtime
         self._cache = cache
         self._progress = progress or (lambda phrase: None)
-        self._drain_timeout = _BROKEN_DRAIN_TIMEOUT
+        self._allow_shared_memory = allow_shared_memory
+        self._patience = patience
+        self._healthy = False
         self._stack = ExitStack()
 
     @property
@@ -106,7 +116,7 @@ class TritonServer:
             ServerError: no server is installed, a port is taken, a model does not load, or an ensemble does not
                 answer; nothing is left running.
         """
-        _check_repository(self.repository)
+        check_repository(self.repository)
         with ExitStack() as stack:
             self._progress("starting the Triton server")
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="toonify-", dir=_scratch_parent())))
@@ -114,46 +124,46 @@ class TritonServer:
             self._refuse_open_address(installation)
             self.ports = free_ports(self.address, self.ports)
             check_shared_memory(len([*self.repository.glob("*/1/model.py")]))
-            self._drain_timeout = _BROKEN_DRAIN_TIMEOUT
+            environment = {**installation.environment, **cache_variable(self._cache)}
+            self._models = ServedModels(scratch / "models", self.repository)
             stack.callback(self._free_shared_memory)
             self._log_start = self.log.stat().st_size if self.log.exists() else 0
-            command = [str(installation.executable), *installation.arguments, *self._arguments(installation, scratch)]
-            environment = {**installation.environment, **self._cache_variable()}
-            group = process_group(command, environment=environment, log=self.log)
+            command = [str(installation.executable), *installation.arguments, *self._arguments(installation)]
+            group = process_group(command, environment=environment, log=self.log, largest_file=LARGEST_FILE)
             self._process = stack.enter_context(group)
-            stack.callback(self._terminate)
             self._progress("loading the models")
             self._wait_until_listening()
-            self._canary = stack.enter_context(Canary(self.url))
-            self.ensembles = self._canary.ensembles()
+            self._deaths = stack.enter_context(Deaths(names_of_processes(self._process.pid)))
+            self._canary = stack.enter_context(Canary(self.url, patience=self._patience))
+            self.ensembles = self._canary.ensembles
             self._progress(f"asking {len(self.ensembles)} ensembles for a picture")
             for ensemble in self.ensembles:
                 self._canary.ask(ensemble)
-            self._drain_timeout = DRAIN_TIMEOUT + 5  # the extra seconds are for Triton's own shutdown
+            self._healthy = True
+            stack.callback(self._drain)
             self._stack = stack.pop_all()
 
     def stop(self) -> None:
-        """Refuse new requests, answer the accepted ones, end every process and free the shared memory."""
+        """Refuse new requests, answer the accepted ones, end every process and free the shared memory.
+
+        A server that ``watch`` has found to be broken is ended at once, since it would never finish its requests.
+        """
         self._stack.close()
 
     def watch(self, interval: float = CANARY_INTERVAL) -> ServerError:
-        """Block until the server has died or an ensemble no longer answers, and return the error.
+        """Block until a process of the server has died or a model no longer answers, and return the error.
 
         Triton's own readiness check does not notice that the process of a python model has died: before release 26.04
-        the model stays "ready" and fails every request.
+        the model stays "ready" and fails every request. A death is noticed at once, and a process that hangs by a
+        request to each model, ``interval`` seconds after the one before.
         """
-        # These ensembles use the processes of all models; the other ensembles consist of the same models.
-        watched = [name for name in self.ensembles if name.endswith("_jpeg") and name != "toonify_jpeg"]
-        while True:
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(interval)
-                return self._exit_error()
-            try:
-                for ensemble in watched or self.ensembles:
-                    self._canary.ask(ensemble)
-            except ServerError as failure:
-                self._drain_timeout = _BROKEN_DRAIN_TIMEOUT
-                return failure
+        thread = ThreadPoolExecutor(1)  # not in a ``with`` block: closing the canary ends what it waits for
+        try:
+            failure = self._failure(thread, interval)
+            self._healthy = False
+            return failure
+        finally:
+            thread.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> Self:
         self.start()
@@ -177,8 +187,12 @@ class TritonServer:
                 remedy="serve other machines from NVIDIA's tritonserver container, 26.05 or newer",
             )
 
-    def _arguments(self, installation: Installation, scratch: Path) -> Iterator[str]:
-        yield f"--model-repository={_shell_safe(self.repository, scratch / 'models')}"
+    def _arguments(self, installation: Installation) -> Iterator[str]:
+        yield f"--model-repository={self._models.folder}"
+        yield from POLL_ARGUMENTS
+        yield from door_arguments(shared_memory=self._allow_shared_memory)
+        if "http" not in self.ports:
+            yield "--allow-http=false"
         for service, port in self.ports.items():
             yield f"--{service}-address={self.address}"
             yield f"--{service}-port={port}"
@@ -194,26 +208,48 @@ class TritonServer:
         if runtime != "tensorrt":
             yield f"--model-config-name={runtime}"
 
-    def _cache_variable(self) -> dict[str, str]:
-        if self._cache is None:
-            return {}
-        try:
-            self._cache.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ServerError(
-                f"cache {self._cache}",
-                got=error.strerror or str(error),
-                expected="a folder that exists or can be made",
-                remedy="choose another with --cache, or leave it out",
-            ) from None
-        return {CACHE_VARIABLE: str(self._cache.resolve())}
+    def _failure(self, thread: ThreadPoolExecutor, interval: float) -> ServerError:
+        """Wait for the first failure, while the canary works in the thread."""
+        check: Future[None] | None = None
+        last_check = time.monotonic()
+        while True:
+            if dead := self._deaths.wait(min(interval, _TICK)):
+                return self._death(dead)
+            rotate(self.log)
+            if check is None and time.monotonic() - last_check >= interval:
+                check = thread.submit(self._canary.check)
+            if check is not None and check.done():
+                failure = check.exception()
+                if isinstance(failure, ServerError):
+                    return failure
+                check.result()
+                check, last_check = None, time.monotonic()
 
-    def _terminate(self) -> None:
-        if self._process.poll() is None:
-            self._progress("stopping the Triton server; accepted requests are answered first")
-            self._process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(self._drain_timeout)
+    def _death(self, dead: set[str]) -> ServerError:
+        if "Triton server" in dead:  # its python models end with it
+            self._process.wait()
+            return self._exit_error()
+        name = sorted(dead)[0]
+        return ServerError(name, got="the end of its process", expected="a running one", remedy=f"see {self.log}")
+
+    def _drain(self) -> None:
+        """Answer what has been accepted, and let the server end.
+
+        Triton itself refuses the next step of an ensemble's request as soon as it is told to stop. So the ensembles are
+        withdrawn first, and the server is told to stop when their last request has been answered.
+        """
+        if not self._healthy:
+            return
+        self._healthy = False
+        self._progress("stopping the Triton server; accepted requests are answered first")
+        deadline = time.monotonic() + DRAIN_TIMEOUT
+        with suppress(ServerError):
+            withdraw(self.ensembles, self._models, self._canary, deadline, lambda: bool(self._deaths.wait(0)))
+        if self._deaths.wait(0):  # then some requests are never answered
+            return
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(deadline - time.monotonic(), 0) + 5)  # 5 s for Triton's own shutdown
 
     def _free_shared_memory(self) -> None:
         for region in SHARED_MEMORY.glob(f"{self.shared_memory_prefix}*"):
@@ -236,7 +272,8 @@ class TritonServer:
 
     def _exit_error(self) -> ServerError:
         with self.log.open("rb") as log:
-            log.seek(self._log_start)
+            if self._log_start < self.log.stat().st_size:  # else it has been emptied meanwhile
+                log.seek(self._log_start)
             reason = reason_of_failure(log.read().decode(errors="replace"))
         return ServerError(
             "Triton server",
@@ -246,89 +283,22 @@ class TritonServer:
         )
 
 
-def serve(
-    repository: Path,
-    *,
-    address: str = "127.0.0.1",
-    grpc_port: int = 8001,
-    http_port: int = 8000,
-    metrics_port: int = 8002,
-    log: Path | None = None,
-    cache: Path | None = None,
-    progress: Progress | None = None,
-    canary_interval: float = CANARY_INTERVAL,
-) -> None:
-    """Serve a repository until SIGINT or SIGTERM, then answer the accepted requests and return.
-
-    A server that has died or stopped answering is restarted, since a dead python model never recovers by itself and
-    most installations have no supervisor. Another failure within ten minutes of a restart ends ``serve``, so that a
-    supervisor of this process notices it. A second signal ends the server at once. ``log`` defaults to
-    ``<repository>.log``; the other arguments are those of ``TritonServer``.
-
-    Raises:
-        ServerError: the server does not start, or fails again within ten minutes of a restart.
-    """
-    log = log or repository.resolve().with_name(f"{repository.resolve().name}.log")
-    log.unlink(missing_ok=True)
-    progress = progress or (lambda phrase: None)
-    server = TritonServer(
-        repository,
-        log=log,
-        address=address,
-        grpc_port=grpc_port,
-        http_port=http_port,
-        metrics_port=metrics_port,
-        cache=cache,
-        progress=progress,
-    )
-    with _signals_as_interrupt(), suppress(KeyboardInterrupt), server:
-        last_restart = -RESTART_INTERVAL
-        while True:
-            progress(f"serving {', '.join(server.ensembles)} at {server.url}")
-            failure = server.watch(canary_interval)
-            if time.monotonic() - last_restart < RESTART_INTERVAL:
-                raise failure
-            progress(f"restarting: {failure}")
-            server.stop()
-            server.start()
-            last_restart = time.monotonic()
-
-
-@contextmanager
-def _signals_as_interrupt() -> Iterator[None]:
-    # SIGINT is included because a shell without job control starts background commands with SIGINT ignored, and Python
-    # keeps that setting.
-    signals = (signal.SIGTERM, signal.SIGINT)
-    previous = {number: signal.signal(number, signal.default_int_handler) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _is_shell_safe(path: Path) -> bool:
-    return re.fullmatch(r"[\w.,:+@%=/-]+", str(path), re.ASCII) is not None
-
-
 def _scratch_parent() -> str | None:
-    """Return "/tmp" if the path of the user's folder for temporary files is not shell-safe, else None (the default)."""
-    return None if _is_shell_safe(Path(tempfile.gettempdir())) else "/tmp"
-
-
-def _shell_safe(path: Path, link: Path) -> Path:
-    """Return the path, or if it has characters that a shell interprets, ``link`` after making it a link to the path.
+    """Return "/tmp" if the path of the user's folder for temporary files is not shell-safe, else None (the default).
 
     Triton's python backend starts its processes by ``bash -c`` with unquoted paths: a space in one ends the process
     while the server waits for it forever, and ``$(command)`` would be executed.
     """
-    if _is_shell_safe(path):
-        return path
-    link.symlink_to(path)
-    return link
+    safe = re.fullmatch(r"[\w.,:+@%=/-]+", tempfile.gettempdir(), re.ASCII)
+    return None if safe else "/tmp"
 
 
-def _check_repository(repository: Path) -> None:
+def check_repository(repository: Path) -> None:
+    """Check that a folder holds models.
+
+    Raises:
+        ServerError: it does not.
+    """
     if not any(repository.glob("*/config.pbtxt")):
         raise ServerError(
             str(repository),

@@ -63,6 +63,8 @@ class FakeTriton(GRPCInferenceServiceServicer):
     attempts: Iterator[int] = field(default_factory=count)
     delay: float = 0.0
     allow_shared_memory: bool = False
+    refusal_of_shared_memory: grpc.StatusCode = grpc.StatusCode.UNIMPLEMENTED
+    registrations: Iterator[int] = field(default_factory=count)
     busy: int = 0
     regions: dict[str, str] = field(default_factory=dict)
     url: str = ""
@@ -98,8 +100,9 @@ class FakeTriton(GRPCInferenceServiceServicer):
     def SystemSharedMemoryRegister(
         self, request: Any, context: grpc.ServicerContext
     ) -> SystemSharedMemoryRegisterResponse:
+        next(self.registrations)
         if not self.allow_shared_memory:
-            context.abort(grpc.StatusCode.UNIMPLEMENTED, "client shared memory is disabled")
+            context.abort(self.refusal_of_shared_memory, "client shared memory is disabled")
         self.regions[request.name] = f"/dev/shm{request.key}"
         return SystemSharedMemoryRegisterResponse()
 

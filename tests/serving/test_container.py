@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from serving.triton.doors import door_arguments
 from serving.triton.reference_configurations import reference_configs
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +43,18 @@ def test_the_container_is_one_of_the_table(service: dict[str, Any]) -> None:
 
 def test_no_port_is_open_to_other_machines(service: dict[str, Any]) -> None:
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_both_files_close_what_serve_closes(service: dict[str, Any]) -> None:
+    closed = [argument for argument in door_arguments(shared_memory=False) if ":" in argument]
+    assert len(closed) == 2
+    for argument in ("--model-control-mode=none", *closed):
+        name, _, value = argument.partition("=")
+        protocols = sorted(value.partition(":")[0].split(","))
+        (given,) = [part for part in service["command"] if part.startswith(f"{name}=")]
+        assert sorted(given.partition("=")[2].partition(":")[0].split(",")) == protocols
+        assert given.partition(":")[2] == value.partition(":")[2]
+        assert json.dumps(given) in DOCKERFILE
 
 
 def test_the_repository_is_mounted_where_the_server_reads_it_and_cannot_be_written(service: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from engines.contract.errors import RequestError, ServerError
 from serving.client import AsyncToonifyClient, ToonifyClient
 
 UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
+WITHDRAWN = (grpc.StatusCode.NOT_FOUND, "'toonify' has no available versions")
 
 
 class Blocking:
@@ -157,7 +158,6 @@ def test_the_deadline_is_that_of_all_batches_together(client: Any, fake: FakeTri
     [
         (grpc.StatusCode.INVALID_ARGUMENT, "wrong shape", RequestError),
         (grpc.StatusCode.NOT_FOUND, "unknown input", RequestError),
-        (grpc.StatusCode.NOT_FOUND, "'toonify' has no available versions", ServerError),
         (grpc.StatusCode.INTERNAL, "Stub process 'x' is not healthy", ServerError),
         (grpc.StatusCode.PERMISSION_DENIED, "no key", ServerError),
     ],
@@ -170,6 +170,21 @@ def test_what_the_server_says_decides_who_has_to_act(
         client.toonify(random_faces(1))
     assert "\n" not in str(info.value)
     assert next(fake.attempts) == 1
+
+
+def test_a_refusal_of_a_server_that_stops_is_tried_at_the_next_address(client: Any, fake: FakeTriton) -> None:
+    client.describe()
+    fake.failures.extend([WITHDRAWN] * 4)
+    faces = random_faces(1)
+    np.testing.assert_array_equal(client.toonify(faces), toonified(faces))
+    assert next(fake.attempts) == 5
+
+
+def test_a_server_that_stops_and_has_no_other_beside_it_is_given_up(client: Any, fake: FakeTriton) -> None:
+    fake.failures.extend([WITHDRAWN] * 10)
+    with pytest.raises(ServerError, match="got NOT_FOUND: 'toonify' has no available versions, expected an answer"):
+        client.toonify(random_faces(1))
+    assert next(fake.attempts) == 5
 
 
 def test_an_unknown_model_is_named(client: Any) -> None:
@@ -277,17 +292,21 @@ def test_shared_memory_is_gone_after_a_failed_call(client_class: Any, fake: Fake
     assert shared_files() == before
 
 
+@pytest.mark.parametrize("refusal", [grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAVAILABLE])
 def test_a_server_that_refuses_shared_memory_is_sent_bytes(
-    client_class: Any, fake: FakeTriton, caplog: pytest.LogCaptureFixture
+    client_class: Any, fake: FakeTriton, caplog: pytest.LogCaptureFixture, refusal: grpc.StatusCode
 ) -> None:
+    fake.refusal_of_shared_memory = refusal
     before = shared_files()
     faces = random_faces(1)
     with client_class(fake.url, shared_memory=True) as client, caplog.at_level(logging.WARNING):
         for _ in range(2):
             np.testing.assert_array_equal(client.toonify(faces), toonified(faces))
     assert [record.message.split(": ", 1)[1] for record in caplog.records] == [
-        "no shared memory (client shared memory is disabled), pictures are sent as bytes from now on"
+        "no shared memory (the server keeps it closed, which toonify serve --allow-shared-memory changes), "
+        "pictures are sent as bytes from now on"
     ]
+    assert next(fake.registrations) == 1
     assert shared_files() == before
 
 

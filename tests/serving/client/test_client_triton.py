@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from served_repository import small_repository
 from tiny_models import TinyModels, expected_pictures
 from toonify_command import Toonify
 from tritonclient.grpc import InferenceServerClient
@@ -82,17 +83,33 @@ def test_jpeg_in_and_out(client: ToonifyClient) -> None:
     assert picture_from_bytes(answer, "answer").shape == (32, 32, 3)
 
 
-def test_shared_memory_gives_the_same_pictures_and_leaves_nothing(triton_server: TritonServer) -> None:
-    def regions() -> set[Path]:
-        return set(Path("/dev/shm").glob("toonify-*"))
+def regions() -> set[Path]:
+    return set(Path("/dev/shm").glob("toonify-*"))
 
+
+def test_shared_memory_gives_the_same_pictures_and_leaves_nothing(
+    tiny_model_directories: TinyModels, tmp_path: Path
+) -> None:
+    repository, before = small_repository(tiny_model_directories, tmp_path), regions()
+    with TritonServer(
+        repository, log=tmp_path / "log", grpc_port=0, metrics_port=0, allow_shared_memory=True
+    ) as triton:
+        with ToonifyClient(triton.url, shared_memory=True) as client:
+            for _ in range(5):
+                np.testing.assert_array_equal(client.toonify(FACES), expected_pictures(FACES))
+        assert regions() == before
+        with InferenceServerClient(triton.url) as server:
+            assert not server.get_system_shared_memory_status().regions
+
+
+def test_a_server_that_keeps_shared_memory_closed_is_sent_bytes(
+    triton_server: TritonServer, caplog: pytest.LogCaptureFixture
+) -> None:
     before = regions()
     with ToonifyClient(triton_server.url, shared_memory=True) as client:
-        for _ in range(5):
-            np.testing.assert_array_equal(client.toonify(FACES), expected_pictures(FACES))
+        np.testing.assert_array_equal(client.toonify(FACES), expected_pictures(FACES))
+    assert "the server keeps it closed, which toonify serve --allow-shared-memory changes" in caplog.text
     assert regions() == before
-    with InferenceServerClient(triton_server.url) as server:
-        assert not server.get_system_shared_memory_status().regions
 
 
 def test_an_asyncio_client_asks_many_times_at_once(triton_server: TritonServer) -> None:

@@ -20,6 +20,7 @@ from tiny_models import ISF_SIZES, SIZES, TinyModels, expected_pictures
 from engines import Engine, engine_from_directory, loading
 from engines.contract.errors import ModelDirectoryError
 from engines.contract.tensors import (
+    Geometry,
     condition_signature,
     decode_face_signature,
     encode_picture_signature,
@@ -162,7 +163,7 @@ def test_a_broken_jpeg_fails_alone(adapters: ModuleType) -> None:
 
 def test_every_picture_of_a_request_becomes_a_jpeg(adapters: ModuleType) -> None:
     model = adapters.EncodePictureModel()
-    model.initialize(arguments(python_config("encode_picture", encode_picture_signature())))
+    model.initialize(arguments(python_config("encode_picture", encode_picture_signature(Geometry(32, 16)))))
     pictures = expected_pictures(np.repeat(FACE, 2, axis=0))
     (response,) = model.execute([fake.InferenceRequest(image=pictures)])
     assert response.outputs["image_jpeg"].tolist() == [[jpeg_from_picture(picture)] for picture in pictures]

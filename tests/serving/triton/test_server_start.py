@@ -11,11 +11,12 @@ import pytest
 
 from engines.contract.errors import ServerError
 from serving.triton import installation as installation_module
-from serving.triton import server
+from serving.triton import server, supervision
 from serving.triton.installation import Installation, best_runtime, check_shared_memory
-from serving.triton.log import reason_of_failure
+from serving.triton.log import locked, reason_of_failure, rotate
 from serving.triton.ports import free_ports, is_listening, is_loopback
-from serving.triton.server import TritonServer, serve
+from serving.triton.server import TritonServer
+from serving.triton.supervision import serve
 
 
 def test_a_taken_port_is_named() -> None:
@@ -124,14 +125,82 @@ def test_the_embedded_server_is_kept_from_the_network(tmp_path: Path, monkeypatc
         TritonServer(tmp_path, log=tmp_path / "log", address="0.0.0.0").start()
 
 
-def test_a_server_that_fails_twice_is_not_restarted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def repository_in(folder: Path) -> Path:
+    (folder / "repository/model").mkdir(parents=True)
+    (folder / "repository/model/config.pbtxt").touch()
+    return folder / "repository"
+
+
+def test_a_server_that_fails_again_is_restarted_after_growing_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failure = ServerError("ensemble 'x'", got="an error", expected="a picture", remedy="see the log")
-    starts = []
-    monkeypatch.setattr(TritonServer, "start", lambda self: starts.append(self))
-    monkeypatch.setattr(TritonServer, "watch", lambda self, interval: failure)
-    with pytest.raises(ServerError, match="ensemble 'x': got an error"):
-        serve(tmp_path)
-    assert len(starts) == 2
+    pauses: list[float] = []
+
+    def start(self: TritonServer) -> None:
+        if 1 <= len(pauses) < 9:
+            raise failure
+
+    def watch(self: TritonServer, interval: float) -> ServerError:
+        if pauses:
+            raise KeyboardInterrupt
+        return failure
+
+    monkeypatch.setattr(TritonServer, "start", start)
+    monkeypatch.setattr(TritonServer, "watch", watch)
+    monkeypatch.setattr(supervision.time, "sleep", pauses.append)
+    phrases: list[str] = []
+    serve(repository_in(tmp_path), progress=phrases.append)
+    assert pauses == [0, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert "restarting in 60 s: ensemble 'x': got an error, expected a picture; see the log." in phrases
+
+
+def test_a_file_of_the_repository_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "find_installation", lambda scratch: installation(embedded=True))
+    repository = repository_in(tmp_path)
+    (repository / "model/labels.txt").symlink_to("nowhere")
+    with pytest.raises(ServerError, match=r"model/labels\.txt: got No such file or directory, expected a repository"):
+        TritonServer(repository, log=tmp_path / "log", grpc_port=0, metrics_port=0).start()
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_first_start_that_fails_ends_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: TritonServer) -> None:
+        raise ServerError("port", got="a taken one", expected="a free one", remedy="choose another")
+
+    monkeypatch.setattr(TritonServer, "start", start)
+    with pytest.raises(ServerError, match="port: got a taken one"):
+        serve(repository_in(tmp_path))
+
+
+def test_a_log_in_use_is_refused_before_it_is_touched(tmp_path: Path) -> None:
+    repository, log = repository_in(tmp_path), tmp_path / "repository.log"
+    log.write_text("of the first server")
+    with locked(log), pytest.raises(ServerError, match="got the log of a server that is running"):
+        serve(repository)
+    assert log.read_text() == "of the first server"
+
+
+def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ServerError, match=r"log .*file/log: got (File exists|Not a directory), .*choose another"):
+        serve(repository_in(tmp_path), log=tmp_path / "file" / "log")
+
+
+def test_a_large_log_is_emptied_and_its_last_contents_kept(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("ab") as written:
+        for number in range(6):
+            written.write(b"%d" % number * 10)
+            written.flush()
+            rotate(log, largest=9)
+            assert log.stat().st_size == 0
+        written.write(b"short")
+        written.flush()
+        rotate(log, largest=9)
+    assert log.read_text() == "short"
+    kept = {path.name: path.read_text()[0] for path in tmp_path.iterdir() if path != log}
+    assert kept == {"log.1": "5", "log.2": "4", "log.3": "3"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,172 @@
+"""The faults: each is done to a running ``serve`` under load, and described by a row's fields."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from benchmarks.chaos.load import Load, Outcome
+from benchmarks.chaos.served import Serving, serving, wait_until
+from benchmarks.memory import smaps_bytes
+
+MIB = 2**20
+Fields = dict[str, Any]
+
+_BAD_TENSORS: tuple[tuple[str, str, np.ndarray[Any, Any]], ...] = (
+    ("toonify", "face", np.zeros((1, 255, 256, 3), np.uint8)),
+    ("toonify", "face", np.zeros((9, 256, 256, 3), np.uint8)),
+    ("toonify", "face", np.zeros((1, 256, 256, 3), np.float32)),
+    ("toonify", "nobody", np.zeros((1, 256, 256, 3), np.uint8)),
+    ("nobody", "face", np.zeros((1, 256, 256, 3), np.uint8)),
+    ("toonify_jpeg", "jpeg", np.array([[b"no JPEG"]], object)),
+    ("toonify_jpeg", "jpeg", np.array([[b""]], object)),
+    ("toonify", "face", np.zeros((0, 256, 256, 3), np.uint8)),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much a run does: models to kill, kills of each, SIGTERMs, bad requests, MiB of messages, seconds of load."""
+
+    models: int | None = None
+    kills: int = 3
+    stops: int = 5
+    bad_requests: int = 2000
+    messages: Sequence[int] = (64, 256, 550)
+    soak: float = 120.0
+
+
+QUICK = Plan(models=1, kills=1, stops=1, bad_requests=16, messages=(1,), soak=1.0)
+
+
+def faults(repository: Path, folder: Path, plan: Plan) -> Iterator[Fields]:
+    """Do every fault in turn, each to servers of its own, and yield the fields of its row."""
+    yield _stops(repository, folder, plan.stops)
+    with serving(repository, folder) as served:
+        models = served.models()
+    for name in models[: plan.models]:
+        yield _kills(repository, folder, f"SIGKILL of {name}", plan.kills, partial(Serving.model, name=name))
+    yield _kills(repository, folder, "SIGKILL of the server", plan.kills, Serving.server)
+    yield _hang(repository, folder, models[0])
+    yield _full_disk(repository, folder, plan.stops)
+    with serving(repository, folder) as served:
+        yield _bad_requests(served, plan.bad_requests)
+        yield _soak(served, plan.soak)
+        yield _messages(served, plan.messages)
+
+
+def _stops(repository: Path, folder: Path, tries: int) -> Fields:
+    total: Counter[str] = Counter()
+    for _ in range(tries):
+        with serving(repository, folder) as served, Load(served.url) as load:
+            wait_until(lambda: load.answered() >= 16)
+            served.process.terminate()
+            served.process.wait(90)
+        # What is sent after the first such refusal is not accepted, though the connection may end before the refusal.
+        end = min((outcome.end for outcome in load.outcomes if outcome.withdrawn), default=math.inf)
+        total.update(_counts([outcome for outcome in load.outcomes if outcome.start < end]))
+        total.update(refused=sum(outcome.start >= end for outcome in load.outcomes))
+    return {"fault": "SIGTERM", "tries": tries, **total}
+
+
+def _kills(repository: Path, folder: Path, fault: str, tries: int, victim: Callable[[Serving], int]) -> Fields:
+    noticed, again = [], []
+    outcomes: list[Outcome] = []
+    for _ in range(tries):
+        with serving(repository, folder, interval=1000) as served:
+            seconds, counted = _restart(served, victim(served), signal.SIGKILL)
+            noticed.append(seconds[0])
+            again.append(seconds[1])
+            outcomes += counted
+    return {"fault": fault, "tries": tries, "noticed_s": max(noticed), "served_s": max(again)} | _counts(outcomes)
+
+
+def _hang(repository: Path, folder: Path, name: str) -> Fields:
+    with serving(repository, folder, interval=1, patience=5) as served:
+        seconds, outcomes = _restart(served, served.model(name), signal.SIGSTOP)
+    fault = f"SIGSTOP of {name}, canary after 1 s with a patience of 5 s"
+    return {"fault": fault, "tries": 1, "noticed_s": seconds[0], "served_s": seconds[1]} | _counts(outcomes)
+
+
+def _restart(served: Serving, process: int, number: signal.Signals) -> tuple[tuple[float, float], list[Outcome]]:
+    """Signal a process under load; return the seconds until it was noticed and served again, and the requests."""
+    with Load(served.url) as load:
+        wait_until(lambda: load.answered() >= 16)
+        start = time.monotonic()
+        os.kill(process, number)
+        wait_until(lambda: served.phrases("serving") == 2, "a restart", 300)
+        again = served.times("serving")[1]
+        wait_until(lambda: load.answered(after=again), "an answer", 120)
+    return (served.times("restarting")[0] - start, again - start), load.outcomes
+
+
+def _full_disk(repository: Path, folder: Path, tries: int) -> Fields:
+    with serving(repository, folder, log=Path("/dev/full")) as served, Load(served.url) as load:
+        wait_until(lambda: load.answered() >= 16 * tries)
+    return {"fault": "no room for the log", "tries": 1} | _counts(load.outcomes)
+
+
+def _bad_requests(served: Serving, number: int) -> Fields:
+    refused, before = 0, _mib(served)
+    with InferenceServerClient(served.url) as client:
+        for place in range(number):
+            model, name, value = _BAD_TENSORS[place % len(_BAD_TENSORS)]
+            refused += _error(client, model, name, value).startswith(("[StatusCode.INVALID", "[StatusCode.NOT_FOUND"))
+        answered = not _error(client, "toonify", "face", np.zeros((1, 256, 256, 3), np.uint8))
+    counts = {"answered": int(answered), "refused": refused, "lost": number - refused}
+    return {"fault": "bad requests", "tries": number, "mib_before": before, "mib_after": _mib(served)} | counts
+
+
+def _messages(served: Serving, sizes: Sequence[int]) -> Fields:
+    before = _mib(served)
+    with InferenceServerClient(served.url) as client:
+        errors = [_error(client, "toonify_jpeg", "jpeg", np.array([[bytes(size * MIB)]], object)) for size in sizes]
+        answered = not _error(client, "toonify", "face", np.zeros((1, 256, 256, 3), np.uint8))
+    fault = f"JPEGs of {', '.join(map(str, sizes))} MiB"
+    counts = {"answered": int(answered), "refused": sum(map(bool, errors))}
+    return {"fault": fault, "tries": len(sizes), "mib_before": before, "mib_after": _mib(served)} | counts
+
+
+def _soak(served: Serving, seconds: float) -> Fields:
+    with Load(served.url) as load:
+        wait_until(lambda: load.answered() >= 16)
+        before = _mib(served)
+        time.sleep(seconds)
+        after = _mib(served)
+    fault = f"load of 8 clients for {seconds:g} s"
+    return {"fault": fault, "tries": 1, "mib_before": before, "mib_after": after} | _counts(load.outcomes)
+
+
+def _error(client: InferenceServerClient, model: str, name: str, value: np.ndarray[Any, Any]) -> str:
+    tensor = InferInput(name, [*value.shape], np_to_triton_dtype(value.dtype))
+    tensor.set_data_from_numpy(value)
+    try:
+        client.infer(model, [tensor], client_timeout=120)
+    except InferenceServerException as error:
+        return str(error)
+    return ""
+
+
+def _mib(served: Serving) -> float:
+    regions = sum(path.stat().st_blocks * 512 for path in served.regions())
+    return (smaps_bytes(served.processes(), "Pss") + regions) / MIB
+
+
+def _counts(outcomes: Sequence[Outcome]) -> Fields:
+    return {
+        "answered": sum(not outcome.error for outcome in outcomes),
+        "refused": sum(outcome.refused for outcome in outcomes),
+        "lost": sum(outcome.lost for outcome in outcomes),
+    }

@@ -1,0 +1,34 @@
+"""Arguments that close what Triton offers to every client besides inference and descriptions of its models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_UNSENDABLE = "closed\ndoor=closed"
+"""Header and value that open a restricted protocol.
+
+Triton takes them from its command line, which every user of the machine can read, so a secret would not be one. No
+client can send this header instead: neither HTTP nor gRPC allows a line break in a header's name.
+"""
+
+LARGEST_FILE = 512 * 2**20
+"""Bytes of the largest file that a server's processes may write.
+
+The shared memory of a python model grows with the largest message ever sent to it and never shrinks; a message beyond
+this limit is refused by Triton instead.
+"""
+
+
+def door_arguments(*, shared_memory: bool) -> Iterator[str]:
+    """Yield the arguments; ``shared_memory`` lets clients name memory that the server reads and writes.
+
+    By "logging" and "trace" any client could have the server write files. Statistics stay open: they are counts and
+    times, which the metrics port tells too. Loading and unloading is refused by ``--model-control-mode=poll``, in which
+    only the model repository decides.
+    """
+    closed = ",".join(("trace", "logging", *(() if shared_memory else ("shared-memory",))))
+    yield f"--grpc-restricted-protocol={closed}:{_UNSENDABLE}"
+    yield f"--http-restricted-api={closed}:{_UNSENDABLE}"
+    # Messages that the server keeps for reuse are as large as the largest ones ever received: after 512 MiB it held
+    # 1515 MiB, without this pool 439 MiB.
+    yield "--grpc-infer-allocation-pool-size=0"

@@ -1,0 +1,127 @@
+"""``toonify serve``: one server, restarted whenever it fails, until this process is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from engines.contract.errors import ToonifyError
+from serving.triton.canary import PATIENCE
+from serving.triton.log import locked, rotate
+from serving.triton.server import CANARY_INTERVAL, Progress, TritonServer, check_repository
+
+LONGEST_PAUSE = 60.0
+"""Seconds before another restart of a server that fails again and again."""
+
+CALM = 600.0
+"""Seconds without a failure after which the pauses before restarts begin anew."""
+
+
+def serve(
+    repository: Path,
+    *,
+    address: str = "127.0.0.1",
+    grpc_port: int = 8001,
+    http_port: int | None = None,
+    metrics_port: int = 8002,
+    allow_shared_memory: bool = False,
+    check: Callable[[], None] = lambda: None,
+    log: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    canary_interval: float = CANARY_INTERVAL,
+    patience: float = PATIENCE,
+) -> None:
+    """Serve a repository until SIGINT or SIGTERM, then answer the accepted requests and return.
+
+    A server of which a process has died or hangs is restarted: at once, then after 1, 2, 4 ... 60 s until a start
+    succeeds, for as long as it takes, since what fails after a first success, such as memory or a disk, may recover. A
+    second signal ends the server at once. ``check`` is called before every start, and raises a ToonifyError if the
+    repository must not be served. ``log`` defaults to ``<repository>.log``; the other arguments are those of
+    ``TritonServer``.
+
+    Raises:
+        ServerError: the first start fails, or another server uses the log.
+        ToonifyError: the first ``check`` raises it.
+    """
+    check_repository(repository)
+    check()
+    log = log or repository.resolve().with_name(f"{repository.resolve().name}.log")
+    progress = progress or (lambda phrase: None)
+    server = TritonServer(
+        repository,
+        log=log,
+        address=address,
+        grpc_port=grpc_port,
+        http_port=http_port,
+        metrics_port=metrics_port,
+        allow_shared_memory=allow_shared_memory,
+        cache=cache,
+        progress=progress,
+        patience=patience,
+    )
+    with ExitStack() as stack:
+        stack.enter_context(locked(log))
+        rotate(log, largest=0)  # the log of the run before stays, as LOG.1
+        stack.enter_context(_signals_as_interrupt())
+        stack.enter_context(suppress(KeyboardInterrupt))
+        stack.enter_context(server)
+        _serve_until_interrupted(server, check, progress, canary_interval)
+
+
+def _serve_until_interrupted(
+    server: TritonServer, check: Callable[[], None], progress: Progress, canary_interval: float
+) -> None:
+    pauses = _pauses()
+    while True:
+        progress(f"serving {', '.join(server.ensembles)} at {server.url}")
+        start = time.monotonic()
+        failure = server.watch(canary_interval)
+        if time.monotonic() - start > CALM:
+            pauses = _pauses()
+        _restart(server, check, failure, pauses, progress)
+
+
+def _restart(
+    server: TritonServer,
+    check: Callable[[], None],
+    failure: ToonifyError,
+    pauses: Iterator[float],
+    progress: Progress,
+) -> None:
+    """Stop the server, and start it as often as it takes."""
+    server.stop()
+    for pause in pauses:
+        progress(f"restarting{f' in {pause:g} s' if pause else ''}: {failure}")
+        time.sleep(pause)
+        try:
+            check()
+            server.start()
+        except ToonifyError as error:
+            failure = error
+        else:
+            return
+
+
+def _pauses() -> Iterator[float]:
+    yield 0.0
+    pause = 1.0
+    while True:
+        yield pause
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+@contextmanager
+def _signals_as_interrupt() -> Iterator[None]:
+    # SIGINT is included because a shell without job control starts background commands with SIGINT ignored, and Python
+    # keeps that setting.
+    signals = (signal.SIGTERM, signal.SIGINT)
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
