@@ -21,7 +21,9 @@ def studio(
     isf: Isf = None,
     generator: Generators = None,
     light_encoder: LightEncoder = None,
-    align: Annotated[str, typer.Option(metavar="haar|yunet:PATH|mediapipe:PATH", help="How to find faces.")] = "haar",
+    align: Annotated[
+        str, typer.Option(metavar="auto|haar|yunet|mediapipe:PATH", help="How to find faces; see toonify image.")
+    ] = "auto",
     address: Annotated[str, typer.Option(help="Address to listen on; other machines reach any but loopback.")] = (
         "127.0.0.1"
     ),

@@ -7,6 +7,7 @@ from threading import Lock
 from time import perf_counter
 
 from serving.faces.alignment import Photo
+from serving.faces.following import following
 from serving.faces.images import bytes_from_picture, picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
 from serving.faces.landmarks import Face, Landmarker
@@ -26,7 +27,9 @@ class Studio:
 
     def __init__(self, toonifier: Toonifier, landmarker: Landmarker) -> None:
         self._toonifier = toonifier
-        self._landmarker = _locked(landmarker)
+        self._lock = Lock()
+        self._found_by = landmarker
+        self._landmarker = self._locked(landmarker)
 
     def picture(self, data: bytes, controls: PageControls) -> bytes:
         """Toonify a PNG, JPEG or WebP picture, and return a PNG.
@@ -42,7 +45,7 @@ class Studio:
         """Make a session for a new stream."""
         return ToonSession(
             self._toonifier,
-            prealigned_landmarker if controls.look == "aligned" else self._landmarker,
+            prealigned_landmarker if controls.look == "aligned" else self._locked(following(self._found_by)),
             style=controls.style,
             composer=Paste() if controls.look == "paste" else FirstFace(),
             smoothing=smoothing,
@@ -53,8 +56,17 @@ class Studio:
         if controls.look == "aligned":
             return toonified_crop(photo, toonify)
         if controls.look == "crop":
-            return toonified_face(photo, self._landmarker, toonify, name="picture")
-        return toonified_photograph(photo, self._landmarker, toonify, every_face=True, name="picture")
+            return toonified_face(photo, self._landmarker(photo), toonify, name="picture")
+        return toonified_photograph(photo, self._landmarker(photo), toonify, every_face=True, name="picture")
+
+    def _locked(self, landmarker: Landmarker) -> Landmarker:
+        """Return a landmarker that threads may share, with those that use the same models."""
+
+        def find(photo: Photo, name: str = "") -> tuple[Face, ...]:
+            with self._lock:
+                return landmarker(photo, name)
+
+        return find
 
 
 class WebcamStream:
@@ -86,14 +98,3 @@ class WebcamStream:
         result = self._session.push(picture_from_bytes(frame, "frame"), perf_counter() - self._start)
         assert result, "a live session returns every frame at once"
         return jpeg_from_picture(result.pixels), len(result.faces)
-
-
-def _locked(landmarker: Landmarker) -> Landmarker:
-    """Return a landmarker that threads may share."""
-    lock = Lock()
-
-    def find(photo: Photo, name: str = "") -> tuple[Face, ...]:
-        with lock:
-            return landmarker(photo, name)
-
-    return find

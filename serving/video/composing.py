@@ -14,7 +14,7 @@ from serving.faces.alignment import Photo, Placement, side_of
 from serving.faces.landmarks import Landmarker
 from serving.faces.paste import FEATHER, Mask, paste_into, soft_ellipse
 from serving.video.frames import Frame
-from serving.video.tracking import placements_from_faces
+from serving.video.tracking import sightings_from_faces
 
 _CROP_SIZES = (256, 512, 1024)
 
@@ -121,9 +121,9 @@ def crop_size_for(frames: Iterable[Frame], landmarker: Landmarker, resolution: i
     if there is no face in the first frames, and never exceeds ``resolution``, the side of the generator's pictures.
     """
     for number, frame in enumerate(islice(frames, _MAX_SEARCHED_FRAMES)):
-        placements = placements_from_faces(landmarker(frame.pixels, str(number)))
-        if placements:
-            enough = [size for size in _CROP_SIZES if size >= side_of(placements[0])]
+        sightings = sightings_from_faces(landmarker(frame.pixels, str(number)))
+        if sightings:
+            enough = [size for size in _CROP_SIZES if size >= side_of(sightings[0].placement)]
             return min(*enough, _CROP_SIZES[-1], resolution)
     return min(FirstFace.size, resolution)
 

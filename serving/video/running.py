@@ -15,6 +15,7 @@ from rich.console import Console
 
 from engines.contract.errors import ToonifyError
 from serving.controls import Style
+from serving.faces.following import following
 from serving.faces.landmarks import Landmarker
 from serving.options import landmarker_from_option
 from serving.toonifier import Toonifier
@@ -70,7 +71,7 @@ class Runner:
         """Make a session for one video; the smoothing "off" also turns off the smoothing of codes."""
         return ToonSession(
             self.toonifier,
-            self.landmarker,
+            following(self.landmarker),
             style=self.style,
             composer=composer,
             smoothing=smoothing,
