@@ -19,6 +19,7 @@ from serving.client import DEFAULT_MODEL, DEFAULT_TIMEOUT, DEFAULT_URL
 from serving.command_line import run, stages
 from serving.doctor import findings
 from serving.faces.alignment import Photo
+from serving.faces.cli import faces
 from serving.faces.images import check_suffix, read_picture, write_picture
 from serving.faces.landmarks import Face
 from serving.faces.models_cli import models
@@ -52,6 +53,7 @@ app = typer.Typer(
 app.command()(video)
 app.command()(cam)
 app.command()(studio)
+app.command()(faces)
 app.add_typer(models, name="models")
 
 

@@ -35,6 +35,18 @@ def placement_of_face(points: ArrayLike) -> Placement:
         AlignmentError: the points are not five finite ones, left and right are exchanged, the face is upside down, or
             it is too small.
     """
+    placement = square_of_any_size(points)
+    if side_of(placement) < SMALLEST_FACE:
+        raise _refused(f"a face {side_of(placement):.0f} pixels wide", f"at least {SMALLEST_FACE:.0f} pixels")
+    return placement
+
+
+def square_of_any_size(points: ArrayLike) -> Placement:
+    """Return the FFHQ square of a face as ``placement_of_face`` does, however small the face is.
+
+    Raises:
+        AlignmentError: the points are not five finite ones, left and right are exchanged, or the face is upside down.
+    """
     array = np.asarray(points, np.float64)
     if array.shape != (5, 2) or not np.isfinite(array).all():
         raise _refused(f"points of shape {list(array.shape)}, or not finite", "five finite points (x, y)")
@@ -48,8 +60,6 @@ def placement_of_face(points: ArrayLike) -> Placement:
     x = eyes + np.array([mouth[1], -mouth[0]])
     x *= max(2.0 * np.hypot(*eyes), 1.8 * np.hypot(*mouth)) / np.hypot(*x)
     y = np.array([-x[1], x[0]])
-    if 2 * np.hypot(*x) < SMALLEST_FACE:
-        raise _refused(f"a face {2 * np.hypot(*x):.0f} pixels wide", f"at least {SMALLEST_FACE:.0f} pixels")
     top_left = eye_centre + 0.1 * mouth - x - y
     return np.column_stack([2 * x, 2 * y, top_left])
 

@@ -13,8 +13,8 @@ from serving.faces.mesh_network import mesh_network
 from serving.faces.model_files import MESH, YUNET, ModelFile
 from serving.faces.yunet import TURNS, UPRIGHT, YuNetLandmarker
 
-_CANDIDATE_SCORE = 0.5
-"""Least score of YuNet where the mesh checks each face; small and tilted faces have from 0.6."""
+_CANDIDATE_SCORE = 0.4
+"""Least score of YuNet where the mesh checks each face; small and tilted faces have from 0.46."""
 
 
 def mesh_landmarker(yunet: Path, task: Path) -> MeshLandmarker:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract.errors import AlignmentError
-from serving.faces.alignment import Photo, Placement, Points, pixels_from_placement, placement_of_face, side_of
+from serving.faces.alignment import Photo, Placement, Points, pixels_from_placement, side_of, square_of_any_size
 from serving.faces.landmarks import Face, Landmarker, Mesh, box_around, distinct, largest_first
 from serving.faces.mesh_network import MESH_SIZE, Network
 
@@ -142,9 +142,9 @@ def _crop_of_points(points: Points) -> Placement:
     """Return about the square that ``crop_of_mesh`` gives, from five points: that of FFHQ, moved down by 6 %.
 
     Raises:
-        AlignmentError: see ``placement_of_face``.
+        AlignmentError: see ``square_of_any_size``.
     """
-    placement = placement_of_face(points)
+    placement = square_of_any_size(points)
     return np.column_stack([placement[:, :2], placement @ [0, 0.06, 1]])
 
 

@@ -10,11 +10,14 @@ from engines.contract.arrays import Pictures
 from engines.contract.errors import AlignmentError
 from serving.faces.alignment import Photo, Placement, crop, placement_of_face, prealigned, side_of
 from serving.faces.landmarks import Face
-from serving.faces.paste import paste
+from serving.faces.paste import paste_into
 from serving.faces.pose import facing
 
 Toonify = Callable[[Pictures], Pictures]
 """Converts aligned faces, uint8 [N, 256, 256, 3], to pictures, uint8 [N, R, R, 3]; for example a client's method."""
+
+_BATCH = 8
+"""Number of faces toonified together; a photograph may show hundreds, whose pictures have 3 MB each."""
 
 
 def toonified_photograph(
@@ -25,7 +28,7 @@ def toonified_photograph(
     Args:
         photo: the photograph.
         faces: what a landmarker found in it.
-        toonify: makes the pictures, all in one call.
+        toonify: makes the pictures of a few faces in each call.
         every_face: toonify every face, instead of the largest.
         name: stands for the photograph in errors.
 
@@ -33,10 +36,13 @@ def toonified_photograph(
         AlignmentError: there is no face that can be toonified.
     """
     placements = placements_of(faces, name)[: None if every_face else 1]
-    crops = [crop(photo, placement) for placement in placements]
-    for picture, placement in zip(toonify(np.stack(crops)), placements, strict=True):
-        photo = paste(photo, picture, placement)
-    return photo
+    result = photo.copy()
+    for first in range(0, len(placements), _BATCH):
+        batch = placements[first : first + _BATCH]
+        pictures = toonify(np.stack([crop(photo, placement) for placement in batch]))
+        for picture, placement in zip(pictures, batch, strict=True):
+            paste_into(result, picture, placement)
+    return result
 
 
 def toonified_face(photo: Photo, faces: Sequence[Face], toonify: Toonify, *, name: str = "photograph") -> Photo:
