@@ -23,6 +23,12 @@ Placement = NDArray[np.float64]
 SMALLEST_FACE = 24.0
 """Smallest side of the crop in the photograph, in pixels; a smaller face has too few pixels to encode."""
 
+_BLURRED_SCALE = 4
+"""Least number of pixels per pixel of the crop that are left to the blur; larger faces are averaged down before it.
+
+Averaging begins at twice this scale, for faces of 2048 pixels, so that the crops of most photographs are blurred alone.
+"""
+
 
 def placement_of_face(points: ArrayLike) -> Placement:
     """Return the FFHQ square of a face (Karras et al., "A Style-Based Generator Architecture", the data set's crop).
@@ -92,21 +98,42 @@ def align(photo: Photo, points: ArrayLike, size: int = FACE_SIZE) -> tuple[Photo
 
 
 def crop(photo: Photo, placement: Placement, size: int = FACE_SIZE) -> Photo:
-    """Sample the crop of a placement: uint8 [H, W, 3] -> uint8 [size, size, 3].
+    """Sample the crop of a placement: uint8 [H, W, 3] -> uint8 [size, size, 3]; the time grows with the face's pixels.
 
     Raises:
-        AlignmentError: the placement lies outside the photograph.
+        AlignmentError: the placement lies outside the photograph, or is far larger.
     """
+    scale = side_of(placement) / size
+    if not scale <= _BLURRED_SCALE * min(photo.shape[:2]):
+        raise _refused(f"a face {scale * size:.0f} pixels wide", "one that is not far larger than the photograph")
     # The prefilter's width is continuous. The original scripts halve the picture in whole steps, which makes the crops
     # of a video pulse.
-    sigma = 0.5 * np.sqrt(max((side_of(placement) / size) ** 2 - 1, 0))
+    sigma = 0.5 * np.sqrt(max(scale**2 - 1, 0))
     (x0, x1), (y0, y1) = _region(photo, placement, margin=ceil(4 * sigma) + 2)
-    region = photo[y0:y1, x0:x1]
-    smooth = cv2.GaussianBlur(region, (0, 0), sigma) if sigma > 0 else region
-    matrix = pixels_from_placement(placement, size) - [[0, 0, x0], [0, 0, y0]]
+    smooth, border = _smoothed(photo[y0:y1, x0:x1], sigma, max(int(scale / _BLURRED_SCALE), 1))
+    factors = np.divide([x1 - x0, y1 - y0], smooth.shape[1::-1])[:, None]
+    matrix = pixels_from_placement(placement, size) - [[0, 0, x0 - 0.5], [0, 0, y0 - 0.5]]
+    matrix = matrix / factors - [[0, 0, 0.5]]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    sampled = cv2.warpAffine(smooth, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    return sampled.astype(np.uint8, copy=False)
+    return cv2.warpAffine(smooth, matrix, (size, size), flags=flags, borderMode=border).astype(np.uint8, copy=False)
+
+
+def _smoothed(region: Photo, sigma: float, factor: int) -> tuple[Photo, int]:
+    """Average the region down by ``factor``, then blur, so that both together have the Gaussian's variance.
+
+    A Gaussian over all pixels would take time by the cube of the face's side: 100 s for 9990 pixels, instead of 0.5 s.
+    Also returns how to mirror the result: averaged pixels at their edges, since the region's mirror line, the centre of
+    its first pixel, is near the edge of the first averaged one.
+    """
+    border = cv2.BORDER_REFLECT_101
+    if factor > 1:
+        border = cv2.BORDER_REFLECT
+        size = ceil(region.shape[1] / factor), ceil(region.shape[0] / factor)
+        region = cv2.resize(region, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        sigma = np.sqrt(sigma**2 - (factor**2 - 1) / 12) / factor
+    if sigma > 0:
+        region = cv2.GaussianBlur(region, (0, 0), sigma, borderType=border).astype(np.uint8, copy=False)
+    return region, border
 
 
 def prealigned(photo: Photo, size: int = FACE_SIZE, *, name: str = "picture") -> tuple[Photo, Placement]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from engines.contract.atomic import atomic_file
 from engines.contract.errors import RequestError
 from serving.faces.alignment import Photo
-from serving.faces.image_sizes import size_in_header
+from serving.faces.decoding import decoded
+from serving.faces.encoded import UnreadableError, read_encoded
 
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
 _LOSSLESS_WEBP = (cv2.IMWRITE_WEBP_QUALITY, 101)
@@ -43,21 +43,15 @@ def picture_from_bytes(data: bytes, name: str) -> Photo:
     """Decode a PNG, JPEG or WebP picture as ``read_picture`` does; ``name`` stands for it in errors.
 
     Raises:
-        RequestError: the picture is too large, of another format, or cannot be decoded.
+        RequestError: the picture is too large, animated, of another format, or cannot be decoded.
     """
-    size = size_in_header(data)
-    if size is None:
-        raise _unreadable(name, "something else")
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise _unreadable(name, f"{width}x{height} pixels")
     try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        bgr = None
-    if bgr is None:
-        raise _unreadable(name, "a picture that cannot be decoded")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+        picture = read_encoded(data)
+        if picture.pixels > MAX_PIXELS:
+            raise UnreadableError(f"{picture.width}x{picture.height} pixels")
+        return decoded(picture)
+    except UnreadableError as error:
+        raise _unreadable(name, error.got) from None
 
 
 def write_picture(path: Path, picture: Photo, *, force: bool = False) -> None:

@@ -9,7 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from serving.video.libav import av, input_container, not_a_video
+from engines.contract.errors import VideoError
+from serving.video.libav import FRAME_LIMIT, av, check_frame_size, input_container, not_a_video
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Decoder:
     translated.
 
     Raises:
-        VideoError: the file is missing, has no known video format, or has no video stream.
+        VideoError: the file is missing, has no known video format, has no video stream, or frames that are too large.
     """
 
     def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
@@ -95,6 +96,13 @@ class Decoder:
             self._container.close()
             raise not_a_video(self._path, "a file without a video stream")
         self.stream = streams[0]
+        context = self.stream.codec_context
+        try:
+            check_frame_size(self._path, context.width, context.height)
+        except VideoError:
+            self._container.close()
+            raise
+        context.options = FRAME_LIMIT
         self.stream.thread_type = "AUTO"
 
     def _ticks(self, seconds: float | Fraction) -> int:

@@ -19,10 +19,16 @@ except ModuleNotFoundError:
         remedy="install it with: pip install 'toonify-serve[video]'",
     ) from None
 
-__all__ = ["as_video_errors", "av", "input_container", "not_a_video", "sws"]
+__all__ = ["FRAME_LIMIT", "as_video_errors", "av", "check_frame_size", "input_container", "not_a_video", "sws"]
 
 _DEMUXERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,h264,hevc,ivf,mxf,yuv4mpegpipe,dv,nut"
 """Container formats to open. Playlists, which name other files, and text, which FFmpeg renders, are excluded."""
+
+MAX_FRAME_PIXELS = 8192 * 4320
+"""Largest frames; those of 8K have 7680x4320. About 30 frames are in memory at a time, of 3 bytes a pixel."""
+
+FRAME_LIMIT = {"max_pixels": str(MAX_FRAME_PIXELS)}
+"""Option of FFmpeg's decoders by which they refuse larger frames, also those in the middle of a video."""
 
 
 def input_container(path: Path) -> av.container.InputContainer:
@@ -44,6 +50,17 @@ def input_container(path: Path) -> av.container.InputContainer:
 def not_a_video(path: Path, got: str) -> VideoError:
     """Return the error for a file that cannot be read as a video."""
     return VideoError(str(path), got=got, expected="a video", remedy="check the file, or convert it to MP4 first")
+
+
+def check_frame_size(path: Path, width: int, height: int) -> None:
+    """Raise VideoError if a video's frames have more than ``MAX_FRAME_PIXELS``."""
+    if width * height > MAX_FRAME_PIXELS:
+        raise VideoError(
+            str(path),
+            got=f"frames of {width}x{height} pixels",
+            expected=f"at most {MAX_FRAME_PIXELS / 10**6:.0f} megapixels, as in 8K",
+            remedy="scale the video down first",
+        )
 
 
 @contextmanager

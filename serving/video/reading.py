@@ -13,7 +13,7 @@ from engines.contract.errors import VideoError
 from serving.video.colour import ToRgb
 from serving.video.decoding import Decoder
 from serving.video.frames import Frame
-from serving.video.libav import as_video_errors, not_a_video
+from serving.video.libav import as_video_errors, check_frame_size, not_a_video
 
 
 class VideoReader(Closing):
@@ -37,7 +37,8 @@ class VideoReader(Closing):
         clip: the file and the part of it, for reading its sound.
 
     Raises:
-        VideoError: the file is missing, is not a video, or has no picture there; while iterating: it cannot be read.
+        VideoError: the file is missing, is not a video, has too large frames, or has no picture there; while iterating:
+            it cannot be read.
     """
 
     def __init__(self, path: Path, *, start: float | None = None, end: float | None = None) -> None:
@@ -81,6 +82,7 @@ class VideoReader(Closing):
         self._pictures = chain([first], pictures)
         self._to_rgb = ToRgb(first.frame, float(self._decoder.stream.sample_aspect_ratio or 1))
         self.size = self._to_rgb.size
+        check_frame_size(self._path, *self.size)  # pixels that are not square can make it four times as wide
 
     def _as_video_errors(self) -> AbstractContextManager[None]:
         return as_video_errors(self._path, "a video that can be read", "check the file and its disk")

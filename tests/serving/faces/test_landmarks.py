@@ -56,6 +56,11 @@ def test_haar_cascades_find_nothing_where_nothing_is() -> None:
     assert HaarLandmarker()(BLANK) == ()
 
 
+@pytest.mark.parametrize("shape", [(60_000, 1, 3), (1, 60_000, 3)])
+def test_a_picture_as_thin_as_a_line_has_no_face(shape: tuple[int, int, int]) -> None:
+    assert HaarLandmarker()(np.zeros(shape, np.uint8)) == ()
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [

@@ -211,6 +211,17 @@ def test_an_mp4_that_ends_before_its_index_is_refused(tmp_path: Path) -> None:
         VideoReader(tmp_path / "b.mp4")
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "aspect", "got"),
+    [(8000, 8000, "1:1", "8000x8000"), (5000, 5000, "3:1", "15000x5000")],
+)
+def test_frames_larger_than_8k_are_refused(tmp_path: Path, width: int, height: int, aspect: str, got: str) -> None:
+    header = f"YUV4MPEG2 W{width} H{height} F25:1 Ip A{aspect} C420\nFRAME\n"
+    (tmp_path / "large.y4m").write_bytes(header.encode() + bytes(width * height * 3 // 2))
+    with pytest.raises(VideoError, match=f"got frames of {got} pixels, expected at most 35 megapixels, as in 8K"):
+        VideoReader(tmp_path / "large.y4m")
+
+
 def test_damaged_packets_are_counted_and_the_others_read(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", STEADY, codec="ffv1")
     data = bytearray(path.read_bytes())
