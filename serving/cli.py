@@ -23,14 +23,23 @@ from serving.faces.cli import faces
 from serving.faces.images import check_suffix, read_picture, write_picture
 from serving.faces.landmarks import Face
 from serving.faces.models_cli import models
-from serving.faces.photograph import Toonify, is_aligned, toonified_crop, toonified_face, toonified_photograph
+from serving.faces.photograph import (
+    Pasting,
+    Toonify,
+    is_aligned,
+    toonified_crop,
+    toonified_face,
+    toonified_photograph,
+)
 from serving.options import (
     Align,
     AttributeOptions,
+    ColourMatch,
     Encoder,
     Force,
     Generators,
     Isf,
+    Mask,
     Model,
     Psi,
     Rows,
@@ -105,6 +114,8 @@ def image(
     psi: Psi = None,
     align: Align = "auto",
     paste: Annotated[bool, typer.Option(help="Put the face back into its photograph.")] = True,
+    mask: Mask = "ellipse",
+    colour_match: ColourMatch = 0.0,
     faces: Annotated[Literal["largest", "all"], typer.Option(help="The faces of a photograph to toonify.")] = "largest",
     jpeg: Annotated[bool, typer.Option("--jpeg", help="Send and receive JPEG, for slow networks.")] = False,
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -130,7 +141,14 @@ def image(
             if found is None:
                 picture = toonified_crop(photo, toonify, name=str(source))
             elif paste:
-                picture = toonified_photograph(photo, found, toonify, every_face=faces == "all", name=source.name)
+                picture = toonified_photograph(
+                    photo,
+                    found,
+                    toonify,
+                    every_face=faces == "all",
+                    pasting=Pasting(mask, colour_match),
+                    name=source.name,
+                )
             else:
                 picture = toonified_face(photo, found, toonify, name=source.name)
             write_picture(target, picture, force=force)

@@ -17,6 +17,7 @@ from serving.faces.landmark_files import FileLandmarker
 from serving.faces.landmarks import Landmarker
 from serving.faces.model_files import FOLDER_VARIABLE, MESH, YUNET, ModelFile, present
 from serving.faces.models_cli import with_progress
+from serving.faces.outline import MaskKind
 from serving.faces.yunet import YuNetLandmarker
 
 Url = Annotated[str | None, typer.Option(help="HOST:PORT of the server's gRPC endpoint; default 127.0.0.1:8001.")]
@@ -37,6 +38,12 @@ Rows = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed that chooses among the possible edits; default 0.")]
 Psi = Annotated[float | None, typer.Option(help="Truncation: 1 (none, the default) to 0 (the average face).")]
+Mask = Annotated[
+    MaskKind, typer.Option(help="What is put back of a picture: an ellipse, or the face's outline with its hair.")
+]
+ColourMatch = Annotated[
+    float, typer.Option(min=0, max=1, help="How far the colours put back follow those of the photograph below.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
 
 

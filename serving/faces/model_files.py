@@ -13,8 +13,8 @@ from engines.contract.errors import AlignmentError
 FOLDER_VARIABLE = "TOONIFY_MODELS"
 """Environment variable that names the folder of the files; with it, only ``toonify models get`` downloads."""
 
-_TIMEOUT = 10.0
-"""Seconds without an answer or a byte after which a download is given up."""
+_TIMEOUT = (4.0, 20.0)
+"""Seconds without a connection, and then without a byte, after which a download is given up."""
 
 
 @dataclass(frozen=True)

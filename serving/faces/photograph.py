@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from engines.contract.arrays import Pictures
 from engines.contract.errors import AlignmentError
 from serving.faces.alignment import Photo, Placement, crop, placement_of_face, prealigned, side_of
 from serving.faces.landmarks import Face
+from serving.faces.outline import MaskKind, mask_of, outline_of
 from serving.faces.paste import paste_into
 from serving.faces.pose import facing
 
@@ -20,8 +22,26 @@ _BATCH = 8
 """Number of faces toonified together; a photograph may show hundreds, whose pictures have 3 MB each."""
 
 
+@dataclass(frozen=True)
+class Pasting:
+    """How pictures are put back.
+
+    ``mask``: "ellipse", or "outline" for the face's own outline with room for hair, where the landmarker gives a mesh.
+    ``colour_match``: 0 (the picture's own colours) to 1 (those of the photograph below it).
+    """
+
+    mask: MaskKind = "ellipse"
+    colour_match: float = 0.0
+
+
 def toonified_photograph(
-    photo: Photo, faces: Sequence[Face], toonify: Toonify, *, every_face: bool = False, name: str = "photograph"
+    photo: Photo,
+    faces: Sequence[Face],
+    toonify: Toonify,
+    *,
+    every_face: bool = False,
+    pasting: Pasting = Pasting(),
+    name: str = "photograph",
 ) -> Photo:
     """Toonify the largest face of a photograph, or all faces, in place: uint8 [H, W, 3], RGB -> uint8 [H, W, 3], RGB.
 
@@ -30,18 +50,21 @@ def toonified_photograph(
         faces: what a landmarker found in it.
         toonify: makes the pictures of a few faces in each call.
         every_face: toonify every face, instead of the largest.
+        pasting: how the pictures are put back.
         name: stands for the photograph in errors.
 
     Raises:
         AlignmentError: there is no face that can be toonified.
+        RequestError: the colour match is outside 0..1.
     """
-    placements = placements_of(faces, name)[: None if every_face else 1]
+    placed = placed_faces(faces, name)[: None if every_face else 1]
     result = photo.copy()
-    for first in range(0, len(placements), _BATCH):
-        batch = placements[first : first + _BATCH]
-        pictures = toonify(np.stack([crop(photo, placement) for placement in batch]))
-        for picture, placement in zip(pictures, batch, strict=True):
-            paste_into(result, picture, placement)
+    for first in range(0, len(placed), _BATCH):
+        batch = placed[first : first + _BATCH]
+        pictures = toonify(np.stack([crop(photo, placement) for _, placement in batch]))
+        for picture, (face, placement) in zip(pictures, batch, strict=True):
+            mask = mask_of(outline_of(face, placement), pasting.mask)
+            paste_into(result, picture, placement, mask=mask, colour_match=pasting.colour_match)
     return result
 
 
@@ -51,7 +74,7 @@ def toonified_face(photo: Photo, faces: Sequence[Face], toonify: Toonify, *, nam
     Raises:
         AlignmentError: there is no face that can be toonified.
     """
-    picture: Photo = toonify(crop(photo, placements_of(faces, name)[0])[None])[0]
+    picture: Photo = toonify(crop(photo, placed_faces(faces, name)[0][1])[None])[0]
     return picture
 
 
@@ -85,8 +108,8 @@ def is_aligned(photo: Photo, faces: Sequence[Face]) -> bool:
     return bool(away < 0.12 and 0.75 < side_of(placement) / width < 1.33 and abs(tilt) < 15)
 
 
-def placements_of(faces: Sequence[Face], name: str) -> list[Placement]:
-    """Return the placements of the faces that can be toonified, in their order, at least one.
+def placed_faces(faces: Sequence[Face], name: str) -> list[tuple[Face, Placement]]:
+    """Return the faces that can be toonified, in their order and at least one, with their placements.
 
     Raises:
         AlignmentError: there is none: no face, all are turned away, or none can be aligned.
@@ -94,15 +117,15 @@ def placements_of(faces: Sequence[Face], name: str) -> list[Placement]:
     towards = [face for face in faces if facing(face) != "away"]
     if not towards:
         raise _no_face(name, turned_away=len(faces))
-    placements, refusals = [], []
+    placed, refusals = [], []
     for face in towards:
         try:
-            placements.append(placement_of_face(face.points))
+            placed.append((face, placement_of_face(face.points)))
         except AlignmentError as error:
             refusals.append(error)
-    if not placements:
+    if not placed:
         raise refusals[0]
-    return placements
+    return placed
 
 
 def _no_face(name: str, turned_away: int) -> AlignmentError:

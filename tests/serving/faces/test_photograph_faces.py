@@ -9,7 +9,7 @@ from face_fakes import face_of, points_at
 from engines.contract.arrays import Pictures
 from engines.contract.errors import AlignmentError
 from serving.faces.alignment import placement_of_face
-from serving.faces.photograph import is_aligned, placements_of, toonified_face, toonified_photograph
+from serving.faces.photograph import is_aligned, placed_faces, toonified_face, toonified_photograph
 
 PHOTO = np.full((480, 640, 3), 128, np.uint8)
 SQUARE = np.full((400, 400, 3), 128, np.uint8)
@@ -45,14 +45,14 @@ def test_a_face_that_is_turned_away_is_left_as_it_is() -> None:
 
 def test_a_face_too_small_to_align_does_not_spoil_the_others() -> None:
     tiny, near = face_of(points_at(150, 200, 10)), face_of(points_at(450, 200, 100))
-    assert len(placements_of([near, tiny], "a.jpg")) == 1
+    assert len(placed_faces([near, tiny], "a.jpg")) == 1
     with pytest.raises(AlignmentError, match="got a face 10 pixels wide"):
-        placements_of([tiny], "a.jpg")
+        placed_faces([tiny], "a.jpg")
 
 
 def test_no_face_is_named() -> None:
     with pytest.raises(AlignmentError, match=r"a\.jpg: got no face, expected at least one that looks towards"):
-        placements_of([], "a.jpg")
+        placed_faces([], "a.jpg")
 
 
 @pytest.mark.parametrize(
