@@ -13,11 +13,13 @@ from serving.client import DEFAULT_TIMEOUT
 from serving.options import (
     Align,
     AttributeOptions,
+    ColourMatch,
     Encoder,
     Force,
     Generators,
     Isf,
     LightEncoder,
+    Mask,
     Model,
     Psi,
     Rows,
@@ -81,6 +83,8 @@ def video(
     strength: Strength = 1.0,
     psi: Psi = None,
     output_style: OutputStyle = "paste",
+    mask: Mask = "ellipse",
+    colour_match: ColourMatch = 0.0,
     size: Size = "auto",
     png: Annotated[
         bool, typer.Option("--png", help="Write frames as 000000.png, 000001.png, ... to a folder, without sound.")
@@ -105,7 +109,7 @@ def video(
 ) -> None:
     """Toonify videos. Among several, those already done are skipped, and a failure does not stop the others."""
     from serving.back_end import BackEnd
-    from serving.video.composing import composed_size, crop_size_for
+    from serving.video.composing import Paste, composed_size, crop_size_for
     from serving.video.pipeline import toonify_video
     from serving.video.png_sequence import PngSequence
     from serving.video.preview import ContactSheet, SampledFrames
@@ -113,7 +117,7 @@ def video(
     from serving.video.running import before_and_after, composer_of
     from serving.video.writing import VideoWriter
 
-    side = _side(size, output_style)
+    side, paste = _side(size, output_style), Paste(colour_match=colour_match, mask=mask)
     videos = videos_in(inputs)
     several = len(videos) > 1 or inputs[0].is_dir()
     _refuse_numbered_landmarks(align, several=several, preview=preview)
@@ -131,7 +135,7 @@ def video(
                 return crop_size_for(reader, runner.landmarker, back_end.resolution())
 
         def toonified(source: Path, target: Path) -> VideoReport:
-            composer = composer_of(output_style, lambda: side or crop_size(source))
+            composer = composer_of(output_style, lambda: side or crop_size(source), paste)
             with VideoReader(source, start=start, end=end) as reader, runner.session(composer, smoothing) as session:
                 sink: FrameSink
                 if png:
@@ -151,7 +155,7 @@ def video(
 
         def previewed(source: Path, target: Path) -> VideoReport:
             frames = SampledFrames(source, start=start, end=end)
-            with runner.session(before_and_after(output_style, frames.size), "off") as session:
+            with runner.session(before_and_after(output_style, frames.size, paste), "off") as session:
                 sheet = ContactSheet(target, force)
                 return toonify_video(frames, sheet, session, progress=runner.reporter.progress, cancel=runner.cancel)
 
@@ -180,6 +184,8 @@ def cam(
     strength: Strength = 1.0,
     psi: Psi = None,
     output_style: OutputStyle = "paste",
+    mask: Mask = "ellipse",
+    colour_match: ColourMatch = 0.0,
     size: Size = "auto",
     smoothing: Smooth = "live",
     quality: Quality = DEFAULT_QUALITY,
@@ -191,7 +197,7 @@ def cam(
     """Record a toonified camera until Ctrl-C; frames that arrive too fast are dropped."""
     from serving.back_end import BackEnd
     from serving.video.camera import CameraReader
-    from serving.video.composing import composed_size, crop_size_for
+    from serving.video.composing import Paste, composed_size, crop_size_for
     from serving.video.pipeline import toonify_video
     from serving.video.running import composer_of
     from serving.video.writing import VideoWriter
@@ -209,7 +215,9 @@ def cam(
         def recorded(_: Path, target: Path) -> VideoReport:
             with CameraReader(camera) as reader:
                 composer = composer_of(
-                    output_style, lambda: side or crop_size_for(reader, runner.landmarker, back_end.resolution())
+                    output_style,
+                    lambda: side or crop_size_for(reader, runner.landmarker, back_end.resolution()),
+                    Paste(colour_match=colour_match, mask=mask),
                 )
                 shown = composed_size(composer, reader.size)
                 sink = VideoWriter(target, reader, size=shown, quality=quality, force=force)

@@ -84,16 +84,16 @@ def video_landmarker(option: str) -> Landmarker:
     return prealigned_landmarker if option == "none" else landmarker_from_option(option)
 
 
-def composer_of(output_style: OutputStyle, crop_size: Callable[[], int]) -> Composer:
+def composer_of(output_style: OutputStyle, crop_size: Callable[[], int], paste: Paste) -> Composer:
     """Make the composer of ``--output-style``; ``crop_size`` is called only for "crop"."""
     if output_style == "crop":
         return FirstFace(crop_size())
-    return SideBySide() if output_style == "side-by-side" else Paste()
+    return SideBySide(paste) if output_style == "side-by-side" else paste
 
 
-def before_and_after(output_style: OutputStyle, size: tuple[int, int]) -> Composer:
+def before_and_after(output_style: OutputStyle, size: tuple[int, int], paste: Paste) -> Composer:
     """Make the composer of a preview: the frame on the left, what ``output_style`` shows on the right."""
-    return SideBySide(FirstFace(size[1]) if output_style == "crop" else Paste())
+    return SideBySide(FirstFace(size[1]) if output_style == "crop" else paste)
 
 
 @contextmanager

@@ -279,7 +279,7 @@ def _crop(pixels: Photo, track: Track) -> Photo | None:
 def _toon_faces(job: FrameJob) -> Iterator[ToonFace]:
     if job.crops is not None and job.pictures is not None:
         for track, face, picture in zip(job.tracks, job.crops, job.pictures, strict=True):
-            yield ToonFace(track.id, track.placement, track.seen, track.opacity, face, picture)
+            yield ToonFace(track.id, track.placement, track.seen, track.opacity, face, picture, track.outline)
 
 
 def _apply_batched(function: Callable[[AnyArray], AnyArray], parts: Sequence[AnyArray | None]) -> list[AnyArray]:

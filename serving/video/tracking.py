@@ -9,8 +9,9 @@ from itertools import count, product
 from math import hypot, log
 
 from engines.contract.errors import AlignmentError, RequestError
-from serving.faces.alignment import Placement, placement_of_face, side_of
+from serving.faces.alignment import Placement, Points, placement_of_face, side_of
 from serving.faces.landmarks import Face
+from serving.faces.outline import outline_of
 from serving.faces.pose import Facing, facing
 
 _MAX_MATCH_DISTANCE = 0.6
@@ -29,6 +30,7 @@ class Track:
     ``seen``: True if it was detected in this frame.
     ``opacity``: 0..1; below 1 while the face fades out, or in again.
     ``away``: True if it is turned away, and so fades out, though it may be seen.
+    ``outline``: its outline in its crop where it was last detected, float64 [36, 2]; None without a mesh.
     """
 
     id: int
@@ -36,14 +38,16 @@ class Track:
     seen: bool = True
     opacity: float = 1.0
     away: bool = False
+    outline: Points | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Sighting:
-    """A face detected in a frame: the placement of its crop, and whether it is turned towards the camera."""
+    """A face detected in a frame: the placement of its crop, whether it is turned to the camera, and its outline."""
 
     placement: Placement
     facing: Facing = "towards"
+    outline: Points | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,13 @@ class Tracker:
             held = self._pts - self._last_seen[track.id] <= self._tracking.hold
             return replace(self._faded(track, elapsed, shown=held and not track.away), seen=False)
         away = sighting.facing == "away" or (track.away and sighting.facing == "between")
-        return replace(self._faded(track, elapsed, shown=not away), placement=sighting.placement, seen=True, away=away)
+        return replace(
+            self._faded(track, elapsed, shown=not away),
+            placement=sighting.placement,
+            outline=sighting.outline,
+            seen=True,
+            away=away,
+        )
 
     def _faded(self, track: Track, elapsed: float, *, shown: bool) -> Track:
         step = elapsed / self._tracking.fade if self._tracking.fade else 1.0
@@ -115,7 +125,10 @@ class Tracker:
                 break
             if all(placement_distance(sighting.placement, track.placement) > _DUPLICATE_DISTANCE for track in others):
                 away = sighting.facing == "away"
-                new.append(Track(next(self._ids), sighting.placement, opacity=0.0 if away else 1.0, away=away))
+                opacity = 0.0 if away else 1.0
+                new.append(
+                    Track(next(self._ids), sighting.placement, opacity=opacity, away=away, outline=sighting.outline)
+                )
         return new
 
 
@@ -124,7 +137,8 @@ def sightings_from_faces(faces: Iterable[Face]) -> list[Sighting]:
     sightings = []
     for face in faces:
         with suppress(AlignmentError):
-            sightings.append(Sighting(placement_of_face(face.points), facing(face)))
+            placement = placement_of_face(face.points)
+            sightings.append(Sighting(placement, facing(face), outline_of(face, placement)))
     return sightings
 
 

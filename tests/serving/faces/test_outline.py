@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from face_fakes import face_of, points_at, upright_mesh
 
-from serving.faces.alignment import placement_of_face
+from serving.faces.alignment import Points, placement_of_face
 from serving.faces.landmarks import Face, Mesh
 from serving.faces.outline import OVAL, mask_of, outline_mask, outline_of
 from serving.faces.paste import FEATHER, soft_ellipse
 from serving.faces.photograph import Pasting, toonified_photograph
+from serving.video.composing import Paste, ToonFace
 
 ANGLES = np.linspace(0, 2 * np.pi, len(OVAL), endpoint=False)
 AVERAGE = np.column_stack([0.5 + 0.23 * np.sin(ANGLES), 0.6 - 0.33 * np.cos(ANGLES)])
@@ -71,3 +72,17 @@ def test_a_photograph_is_pasted_through_the_chosen_mask_and_with_matched_colours
     assert 0.3 < changed["outline"] / changed["ellipse"] < 0.8
     matched = toonified_photograph(photo, [face], toonify, pasting=Pasting(colour_match=1.0))
     assert np.abs(matched.astype(int) - photo).max() < 6
+
+
+def test_in_a_video_the_outline_of_a_tracked_face_masks_it() -> None:
+    frame = np.full((300, 400, 3), 90, np.uint8)
+    white = np.full((64, 64, 3), 255, np.uint8)
+    placement = np.array([[200, 0, 100], [0, 200, 50]], np.float64)
+
+    def covered(outline: Points | None, composer: Paste) -> int:
+        face = ToonFace(0, placement, True, 1.0, white, white, outline)
+        return int((composer(frame, [face]) > 90).any(-1).sum())
+
+    ellipse = covered(AVERAGE, Paste())
+    assert covered(None, Paste(mask="outline")) == ellipse
+    assert 0.3 < covered(AVERAGE, Paste(mask="outline")) / ellipse < 0.8

@@ -136,3 +136,11 @@ def test_a_face_that_comes_in_turned_away_fades_in_when_it_turns() -> None:
     tracker = Tracker(Tracking(fade=0.2))
     assert tracker.update([at(100, facing="away")], 0.0)[0].opacity == 0
     assert tracker.update([at(100)], 0.1)[0].opacity == pytest.approx(0.5)
+
+
+def test_an_outline_stays_with_its_track_while_the_face_is_held() -> None:
+    tracker, outline = Tracker(), np.array([(0.3, 0.3), (0.7, 0.3), (0.5, 0.9)])
+    (seen,) = tracker.update([Sighting(at(100).placement, outline=outline)], 0.0)
+    (held,) = tracker.update([], 0.1)
+    assert seen.outline is held.outline is outline
+    assert tracker.update([at(100)], 0.2)[0].outline is None
