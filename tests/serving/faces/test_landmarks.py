@@ -239,3 +239,11 @@ def test_an_option_names_the_landmarker(tmp_path: Path) -> None:
     for option in ("dlib", "yunet:", "mediapipe:", "file:", "haar:x"):
         with pytest.raises(AlignmentError, match=f"got '{option}', {expected}"):
             landmarker_from_option(option)
+
+
+def test_a_folder_without_the_models_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        AlignmentError, match=r"yunet_2023mar\.onnx: got no such file, expected the published file in "
+    ) as caught:
+        landmarker_from_option(f"auto:{tmp_path}")
+    assert str(tmp_path) in str(caught.value)
