@@ -32,8 +32,8 @@ the nose.
 FITTED = 0.95
 """Least presence of a fitted face, as a probability.
 
-On 33 real faces it was 0.98 and more, but for a profile (0.00001) and a face at the edge of the picture; on YuNet's
-false detections with a score above 0.5 at most 0.94.
+On 23 real faces it was 0.998 and more, on two that are turned by 55 degrees and more below 0.95. No false detection in
+27 pictures without people reached it once the crop was steady.
 """
 
 CERTAIN = 0.7
