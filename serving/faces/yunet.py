@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -54,9 +55,10 @@ class YuNetLandmarker:
         remedy = "take face_detection_yunet_2023mar.onnx as toonify models get stores it"
         refused = unloadable(model, "OpenCV", "a YuNet model in ONNX form", remedy)
         try:
-            if not _has_the_outputs(model):
-                raise refused
-            self._detector = cv2.FaceDetectorYN.create(str(model), "", (320, 320), score)
+            with _without_log():
+                if not _has_the_outputs(model):
+                    raise refused
+                self._detector = cv2.FaceDetectorYN.create(str(model), "", (320, 320), score)
         except cv2.error:
             raise refused from None
 
@@ -113,3 +115,14 @@ def _has_the_outputs(model: Path) -> bool:
         if [np.shape(output) for output in network.forward(names)] != expected:
             return False
     return True
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Keep OpenCV from writing why it cannot load a file, beside the sentence that says so."""
+    level = cv2.getLogLevel()
+    cv2.setLogLevel(0)
+    try:
+        yield
+    finally:
+        cv2.setLogLevel(level)

@@ -175,11 +175,14 @@ def short_outputs(path: Path) -> None:
     ],
     ids=["missing", "text", "another network", "short outputs"],
 )
-def test_a_yunet_model_that_cannot_be_loaded_is_named(tmp_path: Path, write: Callable[[Path], Any], got: str) -> None:
+def test_a_yunet_model_that_cannot_be_loaded_is_named(
+    tmp_path: Path, write: Callable[[Path], Any], got: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "yunet.onnx"
     write(path)
     with pytest.raises(AlignmentError, match=rf"yunet\.onnx: got {got}.*, expected a YuNet model"):
         YuNetLandmarker(path)
+    assert capfd.readouterr().err == ""
 
 
 RECORDS = [
