@@ -34,6 +34,9 @@ Faces of 5 % of a picture had 0.60 and more at this size, those that fill it 0.8
 0.7, and the search takes three times as long.
 """
 
+_SHORTEST_SIDE = 32
+"""Shorter side below which a picture is not searched: in lines of pixels YuNet sees certain faces without bounds."""
+
 _OUTPUTS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 _STRIDES = (8, 16, 32)
 
@@ -65,6 +68,8 @@ class YuNetLandmarker:
     def __call__(self, photo: Photo, name: str = "") -> tuple[Face, ...]:
         scale = _SEARCHED_SIDE / max(photo.shape[:2])
         small = resized(photo, scale)
+        if min(small.shape[:2]) < _SHORTEST_SIDE:
+            return ()
         found = [face for turn in self._turns for face in self._search(small, turn)]
         return largest_first(moved(face, from_resized(scale)) for face in distinct(found))
 
@@ -72,7 +77,7 @@ class YuNetLandmarker:
         turned, back = _turned(photo, turn)
         self._detector.setInputSize((turned.shape[1], turned.shape[0]))
         _, rows = self._detector.detect(cv2.cvtColor(turned, cv2.COLOR_RGB2BGR))
-        for row in () if rows is None else rows:
+        for row in () if rows is None else rows[np.isfinite(rows).all(1)]:
             yield moved(face_from_yunet(row), back)
 
 

@@ -250,3 +250,9 @@ def test_a_folder_without_the_models_is_named(tmp_path: Path) -> None:
     ) as caught:
         landmarker_from_option(f"auto:{tmp_path}")
     assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(2000, 1, 3), (1, 2000, 3)])
+def test_yunet_finds_nothing_in_a_picture_as_thin_as_a_line(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    write_yunet(tmp_path / "yunet.onnx", [8.0, 8.0, 1.0, 1.0], [0.0] * 10)
+    assert YuNetLandmarker(tmp_path / "yunet.onnx")(np.full(shape, 255, np.uint8)) == ()
