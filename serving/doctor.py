@@ -11,13 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-import cv2
-
 from engines.contract.errors import ToonifyError
 from engines.winograd.library import instruction_sets_here
 from serving.client import ToonifyClient
 from serving.faces.haar import HaarLandmarker
-from serving.faces.mediapipe import INSTALLATION as MEDIAPIPE_INSTALLATION
+from serving.faces.model_files import MODEL_FILES, model_folder, present
 from serving.triton.contents import check_models_too
 from serving.triton.installation import EMBEDDED_SERVER_REMEDY
 
@@ -144,11 +142,9 @@ def _landmarkers() -> Iterator[Finding]:
         yield Finding("landmarks by Haar cascades", "yes, coarse")
     except ToonifyError as error:
         yield Finding("landmarks by Haar cascades", error.got, error.remedy)
-    if hasattr(cv2, "FaceDetectorYN"):
-        yield Finding("landmarks by YuNet", "yes, with a model file of your own")
-    else:
-        yield Finding("landmarks by YuNet", "none", "pip install 'opencv-python-headless>=4.8'")
-    if find_spec("mediapipe"):
-        yield Finding("landmarks by MediaPipe", f"mediapipe {version('mediapipe')}, with a model file of your own")
-    else:
-        yield Finding("landmarks by MediaPipe", "none", f"{MEDIAPIPE_INSTALLATION}, for --align mediapipe:PATH")
+    try:
+        for model in MODEL_FILES:
+            present(model)
+        yield Finding("landmarks by YuNet and a mesh", f"yes, with the files in {model_folder()}")
+    except ToonifyError as error:
+        yield Finding("landmarks by YuNet and a mesh", f"{error.subject}: {error.got}", error.remedy)

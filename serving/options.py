@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,10 +12,13 @@ import typer
 
 from engines.contract.errors import AlignmentError
 from serving.controls import Edit
+from serving.faces.automatic import automatic_landmarker, mesh_landmarker
 from serving.faces.haar import HaarLandmarker
 from serving.faces.landmark_files import FileLandmarker
 from serving.faces.landmarks import Landmarker
-from serving.faces.mediapipe import MediaPipeLandmarker
+from serving.faces.model_files import FOLDER_VARIABLE, MESH, YUNET, ModelFile, present
+from serving.faces.models_cli import with_progress
+from serving.faces.outline import MaskKind
 from serving.faces.yunet import YuNetLandmarker
 
 Url = Annotated[str | None, typer.Option(help="HOST:PORT of the server's gRPC endpoint; default 127.0.0.1:8001.")]
@@ -46,6 +51,12 @@ Rows = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed that chooses among the possible edits; default 0.")]
 Psi = Annotated[float | None, typer.Option(help="Truncation: 1 (none, the default) to 0 (the average face).")]
+Mask = Annotated[
+    MaskKind, typer.Option(help="What is put back of a picture: an ellipse, or the face's outline with its hair.")
+]
+ColourMatch = Annotated[
+    float, typer.Option(min=0, max=1, help="How far the colours put back follow those of the photograph below.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
 
 
@@ -53,12 +64,15 @@ def _canonical_align(align: str) -> str:
     return "none" if align == "prealigned" else align
 
 
+LANDMARKERS = "auto, auto:FOLDER, haar, yunet, yunet:PATH, mediapipe:PATH or file:PATH"
+
 Align = Annotated[
     str,
     typer.Option(
-        metavar="none|haar|yunet:PATH|mediapipe:PATH|file:PATH",
+        metavar="auto|none|haar|yunet|mediapipe:PATH|file:PATH",
         callback=_canonical_align,
-        help="How to find faces. none (or prealigned): every picture or frame is an aligned crop. "
+        help="How to find faces. auto: YuNet finds them and a mesh is fitted to each; the two models are downloaded "
+        "once (see toonify models). none (or prealigned): every picture or frame is an aligned crop. "
         "file: a video's frames are named by their number, starting at 0.",
     ),
 ]
@@ -92,23 +106,29 @@ def _numbers(options: Sequence[str], hint: str) -> dict[str, float]:
 
 
 def landmarker_from_option(option: str) -> Landmarker:
-    """Make the landmarker of ``haar``, ``yunet:PATH``, ``mediapipe:PATH`` or ``file:PATH``.
+    """Make the landmarker of ``auto``, ``haar``, ``yunet``, ``mediapipe:PATH`` or ``file:PATH``.
 
     Raises:
         AlignmentError: ``option`` has another form, or the landmarker cannot be made.
     """
     kind, _, path = option.partition(":")
+    if option == "auto":
+        return automatic_landmarker(_obtained, partial(typer.echo, err=True))
     if option == "haar":
         return HaarLandmarker()
+    if option == "yunet":
+        return YuNetLandmarker(_obtained(YUNET))
+    if kind == "auto" and path:
+        return mesh_landmarker(present(YUNET, Path(path)), present(MESH, Path(path)))
     if kind == "yunet" and path:
         return YuNetLandmarker(Path(path))
     if kind == "mediapipe" and path:
-        return MediaPipeLandmarker(Path(path))
+        return mesh_landmarker(_obtained(YUNET), Path(path))
     if kind == "file" and path:
         return FileLandmarker(Path(path))
-    raise AlignmentError(
-        "landmarks",
-        got=repr(option),
-        expected="none, haar, yunet:PATH, mediapipe:PATH or file:PATH",
-        remedy="choose one of them",
-    )
+    raise AlignmentError("landmarks", got=repr(option), expected=f"none, {LANDMARKERS}", remedy="choose one of them")
+
+
+def _obtained(model: ModelFile) -> Path:
+    """Return a model file's path; it is downloaded unless the user keeps the files in a folder of theirs."""
+    return present(model) if FOLDER_VARIABLE in os.environ else with_progress(model)

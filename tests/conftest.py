@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -16,11 +17,17 @@ from typer.main import get_command
 
 from engines.contract.tensors import Geometry, generator_signature
 from serving import cli
+from serving.faces.model_files import FOLDER_VARIABLE
 from serving.triton.repository import write_repository
 from serving.triton.server import TritonServer
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels
+
+
+def pytest_configure() -> None:
+    """Keep tests and the commands that they start from downloading models, and from those of this user."""
+    os.environ[FOLDER_VARIABLE] = str(Path(__file__).parent / "no_models")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -34,6 +34,7 @@ GENERATED = {
     ("benchmarks/README.md", "benchmarks.growth.report"),
     ("benchmarks/video/README.md", "benchmarks.video"),
     ("export/demo_models/README.md", "benchmarks.demo_models"),
+    ("serving/faces/README.md", "benchmarks.faces"),
     ("serving/triton/README.md", "benchmarks.growth.report"),
     ("serving/triton/README.md", "benchmarks.chaos.report"),
 }

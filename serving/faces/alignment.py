@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from engines.contract.errors import AlignmentError
 from engines.contract.tensors import FACE_SIZE
+from serving.faces.padding import margin_of, padded, padding_of
 
 Photo = NDArray[np.uint8]
 Points = NDArray[np.float64]
@@ -41,6 +42,18 @@ def placement_of_face(points: ArrayLike) -> Placement:
         AlignmentError: the points are not five finite ones, left and right are exchanged, the face is upside down, or
             it is too small.
     """
+    placement = square_of_any_size(points)
+    if side_of(placement) < SMALLEST_FACE:
+        raise _refused(f"a face {side_of(placement):.0f} pixels wide", f"at least {SMALLEST_FACE:.0f} pixels")
+    return placement
+
+
+def square_of_any_size(points: ArrayLike) -> Placement:
+    """Return the FFHQ square of a face as ``placement_of_face`` does, however small the face is.
+
+    Raises:
+        AlignmentError: the points are not five finite ones, left and right are exchanged, or the face is upside down.
+    """
     array = np.asarray(points, np.float64)
     if array.shape != (5, 2) or not np.isfinite(array).all():
         raise _refused(f"points of shape {list(array.shape)}, or not finite", "five finite points (x, y)")
@@ -54,8 +67,6 @@ def placement_of_face(points: ArrayLike) -> Placement:
     x = eyes + np.array([mouth[1], -mouth[0]])
     x *= max(2.0 * np.hypot(*eyes), 1.8 * np.hypot(*mouth)) / np.hypot(*x)
     y = np.array([-x[1], x[0]])
-    if 2 * np.hypot(*x) < SMALLEST_FACE:
-        raise _refused(f"a face {2 * np.hypot(*x):.0f} pixels wide", f"at least {SMALLEST_FACE:.0f} pixels")
     top_left = eye_centre + 0.1 * mouth - x - y
     return np.column_stack([2 * x, 2 * y, top_left])
 
@@ -78,7 +89,7 @@ def pixels_from_placement(placement: Placement, size: int) -> NDArray[np.float64
 def align(photo: Photo, points: ArrayLike, size: int = FACE_SIZE) -> tuple[Photo, Placement]:
     """Cut a face out of a photograph: uint8 [H, W, 3] -> uint8 [size, size, 3], and its placement.
 
-    Beyond the photograph's edges the photograph is mirrored.
+    What lies beyond the photograph's edges is made as by FFHQ's script (see ``serving.faces.padding``).
 
     Raises:
         AlignmentError: see ``placement_of_face``; or the crop lies outside the photograph.
@@ -93,9 +104,25 @@ def crop(photo: Photo, placement: Placement, size: int = FACE_SIZE) -> Photo:
     Raises:
         AlignmentError: the placement lies outside the photograph, or is far larger.
     """
+    height, width = photo.shape[:2]
+    if not side_of(placement) <= _BLURRED_SCALE * size * min(height, width):
+        raise _refused(f"a face {side_of(placement):.0f} pixels wide", "one that is not far larger than the photograph")
+    corners = _corners(placement)
+    if (corners.max(1) < 0).any() or (corners.min(1) > [width - 1, height - 1]).any():
+        raise _refused("a face outside the photograph", "points inside it")
+    padding = padding_of(corners, side_of(placement), (width, height))
+    if padding.strength == 0:
+        return _sampled(photo, placement, size)
+    more = margin_of(size) / size
+    axes = placement[:, :2]
+    wide = np.column_stack([(1 + 2 * more) * axes, placement[:, 2] - axes @ [more, more]])
+    sampled = _sampled(photo, wide, size + 2 * margin_of(size))
+    return padded(sampled, size, photo, pixels_from_placement(placement, size), padding)
+
+
+def _sampled(photo: Photo, placement: Placement, size: int) -> Photo:
+    """Sample a crop as ``crop`` does, mirrored beyond the photograph's edges."""
     scale = side_of(placement) / size
-    if not scale <= _BLURRED_SCALE * min(photo.shape[:2]):
-        raise _refused(f"a face {scale * size:.0f} pixels wide", "one that is not far larger than the photograph")
     # The prefilter's width is continuous. The original scripts halve the picture in whole steps, which makes the crops
     # of a video pulse.
     sigma = 0.5 * np.sqrt(max(scale**2 - 1, 0))
@@ -146,15 +173,18 @@ def prealigned(photo: Photo, size: int = FACE_SIZE, *, name: str = "picture") ->
 
 def _region(photo: Photo, placement: Placement, margin: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the x and y ranges of the photograph that a crop reads, including those read through mirroring."""
-    corners = placement @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]])
+    corners = _corners(placement)
     height, width = photo.shape[:2]
-    if (corners.max(1) < 0).any() or (corners.min(1) > [width - 1, height - 1]).any():
-        raise _refused("a face outside the photograph", "points inside it")
     x, y = (
         _with_mirrored(floor(low) - margin, ceil(high) + margin, length)
         for low, high, length in zip(corners.min(1), corners.max(1), (width, height), strict=True)
     )
     return x, y
+
+
+def _corners(placement: Placement) -> NDArray[np.float64]:
+    """Return the corners of a crop, [2, 4], in pixel indices of the photograph."""
+    return np.asarray(placement @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]]))
 
 
 def _with_mirrored(low: int, high: int, length: int) -> tuple[int, int]:

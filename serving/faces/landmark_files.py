@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from engines.contract.errors import AlignmentError
 from serving.faces.alignment import Photo
-from serving.faces.landmarks import Face, box_around, largest_first
+from serving.faces.landmarks import Face, Mesh, box_around, largest_first
+from serving.faces.mesh_network import MESH_POINTS
 
 _Point = tuple[float, float]
 
@@ -22,10 +24,19 @@ class _FaceRecord(_FileRecord):
     points: tuple[_Point, _Point, _Point, _Point, _Point]
     box: tuple[float, float, float, float] | None = None
     score: float = 1.0
+    presence: float = 1.0
+    mesh: (
+        Annotated[tuple[tuple[float, float, float], ...], Field(min_length=MESH_POINTS, max_length=MESH_POINTS)] | None
+    ) = None
+    # What follows from the points; toonify faces writes it, and it is not read.
+    yaw: float | None = None
+    facing: str | None = None
+    square: dict[str, Any] | None = None
 
     def face(self) -> Face:
         points = np.array(self.points, np.float64)
-        return Face(points, self.box or box_around(points), self.score)
+        mesh = None if self.mesh is None else Mesh(np.array(self.mesh, np.float64), self.presence)
+        return Face(points, self.box or box_around(points), self.score, self.presence, mesh)
 
 
 class _PictureRecord(_FileRecord):
@@ -37,7 +48,8 @@ class FileLandmarker:
     """Landmarks from a file, looked up by the picture's file name.
 
     The file is JSON, an array of ``{"picture": "a.jpg", "faces": [{"points": [[x, y], five of them]}]}``, or JSON Lines
-    with one such object per line. A face may also have ``box`` [x, y, width, height] and ``score``.
+    with one such object per line. A face may also have what ``toonify faces --json`` writes: ``box`` [x, y, width,
+    height], ``score``, ``presence`` and ``mesh``, 478 points [x, y, depth].
 
     Raises:
         AlignmentError: the file is missing or has another form; when called: it has no record of the picture.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import ceil, floor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,7 +21,9 @@ Mask = NDArray[np.float32]
 FEATHER = 0.3
 """Fraction of the ellipse's radius over which the picture fades into the photograph."""
 
-_MASK_SIZE = 256
+MASK_SIZE = 256
+"""Side of masks, in pixels."""
+
 # Half axes of the ellipse as fractions of the crop's side; the generated background beside the head is left out.
 _HALF_WIDTH, _HALF_HEIGHT = 0.44, 0.5
 
@@ -92,13 +94,18 @@ def paste_into(
 
 @lru_cache(maxsize=8)
 def soft_ellipse(feather: float) -> Mask:
-    """Return opacities over the crop, float32 [256, 256]: 1 inside, smoothstep (3t^2 - 2t^3) at the edge, 0 outside."""
-    axis = (np.arange(_MASK_SIZE, dtype=np.float32) + 0.5) / _MASK_SIZE - 0.5
+    """Return opacities over the crop, float32 [256, 256]: 1 inside, smoothstep at the edge, 0 outside."""
+    axis = (np.arange(MASK_SIZE, dtype=np.float32) + 0.5) / MASK_SIZE - 0.5
     radius = np.hypot(axis[None, :] / _HALF_WIDTH, axis[:, None] / _HALF_HEIGHT)
-    t = np.clip((1 - radius) / max(feather, 1e-3), 0, 1)
-    mask = (t * t * (3 - 2 * t)).astype(np.float32)
+    mask = smoothstep((1 - radius) / max(feather, 1e-3))
     mask.flags.writeable = False  # the cache shares it between all callers
     return mask
+
+
+def smoothstep(t: NDArray[np.floating[Any]]) -> Mask:
+    """Return 3t^2 - 2t^3 of t clipped to 0..1, float32 of the same shape."""
+    t = np.clip(t, 0, 1)
+    return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
 def _shrunk(picture: Photo, side: float) -> Photo:

@@ -32,7 +32,9 @@ def studio(
     classifier: Classifier = None,
     generator: Generators = None,
     light_encoder: LightEncoder = None,
-    align: Annotated[str, typer.Option(metavar="haar|yunet:PATH|mediapipe:PATH", help="How to find faces.")] = "haar",
+    align: Annotated[
+        str, typer.Option(metavar="auto|haar|yunet|mediapipe:PATH", help="How to find faces; see toonify image.")
+    ] = "auto",
     address: Annotated[str, typer.Option(help="Address to listen on; other machines reach any but loopback.")] = (
         "127.0.0.1"
     ),

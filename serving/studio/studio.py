@@ -7,6 +7,7 @@ from time import perf_counter
 
 from engines.contract.arrays import Pictures
 from serving.faces.alignment import Photo
+from serving.faces.following import following
 from serving.faces.images import bytes_from_picture, picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
 from serving.faces.landmarks import Face, Landmarker
@@ -30,7 +31,9 @@ class Studio:
 
     def __init__(self, toonifier: Toonifier, landmarker: Landmarker) -> None:
         self._toonifier = toonifier
-        self._landmarker = _locked(landmarker)
+        self._lock = Lock()
+        self._found_by = landmarker
+        self._landmarker = self._locked(landmarker)
 
     def picture(self, data: bytes, controls: PageControls, cancel: Event) -> bytes:
         """Toonify a PNG, JPEG or WebP picture, and return a PNG; ``cancel`` ends the work after its current step.
@@ -51,7 +54,7 @@ class Studio:
         """Make a session for a new stream."""
         return ToonSession(
             self._toonifier,
-            prealigned_landmarker if controls.look == "aligned" else self._landmarker,
+            prealigned_landmarker if controls.look == "aligned" else self._locked(following(self._found_by)),
             style=controls.style,
             composer=Paste() if controls.look == "paste" else FirstFace(),
             smoothing=smoothing,
@@ -66,8 +69,17 @@ class Studio:
         if controls.look == "aligned":
             return toonified_crop(photo, toonify)
         if controls.look == "crop":
-            return toonified_face(photo, self._landmarker, toonify, name="picture")
-        return toonified_photograph(photo, self._landmarker, toonify, every_face=True, name="picture")
+            return toonified_face(photo, self._landmarker(photo), toonify, name="picture")
+        return toonified_photograph(photo, self._landmarker(photo), toonify, every_face=True, name="picture")
+
+    def _locked(self, landmarker: Landmarker) -> Landmarker:
+        """Return a landmarker that threads may share, with those that use the same models."""
+
+        def find(photo: Photo, name: str = "") -> tuple[Face, ...]:
+            with self._lock:
+                return landmarker(photo, name)
+
+        return find
 
 
 class WebcamStream:
@@ -105,14 +117,3 @@ def _raise_if(cancel: Event) -> None:
     if cancel.is_set():
         got, expected = "a sign to end the work on it", "a page that waits for it"
         raise Refusal(503, "picture", got=got, expected=expected, remedy="send it again")
-
-
-def _locked(landmarker: Landmarker) -> Landmarker:
-    """Return a landmarker that threads may share."""
-    lock = Lock()
-
-    def find(photo: Photo, name: str = "") -> tuple[Face, ...]:
-        with lock:
-            return landmarker(photo, name)
-
-    return find

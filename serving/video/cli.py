@@ -14,6 +14,7 @@ from serving.options import (
     Align,
     AttributeOptions,
     Classifier,
+    ColourMatch,
     Encoder,
     Exact,
     Force,
@@ -21,6 +22,7 @@ from serving.options import (
     Isf,
     KeepOptions,
     LightEncoder,
+    Mask,
     Model,
     Psi,
     Rows,
@@ -75,7 +77,7 @@ def video(
     classifier: Classifier = None,
     generator: Generators = None,
     light_encoder: LightEncoder = None,
-    align: Align = "haar",
+    align: Align = "auto",
     attribute: AttributeOptions = None,
     keep: KeepOptions = None,
     exact: Exact = False,
@@ -84,6 +86,8 @@ def video(
     strength: Strength = 1.0,
     psi: Psi = None,
     output_style: OutputStyle = "paste",
+    mask: Mask = "ellipse",
+    colour_match: ColourMatch = 0.0,
     size: Size = "auto",
     png: Annotated[
         bool, typer.Option("--png", help="Write frames as 000000.png, 000001.png, ... to a folder, without sound.")
@@ -108,7 +112,7 @@ def video(
 ) -> None:
     """Toonify videos. Among several, those already done are skipped, and a failure does not stop the others."""
     from serving.back_end import BackEnd
-    from serving.video.composing import composed_size, crop_size_for
+    from serving.video.composing import Paste, composed_size, crop_size_for
     from serving.video.pipeline import toonify_video
     from serving.video.png_sequence import PngSequence
     from serving.video.preview import ContactSheet, SampledFrames
@@ -116,7 +120,7 @@ def video(
     from serving.video.running import before_and_after, composer_of
     from serving.video.writing import VideoWriter
 
-    side = _side(size, output_style)
+    side, paste = _side(size, output_style), Paste(colour_match=colour_match, mask=mask)
     videos = videos_in(inputs)
     several = len(videos) > 1 or inputs[0].is_dir()
     _refuse_numbered_landmarks(align, several=several, preview=preview)
@@ -135,7 +139,7 @@ def video(
                 return crop_size_for(reader, runner.landmarker, back_end.resolution())
 
         def toonified(source: Path, target: Path) -> VideoReport:
-            composer = composer_of(output_style, lambda: side or crop_size(source))
+            composer = composer_of(output_style, lambda: side or crop_size(source), paste)
             with VideoReader(source, start=start, end=end) as reader, runner.session(composer, smoothing) as session:
                 sink: FrameSink
                 if png:
@@ -155,7 +159,7 @@ def video(
 
         def previewed(source: Path, target: Path) -> VideoReport:
             frames = SampledFrames(source, start=start, end=end)
-            with runner.session(before_and_after(output_style, frames.size), "off") as session:
+            with runner.session(before_and_after(output_style, frames.size, paste), "off") as session:
                 sheet = ContactSheet(target, force)
                 return toonify_video(frames, sheet, session, progress=runner.reporter.progress, cancel=runner.cancel)
 
@@ -178,7 +182,7 @@ def cam(
     classifier: Classifier = None,
     generator: Generators = None,
     light_encoder: LightEncoder = None,
-    align: Align = "haar",
+    align: Align = "auto",
     attribute: AttributeOptions = None,
     keep: KeepOptions = None,
     exact: Exact = False,
@@ -187,6 +191,8 @@ def cam(
     strength: Strength = 1.0,
     psi: Psi = None,
     output_style: OutputStyle = "paste",
+    mask: Mask = "ellipse",
+    colour_match: ColourMatch = 0.0,
     size: Size = "auto",
     smoothing: Smooth = "live",
     quality: Quality = DEFAULT_QUALITY,
@@ -198,7 +204,7 @@ def cam(
     """Record a toonified camera until Ctrl-C; frames that arrive too fast are dropped."""
     from serving.back_end import BackEnd
     from serving.video.camera import CameraReader
-    from serving.video.composing import composed_size, crop_size_for
+    from serving.video.composing import Paste, composed_size, crop_size_for
     from serving.video.pipeline import toonify_video
     from serving.video.running import composer_of
     from serving.video.writing import VideoWriter
@@ -217,7 +223,9 @@ def cam(
         def recorded(_: Path, target: Path) -> VideoReport:
             with CameraReader(camera) as reader:
                 composer = composer_of(
-                    output_style, lambda: side or crop_size_for(reader, runner.landmarker, back_end.resolution())
+                    output_style,
+                    lambda: side or crop_size_for(reader, runner.landmarker, back_end.resolution()),
+                    Paste(colour_match=colour_match, mask=mask),
                 )
                 shown = composed_size(composer, reader.size)
                 sink = VideoWriter(target, reader, size=shown, quality=quality, force=force)

@@ -10,11 +10,12 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from serving.faces.alignment import Photo, Placement, side_of
+from serving.faces.alignment import Photo, Placement, Points, side_of
 from serving.faces.landmarks import Landmarker
+from serving.faces.outline import MaskKind, outline_mask
 from serving.faces.paste import FEATHER, Mask, paste_into, soft_ellipse
 from serving.video.frames import Frame
-from serving.video.tracking import placements_from_faces
+from serving.video.tracking import sightings_from_faces
 
 _CROP_SIZES = (256, 512, 1024)
 
@@ -32,6 +33,7 @@ class ToonFace:
     ``opacity``: 0..1; below 1 while the face fades.
     ``crop``: the aligned face, uint8 [256, 256, 3].
     ``picture``: its toonified picture, uint8 [R, R, 3].
+    ``outline``: its outline in the crop, float64 [36, 2] as fractions of the side; None without a mesh.
     """
 
     track: int
@@ -40,6 +42,7 @@ class ToonFace:
     opacity: float
     crop: Photo
     picture: Photo
+    outline: Points | None = None
 
 
 class Masker(Protocol):
@@ -66,13 +69,15 @@ class Paste:
     """Composer that pastes every face in its place; a frame without faces is returned as it is.
 
     ``feather``, ``opacity``, ``colour_match``: see ``serving.faces.paste``.
-    ``masker``: makes the mask of each face; None uses the soft ellipse.
+    ``masker``: makes the mask of each face; None uses ``mask``.
+    ``mask``: "ellipse", or "outline" for the face's own outline, where the landmarker gives a mesh.
     """
 
     feather: float = FEATHER
     opacity: float = 1.0
     colour_match: float = 0.0
     masker: Masker | None = None
+    mask: MaskKind = "ellipse"
 
     def __call__(self, pixels: Photo, faces: Sequence[ToonFace]) -> Photo:
         if not faces:
@@ -83,11 +88,18 @@ class Paste:
                 result,
                 face.picture,
                 face.placement,
-                mask=self.masker(face.crop) if self.masker else soft_ellipse(self.feather),
+                mask=self._mask_of(face),
                 opacity=self.opacity * face.opacity,
                 colour_match=self.colour_match,
             )
         return result
+
+    def _mask_of(self, face: ToonFace) -> Mask:
+        if self.masker:
+            return self.masker(face.crop)
+        if self.mask == "outline" and face.outline is not None:
+            return outline_mask(face.outline)
+        return soft_ellipse(self.feather)
 
 
 @dataclass(frozen=True)
@@ -121,9 +133,9 @@ def crop_size_for(frames: Iterable[Frame], landmarker: Landmarker, resolution: i
     if there is no face in the first frames, and never exceeds ``resolution``, the side of the generator's pictures.
     """
     for number, frame in enumerate(islice(frames, _MAX_SEARCHED_FRAMES)):
-        placements = placements_from_faces(landmarker(frame.pixels, str(number)))
-        if placements:
-            enough = [size for size in _CROP_SIZES if size >= side_of(placements[0])]
+        sightings = sightings_from_faces(landmarker(frame.pixels, str(number)))
+        if sightings:
+            enough = [size for size in _CROP_SIZES if size >= side_of(sightings[0].placement)]
             return min(*enough, _CROP_SIZES[-1], resolution)
     return min(FirstFace.size, resolution)
 

@@ -23,7 +23,7 @@ def prealigned_landmarker(photo: Photo, name: str = "") -> tuple[Face, ...]:
             f"frame {name}",
             got=f"{width}x{height} pixels",
             expected="a square frame that shows one aligned face",
-            remedy="detect faces, with --align haar or yunet:PATH",
+            remedy="detect faces, with --align auto",
         )
     return (_face_of_frame(width),)
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from engines.contract.errors import ToonifyError
 from serving.command_line import termination_signals
 from serving.controls import Style
+from serving.faces.following import following
 from serving.faces.landmarks import Landmarker
 from serving.options import landmarker_from_option
 from serving.toonifier import Toonifier
@@ -82,7 +83,7 @@ class Runner:
         """Make a session for one video; the smoothing "off" also turns off the smoothing of codes."""
         return ToonSession(
             self.toonifier,
-            self.landmarker,
+            following(self.landmarker),
             style=self.style,
             composer=composer,
             smoothing=smoothing,
@@ -95,16 +96,16 @@ def video_landmarker(option: str) -> Landmarker:
     return prealigned_landmarker if option == "none" else landmarker_from_option(option)
 
 
-def composer_of(output_style: OutputStyle, crop_size: Callable[[], int]) -> Composer:
+def composer_of(output_style: OutputStyle, crop_size: Callable[[], int], paste: Paste) -> Composer:
     """Make the composer of ``--output-style``; ``crop_size`` is called only for "crop"."""
     if output_style == "crop":
         return FirstFace(crop_size())
-    return SideBySide() if output_style == "side-by-side" else Paste()
+    return SideBySide(paste) if output_style == "side-by-side" else paste
 
 
-def before_and_after(output_style: OutputStyle, size: tuple[int, int]) -> Composer:
+def before_and_after(output_style: OutputStyle, size: tuple[int, int], paste: Paste) -> Composer:
     """Make the composer of a preview: the frame on the left, what ``output_style`` shows on the right."""
-    return SideBySide(FirstFace(size[1]) if output_style == "crop" else Paste())
+    return SideBySide(FirstFace(size[1]) if output_style == "crop" else paste)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ from serving.video.stability import (
     Tracks,
 )
 from serving.video.track_attributes import TrackAttributes
-from serving.video.tracking import Track, Tracker, Tracking, placements_from_faces
+from serving.video.tracking import Track, Tracker, Tracking, sightings_from_faces
 
 Smoothing = Literal["live", "file", "off"]
 
@@ -174,7 +174,7 @@ class ToonSession(Closing):
             faces = self._landmarker(frame.pixels, str(self._number))
             if self._cuts.is_cut(frame.pixels):
                 self._tracker.reset()
-            tracks = self._tracker.update(placements_from_faces(faces), float(frame.pts))
+            tracks = self._tracker.update(sightings_from_faces(faces), float(frame.pts))
         self._number += 1
         self._waiting.append(job)
         steady = self._filter.push(tracks, float(frame.pts))
@@ -252,7 +252,8 @@ class ToonSession(Closing):
         """Cut out the faces ``tracks`` of the frame that has waited longest."""
         job = self._waiting.popleft()
         with _timed([job], "align"):
-            crops = {track: cut for track in tracks if (cut := _crop(job.frame.pixels, track)) is not None}
+            shown = (track for track in tracks if track.opacity > 0)
+            crops = {track: cut for track in shown if (cut := _crop(job.frame.pixels, track)) is not None}
             job.tracks = tuple(crops)
             job.crops = np.stack([*crops.values()]) if crops else None
         full = self._full_codes.due([track.id for track in crops], float(job.frame.pts))
@@ -305,7 +306,7 @@ def _crop(pixels: Photo, track: Track) -> Photo | None:
 def _toon_faces(job: FrameJob) -> Iterator[ToonFace]:
     if job.crops is not None and job.pictures is not None:
         for track, face, picture in zip(job.tracks, job.crops, job.pictures, strict=True):
-            yield ToonFace(track.id, track.placement, track.seen, track.opacity, face, picture)
+            yield ToonFace(track.id, track.placement, track.seen, track.opacity, face, picture, track.outline)
 
 
 def _apply_batched(function: Callable[[AnyArray], AnyArray], parts: Sequence[AnyArray | None]) -> list[AnyArray]:

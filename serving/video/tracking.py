@@ -9,8 +9,10 @@ from itertools import count, product
 from math import hypot, log
 
 from engines.contract.errors import AlignmentError, RequestError
-from serving.faces.alignment import Placement, placement_of_face, side_of
+from serving.faces.alignment import Placement, Points, placement_of_face, side_of
 from serving.faces.landmarks import Face
+from serving.faces.outline import outline_of
+from serving.faces.pose import Facing, facing
 
 _MAX_MATCH_DISTANCE = 0.6
 """Largest ``placement_distance`` between two frames of one face; at 30 frames/s faces move a tenth of it."""
@@ -27,12 +29,25 @@ class Track:
     ``placement``: the placement of its crop where it was last detected.
     ``seen``: True if it was detected in this frame.
     ``opacity``: 0..1; below 1 while the face fades out, or in again.
+    ``away``: True if it is turned away, and so fades out, though it may be seen.
+    ``outline``: its outline in its crop where it was last detected, float64 [36, 2]; None without a mesh.
     """
 
     id: int
     placement: Placement
     seen: bool = True
     opacity: float = 1.0
+    away: bool = False
+    outline: Points | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """A face detected in a frame: the placement of its crop, whether it is turned to the camera, and its outline."""
+
+    placement: Placement
+    facing: Facing = "towards"
+    outline: Points | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,7 @@ class Tracking:
 
     ``max_faces``: largest number of faces at once; followed faces have priority, then the largest ones.
     ``hold``: seconds for which a lost face keeps its place, since detectors miss faces for a few frames at a time.
-    ``fade``: seconds over which it then disappears.
+    ``fade``: seconds over which it then disappears; a face that turns away does so at once.
 
     Raises:
         RequestError: ``max_faces`` is below 1, or a time is negative.
@@ -75,45 +90,56 @@ class Tracker:
         self._last_seen: dict[int, float] = {}
         self._pts = 0.0
 
-    def update(self, placements: Sequence[Placement], pts: float) -> tuple[Track, ...]:
-        """Return the next frame's tracks, at ``pts`` seconds, from the placements detected in it, largest first."""
+    def update(self, sightings: Sequence[Sighting], pts: float) -> tuple[Track, ...]:
+        """Return the next frame's tracks, at ``pts`` seconds, from the faces detected in it, largest first."""
         elapsed, self._pts = pts - self._pts, pts
-        matches = _matches(self._tracks, placements)
+        matches = _matches(self._tracks, sightings)
         followed = [self._updated(track, matches.get(track.id), elapsed) for track in self._tracks]
         visible = [track for track in followed if track.seen or track.opacity > 0]
-        self._tracks = (*visible, *self._new_tracks(placements, visible))
+        self._tracks = (*visible, *self._new_tracks(sightings, visible))
         self._last_seen = {track.id: pts if track.seen else self._last_seen[track.id] for track in self._tracks}
         return self._tracks
 
-    def _updated(self, track: Track, placement: Placement | None, elapsed: float) -> Track:
-        held = self._pts - self._last_seen[track.id] <= self._tracking.hold
-        step = elapsed / self._tracking.fade if self._tracking.fade else 1.0
-        opacity = track.opacity + (step if placement is not None or held else -step)
+    def _updated(self, track: Track, sighting: Sighting | None, elapsed: float) -> Track:
+        if sighting is None:
+            held = self._pts - self._last_seen[track.id] <= self._tracking.hold
+            return replace(self._faded(track, elapsed, shown=held and not track.away), seen=False)
+        away = sighting.facing == "away" or (track.away and sighting.facing == "between")
         return replace(
-            track,
-            placement=track.placement if placement is None else placement,
-            seen=placement is not None,
-            opacity=min(max(opacity, 0.0), 1.0),
+            self._faded(track, elapsed, shown=not away),
+            placement=sighting.placement,
+            outline=sighting.outline,
+            seen=True,
+            away=away,
         )
 
-    def _new_tracks(self, placements: Sequence[Placement], followed: Sequence[Track]) -> list[Track]:
+    def _faded(self, track: Track, elapsed: float, *, shown: bool) -> Track:
+        step = elapsed / self._tracking.fade if self._tracking.fade else 1.0
+        return replace(track, opacity=min(max(track.opacity + (step if shown else -step), 0.0), 1.0))
+
+    def _new_tracks(self, sightings: Sequence[Sighting], followed: Sequence[Track]) -> list[Track]:
         new: list[Track] = []
-        for placement in placements:
+        for sighting in sightings:
             others = [track for track in (*followed, *new) if track.seen]
             if len(followed) + len(new) >= self._tracking.max_faces:
                 break
-            if all(placement_distance(placement, track.placement) > _DUPLICATE_DISTANCE for track in others):
-                new.append(Track(next(self._ids), placement))
+            if all(placement_distance(sighting.placement, track.placement) > _DUPLICATE_DISTANCE for track in others):
+                away = sighting.facing == "away"
+                opacity = 0.0 if away else 1.0
+                new.append(
+                    Track(next(self._ids), sighting.placement, opacity=opacity, away=away, outline=sighting.outline)
+                )
         return new
 
 
-def placements_from_faces(faces: Iterable[Face]) -> list[Placement]:
-    """Return the placements of the faces that have one; a false detection may have impossible landmarks."""
-    placements = []
+def sightings_from_faces(faces: Iterable[Face]) -> list[Sighting]:
+    """Return the faces that have a placement, in order; a false detection may have impossible landmarks."""
+    sightings = []
     for face in faces:
         with suppress(AlignmentError):
-            placements.append(placement_of_face(face.points))
-    return placements
+            placement = placement_of_face(face.points)
+            sightings.append(Sighting(placement, facing(face), outline_of(face, placement)))
+    return sightings
 
 
 def placement_distance(a: Placement, b: Placement) -> float:
@@ -123,14 +149,14 @@ def placement_distance(a: Placement, b: Placement) -> float:
     return hypot(xb - xa, yb - ya) / max(side_a, side_b) + abs(log(side_b / side_a))
 
 
-def _matches(tracks: Sequence[Track], placements: Sequence[Placement]) -> dict[int, Placement]:
-    """Match tracks to placements, nearest pair first, up to ``_MAX_MATCH_DISTANCE``; return placements by track id."""
+def _matches(tracks: Sequence[Track], sightings: Sequence[Sighting]) -> dict[int, Sighting]:
+    """Match tracks to sightings, nearest pair first, up to ``_MAX_MATCH_DISTANCE``; return sightings by track id."""
     pairs = sorted(
-        (placement_distance(track.placement, placement), track.id, i)
-        for track, (i, placement) in product(tracks, enumerate(placements))
+        (placement_distance(track.placement, sighting.placement), track.id, i)
+        for track, (i, sighting) in product(tracks, enumerate(sightings))
     )
     matched: dict[int, int] = {}
     for distance, track_id, i in pairs:
         if distance <= _MAX_MATCH_DISTANCE and track_id not in matched and i not in matched.values():
             matched[track_id] = i
-    return {track_id: placements[i] for track_id, i in matched.items()}
+    return {track_id: sightings[i] for track_id, i in matched.items()}

@@ -1,7 +1,8 @@
 """A plugin of pytest: where the variable CI is set, a skipped test has failed.
 
-Continuous integration has all that the tests need but special hardware, so a skip there is an installation that went
-wrong. Tests with the marker ``gpu`` may be skipped, and off x86-64 those with the marker ``x86``.
+Continuous integration has all that the tests need but special hardware and photographs of people, so a skip there is an
+installation that went wrong. Tests with the marker ``gpu`` or ``photographs`` may be skipped, and off x86-64 those with
+the marker ``x86``.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ IS_X86 = platform.machine() in ("x86_64", "AMD64")
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.skipped and os.environ.get("CI") and not _lacks_hardware(item):
+    if report.skipped and os.environ.get("CI") and not _may_be_skipped(item):
         reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome, report.longrepr = "failed", f"{reason}; continuous integration must not skip this test"
     return report
 
 
-def _lacks_hardware(item: pytest.Item) -> bool:
-    return bool(item.get_closest_marker("gpu") or (item.get_closest_marker("x86") and not IS_X86))
+def _may_be_skipped(item: pytest.Item) -> bool:
+    elsewhere = item.get_closest_marker("gpu") or item.get_closest_marker("photographs")
+    return bool(elsewhere or (item.get_closest_marker("x86") and not IS_X86))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from fake_triton import FakeTriton, running, toonified
@@ -93,6 +94,44 @@ def test_the_face_of_a_photograph_is_pasted_back(toonify: Toonify, fake: FakeTri
     assert (result[:50] == PHOTO[:50]).all()
 
 
+def test_without_align_a_photograph_is_searched_and_what_is_lacking_is_one_line(
+    toonify: Toonify, fake: FakeTriton, photo: Path
+) -> None:
+    output = photo.with_name("toon.png")
+    code, out, err = toonify("image", photo, "-o", output, "--url", fake.url)
+    assert (code, out) == (0, f"{output}\n")
+    assert err.count("\n") == 1
+    assert all(part in err for part in ("face_detection_yunet_2023mar.onnx", "toonify models get", "Haar cascades"))
+    assert read_picture(output).shape == PHOTO.shape
+    assert len(fake.requests) == 1
+
+
+@pytest.mark.parametrize("side", [256, 600, 1024])
+def test_without_align_an_aligned_square_is_taken_as_it_is(
+    toonify: Toonify, fake: FakeTriton, tmp_path: Path, side: int
+) -> None:
+    square = cv2.resize(demo_face(), (side, side), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    write_picture(tmp_path / "face.png", square)
+    results = []
+    for align in ("auto", "none"):
+        output = tmp_path / f"{align}.png"
+        code, _, err = toonify("image", tmp_path / "face.png", "-o", output, "--url", fake.url, "--align", align)
+        assert code == 0
+        assert ("Haar" in err) == (align == "auto" and side != 256)  # the encoder's own size needs no search
+        results.append(read_picture(output))
+    np.testing.assert_array_equal(*results)
+
+
+def test_without_align_a_square_photograph_is_searched(toonify: Toonify, fake: FakeTriton, tmp_path: Path) -> None:
+    square = cv2.copyMakeBorder(PHOTO, 80, 80, 0, 0, cv2.BORDER_CONSTANT, value=(90, 120, 90)).astype(np.uint8)
+    write_picture(tmp_path / "square.png", square)
+    output = tmp_path / "toon.png"
+    assert toonify("image", tmp_path / "square.png", "-o", output, "--url", fake.url)[0] == 0
+    result = read_picture(output)
+    assert result.shape == square.shape
+    assert (result[:100] == square[:100]).all()
+
+
 def test_a_photographs_face_may_be_kept_apart(toonify: Toonify, fake: FakeTriton, photo: Path) -> None:
     output = photo.with_name("toon.png")
     assert toonify("image", photo, "-o", output, "--url", fake.url, "--align", "haar", "--no-paste")[0] == 0
@@ -115,7 +154,7 @@ def test_all_faces_of_a_photograph_travel_in_one_request(toonify: Toonify, fake:
             ["--align", "none"],
             "photo.png: got 640x480 pixels, expected the square picture of an aligned face; give --align",
         ),
-        (["--align", "dlib"], "landmarks: got 'dlib', expected none, haar, yunet:PATH, mediapipe:PATH or file:PATH"),
+        (["--align", "dlib"], "landmarks: got 'dlib', expected none, auto, auto:FOLDER, haar, yunet"),
         (["--align", "yunet:nowhere.onnx"], "nowhere.onnx: got no such file, expected a YuNet model"),
         (["--attribute", "smile=1", "--align", "haar"], "attribute 'smile': got no attribute of the model"),
         (
@@ -173,7 +212,7 @@ def test_a_photograph_without_a_face_is_named(toonify: Toonify, fake: FakeTriton
         ["--keep", "age=1"],
         ["--keep", "age", "--attribute", "glasses=1"],
         ["--keep", "age=1", "--attribute", "glasses=1", "--exact"],
-        ["--faces", "all"],
+        ["--faces", "all", "--align", "none"],
         ["--faces", "all", "--align", "haar", "--no-paste"],
         ["--seed", "-1"],
         ["--rows", "some"],

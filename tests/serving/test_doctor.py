@@ -59,7 +59,9 @@ def test_a_machine_without_a_gpu_lacks_nothing(tmp_path: Path, monkeypatch: pyte
     assert not doctor._gpu().missing
 
 
-def test_landmarks_by_mediapipe_need_its_package(nothing_installed: None) -> None:
+def test_missing_models_are_told_with_their_address() -> None:
     findings = {finding.subject: finding for finding in doctor._landmarkers()}
-    assert "pip install --no-deps mediapipe" in findings["landmarks by MediaPipe"].remedy
+    models = findings["landmarks by YuNet and a mesh"]
+    assert models.found == "face_detection_yunet_2023mar.onnx: no such file"
+    assert "toonify models get" in models.remedy
     assert not findings["landmarks from a file"].missing

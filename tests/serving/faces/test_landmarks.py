@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,8 +18,7 @@ from serving.faces.alignment import placement_of_face
 from serving.faces.haar import HaarLandmarker, eyes_in_box, points_from_eyes
 from serving.faces.landmark_files import FileLandmarker
 from serving.faces.landmarks import CANONICAL_POINTS
-from serving.faces.mediapipe import MESH_ROWS, MediaPipeLandmarker
-from serving.faces.yunet import YuNetLandmarker
+from serving.faces.yunet import YuNetLandmarker, _turned
 from serving.options import landmarker_from_option
 
 PHOTO, POINTS = demo_photograph()
@@ -90,47 +89,100 @@ def test_an_opencv_without_cascades_is_named(monkeypatch: pytest.MonkeyPatch) ->
         HaarLandmarker()
 
 
-def write_yunet(path: Path, side: int, box: list[float], points: list[float]) -> None:
-    """A network with YuNet's twelve outputs that sees one face, in the first cell of the finest grid."""
-    zero = helper.make_node("ReduceMean", ["input"], ["mean"], keepdims=0)
-    nodes, constants, outputs = [zero, helper.make_node("Mul", ["mean", "nothing"], ["zero"])], {"nothing": 0.0}, []
+def write_yunet(path: Path, box: list[float], points: list[float]) -> None:
+    """A network with YuNet's twelve outputs, for pictures of any size, that sees a face in every white cell."""
+    constants: dict[str, NDArray[Any]] = {"flat": np.array([0, -1, 1], np.int64)}
+    nodes, outputs = [], []
     for name, width in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
         for stride in (8, 16, 32):
-            values = np.zeros((1, (side // stride) ** 2, width), np.float32)
-            if stride == 8:
-                values[0, 0] = {"cls": 1.0, "obj": 0.9, "bbox": box, "kps": points}[name]
-            output = f"{name}_{stride}"
-            constants[f"{output}_values"] = values
-            nodes.append(helper.make_node("Add", [f"{output}_values", "zero"], [output]))
-            outputs.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, values.shape))
-    graph = helper.make_graph(
-        nodes,
-        "yunet",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, side, side])],
-        outputs,
-        [numpy_helper.from_array(np.float32(value), name) for name, value in constants.items()],
-    )
+            white = f"{name}_{stride}_white"
+            values = {"cls": [1.0], "obj": [0.9], "bbox": box, "kps": points}[name]
+            # Only the finest grid sees faces. Cells that are not white have score 0, so that their boxes do not count.
+            scale = 1.0 if stride == 8 else 0.0
+            constants[f"{white}_values"] = np.float32([values]) * (scale if width == 1 else 1)
+            constants[f"{white}_level"] = np.float32(
+                [[[[1 / 255]], [[0]], [[0]]]] if width == 1 else np.zeros((1, 3, 1, 1), np.float32)
+            )
+            constants[f"{white}_bias"] = np.float32([0.0 if width == 1 else 1.0])
+            nodes += [
+                helper.make_node(
+                    "AveragePool", ["input"], [f"{white}_mean"], kernel_shape=[stride] * 2, strides=[stride] * 2
+                ),
+                helper.make_node(
+                    "Conv", [f"{white}_mean", f"{white}_level", f"{white}_bias"], [white], kernel_shape=[1, 1]
+                ),
+                helper.make_node("Reshape", [white, "flat"], [f"{white}_flat"]),
+                helper.make_node("MatMul", [f"{white}_flat", f"{white}_values"], [f"{name}_{stride}"]),
+            ]
+            outputs.append(helper.make_tensor_value_info(f"{name}_{stride}", TensorProto.FLOAT, [1, None, width]))
+    write_network(path, nodes, outputs, constants)
+
+
+def write_network(path: Path, nodes: list[Any], outputs: list[Any], constants: dict[str, NDArray[Any]]) -> None:
+    picture = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, "height", "width"])
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "network", [picture], outputs, initializers)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=7), path)
 
 
-def test_yunet_reports_five_points_the_left_one_of_each_pair_first(tmp_path: Path) -> None:
-    # Coordinates are in cells of 8 pixels, from the first cell's corner; sizes are logarithms.
+@pytest.mark.parametrize("size", [(640, 480), (320, 240), (1280, 960)])
+def test_yunet_reports_five_points_the_left_one_of_each_pair_first(tmp_path: Path, size: tuple[int, int]) -> None:
+    # Coordinates are in cells of 8 pixels of a picture 640 pixels wide, from the cell's corner; sizes are logarithms.
     points = (CANONICAL_POINTS * 128 / 8).ravel().tolist()
-    write_yunet(tmp_path / "yunet.onnx", 128, [8.0, 8.0, np.log(16), np.log(16)], points)
-    (face,) = YuNetLandmarker(tmp_path / "yunet.onnx")(np.zeros((128, 128, 3), np.uint8))
-    assert face.score == pytest.approx(0.9**0.5, abs=1e-3)
-    np.testing.assert_allclose(face.points, CANONICAL_POINTS * 128, rtol=0, atol=0.01)
-    np.testing.assert_allclose(face.box, (0, 0, 128, 128), rtol=0, atol=0.01)
+    write_yunet(tmp_path / "yunet.onnx", [8.0, 8.0, np.log(16), np.log(16)], points)
+    scale = size[0] / 640
+    photo = np.zeros((size[1], size[0], 3), np.uint8)
+    photo[round(80 * scale) : round(88 * scale), round(160 * scale) : round(168 * scale)] = 255
+    face = YuNetLandmarker(tmp_path / "yunet.onnx")(photo)[0]
+    assert 0.8 < face.score < 0.96  # the root of 0.9, less where enlarging softens the cell
+    np.testing.assert_allclose(face.points, (CANONICAL_POINTS * 128 + [160, 80] + 0.5) * scale - 0.5, rtol=0, atol=0.02)
+    np.testing.assert_allclose(face.box, (160.5 * scale - 0.5, 80.5 * scale - 0.5, 128 * scale, 128 * scale), atol=0.05)
     placement_of_face(face.points)
 
 
-@pytest.mark.parametrize(("content", "got"), [(None, "no such file"), (b"text", "a file that OpenCV cannot load")])
-def test_a_yunet_model_that_cannot_be_loaded_is_named(tmp_path: Path, content: bytes | None, got: str) -> None:
+@pytest.mark.parametrize("turn", [-40.0, 25.0, 90.0])
+def test_places_found_in_a_turned_picture_are_those_of_the_picture(turn: float) -> None:
+    photo = np.zeros((300, 500, 3), np.uint8)
+    photo[98:103, 348:353] = 255
+    turned, back = _turned(photo, turn)
+    rows, columns = np.nonzero(turned[..., 0] > 200)
+    np.testing.assert_allclose(back @ [columns.mean(), rows.mean(), 1], [350, 100], rtol=0, atol=0.3)
+    if turn == 90.0:  # clockwise: what was right is below
+        np.testing.assert_allclose([columns.mean(), rows.mean()], [299 - 100, 350], rtol=0, atol=0.6)
+
+
+def other_network(path: Path) -> None:
+    """A network that is not YuNet."""
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)]
+    write_network(path, [helper.make_node("GlobalAveragePool", ["input"], ["logits"])], outputs, {})
+
+
+def short_outputs(path: Path) -> None:
+    """A network with YuNet's outputs, all of one row: its answer ends before what OpenCV would read."""
+    names = [f"{name}_{stride}" for name in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32)]
+    nodes = [helper.make_node("ReduceMean", ["input"], [name], axes=[1, 2], keepdims=1) for name in names]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+    write_network(path, nodes, outputs, {})
+
+
+@pytest.mark.parametrize(
+    ("write", "got"),
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.write_bytes(b"text"), "a file that OpenCV cannot load"),
+        (other_network, "a file that OpenCV cannot load"),
+        (short_outputs, "a file that OpenCV cannot load"),
+    ],
+    ids=["missing", "text", "another network", "short outputs"],
+)
+def test_a_yunet_model_that_cannot_be_loaded_is_named(
+    tmp_path: Path, write: Callable[[Path], Any], got: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "yunet.onnx"
-    if content:
-        path.write_bytes(content)
-    with pytest.raises(AlignmentError, match=rf"yunet\.onnx: got {got}, expected a YuNet model"):
+    write(path)
+    with pytest.raises(AlignmentError, match=rf"yunet\.onnx: got {got}.*, expected a YuNet model"):
         YuNetLandmarker(path)
+    assert capfd.readouterr().err == ""
 
 
 RECORDS = [
@@ -182,98 +234,25 @@ def test_a_missing_landmarks_file_is_named(tmp_path: Path) -> None:
         FileLandmarker(tmp_path / "none.json")
 
 
-class FakeMediaPipe(ModuleType):
-    """A fake of MediaPipe 1.2: its model file contains ``model``, and it finds ``meshes`` in every picture."""
-
-    def __init__(self) -> None:
-        super().__init__("mediapipe")
-        self.ImageFormat = SimpleNamespace(SRGB="srgb")
-        self.Image = SimpleNamespace
-        self.tasks = SimpleNamespace(
-            BaseOptions=SimpleNamespace,
-            vision=SimpleNamespace(FaceLandmarkerOptions=SimpleNamespace, FaceLandmarker=self),
-        )
-        self.meshes: list[NDArray[np.float64]] = []
-        self.pictures: list[SimpleNamespace] = []
-
-    def create_from_options(self, options: SimpleNamespace) -> FakeMediaPipe:
-        self.options = options
-        if Path(options.base_options.model_asset_path).read_text() != "model":
-            raise RuntimeError("Unable to open zip archive.")
-        return self
-
-    def detect(self, image: SimpleNamespace) -> SimpleNamespace:
-        self.pictures.append(image)
-        return SimpleNamespace(face_landmarks=[[SimpleNamespace(x=x, y=y) for x, y in mesh] for mesh in self.meshes])
-
-
-@pytest.fixture
-def mediapipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeMediaPipe:
-    fake = FakeMediaPipe()
-    monkeypatch.setitem(sys.modules, "mediapipe", fake)
-    (tmp_path / "face.task").write_text("model")
-    return fake
-
-
-def mesh_around(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """478 points at the face's middle, but for those of which the five are means."""
-    mesh = np.tile(points.mean(0), (478, 1))
-    for rows, point in zip(MESH_ROWS, points, strict=True):
-        offsets = np.arange(len(rows)) - (len(rows) - 1) / 2
-        mesh[[*rows]] = point + offsets[:, None] * [2, 1]
-    return mesh
-
-
-def test_mediapipes_mesh_becomes_five_points_the_largest_face_first(mediapipe: FakeMediaPipe, tmp_path: Path) -> None:
-    height, width = PHOTO.shape[:2]
-    small = POINTS * 0.5
-    # Coordinates run from 0 to 1 between the edges, so the first pixel's centre is at half a pixel.
-    mediapipe.meshes = [(mesh_around(points) + 0.5) / [width, height] for points in (small, POINTS)]
-    landmarker = landmarker_from_option(f"mediapipe:{tmp_path / 'face.task'}")
-    faces = landmarker(PHOTO)
-    np.testing.assert_allclose([face.points for face in faces], [POINTS, small], rtol=0, atol=1e-9)
-    mesh = mesh_around(POINTS)
-    np.testing.assert_allclose(faces[0].box, [*mesh.min(0), *np.ptp(mesh, axis=0)], rtol=0, atol=1e-9)
-    placement_of_face(faces[0].points)
-    np.testing.assert_array_equal(mediapipe.pictures[0].data, PHOTO)
-    assert mediapipe.pictures[0].image_format == "srgb"
-    assert mediapipe.options.num_faces == 8
-    mediapipe.meshes = []
-    assert landmarker(BLANK) == ()
-
-
-def test_the_points_of_the_mesh_are_those_of_the_eyes_and_corners_of_the_mouth() -> None:
-    # Outlines of the subject's right and left eye and of the lips, from MediaPipe 1.2's FaceLandmarksConnections.
-    right_eye = {7, 33, 133, 144, 145, 153, 154, 155, 157, 158, 159, 160, 161, 163, 173, 246}
-    left_eye = {249, 263, 362, 373, 374, 380, 381, 382, 384, 385, 386, 387, 388, 390, 398, 466}
-    image_left, image_right, _, *corners = MESH_ROWS
-    assert right_eye.issuperset(image_left)
-    assert left_eye.issuperset(image_right)
-    assert corners == [(61,), (291,)]
-
-
-@pytest.mark.parametrize(("content", "got"), [(None, "no such file"), ("text", "a file that MediaPipe cannot load")])
-def test_a_mediapipe_model_that_cannot_be_loaded_is_named(
-    mediapipe: FakeMediaPipe, tmp_path: Path, content: str | None, got: str
-) -> None:
-    path = tmp_path / "other.task"
-    if content:
-        path.write_text(content)
-    with pytest.raises(AlignmentError, match=rf"other\.task: got {got}, expected a face landmarker of MediaPipe Tasks"):
-        MediaPipeLandmarker(path)
-
-
-def test_without_mediapipe_its_installation_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(AlignmentError, match=r"got no module mediapipe, .* pip install --no-deps mediapipe; pip"):
-        landmarker_from_option("mediapipe:face.task")
-
-
 def test_an_option_names_the_landmarker(tmp_path: Path) -> None:
     (tmp_path / "landmarks.json").write_text("[]")
     assert isinstance(landmarker_from_option("haar"), HaarLandmarker)
     assert isinstance(landmarker_from_option(f"file:{tmp_path / 'landmarks.json'}"), FileLandmarker)
-    expected = "expected none, haar, yunet:PATH, mediapipe:PATH or file:PATH"
-    for option in ("dlib", "yunet", "mediapipe:", "file:", "haar:x"):
+    expected = "expected none, auto, auto:FOLDER, haar, yunet, yunet:PATH, mediapipe:PATH or file:PATH"
+    for option in ("dlib", "yunet:", "mediapipe:", "file:", "haar:x"):
         with pytest.raises(AlignmentError, match=f"got '{option}', {expected}"):
             landmarker_from_option(option)
+
+
+def test_a_folder_without_the_models_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        AlignmentError, match=r"yunet_2023mar\.onnx: got no such file, expected the published file in "
+    ) as caught:
+        landmarker_from_option(f"auto:{tmp_path}")
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(2000, 1, 3), (1, 2000, 3)])
+def test_yunet_finds_nothing_in_a_picture_as_thin_as_a_line(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    write_yunet(tmp_path / "yunet.onnx", [8.0, 8.0, 1.0, 1.0], [0.0] * 10)
+    assert YuNetLandmarker(tmp_path / "yunet.onnx")(np.full(shape, 255, np.uint8)) == ()

@@ -224,7 +224,7 @@ def test_every_control_reaches_the_toonifier(
         (
             jpeg_from_picture(PHOTO[:, :100]),
             {},
-            "picture: got no face, expected at least one, upright and frontal; try",
+            "picture: got no face, expected at least one that looks towards the camera",
         ),
         (JPEG, {"look": "aligned"}, "picture: got 320x240 pixels"),
         (

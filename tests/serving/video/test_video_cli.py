@@ -334,7 +334,7 @@ def test_usage_mistakes_end_with_2(
     ("options", "message"),
     [
         (["-o", "{clip}"], "one of the inputs"),
-        (["-o", "{clip}/../toon.gif"], "expected one of .mp4"),
+        (["-o", "{clip}/../toon.gif", "--align", "haar"], "expected one of .mp4"),
         (["-o", "x.mp4", "--align", "wrong"], "'wrong'"),
         (["-o", "x.mp4", "--encoder", "e"], "only some of the model directories"),
         (["-o", "x.mp4", "--encoder", "e", "--generator", "g", "--url", "h:1"], "--url and model directories"),
@@ -362,7 +362,7 @@ def test_a_camera_is_recorded_for_some_seconds(
 
     monkeypatch.setattr(camera, "CameraReader", lambda index: FakeSource(endless))
     output = tmp_path / "cam.mp4"
-    assert toonify("cam", "-o", output, "--seconds", 0.2) == (0, f"{output}\n", "")
+    assert toonify("cam", "-o", output, "--seconds", 0.2, "--align", "haar") == (0, f"{output}\n", "")
     assert len(frames_in(output)) >= 1
 
 
@@ -378,7 +378,7 @@ def test_a_camera_that_is_not_there_is_one_line(
         def release(self) -> None: ...
 
     monkeypatch.setattr(camera.cv2, "VideoCapture", NoCamera)
-    code, _, err = toonify("cam", "-o", tmp_path / "cam.mp4", "--camera", 3)
+    code, _, err = toonify("cam", "-o", tmp_path / "cam.mp4", "--camera", 3, "--align", "haar")
     assert code == 1
     assert err.startswith("error: camera 3: got no picture")
 

@@ -5,14 +5,15 @@ import pytest
 from toon_fakes import face_at
 
 from engines.contract.errors import RequestError
-from serving.faces.alignment import Placement, placement_of_face
-from serving.video.tracking import Tracker, Tracking, placement_distance
+from serving.faces.alignment import placement_of_face
+from serving.faces.pose import Facing
+from serving.video.tracking import Sighting, Tracker, Tracking, placement_distance
 
 FRAME = 1 / 30
 
 
-def at(x: float, y: float = 100, side: float = 100) -> Placement:
-    return placement_of_face(face_at(x, y, side).points)
+def at(x: float, y: float = 100, side: float = 100, facing: Facing = "towards") -> Sighting:
+    return Sighting(placement_of_face(face_at(x, y, side).points), facing)
 
 
 def test_two_faces_keep_their_numbers_in_whatever_order_they_are_found() -> None:
@@ -22,7 +23,7 @@ def test_two_faces_keep_their_numbers_in_whatever_order_they_are_found() -> None
         found = [at(100 + 3 * i), at(300 - 3 * i)]
         tracks = tracker.update(found if i % 2 else found[::-1], i * FRAME)
         assert [track.id for track in tracks] == [left.id, right.id]
-        np.testing.assert_array_equal(tracks[0].placement, found[0])
+        np.testing.assert_array_equal(tracks[0].placement, found[0].placement)
 
 
 def test_faces_that_cross_keep_their_numbers() -> None:
@@ -31,7 +32,7 @@ def test_faces_that_cross_keep_their_numbers() -> None:
         left, right = at(100 + 5 * i, 100, 100), at(300 - 5 * i, 130, 150)
         tracks = {track.id: track for track in tracker.update([right, left], i * FRAME)}
     assert len(tracks) == 2
-    np.testing.assert_array_equal(tracks[1].placement, left)
+    np.testing.assert_array_equal(tracks[1].placement, left.placement)
 
 
 def test_a_lost_face_is_held_then_fades_and_is_gone() -> None:
@@ -94,7 +95,7 @@ def test_of_new_faces_the_first_are_taken() -> None:
 
 
 def test_distance_is_in_sides_of_the_larger_crop() -> None:
-    one, other = at(100), at(150)
+    one, other = at(100).placement, at(150).placement
     side = np.hypot(*one[:, 0])
     assert placement_distance(one, other) == pytest.approx(50 / side)
     assert placement_distance(one, one) == 0
@@ -104,3 +105,42 @@ def test_distance_is_in_sides_of_the_larger_crop() -> None:
 def test_numbers_that_cannot_be_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(RequestError, match=r"tracking: got .* expected 1 face or more, and times of 0 or more"):
         Tracking(**options)
+
+
+def test_a_face_that_turns_away_fades_at_once_where_it_is() -> None:
+    tracker = Tracker(Tracking(hold=0.5, fade=0.3))
+    tracker.update([at(100)], 0.0)
+    tracks = [tracker.update([at(100 + 5 * i, facing="away")], 0.1 * i)[0] for i in (1, 2, 3, 4)]
+    assert [track.opacity for track in tracks] == pytest.approx([2 / 3, 1 / 3, 0, 0], abs=1e-9)
+    assert [track.seen for track in tracks] == [True] * 4
+    np.testing.assert_array_equal(tracks[-1].placement, at(120).placement)
+
+
+def test_a_face_between_towards_and_away_stays_as_it_was() -> None:
+    tracker = Tracker(Tracking(fade=0.1))
+    facings: list[Facing] = ["towards", "between", "away", "between", "between", "towards"]
+    opacities = [tracker.update([at(100, facing=facing)], 0.1 * i)[0].opacity for i, facing in enumerate(facings)]
+    assert opacities == pytest.approx([1, 1, 0, 0, 0, 1], abs=1e-9)
+
+
+def test_a_face_that_is_lost_while_it_is_turned_away_is_not_held() -> None:
+    tracker = Tracker(Tracking(hold=0.5, fade=0.3))
+    tracker.update([at(100)], 0.0)
+    tracker.update([at(100, facing="away")], 0.1)
+    (fading,) = tracker.update([], 0.2)
+    assert fading.opacity == pytest.approx(1 / 3)
+    assert tracker.update([], 0.3) == ()
+
+
+def test_a_face_that_comes_in_turned_away_fades_in_when_it_turns() -> None:
+    tracker = Tracker(Tracking(fade=0.2))
+    assert tracker.update([at(100, facing="away")], 0.0)[0].opacity == 0
+    assert tracker.update([at(100)], 0.1)[0].opacity == pytest.approx(0.5)
+
+
+def test_an_outline_stays_with_its_track_while_the_face_is_held() -> None:
+    tracker, outline = Tracker(), np.array([(0.3, 0.3), (0.7, 0.3), (0.5, 0.9)])
+    (seen,) = tracker.update([Sighting(at(100).placement, outline=outline)], 0.0)
+    (held,) = tracker.update([], 0.1)
+    assert seen.outline is held.outline is outline
+    assert tracker.update([at(100)], 0.2)[0].outline is None
