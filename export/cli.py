@@ -11,7 +11,7 @@ from rich.console import Console
 
 from engines.contract.errors import ExportError
 from engines.loading import Target
-from engines.model_directory import MANIFEST, Manifest, read_manifest
+from engines.model_directory import Manifest
 from engines.plan_metadata import Compatibility
 from engines.tensorrt.options import PlanOptions
 from export.blending import BlendReport, blend, schedule_from_options
@@ -26,13 +26,10 @@ from export.checkpoints import (
     write_rosinality,
 )
 from export.demo_models.files import DESCRIPTION, ISF_IS_RESIDUAL, DemoFiles
-from export.end_to_end import ModelSet, all_float32, verify_end_to_end
 from export.plans import rebuild_plans
+from export.repository_commands import repository, seal, sign
 from export.selection import EngineChoice, PrecisionChoice
 from serving.command_line import run, stages
-from serving.signing import sign_folder
-from serving.triton.contents import check_models_too, write_contents
-from serving.triton.repository import check_repository, write_repository
 
 app = typer.Typer(
     help="Export blended StyleGAN2 generators, ISF heads and encoders, verified against PyTorch.",
@@ -279,49 +276,8 @@ def plans_command(
     console.print(f"{directory}: {manifest.plans and manifest.plans.platform}, verified: {manifest.verification}")
 
 
-@app.command()
-def repository(
-    encoder: Annotated[Path, typer.Option(help="Model directory of the encoder.")],
-    generator: Annotated[list[Path], typer.Option(help="Model directory of a generator; repeat for several.")],
-    isf: Annotated[Path | None, typer.Option(help="Model directory of the ISF head.")] = None,
-    classifier: Annotated[
-        Path | None, typer.Option(help="Model directory of the classifier, by which edits keep what they do not name.")
-    ] = None,
-    output: Annotated[Path, typer.Option(help="The repository to write.")] = Path("build/model_repository"),
-    force: Force = False,
-) -> None:
-    """Combine model directories into a Triton model repository."""
-    models = check_repository(
-        output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, force=force
-    )
-    errors = {} if all_float32(models) else verify_end_to_end(ModelSet(encoder, isf, generator))
-    write_repository(output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, force=force)
-    for directory, error in errors.items():
-        console.print(f"  from face to picture of {directory.name}, against float32: {error}")
-    console.print(f"{output}: serve it with: toonify serve --repository {output}")
-
-
-@app.command()
-def seal(
-    repository: Annotated[Path, typer.Argument(help="A model repository whose configurations you have changed.")],
-) -> None:
-    """Accept the files of a model repository as they are; toonify serve refuses changed ones."""
-    write_contents(repository)
-    console.print(f"{repository}: sealed")
-
-
-@app.command()
-def sign(
-    directory: Annotated[Path, typer.Argument(help="A model repository or a model directory, unaltered.")],
-    key: Annotated[Path, typer.Option(help="Private key in PEM, on an elliptic curve.")],
-) -> None:
-    """Sign every file of a directory, for toonify serve --trusted-key."""
-    if (directory / MANIFEST).exists():
-        read_manifest(directory)
-    else:
-        check_models_too(directory)
-    sign_folder(directory, key)
-    console.print(f"{directory}: signed")
+for command in (repository, seal, sign):
+    app.command()(command)
 
 
 def main() -> None:

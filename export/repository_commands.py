@@ -1,0 +1,60 @@
+"""The commands of ``toonify-export`` that write, accept and sign model repositories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from engines.model_directory import MANIFEST, read_manifest
+from export.end_to_end import ModelSet, all_float32, verify_end_to_end
+from serving.options import Force
+from serving.signing import sign_folder
+from serving.triton.contents import check_models_too, write_contents
+from serving.triton.repository import check_repository, write_repository
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def repository(
+    encoder: Annotated[Path, typer.Option(help="Model directory of the encoder.")],
+    generator: Annotated[list[Path], typer.Option(help="Model directory of a generator; repeat for several.")],
+    isf: Annotated[Path | None, typer.Option(help="Model directory of the ISF head.")] = None,
+    classifier: Annotated[
+        Path | None, typer.Option(help="Model directory of the classifier, by which edits keep what they do not name.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The repository to write.")] = Path("build/model_repository"),
+    force: Force = False,
+) -> None:
+    """Combine model directories into a Triton model repository."""
+    models = check_repository(
+        output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, force=force
+    )
+    errors = {} if all_float32(models) else verify_end_to_end(ModelSet(encoder, isf, generator))
+    write_repository(output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, force=force)
+    for directory, error in errors.items():
+        console.print(f"  from face to picture of {directory.name}, against float32: {error}")
+    console.print(f"{output}: serve it with: toonify serve --repository {output}")
+
+
+def seal(
+    repository: Annotated[Path, typer.Argument(help="A model repository whose configurations you have changed.")],
+) -> None:
+    """Accept the files of a model repository as they are; toonify serve refuses changed ones."""
+    write_contents(repository)
+    console.print(f"{repository}: sealed")
+
+
+def sign(
+    directory: Annotated[Path, typer.Argument(help="A model repository or a model directory, unaltered.")],
+    key: Annotated[Path, typer.Option(help="Private key in PEM, on an elliptic curve.")],
+) -> None:
+    """Sign every file of a directory, for toonify serve --trusted-key."""
+    if (directory / MANIFEST).exists():
+        read_manifest(directory)
+    else:
+        check_models_too(directory)
+    sign_folder(directory, key)
+    console.print(f"{directory}: signed")
