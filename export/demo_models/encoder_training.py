@@ -143,8 +143,8 @@ def _batches(faces: Faces, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     rng = np.random.default_rng(seed)
     while True:
         chosen = np.sort(rng.choice(len(faces.pictures), BATCH, replace=False))
-        jittered = np.stack([jittered(picture, rng) for picture in faces.pictures[chosen]])
-        yield input_from_face(torch.from_numpy(jittered)), torch.from_numpy(faces.codes[chosen])
+        pictures = np.stack([jittered(picture, rng) for picture in faces.pictures[chosen]])
+        yield input_from_face(torch.from_numpy(pictures)), torch.from_numpy(faces.codes[chosen])
 
 
 def jittered(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -287,10 +287,10 @@ MANIFESTS = {
     "resolution 0": ({"resolution": 0}, "sizes.resolution"),
     "resolution 300": ({"resolution": 300}, "Input should be a power of two at sizes.resolution"),
     "w_dim of 10^12": ({"w_dim": 10**12}, "sizes.w_dim"),
-    "w_dim 0": ({"w_dim": 0}, "sizes.w_dim"),
+    "w_dim 0": ({"w_dim": 0}, "codes should have a width"),
     "negative rows": ({"rows": -3}, "sizes.rows"),
     "rows of 10^9": ({"rows": 10**9}, "sizes.rows"),
-    "no attributes": ({"attributes": []}, "an isf should have attributes"),
+    "no attributes": ({"attributes": []}, "an isf or a classifier should have attributes"),
     "negative noise": ({"noise_size": -1}, "sizes.noise_size"),
 }
 

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,8 +82,14 @@ def test_an_altered_file_is_refused(built: Path, tmp_path: Path) -> None:
         ({"files": {"absent.onnx": "0"}}, r"absent\.onnx: got no such file"),
     ],
 )
-def test_a_manifest_that_does_not_fit_is_refused(built: Path, tmp_path: Path, change: object, sentence: str) -> None:
+def test_a_manifest_that_does_not_fit_is_refused(
+    built: Path, tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
     manifest = json.loads((built / MANIFEST).read_text())
+    if "files" in change:
+        change = {"files": {**manifest["files"], **change["files"]}}
+        for name in manifest["files"]:
+            (tmp_path / name).symlink_to(built / name)
     (tmp_path / MANIFEST).write_text(json.dumps(manifest | change))
     with pytest.raises(ModelDirectoryError, match=sentence):
         read_manifest(tmp_path)
