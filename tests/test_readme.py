@@ -111,7 +111,7 @@ def clip(new_user: NewUser) -> None:
 
 @pytest.mark.triton
 def test_the_export_commands_leave_verified_models(new_user: NewUser, exported: str) -> None:
-    assert exported.count("verified against PyTorch") == 3
+    assert exported.count("verified against PyTorch") == 4
     assert (new_user.folder / "build/model_repository/toonify/config.pbtxt").is_file()
 
 
@@ -172,10 +172,11 @@ def test_the_server_gives_the_bytes_of_the_pipeline_in_one_process(new_user: New
         ]
     with ToonifyClient() as client:
         assert np.array_equal(client.toonify(faces, attributes=attributes, seed=7), pictures)
-    # Engines choose other kernels for other batch sizes: a difference of 1 level was measured in 2.4e-5 of the values.
+    # Engines choose other kernels for other batch sizes, whose sums are rounded in another order. An encoder in
+    # bfloat16 moved 3 % of the values by a level, and single ones by three.
     difference = np.abs(np.concatenate(singles).astype(int) - pictures)
-    assert difference.max() <= 1
-    assert difference.mean() < 1e-3
+    assert difference.max() <= 6
+    assert difference.mean() < 0.1
 
 
 @pytest.mark.triton

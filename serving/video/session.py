@@ -161,6 +161,7 @@ class ToonSession(Closing):
         """Discard all state, including frames whose results have not been returned."""
         self._filter.flush()
         self._begin_stream()
+        self._attributes.reset()
         if self._codes:
             self._codes.reset()
 
@@ -237,7 +238,6 @@ class ToonSession(Closing):
         self._tracker.reset()
         self._cuts.reset()
         self._full_codes.reset()
-        self._attributes.reset()
         self._number = 0
 
     def _complete(self, job: FrameJob) -> FrameResult:

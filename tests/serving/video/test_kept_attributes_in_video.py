@@ -19,9 +19,20 @@ AGE = Style(attributes={"age": 1})
 
 
 def run(toonifier: FakeToonifier, frames: int, style: Style = AGE, **options: Any) -> None:
-    with ToonSession(toonifier, landmarks((FACE, OTHER)), style=style, smoothing="off", **options) as stream:
+    options = {"smoothing": "off"} | options
+    with ToonSession(toonifier, landmarks((FACE, OTHER)), style=style, **options) as stream:
         for i in range(frames):
             stream.push(PICTURE, Fraction(i, RATE))
+        stream.flush()
+
+
+def test_the_last_frames_of_a_file_are_edited_alike() -> None:
+    # With a look-ahead, they are rendered after the tracker has begun anew.
+    toonifier = FakeToonifier(attributes=constant)
+    run(toonifier, READINGS + 12, smoothing="file")
+    assert len(toonifier.shown) == READINGS + 12
+    for shown in toonifier.shown:
+        np.testing.assert_allclose(shown, constant(PICTURE), rtol=1e-6)
 
 
 def readings(toonifier: FakeToonifier) -> int:
