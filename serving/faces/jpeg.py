@@ -16,9 +16,6 @@ MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 4096 * 4096
 """Aligned faces usually have 1024x1024 pixels; a much larger size is a mistake or an attack on memory."""
 
-MAX_SIDE = 65_500
-"""Largest width and height of the JPEGs that libjpeg writes."""
-
 
 def face_from_jpeg(data: bytes) -> Picture:
     """Decode the JPEG of an aligned face: uint8 [256, 256, 3], RGB, turned upright according to its EXIF orientation.

@@ -23,7 +23,7 @@ from engines.contract.arrays import AnyArray
 from engines.contract.errors import ModelDirectoryError, RequestError
 from engines.contract.tensors import Signature
 from serving.condition import filled_controls
-from serving.faces.jpeg import MAX_SIDE, face_from_jpeg, jpeg_from_picture
+from serving.faces.jpeg import face_from_jpeg, jpeg_from_picture
 from serving.requests import check_request
 from serving.signatures import signature_from_config
 
@@ -86,14 +86,6 @@ class EncodePictureModel(RequestModel):
     """Encodes a picture as a JPEG."""
 
     def answer(self, given: Tensors) -> Tensors:
-        height, width = given["image"].shape[1:3]
-        if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
-            raise RequestError(
-                "tensor 'image'",
-                got=f"pictures of {width}x{height} pixels",
-                expected=f"sides of 1 to {MAX_SIDE} pixels, as a JPEG can have",
-                remedy="send pictures as the generators return them",
-            )
         jpegs = [[jpeg_from_picture(picture)] for picture in given["image"]]
         return {"image_jpeg": np.array(jpegs, dtype=object)}
 

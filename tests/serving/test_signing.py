@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_models import TinyModels
@@ -16,7 +17,7 @@ from engines.contract.errors import SignatureError
 from export import cli as export_cli
 from serving import signing
 from serving.signing import check_signature, sign_folder
-from serving.triton import server
+from serving.triton import supervision
 from serving.triton.contents import SIGNATURE, write_contents
 from serving.triton.repository import write_repository
 
@@ -158,7 +159,12 @@ def test_serve_with_a_key_starts_only_what_was_signed(
     repository: Path, keys: tuple[Path, Path], toonify: Toonify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Path] = []
-    monkeypatch.setattr(server, "serve", lambda path, **options: started.append(path))
+
+    def serve(path: Path, *, check: Callable[[], None], **options: Any) -> None:
+        check()
+        started.append(path)
+
+    monkeypatch.setattr(supervision, "serve", serve)
     arguments = ("serve", "--repository", repository, "--trusted-key", keys[1])
     code, _, err = toonify(*arguments)
     assert (code, err.splitlines()[-1]) == (

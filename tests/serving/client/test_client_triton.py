@@ -52,7 +52,7 @@ def test_generators_of_several_sizes_are_served_together(client: ToonifyClient) 
     model = client.describe("toonify_small")
     assert (model.resolution, model.rows) == (16, 8)
     strength = np.linspace(0, 1, model.rows)
-    edit = {"attributes": {"age": 1}, "z": np.zeros(4), "row_strength": strength}
+    edit = {"attributes": {"age": 1}, "exact": True, "z": np.zeros(4), "row_strength": strength}
     pictures = client.toonify(FACES[:2], model="toonify_small", **edit)
     shift = np.float32(0.25) * strength.astype(np.float32)[:, None]
     np.testing.assert_array_equal(pictures, expected_pictures(FACES[:2], shift=shift, side=16))
@@ -62,7 +62,8 @@ def test_generators_of_several_sizes_are_served_together(client: ToonifyClient) 
 
 def test_controls_reach_the_models_in_batches_beyond_the_largest(client: ToonifyClient) -> None:
     psi = np.linspace(0, 1, len(FACES))
-    pictures = client.toonify(FACES, attributes={"smile": 1}, z=np.zeros(4), row_strength=np.full(8, 0.5), psi=psi)
+    edit = {"attributes": {"smile": 1}, "exact": True, "z": np.zeros(4), "row_strength": np.full(8, 0.5)}
+    pictures = client.toonify(FACES, psi=psi, **edit)
     expected = expected_pictures(FACES, psi=psi[:, None, None].astype(np.float32), shift=0.125)
     np.testing.assert_array_equal(pictures, expected)
 
@@ -148,7 +149,8 @@ def test_the_command_gives_the_same_picture_with_and_without_a_server(
 ) -> None:
     models = tiny_model_directories
     write_picture(tmp_path / "face.png", FACES[0])
-    directories = ["--encoder", models.encoder, "--isf", models.isf, "--generator", models.generators["plain"]]
+    directories = ["--encoder", models.encoder, "--isf", models.isf, "--classifier", models.classifier]
+    directories += ["--generator", models.generators["plain"]]
     for name, back_end in (("served.png", ["--url", triton_server.url]), ("here.png", directories)):
         output = tmp_path / name
         assert toonify("image", tmp_path / "face.png", "-o", output, *back_end, *options) == (0, f"{output}\n", "")

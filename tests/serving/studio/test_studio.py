@@ -434,7 +434,9 @@ def test_the_catalogue_of_model_directories(tiny_model_directories: TinyModels, 
     names = {"plain": 32, "inverse": 32, "small": 16}
     plain, inverse, small = (Choice(name, "--r-swap 16", side) for name, side in names.items())
     generators = [*models.generators.values()]
-    catalogue = catalogue_of(BackEnd(encoder=models.encoder, generators=generators, isf=models.isf))
+    catalogue = catalogue_of(
+        BackEnd(encoder=models.encoder, generators=generators, isf=models.isf, classifier=models.classifier)
+    )
     assert catalogue == Catalogue((plain, inverse, small), ("age", "smile"), keeps=True)
     catalogue = catalogue_of(BackEnd(encoder=models.encoder, generators=generators, model="inverse"))
     assert catalogue == Catalogue((inverse, plain, small), ())
@@ -460,7 +462,7 @@ def test_the_catalogue_of_a_real_server(triton_server: TritonServer) -> None:
         (plain, inverse, small), ("age", "smile"), keeps=True
     )
     catalogue = catalogue_of(BackEnd(url=triton_server.url, model="toonify_inverse"))
-    assert catalogue == Catalogue((inverse, plain, small), ("age", "smile"))
+    assert catalogue == Catalogue((inverse, plain, small), ("age", "smile"), keeps=True)
 
 
 def test_the_command_serves_models_of_this_process_until_it_is_interrupted(
@@ -469,7 +471,7 @@ def test_the_command_serves_models_of_this_process_until_it_is_interrupted(
     models = tiny_model_directories
     command = [f"{sysconfig.get_path('scripts')}/toonify", "studio", "--port", "0"]
     options: list[str | Path] = ["--encoder", models.encoder, "--isf", models.isf]
-    options += ["--generator", models.generators["plain"]]
+    options += ["--classifier", models.classifier, "--generator", models.generators["plain"]]
     environment = {**os.environ, "TMPDIR": str(folder)}
     process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, env=environment)
     with process:
@@ -489,7 +491,8 @@ def test_the_command_serves_models_of_this_process_until_it_is_interrupted(
         rest = process.stderr.read()
     assert (process.returncode, rest) == (0, "")
     assert not [*folder.glob("toonify-studio-*")]
-    with EngineToonifier(models.encoder, [models.generators["plain"]], models.isf) as toonifier:
+    generators = [models.generators["plain"]]
+    with EngineToonifier(models.encoder, generators, models.isf, classifier=models.classifier) as toonifier:
         (expected,) = toonifier.toonify(face[None], Style({"age": 1}))
     assert status == 200
     np.testing.assert_array_equal(picture_from_bytes(answer, "answer"), expected)

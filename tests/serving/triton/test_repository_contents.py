@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_models import TinyModels
@@ -13,7 +14,7 @@ from toonify_command import Toonify
 
 from engines.contract.errors import ModelDirectoryError, RepositoryError
 from serving.doctor import findings
-from serving.triton import server
+from serving.triton import supervision
 from serving.triton.contents import CONTENTS, check_contents, check_models_too, write_contents
 from serving.triton.repository import write_repository
 from serving.triton.server import TritonServer
@@ -108,7 +109,12 @@ def test_serve_starts_nothing_from_a_changed_repository(
     repository: Path, toonify: Toonify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Path] = []
-    monkeypatch.setattr(server, "serve", lambda path, **options: started.append(path))
+
+    def serve(path: Path, *, check: Callable[[], None], **options: Any) -> None:
+        check()
+        started.append(path)
+
+    monkeypatch.setattr(supervision, "serve", serve)
     assert toonify("serve", "--repository", repository)[0] == 0
     append("encoder/1/model.py")(repository)
     code, _, err = toonify("serve", "--repository", repository)

@@ -131,9 +131,9 @@ BAD_REQUESTS: dict[str, tuple[str, Tensors, str]] = {
         "tensor 'jpeg': got 26000x26000 pixels, expected at most 16777216 pixels",
     ),
     "picture of no pixels": (
-        "encode_picture",
+        "encode_picture_32",
         {"image": np.zeros((1, 0, 0, 3), np.uint8)},
-        "tensor 'image': got pictures of 0x0 pixels",
+        "unexpected shape for input 'image'",
     ),
     "huge jpeg": ("toonify_jpeg", {"jpeg": jpegs(JPEG + bytes(MAX_BYTES))}, "got 32.0 MiB, expected at most 32 MiB"),
 }
