@@ -13,7 +13,7 @@ from tiny_models import TinyModels, write_generator
 
 from engines import Engine, engine_from_directory
 from engines.model_directory import Sizes
-from export import cli, end_to_end
+from export import cli, end_to_end, repository_commands
 from export.checkpoints import read_generator, write_generator_safetensors
 from export.demo_models.files import DemoFiles
 
@@ -138,7 +138,7 @@ def repository_command(
     command: Command, tiny_model_directories: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], Result]:
     """Combine the tiny models as if one were in half precision, so that all are verified together."""
-    monkeypatch.setattr(cli, "all_float32", lambda models: False)
+    monkeypatch.setattr(repository_commands, "all_float32", lambda models: False)
     models = tiny_model_directories
     return lambda: command(
         *("repository", "--encoder", models.encoder, "--isf", models.isf, "--generator", models.generators["plain"])
@@ -174,7 +174,7 @@ def test_models_that_do_not_fit_are_refused_before_their_pictures_are_compared(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cli, "all_float32", lambda models: False)
+    monkeypatch.setattr(repository_commands, "all_float32", lambda models: False)
     larger = write_generator(tmp_path / "larger", "larger", Sizes(resolution=64, w_dim=16))
     code, _, err = command("repository", "--encoder", tiny_model_directories.encoder, "--generator", larger)
     assert code == 1
