@@ -17,7 +17,7 @@ from engines.contract.errors import RequestError
 from engines.contract.tensors import Signature
 from engines.model_directory import check_classifier, check_codes, manifest_of
 from serving.client import DEFAULT_MODEL, ToonifyClient
-from serving.controls import Style, control_tensors
+from serving.controls import Controls, Style, control_tensors
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
 from serving.pipeline import Pipeline
@@ -102,6 +102,7 @@ class EngineToonifier(Closing):
             )
         self._default = names[0]
         encoder_manifest, isf_manifest = manifest_of(encoder), manifest_of(isf) if isf else None
+        self._rows = encoder_manifest.sizes.geometry.rows
         self._attributes = isf_manifest.sizes.attributes if isf_manifest else ()
         for manifest in (*manifests, *([isf_manifest] if isf_manifest else [])):
             check_codes(
@@ -136,8 +137,8 @@ class EngineToonifier(Closing):
 
     def toonify(self, faces: Pictures, style: Style) -> Pictures:
         """See ``Toonifier``."""
-        shown = self.read_attributes(faces) if style.keeps and style.keep is None else None
-        return self.render(self.encode(faces), style, shown)
+        pipeline = self._pipeline(style.model)
+        return pipeline.run(faces, **self._tensors(pipeline, style.controls(self._rows), len(faces)))
 
     def read_attributes(self, faces: Pictures) -> AnyArray | None:
         """See ``Toonifier``."""
@@ -152,9 +153,10 @@ class EngineToonifier(Closing):
     def render(self, w: Codes, style: Style, shown: AnyArray | None = None) -> Pictures:
         """See ``Toonifier``."""
         pipeline = self._pipeline(style.model)
-        controls = style.controls(w.shape[1], shown)
-        tensors = control_tensors(pipeline.signature, self._attributes, controls, len(w))
-        return pipeline.render(w, tensors)
+        return pipeline.render(w, self._tensors(pipeline, style.controls(w.shape[1], shown), len(w)))
+
+    def _tensors(self, pipeline: Pipeline, controls: Controls, batch: int) -> dict[str, AnyArray]:
+        return control_tensors(pipeline.signature, self._attributes, controls, batch)
 
     def _pipeline(self, model: str | None) -> Pipeline:
         try:

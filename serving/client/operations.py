@@ -90,14 +90,10 @@ class Operations:
         return (yield from self._run_ensemble(model + JPEG_SUFFIX, calls, timeout, jpegs_from))
 
     def encode(self, faces: Pictures, timeout: float | None) -> Operation[Codes]:
-        array = np.asarray(faces)
-        tensors = {"face": array[None] if array.ndim == 3 else array}
-        return (yield from self._run_step("encoder", tensors, self._deadline(timeout)))
+        return (yield from self._run_on_faces("encoder", faces, timeout))
 
     def read_attributes(self, faces: Pictures, timeout: float | None) -> Operation[AnyArray]:
-        array = np.asarray(faces)
-        tensors = {"face": array[None] if array.ndim == 3 else array}
-        return (yield from self._run_step("classifier", tensors, self._deadline(timeout)))
+        return (yield from self._run_on_faces("classifier", faces, timeout))
 
     def render(self, w: Codes, model: str, timeout: float | None, controls: Controls) -> Operation[Pictures]:
         deadline = self._deadline(timeout)
@@ -149,6 +145,11 @@ class Operations:
         with self._evicted_on_error(model):
             ensemble = yield from self._cached_ensemble(model, deadline)
             return result((yield from self._infer_all(calls(ensemble), deadline)))
+
+    def _run_on_faces(self, model: str, faces: Pictures, timeout: float | None) -> Operation[AnyArray]:
+        array = np.asarray(faces)
+        tensors = {"face": array[None] if array.ndim == 3 else array}
+        return (yield from self._run_step(model, tensors, self._deadline(timeout)))
 
     def _run_step(self, model: str, tensors: Mapping[str, AnyArray], deadline: Deadline) -> Operation[AnyArray]:
         """Run one step of an ensemble with those of ``tensors`` that it takes, and return the step's output."""

@@ -9,6 +9,7 @@ from tiny_models import TinyModels, expected_pictures
 from engines.contract.errors import RequestError
 from serving.client import ToonifyClient
 from serving.controls import Style
+from serving.pipeline import Pipeline
 from serving.toonifier import EngineToonifier
 from serving.triton.server import TritonServer
 
@@ -54,6 +55,27 @@ def test_a_toonifier_keeps_what_it_reads(tiny_model_directories: TinyModels) -> 
         np.testing.assert_array_equal(
             toonifier.render(toonifier.encode(FACES), style, shown), toonifier.toonify(FACES, style)
         )
+
+
+def test_an_edit_that_names_every_attribute_runs_no_classifier(
+    tiny_model_directories: TinyModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pipeline, "read_attributes", lambda self, face: pytest.fail("it ran"))
+    models = tiny_model_directories
+    with EngineToonifier(
+        models.encoder, [models.generators["plain"]], models.isf, classifier=models.classifier
+    ) as toonifier:
+        toonifier.toonify(FACES, Style())
+        toonifier.toonify(FACES, Style(attributes={"age": 1, "smile": 0}))
+
+
+def test_here_as_on_a_server_the_classifier_reads_what_keep_leaves_out(tiny_model_directories: TinyModels) -> None:
+    models = tiny_model_directories
+    with EngineToonifier(
+        models.encoder, [models.generators["plain"]], models.isf, classifier=models.classifier
+    ) as toonifier:
+        kept = toonifier.toonify(FACES, Style(attributes={"age": 1}, keep={"age": 0}))
+        np.testing.assert_array_equal(kept, toonifier.toonify(FACES, Style(attributes={"age": 1})))
 
 
 def test_a_classifier_of_other_attributes_is_refused(tiny_model_directories: TinyModels) -> None:
