@@ -17,7 +17,7 @@ from engines.graph.encoder_weights import (
     ResidualUnitWeights,
     StyleHeadWeights,
 )
-from engines.graph.expectations import check_expectations
+from engines.graph.expectations import check_weights
 from engines.graph.lookup import GraphLookup
 from engines.graph.onnx_graph import Node, OnnxGraph
 
@@ -30,9 +30,7 @@ def encoder_weights_from_graph(graph: OnnxGraph, signature: Signature | None = N
     """
     lookup = GraphLookup(graph, "an encoder", "a pSp or e4e encoder, as toonify-export writes it")
     weights = _EncoderReader(lookup).weights()
-    check_expectations(lookup.subject, weights.expectations(), lookup.stored_numbers)
-    if signature is not None:
-        check_expectations(lookup.subject, weights.signature_expectations(signature), lookup.stored_numbers)
+    check_weights(lookup.subject, weights, signature, lookup.stored_numbers)
     return weights
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
+from engines.contract.tensors import Signature
 
 MAX_CHANNELS = 4096
 """Channels of a layer. Public networks have up to 1024; the kernels' indices within a layer are 32 bits."""
@@ -72,6 +74,25 @@ def map_of(name: str, size: int, channels: int) -> Expectation:
     holds = 1 <= channels <= MAX_CHANNELS and numbers <= MAX_MAP_NUMBERS
     expected = f"1 to {MAX_CHANNELS} channels and up to {MAX_MAP_NUMBERS} numbers"
     return Expectation(name, f"{size}x{size} with {channels} channels", expected, holds)
+
+
+class ExpectedWeights(Protocol):
+    """Weights that state what must hold for them."""
+
+    def expectations(self) -> Iterable[Expectation]:
+        """What must hold within the network."""
+        ...
+
+    def signature_expectations(self, signature: Signature) -> Iterable[Expectation]:
+        """What must hold between the network and the inputs and outputs that its manifest states."""
+        ...
+
+
+def check_weights(subject: str, weights: ExpectedWeights, signature: Signature | None, stored: int) -> None:
+    """Check weights and, if it is given, that they are those of ``signature``; see ``check_expectations``."""
+    check_expectations(subject, weights.expectations(), stored)
+    if signature is not None:
+        check_expectations(subject, weights.signature_expectations(signature), stored)
 
 
 def check_expectations(subject: str, expectations: Iterable[Expectation], stored: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Signature
-from engines.graph.expectations import Expectation, array_of, between, check_expectations, equal, map_of
+from engines.graph.expectations import Expectation, array_of, between, check_weights, equal, map_of
 from engines.graph.lookup import GraphLookup
 from engines.graph.onnx_graph import Node, OnnxGraph
 
@@ -164,9 +164,7 @@ def generator_weights_from_graph(graph: OnnxGraph, signature: Signature | None =
     """
     lookup = GraphLookup(graph, "a generator", "StyleGAN2 with skip connections, as toonify-export writes it")
     weights = _GeneratorReader(lookup).weights()
-    check_expectations(lookup.subject, weights.expectations(), lookup.stored_numbers)
-    if signature is not None:
-        check_expectations(lookup.subject, weights.signature_expectations(signature), lookup.stored_numbers)
+    check_weights(lookup.subject, weights, signature, lookup.stored_numbers)
     return weights
 
 
