@@ -154,5 +154,5 @@ def jittered(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np
     size, angle = 1 + JITTER[1] * rng.standard_normal(), JITTER[2] * rng.standard_normal()
     matrix = cv2.getRotationMatrix2D((side / 2, side / 2), angle, size)
     matrix = np.column_stack([matrix[:, :2], matrix[:, 2] + shift])
-    jittered = cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return jittered.astype(np.uint8, copy=False)
+    warped = cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return warped.astype(np.uint8, copy=False)

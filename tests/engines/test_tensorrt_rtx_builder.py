@@ -20,17 +20,25 @@ import onnx
 import onnx.inliner
 import pytest
 import tensorrt_rtx_builder
+import torch
 from isf_heads import ATTRIBUTES, NOISE, WIDTH, head
 from onnx import ModelProto, TensorProto
 
 from benchmarks.networks import CONFIG_F
-from engines.contract.tensors import Geometry, encoder_signature, generator_signature, isf_signature
+from engines.contract.tensors import (
+    Geometry,
+    classifier_signature,
+    encoder_signature,
+    generator_signature,
+    isf_signature,
+)
 from engines.graph.generator_weights import ExportedGeneratorWeights, generator_weights_from_graph
 from engines.graph.onnx_graph import read_graph
 from engines.tensorrt.graph import exported_graph, graph_of_native_layers
+from export.networks.classifier import Classifier
 from export.networks.encoder import encoder_from_weights
 from export.networks.generator import generator_from_weights
-from export.onnx_export import onnx_from_encoder, onnx_from_generator, onnx_from_isf
+from export.onnx_export import onnx_from_classifier, onnx_from_encoder, onnx_from_generator, onnx_from_isf
 from export.random_weights import random_encoder, random_generator
 
 GEOMETRY = Geometry(32, WIDTH, ATTRIBUTES, NOISE)
@@ -59,6 +67,12 @@ def isf() -> ModelProto:
     return onnx_from_isf(head(), isf_signature(GEOMETRY))
 
 
+@cache
+def classifier() -> ModelProto:
+    torch.manual_seed(0)
+    return onnx_from_classifier(Classifier([4, 8, 8, 8, 8, 8, 8], 8, len(ATTRIBUTES)), classifier_signature(GEOMETRY))
+
+
 def weights_of(model: ModelProto, folder: Path) -> ExportedGeneratorWeights:
     onnx.save(model, folder / "generator.onnx")
     return generator_weights_from_graph(read_graph(folder / "generator.onnx"))
@@ -80,6 +94,7 @@ NETWORKS: dict[str, Callable[[], ModelProto]] = {
     "pSp encoder": partial(encoder, "psp"),
     "e4e encoder": partial(encoder, "e4e"),
     "ISF head": isf,
+    "classifier": classifier,
 }
 
 
