@@ -158,7 +158,7 @@ def _change(a: Placement, b: Placement) -> float:
 def _sampled(photo: Photo, square: Placement) -> Photo | None:
     """Sample a square: uint8 [256, 256, 3]; None if it lies outside the photograph. Beyond it its edges are repeated.
 
-    The part of the photograph that it needs is averaged down first: a bilinear warp alone would skip pixels.
+    The part of the photograph that it needs is averaged down first: a warp alone would skip pixels.
     """
     corners = square @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]])
     height, width = photo.shape[:2]
@@ -175,7 +175,8 @@ def _sampled(photo: Photo, square: Placement) -> Photo | None:
         region = cv2.resize(region, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
         inside = inside * factors[:, None]
         inside[:, 2] += 0.5 * factors - 0.5
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    # Small faces are enlarged: at 26 pixels the largest error of an angle is 3.9 degrees, by bilinear sampling 4.4.
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     matrix = pixels_from_placement(inside, MESH_SIZE)
     crop = cv2.warpAffine(region, matrix, (MESH_SIZE, MESH_SIZE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return crop.astype(np.uint8, copy=False)
