@@ -37,11 +37,14 @@ from engines.loading import Target
 from engines.model_directory import Component, Manifest, Sizes, SourceFile, sha256_of, write_manifest
 from engines.tensorrt.options import PlanOptions
 from export.cutting import cut_generator, cut_parity, light_encoder
+from export.graphs.classifier import onnx_from_classifier
+from export.graphs.encoder import onnx_from_encoder
+from export.graphs.generator import onnx_from_generator
+from export.graphs.isf import onnx_from_isf
 from export.networks.classifier import classifier_from_weights
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import isf_from_weights
-from export.onnx_export import onnx_from_classifier, onnx_from_encoder, onnx_from_generator, onnx_from_isf
 from export.plans import plans_of
 from export.selection import EngineChoice, PrecisionChoice, ProgressCallback, candidates_for, select_engine
 from export.verification import BATCHES, Reference, batches_for, describe_batches, reference_samples
@@ -55,7 +58,6 @@ _PACKAGES = (
     "torch",
     "triton",
     "onnx",
-    "onnxscript",
     "onnxruntime",
     "onnxruntime-gpu",
     "openvino",

@@ -70,8 +70,8 @@ def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     import onnx
     from generators import random_generator
 
+    from export.graphs.generator import onnx_from_generator
     from export.networks.generator import generator_from_weights
-    from export.onnx_export import onnx_from_generator
 
     weights = random_generator(32, {4: 12, 8: 10, 16: 7, 32: 5}, conv_clamp=request.param)
     path = tmp_path_factory.mktemp("generator") / "generator.onnx"

@@ -9,7 +9,6 @@ import argparse
 import os
 import sys
 import time
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +19,7 @@ from benchmarks.gpu.measure import OUT_OF_TIME, GpuOptions, GpuRun
 from benchmarks.gpu.preparation import KernelCases, Preparation
 from benchmarks.gpu.report import tables
 from benchmarks.gpu.rows import KERNELS, LATENCIES, GpuRow, KernelRow
-from benchmarks.gpu.subjects import COMPILED, EAGER, MODULES, ONNX_CUDA, OURS, PORT, Subject
+from benchmarks.gpu.subjects import COMPILED, EAGER, ONNX_CUDA, OURS, PORT, Subject
 from benchmarks.networks import FULL, TINY, models_for
 from benchmarks.records import RESULTS_FOLDER, append_records
 from benchmarks.worker import Worker
@@ -51,18 +50,16 @@ def main() -> None:
             report(f"{run.device}; the reference on the CPU")
             preparing.ask("references", timeout=PREPARATION_TIMEOUT)
             report("exporting")
-            unavailable = Unavailable(
-                exports=preparing.ask("export", timeout=PREPARATION_TIMEOUT),
-                server=preparing.ask("repository", given.device, timeout=PREPARATION_TIMEOUT),
-            )
+            preparing.ask("export", timeout=PREPARATION_TIMEOUT)
+            no_server = preparing.ask("repository", given.device, timeout=PREPARATION_TIMEOUT)
     except SubjectError as error:
         raise SystemExit(f"error: {error}") from None
     failures = _kernel_failures(run)
-    rows, kernels = _measure(run, unavailable, given.results, quick=given.quick)
+    rows, kernels = _measure(run, no_server, given.results, quick=given.quick)
     failures += [
         f"{row.stage}, {row.engine}, batch {row.batch}: {row.reason or f'{row.psnr_db:.1f} dB'}"
         for row in rows
-        if row.engine in (OURS, MODULES) and not _is_accurate(row)
+        if row.engine == OURS and not _is_accurate(row)
     ]
     sys.stdout.write(tables(rows, kernels) + "\n")
     verdict = ["WRONG:", *failures] if failures else ["Kernels and engine: as exact as they should be."]
@@ -109,27 +106,17 @@ def _kernel_failures(run: GpuRun) -> list[str]:
     return failures
 
 
-@dataclass(frozen=True)
-class Unavailable:
-    """The reasons why networks cannot be exported and why no server can run; "" where they can."""
-
-    exports: str
-    server: str
-
-
-def _measure(
-    run: GpuRun, unavailable: Unavailable, results: Path, *, quick: bool
-) -> tuple[list[GpuRow], list[KernelRow]]:
-    ours = MODULES if unavailable.exports else OURS
+def _measure(run: GpuRun, no_server: str, results: Path, *, quick: bool) -> tuple[list[GpuRow], list[KernelRow]]:
+    """Measure all subjects; ``no_server`` is the reason why no server can run, "" where one can."""
     generator = Subject("generator", OURS, "fp16")
     half_port = Subject("generator", PORT, "fp16")
     onnx_cuda, compiled = Subject("generator", ONNX_CUDA, "tf32"), Subject("generator", COMPILED, "fp16")
     generators = [generator, half_port, Subject("generator", EAGER, "fp16"), onnx_cuda]
     generators += [Subject("generator", PORT, precision) for precision in ("tf32", "fp32")]
-    stages = [Subject("encoder", ours, "fp16"), Subject("encoder", EAGER, "fp16"), Subject("isf", ours, "fp32")]
-    stages += [Subject("isf", EAGER, "fp32"), generator, Subject("pipeline", ours, "fp16")]
+    stages = [Subject("encoder", OURS, "fp16"), Subject("encoder", EAGER, "fp16"), Subject("isf", OURS, "fp32")]
+    stages += [Subject("isf", EAGER, "fp32"), generator, Subject("pipeline", OURS, "fp16")]
     ensemble = Subject("ensemble", OURS, "fp16")
-    reasons = {onnx_cuda: unavailable.exports or _reason_without_onnxruntime(), ensemble: unavailable.server}
+    reasons = {onnx_cuda: _reason_without_onnxruntime(), ensemble: no_server}
     rows: list[GpuRow] = []
     kernels: list[KernelRow] = []
 

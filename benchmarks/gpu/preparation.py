@@ -23,7 +23,6 @@ from engines.torch.engine import resolve_device
 if TYPE_CHECKING:
     from engines.loading import Target
 
-EXPORT_PACKAGES = ("onnxscript", "onnx_ir")
 SERVER_PACKAGES = ("pydantic", "tritonclient", "cv2")
 MAX_INTERPRETED_CASES = 3
 """Number of cases that run in Triton's interpreter, where there is no GPU."""
@@ -53,33 +52,32 @@ class Preparation:
             self._models.folder.mkdir(parents=True, exist_ok=True)
             write_reference_data(self._models)
 
-    def export(self) -> str:
-        """Export the networks; returns the reason where that is not possible, else ""."""
-        if missing := _missing(EXPORT_PACKAGES):
-            return f"nothing can be exported without {missing}"
+    def export(self) -> None:
+        """Export the networks, unless they are exported."""
         import onnx
 
         from engines.contract.atomic import atomic_file
-        from export import onnx_export
+        from export.graphs.encoder import onnx_from_encoder
+        from export.graphs.generator import onnx_from_generator
+        from export.graphs.isf import onnx_from_isf
         from export.networks.encoder import encoder_from_weights
         from export.networks.generator import generator_from_weights
         from export.networks.isf import isf_from_weights
 
         scale = self._models.scale
         exported: dict[str, Any] = {
-            "encoder": lambda s: onnx_export.onnx_from_encoder(encoder_from_weights(encoder_weights(scale)), s),
-            "isf": lambda s: onnx_export.onnx_from_isf(isf_from_weights(isf_weights(scale)), s),
-            "generator": lambda s: onnx_export.onnx_from_generator(generator_from_weights(generator_weights(scale)), s),
+            "encoder": lambda s: onnx_from_encoder(encoder_from_weights(encoder_weights(scale)), s),
+            "isf": lambda s: onnx_from_isf(isf_from_weights(isf_weights(scale)), s),
+            "generator": lambda s: onnx_from_generator(generator_from_weights(generator_weights(scale)), s),
         }
         for stage, export in exported.items():
             if not self._models.onnx(stage).exists():
                 with atomic_file(self._models.onnx(stage)) as partial_file:
                     onnx.save(export(signature_of(stage, scale.geometry)), partial_file)
-        return ""
 
     def repository(self, device: str) -> str:
         """Export the models that a server serves; returns the reason where that is not possible, else ""."""
-        if missing := _missing((*EXPORT_PACKAGES, *SERVER_PACKAGES)):
+        if missing := _missing(SERVER_PACKAGES):
             return f"nothing can be served without {missing}"
         from engines.contract.errors import ToonifyError
         from serving.triton.installation import find_installation

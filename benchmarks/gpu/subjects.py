@@ -18,16 +18,13 @@ from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Signature
 from engines.engine import BaseEngine
 from engines.torch.cuda_graphs import Network
-from engines.torch.engine import TorchEngine, generator_network, network_from_onnx, resolve_device
-from export.engine_weights import engine_weights
+from engines.torch.engine import TorchEngine, network_from_onnx, resolve_device
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import isf_from_weights
 from export.parity import Parity, parity
 
 OURS = "torch-cuda"
-MODULES = "torch-cuda, PyTorch modules"
-"""The engine where nothing can be exported: the reference's encoder and ISF head as modules in the same CUDA graphs."""
 PORT = "port eager"
 EAGER = "eager channels_last"
 COMPILED = "torch.compile max-autotune"
@@ -132,7 +129,7 @@ def _open_engine(
         from benchmarks.latency.subjects import EnsembleSubject
 
         return EnsembleSubject(models.on_gpu, signature)
-    if subject.engine in (OURS, MODULES):
+    if subject.engine == OURS:
         network = partial(_network, subject.stage, models)
         return TorchEngine(network, signature, device=str(device), batches=batches)
     if subject.engine == ONNX_CUDA:
@@ -145,14 +142,8 @@ def _open_engine(
 def _network(stage: str, models: BenchmarkModels, device: torch.device) -> Network:
     if stage == "pipeline":
         return _pipeline(*(_network(part, models, device) for part in ("encoder", "isf", "generator")))
-    half = device.type == "cuda"
-    if stage == "generator":
-        return generator_network(engine_weights(_generator(models)), device, half=half)
-    if models.onnx(stage).exists():
-        return network_from_onnx(models.onnx(stage), signature_of(stage, models.scale.geometry), device, half=half)
-    forward = _forward(Subject(stage, EAGER, "fp16" if stage == "encoder" else "fp32"), models, device)
-    signature = signature_of(stage, models.scale.geometry)
-    return lambda inputs: {signature.outputs[0].name: forward(*(inputs[spec.name] for spec in signature.inputs))}
+    signature, half = signature_of(stage, models.scale.geometry), device.type == "cuda"
+    return network_from_onnx(models.onnx(stage), signature, device, half=half)
 
 
 def _pipeline(encode: Network, edit: Network, generate: Network) -> Network:

@@ -1,1 +1,1 @@
-"""Readers of the weights in an exported ONNX file."""
+"""ONNX graphs: a writer, and readers of the weights in an exported file."""

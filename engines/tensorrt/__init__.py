@@ -4,7 +4,7 @@
 |---|---|
 | ``operators`` | defines the plugins' inputs and outputs |
 | ``functions`` | expresses the operators in standard ONNX |
-| ``graph`` | writes the graphs to build, with ``graph_writer`` and ``styles`` |
+| ``graph`` | writes the graphs to build, with ``styles`` |
 | ``plugins`` | describes the operators to TensorRT and compiles their kernels |
 | ``build`` | builds a plan for each batch size, for this GPU; ``options`` are its options |
 | ``engine`` | runs the plans; ``loading`` checks them before |

@@ -12,9 +12,8 @@ import math
 import onnx
 import onnx.parser
 
+from engines.graph.writer import OPSET
 from engines.tensorrt.operators import DOMAIN, Operator
-
-OPSET = 18
 
 # [1,3,3,1] x [1,3,3,1] / 16, the FIR filter with the gain 4 of upsampling by 2; and [1,3,3,1] / 4 along the columns.
 _FIR = ", ".join(str(a * b / 16) for a in (1, 3, 3, 1) for b in (1, 3, 3, 1))

@@ -29,11 +29,11 @@ from torch import Tensor
 from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Signature
 from engines.graph.generator_weights import ExportedGeneratorWeights, ModulatedConvWeights
+from engines.graph.writer import GraphWriter, Operand
 from engines.kernels.conv_rgb import MAX_CHANNELS_OUT
 from engines.kernels.weights import NormalisedWeight, normalise_weight
 from engines.model_directory import Precision
 from engines.tensorrt.functions import function_of
-from engines.tensorrt.graph_writer import GraphWriter, Operand
 from engines.tensorrt.operators import (
     CONV_RGB,
     CONV_UP,
@@ -129,7 +129,7 @@ class _GeneratorGraph:
         self.clamp = weights.convolutions[0].clamp or math.inf
         self.attributes = {"plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
         self.attributes |= {"clamp": self.clamp, "capability": capability}
-        self.graph = GraphWriter()
+        self.graph = GraphWriter("generator")
 
     def build(self, signature: Signature) -> ModelProto:
         convolutions = self.weights.convolutions
@@ -151,7 +151,9 @@ class _GeneratorGraph:
         self.write_picture(image)
         used = {node.op_type for node in self.graph.nodes if node.domain == DOMAIN}
         functions = [function_of(OPERATORS[name], self.clamp) for name in sorted(used)]
-        return self.graph.model(signature, self.batch, functions)
+        model = self.graph.model(signature, self.batch, functions)
+        onnx.checker.check_model(model)
+        return model
 
     def constant_input(self, layer: _ConvLayer) -> str:
         """Each sample's first map: the network's constant times the first style."""
@@ -187,7 +189,8 @@ class _GeneratorGraph:
         )
 
     def operator(self, operator: Operator, *inputs: Operand, **shapes: int | list[int]) -> list[str]:
-        return self.graph.operator(operator, inputs, **self.attributes, **shapes)
+        attributes = {**self.attributes, **shapes}
+        return self.graph.outputs(operator.name, inputs, operator.outputs, domain=DOMAIN, **attributes)
 
 
 def _half(kernel: Tensor) -> AnyArray:

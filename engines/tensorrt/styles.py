@@ -9,9 +9,9 @@ import numpy as np
 
 from engines.graph.generator_weights import ExportedGeneratorWeights
 from engines.graph.style_weights import style_weights
+from engines.graph.writer import GraphWriter
 from engines.kernels.reference import ACTIVATION_GAIN
 from engines.kernels.weights import NormalisedWeight
-from engines.tensorrt.graph_writer import GraphWriter
 
 _TINY = np.finfo(np.float32).tiny
 

@@ -83,7 +83,11 @@ class EqualLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.weight / sqrt(x.shape[1]), self.bias)
+        return functional.linear(x, self.scaled_weight(), self.bias)
+
+    def scaled_weight(self) -> Tensor:
+        """Return the weight with the gain of the equalised learning rate, [O, I]."""
+        return self.weight / sqrt(self.weight.shape[1])
 
 
 class StyleHead(nn.Module):
@@ -119,24 +123,20 @@ class Encoder(nn.Module):
                 blocks.append(Bottleneck(channels, stage, widths.squeezed[len(blocks)], stride=2 if unit == 0 else 1))
                 channels = stage
         self.body = nn.Sequential(*blocks)
-        self.styles = nn.ModuleList(StyleHead(stages[3], w_dim, halvings_of(row)) for row in range(rows))
+        self.styles = nn.ModuleList(StyleHead(stages[3], w_dim, 6 - level_of(row)) for row in range(rows))
         self.latlayer1 = nn.Conv2d(stages[2], stages[3], 1)
         self.latlayer2 = nn.Conv2d(stages[1], stages[3], 1)
         self.register_buffer("latent_avg", torch.zeros(rows, w_dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        fine, middle, coarse = self.pyramid(x)
-        levels = [
-            coarse if row < COARSE_ROWS else middle if row < MIDDLE_ROWS else fine for row in range(len(self.styles))
-        ]
-        rows = [head(level) for head, level in zip(self.styles, levels, strict=True)]
+        levels = self.pyramid(x)
+        rows = [head(levels[level_of(row)]) for row, head in enumerate(self.styles)]
         if self.kind == "e4e":
-            # Addition and one stack, since assignment to slices would be exported as Scatter operations.
             rows = rows[:1] + [rows[0] + offset for offset in rows[1:]]
         return torch.stack(rows, 1) + self.latent_avg
 
     def pyramid(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return feature maps of 64x64, 32x32 and 16x16."""
+        """Return feature maps of 64x64, 32x32 and 16x16, the levels 0 to 2."""
         x = self.input_layer(x)
         taps = []
         for index, block in enumerate(self.body):
@@ -148,9 +148,9 @@ class Encoder(nn.Module):
         return fine, middle, taps[2]
 
 
-def halvings_of(row: int) -> int:
-    """Return the number of strided convolutions that reduce the pyramid level of a row's head to 1x1."""
-    return 4 if row < COARSE_ROWS else 5 if row < MIDDLE_ROWS else 6
+def level_of(row: int) -> int:
+    """Return the pyramid's level that a row's head reads: 0 for 64x64, 1 for 32x32, 2 for 16x16."""
+    return 2 if row < COARSE_ROWS else 1 if row < MIDDLE_ROWS else 0
 
 
 def upsample_2x(x: Tensor) -> Tensor:

@@ -42,7 +42,11 @@ class Affine(nn.Module):
         self.bias = nn.Parameter(torch.ones(channels))
 
     def forward(self, w: Tensor) -> Tensor:  # [N, D] -> [N, I]
-        return functional.linear(w, self.weight / sqrt(w.shape[1]), self.bias)
+        return functional.linear(w, self.scaled_weight(), self.bias)
+
+    def scaled_weight(self) -> Tensor:
+        """Return the weight with the gain of the equalised learning rate, [I, D]."""
+        return self.weight / sqrt(self.weight.shape[1])
 
 
 class SynthesisLayer(nn.Module):

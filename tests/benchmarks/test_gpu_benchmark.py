@@ -9,9 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from generators import random_generator
 
 from benchmarks.costs import generator_macs
 from benchmarks.errors import SubjectError
@@ -25,12 +23,6 @@ from benchmarks.gpu.subjects import OURS, Subject
 from benchmarks.networks import CONFIG_F, TINY, models_for
 from benchmarks.records import read_records
 from benchmarks.worker import Worker
-from engines.contract.tensors import Geometry, generator_signature
-from engines.graph.generator_weights import generator_weights_from_graph
-from engines.graph.onnx_graph import read_graph
-from export.engine_weights import engine_weights
-from export.networks.generator import generator_from_weights
-from export.onnx_export import onnx_from_generator
 from export.parity import parity
 
 ROOT = Path(__file__).parents[2]
@@ -112,30 +104,6 @@ def test_a_quick_runs_rows_are_kept_out_of_the_results() -> None:
     done = command("--quick")
     assert done.returncode == 2
     assert "times mean nothing" in done.stderr
-
-
-@pytest.mark.parametrize("clamp", [None, 0.7])
-def test_the_engines_weights_of_a_network_are_those_of_its_exported_graph(tmp_path: Path, clamp: float | None) -> None:
-    network = generator_from_weights(random_generator(32, {4: 12, 8: 10, 16: 7, 32: 5}, conv_clamp=clamp))
-    onnx.save(onnx_from_generator(network, generator_signature(Geometry(32, 16))), tmp_path / "generator.onnx")
-    assert_equal(engine_weights(network), generator_weights_from_graph(read_graph(tmp_path / "generator.onnx")))
-
-
-def assert_equal(actual: object, expected: object) -> None:
-    """Compare dataclasses of arrays, numbers and tuples."""
-    if isinstance(expected, np.ndarray):
-        assert isinstance(actual, np.ndarray)
-        assert actual.shape == expected.shape
-        np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=0)  # gains folded in another order
-    elif isinstance(expected, tuple):
-        assert isinstance(actual, tuple)
-        for one, other in zip(actual, expected, strict=True):
-            assert_equal(one, other)
-    elif hasattr(expected, "__dataclass_fields__"):
-        for name in expected.__dataclass_fields__:
-            assert_equal(getattr(actual, name), getattr(expected, name))
-    else:
-        assert actual == pytest.approx(expected)
 
 
 def test_the_layers_operations_are_the_generators() -> None:

@@ -21,8 +21,8 @@ from engines.model_directory import Precision
 from engines.onnxruntime import cuda as onnxruntime_cuda
 from engines.onnxruntime.cuda import OnnxRuntimeCudaEngine
 from engines.openvino.engine import OpenVinoEngine
+from export.graphs.generator import onnx_from_generator
 from export.networks.generator import generator_from_weights
-from export.onnx_export import onnx_from_generator
 
 ENGINES = ("onnxruntime", "openvino")
 SIGNATURE = Signature(

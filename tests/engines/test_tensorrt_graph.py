@@ -24,9 +24,10 @@ from engines.model_directory import Precision
 from engines.plan_metadata import PlanMetadata, Platform, check_platform, kernel_capability
 from engines.tensorrt.graph import exported_graph, graph_of_native_layers, graph_with_plugins, plugin_nodes
 from engines.tensorrt.operators import OPERATORS
+from export.graphs.encoder import onnx_from_encoder
+from export.graphs.generator import onnx_from_generator
 from export.networks.encoder import encoder_from_weights
 from export.networks.generator import generator_from_weights
-from export.onnx_export import onnx_from_encoder, onnx_from_generator
 from export.random_weights import random_encoder
 from export.verification import batches_for
 

@@ -35,10 +35,13 @@ from engines.contract.tensors import (
 from engines.graph.generator_weights import ExportedGeneratorWeights, generator_weights_from_graph
 from engines.graph.onnx_graph import read_graph
 from engines.tensorrt.graph import exported_graph, graph_of_native_layers
+from export.graphs.classifier import onnx_from_classifier
+from export.graphs.encoder import onnx_from_encoder
+from export.graphs.generator import onnx_from_generator
+from export.graphs.isf import onnx_from_isf
 from export.networks.classifier import Classifier
 from export.networks.encoder import encoder_from_weights
 from export.networks.generator import generator_from_weights
-from export.onnx_export import onnx_from_classifier, onnx_from_encoder, onnx_from_generator, onnx_from_isf
 from export.random_weights import random_encoder, random_generator
 
 GEOMETRY = Geometry(32, WIDTH, ATTRIBUTES, NOISE)

@@ -26,9 +26,10 @@ from engines.model_directory import read_manifest
 from engines.onnxruntime.engine import OnnxRuntimeEngine
 from engines.torch.cuda_graphs import CudaGraphs, Network, _CapturedGraph
 from engines.torch.engine import TorchEngine, network_from_onnx
+from export.graphs.encoder import onnx_from_encoder
+from export.graphs.isf import onnx_from_isf
 from export.networks.encoder import encoder_from_weights
 from export.networks.isf import Norm
-from export.onnx_export import onnx_from_encoder, onnx_from_isf
 from export.random_weights import random_encoder
 from export.verification import batches_for
 

@@ -24,8 +24,8 @@ from engines.winograd.encoder import ConvolutionLayer
 from engines.winograd.engine import WinogradEngine
 from engines.winograd.library import InstructionSet, WinogradKernels
 from export.cutting import light_encoder
+from export.graphs.encoder import onnx_from_encoder
 from export.networks.encoder import encoder_from_weights
-from export.onnx_export import onnx_from_encoder
 from export.random_weights import random_encoder
 from export.weights import EncoderWeights
 

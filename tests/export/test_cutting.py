@@ -19,9 +19,9 @@ from engines.tensorrt.graph import graph_of_native_layers
 from engines.torch.engine import TorchEngine
 from export.build import ExportOptions, build_encoder, build_generator
 from export.cutting import cut_generator, cut_parity, light_encoder
+from export.graphs.generator import onnx_from_generator
 from export.networks.encoder import encoder_from_weights
 from export.networks.generator import Generator, generator_from_weights
-from export.onnx_export import onnx_from_generator
 from export.random_weights import random_encoder
 
 WEIGHTS = random_generator(32, {4: 12, 8: 10, 16: 7, 32: 5})
@@ -92,7 +92,7 @@ def test_a_light_encoder_gives_the_first_rows_of_the_whole_ones_codes(tmp_path: 
     manifest = build_encoder(weights, output, lambda stage: None, light=True)
     assert (manifest.sizes.resolution, manifest.sizes.rows) == (64, 7)
     graph = onnx.load(tmp_path / "light/encoder.onnx").graph
-    levels = {value.name.split(".")[1] for value in graph.initializer if "latlayer" in value.name}
+    levels = {value.name.split(".")[0] for value in graph.initializer if "latlayer" in value.name}
     assert levels == {"latlayer1"}, "the finest level is not exported"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,10 @@ from onnx_operators import FORBIDDEN
 from engines import engine_from_onnx
 from engines.contract.tensors import Geometry, generator_signature, isf_signature
 from engines.model_directory import EngineName, Precision
+from export.graphs.functions import PLAIN, UP
+from export.graphs.generator import onnx_from_generator
+from export.graphs.isf import onnx_from_isf
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
-from export.onnx_export import onnx_from_generator, onnx_from_isf
-from export.onnx_functions import PLAIN, UP
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,33 @@ def test_the_graph_is_static_but_for_the_batch(exported: Exported) -> None:
 def test_the_file_says_nothing_of_the_machine_that_made_it(exported: Exported) -> None:
     assert str(Path.cwd()).encode() not in exported.model.SerializeToString()
     assert not [node.name for node in exported.model.graph.node if node.metadata_props or node.doc_string]
+
+
+def test_names_say_where_a_node_or_a_weight_belongs(exported: Exported) -> None:
+    graph = exported.model.graph
+    names = [node.name for node in graph.node]
+    assert len({*names}) == len(names)
+    assert {"synthesis.32.up.affine.Gemm", "synthesis.32.conv.ModulatedConv2d", "synthesis.32.rgb.Conv"} <= {*names}
+    weights = {value.name for value in graph.initializer}
+    assert {"mapping.w_avg", "synthesis.4.const", "synthesis.8.up.weight", "synthesis.8.rgb.affine.bias"} <= weights
+    assert exported.model.producer_name == "toonify-serve"
+    assert "generator" in exported.model.doc_string
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_style_of_zeros_gives_the_references_picture(tmp_path: Path, engine: EngineName) -> None:
+    weights = random_generator(8)
+    affine = ("synthesis.8.up.affine.weight", "synthesis.8.up.affine.bias")
+    silent = {name: np.zeros_like(value) if name in affine else value for name, value in weights.tensors.items()}
+    generator = generator_from_weights(replace(weights, tensors=silent))
+    signature = generator_signature(Geometry(8, 16))
+    onnx.save(onnx_from_generator(generator, signature), tmp_path / "generator.onnx")
+    w, psi = np.ones((1, 4, 16), np.float32), np.ones((1, 1), np.float32)
+    with torch.no_grad():
+        expected = picture_from_output(generator(torch.from_numpy(w), torch.from_numpy(psi))).numpy()
+    with engine_from_onnx(tmp_path / "generator.onnx", signature, engine) as loaded:
+        got = loaded.run({"w": w, "psi": psi})["image"]
+    assert np.abs(got.astype(int) - expected).max() <= 1
 
 
 def test_the_file_holds_little_more_than_the_weights(exported: Exported) -> None:

@@ -28,8 +28,8 @@ from onnx_encoders import ROWS, W_DIM, small_encoder
 
 from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Geometry, generator_signature
+from export.graphs.generator import onnx_from_generator
 from export.networks.generator import generator_from_weights
-from export.onnx_export import onnx_from_generator
 
 GEOMETRIES = {"g": Geometry(32, 16), "e": Geometry(32, W_DIM, rows=ROWS)}
 LIBRARIES = ("onnxruntime", "openvino", "torch")

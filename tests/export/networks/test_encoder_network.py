@@ -15,8 +15,8 @@ from engines import engine_from_onnx
 from engines.contract.arrays import Pictures
 from engines.contract.tensors import Geometry, encoder_signature
 from export.demo_face import demo_face
+from export.graphs.encoder import onnx_from_encoder
 from export.networks.encoder import encoder_from_weights, input_from_face
-from export.onnx_export import onnx_from_encoder
 from export.random_weights import random_encoder
 
 pytestmark = pytest.mark.usefixtures("no_gradients")

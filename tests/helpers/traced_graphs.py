@@ -1,7 +1,7 @@
-"""Export of PyTorch networks to ONNX models with the contract's names, shapes and dtypes, and a dynamic batch.
+"""The graphs that PyTorch's exporter traces from the reference networks: the oracle of those that are written.
 
-The reference networks are not changed. The modules here rewrite copies of them for the exported graph: constants are
-folded, each modulated convolution becomes one node, and the ISF head's MLPs per row become batched matrix products.
+The modules here rewrite copies of the networks as the written graphs do: each modulated convolution becomes one node,
+and the ISF head's MLPs per row become batched matrix products. A trace takes ten seconds or more.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
 from engines.contract.tensors import Signature
+from engines.graph.writer import OPSET
+from export.graphs.functions import DOMAIN, PLAIN, PLUGIN_ATTRIBUTES, UP, modulated_conv_function
 from export.networks.classifier import Classifier
 from export.networks.encoder import Encoder, input_from_face
 from export.networks.generator import (
@@ -30,7 +32,6 @@ from export.networks.generator import (
     picture_from_output,
 )
 from export.networks.isf import ConditionNetwork, Isf
-from export.onnx_functions import DOMAIN, OPSET, PLAIN, PLUGIN_ATTRIBUTES, UP, modulated_conv_function
 
 
 class ModulatedConvNode(nn.Module):
@@ -139,7 +140,7 @@ class _ClassifierGraph(nn.Module):
         return torch.sigmoid(self.classifier(input_from_face(face)))
 
 
-def onnx_from_generator(generator: Generator, signature: Signature) -> onnx.ModelProto:
+def traced_generator(generator: Generator, signature: Signature) -> onnx.ModelProto:
     """Export (w, psi) -> uint8 pictures; each modulated 3x3 convolution becomes one function node."""
     model = _export(_GeneratorGraph(generator), signature)
     used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
@@ -148,17 +149,17 @@ def onnx_from_generator(generator: Generator, signature: Signature) -> onnx.Mode
     return model
 
 
-def onnx_from_isf(isf: Isf, signature: Signature) -> onnx.ModelProto:
+def traced_isf(isf: Isf, signature: Signature) -> onnx.ModelProto:
     """Export (w, attributes, z, row_strength) -> w_edited."""
     return _export(_IsfGraph(isf), signature)
 
 
-def onnx_from_classifier(classifier: Classifier, signature: Signature) -> onnx.ModelProto:
+def traced_classifier(classifier: Classifier, signature: Signature) -> onnx.ModelProto:
     """Export uint8 faces -> probabilities of attributes."""
     return _export(_ClassifierGraph(classifier), signature)
 
 
-def onnx_from_encoder(encoder: Encoder, signature: Signature) -> onnx.ModelProto:
+def traced_encoder(encoder: Encoder, signature: Signature) -> onnx.ModelProto:
     """Export uint8 faces -> W+ codes."""
     return _export(_EncoderGraph(encoder), signature)
 

@@ -18,8 +18,9 @@ from __future__ import annotations
 import onnx
 import onnx.parser
 
+from engines.graph.writer import OPSET
+
 DOMAIN = "toonify"
-OPSET = 18
 PLAIN, UP = "ModulatedConv2d", "ModulatedConv2dUp"
 
 PLUGIN_ATTRIBUTES: dict[str, str | int] = {"plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}

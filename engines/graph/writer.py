@@ -1,0 +1,101 @@
+"""A writer of ONNX graphs that adds nodes in order, and constants where they are used.
+
+Nodes and constants are named by their place in the network, such as ``synthesis.64.up.affine.weight``, which is how
+viewers group them and how errors of other libraries can be understood.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from engines.contract.tensors import Signature, TensorSpec
+
+OPSET = 18
+IR_VERSION = 10
+PRODUCER = "toonify-serve"
+
+Operand = str | ArrayLike
+"""The name of a value, or a constant."""
+
+
+class GraphWriter:
+    """Collects nodes and constants; every method that adds one returns the names of its outputs.
+
+    Args:
+        name: the graph's name.
+        description: what the graph computes, for those who open the file in a viewer.
+    """
+
+    def __init__(self, name: str, description: str = "") -> None:
+        self._name, self._description = name, description
+        self.nodes: list[NodeProto] = []
+        self._constants: list[TensorProto] = []
+        self._scopes: tuple[str, ...] = ()
+        self._uses: Counter[str] = Counter()
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Put a module's name before those of the nodes and constants that are added in the block."""
+        outer, self._scopes = self._scopes, (*self._scopes, name)
+        try:
+            yield
+        finally:
+            self._scopes = outer
+
+    def node(self, kind: str, *inputs: Operand, named: str | None = None, **attributes: Any) -> str:
+        """Add a standard operator with one output, whose name may be given as ``named``."""
+        name = self._unique(kind)
+        output = named or name
+        self.nodes.append(helper.make_node(kind, self._names(inputs), [output], name, **attributes))
+        return output
+
+    def outputs(self, kind: str, inputs: Sequence[Operand], outputs: Sequence[str], **attributes: Any) -> list[str]:
+        """Add an operator with several outputs, or one of another domain, which is an attribute then."""
+        name = self._unique(kind)
+        names = [f"{name}.{output}" for output in outputs]
+        self.nodes.append(helper.make_node(kind, self._names(inputs), names, name, **attributes))
+        return names
+
+    def constant(self, value: ArrayLike, name: str = "constant") -> str:
+        """Add a constant; float64 values are converted to float32."""
+        value = np.asarray(value)
+        value = value.astype(np.float32) if value.dtype == np.float64 else value
+        name = self._unique(name)
+        self._constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def model(
+        self, signature: Signature, batch: int | None = None, functions: Collection[onnx.FunctionProto] = ()
+    ) -> ModelProto:
+        """The model with the signature's inputs and outputs, for one batch size or, if ``batch`` is None, for any."""
+        inputs, outputs = ([_value(spec, batch) for spec in specs] for specs in (signature.inputs, signature.outputs))
+        graph = helper.make_graph(self.nodes, self._name, inputs, outputs, self._constants)
+        domains = {function.domain for function in functions}
+        opsets = [helper.make_opsetid("", OPSET), *(helper.make_opsetid(domain, 1) for domain in sorted(domains))]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, functions=list(functions))
+        model.producer_name, model.doc_string = PRODUCER, self._description
+        with suppress(PackageNotFoundError):  # run from a folder without an installation
+            model.producer_version = version(PRODUCER)
+        return model
+
+    def _names(self, operands: Sequence[Operand]) -> list[str]:
+        return [operand if isinstance(operand, str) else self.constant(operand) for operand in operands]
+
+    def _unique(self, name: str) -> str:
+        path = ".".join((*self._scopes, name))
+        self._uses[path] += 1
+        return path if self._uses[path] == 1 else f"{path}.{self._uses[path]}"
+
+
+def _value(spec: TensorSpec, batch: int | None) -> onnx.ValueInfoProto:
+    element = helper.np_dtype_to_tensor_dtype(spec.dtype.numpy)
+    return helper.make_tensor_value_info(spec.name, element, ("N" if batch is None else batch, *spec.dims))

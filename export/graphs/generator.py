@@ -1,0 +1,100 @@
+"""The generator's graph: (w, psi) -> uint8 pictures; each modulated 3x3 convolution is one function node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx
+from onnx import TensorProto
+from torch import nn
+
+from engines.contract.tensors import Signature
+from engines.graph.writer import GraphWriter
+from export.graphs.functions import DOMAIN, PLAIN, PLUGIN_ATTRIBUTES, UP, modulated_conv_function
+from export.graphs.layers import array, write_linear
+from export.networks.generator import (
+    ACTIVATION_GAIN,
+    DEMODULATION_EPSILON,
+    Affine,
+    Generator,
+    SynthesisLayer,
+    ToRgb,
+)
+from export.weights import row_of
+
+
+def onnx_from_generator(generator: Generator, signature: Signature) -> onnx.ModelProto:
+    """Write the graph of ``picture_from_output(generator(w, psi))``."""
+    graph = GraphWriter("generator", "StyleGAN2's generator: W+ codes w and truncation psi -> RGB pictures")
+    blocks = dict(generator.blocks)
+    rows = _write_rows(graph, generator, 1 + row_of(max(blocks), "rgb"))
+    x, image = graph.constant(array(blocks[4].const[None]), "synthesis.4.const"), ""
+    for resolution, block in blocks.items():
+        for name, layer in block.named_children():
+            with graph.scope(f"synthesis.{resolution}.{name}"):
+                row = rows[row_of(resolution, name)]
+                if name == "rgb":
+                    image = _write_to_rgb(graph, layer, x, row, image)
+                else:
+                    x = _write_modulated_conv(graph, layer, x, row)
+    _write_picture(graph, image)
+    clamp = blocks[4].conv.clamp is not None
+    used = {node.op_type for node in graph.nodes if node.domain == DOMAIN}
+    return graph.model(signature, functions=[modulated_conv_function(name, clamp=clamp) for name in sorted(used)])
+
+
+def _write_rows(graph: GraphWriter, generator: Generator, count: int) -> list[str]:
+    """Add the truncation of w towards its average; return its rows [N, D] that the layers read."""
+    with graph.scope("mapping"):
+        w_avg = graph.constant(array(generator.mapping.w_avg), "w_avg")
+        towards = graph.node("Sub", 1.0, graph.node("Unsqueeze", "psi", [2]))
+        w = graph.node("Add", "w", graph.node("Mul", towards, graph.node("Sub", w_avg, "w")))
+        slices = [graph.node("Slice", w, [row], [row + 1], [1]) for row in range(count)]
+        return [graph.node("Squeeze", part, [1]) for part in slices]
+
+
+def _write_style(graph: GraphWriter, affine: nn.Module, row: str) -> str:
+    assert isinstance(affine, Affine)
+    with graph.scope("affine"):
+        return write_linear(graph, row, affine.scaled_weight(), affine.bias)
+
+
+def _write_modulated_conv(graph: GraphWriter, layer: nn.Module, x: str, row: str) -> str:
+    assert isinstance(layer, SynthesisLayer)
+    style = _write_style(graph, layer.affine, row)
+    weight = layer.scaled_weight()
+    # rsqrt((q + eps) / 2) = sqrt(2) * rsqrt(q + eps), so the activation's gain costs nothing.
+    squares = graph.constant(array(weight.square().sum((2, 3)).T / ACTIVATION_GAIN**2), "squared_weight")
+    products = graph.node("MatMul", graph.node("Mul", style, style), squares)
+    root = graph.node("Sqrt", graph.node("Add", products, DEMODULATION_EPSILON / ACTIVATION_GAIN**2))
+    kernels = [weight.transpose(0, 1).contiguous(), layer.fir.expand(len(weight), 1, 4, 4)] if layer.up else [weight]
+    names = [graph.constant(array(kernel), name) for kernel, name in zip(kernels, ("weight", "fir"), strict=False)]
+    noise = layer.noise[None, None] * (layer.noise_strength * ACTIVATION_GAIN)
+    added = graph.constant(array(noise), "noise"), graph.constant(array(layer.bias * ACTIVATION_GAIN), "bias")
+    attributes: dict[str, Any] = {**PLUGIN_ATTRIBUTES, "up": int(layer.up), "channels": len(weight)}
+    if layer.clamp is not None:
+        attributes["clamp"] = layer.clamp
+    operands = [x, *names, style, graph.node("Reciprocal", root), *added]
+    return graph.outputs(UP if layer.up else PLAIN, operands, ["y"], domain=DOMAIN, **attributes)[0]
+
+
+def _write_to_rgb(graph: GraphWriter, layer: nn.Module, x: str, row: str, skip: str) -> str:
+    """Add ToRGB and the sum with the image of the resolutions below, whose name is empty at the lowest one."""
+    assert isinstance(layer, ToRgb)
+    scaled = graph.node("Mul", x, graph.node("Unsqueeze", _write_style(graph, layer.affine, row), [2, 3]))
+    weight = graph.constant(array(layer.scaled_weight()[:, :, None, None]), "weight")
+    rgb = graph.node(
+        "Add", graph.node("Conv", scaled, weight), graph.constant(array(layer.bias[:, None, None]), "bias")
+    )
+    if layer.clamp is not None:
+        rgb = graph.node("Clip", rgb, -layer.clamp, layer.clamp)
+    if not skip:
+        return rgb
+    fir = graph.constant(array(layer.fir), "fir")
+    return graph.node("Add", graph.node("ConvTranspose", skip, fir, strides=[2, 2], pads=[1, 1, 1, 1], group=3), rgb)
+
+
+def _write_picture(graph: GraphWriter, image: str) -> None:
+    """Add the nodes of ``export.networks.generator.picture_from_output``."""
+    levels = graph.node("Clip", graph.node("Add", graph.node("Mul", image, 127.5), 128.0), 0.0, 255.0)
+    graph.node("Cast", graph.node("Transpose", levels, perm=[0, 2, 3, 1]), to=TensorProto.UINT8, named="image")
