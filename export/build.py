@@ -5,17 +5,12 @@ A directory appears under its name complete and verified, or not at all.
 
 from __future__ import annotations
 
-import os
-import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from torch import Tensor
@@ -34,9 +29,19 @@ from engines.contract.tensors import (
     rows_of,
 )
 from engines.loading import Target
-from engines.model_directory import Component, Manifest, Sizes, SourceFile, sha256_of, write_manifest
+from engines.model_directory import (
+    Component,
+    EngineName,
+    Manifest,
+    Precision,
+    Sizes,
+    sha256_of,
+    write_manifest,
+)
+from engines.plan_metadata import PlanMetadata
 from engines.tensorrt.options import PlanOptions
 from export.cutting import cut_generator, cut_parity, light_encoder
+from export.engine_choices import EngineChoices, choice_key
 from export.graphs.classifier import onnx_from_classifier
 from export.graphs.encoder import onnx_from_encoder
 from export.graphs.generator import onnx_from_generator
@@ -46,29 +51,22 @@ from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import isf_from_weights
 from export.plans import plans_of
+from export.provenance import source_files, tool_versions
 from export.selection import EngineChoice, PrecisionChoice, ProgressCallback, candidates_for, select_engine
-from export.verification import BATCHES, Reference, batches_for, describe_batches, reference_samples
+from export.verification import BATCHES, Reference, batches_for, describe_batches, reference_samples, seeded_codes
 from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights, Source
 
 EXTERNAL_DATA_BYTES = 1 << 29
 """The size above which weights are stored in a file beside the graph: a protobuf message is limited to 2 GiB."""
 
-_PACKAGES = (
-    "toonify-serve",
-    "torch",
-    "triton",
-    "onnx",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-    "tensorrt",
-    "numpy",
-)
-
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Location, name, engine and sources' licences of a model directory; ``plans`` applies to target tensorrt only."""
+    """Location, name, engine and sources' licences of a model directory.
+
+    ``plans`` applies to target tensorrt only. With ``choices`` an engine that was chosen before for such a network is
+    verified only; on a GPU there is little to choose from.
+    """
 
     directory: Path
     name: str
@@ -78,6 +76,7 @@ class ExportOptions:
     licences: tuple[str, ...] = ()
     force: bool = False
     plans: PlanOptions = field(default_factory=PlanOptions)
+    choices: EngineChoices = field(default_factory=EngineChoices)
 
     def __post_init__(self) -> None:
         # The name becomes part of the served model's name and of paths.
@@ -116,7 +115,7 @@ def build_generator(
     sizes = Sizes(resolution=kept.resolution, w_dim=weights.w_dim, rows=weights.rows if cut else None)
     signature = generator_signature(sizes.geometry)
     generator = generator_from_weights(kept)
-    codes = _seeded_codes(generator, weights.rows)
+    codes = seeded_codes(generator, weights.rows)
 
     def reference(w: Tensor, psi: Tensor) -> Tensor:
         return picture_from_output(generator(w, psi))
@@ -227,7 +226,7 @@ def _build(
     # Checked first, so that minutes of work do not end in "already there" or "not installed".
     check_output(options.directory, force=options.force)
     candidates = candidates_for(job.component, options.target, options.engine, options.precision)
-    sources = _source_files(job.sources, options.licences)
+    sources = source_files(job.sources, options.licences)
     report(f"running the {job.component} in PyTorch")
     sizes = BATCHES[options.target]
     samples = reference_samples(reference, batches_for(job.signature, w, sizes=sizes))
@@ -236,12 +235,14 @@ def _build(
     with atomic_directory(options.directory, force=options.force) as directory:
         model = directory / f"{job.component}.onnx"
         _save(proto, model)
-        plans = None
-        if options.target == "tensorrt":
-            ((_, precision),) = candidates
-            plans = plans_of(model, job.signature, precision, report, options.plans)
+        plans = _plans(job, model, candidates, options, report)
+        choices = options.choices if options.target == "cpu" else EngineChoices()
+        key = choice_key(job.component, proto, candidates, tool_versions())
         inputs = f"{job.inputs}, {describe_batches(sizes)}"
-        chosen, tried = select_engine(model, job.signature, samples, inputs, candidates, report, plans=plans)
+        chosen, tried = select_engine(
+            model, job.signature, samples, inputs, candidates, report, plans=plans, known=choices.get(key)
+        )
+        choices.remember(key, (chosen.engine, chosen.precision))
         manifest = Manifest(
             component=job.component,
             name=options.name,
@@ -259,53 +260,24 @@ def _build(
     return manifest
 
 
+def _plans(
+    job: _Job,
+    model: Path,
+    candidates: Sequence[tuple[EngineName, Precision]],
+    options: ExportOptions,
+    report: ProgressCallback,
+) -> PlanMetadata | None:
+    """Build the TensorRT plans beside a model, if it is exported for TensorRT."""
+    if options.target != "tensorrt":
+        return None
+    ((_, precision),) = candidates
+    return plans_of(model, job.signature, precision, report, options.plans)
+
+
 def _save(proto: onnx.ModelProto, path: Path) -> None:
     large = proto.ByteSize() > EXTERNAL_DATA_BYTES
     onnx.save(proto, path, save_as_external_data=large, location=f"{path.name}.data" if large else None)
     onnx.checker.check_model(path, full_check=True)
-
-
-def _source_files(sources: Sequence[tuple[str, Source]], licences: Sequence[str]) -> tuple[SourceFile, ...]:
-    if licences and len(licences) != len(sources):
-        raise ExportError(
-            "--source-licence",
-            got=f"{len(licences)} licences",
-            expected=f"{len(sources)}, for {', '.join(source.path.name for _, source in sources)}",
-            remedy="give one for each source, in this order",
-        )
-    given: Sequence[str | None] = licences or [None] * len(sources)
-    return tuple(
-        SourceFile(role=role, file=_readable(source.path), format=source.format, sha256=source.sha256, licence=licence)
-        for (role, source), licence in zip(sources, given, strict=True)
-    )
-
-
-def _readable(path: Path) -> str:
-    """The file's name as text that JSON can hold; a name need not be UTF-8."""
-    return os.fsencode(path.name).decode(errors="backslashreplace")
-
-
-def tool_versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries used by an export, as stated in manifests."""
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions
-
-
-def _seeded_codes(generator: Generator, rows: int) -> AnyArray:
-    """Return three W+ codes, [3, L, D]: two whose rows are equal, and one whose rows alternate between those two."""
-    rng = np.random.default_rng(0)
-    w_avg: AnyArray = generator.mapping.w_avg.numpy()
-    if len(list(generator.mapping.children())):
-        z = torch.from_numpy(rng.standard_normal((2, generator.mapping.z_dim), dtype=np.float32))
-        with torch.no_grad():
-            w = generator.mapping(z).numpy()
-    else:
-        w = w_avg + rng.standard_normal((2, len(w_avg)), dtype=np.float32)
-    alternating = w[np.arange(rows) % 2]
-    return np.stack([w[0][None].repeat(rows, 0), w[1][None].repeat(rows, 0), alternating])
 
 
 def _isf_resolution(weights: IsfWeights, resolution: int | None) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,18 +17,25 @@ from engines.contract.tensors import Signature
 from engines.loading import ENGINES, Target, available_precisions, is_installed
 from engines.model_directory import Component, EngineName, Precision, Verification
 from engines.plan_metadata import PlanMetadata
-from export.verification import Sample, bound_for, verify
+from export.verification import Sample, bound_for, error_of
 
 EngineChoice = Literal["auto", "onnxruntime", "openvino", "winograd"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16", "int16"]
 ProgressCallback = Callable[[str], None]
 
-TIMED_RUNS = 5
+MIN_ROUNDS, ROUND_SECONDS = 3, 1.0
+"""How often and for how long the candidates that are left are timed, one run of each in a round."""
+
+TOO_SLOW = 2.0
+"""A candidate that takes this many times the fastest one's time is given up."""
+
+SECOND_CHANCE = 0.5
+"""Seconds in which a candidate that seems too slow is run again, at least once."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """The result of trying an engine in a precision: its time for the first sample, and its error."""
+    """The result of trying an engine in a precision: its least time for the first sample, and its error."""
 
     engine: EngineName
     precision: Precision
@@ -41,14 +50,16 @@ class Candidate:
 def candidates_for(
     component: Component, target: Target, engine: EngineChoice, precision: PrecisionChoice
 ) -> list[tuple[EngineName, Precision]]:
-    """Return the pairs of engine and precision to try for a component on this machine, in a fixed order.
+    """Return the pairs of engine and precision to try for a component on this machine.
+
+    What usually wins comes first, so that slower ones are given up early.
 
     Raises:
         EngineError: no pair is left, since the machine does not fit the target or an engine is not installed.
     """
     kinds = {name: kind for name, kind in ENGINES.items() if kind.target == target and component in kind.components}
     names = [name for name in kinds if engine in ("auto", name)]
-    pairs = [(name, p) for name in names if is_installed(name) for p in available_precisions(name)]
+    pairs = [(name, p) for name in names if is_installed(name) for p in available_precisions(name)][::-1]
     # TensorRT takes minutes to build a plan, so it is tried in one precision only.
     requested = "fp16" if (target, precision) == ("tensorrt", "auto") else precision
     chosen = [(name, p) for name, p in pairs if requested in ("auto", p)]
@@ -72,55 +83,115 @@ def select_engine(
     report: ProgressCallback,
     *,
     plans: PlanMetadata | None = None,
+    known: tuple[EngineName, Precision] | None = None,
 ) -> tuple[Candidate, tuple[Candidate, ...]]:
-    """Try every candidate on ``model``; return the fastest one that passes, and all that were tried.
+    """Try the candidates on ``model``; return the fastest one that passes, and all that were tried.
 
-    ``inputs`` describes the samples in the manifest; ``plans`` are the model's TensorRT plans, if it has any.
+    Candidates that are nearly as fast as the fastest are timed in rounds, one run of each in turn, so that a moment in
+    which the machine is busy decides nothing.
+
+    Args:
+        model: the ONNX file.
+        signature: its inputs and output.
+        samples: the reference's inputs and outputs; the first one is timed.
+        inputs: describes the samples in the manifest.
+        candidates: see ``candidates_for``.
+        report: called with a phrase at every stage.
+        plans: the model's TensorRT plans, if it has any.
+        known: the candidate that was the fastest for such a model on this machine; if it passes, no other is tried.
 
     Raises:
         EngineError: no candidate can run the model.
         VerificationError: no engine's output is within its bound.
     """
-    tried, failures = [], []
-    for name, p in candidates:
-        report(f"verifying {model.name} in {name} {p}")
-        try:
-            tried.append(_try_engine(model, signature, samples, inputs, name, p, plans))
-        except EngineError as error:
-            report(f"left out {name} {p}: {error.got}")
-            failures.append(error)
-    if not tried:
+    trials: list[_Trial] = []
+    left: list[_Trial] = []
+    failures: list[EngineError] = []
+    with ExitStack() as opened:
+        for pair in sorted(candidates, key=lambda pair: pair != known):
+            report(f"verifying {model.name} in {' '.join(pair)}")
+            try:
+                engine = opened.enter_context(engine_from_onnx(model, signature, *pair, plans=plans))
+                trial = _Trial(pair, engine, samples, inputs)
+                trial.verify(fastest=_fastest(trials))
+            except EngineError as error:
+                report(f"left out {' '.join(pair)}: {error.got}")
+                failures.append(error)
+                continue
+            trials.append(trial)
+            if pair == known and trial.passed:
+                break
+            if not trial.passed or trial.is_slow(_fastest(trials)):
+                engine.close()
+            else:
+                left.append(trial)
+        _time_in_rounds(left)
+    if not trials:
         raise failures[-1]
-    passed = [candidate for candidate in tried if candidate.passed]
+    results = [trial.result for trial in trials]
+    passed = [candidate for candidate in results if candidate.passed]
     if not passed:
-        raise _verification_error(model, min(tried, key=lambda candidate: candidate.verification.mean))
-    return min(passed, key=lambda candidate: candidate.milliseconds), tuple(tried)
+        raise _verification_error(model, min(results, key=lambda candidate: candidate.verification.mean))
+    return min(passed, key=lambda candidate: candidate.milliseconds), tuple(results)
 
 
-def _try_engine(
-    model: Path,
-    signature: Signature,
-    samples: Sequence[Sample],
-    inputs: str,
-    engine: EngineName,
-    precision: Precision,
-    plans: PlanMetadata | None,
-) -> Candidate:
-    bound = bound_for(signature.outputs[0].dtype, precision)
-    with engine_from_onnx(model, signature, engine, precision, plans=plans) as loaded:
-        verification = verify(loaded, samples, inputs, bound)
-        milliseconds = _fastest_run_ms(loaded, samples[0].inputs)
-    return Candidate(engine, precision, milliseconds, verification, bound.holds(verification))
+class _Trial:
+    """An engine that is tried: its least time for the first sample in milliseconds, and its error."""
 
+    def __init__(
+        self, pair: tuple[EngineName, Precision], engine: Engine, samples: Sequence[Sample], inputs: str
+    ) -> None:
+        self._pair, self._engine, self._samples, self._inputs = pair, engine, samples, inputs
+        (self._output,) = engine.signature.outputs
+        self._bound = bound_for(self._output.dtype, pair[1])
+        self._verification: Verification | None = None
+        self.milliseconds = math.inf
 
-def _fastest_run_ms(engine: Engine, inputs: Mapping[str, AnyArray]) -> float:
-    """Time a few runs and return the least, since other load only adds time; verification was the warm-up."""
-    times = []
-    for _ in range(TIMED_RUNS):
+    @property
+    def passed(self) -> bool:
+        return self._verification is not None and self._bound.holds(self._verification)
+
+    @property
+    def result(self) -> Candidate:
+        assert self._verification is not None
+        return Candidate(*self._pair, self.milliseconds, self._verification, self.passed)
+
+    def is_slow(self, fastest: float) -> bool:
+        return self.milliseconds > TOO_SLOW * fastest
+
+    def verify(self, fastest: float) -> None:
+        """Measure the error over all samples; of an engine that is slow beside the fastest, over the first one only."""
+        outputs = [self.time_run()]
+        end = time.perf_counter() + SECOND_CHANCE
+        while self.is_slow(fastest):  # the first run may also compile and allocate, or the machine was busy
+            outputs = [self.time_run()]
+            if time.perf_counter() > end:
+                break
+        inputs = f"the first of {self._inputs}"
+        if not self.is_slow(fastest):
+            outputs += [self._engine.run(sample.inputs)[self._output.name] for sample in self._samples[1:]]
+            inputs = self._inputs
+        self._verification = error_of(outputs, self._samples[: len(outputs)], inputs, self._bound)
+
+    def time_run(self) -> AnyArray:
+        """Run the first sample. Other load only adds time, so the least time counts."""
         start = time.perf_counter()
-        engine.run(inputs)
-        times.append(1e3 * (time.perf_counter() - start))
-    return min(times)
+        output = self._engine.run(self._samples[0].inputs)[self._output.name]
+        self.milliseconds = min(self.milliseconds, 1e3 * (time.perf_counter() - start))
+        return output
+
+
+def _fastest(trials: Sequence[_Trial]) -> float:
+    return min((trial.milliseconds for trial in trials if trial.passed), default=math.inf)
+
+
+def _time_in_rounds(trials: Sequence[_Trial]) -> None:
+    """Time the candidates that are left, one run of each in a round."""
+    end, rounds = time.perf_counter() + ROUND_SECONDS, 0
+    while rounds < MIN_ROUNDS or time.perf_counter() < end:
+        rounds += 1
+        for trial in trials:
+            trial.time_run()
 
 
 def _verification_error(model: Path, best: Candidate) -> VerificationError:

@@ -15,6 +15,7 @@ from engines.contract.arrays import AnyArray
 from engines.contract.tensors import DType, Signature
 from engines.loading import Target
 from engines.model_directory import Precision, Verification
+from export.networks.generator import Generator
 from export.parity import parity
 
 Reference = Callable[..., Tensor]
@@ -67,25 +68,30 @@ def bound_for(output: DType, precision: Precision) -> Bound:
 
 
 def reference_samples(reference: Reference, batches: Sequence[Mapping[str, AnyArray]]) -> tuple[Sample, ...]:
-    """Run the PyTorch reference, whose parameters are the signature's inputs by name, on each batch."""
+    """Run the PyTorch reference, whose parameters are the signature's inputs by name, on the largest batch.
 
-    def output(batch: Mapping[str, AnyArray]) -> AnyArray:
-        tensors = {name: torch.from_numpy(value) for name, value in batch.items()}
-        size = len(next(iter(tensors.values())))
-        # Samples run one by one, since a batch of float32 maps at 1024x1024 would take gigabytes.
-        rows = [reference(**{name: value[row : row + 1] for name, value in tensors.items()}) for row in range(size)]
-        return torch.cat(rows).numpy()
-
+    The other batches are the first rows of it, as ``batches_for`` draws them, and share its outputs.
+    """
+    sizes = [len(next(iter(batch.values()))) for batch in batches]
+    largest = batches[sizes.index(max(sizes))]
+    tensors = {name: torch.from_numpy(value) for name, value in largest.items()}
     with torch.no_grad():
-        return tuple(Sample(batch, output(batch)) for batch in batches)
+        # Samples run one by one, since a batch of float32 maps at 1024x1024 would take gigabytes.
+        rows = [reference(**{name: value[k : k + 1] for name, value in tensors.items()}) for k in range(max(sizes))]
+    outputs = torch.cat(rows).numpy()
+    return tuple(Sample(batch, outputs[:size]) for batch, size in zip(batches, sizes, strict=True))
 
 
 def verify(engine: Engine, samples: Sequence[Sample], inputs: str, bound: Bound) -> Verification:
     """Measure an engine's error over all samples; ``inputs`` describes them in words."""
     (output,) = engine.signature.outputs
+    return error_of([engine.run(sample.inputs)[output.name] for sample in samples], samples, inputs, bound)
+
+
+def error_of(outputs: Sequence[AnyArray], samples: Sequence[Sample], inputs: str, bound: Bound) -> Verification:
+    """Measure the error of the outputs for all samples."""
     expected = np.concatenate([sample.output.ravel() for sample in samples])
-    got = np.concatenate([engine.run(sample.inputs)[output.name].ravel() for sample in samples])
-    return compare(expected, got, inputs, bound)
+    return compare(expected, np.concatenate([output.ravel() for output in outputs]), inputs, bound)
 
 
 def compare(expected: AnyArray, got: AnyArray, inputs: str, bound: Bound) -> Verification:
@@ -100,6 +106,9 @@ def batches_for(
 ) -> list[dict[str, AnyArray]]:
     """Draw seeded inputs, in batches of several sizes, so that the dynamic batch is exercised too.
 
+    Each batch is the first rows of the largest one: the reference need not run again for it, and an engine whose result
+    depends on a sample's neighbours is found.
+
     Args:
         signature: the inputs to draw.
         w: W+ codes [K, L, D] to use in turn for the input w; None draws it from a normal distribution.
@@ -107,7 +116,7 @@ def batches_for(
         seed: the seed of all inputs.
     """
     rng = np.random.default_rng(seed)
-    count = sum(sizes)
+    count = max(sizes)
     samplers: dict[str, Callable[[tuple[int, ...]], AnyArray]] = {
         "face": lambda dims: _smooth_pictures(rng, count, dims),
         "w": lambda dims: rng.standard_normal((count, *dims)) if w is None else w[np.arange(count) % len(w)],
@@ -117,10 +126,21 @@ def batches_for(
         "psi": lambda dims: np.linspace(1, 0.5, count)[:, None] * np.ones((count, *dims)),
     }
     drawn = {spec.name: samplers[spec.name](spec.dims).astype(spec.dtype.numpy) for spec in signature.inputs}
-    ends = np.cumsum(sizes)
-    return [
-        {name: value[end - size : end] for name, value in drawn.items()} for size, end in zip(sizes, ends, strict=True)
-    ]
+    return [{name: value[:size] for name, value in drawn.items()} for size in sizes]
+
+
+def seeded_codes(generator: Generator, rows: int) -> AnyArray:
+    """Return three W+ codes, [3, L, D]: one whose rows alternate between two w, and those two with equal rows."""
+    rng = np.random.default_rng(0)
+    w_avg: AnyArray = generator.mapping.w_avg.numpy()
+    if len(list(generator.mapping.children())):
+        z = torch.from_numpy(rng.standard_normal((2, generator.mapping.z_dim), dtype=np.float32))
+        with torch.no_grad():
+            w = generator.mapping(z).numpy()
+    else:
+        w = w_avg + rng.standard_normal((2, len(w_avg)), dtype=np.float32)
+    alternating = w[np.arange(rows) % 2]
+    return np.stack([alternating, w[0][None].repeat(rows, 0), w[1][None].repeat(rows, 0)])
 
 
 def describe_batches(sizes: Sequence[int]) -> str:

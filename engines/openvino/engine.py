@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class OpenVinoEngine(BaseEngine):
             graph, self._per_sample = _read_model(model)
             self._compiled = openvino.Core().compile_model(graph, "CPU", properties)
             self._request = self._compiled.create_infer_request()
-            inputs, outputs = _tensors(self._compiled.inputs), _tensors(self._compiled.outputs)
+            inputs, outputs = (_tensors(ports, signature) for ports in (self._compiled.inputs, self._compiled.outputs))
         check_model_tensors(model.name, signature, inputs, outputs)
         self._name = model.name
 
@@ -82,8 +82,17 @@ def _errors(model: str) -> AbstractContextManager[None]:
     return library_errors("OpenVINO", model, remedy="use --engine onnxruntime, or export the model again")
 
 
-def _tensors(values: Iterable[Any]) -> list[tuple[str, str, Sequence[object]]]:
-    return [(value.any_name, value.element_type.to_dtype().name, _shape(value.partial_shape)) for value in values]
+def _tensors(values: Sequence[Any], signature: Signature) -> list[tuple[str, str, Sequence[object]]]:
+    """Name, type and shape of inputs or outputs.
+
+    OpenVINO gives a tensor several names where it has moved an operation, such as a Sigmoid before a Reshape.
+    """
+    known = {spec.name for spec in signature}
+    names = [min(value.names & known, default=value.any_name) for value in values]
+    return [
+        (name, value.element_type.to_dtype().name, _shape(value.partial_shape))
+        for name, value in zip(names, values, strict=True)
+    ]
 
 
 def _shape(shape: openvino.PartialShape) -> list[object]:
