@@ -27,7 +27,7 @@ from export.weights import EncoderWeights, GeneratorWeights, IsfWeights
 
 if TYPE_CHECKING:
     from engines.loading import Target
-    from export.selection import PrecisionChoice
+    from export.targets import PrecisionChoice
 
 Report = Callable[[str], None]
 
@@ -173,7 +173,8 @@ def build(models: BenchmarkModels, stages: Collection[str], report: Report, targ
 
 
 def _build_model(models: BenchmarkModels, stage: str, report: Report, target: Target) -> None:
-    from export.build import ExportOptions, build_encoder, build_generator, build_isf
+    from export.build import build_encoder, build_generator, build_isf
+    from export.targets import ExportOptions
 
     # The precision that a user gets; on a GPU float32 is not tried first, as that takes minutes.
     precision: PrecisionChoice = "fp32" if stage == "isf" else "auto" if target == "cpu" else "fp16"

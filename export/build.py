@@ -5,9 +5,8 @@ A directory appears under its name complete and verified, or not at all.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from engines.contract.arrays import AnyArray
-from engines.contract.atomic import atomic_directory, check_output
+from engines.contract.atomic import atomic_directory
 from engines.contract.errors import ExportError
 from engines.contract.tensors import (
     FACE_SIZE,
@@ -28,7 +27,6 @@ from engines.contract.tensors import (
     resolution_of,
     rows_of,
 )
-from engines.loading import Target
 from engines.model_directory import (
     Component,
     EngineName,
@@ -39,7 +37,6 @@ from engines.model_directory import (
     write_manifest,
 )
 from engines.plan_metadata import PlanMetadata
-from engines.tensorrt.options import PlanOptions
 from export.cutting import cut_generator, cut_parity, light_encoder
 from export.engine_choices import EngineChoices, choice_key
 from export.graphs.classifier import onnx_from_classifier
@@ -52,38 +49,13 @@ from export.networks.generator import Generator, generator_from_weights, picture
 from export.networks.isf import isf_from_weights
 from export.plans import plans_of
 from export.provenance import source_files, tool_versions
-from export.selection import EngineChoice, PrecisionChoice, ProgressCallback, candidates_for, select_engine
+from export.selection import ProgressCallback, select_engine
+from export.targets import ExportOptions, check_export
 from export.verification import BATCHES, Reference, batches_for, describe_batches, reference_samples, seeded_codes
 from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights, Source
 
 EXTERNAL_DATA_BYTES = 1 << 29
 """The size above which weights are stored in a file beside the graph: a protobuf message is limited to 2 GiB."""
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """Location, name, engine and sources' licences of a model directory.
-
-    ``plans`` applies to target tensorrt only. With ``choices`` an engine that was chosen before for such a network is
-    verified only; on a GPU there is little to choose from.
-    """
-
-    directory: Path
-    name: str
-    target: Target = "cpu"
-    engine: EngineChoice = "auto"
-    precision: PrecisionChoice = "auto"
-    licences: tuple[str, ...] = ()
-    force: bool = False
-    plans: PlanOptions = field(default_factory=PlanOptions)
-    choices: EngineChoices = field(default_factory=EngineChoices)
-
-    def __post_init__(self) -> None:
-        # The name becomes part of the served model's name and of paths.
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
-            raise ExportError(
-                "--name", got=repr(self.name), expected="letters, digits, _ and -", remedy="choose another name"
-            )
 
 
 def build_generator(
@@ -224,8 +196,7 @@ def _build(
     w: AnyArray | None = None,
 ) -> Manifest:
     # Checked first, so that minutes of work do not end in "already there" or "not installed".
-    check_output(options.directory, force=options.force)
-    candidates = candidates_for(job.component, options.target, options.engine, options.precision)
+    candidates = check_export(job.component, options)
     sources = source_files(job.sources, options.licences)
     report(f"running the {job.component} in PyTorch")
     sizes = BATCHES[options.target]

@@ -11,13 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
-
-from onnx import ModelProto
+from typing import TYPE_CHECKING, Any
 
 from engines.contract.atomic import atomic_file
 from engines.contract.errors import ToonifyError
 from engines.model_directory import Component, EngineName, Precision
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 MAX_CHOICES = 512
 """Number of choices that the file keeps; the oldest ones are dropped."""
@@ -29,14 +30,16 @@ _MAX_BYTES = 2**20
 class EngineChoices:
     """A file of choices, or None, which keeps none.
 
-    It only saves time: where it cannot be read or written, engines are measured again.
+    It only saves time: where it cannot be read or written, engines are measured again. With ``forget`` they are
+    measured again in any case.
     """
 
     file: Path | None = None
+    forget: bool = False
 
     def get(self, key: str) -> tuple[EngineName, Precision] | None:
         """Return the engine and precision that were the fastest, if they are known."""
-        choice = self._read().get(key)
+        choice = None if self.forget else self._read().get(key)
         if isinstance(choice, list) and len(choice) == 2 and all(isinstance(part, str) for part in choice):
             return choice[0], choice[1]
         return None

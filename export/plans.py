@@ -11,7 +11,8 @@ from engines.contract.tensors import Signature
 from engines.model_directory import Manifest, Precision, read_manifest, sha256_of, write_manifest
 from engines.plan_metadata import PlanMetadata
 from engines.tensorrt.options import PlanOptions
-from export.selection import ProgressCallback, candidates_for, select_engine
+from export.selection import ProgressCallback, select_engine
+from export.targets import candidates_for
 from export.verification import BATCHES, Sample, batches_for, describe_batches
 
 

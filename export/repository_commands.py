@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 
 from engines.model_directory import MANIFEST, read_manifest
-from export.end_to_end import ModelSet, all_float32, verify_end_to_end
 from serving.options import Force
 from serving.signing import sign_folder
 from serving.triton.contents import check_models_too, write_contents
@@ -32,6 +31,8 @@ def repository(
     models = check_repository(
         output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, force=force
     )
+    from export.end_to_end import ModelSet, all_float32, verify_end_to_end  # imported late: it loads PyTorch
+
     errors = {} if all_float32(models) else verify_end_to_end(ModelSet(encoder, isf, generator))
     write_repository(output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, force=force)
     for directory, error in errors.items():

@@ -8,19 +8,16 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from engines import Engine, engine_from_onnx
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError, VerificationError
 from engines.contract.tensors import Signature
-from engines.loading import ENGINES, Target, available_precisions, is_installed
-from engines.model_directory import Component, EngineName, Precision, Verification
+from engines.model_directory import EngineName, Precision, Verification
 from engines.plan_metadata import PlanMetadata
 from export.verification import Sample, bound_for, error_of
 
-EngineChoice = Literal["auto", "onnxruntime", "openvino", "winograd"]
-PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16", "int16"]
 ProgressCallback = Callable[[str], None]
 
 MIN_ROUNDS, ROUND_SECONDS = 3, 1.0
@@ -47,33 +44,6 @@ class Candidate:
         return {**asdict(self), "verification": self.verification.model_dump()}
 
 
-def candidates_for(
-    component: Component, target: Target, engine: EngineChoice, precision: PrecisionChoice
-) -> list[tuple[EngineName, Precision]]:
-    """Return the pairs of engine and precision to try for a component on this machine.
-
-    What usually wins comes first, so that slower ones are given up early.
-
-    Raises:
-        EngineError: no pair is left, since the machine does not fit the target or an engine is not installed.
-    """
-    kinds = {name: kind for name, kind in ENGINES.items() if kind.target == target and component in kind.components}
-    names = [name for name in kinds if engine in ("auto", name)]
-    pairs = [(name, p) for name in names if is_installed(name) for p in available_precisions(name)][::-1]
-    # TensorRT takes minutes to build a plan, so it is tried in one precision only.
-    requested = "fp16" if (target, precision) == ("tensorrt", "auto") else precision
-    chosen = [(name, p) for name, p in pairs if requested in ("auto", p)]
-    if not chosen:
-        remedies = sorted({kinds[name].remedy for name in names or kinds})
-        raise EngineError(
-            f"{component} with --target {target} --engine {engine} --precision {precision}",
-            got=f"{' and '.join(f'{name} {p}' for name, p in pairs) or 'no such engine'} on this machine",
-            expected="an engine that offers it",
-            remedy=f"choose another combination, or {', or '.join(remedies)}",
-        )
-    return chosen
-
-
 def select_engine(
     model: Path,
     signature: Signature,
@@ -95,7 +65,7 @@ def select_engine(
         signature: its inputs and output.
         samples: the reference's inputs and outputs; the first one is timed.
         inputs: describes the samples in the manifest.
-        candidates: see ``candidates_for``.
+        candidates: see ``export.targets.candidates_for``.
         report: called with a phrase at every stage.
         plans: the model's TensorRT plans, if it has any.
         known: the candidate that was the fastest for such a model on this machine; if it passes, no other is tried.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +18,7 @@ from engines.contract.atomic import check_output
 from engines.contract.errors import RequestError
 from engines.contract.tensors import FACE_SIZE
 from serving.client import DEFAULT_MODEL, DEFAULT_TIMEOUT, DEFAULT_URL
-from serving.command_line import run, stages
+from serving.command_line import common_options, run, stages
 from serving.doctor import findings
 from serving.faces.alignment import Photo
 from serving.faces.cli import faces
@@ -58,9 +60,9 @@ from serving.video.cli import cam, video
 app = typer.Typer(
     help="Serve models that toonify faces, and use them.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.callback()(common_options)
 
 app.command()(video)
 app.command()(cam)
@@ -195,15 +197,19 @@ def doctor(
     url: Annotated[str, typer.Option(help="HOST:PORT of the server's gRPC endpoint.")] = DEFAULT_URL,
     model: Annotated[str, typer.Option(help="Name of a served model.")] = DEFAULT_MODEL,
     repository: Annotated[Path | None, typer.Option(help="A model repository; its files are checked.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
     """Report what this machine has and what it lacks; exit with 1 if it cannot make a picture."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("what", "found", "what to do"):
-        table.add_column(heading, overflow="fold")  # truncated commands could not be copied
     report = findings(url, model, repository)
-    for finding in report:
-        table.add_row(finding.subject, finding.found, finding.remedy)
-    Console(highlight=False, markup=False).print(table)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in report], indent=2))
+    else:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("what", "found", "what to do"):
+            table.add_column(heading, overflow="fold")  # truncated commands could not be copied
+        for finding in report:
+            table.add_row(finding.subject, finding.found, finding.remedy)
+        Console(highlight=False, markup=False).print(table)
     if any(finding.missing and finding.essential for finding in report):
         raise typer.Exit(1)
 

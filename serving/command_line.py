@@ -14,7 +14,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from types import FrameType
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -23,6 +25,20 @@ from engines.contract.atomic import DISK_ERRORS, full_disk
 from engines.contract.errors import ToonifyError
 
 _CTRL_C = 128 + signal.SIGINT
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"toonify-serve {version('toonify-serve')}")
+        raise typer.Exit
+
+
+def common_options(
+    version: Annotated[  # the callback answers it
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Add the options that a program has besides its commands'; its help is that of the typer.Typer."""
 
 
 def termination_signals() -> list[int]:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
     from tiny_models import TinyModels
 
 
-def pytest_configure() -> None:
-    """Keep tests and the commands that they start from downloading models, and from those of this user."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep tests and the commands that they start from this user's files, and from downloading models."""
     os.environ[FOLDER_VARIABLE] = str(Path(__file__).parent / "no_models")
+    cache = TemporaryDirectory(prefix="toonify-tests-")
+    config.add_cleanup(cache.cleanup)
+    os.environ["XDG_CACHE_HOME"] = cache.name
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

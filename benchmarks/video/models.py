@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from export.blending import blend, schedule_from_options
-from export.build import ExportOptions, build_encoder, build_generator
+from export.build import build_encoder, build_generator
 from export.checkpoints import read_encoder, read_generator
 from export.demo_models.files import DemoFiles
+from export.targets import ExportOptions
 from serving.toonifier import EngineToonifier
 
 R_SWAP = 64

@@ -27,7 +27,7 @@ from engines.winograd.arrays import aligned, padded, round_up
 from engines.winograd.engine import WinogradEngine
 from engines.winograd.generator import SynthesisBlock
 from engines.winograd.library import INSTRUCTION_SETS, InstructionSet, WinogradKernels, instruction_sets_here
-from export.selection import candidates_for
+from export.targets import candidates_for
 
 SIGNATURE = generator_signature(Geometry(32, 16))
 W = np.random.default_rng(0).standard_normal((3, 8, 16), dtype=np.float32)

@@ -18,8 +18,9 @@ from engines.contract.errors import EngineError, ExportError, ModelDirectoryErro
 from engines.contract.tensors import DType, Geometry, isf_signature
 from engines.loading import Target
 from engines.model_directory import MANIFEST, Verification
-from export import build, selection
-from export.build import ExportOptions, build_generator, build_isf
+from export import build, selection, targets
+from export.build import build_generator, build_isf
+from export.targets import ExportOptions
 from export.verification import Bound, Sample, bound_for, verify
 from export.weights import IsfWeights, Source
 
@@ -115,14 +116,14 @@ def test_a_failed_verification_leaves_nothing_behind(tmp_path: Path, monkeypatch
 
 def test_a_precision_that_no_engine_offers_is_refused() -> None:
     with pytest.raises(EngineError, match="--engine onnxruntime --precision bf16: got onnxruntime fp32 on"):
-        selection.candidates_for("generator", "cpu", "onnxruntime", "bf16")
+        targets.candidates_for("generator", "cpu", "onnxruntime", "bf16")
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("target", ["torch-cuda", "onnxruntime-cuda"])
 def test_an_export_for_a_gpu_is_verified_on_it(tmp_path: Path, target: Target) -> None:
     try:
-        selection.candidates_for("generator", target, "auto", "auto")
+        targets.candidates_for("generator", target, "auto", "auto")
     except EngineError as error:
         pytest.skip(str(error))
     build_generator(

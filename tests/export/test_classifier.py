@@ -15,10 +15,11 @@ from deterministic_weights import Shape, discriminator_value, state_dict
 from engines import engine_from_directory
 from engines.contract.errors import CheckpointError
 from engines.contract.tensors import ISF_ATTRIBUTES
-from export.build import ExportOptions, build_classifier
+from export.build import build_classifier
 from export.checkpoints import read_classifier, read_isf, write_isf
 from export.networks.classifier import classifier_from_weights
 from export.networks.encoder import input_from_face
+from export.targets import ExportOptions
 
 RECORDED = "isf_discriminator_public.npz"
 

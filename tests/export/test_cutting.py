@@ -17,12 +17,13 @@ from engines.graph.generator_weights import generator_weights_from_graph
 from engines.graph.onnx_graph import read_graph
 from engines.tensorrt.graph import graph_of_native_layers
 from engines.torch.engine import TorchEngine
-from export.build import ExportOptions, build_encoder, build_generator
+from export.build import build_encoder, build_generator
 from export.cutting import cut_generator, cut_parity, light_encoder
 from export.graphs.generator import onnx_from_generator
 from export.networks.encoder import encoder_from_weights
 from export.networks.generator import Generator, generator_from_weights
 from export.random_weights import random_encoder
+from export.targets import ExportOptions
 
 WEIGHTS = random_generator(32, {4: 12, 8: 10, 16: 7, 32: 5})
 SIGNATURE = generator_signature(Geometry(16, 16, rows=8))

@@ -17,11 +17,12 @@ from engines.contract.errors import EngineError, VerificationError
 from engines.contract.tensors import DType, Signature, TensorSpec
 from engines.model_directory import EngineName, Precision
 from export import selection
-from export.build import ExportOptions, build_generator
+from export.build import build_generator
 from export.engine_choices import EngineChoices, choice_key
 from export.graphs.generator import onnx_from_generator
 from export.networks.generator import generator_from_weights
 from export.selection import Candidate, select_engine
+from export.targets import ExportOptions
 from export.verification import Sample
 
 Pair = tuple[EngineName, Precision]

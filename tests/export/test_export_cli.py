@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +13,9 @@ import pytest
 from generators import random_generator
 from tiny_models import TinyModels, write_generator
 
-from engines import Engine, engine_from_directory
+from engines import Engine, engine_from_directory, read_manifest
 from engines.model_directory import Sizes
-from export import cli, end_to_end, repository_commands
+from export import cli, end_to_end
 from export.checkpoints import read_generator, write_generator_safetensors
 from export.demo_models.files import DemoFiles
 
@@ -89,6 +91,9 @@ def test_a_format_that_would_lose_the_clamp_must_be_asked_for(command: Command, 
         (["blend", "--r-swap", "16", "--base", "BASE", "--transfer", "BASE"], "base.pt"),
         (["blend", "--r-swap", "16", "--base", "BASE", "--transfer", "ENCODER"], "encoder.pt"),
         (["blend", "--r-swap", "16", "--base", "BASE", "--transfer", "TRANSFER", "--name", "a/b"], "got 'a/b'"),
+        (["blend", "--r-swap", "16,x"], "--r-swap: got 'x', expected a resolution, or several with commas"),
+        (["blend", "--r-swap", "16,32", "--name", "mine"], "got 2 with the name mine, expected a name of its own"),
+        (["blend", "--r-swap", "16,16"], "got 2 with names of which two are equal"),
         (["isf", "--checkpoint", "ISF", "--resolution", "1024"], "got 14 rows, which is resolution 256"),
         (
             ["encoder", "--checkpoint", "ENCODER", "--engine", "onnxruntime", "--precision", "bf16"],
@@ -123,6 +128,55 @@ def test_wrong_usage_exits_with_2(command: Command, arguments: list[str]) -> Non
     assert command(*arguments)[0] == 2
 
 
+def test_several_blends_are_one_call(command: Command) -> None:
+    code, out, err = command("blend", "--r-swap", "16,64", "--schedule", "sigmoid:32,1", "--output", "models")
+    assert code == 0
+    assert sorted(path.name for path in Path("models").iterdir()) == ["blend_r16", "blend_r64", "blend_sigmoid-32-1"]
+    assert "blending blend_r64, 2 of 3" in err
+    assert out.count("cosine similarity") == 1
+    assert read_manifest(Path("models/blend_r64")).details["blend"]["schedule"] == "--r-swap 64"
+    again, _, err = command("blend", "--r-swap", "32,64", "--output", "models")
+    assert again == 1
+    assert "already there" in err
+    assert not Path("models/blend_r32").exists(), "all outputs are checked before any work"
+
+
+def test_a_dry_run_prints_every_layers_shares_and_writes_nothing(command: Command) -> None:
+    code, out, _ = command("blend", "--r-swap", "16", "--dry-run", "--source-licence", "CC0", "--source-licence", "MIT")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    assert ["16.conv", "0", "1"] in lines
+    assert ["32.up", "1", "0"] in lines
+    assert "licences: base.pt: CC0, transfer.pt: MIT" in out
+    assert "engines to try: " in out
+    assert not Path("build").exists()
+
+
+def test_what_needs_no_pytorch_does_not_load_it(demo: DemoFiles, tmp_path: Path) -> None:
+    (tmp_path / "bad.pt").write_bytes(b"no checkpoint")
+    calls = {
+        "--help": 0,
+        "blend --help": 0,
+        "--version": 0,
+        f"inspect {demo.base}": 0,
+        "blend --r-swap 16 --dry-run": 0,
+        f"encoder --checkpoint {tmp_path / 'bad.pt'}": 1,
+        "generator --target tensorrt": 1,
+        f"repository --encoder {tmp_path} --generator {tmp_path}": 1,
+    }
+    script = tmp_path / "modules.py"
+    script.write_text(
+        "import sys\nfrom export import cli\ncode = 0\n"
+        "try:\n    cli.main()\nexcept SystemExit as left:\n    code = left.code or 0\n"
+        "loaded = {'torch', 'aiohttp', 'av'} & sys.modules.keys()\n"
+        "print(code, *sorted(loaded), file=sys.stderr)\n"
+    )
+    for arguments, code in calls.items():
+        call = [sys.executable, str(script), *arguments.split()]
+        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stderr.splitlines()[-1] == str(code), arguments + done.stderr
+
+
 def test_an_output_that_is_there_is_kept(command: Command, demo: DemoFiles) -> None:
     kept = Path("build/kept")
     kept.mkdir(parents=True)
@@ -138,7 +192,7 @@ def repository_command(
     command: Command, tiny_model_directories: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], Result]:
     """Combine the tiny models as if one were in half precision, so that all are verified together."""
-    monkeypatch.setattr(repository_commands, "all_float32", lambda models: False)
+    monkeypatch.setattr(end_to_end, "all_float32", lambda models: False)
     models = tiny_model_directories
     return lambda: command(
         *("repository", "--encoder", models.encoder, "--isf", models.isf, "--generator", models.generators["plain"])
@@ -174,7 +228,7 @@ def test_models_that_do_not_fit_are_refused_before_their_pictures_are_compared(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(repository_commands, "all_float32", lambda models: False)
+    monkeypatch.setattr(end_to_end, "all_float32", lambda models: False)
     larger = write_generator(tmp_path / "larger", "larger", Sizes(resolution=64, w_dim=16))
     code, _, err = command("repository", "--encoder", tiny_model_directories.encoder, "--generator", larger)
     assert code == 1

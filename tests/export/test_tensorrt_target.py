@@ -16,8 +16,9 @@ from engines.plan_metadata import PlanMetadata, Platform
 from engines.tensorrt import loading as tensorrt_loading
 from engines.tensorrt.options import PlanOptions
 from export import plans, selection
-from export.build import ExportOptions, build_generator
+from export.build import build_generator
 from export.plans import rebuild_plans
+from export.targets import ExportOptions
 
 HERE = Platform(tensorrt="11.4.0.106", gpu="NVIDIA L4", capability=89)
 

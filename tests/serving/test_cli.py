@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -251,6 +254,26 @@ def test_the_doctor_lists_what_is_there(toonify: Toonify, fake: FakeTriton, monk
     assert code == 0
     assert "toonify, 512 pixels, attributes: gender, glasses, age, expression" in out
     assert "landmarks by Haar cascades" in out
+
+
+def test_the_doctors_findings_are_json_on_request(toonify: Toonify, fake: FakeTriton) -> None:
+    code, out, _ = toonify("doctor", "--url", fake.url, "--json")
+    assert code == 0
+    findings = {finding["subject"]: finding for finding in json.loads(out)}
+    assert findings["numpy"]["found"] == np.__version__
+    assert findings["a way to a picture"]["found"] == "yes"
+
+
+@pytest.mark.parametrize("program", ["toonify", "toonify-export"])
+def test_a_shell_can_complete_the_commands(program: str) -> None:
+    package = "export" if program == "toonify-export" else "serving"
+    code = f"import sys; sys.argv[:] = ['{program}']; from {package}.start import main; main()"
+    variable = f"_{program.upper().replace('-', '_')}_COMPLETE"
+    environment = {variable: "complete_bash", "COMP_WORDS": f"{program} ", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+    assert {"image", "blend"} & {*done.stdout.split()}
 
 
 def test_the_doctor_fails_where_no_picture_can_be_made(toonify: Toonify, monkeypatch: pytest.MonkeyPatch) -> None:

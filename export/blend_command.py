@@ -1,0 +1,216 @@
+"""The command ``toonify-export blend``: one or several blends of the same generators, each a model directory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from engines.contract.errors import ExportError
+from export.blending import Blend, BlendReport, blend, schedule_from_options
+from export.checkpoints import read_generator
+from export.options import (
+    Engine,
+    Licences,
+    Name,
+    PictureSize,
+    Plugins,
+    Precision,
+    Retry,
+    TargetOption,
+    console,
+    demo_files,
+    export_options,
+    joined_name,
+    print_result,
+)
+from export.targets import ExportOptions, check_export
+from serving.command_line import stages
+from serving.options import Force
+
+MAX_NAME = 60
+"""Characters of a schedule's part of a name."""
+
+
+@dataclass(frozen=True)
+class BlendRequest:
+    """One blend: the values of ``--r-swap`` and ``--schedule``, of which one is None."""
+
+    r_swap: int | None
+    schedule: str | None
+
+    def name(self, compat: str | None, resolution: int | None, *, reverse: bool) -> str:
+        """Return the default name of its model directory."""
+        swap = None if self.r_swap is None else f"r{self.r_swap}"
+        rule = self.schedule or ""
+        rule = Path(rule).stem if rule.endswith(".json") else rule
+        schedule = re.sub(r"[^A-Za-z0-9]+", "-", rule).strip("-")[:MAX_NAME]
+        return joined_name("blend", (compat or "").split(":")[0], swap, schedule, "reverse" * reverse, resolution)
+
+
+def blend_command(
+    base: Annotated[Path | None, typer.Option(help="The generator that gives the mapping network.")] = None,
+    transfer: Annotated[
+        list[Path] | None, typer.Option(help="Its fine-tuned sibling; repeat for schedules of more models.")
+    ] = None,
+    r_swap: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R[,R...]",
+            help="Layers up to this resolution come from --transfer (a power of two); several make several blends.",
+        ),
+    ] = None,
+    schedule: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="sigmoid:CENTRE,WIDTH | linear:A,B | per-resolution:4=1,8=.5,... | per-row:V0,V1,... | FILE.json; "
+            "repeat for several blends."
+        ),
+    ] = None,
+    compat: Annotated[
+        str | None, typer.Option(help="Follow a public tool: pinkney | dvschultz | vtoonify | bryandlee.")
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Take low resolutions from --base instead.")] = False,
+    mapping: Annotated[
+        Literal["base", "transfer"] | None,
+        typer.Option(help="Which model gives the mapping network and w_avg; base, unless --compat says otherwise."),
+    ] = None,
+    resolution: PictureSize = None,
+    name: Name = None,
+    target: TargetOption = "cpu",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="The model directory to write, default build/NAME; for several blends the folder of theirs."),
+    ] = None,
+    licences: Licences = None,
+    force: Force = False,
+    plugins: Plugins = "on",
+    retry: Retry = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what each layer would consist of, and write nothing.")
+    ] = False,
+) -> None:
+    """Blend generators by resolution and export the result.
+
+    Without --base and --transfer it blends the package's demo models. For example:
+
+    toonify-export blend --r-swap 16,32,64
+
+    toonify-export blend --base ffhq.pkl --transfer toon.pkl --schedule sigmoid:32,1 --name soft
+    """
+    requests = _requests(r_swap, schedule or [])
+    names = _names(name, [request.name(compat, resolution, reverse=reverse) for request in requests])
+    outputs = [
+        export_options(
+            model,
+            output / model if output and len(names) > 1 else output,
+            *(target, engine, precision, licences),
+            force=force or dry_run,
+            retry=retry,
+            plugins=plugins,
+        )
+        for model in names
+    ]
+    candidates = [check_export("generator", options) for options in outputs]
+    base, transfer = _parents(base, transfer)
+    with stages() as report:
+        report(f"reading {', '.join(path.name for path in (base, *transfer))}")
+        models = [read_generator(path) for path in (base, *transfer)]
+        size = models[0].resolution
+        schedules = [schedule_from_options(size, one.r_swap, one.schedule, compat, reverse) for one in requests]
+        for number, (blend_schedule, options) in enumerate(zip(schedules, outputs, strict=True), 1):
+            report(f"blending {options.name}, {number} of {len(outputs)}" if len(outputs) > 1 else "blending")
+            blended = blend(models, blend_schedule, mapping=mapping)
+            _print_report(blended.report, similarities=number == 1)
+            if dry_run:
+                _print_plan(blended, options, candidates[number - 1])
+            else:
+                _export(blended, options, report, resolution)
+
+
+def _requests(r_swap: str | None, schedules: Sequence[str]) -> list[BlendRequest]:
+    swaps = [_resolution(text) for text in r_swap.split(",")] if r_swap else []
+    if len(swaps) <= 1 and len(schedules) <= 1:  # that not both are given is checked with the other options
+        return [BlendRequest(swaps[0] if swaps else None, schedules[0] if schedules else None)]
+    return [BlendRequest(swap, None) for swap in swaps] + [BlendRequest(None, schedule) for schedule in schedules]
+
+
+def _resolution(text: str) -> int:
+    if not text.strip().isdecimal() or len(text) > MAX_NAME:
+        raise ExportError(
+            "--r-swap",
+            got=repr(text),
+            expected="a resolution, or several with commas, such as 16,32",
+            remedy="correct it",
+        )
+    return int(text)
+
+
+def _names(name: str | None, defaults: Sequence[str]) -> list[str]:
+    if len(defaults) == 1:
+        return [name or defaults[0]]
+    if name or len({*defaults}) < len(defaults):
+        raise ExportError(
+            "The blends",
+            got=f"{len(defaults)} with {f'the name {name}' if name else 'names of which two are equal'}",
+            expected="a name of its own for each",
+            remedy="leave --name out" if name else "make them one by one, with --name",
+        )
+    return [*defaults]
+
+
+def _parents(base: Path | None, transfer: list[Path] | None) -> tuple[Path, list[Path]]:
+    if base and transfer:
+        return base, transfer
+    if base or transfer:
+        raise ExportError(
+            "The models to blend",
+            got=f"only {'--base' if base else '--transfer'}",
+            expected="both --base and --transfer, or neither for the demo models",
+            remedy="give the other one, or none",
+        )
+    demo = demo_files()
+    return demo.base, [demo.transfer]
+
+
+def _export(blended: Blend, options: ExportOptions, report: Callable[[str], None], resolution: int | None) -> None:
+    from export.build import build_generator  # imported late, since it loads PyTorch
+
+    sources = [("transfer" if number else "base", source) for number, source in enumerate(blended.report.sources)]
+    details = {"blend": blended.report.as_json()}
+    manifest = build_generator(blended.weights, sources, options, report, resolution=resolution, details=details)
+    print_result(manifest, options)
+
+
+def _print_report(report: BlendReport, *, similarities: bool) -> None:
+    """Print a blend's warnings and how alike its parents are, which is the same for all blends of a call."""
+    base = report.sources[0].path.name
+    for source, similarity in zip(report.sources[1:], report.similarities, strict=True) if similarities else ():
+        values = "  ".join(f"{r}: {value:.2f}" for r, value in similarity.by_resolution.items())
+        console.print(f"  cosine similarity of the weights of {source.path.name} and {base} by resolution: {values}")
+    for warning in report.warnings:
+        console.print(f"  [yellow]warning:[/yellow] {warning}.")
+
+
+def _print_plan(blended: Blend, options: ExportOptions, candidates: Sequence[Sequence[str]]) -> None:
+    """Print what an export of the blend would consist of."""
+    report, weights = blended.report, blended.weights
+    numbers = sum(value.size for value in weights.tensors.values())
+    console.print(
+        f"{options.directory}: {weights.resolution}x{weights.resolution}, {numbers / 1e6:.1f} million numbers"
+    )
+    names = [source.path.name for source in report.sources]
+    shares = Table("layers", *names, box=None, padding=(0, 2, 0, 0))
+    for group, share in report.shares.items():
+        shares.add_row(str(group), *(f"{value:.3g}" for value in share.models), end_section=False)
+    console.print(shares)
+    licences = options.licences or ("not stated",) * len(names)
+    console.print(f"licences: {', '.join(f'{name}: {text}' for name, text in zip(names, licences, strict=False))}")
+    console.print(f"engines to try: {', '.join(' '.join(pair) for pair in candidates)}")

@@ -1,0 +1,101 @@
+"""Options that several commands of ``toonify-export`` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from engines.loading import Target
+from engines.model_directory import Manifest
+from engines.tensorrt.options import PlanOptions
+from export.demo_models.files import DESCRIPTION, DemoFiles
+from export.engine_choices import EngineChoices
+from export.targets import EngineChoice, ExportOptions, PrecisionChoice
+
+Checkpoint = Annotated[Path, typer.Option(help="The checkpoint file; without it, the package's demo model.")]
+Name = Annotated[str | None, typer.Option(help="The model's name; letters, digits, _ and -.")]
+DirectoryOption = Annotated[Path | None, typer.Option(help="The model directory to write; default build/NAME.")]
+TargetOption = Annotated[Target, typer.Option(help="What will run the model; for a GPU, export on a machine with one.")]
+Plugins = Annotated[
+    Literal["on", "off"], typer.Option(help="For --target tensorrt: fused kernels, or only TensorRT's own layers.")
+]
+Engine = Annotated[EngineChoice, typer.Option(help="auto: the fastest on this machine that passes verification.")]
+Precision = Annotated[PrecisionChoice, typer.Option(help="auto: the fastest on this machine that passes verification.")]
+Licences = Annotated[
+    list[str] | None, typer.Option("--source-licence", help="Licence of each source, in order; kept in the manifest.")
+]
+PictureSize = Annotated[
+    int | None, typer.Option(help="Side of the pictures, if smaller than the generator's: its higher layers are cut.")
+]
+Retry = Annotated[
+    bool,
+    typer.Option(
+        "--retry", help="Measure the engines again, also where such a network was exported on this machine before."
+    ),
+]
+EncoderKind = Annotated[
+    Literal["psp", "e4e"] | None, typer.Option(help="The encoder's kind; needed only if its file does not record it.")
+]
+AttributeNames = Annotated[
+    str | None, typer.Option(help="An ISF head's attributes in its own order, such as gender,glasses,age,expression.")
+]
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def export_options(
+    name: str,
+    directory: Path | None,
+    target: Target,
+    engine: EngineChoice,
+    precision: PrecisionChoice,
+    licences: list[str] | None,
+    *,
+    force: bool,
+    retry: bool,
+    plugins: Literal["on", "off"] = "on",
+) -> ExportOptions:
+    """Return the options of an export; the engines that were chosen before are in the user's cache."""
+    import pooch  # imported late, with the libraries for HTTP that it loads
+
+    return ExportOptions(
+        directory or Path("build") / name,
+        name,
+        target,
+        engine,
+        precision,
+        tuple(licences or ()),
+        force,
+        plans=PlanOptions(plugins == "on"),
+        choices=EngineChoices(Path(pooch.os_cache("toonify-serve")) / "engines.json", forget=retry),
+    )
+
+
+def demo_files() -> DemoFiles:
+    """Return the demo models, after a line that says that they are used."""
+    console.print(f"No checkpoint given: using the package's demo models ({DESCRIPTION}).")
+    return DemoFiles()
+
+
+def attribute_names(attributes: str | None) -> tuple[str, ...] | None:
+    """Return the names in an option's value."""
+    return tuple(attributes.split(",")) if attributes else None
+
+
+def joined_name(*parts: str | int | None) -> str:
+    """Return a model's name of the parts that are given."""
+    return "_".join(str(part) for part in parts if part)
+
+
+def print_result(manifest: Manifest, options: ExportOptions) -> None:
+    """Print a line about a model directory that was written."""
+    console.print(
+        f"{options.directory}: {manifest.component} {manifest.name}, {manifest.engine} {manifest.precision}, verified "
+        f"against PyTorch: {manifest.verification}"
+    )
+    if cut := manifest.details.get("cut"):
+        errors = f"mean error {cut['mean']:.3g}, PSNR {cut['psnr']:.1f} dB"
+        console.print(f"  against pictures of {cut['from']}x{cut['from']}, shrunk: {errors}")
