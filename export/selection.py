@@ -27,7 +27,7 @@ TOO_SLOW = 2.0
 """A candidate that takes this many times the fastest one's time is given up."""
 
 SECOND_CHANCE = 0.5
-"""Seconds in which a candidate that seems too slow is run again, at least once."""
+"""Seconds in which a candidate that seems too slow is run again, at least once: the machine may have been busy."""
 
 
 @dataclass(frozen=True)
@@ -75,30 +75,28 @@ def select_engine(
         VerificationError: no engine's output is within its bound.
     """
     trials: list[_Trial] = []
-    left: list[_Trial] = []
     failures: list[EngineError] = []
-    with ExitStack() as opened:
+    try:
         for pair in sorted(candidates, key=lambda pair: pair != known):
             report(f"verifying {model.name} in {' '.join(pair)}")
             try:
-                engine = opened.enter_context(engine_from_onnx(model, signature, *pair, plans=plans))
-                trial = _Trial(pair, engine, samples, inputs)
-                trial.verify(fastest=_fastest(trials))
+                engine = engine_from_onnx(model, signature, *pair, plans=plans)
+                trials.append(_Trial(pair, engine, samples, inputs, fastest=_fastest(trials)))
+                del engine  # so that closing the trial frees it
             except EngineError as error:
                 report(f"left out {' '.join(pair)}: {error.got}")
                 failures.append(error)
                 continue
-            trials.append(trial)
-            if pair == known and trial.passed:
+            if pair == known and trials[-1].passed:
                 break
-            if not trial.passed or trial.is_slow(_fastest(trials)):
-                engine.close()
-            else:
-                left.append(trial)
-        _time_in_rounds(left)
-    if not trials:
-        raise failures[-1]
+            _close_slow(trials)
+        _time_in_rounds([trial for trial in trials if trial.is_open])
+    finally:
+        for trial in trials:
+            trial.close()
     results = [trial.result for trial in trials]
+    if not results:
+        raise failures[-1]
     passed = [candidate for candidate in results if candidate.passed]
     if not passed:
         raise _verification_error(model, min(results, key=lambda candidate: candidate.verification.mean))
@@ -106,53 +104,80 @@ def select_engine(
 
 
 class _Trial:
-    """An engine that is tried: its least time for the first sample in milliseconds, and its error."""
+    """An engine that is tried: its least time for the first sample in milliseconds, and its error.
+
+    It is verified over all samples; one that is slow beside ``fastest``, in milliseconds, over the first one only.
+    """
 
     def __init__(
-        self, pair: tuple[EngineName, Precision], engine: Engine, samples: Sequence[Sample], inputs: str
+        self,
+        pair: tuple[EngineName, Precision],
+        engine: Engine,
+        samples: Sequence[Sample],
+        inputs: str,
+        *,
+        fastest: float,
     ) -> None:
-        self._pair, self._engine, self._samples, self._inputs = pair, engine, samples, inputs
+        self._pair, self._samples = pair, samples
+        self._engine: Engine | None = engine
         (self._output,) = engine.signature.outputs
-        self._bound = bound_for(self._output.dtype, pair[1])
-        self._verification: Verification | None = None
         self.milliseconds = math.inf
-
-    @property
-    def passed(self) -> bool:
-        return self._verification is not None and self._bound.holds(self._verification)
+        with ExitStack() as failure:
+            failure.callback(self.close)
+            outputs = [self.time_run()]
+            if self.is_slow(fastest):
+                inputs = f"the first of {inputs}"
+            else:
+                outputs += [engine.run(sample.inputs)[self._output.name] for sample in samples[1:]]
+            failure.pop_all()
+        bound = bound_for(self._output.dtype, pair[1])
+        self._verification = error_of(outputs, samples[: len(outputs)], inputs, bound)
+        self.passed = bound.holds(self._verification)
+        if len(outputs) < len(samples):
+            self.close()
 
     @property
     def result(self) -> Candidate:
-        assert self._verification is not None
         return Candidate(*self._pair, self.milliseconds, self._verification, self.passed)
 
-    def is_slow(self, fastest: float) -> bool:
-        return self.milliseconds > TOO_SLOW * fastest
+    @property
+    def is_open(self) -> bool:
+        return self._engine is not None
 
-    def verify(self, fastest: float) -> None:
-        """Measure the error over all samples; of an engine that is slow beside the fastest, over the first one only."""
-        outputs = [self.time_run()]
+    def is_slow(self, fastest: float) -> bool:
+        """Whether the engine is slow beside the fastest, after some more runs if it seemed so."""
         end = time.perf_counter() + SECOND_CHANCE
-        while self.is_slow(fastest):  # the first run may also compile and allocate, or the machine was busy
-            outputs = [self.time_run()]
+        while self.milliseconds > TOO_SLOW * fastest and self.is_open:
+            self.time_run()
             if time.perf_counter() > end:
                 break
-        inputs = f"the first of {self._inputs}"
-        if not self.is_slow(fastest):
-            outputs += [self._engine.run(sample.inputs)[self._output.name] for sample in self._samples[1:]]
-            inputs = self._inputs
-        self._verification = error_of(outputs, self._samples[: len(outputs)], inputs, self._bound)
+        return self.milliseconds > TOO_SLOW * fastest
 
     def time_run(self) -> AnyArray:
-        """Run the first sample. Other load only adds time, so the least time counts."""
+        """Run the first sample. Other load only adds time, and the first run more, so the least time counts."""
+        assert self._engine is not None
         start = time.perf_counter()
         output = self._engine.run(self._samples[0].inputs)[self._output.name]
         self.milliseconds = min(self.milliseconds, 1e3 * (time.perf_counter() - start))
         return output
 
+    def close(self) -> None:
+        """Close the engine and forget it, as some free their memory only then."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
 
 def _fastest(trials: Sequence[_Trial]) -> float:
     return min((trial.milliseconds for trial in trials if trial.passed), default=math.inf)
+
+
+def _close_slow(trials: Sequence[_Trial]) -> None:
+    """Close the engines that cannot be chosen any more, so that few are in memory at once."""
+    fastest = _fastest(trials)
+    for trial in trials:
+        if not trial.passed or trial.is_slow(fastest):
+            trial.close()
 
 
 def _time_in_rounds(trials: Sequence[_Trial]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper
 
 from engines.contract.tensors import Signature, TensorSpec
 
@@ -36,11 +36,15 @@ class GraphWriter:
     """
 
     def __init__(self, name: str, description: str = "") -> None:
-        self._name, self._description = name, description
-        self.nodes: list[NodeProto] = []
-        self._constants: list[TensorProto] = []
+        # Weights are written into the message at once: each of ONNX's helpers would copy all of them.
+        self._model = ModelProto(ir_version=IR_VERSION, producer_name=PRODUCER, doc_string=description)
+        self._model.graph.name = name
         self._scopes: tuple[str, ...] = ()
         self._uses: Counter[str] = Counter()
+
+    @property
+    def nodes(self) -> Sequence[NodeProto]:
+        return self._model.graph.node
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
@@ -55,34 +59,40 @@ class GraphWriter:
         """Add a standard operator with one output, whose name may be given as ``named``."""
         name = self._unique(kind)
         output = named or name
-        self.nodes.append(helper.make_node(kind, self._names(inputs), [output], name, **attributes))
+        self._model.graph.node.append(helper.make_node(kind, self._names(inputs), [output], name, **attributes))
         return output
 
     def outputs(self, kind: str, inputs: Sequence[Operand], outputs: Sequence[str], **attributes: Any) -> list[str]:
         """Add an operator with several outputs, or one of another domain, which is an attribute then."""
         name = self._unique(kind)
         names = [f"{name}.{output}" for output in outputs]
-        self.nodes.append(helper.make_node(kind, self._names(inputs), names, name, **attributes))
+        self._model.graph.node.append(helper.make_node(kind, self._names(inputs), names, name, **attributes))
         return names
 
     def constant(self, value: ArrayLike, name: str = "constant") -> str:
         """Add a constant; float64 values are converted to float32."""
         value = np.asarray(value)
         value = value.astype(np.float32) if value.dtype == np.float64 else value
-        name = self._unique(name)
-        self._constants.append(numpy_helper.from_array(value, name))
-        return name
+        tensor = self._model.graph.initializer.add(
+            name=self._unique(name), dims=value.shape, data_type=helper.np_dtype_to_tensor_dtype(value.dtype)
+        )
+        tensor.raw_data = value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes()
+        return tensor.name
 
     def model(
         self, signature: Signature, batch: int | None = None, functions: Collection[onnx.FunctionProto] = ()
     ) -> ModelProto:
-        """The model with the signature's inputs and outputs, for one batch size or, if ``batch`` is None, for any."""
-        inputs, outputs = ([_value(spec, batch) for spec in specs] for specs in (signature.inputs, signature.outputs))
-        graph = helper.make_graph(self.nodes, self._name, inputs, outputs, self._constants)
-        domains = {function.domain for function in functions}
-        opsets = [helper.make_opsetid("", OPSET), *(helper.make_opsetid(domain, 1) for domain in sorted(domains))]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, functions=list(functions))
-        model.producer_name, model.doc_string = PRODUCER, self._description
+        """Finish the model, with the signature's inputs and outputs, for one batch size or, without ``batch``, for any.
+
+        It is called once, after the last node.
+        """
+        graph, model = self._model.graph, self._model
+        graph.input.extend(_value(spec, batch) for spec in signature.inputs)
+        graph.output.extend(_value(spec, batch) for spec in signature.outputs)
+        model.functions.extend(functions)
+        model.opset_import.add(domain="", version=OPSET)
+        for domain in sorted({function.domain for function in functions}):
+            model.opset_import.add(domain=domain, version=1)
         with suppress(PackageNotFoundError):  # run from a folder without an installation
             model.producer_version = version(PRODUCER)
         return model
