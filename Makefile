@@ -8,6 +8,7 @@
 # make models  measures the demo models again, writes their tables and pictures
 # make chaos   kills, stops, fills and floods a server of the demo models under load, half an hour; CHAOS="--kills 1"
 # make fuzz    ten minutes of altered input for each fuzzer of tests/fuzzing; FUZZ="--seconds 60 NAME" for less
+# make wheel   dist/*.whl, which installs on other machines without a compiler, and dist/*.tar.gz
 # make generate  writes the generated files anew
 # make clean   removes everything that these commands leave here
 #
@@ -19,7 +20,7 @@ BIN := $(VENV)/bin
 PYTHON3 = $(firstword $(foreach name,python3 python3.12 python3.11,$(shell command -v $(name) 2>/dev/null)) $(PYTHON) python3)
 ENVIRONMENT = $(PYTHON3) environment.py --venv $(VENV) $(if $(PYTHON),--python $(PYTHON)) $(if $(CPU),--cpu $(CPU))
 
-.PHONY: help demo test check bench bench-growth bench-video bench-gpu models chaos fuzz generate clean for-demo for-tests
+.PHONY: help demo test check wheel bench bench-growth bench-video bench-gpu models chaos fuzz generate clean for-demo for-tests
 
 help:
 	@sed -n "/^$$/q; s/^# \{0,1\}//p" Makefile
@@ -66,6 +67,12 @@ chaos: for-tests
 
 fuzz: for-tests
 	$(BIN)/python -m tests.fuzzing $(FUZZ)
+
+wheel: for-tests
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --outdir build/wheel .
+	PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --wheel-dir dist build/wheel/*.whl
+	cp build/wheel/*.tar.gz dist
 
 models: for-tests
 	$(BIN)/python -m benchmarks.demo_models

