@@ -15,6 +15,9 @@ from serving.faces.encoded import UnreadableError, read_encoded
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
 _LOSSLESS_WEBP = (cv2.IMWRITE_WEBP_QUALITY, 101)
 _FLAGS = {".png": (), ".jpg": _JPEG, ".jpeg": _JPEG, ".webp": _LOSSLESS_WEBP}
+WRITTEN_SUFFIXES = frozenset(_FLAGS)
+"""Suffixes of the formats in which pictures can be written, in lower case."""
+
 _LONGEST_SIDES = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 """The limits of libjpeg and of the format WebP."""
 
