@@ -1,4 +1,4 @@
-"""Reading and writing of picture files; pictures in memory are RGB, upright and of bounded size."""
+"""Reading and writing of picture files; pictures in memory are sRGB, upright and of bounded size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_PIXELS = 10**8
 
 
 def read_picture(path: Path) -> Photo:
-    """Read a PNG, JPEG or WebP file: uint8 [H, W, 3], RGB, turned upright according to its EXIF orientation.
+    """Read a PNG, JPEG or WebP file as it is to be seen: uint8 [H, W, 3], sRGB, turned upright as EXIF says.
 
     Grey becomes three equal channels, 16 bits become 8, transparency is dropped.
 
@@ -54,7 +54,7 @@ def picture_from_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> 
         picture = read_encoded(data)
         if picture.pixels > max_pixels:
             raise UnreadableError(f"{picture.width}x{picture.height} pixels")
-        return decoded(picture)
+        return decoded(picture, name)
     except UnreadableError as error:
         raise _unreadable(name, error.got, max_pixels) from None
 

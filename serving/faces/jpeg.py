@@ -18,7 +18,7 @@ MAX_PIXELS = 4096 * 4096
 
 
 def face_from_jpeg(data: bytes) -> Picture:
-    """Decode the JPEG of an aligned face: uint8 [256, 256, 3], RGB, turned upright according to its EXIF orientation.
+    """Decode the JPEG of an aligned face: uint8 [256, 256, 3], sRGB, turned upright as EXIF says.
 
     The size is read from the header before anything is decoded.
 
@@ -32,7 +32,7 @@ def face_from_jpeg(data: bytes) -> Picture:
     try:
         jpeg = read_encoded(data)
         _check_size(jpeg)
-        return _resized(decoded(jpeg))
+        return _resized(decoded(jpeg, "tensor 'jpeg'"))
     except UnreadableError as error:
         remedy = "send the file's bytes unchanged, or save the picture again as a baseline JPEG"
         raise _refused(error.got, "a whole baseline or progressive JPEG", remedy) from None

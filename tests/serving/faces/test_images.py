@@ -6,11 +6,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from colour_profiles import exif, png_with_chunk, webp_with
 from numpy.typing import NDArray
+from picture_weapons import jpeg_segment
 
 from engines.contract.errors import ExportError, RequestError
+from engines.contract.tensors import FACE_SIZE
 from serving.faces.encoded import read_encoded
 from serving.faces.images import MAX_BYTES, picture_from_bytes, read_picture, write_picture
+from serving.faces.jpeg import face_from_jpeg
 
 WIDE = np.zeros((30, 50, 3), np.uint8)
 WIDE[:, :25] = (200, 30, 30)
@@ -23,11 +27,14 @@ def encoded(suffix: str, picture: NDArray[np.generic] = WIDE, quality: int = 95)
     return cv2.imencode(suffix, channels, flags if suffix != ".png" else [])[1].tobytes()
 
 
-def with_orientation(jpeg: bytes, orientation: int) -> bytes:
-    """Return the JPEG with an EXIF segment of one entry (tag 0x0112, short)."""
-    tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
-    segment = b"Exif\0\0" + tiff
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+def with_orientation(suffix: str, orientation: int, order: str = ">", picture: NDArray[np.generic] = WIDE) -> bytes:
+    """Return a picture with EXIF data."""
+    plain, data = encoded(suffix, picture), exif(orientation, order)
+    if suffix == ".jpg":
+        return plain[:2] + jpeg_segment(0xE1, b"Exif\0\0" + data) + plain[2:]
+    if suffix == ".png":
+        return png_with_chunk(plain, b"eXIf", data)
+    return webp_with(plain, (picture.shape[1], picture.shape[0]), exif=data)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".webp", ".PNG"])
@@ -39,10 +46,53 @@ def test_a_picture_written_and_read_again_is_the_same(tmp_path: Path, suffix: st
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_pictures_are_turned_upright_as_exif_says() -> None:
-    upright = picture_from_bytes(with_orientation(encoded(".jpg"), 6), "camera.jpg")  # 90 degrees clockwise
-    assert upright.shape == (50, 30, 3)
-    assert upright[2, 15, 0] > 150 > upright[-3, 15, 0]
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("orientation", "corners"),
+    [(1, "rgbw"), (2, "grwb"), (3, "wbgr"), (4, "bwrg"), (5, "rbgw"), (6, "brwg"), (7, "wgbr"), (8, "gwrb")],
+)
+def test_every_format_is_turned_upright_as_exif_says(suffix: str, order: str, orientation: int, corners: str) -> None:
+    """The corners are named from the left above to the right below."""
+    colours = {"r": (250, 5, 5), "g": (5, 250, 5), "b": (5, 5, 250), "w": (250, 250, 250)}
+    stored = np.array([[colours["r"], colours["g"]], [colours["b"], colours["w"]]], np.uint8)
+    stored = stored.repeat(16, axis=0).repeat(32, axis=1)
+    upright = picture_from_bytes(with_orientation(suffix, orientation, order, stored), "camera")
+    assert upright.shape == ((64, 32, 3) if orientation >= 5 else (32, 64, 3))
+    seen = upright[[2, 2, -2, -2], [2, -2, 2, -2]]
+    assert np.abs(seen.astype(int) - [colours[corner] for corner in corners]).max() < 15
+    assert upright.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        exif(0),
+        exif(9),
+        exif(6)[:-8],
+        exif(6)[:6],
+        exif(6).replace(b"MM", b"XX"),
+        exif(6)[:4] + b"\xff" * 4 + exif(6)[8:],
+        exif(6)[:8] + b"\xff\xff" + bytes(12) + exif(6)[22:],
+        b"",
+    ],
+)
+def test_exif_data_that_say_nothing_turn_nothing(data: bytes) -> None:
+    picture = picture_from_bytes(png_with_chunk(encoded(".png"), b"eXIf", data), "camera")
+    np.testing.assert_array_equal(picture, WIDE)
+
+
+def test_some_programs_begin_a_webps_exif_data_as_in_a_jpeg() -> None:
+    webp = webp_with(encoded(".webp"), (50, 30), exif=b"Exif\0\0" + exif(6))
+    assert picture_from_bytes(webp, "camera").shape == (50, 30, 3)
+    assert picture_from_bytes(webp[:-8], "cut behind its picture").shape == (30, 50, 3)
+
+
+def test_the_served_decoder_turns_pictures_too() -> None:
+    half = np.zeros((FACE_SIZE, FACE_SIZE, 3), np.uint8)
+    half[:, : FACE_SIZE // 2] = (200, 30, 30)
+    upright = face_from_jpeg(with_orientation(".jpg", 6, picture=half))  # 90 degrees clockwise
+    assert upright[9, 128, 0] > 150 > upright[-9, 128, 0]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +112,7 @@ def test_every_kind_of_png_becomes_eight_bit_rgb(picture: NDArray[np.generic]) -
 def test_the_size_is_read_from_the_header(size: tuple[int, int]) -> None:
     picture = np.zeros((size[1], size[0], 3), np.uint8)
     transparent = np.zeros((size[1], size[0], 4), np.uint8)
-    files = [encoded(".png", picture), encoded(".jpg", picture), with_orientation(encoded(".jpg", picture), 6)]
+    files = [encoded(".png", picture), encoded(".jpg", picture), with_orientation(".jpg", 6, picture=picture)]
     files += [encoded(".webp", picture, 90), encoded(".webp", picture, 101), encoded(".webp", transparent, 90)]
     assert [(picture.width, picture.height) for picture in map(read_encoded, files)] == [size] * 6
 
