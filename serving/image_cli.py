@@ -55,7 +55,7 @@ from serving.reporting import reporter
 
 def image(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="IN...", help="PNG, JPEG or WebP pictures, or folders of them.")
+        list[Path], typer.Argument(metavar="IN...", help="PNG, JPEG, WebP or AVIF pictures, or folders of them.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Output file; a folder for several pictures.")],
     url: Url = None,

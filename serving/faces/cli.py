@@ -28,7 +28,9 @@ _SQUARE, _AWAY, _POINT, _MESH = (60, 220, 60), (230, 60, 60), (255, 220, 0), (12
 
 
 def faces(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="PNG, JPEG or WebP pictures, or folders.")],
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTO...", help="PNG, JPEG, WebP or AVIF pictures, or folders.")
+    ],
     align: Align = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON Lines, all points too, in the form of --align file:PATH.")

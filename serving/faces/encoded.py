@@ -12,13 +12,12 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from serving.faces.colours import PROFILE_SIGNATURE
+from serving.faces.encoded_picture import EncodedPicture, Format, UnreadableError
 from serving.faces.exif import EXIF_SIGNATURE, orientation_of
-
-Format = Literal["PNG", "JPEG", "WebP"]
+from serving.faces.other_kinds import other_kind
 
 MAX_PARTS = 100_000
 """Largest number of chunks of a PNG or WebP, and of segments of a JPEG. Libpng writes a chunk for each 8 kB."""
@@ -39,53 +38,6 @@ _EXIF, _ICC = 0xE1, 0xE2
 _KEPT = (*_SOFS, *_TABLES, _SOS, _EOI, 0xE0, 0xEE)  # JFIF and Adobe's (colours) among them
 _MAX_PROFILE_PARTS = 255  # a part's number has one byte
 
-_OTHERS = (
-    (0, b"GIF8", "a GIF"),
-    (0, b"BM", "a BMP"),
-    (0, b"II*\0", "a TIFF"),
-    (0, b"MM\0*", "a TIFF"),
-    (0, b"\0\0\0\x0cjP", "a JPEG 2000"),
-    (0, b"\xff\x0a", "a JPEG XL"),
-    (4, b"ftypavif", "an AVIF"),
-    (4, b"ftyp", "a HEIF picture or a video"),
-)
-"""Where the signature of another format is, the signature, and the format's name."""
-
-
-@dataclass(frozen=True)
-class EncodedPicture:
-    """The structure of a picture.
-
-    ``width``, ``height``: the size in pixels as stored, before the picture is turned upright.
-    ``channels``: 1 for grey, 3 for RGB or a palette, 4 for CMYK; transparency does not count.
-    ``scans``: how often the decoder passes over all pixels.
-    ``data``: what the decoder needs.
-    ``orientation``: that of EXIF, 1 (upright) to 8.
-    ``profile``: parts of the colour profile as the format stores them; none without a profile.
-    """
-
-    format: Format
-    width: int
-    height: int
-    channels: int
-    scans: int
-    data: bytes
-    orientation: int = 1
-    profile: tuple[bytes, ...] = ()
-
-    @property
-    def pixels(self) -> int:
-        """Number of pixels."""
-        return self.width * self.height
-
-
-class UnreadableError(Exception):
-    """A file that is not decoded; ``got`` names what it is instead, to complete an error's sentence."""
-
-    def __init__(self, got: str) -> None:
-        super().__init__(got)
-        self.got = got
-
 
 def read_encoded(data: bytes) -> EncodedPicture:
     """Read the structure of a PNG, JPEG or WebP picture.
@@ -99,15 +51,8 @@ def read_encoded(data: bytes) -> EncodedPicture:
         return _jpeg(data)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return _webp(data)
-    raise UnreadableError(_other_kind(data))
-
-
-def _other_kind(data: bytes) -> str:
-    """Name a file that is not read: OpenCV or FFmpeg might decode it, and a user may have taken it for a picture."""
-    for start, signature, name in _OTHERS:
-        if data.startswith(signature, start):
-            return name
-    return "something else" if data else "no bytes"
+    kind = other_kind(data)
+    raise UnreadableError(kind.name, kind.remedy)
 
 
 def _png(data: bytes) -> EncodedPicture:

@@ -9,7 +9,8 @@ from engines.contract.arrays import Picture
 from engines.contract.errors import RequestError
 from engines.contract.tensors import FACE_SIZE
 from serving.faces.decoding import decoded
-from serving.faces.encoded import EncodedPicture, UnreadableError, read_encoded
+from serving.faces.encoded import read_encoded
+from serving.faces.encoded_picture import EncodedPicture, UnreadableError
 from serving.faces.images import bytes_from_picture
 
 MAX_BYTES = 32 * 2**20

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from colour_profiles import (
     DISPLAY_P3,
+    avif,
     exif,
     jpeg_with_profile,
     png_with_chunk,
@@ -38,9 +39,11 @@ from picture_weapons import (
 
 from engines.contract.errors import RequestError
 from serving.faces.decoding import stored_pixels
-from serving.faces.encoded import UnreadableError, read_encoded
-from serving.faces.images import picture_from_bytes
+from serving.faces.encoded import read_encoded
+from serving.faces.encoded_picture import UnreadableError
+from serving.faces.images import picture_from_bytes, read_picture
 from serving.faces.jpeg import face_from_jpeg
+from serving.faces.other_kinds import heif_format
 
 DECODED_PIXELS = 4 * 10**6
 """Larger pictures are read but not decoded, so that many inputs can be tried."""
@@ -71,6 +74,7 @@ def originals() -> tuple[bytes, ...]:
     colours = rgb_profile(DISPLAY_P3)
     files += [jpeg_with_profile(jpeg, colours, part=200), png_with_profile(png, colours)]
     files += [webp_with(webp, (40, 24), content=colours, exif=exif(6)), png_with_chunk(png, b"eXIf", exif(8))]
+    files.append(avif(pixels[..., :3].copy(), icc_profile=colours, exif=exif(5)))
     return (*files, jpeg_that_hides_its_size(512), jpeg_of_scans(12, 64), animated_png(64), animated_webp(64, 2))
 
 
@@ -176,9 +180,17 @@ def checking(folder: Path) -> Iterator[Check]:
     PNGs are not compared, since OpenCV 4.11 itself does not survive some of them. The codecs' warnings are discarded.
     """
 
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "picture"
+
     def check(content: bytes) -> None:
         start = time.monotonic()
-        for read in (lambda: picture_from_bytes(content, "picture", DECODED_PIXELS), lambda: face_from_jpeg(content)):
+        file.write_bytes(content)
+        for read in (
+            lambda: picture_from_bytes(content, "picture", DECODED_PIXELS),
+            lambda: face_from_jpeg(content),
+            lambda: read_picture(file) if heif_format(content) == "AVIF" else None,
+        ):
             sentence = ""
             try:
                 read()

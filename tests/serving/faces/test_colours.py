@@ -15,6 +15,7 @@ import pytest
 from colour_profiles import (
     DISPLAY_P3,
     SRGB,
+    avif,
     grey_profile,
     in_srgb,
     ink_profile,
@@ -72,6 +73,13 @@ def test_colours_of_a_wide_display_are_those_that_its_profile_means(suffix: str,
 def test_a_profile_that_means_srgb_changes_no_pixel(suffix: str) -> None:
     seen = picture_from_bytes(with_profile(suffix, rgb_profile(SRGB)), "usual")
     np.testing.assert_array_equal(seen, picture_from_bytes(encoded(suffix), "plain"))
+
+
+def test_an_avif_is_converted_too(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(avif(COLOURS))
+    (tmp_path / "wide").write_bytes(avif(COLOURS, icc_profile=P3))
+    stored, seen = read_picture(tmp_path / "plain"), read_picture(tmp_path / "wide")
+    assert np.abs(seen - in_srgb(stored, DISPLAY_P3)).max() <= 1.5
 
 
 def test_a_16_bit_png_is_converted_too() -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from colour_profiles import exif, png_with_chunk, webp_with
+from colour_profiles import avif, exif, png_with_chunk, webp_with
 from numpy.typing import NDArray
 from picture_weapons import jpeg_segment
+from PIL import Image
 
 from engines.contract.errors import ExportError, RequestError
 from engines.contract.tensors import FACE_SIZE
@@ -29,7 +30,10 @@ def encoded(suffix: str, picture: NDArray[np.generic] = WIDE, quality: int = 95)
 
 def with_orientation(suffix: str, orientation: int, order: str = ">", picture: NDArray[np.generic] = WIDE) -> bytes:
     """Return a picture with EXIF data."""
-    plain, data = encoded(suffix, picture), exif(orientation, order)
+    data = exif(orientation, order)
+    if suffix == ".avif":
+        return avif(picture.astype(np.uint8), exif=data)
+    plain = encoded(suffix, picture)
     if suffix == ".jpg":
         return plain[:2] + jpeg_segment(0xE1, b"Exif\0\0" + data) + plain[2:]
     if suffix == ".png":
@@ -46,18 +50,20 @@ def test_a_picture_written_and_read_again_is_the_same(tmp_path: Path, suffix: st
     assert [*tmp_path.iterdir()] == [path]
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".avif"])
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize(
     ("orientation", "corners"),
     [(1, "rgbw"), (2, "grwb"), (3, "wbgr"), (4, "bwrg"), (5, "rbgw"), (6, "brwg"), (7, "wgbr"), (8, "gwrb")],
 )
-def test_every_format_is_turned_upright_as_exif_says(suffix: str, order: str, orientation: int, corners: str) -> None:
+def test_every_format_is_turned_upright_as_exif_says(
+    tmp_path: Path, suffix: str, order: str, orientation: int, corners: str
+) -> None:
     """The corners are named from the left above to the right below."""
     colours = {"r": (250, 5, 5), "g": (5, 250, 5), "b": (5, 5, 250), "w": (250, 250, 250)}
     stored = np.array([[colours["r"], colours["g"]], [colours["b"], colours["w"]]], np.uint8)
     stored = stored.repeat(16, axis=0).repeat(32, axis=1)
-    upright = picture_from_bytes(with_orientation(suffix, orientation, order, stored), "camera")
+    upright = picture_in(tmp_path, with_orientation(suffix, orientation, order, stored))
     assert upright.shape == ((64, 32, 3) if orientation >= 5 else (32, 64, 3))
     seen = upright[[2, 2, -2, -2], [2, -2, 2, -2]]
     assert np.abs(seen.astype(int) - [colours[corner] for corner in corners]).max() < 15
@@ -125,22 +131,87 @@ def test_a_huge_claim_is_refused_before_anything_is_decoded(monkeypatch: pytest.
         picture_from_bytes(bytes(png), "bomb.png")
 
 
+def picture_in(folder: Path, data: bytes) -> NDArray[np.uint8]:
+    (folder / "picture").write_bytes(data)
+    return read_picture(folder / "picture")
+
+
+def test_an_avif_that_claims_gigapixels_is_refused(tmp_path: Path) -> None:
+    data = avif(np.zeros((64, 64, 3), np.uint8))
+    claim = data.replace(struct.pack(">II", 64, 64), struct.pack(">II", 60_000, 60_000))
+    assert claim != data
+    with pytest.raises(RequestError, match=r"picture: got (60000x60000 pixels|a damaged AVIF), expected"):
+        picture_in(tmp_path, claim)
+
+
+def test_a_cut_avif_is_one_sentence(tmp_path: Path) -> None:
+    data = avif(WIDE)
+    for length in range(32, len(data) - 1, 31):
+        with pytest.raises(RequestError, match="picture: got a damaged AVIF"):
+            picture_in(tmp_path, data[:length])
+
+
+def test_an_animated_avif_is_refused(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "film", "AVIF", save_all=True, append_images=frames[1:])
+    with pytest.raises(RequestError, match="got an animated AVIF"):
+        read_picture(tmp_path / "film")
+
+
+def test_what_comes_over_a_network_is_never_given_to_a_decoder_without_bounds() -> None:
+    with pytest.raises(RequestError, match=r"^upload: got an AVIF, expected a PNG, JPEG or WebP picture"):
+        picture_from_bytes(avif(WIDE), "upload")
+
+
+def boxes(*brands: bytes) -> bytes:
+    """The first box of a file, with its major and its compatible brands."""
+    content = b"ftyp" + brands[0] + bytes(4) + b"".join(brands[1:])
+    return struct.pack(">I", len(content) + 4) + content + bytes(40)
+
+
 @pytest.mark.parametrize(
-    ("data", "got"),
+    ("data", "got", "remedy"),
     [
-        (b"", "no bytes"),
-        (b"GIF89a" + bytes(40), "a GIF"),
-        (bytes(4) + b"ftypheic" + bytes(40), "a HEIF picture or a video"),
-        (bytes(4) + b"ftypavif" + bytes(40), "an AVIF"),
-        (bytes(40), "something else"),
-        (encoded(".png")[:60], "a PNG that ends early"),
-        (encoded(".webp", quality=90)[:60], "a WebP that ends early"),
-        (encoded(".jpg")[:60], "a JPEG that ends early"),
+        (b"", "an empty file", "copy or download it again"),
+        (b"GIF89a" + bytes(40), "a GIF", "save it as PNG or JPEG first"),
+        (b"BM" + bytes(40), "a BMP", "save it as PNG or JPEG first"),
+        (b"II*\0" + bytes(40), "a TIFF or a camera's raw file", "save it as PNG or JPEG first"),
+        (b"MM\0*" + bytes(40), "a TIFF or a camera's raw file", "save it as PNG or JPEG first"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(40), "a camera's raw file", "develop it"),
+        (boxes(b"crx "), "a camera's raw file", "develop it"),
+        (b"\xff\x0a" + bytes(40), "a JPEG XL", "save it as PNG or JPEG first"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL", "save it as PNG or JPEG first"),
+        (b"8BPS" + bytes(40), "a Photoshop document", "save it as PNG or JPEG first"),
+        (b"%PDF-1.7\n", "a PDF", "export its page as PNG first"),
+        (b"PK\3\4" + bytes(40), "a ZIP archive", "unpack it first"),
+        (b"\x1aE\xdf\xa3" + bytes(40), r"a video \(MKV or WebM\)", "give it to toonify video"),
+        (b"RIFF\0\0\0\0AVI LIST", r"a video \(AVI\)", "give it to toonify video"),
+        (b"G" + bytes(187) + b"G" + bytes(187), r"a video \(MPEG-TS\)", "give it to toonify video"),
+        (boxes(b"isom", b"isom", b"avc1"), r"a video \(MP4 or MOV\)", "give it to toonify video"),
+        (boxes(b"qt  "), r"a video \(MP4 or MOV\)", "give it to toonify video"),
+        (boxes(b"mif1", b"mif1", b"avif"), "an AVIF", "save it as PNG or JPEG first"),
+        (boxes(b"mif1", b"mif1", b"heic"), "a HEIC", "save it as JPEG first"),
+        (boxes(b"msf1", b"hevc"), "a HEIC", "save it as JPEG first"),
+        (b"<?xml version='1.0'?>\n<!-- x -->\n<svg width='1'>", "an SVG", "export it as PNG first"),
+        (b"\n<!DOCTYPE html>\n<html>", "a web page", "download the picture itself"),
+        ("Grüße\n".encode(), "a text", "give the file of a picture"),
+        (("ü" * 5000).encode()[1:], "something else", "save it as PNG or JPEG first"),
+        (b"a" + ("ü" * 5000).encode(), "a text", "give the file of a picture"),
+        (bytes(40), "something else", "save it as PNG or JPEG first"),
+        (encoded(".png")[:60], "a PNG that ends early", "save it as PNG or JPEG first"),
+        (encoded(".webp", quality=90)[:60], "a WebP that ends early", "save it as PNG or JPEG first"),
+        (encoded(".jpg")[:60], "a JPEG that ends early", "save it as PNG or JPEG first"),
     ],
 )
-def test_what_is_no_picture_is_refused(data: bytes, got: str) -> None:
-    with pytest.raises(RequestError, match=f"^file: got {got}, expected a PNG, JPEG or WebP picture"):
+def test_what_is_no_picture_is_named_with_what_to_do(data: bytes, got: str, remedy: str) -> None:
+    with pytest.raises(RequestError, match=f"^file: got {got}, expected a PNG, JPEG or WebP .*; {remedy}"):
         picture_from_bytes(data, "file")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no /dev/zero")
+def test_a_device_without_an_end_is_not_read_for_ever() -> None:
+    with pytest.raises(RequestError, match="got more than 256 MiB"):
+        read_picture(Path("/dev/zero"))
 
 
 def test_a_file_that_is_missing_or_too_large_is_named(tmp_path: Path) -> None:
