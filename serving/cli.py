@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from serving.client import DEFAULT_MODEL, DEFAULT_URL
-from serving.command_line import run, stages
+from serving.command_line import print_table, run, stages
 from serving.doctor import findings
 from serving.faces.cli import faces
 from serving.faces.models_cli import models
@@ -108,7 +107,7 @@ def doctor(
     report = findings(url, model, repository)
     for finding in report:
         table.add_row(finding.subject, finding.found, finding.remedy)
-    Console(highlight=False, markup=False).print(table)
+    print_table(table)
     if any(finding.missing and finding.essential for finding in report):
         raise typer.Exit(1)
 

@@ -18,9 +18,13 @@ from types import FrameType
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from engines.contract.atomic import DISK_ERRORS, full_disk
 from engines.contract.errors import ToonifyError
+
+_WIDEST = 1000
+"""Number of columns within which a table outside a terminal breaks no line."""
 
 _CTRL_C = 128 + signal.SIGINT
 
@@ -115,3 +119,11 @@ def stages() -> Iterator[Callable[[str], None]]:
 
         yield report
         finish()
+
+
+def print_table(table: Table, *, stderr: bool = False) -> None:
+    """Print a table as wide as the terminal; elsewhere, such as in a log, as wide as its longest rows, unbroken."""
+    console = Console(stderr=stderr, highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(stderr=stderr, highlight=False, markup=False, width=_WIDEST)
+    console.print(table)

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from engines.contract.atomic import check_output
 from engines.contract.errors import AlignmentError
+from serving.command_line import print_table
 from serving.faces.alignment import Photo, Placement, placement_of_face, side_of
 from serving.faces.images import check_suffix, read_picture, write_picture
 from serving.faces.landmarks import Face
@@ -117,7 +117,7 @@ def _print_table(path: Path, found: Sequence[Face]) -> None:
             "no, turned away or not whole" if facing(face) == "away" else "no, too small" if square is None else "yes"
         )
         table.add_row(*cells, f"{yaw_of(face):.0f}", f"{face.score:.2f}", f"{face.presence:.2f}", used)
-    Console(highlight=False, markup=False, soft_wrap=True).print(table)
+    print_table(table)
 
 
 def _cells(square: dict[str, Any]) -> tuple[str, str, str]:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from engines.contract.errors import ToonifyError
 from serving import reporting
+from serving.command_line import print_table
 from serving.reporting import ProgressStyle, bar_on
 from serving.video.pipeline import VideoProgress, VideoReport
 
@@ -94,16 +95,17 @@ def reporter(style: ProgressStyle) -> Iterator[Reporter]:
         yield LineReporter()
 
 
-def stage_table(report: VideoProgress) -> Table:
-    """Return a table of each step's milliseconds per frame; steps overlap, so their sum exceeds the run's time."""
+def print_stages(report: VideoProgress) -> None:
+    """Print each step's milliseconds per frame to stderr; steps overlap, so their sum exceeds the run's time."""
     table = Table(box=None, pad_edge=False)
     table.add_column("stage")
     table.add_column("ms per frame", justify="right")
     for stage, seconds in (*report.stages.items(), ("elapsed", report.seconds)):
         table.add_row(stage, f"{_ms_per_frame(seconds, report):.1f}")
+    print_table(table, stderr=True)
+    # A table's caption would be wrapped to its 21 columns.
     faces = f"{report.faces} with a face, {report.dropped} dropped"
-    table.caption = f"{report.frames} frames, {faces}, {report.fps:.1f} frames per second"
-    return table
+    sys.stderr.write(f"{report.frames} frames, {faces}, {report.fps:.1f} frames per second\n")
 
 
 def _details(progress: VideoProgress) -> str:

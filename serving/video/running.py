@@ -11,8 +11,6 @@ from threading import Event
 from types import FrameType
 from typing import Literal
 
-from rich.console import Console
-
 from serving.command_line import termination_signals
 from serving.controls import Style
 from serving.faces.following import following
@@ -23,7 +21,7 @@ from serving.toonifier import Toonifier
 from serving.video.composing import Composer, FirstFace, Paste, SideBySide
 from serving.video.pipeline import VideoReport
 from serving.video.prealigned import prealigned_landmarker
-from serving.video.reporting import Reporter, stage_table
+from serving.video.reporting import Reporter, print_stages
 from serving.video.session import Smoothing, ToonSession
 from serving.video.stability import ROW_WEIGHTS
 
@@ -60,7 +58,7 @@ class Runner:
             report = run(video, target)
             reports.append(report)
             if self.stats:
-                Console(stderr=True).print(stage_table(report))
+                print_stages(report)
             return report
 
         started = run_jobs(jobs, reported, self.reporter, skip_existing=skip_existing, cancelled=self.cancel.is_set)

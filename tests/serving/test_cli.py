@@ -324,7 +324,7 @@ def test_the_doctor_lists_what_is_there(toonify: Toonify, fake: FakeTriton, monk
 
 
 def test_the_doctor_fails_where_no_picture_can_be_made(toonify: Toonify, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "40")  # outside a terminal no command is broken
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     code, out, _ = toonify("doctor", "--url", "127.0.0.1:9")

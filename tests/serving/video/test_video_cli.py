@@ -289,8 +289,11 @@ def test_a_bar_shows_speed_and_stages(
 def test_statistics_name_every_stage(toonify: Toonify, toonifier: FakeToonifier, clip: Path) -> None:
     _, out, err = toonify("video", clip, "-o", clip.with_name("toon.mp4"), *ALIGNED, "--stats")
     assert out == f"{clip.with_name('toon.mp4')}\n"
-    for stage in ("decode", "detect", "align", "encode", "render", "paste", "write", "elapsed", f"{FRAMES} frames"):
-        assert stage in err
+    *table, summary = err.splitlines()
+    stages = [line.split()[0] for line in table]
+    assert {"stage", "decode", "detect", "align", "encode", "render", "paste", "write", "elapsed"} <= {*stages}
+    assert summary.startswith(f"{FRAMES} frames, {FRAMES} with a face, 0 dropped, ")
+    assert summary.endswith(" frames per second")
 
 
 @pytest.mark.parametrize("style", ["paste", "crop"])
@@ -420,6 +423,8 @@ def test_a_prealigned_frame_is_its_own_crop() -> None:
     assert np.abs(cut - prealigned(frame)[0]).max() <= 1
     with pytest.raises(AlignmentError, match="320x240"):
         prealigned_landmarker(room(), "0")
+    with pytest.raises(AlignmentError, match="frame 0: got 16x16 pixels, expected an aligned face of at least 24"):
+        prealigned_landmarker(room(width=16, height=16), "0")
 
 
 def test_a_folders_targets_keep_the_suffixes_that_can_be_written() -> None:
