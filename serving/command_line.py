@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engines.contract.atomic import DISK_ERRORS, full_disk
-from engines.contract.errors import ToonifyError
+from engines.contract.errors import RequestError, ToonifyError
 
 _WIDEST = 1000
 """Number of columns within which a table outside a terminal breaks no line."""
@@ -56,6 +56,13 @@ def _run_and_flush(app: typer.Typer) -> None:
         finally:
             sys.stdout.flush()
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # any look at such a path raises it, even whether it is a folder
+            raise RequestError(
+                str(error.filename),
+                got="a path that is too long for this system",
+                expected="an existing file or folder, or a place for one",
+                remedy="choose a shorter name",
+            ) from None
         if error.errno not in DISK_ERRORS and error.errno != errno.EPIPE:
             raise
         # Python flushes once more at its end, and would report the failure a second time.

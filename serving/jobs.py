@@ -6,6 +6,7 @@ interrupted can be given again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -144,7 +145,7 @@ def run_jobs(
 
     def attempt(job: Job) -> _Finished[Result] | ToonifyError | None:
         """Do a job; None stands for one that is skipped."""
-        if skip_existing and job.target.exists():
+        if skip_existing and os.path.lexists(job.target):
             return None
         reporter.started(job.target)
         try:

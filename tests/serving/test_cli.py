@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +121,38 @@ def test_a_folder_is_never_its_own_output_unless_that_is_asked_for(
     code, _, err = toonify("image", tmp_path / "empty", "-o", tmp_path / "toons", "--url", fake.url)
     assert err.startswith(f"error: {tmp_path / 'empty'}: got no picture in it, expected at least one")
     assert not fake.requests
+
+
+def test_names_that_are_too_long_or_not_utf_8_do_not_stop_the_others(
+    toonify: Toonify, fake: FakeTriton, face: Path, tmp_path: Path
+) -> None:
+    names = [os.fsdecode(b"\xff.png"), "a" * 253, "b.png"]  # the second one gets a suffix, and is too long then
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_bytes(face.read_bytes())
+    inputs = [folder / name for name in names]
+    options = ("-o", tmp_path / "toons", "--url", fake.url, "--progress", "json")
+    code, out, _ = toonify("image", *inputs, *options)
+    assert code == 1
+    assert sorted(path.name for path in (tmp_path / "toons").iterdir()) == sorted([names[2], names[0]])
+    ends = [event for event in map(json.loads, out.splitlines()) if event["event"] != "begun"]
+    assert [event["event"] for event in ends] == ["finished", "failed", "finished"]
+    assert ends[0]["target"] == str(tmp_path / "toons" / names[0])
+    assert "got a name that is too long for its folder" in ends[1]["error"]
+
+
+@pytest.mark.parametrize("place", ["input", "output"])
+def test_a_path_that_is_too_long_to_be_looked_at_is_one_sentence(
+    toonify: Toonify, fake: FakeTriton, face: Path, place: str
+) -> None:
+    long = face.with_name("a" * 300)
+    source, target = (long, face.with_name("toon.png")) if place == "input" else (face, long)
+    code, _, err = toonify("image", source, "-o", target, "--url", fake.url)
+    assert code == 1
+    assert err.startswith(f"error: {long}: got ")
+    assert "too long" in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("wire", [[], ["--jpeg"]])
