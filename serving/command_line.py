@@ -20,9 +20,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from engines.contract.atomic import DISK_ERRORS, full_disk
-from engines.contract.errors import ToonifyError
+from engines.contract.errors import RequestError, ToonifyError
+
+_WIDEST = 1000
+"""Number of columns within which a table outside a terminal breaks no line."""
 
 _CTRL_C = 128 + signal.SIGINT
 
@@ -68,6 +72,13 @@ def _run_and_flush(app: typer.Typer) -> None:
         finally:
             sys.stdout.flush()
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # any look at such a path raises it, even whether it is a folder
+            raise RequestError(
+                str(error.filename),
+                got="a path that is too long for this system",
+                expected="an existing file or folder, or a place for one",
+                remedy="choose a shorter name",
+            ) from None
         if error.errno not in DISK_ERRORS and error.errno != errno.EPIPE:
             raise
         # Python flushes once more at its end, and would report the failure a second time.
@@ -131,3 +142,11 @@ def stages() -> Iterator[Callable[[str], None]]:
 
         yield report
         finish()
+
+
+def print_table(table: Table, *, stderr: bool = False) -> None:
+    """Print a table as wide as the terminal; elsewhere, such as in a log, as wide as its longest rows, unbroken."""
+    console = Console(stderr=stderr, highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(stderr=stderr, highlight=False, markup=False, width=_WIDEST)
+    console.print(table)

@@ -20,6 +20,8 @@ from serving.faces.model_files import FOLDER_VARIABLE, MESH, YUNET, ModelFile, p
 from serving.faces.models_cli import with_progress
 from serving.faces.outline import MaskKind
 from serving.faces.yunet import YuNetLandmarker
+from serving.jobs import Shard
+from serving.reporting import ProgressStyle
 
 Url = Annotated[str | None, typer.Option(help="HOST:PORT of the server's gRPC endpoint; default 127.0.0.1:8001.")]
 Model = Annotated[str | None, typer.Option(help="Name of a served model, or of one of the generators.")]
@@ -56,6 +58,13 @@ Mask = Annotated[
 ]
 ColourMatch = Annotated[
     float, typer.Option(min=0, max=1, help="How far the colours put back follow those of the photograph below.")
+]
+ShowProgress = Annotated[ProgressStyle, typer.Option(help="auto: a bar on a terminal; json: JSON Lines on stdout.")]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="I/N", help="Do only the I-th of N equal parts of the inputs, each on a machine of its own."
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
 
@@ -103,6 +112,18 @@ def _numbers(options: Sequence[str], hint: str) -> dict[str, float]:
         except ValueError:
             raise typer.BadParameter(f"{option!r} is not NAME=NUMBER", param_hint=hint) from None
     return numbers
+
+
+def share_from_option(shard: str | None) -> Shard:
+    """Parse ``--shard I/N``; without the option the share is the whole.
+
+    Raises:
+        BadParameter: the option has another form.
+    """
+    try:
+        return Shard() if shard is None else Shard.parsed(shard)
+    except ValueError:
+        raise typer.BadParameter(f"{shard!r} is not I/N with I from 1 to N", param_hint="--shard") from None
 
 
 def landmarker_from_option(option: str) -> Landmarker:

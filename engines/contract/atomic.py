@@ -19,7 +19,8 @@ _LONGEST_SUFFIX = 32
 
 
 def check_output(target: Path, *, force: bool) -> None:
-    """Raise ExportError if ``target`` exists and ``force`` is not given, or if its folder is not writable."""
+    """Raise ExportError if ``target`` exists and ``force`` is not given, or if it cannot be made where it is to be."""
+    _check_length(target)
     if os.path.lexists(target) and not force:
         raise ExportError(
             str(target),
@@ -45,10 +46,12 @@ def atomic_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
     _make_folder(target)
     staging = _free_name(target)
     with _disk_errors(target):
-        staging.mkdir()
+        with _refusals(target):
+            staging.mkdir()
         try:
             yield staging
-            _replace_directory(staging, target) if force else _publish_directory(staging, target)
+            with _refusals(target):
+                _replace_directory(staging, target) if force else _publish_directory(staging, target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
@@ -69,16 +72,26 @@ def atomic_file(target: Path, *, force: bool = False) -> Iterator[Path]:
     _make_folder(target)
     partial = _free_name(target)
     with _disk_errors(target):
-        # O_EXCL never follows a link that another user planted in a shared folder.
-        file = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        with _refusals(target):
+            # O_EXCL never follows a link that another user planted in a shared folder.
+            file = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         try:
             mode = os.fstat(file).st_mode
             os.close(file)
             yield partial
-            partial.chmod(mode)
-            partial.replace(target) if force else _publish_file(partial, target)
+            with _refusals(target):
+                partial.chmod(mode)
+                partial.replace(target) if force else _publish_file(partial, target)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _check_length(target: Path) -> None:
+    try:
+        os.lstat(target)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise _unwritable_output(target, "a name that is too long for its folder") from None
 
 
 def _free_name(target: Path) -> Path:
@@ -153,6 +166,17 @@ def _disk_errors(target: Path) -> Iterator[None]:
         if error.errno not in DISK_ERRORS:
             raise
         raise full_disk(str(target), error) from None
+
+
+@contextmanager
+def _refusals(target: Path) -> Iterator[None]:
+    """Within the block, what the system does not allow, such as a name with a colon on FAT, is an ExportError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
+        raise _unwritable_output(target, f"{os.strerror(error.errno or 0)!r} where it was to be made") from None
 
 
 def full_disk(subject: str, error: OSError) -> ExportError:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 from engines.model_directory import sha256_of
 from export.checkpoints.left_out import left_out
 from export.checkpoints.stored_tensors import ReadContext, StoredTensor, StoredTensors, clipped
 from export.weights import Source
+
+Value = TypeVar("Value")
+
+_WRAPPERS = re.compile(r"(?<![^.])(module|_orig_mod)\.")
 
 Container = Literal["zip", "legacy", "pickle", "safetensors"]
 
@@ -31,8 +37,21 @@ class Checkpoint:
         return Source(self.path, f"{layout} ({self.container})", sha256_of(self.path), left_out(self.content))
 
 
+def state_dict(content: object) -> dict[str, object]:
+    """Return the named entries of a dict under their names without the wrappers of training; {} for anything else.
+
+    A ``module.`` of data-parallel training and an ``_orig_mod.`` of ``torch.compile`` may stand before any part.
+    Where two entries would have one name, all keep their wrappers.
+    """
+    if not isinstance(content, dict):
+        return {}
+    named = {name: value for name, value in content.items() if isinstance(name, str)}
+    plain = {_WRAPPERS.sub("", name): value for name, value in named.items()}
+    return plain if len(plain) == len(named) else named
+
+
 def tensors_of(context: ReadContext, content: object, what: str) -> StoredTensors:
-    """Return ``content`` as a state dict, without the ``module.`` prefix of data-parallel training.
+    """Return ``content`` as a state dict, under names as ``state_dict`` returns them.
 
     Raises:
         CheckpointError: ``content`` is not a dict of tensors.
@@ -48,12 +67,9 @@ def tensors_of(context: ReadContext, content: object, what: str) -> StoredTensor
                 expected=f"the state dict of {what}",
                 remedy="check that this is its file",
             )
-    prefixed = all(name.startswith("module.") for name in content)
-    return {name.removeprefix("module.") if prefixed else name: value for name, value in content.items()}
+    return cast(StoredTensors, state_dict(content))
 
 
-def strip_prefix(content: object, prefix: str) -> dict[str, object]:
+def strip_prefix(state: Mapping[str, Value], prefix: str) -> dict[str, Value]:
     """Return the entries of a state dict whose names begin with ``prefix``, under their names without it."""
-    if not isinstance(content, dict):
-        return {}
-    return {name[len(prefix) :]: v for name, v in content.items() if isinstance(name, str) and name.startswith(prefix)}
+    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engines.contract.tensors import ISF_ATTRIBUTES
-from export.checkpoints.checkpoint import Checkpoint, tensors_of
+from export.checkpoints.checkpoint import Checkpoint, state_dict, tensors_of
 from export.checkpoints.stored_tensors import ReadContext, StoredTensor, StoredTensors
 from export.checkpoints.validation import Shape, check_finite, check_shapes
 from export.weights import IsfWeights
@@ -15,11 +15,8 @@ _Z_NET = "w_net.z_net"
 
 def is_isf(content: object) -> bool:
     """Return whether ``content`` is an ISF checkpoint."""
-    if not isinstance(content, dict):
-        return False
-    return "mapnet" in content or any(
-        isinstance(name, str) and name.removeprefix("module.").startswith("w_net.") for name in content
-    )
+    state = state_dict(content)
+    return "mapnet" in state or any(name.startswith("w_net.") for name in state)
 
 
 def isf_from_mapnet(
@@ -48,9 +45,7 @@ def isf_from_mapnet(
 
 def _count_in_discriminator(content: object) -> int | None:
     discriminator = content.get("discriminator") if isinstance(content, dict) else None
-    if not isinstance(discriminator, dict):
-        return None
-    classifier = discriminator.get("out_cls.3.weight", discriminator.get("module.out_cls.3.weight"))
+    classifier = state_dict(discriminator).get("out_cls.3.weight")
     return classifier.shape[0] if isinstance(classifier, StoredTensor) and classifier.shape else None
 
 

@@ -38,6 +38,17 @@ class Stateful:
         raise NotImplementedError
 
 
+class Inert(Stateful):
+    """Something beside the weights that no reader looks at: its state and entries are dropped.
+
+    It takes the arguments of whatever it stands for.
+    """
+
+    def __init__(self, *_: object) -> None: ...
+
+    def set_state(self, state: object) -> None: ...
+
+
 class ByteStream:
     """A forward-only reader of bytes in memory, which never allocates more than the bytes that are there."""
 
@@ -140,18 +151,24 @@ class _Machine:
         return items
 
     def append(self, items: list[Any]) -> None:
-        self._last(list).extend(items)
+        if not self._last_is_inert():
+            self._last(list).extend(items)
 
     def add(self, items: list[Any]) -> None:
-        self._last(set).update(map(checked_key, items))
+        if not self._last_is_inert():
+            self._last(set).update(map(checked_key, items))
 
     def set_items(self, items: list[Any]) -> None:
-        self._last(dict).update(_dict(items))
+        if not self._last_is_inert():
+            self._last(dict).update(_dict(items))
 
     def set_state(self) -> None:
         state = self.stack.pop()
         self._pay_for_copies(state if isinstance(state, tuple) else (state,))
         self._last(Stateful).set_state(state)
+
+    def _last_is_inert(self) -> bool:
+        return isinstance(self.stack[-1], Inert)
 
     def _last(self, kind: type) -> Any:
         if not isinstance(self.stack[-1], kind):
@@ -222,7 +239,7 @@ def _size_of_copy(value: object) -> int:
     """An upper bound of the bytes that a copy of ``value`` takes, without copies of what it holds."""
     if isinstance(value, str | bytes | bytearray):
         return getsizeof(value)
-    return ENTRY_BYTES * len(value) if isinstance(value, dict | list | tuple | set) else 0
+    return ENTRY_BYTES * len(value) if isinstance(value, dict | list | tuple | set | frozenset) else 0
 
 
 def _dict(items: list[Any]) -> dict[object, object]:
@@ -251,6 +268,7 @@ _HANDLERS: dict[str, _Handler] = {
     "EMPTY_LIST": lambda m, _: m.push([]),
     "EMPTY_DICT": lambda m, _: m.push({}),
     "EMPTY_SET": lambda m, _: m.push(set()),
+    "FROZENSET": lambda m, _: m.push(frozenset(map(checked_key, m.pop_to_mark()))),
     "MARK": lambda m, _: m.mark(),
     "POP": lambda m, _: m.pop_last(1),
     "POP_MARK": lambda m, _: m.pop_to_mark(),

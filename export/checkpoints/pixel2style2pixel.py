@@ -12,7 +12,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from export.checkpoints.checkpoint import Checkpoint, strip_prefix, tensors_of
+from export.checkpoints.checkpoint import Checkpoint, state_dict, strip_prefix, tensors_of
 from export.checkpoints.rosinality import generator_from_state
 from export.checkpoints.stored_tensors import ReadContext, StoredTensor, StoredTensors, clipped
 from export.checkpoints.validation import Shape, check_finite, check_shapes
@@ -29,13 +29,11 @@ _FIRST_UNITS = (0, 3, 7, 21)
 
 def is_pixel2style2pixel(content: object) -> bool:
     """Return whether ``content`` is a checkpoint with an encoder."""
-    state = _state(content)
-    return any(isinstance(name, str) and name.startswith("encoder.") for name in state)
+    return any(name.startswith("encoder.") for name in _state(content))
 
 
-def _state(content: object) -> dict[object, object]:
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    return state if isinstance(state, dict) else {}
+def _state(content: object) -> dict[str, object]:
+    return state_dict(content.get("state_dict", content) if isinstance(content, dict) else None)
 
 
 def decoder_of(checkpoint: Checkpoint) -> GeneratorWeights:

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from export.checkpoints.checkpoint import Checkpoint, tensors_of
+from export.checkpoints.checkpoint import Checkpoint, strip_prefix, tensors_of
 from export.checkpoints.layout import (
     RESAVE_GENERATOR,
     SEEDED_NOISE,
@@ -32,6 +32,8 @@ _PARTS = {
     "affine.bias": "conv.modulation.bias",
     "noise_strength": "noise.weight",
 }
+
+_DISCRIMINATORS = ("discriminator.", "netD.", "D.", "d.")
 
 _AXES = {
     "const": (1, 0),
@@ -60,7 +62,17 @@ def generator_from_rosinality(checkpoint: Checkpoint) -> GeneratorWeights:
         key, state = (keys[0], content[keys[0]]) if keys else ("", content)
     notes = (f"the weights of {key!r}, which are not the running average",) if key in ("g", "params") else ()
     latent_avg = content.get("latent_avg") if isinstance(content, dict) and key else None
-    return generator_from_state(checkpoint, tensors_of(context, state, "a generator"), latent_avg, "rosinality", notes)
+    tensors = _within(tensors_of(context, state, "a generator"))
+    return generator_from_state(checkpoint, tensors, latent_avg, "rosinality", notes)
+
+
+def _within(state: StoredTensors) -> StoredTensors:
+    """Return the generator that is one part of a larger module, beside which there is at most a discriminator."""
+    prefixes = [name.removesuffix("input.input") for name in state if name.endswith(".input.input")]
+    others = tuple(prefixes) + _DISCRIMINATORS
+    if len(prefixes) != 1 or not all(name.startswith(others) for name in state):
+        return state
+    return strip_prefix(state, prefixes[0])
 
 
 def generator_from_state(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from export.checkpoints.pickles import StandIn, Stateful, checked_key
+from export.checkpoints.pickles import Inert, StandIn, Stateful, checked_key
 from export.checkpoints.stored_tensors import (
     ELEMENTS,
     Element,
@@ -20,9 +20,53 @@ from export.checkpoints.stored_tensors import (
     clipped,
 )
 
+_NO_SIZE = np.dtype("V0")
+
+_DICTS = (
+    "addict.addict.Dict",
+    "collections.OrderedDict",
+    "dnnlib.util.EasyDict",
+    "easydict.EasyDict",
+    "munch.Munch",
+    "torch_utils.misc.EasyDict",
+    "yacs.config.CfgNode",
+)
+_NAMESPACES = ("argparse.Namespace", "types.SimpleNamespace")
+"""Classes that hold a training run's options, of which an encoder's kind is read."""
+
+_BESIDE = (
+    "collections.Counter",
+    "collections.deque",
+    "copyreg._reconstructor",
+    "datetime.date",
+    "datetime.datetime",
+    "datetime.timedelta",
+    "numpy.random._generator.Generator",
+    "numpy.random._mt19937.MT19937",
+    "numpy.random._pcg64.PCG64",
+    "numpy.random._pickle.__bit_generator_ctor",
+    "numpy.random._pickle.__generator_ctor",
+    "numpy.random._pickle.__randomstate_ctor",
+    "numpy.random.bit_generator.SeedSequence",
+    "numpy.random.bit_generator.__pyx_unpickle_SeedSequence",
+    "numpy.random.mtrand.RandomState",
+    *(f"numpy.{name}" for name in ("float16", "float32", "float64", "int32", "int64", "uint8")),
+    *(
+        f"pathlib{home}.{kind}Path"
+        for home in ("", "._local")
+        for kind in ("Posix", "Windows", "PurePosix", "PureWindows")
+    ),
+    "random.Random",
+    "torch.Generator",
+    "torch.Size",
+    "torch.device",
+    "torch.serialization._get_layout",
+)
+"""What training runs keep beside weights and options: device, time, paths, states of random numbers."""
+
 
 class OrderedDict(dict[Any, Any], Stateful):
-    """Stand-in for ``collections.OrderedDict`` and ``dnnlib``'s EasyDict; a state dict's ``_metadata`` is dropped."""
+    """Stand-in for ``collections.OrderedDict`` and dicts like it; a state dict's ``_metadata`` is dropped."""
 
     def __init__(self, pairs: object = ()) -> None:
         """Python 2 wrote an OrderedDict as a list of pairs."""
@@ -32,8 +76,15 @@ class OrderedDict(dict[Any, Any], Stateful):
         pass
 
 
+class DefaultDict(OrderedDict):
+    """Stand-in for ``collections.defaultdict``, whose factory is dropped."""
+
+    def __init__(self, _: object = None, pairs: object = ()) -> None:
+        super().__init__(pairs)
+
+
 class Namespace(dict[Any, Any], Stateful):
-    """Stand-in for ``argparse.Namespace``, which holds the options of a training run."""
+    """Stand-in for ``argparse.Namespace`` and objects like it, which hold the options of a training run."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,10 +123,11 @@ class NumpyType(Stateful):
 
     @property
     def element(self) -> Element:
+        """The type of the numbers; one that no weights have, such as that of a random state, has no size."""
         for element in ELEMENTS.values():
             if element.numpy.str[1:] == self._code and element.name != "bfloat16" and self._order in ("<", "|", "="):
                 return element
-        raise TypeError(f"numbers of NumPy type {clipped(self._order + self._code)}")
+        return Element(f"NumPy's type {clipped(self._order + self._code)}", _NO_SIZE)
 
 
 class NumpyArray(StoredTensor, Stateful):
@@ -92,6 +144,9 @@ class NumpyArray(StoredTensor, Stateful):
 
     def view(self, raw: object, number_type: object, shape: object, fortran: object) -> None:
         element = _expect_type(NumpyType, number_type).element
+        if element.numpy == _NO_SIZE:
+            super().__init__(Storage(self._context, element, 0, memoryview(b"")), 0, (0,), (1,))
+            return
         data = memoryview(_expect_type((bytes, bytearray), raw))
         lengths = checked_sizes(self._context, shape)
         storage = Storage(self._context, element, data.nbytes, data)
@@ -99,6 +154,8 @@ class NumpyArray(StoredTensor, Stateful):
 
     def transpose(self, axes: object) -> None:
         """Reorder the axes as ``numpy.transpose`` does."""
+        if self.element.numpy == _NO_SIZE:
+            return
         order = [_expect_type(int, axis) for axis in _expect_type(tuple, axes)]
         if sorted(order) != [*range(len(self.shape))]:
             raise ValueError(f"axes {clipped(str(order))} of an array with {len(self.shape)} axes")
@@ -109,18 +166,19 @@ class NumpyArray(StoredTensor, Stateful):
 def stand_ins(context: ReadContext) -> dict[str, object]:
     """Return the allow-list: a StandIn or a constant for each full name."""
     table: dict[str, object] = {
-        "collections.OrderedDict": StandIn(OrderedDict),
-        "argparse.Namespace": StandIn(Namespace),
-        "builtins.set": StandIn(_set),
-        "__builtin__.set": StandIn(_set),
+        **dict.fromkeys(_DICTS, StandIn(OrderedDict)),
+        **dict.fromkeys(_NAMESPACES, StandIn(Namespace)),
+        **dict.fromkeys(_BESIDE, StandIn(Inert)),
+        **_builtins(),
+        "collections.defaultdict": StandIn(DefaultDict),
         "_codecs.encode": StandIn(lambda text, _: _expect_type(str, text).encode("latin-1")),
         "numpy.dtype": StandIn(NumpyType),
         "numpy.ndarray": None,
         "torch._utils._rebuild_tensor_v2": StandIn(_tensor),
         "torch._utils._rebuild_tensor_v3": StandIn(_tensor_of_type),
         "torch._utils._rebuild_parameter": StandIn(lambda data, *_: data),
+        "torch._utils._rebuild_parameter_with_state": StandIn(lambda data, *_: data),
         "torch_utils.persistence._reconstruct_persistent_obj": StandIn(_nv_object),
-        "dnnlib.util.EasyDict": StandIn(OrderedDict),
         "dnnlib.tflib.network.Network": StandIn(TfNetwork),
     }
     for numpy_core in ("numpy.core", "numpy._core"):
@@ -128,6 +186,14 @@ def stand_ins(context: ReadContext) -> dict[str, object]:
         table[f"{numpy_core}.multiarray._reconstruct"] = StandIn(lambda *_: NumpyArray(context))
         table[f"{numpy_core}.numeric._frombuffer"] = StandIn(lambda *state: _array(context, *state))
     return table | _torch_types()
+
+
+def _builtins() -> dict[str, object]:
+    """Python's own types under their names of Python 3 and 2: a defaultdict names the type of its entries."""
+    types = ("bool", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range", "slice", "str")
+    table: dict[str, object] = dict.fromkeys((*types, "tuple", "long", "unicode", "xrange"), StandIn(Inert))
+    table["set"] = StandIn(_set)
+    return {f"{module}.{name}": value for module in ("builtins", "__builtin__") for name, value in table.items()}
 
 
 def _torch_types() -> dict[str, object]:
@@ -204,7 +270,9 @@ def _array(
     return array
 
 
-def _scalar(context: ReadContext, number_type: object, raw: object) -> float:
+def _scalar(context: ReadContext, number_type: object, raw: object) -> float | Inert:
     array = _array(context, raw, number_type, (1,), "C")
     element = array.element.numpy
+    if element == _NO_SIZE:
+        return Inert()
     return np.frombuffer(array.storage.data, element)[0].item()  # type: ignore[no-any-return]

@@ -59,6 +59,7 @@ def check_generator(context: ReadContext, tensors: Tensors) -> None:
         CheckpointError: a tensor is missing, unknown, of a shape that does not fit the others, or not finite.
     """
     _check_square(context, tensors)
+    _check_rgb(context, tensors)
     check_shapes(context, tensors, _generator_shapes(context, tensors), "StyleGAN2 generator")
     check_finite(context, tensors)
 
@@ -70,6 +71,16 @@ def _check_square(context: ReadContext, tensors: Tensors) -> None:
             f"a learned constant of {' x '.join(map(str, const.shape[1:]))}",
             expected="4 x 4, a square generator",
             remedy="choose a square generator: other aspect ratios are not supported",
+        )
+
+
+def _check_rgb(context: ReadContext, tensors: Tensors) -> None:
+    to_rgb = tensors.get("synthesis.4.rgb.weight")
+    if to_rgb is not None and to_rgb.ndim == 2 and to_rgb.shape[0] != 3:
+        raise context.error(
+            f"a generator of pictures with {to_rgb.shape[0]} channels",
+            expected="3, red, green and blue",
+            remedy="choose a generator of colour pictures",
         )
 
 

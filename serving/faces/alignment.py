@@ -157,18 +157,24 @@ def prealigned(photo: Photo, size: int = FACE_SIZE, *, name: str = "picture") ->
     """Resize a picture that is already an aligned crop: uint8 [H, H, 3] -> uint8 [size, size, 3], and its placement.
 
     Raises:
-        AlignmentError: the picture is not square.
+        AlignmentError: the picture is not square, or too small.
     """
+    check_aligned(photo, name, remedy="give --align for a whole photograph")
     height, width = photo.shape[:2]
-    if height != width:
-        raise AlignmentError(
-            name,
-            got=f"{width}x{height} pixels",
-            expected="the square picture of an aligned face",
-            remedy="give --align for a whole photograph",
-        )
     placement = np.array([[width, 0, -0.5], [0, height, -0.5]], np.float64)
     return crop(photo, placement, size), placement
+
+
+def check_aligned(photo: Photo, name: str, *, remedy: str) -> None:
+    """Raise AlignmentError, with the remedy for a whole photograph, unless a picture can be an aligned face."""
+    height, width = photo.shape[:2]
+    if height != width:
+        expected = "the square picture of an aligned face"
+    elif width < SMALLEST_FACE:
+        expected, remedy = f"an aligned face of at least {SMALLEST_FACE:.0f} pixels", "give a larger picture"
+    else:
+        return
+    raise AlignmentError(name, got=f"{width}x{height} pixels", expected=expected, remedy=remedy)
 
 
 def _region(photo: Photo, placement: Placement, margin: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -10,22 +10,27 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from engines.contract.atomic import check_output
 from engines.contract.errors import AlignmentError
+from serving.command_line import print_table
 from serving.faces.alignment import Photo, Placement, placement_of_face, side_of
 from serving.faces.images import check_suffix, read_picture, write_picture
 from serving.faces.landmarks import Face
+from serving.faces.picture_files import PICTURES
 from serving.faces.pose import facing, yaw_of
+from serving.jobs import Job, files_in, run_jobs
 from serving.options import Align, Force, landmarker_from_option
+from serving.reporting import ErrorReporter
 
 _SQUARE, _AWAY, _POINT, _MESH = (60, 220, 60), (230, 60, 60), (255, 220, 0), (120, 200, 255)
 
 
 def faces(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="PNG, JPEG or WebP pictures.")],
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTO...", help="PNG, JPEG, WebP or AVIF pictures, or folders.")
+    ],
     align: Align = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON Lines, all points too, in the form of --align file:PATH.")
@@ -38,13 +43,15 @@ def faces(
     """Tell which faces are found in photographs: their squares, how far they are turned, and whether they are used."""
     if align == "none":
         raise typer.BadParameter("faces cannot be found by none", param_hint="--align")
+    pictures = files_in(photos, PICTURES)
     if draw is not None:
-        if len(photos) > 1:
+        if len(pictures) > 1:
             raise typer.BadParameter("one drawing shows one photograph; give one", param_hint="--draw")
         check_suffix(draw)
         check_output(draw, force=force)
     landmarker = landmarker_from_option(align)
-    for path in photos:
+
+    def run(path: Path, _: Path) -> None:
         photo = read_picture(path)
         found = landmarker(photo, path.name)
         if as_json:
@@ -53,6 +60,10 @@ def faces(
             _print_table(path, found)
         if draw is not None:
             write_picture(draw, drawing_of(photo, found), force=force)
+
+    jobs = [Job(picture, picture) for picture in pictures]
+    if not run_jobs(jobs, run, ErrorReporter(), skip_existing=False):
+        raise typer.Exit(1)
 
 
 def record_of(face: Face) -> dict[str, Any]:
@@ -106,7 +117,7 @@ def _print_table(path: Path, found: Sequence[Face]) -> None:
             "no, turned away or not whole" if facing(face) == "away" else "no, too small" if square is None else "yes"
         )
         table.add_row(*cells, f"{yaw_of(face):.0f}", f"{face.score:.2f}", f"{face.presence:.2f}", used)
-    Console(highlight=False, markup=False, soft_wrap=True).print(table)
+    print_table(table)
 
 
 def _cells(square: dict[str, Any]) -> tuple[str, str, str]:

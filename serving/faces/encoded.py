@@ -11,16 +11,20 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from contextlib import suppress
+from typing import Any
 
-Format = Literal["PNG", "JPEG", "WebP"]
+from serving.faces.colours import PROFILE_SIGNATURE
+from serving.faces.encoded_picture import EncodedPicture, Format, UnreadableError
+from serving.faces.exif import EXIF_SIGNATURE, orientation_of
+from serving.faces.other_kinds import other_kind
 
 MAX_PARTS = 100_000
 """Largest number of chunks of a PNG or WebP, and of segments of a JPEG. Libpng writes a chunk for each 8 kB."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_PARTS = frozenset([b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"])
+_PNG_PARTS = frozenset([b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"])
+_GREY_PNGS = (0, 4)  # colour types: without and with transparency
 
 # The first byte of a JPEG's marker is 0xFF. Before it there may be fill bytes, which are 0xFF too. 0xFF00 is a byte of
 # coded data. Restart markers and TEM (0x01) stand alone and can be skipped wherever they are (ITU-T T.81, B.1.1).
@@ -30,43 +34,9 @@ _SOFS = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive; lossless and a
 _TABLES = (0xC4, 0xDB, 0xDC, 0xDD)  # DHT, DQT, DNL, DRI
 _APPLICATION_DATA = range(0xE0, 0xF0)
 _COMMENT = 0xFE
-_KEPT = (*_SOFS, *_TABLES, _SOS, _EOI, 0xE0, 0xE1, 0xEE)  # JFIF, EXIF (orientation) and Adobe's (colours) among them
-
-_OTHERS = (
-    (0, b"GIF8", "a GIF"),
-    (0, b"BM", "a BMP"),
-    (0, b"II*\0", "a TIFF"),
-    (0, b"MM\0*", "a TIFF"),
-    (0, b"\0\0\0\x0cjP", "a JPEG 2000"),
-    (0, b"\xff\x0a", "a JPEG XL"),
-    (4, b"ftypavif", "an AVIF"),
-    (4, b"ftyp", "a HEIF picture or a video"),
-)
-"""Where the signature of another format is, the signature, and the format's name."""
-
-
-@dataclass(frozen=True)
-class EncodedPicture:
-    """A picture's size, width first, as stored; how often its decoder passes over all pixels; and what it needs."""
-
-    format: Format
-    width: int
-    height: int
-    scans: int
-    data: bytes
-
-    @property
-    def pixels(self) -> int:
-        """Number of pixels."""
-        return self.width * self.height
-
-
-class UnreadableError(Exception):
-    """A file that is not decoded; ``got`` names what it is instead, to complete an error's sentence."""
-
-    def __init__(self, got: str) -> None:
-        super().__init__(got)
-        self.got = got
+_EXIF, _ICC = 0xE1, 0xE2
+_KEPT = (*_SOFS, *_TABLES, _SOS, _EOI, 0xE0, 0xEE)  # JFIF and Adobe's (colours) among them
+_MAX_PROFILE_PARTS = 255  # a part's number has one byte
 
 
 def read_encoded(data: bytes) -> EncodedPicture:
@@ -81,20 +51,15 @@ def read_encoded(data: bytes) -> EncodedPicture:
         return _jpeg(data)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return _webp(data)
-    raise UnreadableError(_other_kind(data))
-
-
-def _other_kind(data: bytes) -> str:
-    """Name a file that is not read: OpenCV or FFmpeg might decode it, and a user may have taken it for a picture."""
-    for start, signature, name in _OTHERS:
-        if data.startswith(signature, start):
-            return name
-    return "something else" if data else "no bytes"
+    kind = other_kind(data)
+    raise UnreadableError(kind.name, kind.remedy)
 
 
 def _png(data: bytes) -> EncodedPicture:
     """Walk the chunks: length, name, data and checksum (PNG specification, 5.3). The size is in the first, IHDR."""
     kept, names, position = [_PNG], set[bytes](), len(_PNG)
+    profile: tuple[bytes, ...] = ()
+    orientation = 1
     for _ in range(MAX_PARTS):
         length, name = _unpacked(">I4s", data, position, "PNG")
         part, position = _slice(data, position, length + 12, "PNG")
@@ -104,24 +69,35 @@ def _png(data: bytes) -> EncodedPicture:
         if name in _PNG_PARTS:
             names.add(name)
             kept.append(part)
+        elif name == b"eXIf":
+            orientation = orientation_of(part[8:-4])
+        elif name == b"iCCP":
+            profile = (part[8:-4],)
         if name == b"IEND":
-            width, height = struct.unpack_from(">II", data, 16)
-            return _checked(EncodedPicture("PNG", width, height, 1, b"".join(kept)))
+            width, height, colour = struct.unpack_from(">IIxB", data, 16)
+            channels = 1 if colour in _GREY_PNGS else 3
+            return _checked(EncodedPicture("PNG", width, height, channels, 1, b"".join(kept), orientation, profile))
     raise UnreadableError(f"a PNG of more than {MAX_PARTS} chunks")
 
 
 def _jpeg(data: bytes) -> EncodedPicture:
     """Walk the segments up to the end marker; a scan's coded data lasts until the next marker."""
-    kept, size, frames, scans = [data[:2]], (0, 0), 0, 0
+    kept, size, frames, scans = [data[:2]], (0, 0, 0), 0, 0
+    exif, profile = b"", list[bytes]()
     for marker, segment in _segments(data):
         if marker in _SOFS:
             frames, size = frames + 1, _size_in_frame(segment)
         if marker in _KEPT:
             kept.append(segment)
+        elif marker == _EXIF and segment.startswith(EXIF_SIGNATURE, 4):
+            exif = exif or segment[4:]
+        elif marker == _ICC and segment.startswith(PROFILE_SIGNATURE, 4):
+            profile += [segment[4:]] if len(profile) <= _MAX_PROFILE_PARTS else []
         scans += marker == _SOS
     if frames != 1 or not scans:
         raise UnreadableError("a damaged JPEG")
-    return _checked(EncodedPicture("JPEG", *size, scans, b"".join(kept)))
+    picture = EncodedPicture("JPEG", *size, scans, b"".join(kept), orientation_of(exif), tuple(profile))
+    return _checked(picture)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -153,31 +129,50 @@ def _next_marker(data: bytes, position: int) -> tuple[int, int]:
     return found.start(), data[found.start() + 1]
 
 
-def _size_in_frame(segment: bytes) -> tuple[int, int]:
-    precision, height, width, _ = _unpacked(">BHHB", segment, 4, "JPEG")
+def _size_in_frame(segment: bytes) -> tuple[int, int, int]:
+    """Return width, height and number of channels."""
+    precision, height, width, channels = _unpacked(">BHHB", segment, 4, "JPEG")
     if precision != 8:
         raise UnreadableError(f"a JPEG of {precision} bits")
-    return width, height
+    return width, height, channels
 
 
 def _webp(data: bytes) -> EncodedPicture:
-    """Walk the chunks up to the picture: extended header, lossless or lossy (RFC 9649, sections 2.5 to 2.7)."""
-    canvas, position = None, 12
+    """Walk the chunks: extended header, profile, picture, EXIF data (RFC 9649, sections 2.5 to 2.7)."""
+    canvas, profile, position = None, tuple[bytes, ...](), 12
     for _ in range(MAX_PARTS):
-        name, length = _unpacked("<4sI", data, position, "WebP")
-        part, position = _slice(data, position, 8 + length, "WebP")
-        position += length % 2
+        name, part, position = _webp_chunk(data, position)
         if name == b"VP8X":
             canvas = _canvas(part)
+        elif name == b"ICCP":
+            profile = (part[8:],)
         elif name in (b"VP8 ", b"VP8L"):
             size = _lossy_size(part) if name == b"VP8 " else _lossless_size(part)
             if canvas not in (None, size):
                 raise UnreadableError("a damaged WebP")
             # The canvas, transparency and colour profile are left out, so that the file is as short as it can be.
-            part += bytes(length % 2)
+            part += bytes(len(part) % 2)
             simple = b"RIFF" + struct.pack("<I", 4 + len(part)) + b"WEBP" + part
-            return _checked(EncodedPicture("WebP", *size, 1, simple))
+            orientation = orientation_of(_webp_exif(data, position))
+            return _checked(EncodedPicture("WebP", *size, 3, 1, simple, orientation, profile))
     raise UnreadableError(f"a WebP of more than {MAX_PARTS} chunks")
+
+
+def _webp_exif(data: bytes, position: int) -> bytes:
+    """Return the EXIF data behind the picture; a file that ends early after its picture has none."""
+    with suppress(UnreadableError):
+        for _ in range(MAX_PARTS):
+            name, part, position = _webp_chunk(data, position)
+            if name == b"EXIF":
+                return part[8:]
+    return b""
+
+
+def _webp_chunk(data: bytes, position: int) -> tuple[bytes, bytes, int]:
+    """Return a chunk's name, the chunk without its padding, and where the next one begins."""
+    name, length = _unpacked("<4sI", data, position, "WebP")
+    part, position = _slice(data, position, 8 + length, "WebP")
+    return name, part, position + length % 2
 
 
 def _canvas(part: bytes) -> tuple[int, int]:

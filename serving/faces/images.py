@@ -1,7 +1,9 @@
-"""Reading and writing of picture files; pictures in memory are RGB, upright and of bounded size."""
+"""Reading and writing of picture files; pictures in memory are sRGB, upright and of bounded size."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -9,12 +11,18 @@ import cv2
 from engines.contract.atomic import atomic_file
 from engines.contract.errors import RequestError
 from serving.faces.alignment import Photo
+from serving.faces.avif import read_avif
 from serving.faces.decoding import decoded
-from serving.faces.encoded import UnreadableError, read_encoded
+from serving.faces.encoded import read_encoded
+from serving.faces.encoded_picture import EncodedPicture, UnreadableError
+from serving.faces.other_kinds import heif_format
 
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
 _LOSSLESS_WEBP = (cv2.IMWRITE_WEBP_QUALITY, 101)
 _FLAGS = {".png": (), ".jpg": _JPEG, ".jpeg": _JPEG, ".webp": _LOSSLESS_WEBP}
+WRITTEN_SUFFIXES = frozenset(_FLAGS)
+"""Suffixes of the formats in which pictures can be written, in lower case."""
+
 _LONGEST_SIDES = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 """The limits of libjpeg and of the format WebP."""
 
@@ -24,21 +32,17 @@ MAX_PIXELS = 10**8
 
 
 def read_picture(path: Path) -> Photo:
-    """Read a PNG, JPEG or WebP file: uint8 [H, W, 3], RGB, turned upright according to its EXIF orientation.
+    """Read a PNG, JPEG, WebP or AVIF file as it is to be seen: uint8 [H, W, 3], sRGB, upright as EXIF says.
 
     Grey becomes three equal channels, 16 bits become 8, transparency is dropped.
 
     Raises:
         RequestError: the file is missing, too large, of another format, or cannot be decoded.
     """
-    try:
-        too_long = path.stat().st_size > MAX_BYTES
-        data = b"" if too_long else path.read_bytes()
-    except OSError as error:
-        raise _unreadable(str(path), error.strerror or "an unreadable file") from None
-    if too_long:
-        raise _unreadable(str(path), f"more than {MAX_BYTES // 2**20} MiB")
-    return picture_from_bytes(data, str(path))
+    with _in_one_sentence(str(path), "PNG, JPEG, WebP or AVIF", MAX_PIXELS):
+        data = _bytes_of(path)
+        picture = read_avif(data) if heif_format(data) == "AVIF" else read_encoded(data)
+        return _decoded(picture, str(path), MAX_PIXELS)
 
 
 def picture_from_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -47,13 +51,8 @@ def picture_from_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> 
     Raises:
         RequestError: the picture is too large, animated, of another format, or cannot be decoded.
     """
-    try:
-        picture = read_encoded(data)
-        if picture.pixels > max_pixels:
-            raise UnreadableError(f"{picture.width}x{picture.height} pixels")
-        return decoded(picture)
-    except UnreadableError as error:
-        raise _unreadable(name, error.got, max_pixels) from None
+    with _in_one_sentence(name, "PNG, JPEG or WebP", max_pixels):
+        return _decoded(read_encoded(data), name, max_pixels)
 
 
 def write_picture(path: Path, picture: Photo, *, force: bool = False) -> None:
@@ -101,10 +100,28 @@ def _unencodable(width: int, height: int, expected: str) -> RequestError:
     )
 
 
-def _unreadable(name: str, got: str, max_pixels: int = MAX_PIXELS) -> RequestError:
-    return RequestError(
-        name,
-        got=got,
-        expected=f"a PNG, JPEG or WebP picture of at most {max_pixels // 10**6} megapixels",
-        remedy="convert it first",
-    )
+def _bytes_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)  # a device has no size, and no end
+    except OSError as error:
+        raise UnreadableError(error.strerror or "an unreadable file", "give another file") from None
+    if len(data) > MAX_BYTES:
+        raise UnreadableError(f"more than {MAX_BYTES // 2**20} MiB")
+    return data
+
+
+def _decoded(picture: EncodedPicture, name: str, max_pixels: int) -> Photo:
+    if picture.pixels > max_pixels:
+        raise UnreadableError(f"{picture.width}x{picture.height} pixels", "make it smaller first")
+    return decoded(picture, name)
+
+
+@contextmanager
+def _in_one_sentence(name: str, formats: str, max_pixels: int) -> Iterator[None]:
+    """Within the block, an UnreadableError becomes a RequestError about the picture ``name``."""
+    try:
+        yield
+    except UnreadableError as error:
+        expected = f"a {formats} picture of at most {max_pixels // 10**6} megapixels"
+        raise RequestError(name, got=error.got, expected=expected, remedy=error.remedy) from None

@@ -8,8 +8,10 @@ import numpy as np
 from engines.contract.arrays import Picture
 from engines.contract.errors import RequestError
 from engines.contract.tensors import FACE_SIZE
+from serving.faces.alignment import SMALLEST_FACE
 from serving.faces.decoding import decoded
-from serving.faces.encoded import EncodedPicture, UnreadableError, read_encoded
+from serving.faces.encoded import read_encoded
+from serving.faces.encoded_picture import EncodedPicture, UnreadableError
 from serving.faces.images import bytes_from_picture
 
 MAX_BYTES = 32 * 2**20
@@ -18,12 +20,13 @@ MAX_PIXELS = 4096 * 4096
 
 
 def face_from_jpeg(data: bytes) -> Picture:
-    """Decode the JPEG of an aligned face: uint8 [256, 256, 3], RGB, turned upright according to its EXIF orientation.
+    """Decode the JPEG of an aligned face: uint8 [256, 256, 3], sRGB, turned upright as EXIF says.
 
     The size is read from the header before anything is decoded.
 
     Raises:
-        RequestError: ``data`` is not a whole JPEG, exceeds 32 MiB or 16.8 megapixels, or the picture is not square.
+        RequestError: ``data`` is not a whole JPEG, exceeds 32 MiB or 16.8 megapixels, or the picture is not square or
+            too small.
     """
     if len(data) > MAX_BYTES:
         raise _refused(f"{len(data) / 2**20:.1f} MiB", f"at most {MAX_BYTES // 2**20} MiB", "send a smaller JPEG")
@@ -32,7 +35,7 @@ def face_from_jpeg(data: bytes) -> Picture:
     try:
         jpeg = read_encoded(data)
         _check_size(jpeg)
-        return _resized(decoded(jpeg))
+        return _resized(decoded(jpeg, "tensor 'jpeg'"))
     except UnreadableError as error:
         remedy = "send the file's bytes unchanged, or save the picture again as a baseline JPEG"
         raise _refused(error.got, "a whole baseline or progressive JPEG", remedy) from None
@@ -53,6 +56,8 @@ def _check_size(jpeg: EncodedPicture) -> None:
         raise _refused(size, f"at most {MAX_PIXELS} pixels", "send a smaller JPEG")
     if jpeg.height != jpeg.width:
         raise _refused(size, "the square picture of an aligned face", "align the photograph's face first")
+    if jpeg.width < SMALLEST_FACE:
+        raise _refused(size, f"an aligned face of at least {SMALLEST_FACE:.0f} pixels", "send a larger picture")
 
 
 def _resized(picture: Picture) -> Picture:

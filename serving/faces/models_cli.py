@@ -13,6 +13,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from engines.contract.errors import AlignmentError
+from serving.command_line import print_table
 from serving.faces.model_files import MODEL_FILES, ModelFile, model_folder, obtained, present
 
 models = typer.Typer(
@@ -33,7 +34,7 @@ def list_models() -> None:
             present(model)
             here = "yes"
         table.add_row(model.name, str(model.size), model.licence, model.use, here)
-    Console(highlight=False, markup=False, soft_wrap=True).print(table)
+    print_table(table)
 
 
 @models.command()

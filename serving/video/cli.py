@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from serving.client import DEFAULT_TIMEOUT
+from serving.jobs import Job, files_in, jobs_of
 from serving.options import (
     Align,
     AttributeOptions,
@@ -27,18 +28,21 @@ from serving.options import (
     Psi,
     Rows,
     Seed,
+    ShardOption,
+    ShowProgress,
     Timeout,
     Url,
     edit_from_options,
+    share_from_option,
 )
-from serving.video.targets import DEFAULT_QUALITY, FORMATS, targets_of, videos_in
+from serving.video.targets import DEFAULT_QUALITY, FORMATS, VIDEOS
 
 if TYPE_CHECKING:
     from serving.back_end import BackEnd
     from serving.controls import Style
+    from serving.reporting import ProgressStyle
     from serving.video.frames import FrameSink
     from serving.video.pipeline import VideoProgress, VideoReport
-    from serving.video.reporting import ProgressStyle
     from serving.video.running import Runner
 
 Strength = Annotated[float, typer.Option(help="How far faces follow the edit, from 0 (not at all) to 1 (fully).")]
@@ -59,9 +63,6 @@ Smooth = Annotated[
     typer.Option(help="file looks ahead; live does not; off leaves faces where they are detected."),
 ]
 Quality = Annotated[int, typer.Option(min=0, max=100, help="Video quality; 70 is hard to tell from the original.")]
-ShowProgress = Annotated[
-    Literal["auto", "bar", "json", "none"], typer.Option(help="auto: a bar on a terminal; json: JSON Lines on stdout.")
-]
 Stats = Annotated[bool, typer.Option("--stats", help="Report at the end how long each stage took.")]
 
 
@@ -102,6 +103,7 @@ def video(
     ] = "copy",
     batch: Annotated[int, typer.Option(min=1, help="Frames in a batch.")] = 4,
     in_flight: Annotated[int, typer.Option(min=1, help="Batches toonified at the same time.")] = 2,
+    shard: ShardOption = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
     progress: ShowProgress = "auto",
     stats: Stats = False,
@@ -121,12 +123,13 @@ def video(
     from serving.video.writing import VideoWriter
 
     side, paste = _side(size, output_style), Paste(colour_match=colour_match, mask=mask)
-    videos = videos_in(inputs)
+    share = share_from_option(shard)
+    videos = files_in(inputs, VIDEOS)
     several = len(videos) > 1 or inputs[0].is_dir()
     _refuse_numbered_landmarks(align, several=several, preview=preview)
     _refuse_a_file_of_frames(output, png=png, preview=preview)
     in_folder = several or (not png and (output.is_dir() or not output.suffix))
-    targets = targets_of(videos, output, in_folder=in_folder, suffix=".png" if preview else "" if png else None)
+    jobs = jobs_of(videos, output, VIDEOS, in_folder=in_folder, suffix=".png" if preview else "" if png else None)
     start, end = _part(trim)
     back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
     edit = edit_from_options(attribute, keep, rows, exact=exact)
@@ -163,8 +166,8 @@ def video(
                 sheet = ContactSheet(target, force)
                 return toonify_video(frames, sheet, session, progress=runner.reporter.progress, cancel=runner.cancel)
 
-        jobs = [*zip(videos, targets, strict=True)]
-        succeeded = runner.run_all(jobs, previewed if preview else toonified, skip_existing=several and not force)
+        run = previewed if preview else toonified
+        succeeded = runner.run_all(share.of(jobs), run, skip_existing=several and not force)
     if not succeeded:
         raise typer.Exit(runner.cancel.exit_code if runner.cancel.is_set() else 1)
 
@@ -232,7 +235,7 @@ def cam(
                 with runner.session(composer, smoothing) as session:
                     return toonify_video(reader, sink, session, live=True, progress=reported, cancel=runner.cancel)
 
-        succeeded = runner.run_all([(Path(), output)], recorded, skip_existing=False)
+        succeeded = runner.run_all([Job(Path(), output)], recorded, skip_existing=False)
     if not succeeded:
         raise typer.Exit(1)
 

@@ -19,7 +19,7 @@ from time import perf_counter
 from engines.contract.errors import RequestError
 from serving.video.frames import Frame, FrameSink, FrameSource
 from serving.video.session import FrameJob, FrameResult, ToonSession
-from serving.video.workers import Workers
+from serving.workers import Workers
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from engines.contract.errors import AlignmentError
-from serving.faces.alignment import Photo, Placement, placement_of_face
+from serving.faces.alignment import Photo, Placement, check_aligned, placement_of_face
 from serving.faces.landmarks import CANONICAL_POINTS, Face
 
 
@@ -15,17 +14,10 @@ def prealigned_landmarker(photo: Photo, name: str = "") -> tuple[Face, ...]:
     """Return the face whose crop is the whole frame, for square frames that each show one aligned face.
 
     Raises:
-        AlignmentError: the frame is not square.
+        AlignmentError: the frame is not square, or too small.
     """
-    height, width = photo.shape[:2]
-    if height != width:
-        raise AlignmentError(
-            f"frame {name}",
-            got=f"{width}x{height} pixels",
-            expected="a square frame that shows one aligned face",
-            remedy="detect faces, with --align auto",
-        )
-    return (_face_of_frame(width),)
+    check_aligned(photo, f"frame {name}", remedy="detect faces, with --align auto")
+    return (_face_of_frame(photo.shape[1]),)
 
 
 @lru_cache(maxsize=8)

@@ -2,58 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from engines.contract.errors import ToonifyError
+from serving import reporting
+from serving.command_line import print_table
+from serving.reporting import ProgressStyle, bar_on
 from serving.video.pipeline import VideoProgress, VideoReport
-
-ProgressStyle = Literal["auto", "bar", "json", "none"]
 
 _SECONDS_BETWEEN_LINES = 0.5
 
 
-class Reporter(Protocol):
+class Reporter(reporting.Reporter[VideoReport], Protocol):
     """Receives the events of a command's targets, which are made one after the other."""
 
-    def skipped(self, target: Path) -> None: ...
+    def progress(self, progress: VideoProgress) -> None: ...
 
-    def started(self, target: Path) -> None: ...
+
+class LineReporter(reporting.LineReporter[VideoReport]):
+    """Adds to the lines of all jobs those that are cancelled."""
 
     def progress(self, progress: VideoProgress) -> None: ...
 
-    def finished(self, target: Path, report: VideoReport) -> None: ...
-
-    def failed(self, target: Path, error: ToonifyError) -> None: ...
-
-
-class LineReporter:
-    """Writes the paths of finished targets to stdout, and everything else to stderr."""
-
-    def skipped(self, target: Path) -> None:
-        sys.stderr.write(f"skipped: {target} exists already; give --force to replace it\n")
-
-    def started(self, target: Path) -> None: ...
-
-    def progress(self, progress: VideoProgress) -> None: ...
-
-    def finished(self, target: Path, report: VideoReport) -> None:
-        if report.cancelled:
+    def finished(self, target: Path, result: VideoReport) -> None:
+        if result.cancelled:
             sys.stderr.write(f"cancelled: {target} was not written\n")
         else:
-            sys.stdout.write(f"{target}\n")
-
-    def failed(self, target: Path, error: ToonifyError) -> None:
-        sys.stderr.write(f"error: {error}\n")
+            super().finished(target, result)
 
 
 class BarReporter(LineReporter):
@@ -68,39 +52,33 @@ class BarReporter(LineReporter):
     def progress(self, progress: VideoProgress) -> None:
         self._bar.update(self._task, completed=progress.frames, total=progress.total, details=_details(progress))
 
-    def finished(self, target: Path, report: VideoReport) -> None:
+    def finished(self, target: Path, result: VideoReport) -> None:
         self._bar.remove_task(self._task)
-        super().finished(target, report)
+        super().finished(target, result)
 
     def failed(self, target: Path, error: ToonifyError) -> None:
         self._bar.remove_task(self._task)
         super().failed(target, error)
 
 
-class JsonLinesReporter:
-    """Writes JSON Lines to stdout: ``event`` is begun, progress, finished, cancelled, skipped or failed."""
+class JsonLinesReporter(reporting.JsonLinesReporter[VideoReport]):
+    """Adds to the events of all jobs ``progress`` and ``cancelled``, and to ``finished`` the numbers of the report."""
 
     def __init__(self) -> None:
-        self._target = ""
+        self._target = Path()
         self._last = 0.0
 
-    def skipped(self, target: Path) -> None:
-        _write_event("skipped", target)
-
     def started(self, target: Path) -> None:
-        self._target = str(target)
-        _write_event("begun", target)
+        self._target = target
+        super().started(target)
 
     def progress(self, progress: VideoProgress) -> None:
         if monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = monotonic()
-            _write_event("progress", self._target, **_numbers(progress))
+            reporting.write_event("progress", self._target, **_numbers(progress))
 
-    def finished(self, target: Path, report: VideoReport) -> None:
-        _write_event("cancelled" if report.cancelled else "finished", target, **_numbers(report))
-
-    def failed(self, target: Path, error: ToonifyError) -> None:
-        _write_event("failed", target, error=str(error))
+    def finished(self, target: Path, result: VideoReport) -> None:
+        reporting.write_event("cancelled" if result.cancelled else "finished", target, **_numbers(result))
 
 
 @contextmanager
@@ -110,25 +88,24 @@ def reporter(style: ProgressStyle) -> Iterator[Reporter]:
     if style == "json":
         yield JsonLinesReporter()
     elif style == "bar" or (style == "auto" and console.is_terminal):
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(20), MofNCompleteColumn())
         details = TextColumn("{task.fields[details]}", markup=False)
-        # Paths on stdout are printed above the bar if both are on one terminal; a pipe must receive them directly.
-        with Progress(*columns, details, console=console, redirect_stdout=sys.stdout.isatty()) as bar:
+        with bar_on(console, BarColumn(20), MofNCompleteColumn(), details) as bar:
             yield BarReporter(bar)
     else:
         yield LineReporter()
 
 
-def stage_table(report: VideoProgress) -> Table:
-    """Return a table of each step's milliseconds per frame; steps overlap, so their sum exceeds the run's time."""
+def print_stages(report: VideoProgress) -> None:
+    """Print each step's milliseconds per frame to stderr; steps overlap, so their sum exceeds the run's time."""
     table = Table(box=None, pad_edge=False)
     table.add_column("stage")
     table.add_column("ms per frame", justify="right")
     for stage, seconds in (*report.stages.items(), ("elapsed", report.seconds)):
         table.add_row(stage, f"{_ms_per_frame(seconds, report):.1f}")
+    print_table(table, stderr=True)
+    # A table's caption would be wrapped to its 21 columns.
     faces = f"{report.faces} with a face, {report.dropped} dropped"
-    table.caption = f"{report.frames} frames, {faces}, {report.fps:.1f} frames per second"
-    return table
+    sys.stderr.write(f"{report.frames} frames, {faces}, {report.fps:.1f} frames per second\n")
 
 
 def _details(progress: VideoProgress) -> str:
@@ -149,8 +126,3 @@ def _hours_minutes_seconds(seconds: float) -> str:
 def _numbers(progress: VideoProgress) -> dict[str, Any]:
     fields = {name: value for name, value in vars(progress).items() if name != "cancelled"}
     return {**fields, "fps": progress.fps, "remaining": progress.remaining}
-
-
-def _write_event(event: str, target: Path | str, **fields: object) -> None:
-    sys.stdout.write(json.dumps({"event": event, "target": str(target), **fields}) + "\n")
-    sys.stdout.flush()

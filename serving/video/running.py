@@ -11,19 +11,17 @@ from threading import Event
 from types import FrameType
 from typing import Literal
 
-from rich.console import Console
-
-from engines.contract.errors import ToonifyError
 from serving.command_line import termination_signals
 from serving.controls import Style
 from serving.faces.following import following
 from serving.faces.landmarks import Landmarker
+from serving.jobs import Job, run_jobs
 from serving.options import landmarker_from_option
 from serving.toonifier import Toonifier
 from serving.video.composing import Composer, FirstFace, Paste, SideBySide
 from serving.video.pipeline import VideoReport
 from serving.video.prealigned import prealigned_landmarker
-from serving.video.reporting import Reporter, stage_table
+from serving.video.reporting import Reporter, print_stages
 from serving.video.session import Smoothing, ToonSession
 from serving.video.stability import ROW_WEIGHTS
 
@@ -52,32 +50,19 @@ class Runner:
     cancel: Cancellation
     stats: bool = False
 
-    def run_all(
-        self, jobs: Sequence[tuple[Path, Path]], run: Callable[[Path, Path], VideoReport], *, skip_existing: bool
-    ) -> bool:
-        """Run every job, a pair (video, target), and report it; return whether all were started and none failed.
+    def run_all(self, jobs: Sequence[Job], run: Callable[[Path, Path], VideoReport], *, skip_existing: bool) -> bool:
+        """Run every job as ``run_jobs`` does; return whether all were started, and none failed or was cancelled."""
+        reports: list[VideoReport] = []
 
-        With ``skip_existing``, jobs whose target exists are skipped.
-        """
-        succeeded = True
-        for video, target in jobs:
-            if self.cancel.is_set():
-                return False
-            if skip_existing and target.exists():
-                self.reporter.skipped(target)
-                continue
-            self.reporter.started(target)
-            try:
-                report = run(video, target)
-            except ToonifyError as error:
-                self.reporter.failed(target, error)
-                succeeded = False
-                continue
-            self.reporter.finished(target, report)
-            succeeded = succeeded and not report.cancelled
+        def reported(video: Path, target: Path) -> VideoReport:
+            report = run(video, target)
+            reports.append(report)
             if self.stats:
-                Console(stderr=True).print(stage_table(report))
-        return succeeded
+                print_stages(report)
+            return report
+
+        started = run_jobs(jobs, reported, self.reporter, skip_existing=skip_existing, cancelled=self.cancel.is_set)
+        return started and not any(report.cancelled for report in reports)
 
     def session(self, composer: Composer, smoothing: Smoothing) -> ToonSession:
         """Make a session for one video; the smoothing "off" also turns off the smoothing of codes."""

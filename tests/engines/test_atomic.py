@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -199,3 +200,27 @@ def test_a_folder_replaces_a_file_by_force(tmp_path: Path) -> None:
         write(atomic_directory, path, "new")
     assert [path.name for path in tmp_path.iterdir()] == ["output"]
     assert read(atomic_directory, tmp_path / "output") == "new"
+
+
+@both
+@pytest.mark.parametrize("name", ["a" * 256, "b" * 256 + "/a.png", "/".join(["c" * 200] * 30)])
+@pytest.mark.parametrize("force", [False, True])
+def test_a_name_that_is_too_long_is_one_sentence(made: Output, tmp_path: Path, name: str, force: bool) -> None:
+    with pytest.raises(ExportError, match="got a name that is too long for its folder"), made(tmp_path / name):
+        pass
+    assert not [*tmp_path.iterdir()]
+
+
+@both
+def test_what_the_system_does_not_allow_is_one_sentence(
+    made: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EINVAL, "not shown", "a:b.png")  # as for a colon in a name on FAT
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(Path, "rename", refuse)
+    sentence = "got 'Invalid argument' where it was to be made"
+    with pytest.raises(ExportError, match=sentence), made(tmp_path / "output", force=True):
+        pass
+    assert not [*tmp_path.iterdir()]

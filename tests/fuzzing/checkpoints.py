@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import random
 import resource
 import signal
@@ -19,6 +20,7 @@ from types import FrameType
 from checkpoint_files import isf_state, nvlabs_pickle, saved, tensorflow_pickle, torch_tensors, torch_zip
 from fuzzer import Check, Fuzzer
 from generators import random_generator
+from training_baggage import BAGGAGE
 
 from engines.contract.errors import CheckpointError
 from export.checkpoints import read_checkpoint, write_generator_safetensors, write_rosinality
@@ -44,7 +46,8 @@ def originals() -> tuple[bytes, ...]:
         write_generator_safetensors(generator, safetensors)
         legacy = saved(Path(folder) / "legacy.pt", {"mapnet": torch_tensors(isf_state(1))}, legacy=True)
         files = [path.read_bytes() for path in (rosinality, safetensors, legacy)]
-    return (*files, nvlabs_pickle(generator), tensorflow_pickle(generator))
+    beside = pickle.dumps({"G_ema": None, **BAGGAGE}, protocol=4)
+    return (*files, nvlabs_pickle(generator), tensorflow_pickle(generator), beside)
 
 
 @functools.cache

@@ -14,6 +14,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from colour_profiles import (
+    DISPLAY_P3,
+    avif,
+    exif,
+    jpeg_with_profile,
+    png_with_chunk,
+    png_with_profile,
+    rgb_profile,
+    webp_with,
+)
 from fuzzer import Check, Fuzzer
 from picture_weapons import (
     PNG_SIGNATURE,
@@ -28,10 +38,12 @@ from picture_weapons import (
 )
 
 from engines.contract.errors import RequestError
-from serving.faces.decoding import decoded
-from serving.faces.encoded import UnreadableError, read_encoded
-from serving.faces.images import picture_from_bytes
+from serving.faces.decoding import stored_pixels
+from serving.faces.encoded import read_encoded
+from serving.faces.encoded_picture import UnreadableError
+from serving.faces.images import picture_from_bytes, read_picture
 from serving.faces.jpeg import face_from_jpeg
+from serving.faces.other_kinds import heif_format
 
 DECODED_PIXELS = 4 * 10**6
 """Larger pictures are read but not decoded, so that many inputs can be tried."""
@@ -57,7 +69,12 @@ def originals() -> tuple[bytes, ...]:
         for choice in choices
         for picture in (pixels, pixels[..., :3], pixels[..., 0])
     ]
+    jpeg, png, webp = files[1], files[10], files[-2]
     files.append(cv2.imencode(".png", pixels.astype(np.uint16) * 257)[1].tobytes())
+    colours = rgb_profile(DISPLAY_P3)
+    files += [jpeg_with_profile(jpeg, colours, part=200), png_with_profile(png, colours)]
+    files += [webp_with(webp, (40, 24), content=colours, exif=exif(6)), png_with_chunk(png, b"eXIf", exif(8))]
+    files.append(avif(pixels[..., :3].copy(), icc_profile=colours, exif=exif(5)))
     return (*files, jpeg_that_hides_its_size(512), jpeg_of_scans(12, 64), animated_png(64), animated_webp(64, 2))
 
 
@@ -163,9 +180,17 @@ def checking(folder: Path) -> Iterator[Check]:
     PNGs are not compared, since OpenCV 4.11 itself does not survive some of them. The codecs' warnings are discarded.
     """
 
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "picture"
+
     def check(content: bytes) -> None:
         start = time.monotonic()
-        for read in (lambda: picture_from_bytes(content, "picture", DECODED_PIXELS), lambda: face_from_jpeg(content)):
+        file.write_bytes(content)
+        for read in (
+            lambda: picture_from_bytes(content, "picture", DECODED_PIXELS),
+            lambda: face_from_jpeg(content),
+            lambda: read_picture(file) if heif_format(content) == "AVIF" else None,
+        ):
             sentence = ""
             try:
                 read()
@@ -194,15 +219,15 @@ def quiet() -> Iterator[None]:
 
 
 def compare(content: bytes) -> None:
-    """Compare with OpenCV's reading of the whole file: the size, and each pixel of a JPEG.
+    """Compare with OpenCV's reading of the whole file, neither turned nor converted: the size, each pixel of a JPEG.
 
     A damaged lossless WebP is not compared by pixels: its decoder reads a little of what follows the picture.
     """
     picture = read_encoded(content)
     if picture.format == "PNG" or picture.pixels > DECODED_PIXELS:
         return
-    ours = decoded(picture)
-    theirs = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    ours = stored_pixels(picture)
+    theirs = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if theirs is not None:
         assert ours.shape == theirs.shape
         assert picture.format == "WebP" or np.array_equal(ours, theirs[..., ::-1])

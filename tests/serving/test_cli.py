@@ -57,6 +57,106 @@ def test_several_pictures_go_into_a_directory_under_their_names(
     assert read_picture(tmp_path / "toons" / "other.jpg").shape == (512, 512, 3)
 
 
+@pytest.fixture
+def album(face: Path, tmp_path: Path) -> Path:
+    """A folder of two faces, a damaged picture between them, one of a format that is not read, and another file."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for name in ("a.png", "c.JPG"):
+        write_picture(folder / name, demo_face())
+    (folder / "b.webp").write_bytes(face.read_bytes()[:100])
+    (folder / "d.heic").write_bytes(bytes(4) + b"ftypheic" + bytes(40))
+    (folder / "notes.txt").write_text("not looked at")
+    return folder
+
+
+@pytest.mark.parametrize("in_flight", [1, 4])
+def test_a_folder_is_gone_through_whole_and_a_second_call_does_the_rest(
+    toonify: Toonify, fake: FakeTriton, album: Path, face: Path, tmp_path: Path, in_flight: int
+) -> None:
+    command = ("image", album, "-o", tmp_path / "toons", "--url", fake.url, "--in-flight", in_flight)
+    code, out, err = toonify(*command)
+    assert code == 1
+    assert out.split() == [str(tmp_path / "toons" / name) for name in ("a.png", "c.JPG")]
+    damaged, not_read = err.splitlines()
+    assert damaged.startswith(f"error: {album / 'b.webp'}: got ")
+    assert not_read.startswith(f"error: {album / 'd.heic'}: got ")
+    assert sorted(path.name for path in (tmp_path / "toons").iterdir()) == ["a.png", "c.JPG"]
+    write_picture(album / "b.webp", demo_face(), force=True)
+    (album / "d.heic").unlink()
+    code, out, err = toonify(*command)
+    assert (code, out) == (0, f"{tmp_path / 'toons' / 'b.webp'}\n")
+    assert [line.split()[:2] for line in err.splitlines()] == [
+        ["skipped:", str(tmp_path / "toons" / name)] for name in ("a.png", "c.JPG")
+    ]
+    assert len(fake.requests) == 3
+    assert toonify(*command, "--force")[0] == 0
+    assert len(fake.requests) == 6
+
+
+def test_machines_share_pictures_and_programs_read_what_each_does(
+    toonify: Toonify, fake: FakeTriton, album: Path, tmp_path: Path
+) -> None:
+    done = []
+    for share in ("1/3", "2/3", "3/3"):
+        options = ("--url", fake.url, "--shard", share, "--progress", "json")
+        _, out, _ = toonify("image", album, "-o", tmp_path / "toons", *options)
+        events = [json.loads(line) for line in out.splitlines()]
+        done.append([(event["event"], Path(event["target"]).name) for event in events])
+    assert done == [
+        [("begun", "a.png"), ("finished", "a.png"), ("begun", "d.png"), ("failed", "d.png")],
+        [("begun", "b.webp"), ("failed", "b.webp")],
+        [("begun", "c.JPG"), ("finished", "c.JPG")],
+    ]
+    code, _, err = toonify("image", album, "-o", tmp_path / "toons", "--shard", "0/3")
+    assert code == 2
+    assert "--shard" in err
+
+
+def test_a_folder_is_never_its_own_output_unless_that_is_asked_for(
+    toonify: Toonify, fake: FakeTriton, album: Path, tmp_path: Path
+) -> None:
+    code, _, err = toonify("image", album, "-o", album, "--url", fake.url)
+    assert code == 1
+    assert "a.png: got one of the inputs, expected another file" in err
+    (tmp_path / "empty").mkdir()
+    code, _, err = toonify("image", tmp_path / "empty", "-o", tmp_path / "toons", "--url", fake.url)
+    assert err.startswith(f"error: {tmp_path / 'empty'}: got no picture in it, expected at least one")
+    assert not fake.requests
+
+
+def test_names_that_are_too_long_or_not_utf_8_do_not_stop_the_others(
+    toonify: Toonify, fake: FakeTriton, face: Path, tmp_path: Path
+) -> None:
+    names = [os.fsdecode(b"\xff.png"), "a" * 253, "b.png"]  # the second one gets a suffix, and is too long then
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_bytes(face.read_bytes())
+    inputs = [folder / name for name in names]
+    options = ("-o", tmp_path / "toons", "--url", fake.url, "--progress", "json")
+    code, out, _ = toonify("image", *inputs, *options)
+    assert code == 1
+    assert sorted(path.name for path in (tmp_path / "toons").iterdir()) == sorted([names[2], names[0]])
+    ends = [event for event in map(json.loads, out.splitlines()) if event["event"] != "begun"]
+    assert [event["event"] for event in ends] == ["finished", "failed", "finished"]
+    assert ends[0]["target"] == str(tmp_path / "toons" / names[0])
+    assert "got a name that is too long for its folder" in ends[1]["error"]
+
+
+@pytest.mark.parametrize("place", ["input", "output"])
+def test_a_path_that_is_too_long_to_be_looked_at_is_one_sentence(
+    toonify: Toonify, fake: FakeTriton, face: Path, place: str
+) -> None:
+    long = face.with_name("a" * 300)
+    source, target = (long, face.with_name("toon.png")) if place == "input" else (face, long)
+    code, _, err = toonify("image", source, "-o", target, "--url", fake.url)
+    assert code == 1
+    assert err.startswith(f"error: {long}: got ")
+    assert "too long" in err
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize("wire", [[], ["--jpeg"]])
 def test_options_become_controls(toonify: Toonify, fake: FakeTriton, face: Path, wire: list[str]) -> None:
     options = ["--attribute", "age=1", "--attribute", "gender=0.5", "--rows", "preset", "--seed", "7", "--psi", "0.7"]
@@ -202,7 +302,7 @@ def test_a_photograph_without_a_face_is_named(toonify: Toonify, fake: FakeTriton
         "image", tmp_path / "wall.png", "-o", tmp_path / "o.png", "--url", fake.url, "--align", "haar"
     )
     assert code == 1
-    assert err.startswith("error: wall.png: got no face, expected at least one")
+    assert err.startswith(f"error: {tmp_path / 'wall.png'}: got no face, expected at least one")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +335,9 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(
         assert code == 1
         return err
 
-    assert "face.png: got an output that is already there" in error(face, "-o", face)
+    (tmp_path / "toon.png").write_bytes(b"mine")
+    assert "toon.png: got an output that is already there" in error(face, "-o", tmp_path / "toon.png")
+    assert "face.png: got one of the inputs" in error(face, "-o", face)
     assert "toon.gif: got the suffix '.gif'" in error(face, "-o", tmp_path / "toon.gif")
     assert "face.png: got two pictures of that name" in error(face, face, "-o", tmp_path / "toons")
     assert not fake.requests
@@ -277,7 +379,7 @@ def test_a_shell_can_complete_the_commands(program: str) -> None:
 
 
 def test_the_doctor_fails_where_no_picture_can_be_made(toonify: Toonify, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "40")  # outside a terminal no command is broken
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     code, out, _ = toonify("doctor", "--url", "127.0.0.1:9")

@@ -65,6 +65,7 @@ USES: dict[str, bytes] = {
     "EMPTY_LIST": b"]",
     "EMPTY_DICT": b"}",
     "EMPTY_SET": b"\x8f",
+    "FROZENSET": b"(" + GET + b"\x91",
     "MARK": b"(" + GET + b"t",
     "POP": GET + b"0",
     "POP_MARK": b"(" + GET + b"1",
@@ -132,6 +133,7 @@ def test_a_stand_in_that_gets_a_large_object_again_and_again_stays_within_the_bu
         b"ccollections\nOrderedDict\n)R",
         b"cargparse\nNamespace\n)R",
         b"cdnnlib.tflib.network\nNetwork\n)R",
+        b"ctorch\ndevice\n)R",
         b"cnumpy\ndtype\nU\x02f4\x85R",
         b"cnumpy.core.multiarray\n_reconstruct\n)R",
     ],
@@ -146,7 +148,7 @@ def test_a_state_that_is_set_again_and_again_stays_within_the_budget(target: byt
 
 def test_every_stateful_stand_in_is_tried() -> None:
     names = {kind.__name__ for kind in Stateful.__subclasses__()}
-    assert names == {"OrderedDict", "Namespace", "TfNetwork", "NumpyType", "NumpyArray"}
+    assert names == {"Inert", "OrderedDict", "Namespace", "TfNetwork", "NumpyType", "NumpyArray"}
 
 
 def test_arguments_that_a_function_ignores_are_paid_for(tmp_path: Path) -> None:

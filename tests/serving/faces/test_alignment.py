@@ -202,3 +202,11 @@ def test_a_whole_photograph_is_no_aligned_face() -> None:
 def test_a_crop_larger_than_the_photograph_is_still_filled() -> None:
     placement = np.array([[300, 0, -100], [0, 300, -100]], np.float64)
     assert crop(np.full((40, 40, 3), 7, np.uint8), placement).min() == 7
+
+
+@pytest.mark.parametrize("side", [1, 2, 23])
+def test_an_aligned_face_of_a_few_pixels_is_refused(side: int) -> None:
+    sentence = f"^dot: got {side}x{side} pixels, expected an aligned face of at least 24 pixels; give a larger picture"
+    with pytest.raises(AlignmentError, match=sentence):
+        prealigned(np.zeros((side, side, 3), np.uint8), name="dot")
+    assert prealigned(np.full((24, 24, 3), 9, np.uint8))[0].shape == (256, 256, 3)

@@ -43,6 +43,15 @@ def test_each_face_has_a_line_with_its_square_and_whether_it_is_used(toonify: To
     assert second.rstrip().endswith("no, turned away or not whole")
 
 
+def test_a_picture_that_cannot_be_read_does_not_stop_the_others(toonify: Toonify, photo: Path) -> None:
+    photo.with_name("0.jpg").write_text("no picture")
+    code, out, err = toonify("faces", photo.parent)
+    assert code == 1
+    assert out.splitlines()[0] == f"{photo}: 2 faces"
+    assert err.startswith(f"error: {photo.with_name('0.jpg')}: got ")
+    assert err.count("\n") == 1
+
+
 def test_the_json_gives_the_same_faces_to_align_file(toonify: Toonify, photo: Path) -> None:
     code, out, err = toonify("faces", photo, "--json")
     assert (code, err) == (0, "")

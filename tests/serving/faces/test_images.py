@@ -6,11 +6,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from colour_profiles import avif, exif, png_with_chunk, webp_with
 from numpy.typing import NDArray
+from picture_weapons import jpeg_segment
+from PIL import Image
 
 from engines.contract.errors import ExportError, RequestError
+from engines.contract.tensors import FACE_SIZE
 from serving.faces.encoded import read_encoded
 from serving.faces.images import MAX_BYTES, picture_from_bytes, read_picture, write_picture
+from serving.faces.jpeg import face_from_jpeg
 
 WIDE = np.zeros((30, 50, 3), np.uint8)
 WIDE[:, :25] = (200, 30, 30)
@@ -23,11 +28,17 @@ def encoded(suffix: str, picture: NDArray[np.generic] = WIDE, quality: int = 95)
     return cv2.imencode(suffix, channels, flags if suffix != ".png" else [])[1].tobytes()
 
 
-def with_orientation(jpeg: bytes, orientation: int) -> bytes:
-    """Return the JPEG with an EXIF segment of one entry (tag 0x0112, short)."""
-    tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
-    segment = b"Exif\0\0" + tiff
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+def with_orientation(suffix: str, orientation: int, order: str = ">", picture: NDArray[np.generic] = WIDE) -> bytes:
+    """Return a picture with EXIF data."""
+    data = exif(orientation, order)
+    if suffix == ".avif":
+        return avif(picture.astype(np.uint8), exif=data)
+    plain = encoded(suffix, picture)
+    if suffix == ".jpg":
+        return plain[:2] + jpeg_segment(0xE1, b"Exif\0\0" + data) + plain[2:]
+    if suffix == ".png":
+        return png_with_chunk(plain, b"eXIf", data)
+    return webp_with(plain, (picture.shape[1], picture.shape[0]), exif=data)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".webp", ".PNG"])
@@ -39,10 +50,55 @@ def test_a_picture_written_and_read_again_is_the_same(tmp_path: Path, suffix: st
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_pictures_are_turned_upright_as_exif_says() -> None:
-    upright = picture_from_bytes(with_orientation(encoded(".jpg"), 6), "camera.jpg")  # 90 degrees clockwise
-    assert upright.shape == (50, 30, 3)
-    assert upright[2, 15, 0] > 150 > upright[-3, 15, 0]
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".avif"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("orientation", "corners"),
+    [(1, "rgbw"), (2, "grwb"), (3, "wbgr"), (4, "bwrg"), (5, "rbgw"), (6, "brwg"), (7, "wgbr"), (8, "gwrb")],
+)
+def test_every_format_is_turned_upright_as_exif_says(
+    tmp_path: Path, suffix: str, order: str, orientation: int, corners: str
+) -> None:
+    """The corners are named from the left above to the right below."""
+    colours = {"r": (250, 5, 5), "g": (5, 250, 5), "b": (5, 5, 250), "w": (250, 250, 250)}
+    stored = np.array([[colours["r"], colours["g"]], [colours["b"], colours["w"]]], np.uint8)
+    stored = stored.repeat(16, axis=0).repeat(32, axis=1)
+    upright = picture_in(tmp_path, with_orientation(suffix, orientation, order, stored))
+    assert upright.shape == ((64, 32, 3) if orientation >= 5 else (32, 64, 3))
+    seen = upright[[2, 2, -2, -2], [2, -2, 2, -2]]
+    assert np.abs(seen.astype(int) - [colours[corner] for corner in corners]).max() < 15
+    assert upright.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        exif(0),
+        exif(9),
+        exif(6)[:-8],
+        exif(6)[:6],
+        exif(6).replace(b"MM", b"XX"),
+        exif(6)[:4] + b"\xff" * 4 + exif(6)[8:],
+        exif(6)[:8] + b"\xff\xff" + bytes(12) + exif(6)[22:],
+        b"",
+    ],
+)
+def test_exif_data_that_say_nothing_turn_nothing(data: bytes) -> None:
+    picture = picture_from_bytes(png_with_chunk(encoded(".png"), b"eXIf", data), "camera")
+    np.testing.assert_array_equal(picture, WIDE)
+
+
+def test_some_programs_begin_a_webps_exif_data_as_in_a_jpeg() -> None:
+    webp = webp_with(encoded(".webp"), (50, 30), exif=b"Exif\0\0" + exif(6))
+    assert picture_from_bytes(webp, "camera").shape == (50, 30, 3)
+    assert picture_from_bytes(webp[:-8], "cut behind its picture").shape == (30, 50, 3)
+
+
+def test_the_served_decoder_turns_pictures_too() -> None:
+    half = np.zeros((FACE_SIZE, FACE_SIZE, 3), np.uint8)
+    half[:, : FACE_SIZE // 2] = (200, 30, 30)
+    upright = face_from_jpeg(with_orientation(".jpg", 6, picture=half))  # 90 degrees clockwise
+    assert upright[9, 128, 0] > 150 > upright[-9, 128, 0]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +118,7 @@ def test_every_kind_of_png_becomes_eight_bit_rgb(picture: NDArray[np.generic]) -
 def test_the_size_is_read_from_the_header(size: tuple[int, int]) -> None:
     picture = np.zeros((size[1], size[0], 3), np.uint8)
     transparent = np.zeros((size[1], size[0], 4), np.uint8)
-    files = [encoded(".png", picture), encoded(".jpg", picture), with_orientation(encoded(".jpg", picture), 6)]
+    files = [encoded(".png", picture), encoded(".jpg", picture), with_orientation(".jpg", 6, picture=picture)]
     files += [encoded(".webp", picture, 90), encoded(".webp", picture, 101), encoded(".webp", transparent, 90)]
     assert [(picture.width, picture.height) for picture in map(read_encoded, files)] == [size] * 6
 
@@ -75,22 +131,87 @@ def test_a_huge_claim_is_refused_before_anything_is_decoded(monkeypatch: pytest.
         picture_from_bytes(bytes(png), "bomb.png")
 
 
+def picture_in(folder: Path, data: bytes) -> NDArray[np.uint8]:
+    (folder / "picture").write_bytes(data)
+    return read_picture(folder / "picture")
+
+
+def test_an_avif_that_claims_gigapixels_is_refused(tmp_path: Path) -> None:
+    data = avif(np.zeros((64, 64, 3), np.uint8))
+    claim = data.replace(struct.pack(">II", 64, 64), struct.pack(">II", 60_000, 60_000))
+    assert claim != data
+    with pytest.raises(RequestError, match=r"picture: got (60000x60000 pixels|a damaged AVIF), expected"):
+        picture_in(tmp_path, claim)
+
+
+def test_a_cut_avif_is_one_sentence(tmp_path: Path) -> None:
+    data = avif(WIDE)
+    for length in range(32, len(data) - 1, 31):
+        with pytest.raises(RequestError, match="picture: got a damaged AVIF"):
+            picture_in(tmp_path, data[:length])
+
+
+def test_an_animated_avif_is_refused(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "film", "AVIF", save_all=True, append_images=frames[1:])
+    with pytest.raises(RequestError, match="got an animated AVIF"):
+        read_picture(tmp_path / "film")
+
+
+def test_what_comes_over_a_network_is_never_given_to_a_decoder_without_bounds() -> None:
+    with pytest.raises(RequestError, match=r"^upload: got an AVIF, expected a PNG, JPEG or WebP picture"):
+        picture_from_bytes(avif(WIDE), "upload")
+
+
+def boxes(*brands: bytes) -> bytes:
+    """The first box of a file, with its major and its compatible brands."""
+    content = b"ftyp" + brands[0] + bytes(4) + b"".join(brands[1:])
+    return struct.pack(">I", len(content) + 4) + content + bytes(40)
+
+
 @pytest.mark.parametrize(
-    ("data", "got"),
+    ("data", "got", "remedy"),
     [
-        (b"", "no bytes"),
-        (b"GIF89a" + bytes(40), "a GIF"),
-        (bytes(4) + b"ftypheic" + bytes(40), "a HEIF picture or a video"),
-        (bytes(4) + b"ftypavif" + bytes(40), "an AVIF"),
-        (bytes(40), "something else"),
-        (encoded(".png")[:60], "a PNG that ends early"),
-        (encoded(".webp", quality=90)[:60], "a WebP that ends early"),
-        (encoded(".jpg")[:60], "a JPEG that ends early"),
+        (b"", "an empty file", "copy or download it again"),
+        (b"GIF89a" + bytes(40), "a GIF", "save it as PNG or JPEG first"),
+        (b"BM" + bytes(40), "a BMP", "save it as PNG or JPEG first"),
+        (b"II*\0" + bytes(40), "a TIFF or a camera's raw file", "save it as PNG or JPEG first"),
+        (b"MM\0*" + bytes(40), "a TIFF or a camera's raw file", "save it as PNG or JPEG first"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(40), "a camera's raw file", "develop it"),
+        (boxes(b"crx "), "a camera's raw file", "develop it"),
+        (b"\xff\x0a" + bytes(40), "a JPEG XL", "save it as PNG or JPEG first"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL", "save it as PNG or JPEG first"),
+        (b"8BPS" + bytes(40), "a Photoshop document", "save it as PNG or JPEG first"),
+        (b"%PDF-1.7\n", "a PDF", "export its page as PNG first"),
+        (b"PK\3\4" + bytes(40), "a ZIP archive", "unpack it first"),
+        (b"\x1aE\xdf\xa3" + bytes(40), r"a video \(MKV or WebM\)", "give it to toonify video"),
+        (b"RIFF\0\0\0\0AVI LIST", r"a video \(AVI\)", "give it to toonify video"),
+        (b"G" + bytes(187) + b"G" + bytes(187), r"a video \(MPEG-TS\)", "give it to toonify video"),
+        (boxes(b"isom", b"isom", b"avc1"), r"a video \(MP4 or MOV\)", "give it to toonify video"),
+        (boxes(b"qt  "), r"a video \(MP4 or MOV\)", "give it to toonify video"),
+        (boxes(b"mif1", b"mif1", b"avif"), "an AVIF", "save it as PNG or JPEG first"),
+        (boxes(b"mif1", b"mif1", b"heic"), "a HEIC", "save it as JPEG first"),
+        (boxes(b"msf1", b"hevc"), "a HEIC", "save it as JPEG first"),
+        (b"<?xml version='1.0'?>\n<!-- x -->\n<svg width='1'>", "an SVG", "export it as PNG first"),
+        (b"\n<!DOCTYPE html>\n<html>", "a web page", "download the picture itself"),
+        ("Grüße\n".encode(), "a text", "give the file of a picture"),
+        (("ü" * 5000).encode()[1:], "something else", "save it as PNG or JPEG first"),
+        (b"a" + ("ü" * 5000).encode(), "a text", "give the file of a picture"),
+        (bytes(40), "something else", "save it as PNG or JPEG first"),
+        (encoded(".png")[:60], "a PNG that ends early", "save it as PNG or JPEG first"),
+        (encoded(".webp", quality=90)[:60], "a WebP that ends early", "save it as PNG or JPEG first"),
+        (encoded(".jpg")[:60], "a JPEG that ends early", "save it as PNG or JPEG first"),
     ],
 )
-def test_what_is_no_picture_is_refused(data: bytes, got: str) -> None:
-    with pytest.raises(RequestError, match=f"^file: got {got}, expected a PNG, JPEG or WebP picture"):
+def test_what_is_no_picture_is_named_with_what_to_do(data: bytes, got: str, remedy: str) -> None:
+    with pytest.raises(RequestError, match=f"^file: got {got}, expected a PNG, JPEG or WebP .*; {remedy}"):
         picture_from_bytes(data, "file")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no /dev/zero")
+def test_a_device_without_an_end_is_not_read_for_ever() -> None:
+    with pytest.raises(RequestError, match="got more than 256 MiB"):
+        read_picture(Path("/dev/zero"))
 
 
 def test_a_file_that_is_missing_or_too_large_is_named(tmp_path: Path) -> None:

@@ -76,3 +76,9 @@ def test_a_grey_jpeg_has_three_equal_channels() -> None:
 def test_what_is_not_the_jpeg_of_a_face_is_refused(data: bytes, sentence: str) -> None:
     with pytest.raises(RequestError, match=f"tensor 'jpeg': {sentence}"):
         face_from_jpeg(data)
+
+
+def test_a_face_of_a_few_pixels_is_refused() -> None:
+    dot = cv2.imencode(".jpg", np.zeros((23, 23, 3), np.uint8))[1].tobytes()
+    with pytest.raises(RequestError, match="got 23x23 pixels, expected an aligned face of at least 24 pixels"):
+        face_from_jpeg(dot)

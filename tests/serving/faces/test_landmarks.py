@@ -256,3 +256,9 @@ def test_a_folder_without_the_models_is_named(tmp_path: Path) -> None:
 def test_yunet_finds_nothing_in_a_picture_as_thin_as_a_line(tmp_path: Path, shape: tuple[int, int, int]) -> None:
     write_yunet(tmp_path / "yunet.onnx", [8.0, 8.0, 1.0, 1.0], [0.0] * 10)
     assert YuNetLandmarker(tmp_path / "yunet.onnx")(np.full(shape, 255, np.uint8)) == ()
+
+
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1), (1, 1), (3, 5000), (24, 30_000)])
+def test_haar_cascades_find_nothing_in_a_picture_as_thin_as_a_line(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    assert HaarLandmarker()(noise) == ()

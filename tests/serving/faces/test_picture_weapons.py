@@ -32,7 +32,7 @@ from picture_weapons import (
 )
 
 from engines.contract.errors import RequestError
-from serving.faces.decoding import MAX_SCANS, decoded
+from serving.faces.decoding import MAX_SCANS, stored_pixels
 from serving.faces.encoded import read_encoded
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import face_from_jpeg
@@ -124,7 +124,7 @@ def test_fill_bytes_bytes_between_segments_and_what_follows_the_end_are_skipped(
     assert (picture.width, picture.height, picture.scans) == (64, 64, 1)
     assert (picture.data[:2], picture.data[-2:]) == (b"\xff\xd8", b"\xff\xd9")
     assert b"stray" not in picture.data
-    np.testing.assert_array_equal(decoded(picture), picture_from_bytes(JPEG, "plain"))
+    np.testing.assert_array_equal(stored_pixels(picture), picture_from_bytes(JPEG, "plain"))
 
 
 def test_a_progressive_jpeg_has_about_ten_scans() -> None:
@@ -139,7 +139,7 @@ def test_restart_markers_belong_to_the_scan() -> None:
     assert jpeg.count(b"\xff\xd0") > 0
     assert read_encoded(jpeg).scans == 1
     np.testing.assert_array_equal(
-        decoded(read_encoded(jpeg)), cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)[..., ::-1]
+        stored_pixels(read_encoded(jpeg)), cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)[..., ::-1]
     )
 
 

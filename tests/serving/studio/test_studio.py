@@ -220,7 +220,7 @@ def test_every_control_reaches_the_toonifier(
 @pytest.mark.parametrize(
     ("body", "controls", "sentence"),
     [
-        (b"no picture", {}, "picture: got something else, expected a PNG, JPEG or WebP picture"),
+        (b"no picture", {}, "picture: got a text, expected a PNG, JPEG or WebP picture"),
         (
             jpeg_from_picture(PHOTO[:, :100]),
             {},

@@ -26,11 +26,12 @@ from serving.back_end import BackEnd
 from serving.controls import Edit, Style
 from serving.faces.alignment import crop, placement_of_face, prealigned
 from serving.faces.images import read_picture
+from serving.jobs import jobs_of
 from serving.video import camera
 from serving.video.frames import Frame
 from serving.video.prealigned import prealigned_landmarker
 from serving.video.reading import VideoReader
-from serving.video.targets import FORMATS, targets_of
+from serving.video.targets import FORMATS, VIDEOS
 
 ALIGNED = ("--align", "none")
 FRAMES = 6
@@ -193,6 +194,19 @@ def test_a_folder_is_gone_through_whole_and_a_second_call_does_only_the_rest(
     ]
 
 
+def test_two_machines_share_a_folder_whatever_is_done_already(
+    toonify: Toonify, toonifier: FakeToonifier, folder: Path, clip: Path, tmp_path: Path
+) -> None:
+    shutil.copy(clip, folder / "b.mp4")
+    output = tmp_path / "toons"
+    names = []
+    for share in ("2/2", "1/2"):  # the second machine begins when the first one is ready
+        code, out, err = toonify("video", folder, "-o", output, *ALIGNED, "--shard", share)
+        assert (code, err) == (0, "")
+        names.append([Path(line).name for line in out.splitlines()])
+    assert names == [["b.mp4"], ["a.mp4", "c.mov"]]
+
+
 def test_force_does_all_of_a_folder_again(
     toonify: Toonify, toonifier: FakeToonifier, folder: Path, tmp_path: Path
 ) -> None:
@@ -275,8 +289,11 @@ def test_a_bar_shows_speed_and_stages(
 def test_statistics_name_every_stage(toonify: Toonify, toonifier: FakeToonifier, clip: Path) -> None:
     _, out, err = toonify("video", clip, "-o", clip.with_name("toon.mp4"), *ALIGNED, "--stats")
     assert out == f"{clip.with_name('toon.mp4')}\n"
-    for stage in ("decode", "detect", "align", "encode", "render", "paste", "write", "elapsed", f"{FRAMES} frames"):
-        assert stage in err
+    *table, summary = err.splitlines()
+    stages = [line.split()[0] for line in table]
+    assert {"stage", "decode", "detect", "align", "encode", "render", "paste", "write", "elapsed"} <= {*stages}
+    assert summary.startswith(f"{FRAMES} frames, {FRAMES} with a face, 0 dropped, ")
+    assert summary.endswith(" frames per second")
 
 
 @pytest.mark.parametrize("style", ["paste", "crop"])
@@ -314,6 +331,7 @@ def test_a_preview_without_frames_in_its_part_is_refused(
         (["--size", "256"], "give --output-style crop"),
         (["--png"], "frames are written to a folder"),
         (["--png", "--preview"], "a preview is one picture"),
+        (["--shard", "3/2"], "'3/2' is not I/N with I from 1 to N"),
     ],
 )
 def test_usage_mistakes_end_with_2(
@@ -405,21 +423,23 @@ def test_a_prealigned_frame_is_its_own_crop() -> None:
     assert np.abs(cut - prealigned(frame)[0]).max() <= 1
     with pytest.raises(AlignmentError, match="320x240"):
         prealigned_landmarker(room(), "0")
+    with pytest.raises(AlignmentError, match="frame 0: got 16x16 pixels, expected an aligned face of at least 24"):
+        prealigned_landmarker(room(width=16, height=16), "0")
 
 
 def test_a_folders_targets_keep_the_suffixes_that_can_be_written() -> None:
     kept = [Path(f"a{suffix}") for suffix in FORMATS]
-    assert targets_of(kept[:1], Path("out"), in_folder=True) == [Path("out") / kept[0]]
-    videos = [Path("a.mov"), Path("b.webm")]
-    assert targets_of(videos, Path("out"), in_folder=True) == [Path("out/a.mov"), Path("out/b.mp4")]
+    videos = [*kept[:1], Path("b.mov"), Path("c.webm")]
+    targets = [job.target for job in jobs_of(videos, Path("out"), VIDEOS, in_folder=True)]
+    assert targets == [Path("out") / kept[0], Path("out/b.mov"), Path("out/c.mp4")]
     with pytest.raises(RequestError, match="two videos of that name"):
-        targets_of([Path("a.avi"), Path("a.webm")], Path("out"), in_folder=True)
+        jobs_of([Path("a.avi"), Path("a.webm")], Path("out"), VIDEOS, in_folder=True)
 
 
 def test_several_videos_do_not_go_into_a_file(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     with pytest.raises(RequestError, match="out: got a file, expected a folder"):
-        targets_of([Path("a.mov"), Path("b.mov")], tmp_path / "out", in_folder=True)
+        jobs_of([Path("a.mov"), Path("b.mov")], tmp_path / "out", VIDEOS, in_folder=True)
 
 
 def test_a_style_without_options_is_the_usual_one() -> None:

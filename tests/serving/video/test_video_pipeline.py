@@ -18,7 +18,7 @@ from serving.controls import Style
 from serving.video.frames import Frame
 from serving.video.pipeline import VideoProgress, toonify_video
 from serving.video.session import ToonSession
-from serving.video.workers import Workers
+from serving.workers import Workers
 
 FACES = [(face_at(110 + 2 * i, 120, 80),) for i in range(40)]
 FRAMES = frames_of([drawn(face, room()) for (face,) in FACES])

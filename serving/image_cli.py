@@ -1,0 +1,145 @@
+"""``toonify image``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from threading import Lock
+from typing import Annotated, Literal
+
+import typer
+
+from engines.contract.atomic import check_output
+from engines.contract.tensors import FACE_SIZE
+from serving.client import DEFAULT_TIMEOUT
+from serving.faces.alignment import Photo
+from serving.faces.images import check_suffix, read_picture, write_picture
+from serving.faces.landmarks import Face
+from serving.faces.photograph import (
+    Pasting,
+    Toonify,
+    is_aligned,
+    toonified_crop,
+    toonified_face,
+    toonified_photograph,
+)
+from serving.faces.picture_files import PICTURES
+from serving.jobs import files_in, jobs_of, run_jobs
+from serving.options import (
+    Align,
+    AttributeOptions,
+    Classifier,
+    ColourMatch,
+    Encoder,
+    Exact,
+    Force,
+    Generators,
+    Isf,
+    KeepOptions,
+    Mask,
+    Model,
+    Psi,
+    Rows,
+    Seed,
+    ShardOption,
+    ShowProgress,
+    Timeout,
+    Url,
+    edit_from_options,
+    landmarker_from_option,
+    share_from_option,
+)
+from serving.reporting import reporter
+
+
+def image(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="IN...", help="PNG, JPEG, WebP or AVIF pictures, or folders of them.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Output file; a folder for several pictures.")],
+    url: Url = None,
+    model: Model = None,
+    encoder: Encoder = None,
+    isf: Isf = None,
+    classifier: Classifier = None,
+    generator: Generators = None,
+    attribute: AttributeOptions = None,
+    keep: KeepOptions = None,
+    exact: Exact = False,
+    rows: Rows = "all",
+    seed: Seed = None,
+    psi: Psi = None,
+    align: Align = "auto",
+    paste: Annotated[bool, typer.Option(help="Put the face back into its photograph.")] = True,
+    mask: Mask = "ellipse",
+    colour_match: ColourMatch = 0.0,
+    faces: Annotated[Literal["largest", "all"], typer.Option(help="The faces of a photograph to toonify.")] = "largest",
+    jpeg: Annotated[bool, typer.Option("--jpeg", help="Send and receive JPEG, for slow networks.")] = False,
+    in_flight: Annotated[int, typer.Option(min=1, help="Pictures worked on at the same time.")] = 1,
+    shard: ShardOption = None,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    progress: ShowProgress = "auto",
+    force: Force = False,
+) -> None:
+    """Toonify pictures of faces: whole photographs, or aligned crops, which are square.
+
+    Among several, those already done are skipped, and a failure does not stop the others.
+    """
+    from serving.back_end import BackEnd  # imported late: ``--help`` needs no back end
+
+    if faces == "all" and (align == "none" or not paste):
+        raise typer.BadParameter("all needs whole photographs, which --align and --paste allow", param_hint="--faces")
+    share = share_from_option(shard)
+    pictures = files_in(inputs, PICTURES)
+    several = len(pictures) > 1 or inputs[0].is_dir()
+    if not (several or output.is_dir()):
+        check_suffix(output)
+    jobs = jobs_of(pictures, output, PICTURES, in_folder=several or output.is_dir(), in_place=force)
+    if not several:
+        check_output(jobs[0].target, force=force)
+    edit = edit_from_options(attribute, keep, rows, exact=exact)
+    find, pasting = _finder(align), Pasting(mask, colour_match)
+    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, jpeg=jpeg, classifier=classifier)
+    style = back_end.style(edit, seed=seed or 0, strength=1.0, psi=1.0 if psi is None else psi)
+
+    def run(source: Path, target: Path) -> None:
+        photo, name = read_picture(source), str(source)
+        found = find(photo, source.name)
+        if found is None:
+            picture = toonified_crop(photo, toonify, name=name)
+        elif paste:
+            every = faces == "all"
+            picture = toonified_photograph(photo, found, toonify, every_face=every, pasting=pasting, name=name)
+        else:
+            picture = toonified_face(photo, found, toonify, name=name)
+        write_picture(target, picture, force=force)
+
+    mine = share.of(jobs)
+    with back_end.toonifier() as toonifier, reporter(progress, len(mine)) as reports:
+        toonify: Toonify = partial(toonifier.toonify, style=style)
+        succeeded = run_jobs(mine, run, reports, skip_existing=several and not force, in_flight=in_flight)
+    if not succeeded:
+        raise typer.Exit(1)
+
+
+def _finder(align: str) -> Callable[[Photo, str], Sequence[Face] | None]:
+    """Return what finds the faces of a picture by its name, for threads to share; None stands for an aligned crop.
+
+    With "auto", a picture of the encoder's own size is a crop without a search, so that crops need no landmarker; any
+    other square picture is searched.
+    """
+    # "auto" is made when it is first needed, which may download its models; all others report a mistake at once.
+    landmarker = cache(partial(landmarker_from_option, align))
+    if align not in ("auto", "none"):
+        landmarker()
+    one_at_a_time = Lock()
+
+    def find(photo: Photo, name: str) -> Sequence[Face] | None:
+        if align == "none" or (align == "auto" and photo.shape[:2] == (FACE_SIZE, FACE_SIZE)):
+            return None
+        with one_at_a_time:
+            faces = landmarker()(photo, name)
+        return None if align == "auto" and is_aligned(photo, faces) else faces
+
+    return find
