@@ -6,12 +6,12 @@ from threading import Event, Lock
 from time import perf_counter
 
 from engines.contract.arrays import Pictures
-from serving.faces.alignment import Photo
+from serving.faces.alignment import Photo, crop, prealigned
 from serving.faces.following import following
 from serving.faces.images import bytes_from_picture, picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
 from serving.faces.landmarks import Face, Landmarker
-from serving.faces.photograph import toonified_crop, toonified_face, toonified_photograph
+from serving.faces.photograph import placed_faces, toonified_crop, toonified_face, toonified_photograph
 from serving.studio.controls import PageControls
 from serving.studio.refusal import Refusal
 from serving.toonifier import Toonifier
@@ -49,6 +49,27 @@ class Studio:
         toon = self._toonified(photo, controls, cancel)
         _raise_if(cancel)
         return bytes_from_picture(toon, ".png")
+
+    def attributes(self, data: bytes, controls: PageControls, cancel: Event) -> list[float] | None:
+        """Read which attributes the largest face of a picture shows, as probabilities; None without a classifier.
+
+        Raises:
+            Refusal: ``cancel`` is set.
+            RequestError: the picture cannot be decoded.
+            AlignmentError: no face is found, or it cannot be aligned.
+            ServerError, EngineError: the toonifier fails.
+        """
+        _raise_if(cancel)
+        photo = picture_from_bytes(data, "picture")
+        _raise_if(cancel)
+        if controls.look == "aligned":
+            face, _ = prealigned(photo, name="picture")
+        else:
+            _, placement = placed_faces(self._landmarker(photo), "picture")[0]
+            face = crop(photo, placement)
+        _raise_if(cancel)
+        read = self._toonifier.read_attributes(face[None])
+        return None if read is None else read[0].tolist()
 
     def session(self, controls: PageControls, smoothing: Smoothing) -> ToonSession:
         """Make a session for a new stream."""

@@ -22,8 +22,9 @@ from serving.studio.catalogue import Catalogue
 from serving.studio.clips import MAX_UNFINISHED_CLIPS, ClipJob, ClipQueue
 from serving.studio.controls import PageControls, controls_from_json
 from serving.studio.library import Handler, WSCloseCode, WSMsgType, web
-from serving.studio.refusal import Place, Refusal, Room
+from serving.studio.refusal import Refusal, Room
 from serving.studio.studio import Studio, WebcamStream
+from serving.studio.uploads import IDLE_SECONDS, body_in_chunks, whole_body
 
 PAGE = Path(__file__).parent / "page"
 
@@ -31,9 +32,6 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 MAX_FRAME = 16 * 2**20
 """Largest webcam frame in bytes."""
-
-IDLE_SECONDS = 60.0
-"""Seconds after which an upload, or the stream of a webcam, that sends nothing is ended."""
 
 MAX_PICTURES, MAX_PICTURE_BYTES = 16, 2 * MAX_PICTURE
 """Largest number of pictures that are received, wait or are toonified, and of their bytes together."""
@@ -120,6 +118,7 @@ class _Interface:
                 web.static("/page", PAGE),
                 web.get("/api/models", self.models),
                 web.post("/api/picture", self.picture),
+                web.post("/api/attributes", self.attributes),
                 web.get("/api/camera", self.camera),
                 web.post("/api/clip", self.new_clip),
                 web.get("/api/clip/{id}", self.clip),
@@ -139,15 +138,22 @@ class _Interface:
         return web.json_response({**asdict(self._catalogue), "max_upload": self._max_upload})
 
     async def picture(self, request: web.Request) -> web.Response:
+        return web.Response(body=await self._of_picture(request, self._studio.picture), content_type="image/png")
+
+    async def attributes(self, request: web.Request) -> web.Response:
+        read = await self._of_picture(request, self._studio.attributes)
+        return web.json_response(dict(zip(self._catalogue.attributes, read, strict=True)) if read else {})
+
+    async def _of_picture(self, request: web.Request, function: Callable[[bytes, PageControls, Event], T]) -> T:
+        """Receive a picture, and return what a function of the studio makes of it when its turn has come."""
         controls = self._controls(request.query.get("controls", "{}"))
         place = self._pictures.enter()
         try:
-            data = b"".join([chunk async for chunk in _body(request, min(self._max_upload, MAX_PICTURE), place)])
+            data = await whole_body(request, min(self._max_upload, MAX_PICTURE), place)
             async with self._turns:
-                answer = await self._cancellable(self._studio.picture, data, controls)
+                return await self._cancellable(function, data, controls)
         finally:
             place.leave()
-        return web.Response(body=answer, content_type="image/png")
 
     async def camera(self, request: web.Request) -> web.WebSocketResponse:
         stream = web.WebSocketResponse(receive_timeout=IDLE_SECONDS, max_msg_size=MAX_FRAME, compress=False)
@@ -185,7 +191,7 @@ class _Interface:
         clip = self._clips.new()
         try:
             with clip.source.open("wb") as file:
-                async for chunk in _body(request, self._max_upload, clip.place):
+                async for chunk in body_in_chunks(request, self._max_upload, clip.place):
                     file.write(chunk)
         except BaseException:
             self._clips.remove(clip)
@@ -260,39 +266,6 @@ class _Interface:
 
 
 _INTERFACE = web.AppKey("interface", _Interface)
-
-
-async def _body(request: web.Request, limit: int, place: Place) -> AsyncIterator[bytes]:
-    """Yield the body in chunks, and refuse it as soon as it is known to be too long; its bytes count for ``place``.
-
-    Compressed bodies are refused, since few bytes become many.
-    """
-    if encoding := request.headers.get("Content-Encoding"):
-        got = f"the Content-Encoding {encoding!r}"
-        raise Refusal(415, "upload", got=got, expected="none", remedy="send the file's bytes unchanged")
-    while chunk := await _next_chunk(request):
-        if max(place.size + len(chunk), request.content_length or 0) > limit:
-            raise Refusal(
-                413,
-                "upload",
-                got=f"more than {limit / 2**20:g} MiB",
-                expected="at most that size",
-                remedy="send a smaller file, or start the studio with a higher --max-upload",
-            )
-        place.grow(len(chunk))
-        yield chunk
-
-
-async def _next_chunk(request: web.Request) -> bytes:
-    try:
-        async with asyncio.timeout(IDLE_SECONDS):
-            return await request.content.readany()
-    except TimeoutError:
-        got = f"nothing for {IDLE_SECONDS:g} seconds"
-        raise Refusal(408, "upload", got=got, expected="the rest of the file", remedy="send it again") from None
-    except web.RequestPayloadError:
-        got = "a body that its headers do not describe"
-        raise Refusal(400, "upload", got=got, expected="a whole file", remedy="send it again") from None
 
 
 @web.middleware

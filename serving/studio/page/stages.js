@@ -48,6 +48,17 @@ function controls() {
   });
 }
 
+// Shows on a slider which value of its attribute was read from the face, or that none was.
+export function showRead(slider, value) {
+  slider.dataset.read = value?.toFixed(2) ?? '';
+  slider.defaultValue = value ?? 0.5; // to which a reset moves it
+  if (!('kept' in slider.dataset)) return;
+  slider.value = slider.defaultValue;
+  slider.parentElement.querySelector('output').value = keptText(slider);
+}
+
+export const keptText = ({ dataset }) => (dataset.read ? `${dataset.read}, kept` : 'kept');
+
 const send = (path, file, signal) =>
   request(`${path}?controls=${encodeURIComponent(controls())}`, { method: 'POST', body: file, signal });
 
@@ -82,7 +93,16 @@ export class Picture {
     before.onload = () => setAspectRatio(before.naturalWidth, before.naturalHeight);
     $('cancel').hidden = true;
     setSource(before, this.file);
+    this.readAttributes().catch(() => {}); // where no face is found, the request for the picture says so
     return this.changed();
+  }
+
+  // Moves the sliders that keep an attribute to what the face shows.
+  async readAttributes() {
+    const kept = form.querySelectorAll('#attributes input[data-kept]');
+    if (!kept.length) return;
+    const read = await (await send('/api/attributes', this.file, this.aborter.signal)).json();
+    if (!this.closed) kept.forEach((slider) => showRead(slider, read[slider.dataset.name]));
   }
 
   cancel() {
@@ -121,6 +141,7 @@ export class Picture {
     this.closed = true;
     clearTimeout(this.patience);
     this.aborter.abort();
+    form.querySelectorAll('#attributes input[data-read]').forEach((slider) => showRead(slider, null));
     setSource($('before-picture'), null);
   }
 }

@@ -1,6 +1,6 @@
 // The page of toonify studio: passes the user's actions on to the picture, clip or webcam on the stage.
 
-import { $, Camera, Clip, Picture, request, showError, form, offerDownload, showStatus } from './stages.js';
+import { $, Camera, Clip, Picture, request, showError, form, keptText, offerDownload, showStatus } from './stages.js';
 
 let stage = null;
 let largest = Infinity; // bytes of a file
@@ -36,7 +36,7 @@ function arrange() {
 function changed() {
   for (const slider of form.querySelectorAll('.slider')) {
     const input = slider.querySelector('input');
-    slider.querySelector('output').value = 'kept' in input.dataset ? 'kept' : input.valueAsNumber.toFixed(2);
+    slider.querySelector('output').value = 'kept' in input.dataset ? keptText(input) : input.valueAsNumber.toFixed(2);
   }
   for (const input of form.querySelectorAll('#edit :is(input, button):not([name=editing])')) {
     input.disabled = !form.elements.editing.checked;

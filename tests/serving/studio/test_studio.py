@@ -192,6 +192,20 @@ def test_a_picture_comes_back_with_its_face_toonified(browser: Browser) -> None:
     assert picture[120, 160].tolist()[1:] == [200, 0]
 
 
+@pytest.mark.parametrize(("look", "photo"), [("paste", PHOTO), ("aligned", PHOTO[:, :240])])
+def test_the_attributes_of_a_face_are_told(
+    browser: Browser, toonifier: FakeToonifier, look: str, photo: Pixels
+) -> None:
+    toonifier.attributes = lambda faces: np.float32([[0.25, 1]] * len(faces))
+    status, answer = browser.post("/api/attributes", jpeg_from_picture(photo), look=look)
+    assert (status, json.loads(answer)) == (200, {"age": 0.25, "smile": 1})
+
+
+def test_without_a_classifier_no_attributes_are_told(browser: Browser) -> None:
+    status, answer = browser.post("/api/attributes", JPEG)
+    assert (status, json.loads(answer)) == (200, {})
+
+
 @pytest.mark.parametrize(("look", "photo"), [("crop", PHOTO), ("aligned", PHOTO[:, :240])])
 def test_a_picture_may_be_the_face_alone(browser: Browser, look: str, photo: Pixels) -> None:
     status, answer = browser.post("/api/picture", jpeg_from_picture(photo), look=look, seed=7)

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from studio_pages import MAX_UPLOAD, studio
 from toon_fakes import FakeToonifier, room
@@ -65,6 +66,13 @@ class Page:
         """Set a control's value in one step and send the events that a person's action would."""
         script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
         self.run(script, self.find(selector), value)
+
+    @property
+    def sliders(self) -> dict[str, list[str]]:
+        """Return the value and the text of each attribute's slider."""
+        script = """return Object.fromEntries([...document.querySelectorAll('#attributes input')].map(
+            (slider) => [slider.dataset.name, [slider.value, slider.parentElement.querySelector('output').value]]));"""
+        return dict(self.run(script))
 
     @property
     def status(self) -> str:
@@ -130,6 +138,20 @@ def photo(tmp_path: Path) -> Path:
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     return write_video(tmp_path / "me.mp4", STEADY[:12])
+
+
+def test_sliders_begin_at_what_the_face_shows(page: Page, photo: Path, toonifier: FakeToonifier) -> None:
+    toonifier.attributes = lambda faces: np.float32([[0.25, 1]] * len(faces))
+    page.choose(photo)
+    page.until(lambda: page.sliders == {"age": ["0.25", "0.25, kept"], "smile": ["1", "1.00, kept"]})
+    page.find("[name=editing]").click()
+    page.set("[data-name=age]", 0.8)
+    page.until(lambda: toonifier.styles and (toonifier.styles[-1].attributes or {}) == {"age": 0.8})
+    assert page.sliders == {"age": ["0.8", "0.80"], "smile": ["1", "1.00, kept"]}
+    page.find("[type=reset]").click()
+    page.until(lambda: page.sliders["age"] == ["0.25", "0.25, kept"])
+    page.find("#close").click()
+    page.until(lambda: page.sliders["age"] == ["0.5", "kept"])
 
 
 def test_a_picture_is_toonified_and_follows_the_controls(page: Page, photo: Path) -> None:

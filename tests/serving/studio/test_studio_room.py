@@ -21,7 +21,7 @@ from toon_fakes import FakeToonifier, room
 from video_files import STEADY, write_video
 
 from serving.faces.jpeg import jpeg_from_picture
-from serving.studio import web
+from serving.studio import uploads, web
 from serving.studio.access import PROOF
 from serving.studio.refusal import Refusal, Room
 
@@ -130,7 +130,7 @@ def test_bytes_of_unfinished_uploads_count_together(port: int) -> None:
 
 
 def test_an_upload_that_sends_nothing_more_is_ended(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(uploads, "IDLE_SECONDS", 0.2)
     with unfinished(port, "/api/picture", 1000, b"half") as connection:
         answer = connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 408")
