@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from engines.contract.errors import VideoError
 from serving.video.libav import FRAME_LIMIT, av, check_frame_size, input_container, not_a_video
+from serving.video.timeline import COVER, continuous_packets, may_jump
+
+if TYPE_CHECKING:
+    VideoPacket = av.Packet[av.VideoStream]
+
+_MOST_HELD_PACKETS = 1000
+"""Largest number of packets held while the last key frame is sought by reading; from then on all are decoded."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A part of a file: ``begin`` <= time < ``end``, in seconds of the file's clock; with None it ends with the file.
+    """A part of a file: ``begin`` <= time < ``end``, in seconds of the file's continuous clock; None: to its end.
 
     ``from_start``: True if the clip starts where the file starts, so that it includes what the file has before
     ``begin``, such as a codec's lead-in.
@@ -90,8 +98,7 @@ class Decoder:
     def _open(self) -> None:
         self._container = input_container(self._path)
         # The cover of a sound file is a video stream with one picture.
-        cover = av.stream.Disposition.attached_pic
-        streams = [stream for stream in self._container.streams.video if not stream.disposition & cover]
+        streams = [stream for stream in self._container.streams.video if not stream.disposition & COVER]
         if not streams:
             self._container.close()
             raise not_a_video(self._path, "a file without a video stream")
@@ -109,7 +116,7 @@ class Decoder:
         return round(Fraction(seconds) / self.time_base)
 
     def _with_ticks(self) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Yield the pictures of the clip with their ticks of the file's clock, which rise strictly."""
+        """Yield the pictures of the clip with their ticks of the continuous clock, which rise strictly."""
         nominal = max(1, self._ticks(1 / (self.stream.guessed_rate or Fraction(25))))
         last: int | None = None
         for frame in self._frames():
@@ -123,8 +130,8 @@ class Decoder:
                 yield last, frame
 
     def _frames(self) -> Iterator[av.VideoFrame]:
-        """Decode from the last key frame before the clip, or from the file's start if seeking there fails."""
-        if self._begin > self._origin:
+        """Decode from the last key frame before the clip, found by seeking if that is reliable, else by reading."""
+        if self._begin > self._origin and not may_jump(self._container):
             frames = self._frames_from_key_frame()
             first = next(frames, None)
             if first is not None and first.pts is not None and first.pts <= self._begin:
@@ -132,23 +139,42 @@ class Decoder:
                 return
             self._container.close()
             self._open()
-        yield from self._decoded()
+        yield from self._decoded(_from_last_key_frame(self._packets(), self._begin))
 
     def _frames_from_key_frame(self) -> Iterator[av.VideoFrame]:
         try:
             self._container.seek(self._begin, stream=self.stream)
         except av.FFmpegError:
             return
-        yield from self._decoded()
+        yield from self._decoded(self._packets())
 
-    def _decoded(self) -> Iterator[av.VideoFrame]:
-        for packet in self._container.demux(self.stream):
+    def _packets(self) -> Iterator[VideoPacket]:
+        for packet in continuous_packets(self._container):
+            if packet.stream is self.stream:
+                yield cast("VideoPacket", packet)
+
+    def _decoded(self, packets: Iterator[VideoPacket]) -> Iterator[av.VideoFrame]:
+        for packet in packets:
             try:
                 frames = packet.decode()
             except av.error.InvalidDataError:
                 self.damaged += 1
             else:
                 yield from frames
+        with suppress(av.error.InvalidDataError):
+            yield from self.stream.decode(None)
+
+
+def _from_last_key_frame(packets: Iterator[VideoPacket], begin: int) -> Iterator[VideoPacket]:
+    """Leave out the packets before the last key frame that is shown up to the tick ``begin``."""
+    held: list[VideoPacket] = []
+    for packet in packets:
+        if packet.is_keyframe and packet.pts is not None and packet.pts <= begin:
+            held.clear()
+        held.append(packet)
+        if packet.pts is None or packet.pts >= begin or len(held) == _MOST_HELD_PACKETS:
+            break
+    return chain(held, packets)
 
 
 def _origin(container: av.container.InputContainer, video: av.video.stream.VideoStream) -> Fraction:

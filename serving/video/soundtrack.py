@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, cast
 
 from serving.video.decoding import Clip
 from serving.video.libav import av, input_container
+from serving.video.timeline import continuous_packets, may_jump
 
 Audio = Literal["copy", "aac", "none"]
 
@@ -134,12 +135,9 @@ class _EncodedTrack:
 
 def _opened_at_begin(clip: Clip) -> av.container.InputContainer:
     container = input_container(clip.path)
-    if not clip.from_start and not _seek_before(container, clip.begin):
+    if not clip.from_start and not may_jump(container) and not _seek_before(container, clip.begin):
         container.close()
         container = input_container(clip.path)
-    for stream in container.streams:
-        if stream.type != "audio":
-            stream.discard = av.stream.Discard.all
     return container
 
 
@@ -162,9 +160,9 @@ def _decodable_streams(container: av.container.InputContainer) -> tuple[av.Audio
 
 def _audio_packets(container: av.container.InputContainer) -> Iterator[av.Packet[av.AudioStream]]:
     streams = _decodable_streams(container)
-    if streams:  # demux() without streams would read all streams of the file
-        packets: Iterator[av.Packet[av.AudioStream]] = container.demux(streams)
-        yield from (packet for packet in packets if packet.pts is not None or packet.dts is not None)
+    for packet in continuous_packets(container) if streams else ():
+        if packet.stream in streams:
+            yield cast("av.Packet[av.AudioStream]", packet)
 
 
 def _time(packet: av.Packet[av.AudioStream]) -> Fraction:
