@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,4 +56,14 @@ class FrameSink(ContextManager, Protocol):
 
     def write(self, frame: Frame) -> None:
         """Take one frame; its pixels are not used after this returns."""
+        ...
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A source or a sink that says what it left out; whether it does is up to it."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was left out, as parts of a sentence; complete after the ``with`` block."""
         ...

@@ -13,7 +13,7 @@ from engines.contract.errors import VideoError
 from serving.video.colour import ToRgb
 from serving.video.decoding import Decoder
 from serving.video.frames import Frame
-from serving.video.libav import as_video_errors, check_frame_size, not_a_video
+from serving.video.libav import as_video_errors, check_frame_size, damaged_packets, not_a_video
 
 
 class VideoReader(Closing):
@@ -65,6 +65,11 @@ class VideoReader(Closing):
     def damaged(self) -> int:
         """Number of packets so far that could not be decoded; their frames are missing."""
         return self._decoder.damaged
+
+    @property
+    def notes(self) -> list[str]:
+        """What was left out of the file, as parts of a sentence."""
+        return [damaged_packets(self.damaged, "the pictures")] if self.damaged else []
 
     def __iter__(self) -> Iterator[Frame]:
         with self._as_video_errors():

@@ -51,6 +51,8 @@ class LineReporter:
             sys.stderr.write(f"cancelled: {target} was not written\n")
         else:
             sys.stdout.write(f"{target}\n")
+            if report.notes:
+                sys.stderr.write(f"note: {target} lacks {'; '.join(report.notes)}\n")
 
     def failed(self, target: Path, error: ToonifyError) -> None:
         sys.stderr.write(f"error: {error}\n")
