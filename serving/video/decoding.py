@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from heapq import heappop, heappush
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from engines.contract.atomic import DISK_ERRORS
 from engines.contract.errors import VideoError
 from serving.video.libav import FRAME_LIMIT, av, check_frame_size, input_container, not_a_video
 from serving.video.timeline import COVER, continuous_packets, may_jump
 
 if TYPE_CHECKING:
     VideoPacket = av.Packet[av.VideoStream]
+
+_WITHOUT_PRESENTATION_TIMES = frozenset({"avi"})
+"""FFmpeg's names of the formats that store when pictures are decoded, and not when they are shown."""
+
+_FATAL = DISK_ERRORS | {errno.ENOMEM}
 
 _MOST_HELD_PACKETS = 1000
 """Largest number of packets held while the last key frame is sought by reading; from then on all are decoded."""
@@ -55,6 +63,7 @@ class Decoder:
 
     def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
         self.damaged = 0
+        self._repeated_until = 0
         self._path = path
         self._open()
         self.time_base = self.stream.time_base or Fraction(1, 90000)
@@ -90,7 +99,7 @@ class Decoder:
             previous = tick, frame
         if previous is not None:
             tick, frame = previous
-            duration = frame.duration or duration
+            duration = max(frame.duration or duration, self._repeated_until - tick)
             yield DecodedPicture(
                 tick - self._begin, duration if self._end is None else min(duration, self._end - tick), frame
             )
@@ -154,15 +163,55 @@ class Decoder:
                 yield cast("VideoPacket", packet)
 
     def _decoded(self, packets: Iterator[VideoPacket]) -> Iterator[av.VideoFrame]:
+        """Decode packets; an empty one repeats the picture before it, which is therefore shown longer."""
+        times = _DecodingTimes() if self._container.format.name in _WITHOUT_PRESENTATION_TIMES else None
         for packet in packets:
+            if packet.size == 0:
+                self._repeated_until = _end_of(packet)
+                continue
+            if times:
+                times.push(packet)
             try:
                 frames = packet.decode()
-            except av.error.InvalidDataError:
+            except av.FFmpegError as error:
+                if error.errno in _FATAL:
+                    raise
                 self.damaged += 1
             else:
-                yield from frames
+                yield from map(times.presented, frames) if times else frames
         with suppress(av.error.InvalidDataError):
-            yield from self.stream.decode(None)
+            frames = self.stream.decode(None)
+            yield from map(times.presented, frames) if times else frames
+
+
+class _DecodingTimes:
+    """Presentation times for a container that stores the order of decoding alone.
+
+    A decoder gives pictures in the order in which they are shown, so the earliest time that is left is the next one's.
+    FFmpeg's own guess of these times is wrong where pictures are stored before those that are shown earlier.
+    """
+
+    def __init__(self) -> None:
+        self._left: list[int] = []
+
+    def push(self, packet: VideoPacket) -> None:
+        """Take a packet's time, and make it the mark of its picture."""
+        packet.pts = packet.dts
+        if packet.dts is not None:
+            heappush(self._left, packet.dts)
+
+    def presented(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """Give the next picture its time."""
+        # Times before a key frame's that are left belong to packets without a picture.
+        while frame.key_frame and frame.pts is not None and self._left and self._left[0] < frame.pts:
+            heappop(self._left)
+        if self._left:
+            frame.pts = heappop(self._left)
+        return frame
+
+
+def _end_of(packet: VideoPacket) -> int:
+    return (packet.pts or 0) + (packet.duration or 0)
 
 
 def _from_last_key_frame(packets: Iterator[VideoPacket], begin: int) -> Iterator[VideoPacket]:
