@@ -44,11 +44,15 @@ class Clip:
 
 
 class DecodedPicture(NamedTuple):
-    """A decoded picture; ``tick`` counts from the clip's begin, and ``duration``, also in ticks, is 0 if unknown."""
+    """A decoded picture; ``tick`` counts from the clip's begin, and ``duration``, also in ticks, is 0 if unknown.
+
+    ``pixel_aspect``: width of a pixel divided by its height.
+    """
 
     tick: int
     duration: int
     frame: av.VideoFrame
+    pixel_aspect: float
 
 
 class Decoder:
@@ -64,6 +68,7 @@ class Decoder:
     def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
         self.damaged = 0
         self._repeated_until = 0
+        self._first_aspect: Fraction | None = None
         self._path = path
         self._open()
         self.time_base = self.stream.time_base or Fraction(1, 90000)
@@ -90,19 +95,24 @@ class Decoder:
 
     def __iter__(self) -> Iterator[DecodedPicture]:
         """Yield the pictures. Each lasts until the next one; the last has its stated duration, or its predecessor's."""
-        previous: tuple[int, av.VideoFrame] | None = None
+        previous: tuple[int, av.VideoFrame, float] | None = None
         duration = 0
         for tick, frame in self._with_ticks():
             if previous is not None:
                 duration = tick - previous[0]
-                yield DecodedPicture(previous[0] - self._begin, duration, previous[1])
-            previous = tick, frame
+                yield DecodedPicture(previous[0] - self._begin, duration, *previous[1:])
+            previous = tick, frame, self._pixel_aspect()
         if previous is not None:
-            tick, frame = previous
+            tick, frame, pixel_aspect = previous
             duration = max(frame.duration or duration, self._repeated_until - tick)
-            yield DecodedPicture(
-                tick - self._begin, duration if self._end is None else min(duration, self._end - tick), frame
-            )
+            duration = duration if self._end is None else min(duration, self._end - tick)
+            yield DecodedPicture(tick - self._begin, duration, frame, pixel_aspect)
+
+    def _pixel_aspect(self) -> float:
+        """Return the pixels' aspect ratio in the last decoded picture: the container's, changed as the codec's is."""
+        now = self.stream.codec_context.sample_aspect_ratio or Fraction(1)
+        self._first_aspect = self._first_aspect or now
+        return float((self.stream.sample_aspect_ratio or 1) * now / self._first_aspect)
 
     def _open(self) -> None:
         self._container = input_container(self._path)

@@ -20,11 +20,13 @@ class Frame:
     ``pixels``: uint8 [H, W, 3], RGB, contiguous, upright.
     ``pts``: exact time in seconds from the start of the video (presentation time stamp).
     ``duration``: seconds until the next frame, 0 if unknown; only the last frame's is ever needed.
+    ``new_scene``: True if the source knows that faces cannot be followed from the frame before to this one.
     """
 
     pixels: NDArray[np.uint8]
     pts: Fraction
     duration: Fraction = Fraction(0)
+    new_scene: bool = False
 
 
 class FrameSource(ContextManager, Protocol):

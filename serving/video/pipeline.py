@@ -18,7 +18,8 @@ from time import perf_counter
 
 from engines.contract.errors import RequestError
 from serving.video.frames import Frame, FrameSink, FrameSource, Noting
-from serving.video.session import FrameJob, FrameResult, ToonSession
+from serving.video.jobs import FrameJob, FrameResult
+from serving.video.session import ToonSession
 from serving.video.workers import Workers
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -22,13 +22,13 @@ _JOINABLE_FORMATS = frozenset({"mpegts", "mpeg", "ogg"})
 COVER = av.stream.Disposition.attached_pic
 
 _BACK = Fraction(1, 2)
-"""Seconds by which the times of a stream fall at a jump: more than damaged files reorder, less than joined clips."""
+"""Seconds by which the times of a stream fall at a jump: more than damaged files reorder, less than most clips last."""
 
-_FORWARD_IN_BROADCASTS = 10
-"""Seconds by which times rise at a jump in a format whose times may jump. FFmpeg's own value."""
+_FORWARD = 3600
+"""Seconds by which they rise at a jump: a picture may well be shown for minutes."""
 
-_FORWARD_ELSEWHERE = 3600
-"""The same in other formats, where a picture may well be shown for minutes."""
+_BACK_IN_BROADCASTS, _FORWARD_IN_BROADCASTS = Fraction(1, 10), 10
+"""The same in formats whose times may jump, which state them exactly and often. Both are FFmpeg's own values."""
 
 _BEHIND = 1
 """Seconds by which one stream may lag behind another in a file."""
@@ -61,23 +61,27 @@ def continuous_packets(container: av.container.InputContainer) -> Iterator[Packe
 
 @dataclass(eq=False)
 class _Part:
-    """A part of a file without a jump: the offset of its times, and the latest time in it, by the file's clock."""
+    """A part of a file without a jump.
+
+    ``offset``: what is added to its times.
+    ``latest``: the latest time in it, by the file's clock.
+    ``next``: when the next packet of each stream in it is decoded if there is no gap, by the file's clock.
+    """
 
     offset: Fraction
     latest: Fraction
+    next: dict[int, Fraction] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Position:
     """Where a stream is: its part of the file, and its last packet.
 
-    ``next``: when the next packet is decoded if there is no gap, by the file's clock.
     ``delay``: how long after decoding packets are shown.
     ``end``: the end of what was shown, by the continuous clock.
     """
 
     part: _Part
-    next: Fraction
     delay: Fraction
     end: Fraction
 
@@ -89,11 +93,12 @@ class Timeline:
     streams enter it when their times jump to it, and are moved by the same offset, so that sound stays in step.
 
     Args:
-        broadcast: times may jump in this format, so that a smaller gap is a jump.
+        broadcast: times may jump in this format, so that a smaller step is a jump.
     """
 
     def __init__(self, *, broadcast: bool) -> None:
-        self._forward = _FORWARD_IN_BROADCASTS if broadcast else _FORWARD_ELSEWHERE
+        self._back = _BACK_IN_BROADCASTS if broadcast else _BACK
+        self._forward = _FORWARD_IN_BROADCASTS if broadcast else _FORWARD
         self._parts: deque[_Part] = deque(maxlen=_REMEMBERED_PARTS)
         self._positions: dict[int, _Position] = {}
         self._end = Fraction(0)
@@ -110,7 +115,7 @@ class Timeline:
         if packet.pts is None and packet.dts is None:
             if not is_sound:
                 return True
-            packet.dts = round(position.next / packet.time_base) if position else 0
+            packet.dts = round(position.part.next[packet.stream_index] / packet.time_base) if position else 0
         decoded, shown = self._times(packet, position)
         part = self._part_of(packet, position, decoded, shown)
         part.latest = max(part.latest, decoded)
@@ -119,7 +124,8 @@ class Timeline:
         if enters and is_sound and position and begin + length / 2 < position.end:
             return False
         self._end = max(self._end, begin + length)
-        self._positions[packet.stream_index] = _Position(part, decoded + length, shown - decoded, begin + length)
+        part.next[packet.stream_index] = decoded + length
+        self._positions[packet.stream_index] = _Position(part, shown - decoded, begin + length)
         _set_times(packet, decoded + part.offset, begin)
         return True
 
@@ -146,19 +152,25 @@ class Timeline:
     def _part_of(self, packet: Packet, position: _Position | None, decoded: Fraction, shown: Fraction) -> _Part:
         if not self._parts:
             self._parts.append(_Part(Fraction(0), decoded))
-        newest = self._parts[-1]
+        newest, index = self._parts[-1], packet.stream_index
         if position is None:
             return newest
-        if -_BACK <= decoded - position.next <= self._forward:
-            return position.part
-        for part in reversed(self._parts):
-            behind = self._forward if part is newest and part is not position.part else _BEHIND
-            if part is position.part and decoded < position.next:
-                continue
-            if -behind <= decoded - part.latest <= self._forward:
+        current = position.part
+        if self._follows(decoded, current.next[index]):
+            return current
+        if index not in newest.next and abs(decoded - newest.latest) <= self._forward:
+            return newest
+        visited = (part for part in self._parts if part is not current and index in part.next)
+        for part in visited:  # after a single time that was wrong the stream goes on where it was
+            if self._follows(decoded, part.next[index]) and shown + part.offset >= position.end - self._back:
                 return part
+        if decoded > current.next[index] and -_BEHIND <= decoded - current.latest <= self._forward:
+            return current  # only this stream has a gap
         self._parts.append(_Part(self._end - shown, decoded))
         return self._parts[-1]
+
+    def _follows(self, decoded: Fraction, expected: Fraction) -> bool:
+        return -self._back <= decoded - expected <= self._forward
 
     def _length(self, packet: Packet) -> Fraction:
         """Return how long a packet is shown or heard; the time until a jump may be stated as its length."""

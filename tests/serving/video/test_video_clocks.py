@@ -49,7 +49,9 @@ def clip(path: Path, begin: float = 0.0) -> Path:
 
 @pytest.mark.parametrize("target", [".mkv", ".mp4", ".mov"])
 @pytest.mark.parametrize("suffix", [".ts", ".mpg"])
-@pytest.mark.parametrize("begins", [(0.0, 0.0), (1.4, 1.4), (0.0, 1000.0), (5000.0, 3.0), (0.0, 0.0, 0.0)])
+@pytest.mark.parametrize(
+    "begins", [(0.0, 0.0), (1.4, 1.4), (0.0, 1000.0), (5000.0, 3.0), (0.0, 0.0, 0.0), (0.0, 1000.0, 2.5)]
+)
 def test_joined_recordings_last_as_long_as_their_parts_with_sound_in_step(
     tmp_path: Path, suffix: str, target: str, begins: tuple[float, ...]
 ) -> None:
