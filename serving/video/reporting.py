@@ -10,9 +10,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal, Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from engines.contract.errors import ToonifyError
 from serving.video.pipeline import VideoProgress, VideoReport
@@ -121,16 +122,19 @@ def reporter(style: ProgressStyle) -> Iterator[Reporter]:
         yield LineReporter()
 
 
-def stage_table(report: VideoProgress) -> Table:
-    """Return a table of each step's milliseconds per frame; steps overlap, so their sum exceeds the run's time."""
+def stage_table(report: VideoProgress) -> Group:
+    """Return a table of each step's milliseconds per frame, and a line about the whole run.
+
+    Steps overlap, and batches in flight too, so that the sum of the steps exceeds the run's time.
+    """
     table = Table(box=None, pad_edge=False)
     table.add_column("stage")
     table.add_column("ms per frame", justify="right")
     for stage, seconds in (*report.stages.items(), ("elapsed", report.seconds)):
         table.add_row(stage, f"{_ms_per_frame(seconds, report):.1f}")
     faces = f"{report.faces} with a face, {report.dropped} dropped"
-    table.caption = f"{report.frames} frames, {faces}, {report.fps:.1f} frames per second"
-    return table
+    # A caption of the table would be wrapped at the table's width.
+    return Group(table, Text(f"{report.frames} frames, {faces}, {report.fps:.1f} frames per second"))
 
 
 def _details(progress: VideoProgress) -> str:

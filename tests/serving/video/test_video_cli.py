@@ -289,6 +289,8 @@ def test_statistics_name_every_stage(toonify: Toonify, toonifier: FakeToonifier,
     assert out == f"{clip.with_name('toon.mp4')}\n"
     for stage in ("decode", "detect", "align", "encode", "render", "paste", "write", "elapsed", f"{FRAMES} frames"):
         assert stage in err
+    assert f"\n{FRAMES} frames, {FRAMES} with a face, 0 dropped, " in err
+    assert err.endswith(" frames per second\n")
 
 
 @pytest.mark.parametrize("style", ["paste", "crop"])
