@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from serving.video.libav import av
@@ -21,16 +20,16 @@ _JOINABLE_FORMATS = frozenset({"mpegts", "mpeg", "ogg"})
 
 COVER = av.stream.Disposition.attached_pic
 
-_BACK = Fraction(1, 2)
+_BACK = 0.5
 """Seconds by which the times of a stream fall at a jump: more than damaged files reorder, less than most clips last."""
 
-_FORWARD = 3600
+_FORWARD = 3600.0
 """Seconds by which they rise at a jump: a picture may well be shown for minutes."""
 
-_BACK_IN_BROADCASTS, _FORWARD_IN_BROADCASTS = Fraction(1, 10), 10
+_BACK_IN_BROADCASTS, _FORWARD_IN_BROADCASTS = 0.1, 10.0
 """The same in formats whose times may jump, which state them exactly and often. Both are FFmpeg's own values."""
 
-_BEHIND = 1
+_BEHIND = 1.0
 """Seconds by which one stream may lag behind another in a file."""
 
 _REMEMBERED_PARTS = 8
@@ -63,14 +62,14 @@ def continuous_packets(container: av.container.InputContainer) -> Iterator[Packe
 class _Part:
     """A part of a file without a jump.
 
-    ``offset``: what is added to its times.
+    ``offset``: seconds that are added to its times.
     ``latest``: the latest time in it, by the file's clock.
     ``next``: when the next packet of each stream in it is decoded if there is no gap, by the file's clock.
     """
 
-    offset: Fraction
-    latest: Fraction
-    next: dict[int, Fraction] = field(default_factory=dict)
+    offset: float
+    latest: float
+    next: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,17 @@ class _Position:
     """
 
     part: _Part
-    delay: Fraction
-    end: Fraction
+    delay: float
+    end: float
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """Constants of a stream, which PyAV would compute for every packet: its tick, and a packet's usual length."""
+
+    tick: float
+    is_sound: bool
+    length: float
 
 
 class Timeline:
@@ -91,6 +99,7 @@ class Timeline:
 
     A stream whose times jump enters a new part of the file, which begins where everything so far has ended. The other
     streams enter it when their times jump to it, and are moved by the same offset, so that sound stays in step.
+    Times are float64 seconds, which tell any two ticks of a file apart.
 
     Args:
         broadcast: times may jump in this format, so that a smaller step is a jump.
@@ -100,8 +109,9 @@ class Timeline:
         self._back = _BACK_IN_BROADCASTS if broadcast else _BACK
         self._forward = _FORWARD_IN_BROADCASTS if broadcast else _FORWARD
         self._parts: deque[_Part] = deque(maxlen=_REMEMBERED_PARTS)
+        self._streams: dict[int, _Stream] = {}
         self._positions: dict[int, _Position] = {}
-        self._end = Fraction(0)
+        self._end = 0.0
 
     def place(self, packet: Packet) -> bool:
         """Change a packet's times to those of the continuous clock; without any, sound follows its last packet.
@@ -111,31 +121,43 @@ class Timeline:
         if packet.stream.type == "subtitle":
             self._place_subtitle(packet)
             return True
-        is_sound, position = packet.stream.type == "audio", self._positions.get(packet.stream_index)
+        index = packet.stream_index
+        stream, position = self._stream_of(packet), self._positions.get(index)
         if packet.pts is None and packet.dts is None:
-            if not is_sound:
+            if not stream.is_sound:
                 return True
-            packet.dts = round(position.part.next[packet.stream_index] / packet.time_base) if position else 0
-        decoded, shown = self._times(packet, position)
-        part = self._part_of(packet, position, decoded, shown)
+            packet.dts = round(position.part.next[index] / stream.tick) if position else 0
+        decoded, shown = self._times(packet, stream.tick, position)
+        part = self._part_of(index, position, decoded, shown)
         part.latest = max(part.latest, decoded)
-        length, begin = self._length(packet), shown + part.offset
-        enters = position is not None and part is not position.part
-        if enters and is_sound and position and begin + length / 2 < position.end:
+        # The time until a jump may be stated as the length of the last packet before it.
+        length = (packet.duration or 0) * stream.tick
+        length = length if 0 < length <= self._forward else stream.length
+        begin = shown + part.offset
+        if position and part is not position.part and stream.is_sound and begin + length / 2 < position.end:
             return False
         self._end = max(self._end, begin + length)
-        part.next[packet.stream_index] = decoded + length
-        self._positions[packet.stream_index] = _Position(part, shown - decoded, begin + length)
-        _set_times(packet, decoded + part.offset, begin)
+        part.next[index] = decoded + length
+        self._positions[index] = _Position(part, shown - decoded, begin + length)
+        _set_times(packet, (decoded + part.offset) / stream.tick, begin / stream.tick)
         return True
+
+    def _stream_of(self, packet: Packet) -> _Stream:
+        index = packet.stream_index
+        if index not in self._streams:
+            stream = packet.stream
+            rate = stream.guessed_rate if isinstance(stream, av.VideoStream) else None
+            is_sound = stream.type == "audio"
+            self._streams[index] = _Stream(float(packet.time_base), is_sound, float(1 / rate) if rate else 0.0)
+        return self._streams[index]
 
     def _place_subtitle(self, packet: Packet) -> None:
         """Move a subtitle with the newest part: subtitles are too few to show a jump, and may outlast the pictures."""
         if self._parts and packet.pts is not None:
-            begin = packet.pts * packet.time_base + self._parts[-1].offset
+            begin = packet.pts + self._parts[-1].offset / float(packet.time_base)
             _set_times(packet, begin, begin)
 
-    def _times(self, packet: Packet, position: _Position | None) -> tuple[Fraction, Fraction]:
+    def _times(self, packet: Packet, tick: float, position: _Position | None) -> tuple[float, float]:
         """Return when a packet is decoded and shown, by the file's clock.
 
         FFmpeg derives some times from those of the next packet, which a jump may separate.
@@ -144,15 +166,15 @@ class Timeline:
         pts = packet.pts if packet.pts is not None else packet.dts
         assert dts is not None
         assert pts is not None
-        decoded, shown = dts * packet.time_base, pts * packet.time_base
+        decoded, shown = dts * tick, pts * tick
         if not -_BACK <= shown - decoded <= self._forward:
             shown = decoded + (position.delay if position else 0)
         return decoded, shown
 
-    def _part_of(self, packet: Packet, position: _Position | None, decoded: Fraction, shown: Fraction) -> _Part:
+    def _part_of(self, index: int, position: _Position | None, decoded: float, shown: float) -> _Part:
         if not self._parts:
-            self._parts.append(_Part(Fraction(0), decoded))
-        newest, index = self._parts[-1], packet.stream_index
+            self._parts.append(_Part(0.0, decoded))
+        newest = self._parts[-1]
         if position is None:
             return newest
         current = position.part
@@ -169,21 +191,13 @@ class Timeline:
         self._parts.append(_Part(self._end - shown, decoded))
         return self._parts[-1]
 
-    def _follows(self, decoded: Fraction, expected: Fraction) -> bool:
+    def _follows(self, decoded: float, expected: float) -> bool:
         return -self._back <= decoded - expected <= self._forward
 
-    def _length(self, packet: Packet) -> Fraction:
-        """Return how long a packet is shown or heard; the time until a jump may be stated as its length."""
-        length = (packet.duration or 0) * packet.time_base
-        if 0 < length <= self._forward:
-            return length
-        stream = packet.stream
-        return 1 / stream.guessed_rate if isinstance(stream, av.VideoStream) and stream.guessed_rate else Fraction(0)
 
-
-def _set_times(packet: Packet, decoded: Fraction, shown: Fraction) -> None:
-    """Set the times that a packet has; a picture without a presentation time gets none."""
+def _set_times(packet: Packet, decoded: float, shown: float) -> None:
+    """Set the times that a packet has, in ticks; a picture without a presentation time gets none."""
     if packet.dts is not None:
-        packet.dts = round(decoded / packet.time_base)
+        packet.dts = round(decoded)
     if packet.pts is not None or packet.stream.type == "audio":
-        packet.pts = round(shown / packet.time_base)
+        packet.pts = round(shown)
