@@ -10,6 +10,7 @@ from engines.contract.errors import VideoError
 
 try:
     import av
+    from av.subtitles.stream import SubtitleStream
     from av.video import reformatter as sws
 except ModuleNotFoundError:
     raise VideoError(
@@ -21,6 +22,7 @@ except ModuleNotFoundError:
 
 __all__ = [
     "FRAME_LIMIT",
+    "SubtitleStream",
     "as_video_errors",
     "av",
     "check_frame_size",

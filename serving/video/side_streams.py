@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Literal
 
 from serving.video.containers import can_hold, codec_of, kept_tags, lost_tags
 from serving.video.decoding import Clip
-from serving.video.libav import av, damaged_packets, input_container
-from serving.video.soundtrack import Audio, CopiedSound, CopiedSubtitles, EncodedSound, Track
+from serving.video.libav import SubtitleStream, av, damaged_packets, input_container
+from serving.video.soundtrack import Audio, CopiedSound, EncodedSound, Subtitles, Track
 from serving.video.timeline import COVER, continuous_packets, may_jump
 
 _SEEK_MARGIN = 1
 """Seconds before the clip to which sound is sought, since files interleave it with pictures only roughly."""
+
+_TEXT = frozenset({"ass", "mov_text", "ssa", "subrip", "text", "webvtt"})
+_TEXT_CODECS: dict[str, Literal["mov_text", "subrip"]] = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
+"""Codecs of subtitles that are text, and the one to which they are converted for a format."""
 
 _KINDS = {"audio": "sound", "subtitle": "subtitles", "video": "pictures", "data": "data", "attachment": "attachment"}
 
@@ -21,9 +26,9 @@ class SideStreams:
     """Writes the sound and the subtitles of a clip, each as far as the pictures have been written.
 
     The clip's file is opened a second time for them, so that no packets pile up while decoding of the pictures is
-    ahead. Packets are copied if the output holds their codec; other sound is encoded as AAC, and other subtitles are
-    left out. The sound of a part of a file begins with the first packet that begins in it. Only FFmpeg's errors in
-    writing are raised, and not translated.
+    ahead. Packets are copied if the output holds their codec; other sound is encoded as AAC, other subtitles of text
+    are converted, and those of pictures are left out. The sound of a part of a file begins with the first packet that
+    begins in it. Only FFmpeg's errors in writing are raised, and not translated.
 
     Args:
         clip: the file and the part of it.
@@ -104,13 +109,16 @@ class SideStreams:
 
     def _new_track(
         self, stream: av.stream.Stream, name: str, output: av.container.OutputContainer, audio: Audio
-    ) -> CopiedSound | EncodedSound | CopiedSubtitles | None:
+    ) -> CopiedSound | EncodedSound | Subtitles | None:
         begin = self._clip.begin
         if isinstance(stream, av.AudioStream) and stream.codec_context is not None and audio != "none":
             copied = audio == "copy" and can_hold(self._format, stream)
             return (CopiedSound if copied else EncodedSound)(stream, name, output, begin)
-        if stream.type == "subtitle" and can_hold(self._format, stream):
-            return CopiedSubtitles(stream, name, output, begin)
+        if isinstance(stream, SubtitleStream):
+            if can_hold(self._format, stream):
+                return Subtitles(stream, name, output, begin)
+            if codec_of(stream) in _TEXT:
+                return Subtitles(stream, name, output, begin, _TEXT_CODECS[self._format])
         if isinstance(stream, av.stream.AttachmentStream) and self._format == "matroska":
             output.add_attachment(stream.name or name, stream.mimetype or "application/octet-stream", stream.data)
         return None

@@ -105,6 +105,9 @@ def lines(path: Path) -> list[tuple[str, float, float]]:
         (".mp4", "mov_text", ".mp4"),
         (".mp4", "mov_text", ".mov"),
         (".mov", "mov_text", ".mp4"),
+        (".mkv", "subrip", ".mp4"),
+        (".mkv", "subrip", ".mov"),
+        (".mp4", "mov_text", ".mkv"),
     ],
 )
 def test_tracks_keep_languages_titles_and_flags(tmp_path: Path, source: str, subtitles: str, target: str) -> None:
@@ -122,16 +125,26 @@ def test_tracks_keep_languages_titles_and_flags(tmp_path: Path, source: str, sub
         assert tracks[1][3] & FORCED
     assert chapters(after) == [("No 1", 0, 1.5), ("No 2", 1.5, 4)]
     assert lines(after) == lines(before)
-    assert notes == []
+    assert notes == ([] if source != ".mkv" or target == ".mkv" else ["tags COLOUR"])
 
 
+@pytest.mark.parametrize("target", [".mkv", ".mp4"])
 @pytest.mark.parametrize(("source", "subtitles"), [(".mkv", "subrip"), (".mp4", "mov_text")])
-def test_a_part_has_its_part_of_subtitles_and_chapters(tmp_path: Path, source: str, subtitles: str) -> None:
-    after = tmp_path / f"b{source}"
+def test_a_part_has_its_part_of_subtitles_and_chapters(
+    tmp_path: Path, source: str, subtitles: str, target: str
+) -> None:
+    after = tmp_path / f"b{target}"
     copied(film(tmp_path / f"a{source}", subtitles), after, start=1.0, end=2.0)
     assert chapters(after) == [("No 1", 0, 0.5), ("No 2", 0.5, 1.0)]
     assert [(text, round(begin, 2)) for text, begin, _ in lines(after)] == [("from 500", 0.0), ("from 1800", 0.8)]
     assert lines(after)[0][2] == pytest.approx(0.3, abs=2e-3)
+
+
+def test_subtitles_that_are_pictures_are_named_where_they_do_not_fit(tmp_path: Path) -> None:
+    source = film(tmp_path / "a.mkv", "hdmv_pgs_subtitle")
+    assert copied(source, tmp_path / "b.mp4") == ["tags COLOUR", "subtitles 1 (fra, hdmv_pgs_subtitle)"]
+    assert copied(source, tmp_path / "b.mkv") == []
+    assert lines(tmp_path / "b.mkv") == lines(source)
 
 
 @pytest.mark.parametrize("target", [".mp4", ".mov", ".mkv"])
@@ -141,7 +154,7 @@ def test_tags_are_kept_and_those_that_cannot_be_are_named(tmp_path: Path, target
         tags = {key.lower(): value for key, value in container.metadata.items()}
     assert (tags["title"], tags["artist"]) == ("My film", "Somebody")
     assert tags.get("colour") == ("blue" if target == ".mkv" else None)
-    assert notes == ([] if target == ".mkv" else ["tags COLOUR", "subtitles 1 (fra, subrip)"])
+    assert notes == ([] if target == ".mkv" else ["tags COLOUR"])
 
 
 def test_what_has_no_place_in_the_output_is_named(tmp_path: Path) -> None:
