@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Literal
 
 from serving.video.containers import can_hold, codec_of, kept_tags, lost_tags
 from serving.video.decoding import Clip
 from serving.video.libav import SubtitleStream, av, damaged_packets, input_container
-from serving.video.soundtrack import Audio, CopiedSound, EncodedSound, Subtitles, Track
+from serving.video.soundtrack import Audio, CopiedSound, EncodedSound
+from serving.video.subtitles import TEXT, TEXT_CODECS, Subtitles
 from serving.video.timeline import COVER, continuous_packets, may_jump
+from serving.video.tracks import Track
 
 _SEEK_MARGIN = 1
 """Seconds before the clip to which sound is sought, since files interleave it with pictures only roughly."""
-
-_TEXT = frozenset({"ass", "mov_text", "ssa", "subrip", "text", "webvtt"})
-_TEXT_CODECS: dict[str, Literal["mov_text", "subrip"]] = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
-"""Codecs of subtitles that are text, and the one to which they are converted for a format."""
 
 _KINDS = {"audio": "sound", "subtitle": "subtitles", "video": "pictures", "data": "data", "attachment": "attachment"}
 
@@ -79,6 +76,8 @@ class SideStreams:
         self._next = next(self._packets, None)
 
     def _copy_description(self, output: av.container.OutputContainer) -> None:
+        if self._pictures:
+            output.streams.video[0].metadata.update(kept_tags(self._pictures.metadata, self._format))
         tags = kept_tags(self._input.metadata, self._format)
         output.metadata.update(tags)
         if lost := lost_tags(self._format, tags):
@@ -117,8 +116,8 @@ class SideStreams:
         if isinstance(stream, SubtitleStream):
             if can_hold(self._format, stream):
                 return Subtitles(stream, name, output, begin)
-            if codec_of(stream) in _TEXT:
-                return Subtitles(stream, name, output, begin, _TEXT_CODECS[self._format])
+            if codec_of(stream) in TEXT:
+                return Subtitles(stream, name, output, begin, TEXT_CODECS[self._format])
         if isinstance(stream, av.stream.AttachmentStream) and self._format == "matroska":
             output.add_attachment(stream.name or name, stream.mimetype or "application/octet-stream", stream.data)
         return None

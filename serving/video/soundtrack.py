@@ -1,128 +1,25 @@
-"""Tracks of a written video beside its pictures: sound and subtitles, which are copied or converted.
-
-Nothing that is wrong with a track costs the pictures: what is damaged is left out and counted.
-"""
+"""Tracks of sound, which are copied or encoded."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 
-from engines.contract.atomic import DISK_ERRORS
 from serving.video.libav import av
-
-if TYPE_CHECKING:
-    from av.subtitles.codeccontext import SubtitleCodecContext
-    from av.subtitles.stream import SubtitleStream
+from serving.video.tracks import Track
 
 Audio = Literal["copy", "aac", "none"]
 
 _BITS_PER_CHANNEL = 96_000
-
-_MILLISECOND = Fraction(1, 1000)
 
 _RESAMPLER_OPTIONS = {"async": "1", "min_hard_comp": "0.01"}
 """Gaps of 10 ms and more are filled. With libswresample's default of 100 ms they would be audible and visible."""
 
 _FRAME_SIZE = 1024
 """Samples of a resampled frame. Without a size, sound that is in AAC's format is passed through with its gaps."""
-
-
-class Track(ABC):
-    """A stream of the output.
-
-    ``damaged``: the number of packets that were left out because they cannot be decoded or written.
-    """
-
-    def __init__(self, name: str, output: av.container.OutputContainer, begin: Fraction) -> None:
-        self.name = name
-        self.damaged = 0
-        self._output = output
-        self._begin = begin
-
-    def write(self, packet: av.Packet[av.stream.Stream]) -> None:
-        """Write a packet of the input; only errors of the disk are raised."""
-        with self._counted():
-            self._write(packet)
-
-    def finish(self) -> None:
-        """Write what is still held."""
-        with self._counted():
-            self._finish()
-
-    @abstractmethod
-    def _write(self, packet: av.Packet[av.stream.Stream]) -> None: ...
-
-    def _finish(self) -> None:
-        return
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        try:
-            yield
-        except av.FFmpegError as error:
-            if error.errno in DISK_ERRORS:
-                raise
-            self.damaged += 1
-
-    def _since_begin(self, packet: av.Packet[av.stream.Stream]) -> int:
-        tick = packet.pts if packet.pts is not None else packet.dts
-        return (tick or 0) - round(self._begin / packet.time_base)
-
-
-class Subtitles(Track):
-    """Subtitles, copied or converted to another codec of text; one that begins before the clip is shown from its begin.
-
-    Args:
-        codec: the codec to which they are converted; None copies them.
-    """
-
-    def __init__(
-        self,
-        source: SubtitleStream,
-        name: str,
-        output: av.container.OutputContainer,
-        begin: Fraction,
-        codec: Literal["mov_text", "subrip"] | None = None,
-    ) -> None:
-        super().__init__(name, output, begin)
-        self._source = source.codec_context
-        self._encoder: SubtitleCodecContext | None = None
-        if codec is None:
-            self.stream = output.add_stream_from_template(source)
-        else:
-            self.stream = output.add_stream(codec)
-            self._source.open(strict=False)
-            self._encoder = self.stream.codec_context
-            self._encoder.time_base = _MILLISECOND
-            self._encoder.subtitle_header = self._source.subtitle_header
-        self._last = -1
-
-    def _write(self, packet: av.Packet[av.stream.Stream]) -> None:
-        tick = self._since_begin(packet)
-        end = tick + (packet.duration or 0)
-        tick = max(tick, self._last + 1)
-        shown = packet if end > tick else None
-        if shown and self._encoder:
-            shown = _converted(packet, self._source, self._encoder)
-        if shown:
-            self._last = tick
-            shown.pts, shown.dts, shown.duration = tick, tick, end - tick
-            shown.time_base, shown.stream = packet.time_base, self.stream
-            self._output.mux_one(shown)
-
-
-def _converted(
-    packet: av.Packet[av.stream.Stream], source: SubtitleCodecContext, encoder: SubtitleCodecContext
-) -> av.Packet[av.stream.Stream] | None:
-    """Return a subtitle in another codec; None if it has no text, as between two subtitles of MP4."""
-    text = source.decode2(packet)
-    return encoder.encode_subtitle(text) if text and len(text) else None
 
 
 class CopiedSound(Track):

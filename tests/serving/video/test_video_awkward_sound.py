@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 from video_files import STEADY, Sound, lengths, numbered, tones_in, write_video
 
+from serving.video import side_streams
 from serving.video.reading import VideoReader
 from serving.video.soundtrack import Audio
+from serving.video.timeline import continuous_packets
 from serving.video.writing import VideoWriter
 
 AAC_FRAME = 1024 / 48000
@@ -198,3 +201,16 @@ def test_sound_without_any_good_packet_costs_nothing_else(tmp_path: Path) -> Non
     assert any("damaged packets of sound 1" in note for note in copied(source, tmp_path / "b.mp4"))
     with VideoReader(tmp_path / "b.mp4") as reader:
         assert len([*reader]) == 50
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_no_error_of_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(container: av.container.InputContainer) -> Iterator[av.Packet[av.stream.Stream]]:
+        yield from islice(continuous_packets(container), 30)
+        raise av.error.InvalidDataError(1, "damaged")
+
+    monkeypatch.setattr(side_streams, "continuous_packets", failing)
+    source = write_video(tmp_path / "a.mkv", sounds=[Sound("aac")])
+    assert copied(source, tmp_path / "b.mp4") == ["sound and subtitles from where the file cannot be read (damaged)"]
+    assert lengths(tmp_path / "b.mp4")[0] == pytest.approx(1.6)

@@ -148,6 +148,21 @@ def test_one_time_that_is_wrong_moves_no_other(tmp_path: Path, kind: str) -> Non
     np.testing.assert_allclose(placed(path, spoil, kind)[-20:], right[-20:], atol=1e-4)
 
 
+def test_packets_with_equal_times_are_all_written(tmp_path: Path) -> None:
+    path = tmp_path / "b.mkv"
+    with av.open(str(clip(tmp_path / "a.mkv"))) as container, av.open(str(path), "w") as output:
+        streams = {stream.index: output.add_stream_from_template(stream) for stream in container.streams}
+        packets = sorted((packet for packet in container.demux() if packet.size), key=lambda packet: packet.dts or 0)
+        for packet in packets:
+            tick = round((packet.dts or 0) * packet.time_base * 10) * Fraction(1, 10)  # ten times a second
+            packet.pts = packet.dts = max(round(tick / packet.time_base), 0)
+            packet.stream = streams[packet.stream_index]
+            output.mux_one(packet)
+    copied(path, tmp_path / "c.mp4")
+    assert numbers_and_times(tmp_path / "c.mp4")[0] == [*range(50)]
+    assert lengths(tmp_path / "c.mp4") == pytest.approx((2, 2), abs=0.15)
+
+
 def test_sound_without_times_follows_what_was_before(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", STEADY, sounds=[Sound("aac", 1.6)])
 

@@ -21,6 +21,7 @@ def film(path: Path, subtitles: str = "subrip") -> Path:
     """Four seconds with two sound tracks, subtitles, two chapters and tags."""
     with av.open(str(path), "w") as output:
         picture = output.add_stream("libx264", rate=25, width=SIZE[0], height=SIZE[1], options={"g": "10", "bf": "0"})
+        picture.metadata.update(language="ita", title="Camera 1")
         sounds = [output.add_stream("aac", rate=48000, layout="mono") for _ in range(2)]
         text = output.add_mux_stream(subtitles, time_base=MILLISECOND)
         descriptions = [("deu", "Kommentar", COMMENT), ("eng", "Main", DEFAULT | FORCED), ("fra", "Texte", FORCED)]
@@ -62,7 +63,7 @@ def copied(source: Path, target: Path, **part: float) -> list[str]:
 
 
 def described(path: Path) -> list[tuple[str, str | None, str | None, int]]:
-    """Kind, language, title and flags of every stream beside the pictures."""
+    """Kind, language, title and flags of every stream."""
     with av.open(str(path)) as container:
         return [
             (
@@ -72,7 +73,7 @@ def described(path: Path) -> list[tuple[str, str | None, str | None, int]]:
                 stream.disposition,
             )
             for stream in container.streams
-            if stream.type in ("audio", "subtitle")
+            if stream.type in ("video", "audio", "subtitle")
         ]
 
 
@@ -115,14 +116,15 @@ def test_tracks_keep_languages_titles_and_flags(tmp_path: Path, source: str, sub
     notes = copied(before, after)
     tracks = described(after)
     assert [track[:3] for track in tracks] == [
+        ("video", "ita", "Camera 1"),
         ("audio", "und" if source == ".mov" else "ger" if target == ".mov" else "deu", "Kommentar"),
         ("audio", "eng", "Main"),
         ("subtitle", "fra", "Texte"),
     ]
-    assert tracks[1][3] & DEFAULT
-    assert not tracks[0][3] & DEFAULT
+    assert tracks[2][3] & DEFAULT
+    assert not tracks[1][3] & DEFAULT
     if ".mov" not in (source, target):
-        assert tracks[1][3] & FORCED
+        assert tracks[2][3] & FORCED
     assert chapters(after) == [("No 1", 0, 1.5), ("No 2", 1.5, 4)]
     assert lines(after) == lines(before)
     assert notes == ([] if source != ".mkv" or target == ".mkv" else ["tags COLOUR"])
@@ -187,7 +189,7 @@ def test_subtitles_stay_when_sound_is_left_out(tmp_path: Path) -> None:
     with VideoReader(source) as reader, VideoWriter(tmp_path / "b.mkv", reader, audio="none") as writer:
         for frame in reader:
             writer.write(frame)
-    assert [track[0] for track in described(tmp_path / "b.mkv")] == ["subtitle"]
+    assert [track[0] for track in described(tmp_path / "b.mkv")] == ["video", "subtitle"]
     assert writer.notes == []
 
 
