@@ -18,7 +18,8 @@ from export.demo_models.clips import ClipFrame, talking_head
 from serving.faces.alignment import Placement, placement_of_face, side_of
 from serving.faces.paste import paste
 from serving.toonifier import Toonifier
-from serving.video.session import FrameResult, Smoothing, ToonSession
+from serving.video.jobs import FrameResult
+from serving.video.session import Smoothing, ToonSession
 from serving.video.stability import ROW_WEIGHTS
 
 NOISE = 1 / 600

@@ -20,9 +20,10 @@ from serving.controls import Style
 from serving.faces.landmarks import Landmarker
 from serving.toonifier import Toonifier
 from serving.video.frames import Frame
+from serving.video.jobs import FrameJob, FrameResult
 from serving.video.pipeline import toonify_video
 from serving.video.reading import VideoReader
-from serving.video.session import FrameJob, FrameResult, ToonSession
+from serving.video.session import ToonSession
 from serving.video.writing import VideoWriter
 
 BATCH = 4

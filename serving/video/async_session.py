@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from serving.faces.alignment import Photo
-from serving.video.session import FrameResult, ToonSession
+from serving.video.jobs import FrameResult
+from serving.video.session import ToonSession
 
 T = TypeVar("T")
 

@@ -38,31 +38,41 @@ class ToRgb:
     deinterlaced.
 
     Args:
-        first: the stream's first frame; later frames of another size are scaled to its size.
-        pixel_aspect: width of a pixel in the file divided by its height.
+        first: the stream's first frame. Later frames of another shape, as where a broadcast changes from 4:3 to 16:9,
+            are fitted into its size, between black bars.
+        pixel_aspect: width of a pixel in that frame divided by its height.
     """
 
     def __init__(self, first: av.VideoFrame, pixel_aspect: float = 1.0) -> None:
-        plausible = _PLAUSIBLE_PIXEL_ASPECTS[0] <= pixel_aspect <= _PLAUSIBLE_PIXEL_ASPECTS[1]
-        self._unrotated_size = round(first.width * (pixel_aspect if plausible else 1)) or 1, first.height
-        self._orientation = _orientation(first)
+        self._orientation = _orientation(first) or (False, False, False)
+        self.size = self.shape_of(first, pixel_aspect)
         self._reformatter = sws.VideoReformatter()
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the converted frames."""
-        width, height = self._unrotated_size
-        return (height, width) if self._orientation[0] else (width, height)
+    def shape_of(self, frame: av.VideoFrame, pixel_aspect: float) -> tuple[int, int]:
+        """Return width and height of a frame that is upright and has square pixels."""
+        plausible = _PLAUSIBLE_PIXEL_ASPECTS[0] <= pixel_aspect <= _PLAUSIBLE_PIXEL_ASPECTS[1]
+        width, height = round(frame.width * (pixel_aspect if plausible else 1)) or 1, frame.height
+        return (height, width) if (_orientation(frame) or self._orientation)[0] else (width, height)
 
-    def __call__(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
+    def __call__(self, frame: av.VideoFrame, pixel_aspect: float) -> NDArray[np.uint8]:
         """Convert a frame to uint8 [H, W, 3], RGB, contiguous."""
+        # Some decoders give the orientation only with the frames at which it is stated.
+        self._orientation = _orientation(frame) or self._orientation
+        width, height = shape = self.shape_of(frame, pixel_aspect)
+        scale = min(self.size[0] / width, self.size[1] / height)
+        fitted = max(round(width * scale), 1), max(round(height * scale), 1)
+        pixels = self._converted(frame, self.size if shape == self.size else fitted)
+        return pixels if fitted == self.size else _between_bars(pixels, self.size)
+
+    def _converted(self, frame: av.VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
+        unrotated = size[::-1] if self._orientation[0] else size
         converted = frame.color_trc in _HDR or frame.color_primaries in _WIDE_GAMUTS
         rgb = self._reformatter.reformat(
             frame,
-            *self._unrotated_size,
+            *unrotated,
             format="rgb24",
             src_colorspace=_assumed_matrix(frame),
-            interpolation=_EXACT if (frame.width, frame.height) == self._unrotated_size else _SCALED,
+            interpolation=_EXACT if (frame.width, frame.height) == unrotated else _SCALED,
             dst_color_range=sws.ColorRange.JPEG,
             dst_color_trc=sws.ColorTrc.BT709 if converted else None,
             dst_color_primaries=sws.ColorPrimaries.BT709 if converted else None,
@@ -113,15 +123,27 @@ def _assumed_matrix(frame: av.VideoFrame) -> sws.Colorspace | None:
     return sws.Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else sws.Colorspace.ITU601
 
 
-def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """Return whether rows and columns are swapped for display, and whether the result is then flipped in x and in y."""
+def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool] | None:
+    """Return whether rows and columns are swapped for display, and whether the result is then flipped in x and in y.
+
+    None if the frame does not say so.
+    """
     matrix = cast("Mapping[str, bytes | None]", frame.side_data).get("DISPLAYMATRIX")
     if matrix is None:
-        return False, False, False
+        return None
     # The matrix is int32 [3, 3] with 16 fractional bits: x' = a x + c y, y' = b x + d y, where a = d = 0 or b = c = 0.
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
     swapped = abs(b) > abs(a)
     return (True, c < 0, b < 0) if swapped else (False, a < 0, d < 0)
+
+
+def _between_bars(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a frame of ``size`` with a smaller one in its middle."""
+    height, width = pixels.shape[:2]
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    result = np.zeros((size[1], size[0], 3), np.uint8)
+    result[top : top + height, left : left + width] = pixels
+    return result
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: tuple[bool, bool, bool]) -> NDArray[np.uint8]:

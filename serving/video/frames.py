@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,13 @@ class Frame:
     ``pixels``: uint8 [H, W, 3], RGB, contiguous, upright.
     ``pts``: exact time in seconds from the start of the video (presentation time stamp).
     ``duration``: seconds until the next frame, 0 if unknown; only the last frame's is ever needed.
+    ``new_scene``: True if the source knows that faces cannot be followed from the frame before to this one.
     """
 
     pixels: NDArray[np.uint8]
     pts: Fraction
     duration: Fraction = Fraction(0)
+    new_scene: bool = False
 
 
 class FrameSource(ContextManager, Protocol):
@@ -56,4 +58,14 @@ class FrameSink(ContextManager, Protocol):
 
     def write(self, frame: Frame) -> None:
         """Take one frame; its pixels are not used after this returns."""
+        ...
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A source or a sink that says what it left out; whether it does is up to it."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was left out, as parts of a sentence; complete after the ``with`` block."""
         ...

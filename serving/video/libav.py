@@ -10,6 +10,7 @@ from engines.contract.errors import VideoError
 
 try:
     import av
+    from av.subtitles.stream import SubtitleStream
     from av.video import reformatter as sws
 except ModuleNotFoundError:
     raise VideoError(
@@ -19,7 +20,17 @@ except ModuleNotFoundError:
         remedy="install it with: pip install 'toonify-serve[video]'",
     ) from None
 
-__all__ = ["FRAME_LIMIT", "as_video_errors", "av", "check_frame_size", "input_container", "not_a_video", "sws"]
+__all__ = [
+    "FRAME_LIMIT",
+    "SubtitleStream",
+    "as_video_errors",
+    "av",
+    "check_frame_size",
+    "damaged_packets",
+    "input_container",
+    "not_a_video",
+    "sws",
+]
 
 _DEMUXERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,h264,hevc,ivf,mxf,yuv4mpegpipe,dv,nut"
 """Container formats to open. Playlists, which name other files, and text, which FFmpeg renders, are excluded."""
@@ -61,6 +72,11 @@ def check_frame_size(path: Path, width: int, height: int) -> None:
             expected=f"at most {MAX_FRAME_PIXELS / 10**6:.0f} megapixels, as in 8K",
             remedy="scale the video down first",
         )
+
+
+def damaged_packets(count: int, of: str) -> str:
+    """Return the part of a sentence that says how many packets of a stream were left out."""
+    return f"{count} damaged {'packet' if count == 1 else 'packets'} of {of}"
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from threading import Event
 from time import perf_counter
 
 from engines.contract.errors import RequestError
-from serving.video.frames import Frame, FrameSink, FrameSource
-from serving.video.session import FrameJob, FrameResult, ToonSession
+from serving.video.frames import Frame, FrameSink, FrameSource, Noting
+from serving.video.jobs import FrameJob, FrameResult
+from serving.video.session import ToonSession
 from serving.workers import Workers
 
 
@@ -54,9 +55,14 @@ class VideoProgress:
 
 @dataclass(frozen=True)
 class VideoReport(VideoProgress):
-    """The result of a run: its last progress, and whether it was cancelled, in which case the target keeps nothing."""
+    """The result of a run: its last progress.
+
+    ``cancelled``: whether it was cancelled, in which case the target keeps nothing.
+    ``notes``: what source and target left out, such as damaged packets and subtitles, as parts of a sentence.
+    """
 
     cancelled: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def toonify_video(
@@ -114,7 +120,8 @@ def toonify_video(
         return run.report(cancelled=True)
     finally:
         session.reset()
-    return run.report()
+    notes = [note for part in (source, target) if isinstance(part, Noting) for note in part.notes]
+    return run.report(notes=notes)
 
 
 def _file_pipeline(
@@ -201,5 +208,5 @@ class _Run:
         seconds = perf_counter() - self._start
         return VideoProgress(self._frames, self._total, self._dropped, self._faces, seconds, dict(self._stages))
 
-    def report(self, *, cancelled: bool = False) -> VideoReport:
-        return VideoReport(**vars(self.progress()), cancelled=cancelled)
+    def report(self, *, cancelled: bool = False, notes: Iterable[str] = ()) -> VideoReport:
+        return VideoReport(**vars(self.progress()), cancelled=cancelled, notes=tuple(notes))

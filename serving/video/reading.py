@@ -13,13 +13,14 @@ from engines.contract.errors import VideoError
 from serving.video.colour import ToRgb
 from serving.video.decoding import Decoder
 from serving.video.frames import Frame
-from serving.video.libav import as_video_errors, check_frame_size, not_a_video
+from serving.video.libav import as_video_errors, check_frame_size, damaged_packets, not_a_video
 
 
 class VideoReader(Closing):
     """Yields the frames of a video file with their own times; use it in a ``with`` block, and iterate once.
 
-    Frames are upright, with square pixels, and all have the first one's size; see ``serving.video.colour`` for colours.
+    Frames are upright, with square pixels, and all have the first one's size: one of another shape is fitted into it
+    between black bars, and begins a new scene. See ``serving.video.colour`` for colours.
     Times count from the file's start, or from ``start``; variable frame rates are preserved. A frame without a time
     follows the previous one at the nominal rate, and one that is not later than the previous one follows it by a tick.
 
@@ -66,10 +67,18 @@ class VideoReader(Closing):
         """Number of packets so far that could not be decoded; their frames are missing."""
         return self._decoder.damaged
 
+    @property
+    def notes(self) -> list[str]:
+        """What was left out of the file, as parts of a sentence."""
+        return [damaged_packets(self.damaged, "the pictures")] if self.damaged else []
+
     def __iter__(self) -> Iterator[Frame]:
         with self._as_video_errors():
-            for tick, duration, picture in self._pictures:
-                yield Frame(self._to_rgb(picture), tick * self.time_base, duration * self.time_base)
+            shape = self.size
+            for tick, duration, picture, pixel_aspect in self._pictures:
+                before, shape = shape, self._to_rgb.shape_of(picture, pixel_aspect)
+                pixels = self._to_rgb(picture, pixel_aspect)
+                yield Frame(pixels, tick * self.time_base, duration * self.time_base, new_scene=shape != before)
 
     def _read_first_picture(self) -> None:
         """Decode the first picture to learn the frames' size, since the orientation is stored with the pictures."""
@@ -80,7 +89,7 @@ class VideoReader(Closing):
             got = "no picture in the requested part" if part else "no picture that can be decoded"
             raise not_a_video(self._path, got)
         self._pictures = chain([first], pictures)
-        self._to_rgb = ToRgb(first.frame, float(self._decoder.stream.sample_aspect_ratio or 1))
+        self._to_rgb = ToRgb(first.frame, first.pixel_aspect)
         self.size = self._to_rgb.size
         check_frame_size(self._path, *self.size)  # pixels that are not square can make it four times as wide
 

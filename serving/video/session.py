@@ -7,26 +7,25 @@ A session has five steps, each in a method of its own: ``follow`` -> ``encode`` 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from itertools import groupby
-from time import perf_counter
 from typing import Literal
 
 import numpy as np
 
-from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.arrays import AnyArray, Pictures
 from engines.contract.closing import Closing
 from engines.contract.errors import AlignmentError, RequestError, ToonifyError
 from serving.controls import Style
 from serving.faces.alignment import Photo, crop
 from serving.faces.landmarks import Landmarker
 from serving.toonifier import Toonifier
-from serving.video.composing import Composer, Paste, ToonFace
+from serving.video.composing import Composer, Paste
 from serving.video.frames import Frame
+from serving.video.jobs import FrameJob, FrameResult, apply_batched, timed, toon_faces
 from serving.video.stability import (
     CUT_THRESHOLD,
     ROW_WEIGHTS,
@@ -44,53 +43,6 @@ from serving.video.track_attributes import TrackAttributes
 from serving.video.tracking import Track, Tracker, Tracking, sightings_from_faces
 
 Smoothing = Literal["live", "file", "off"]
-
-
-@dataclass(eq=False)
-class FrameJob:
-    """A frame on its way through a session; every step adds its result.
-
-    ``crops``, ``codes`` and ``pictures`` have one row for each of ``tracks``; None stands for a step that is still to
-    come, or for a frame without faces. ``light``: the light encoder's rows of the codes suffice. ``unread``: the
-    attributes that the faces show are to be read. ``shown``: those attributes [N, A], of this frame and then averaged
-    over the track. ``seconds``: time spent in each step.
-    """
-
-    frame: Frame
-    style: Style
-    composer: Composer
-    tracks: Tracks = ()
-    crops: Pictures | None = None
-    light: bool = False
-    unread: bool = False
-    codes: Codes | None = None
-    shown: AnyArray | None = None
-    pictures: Pictures | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class FrameResult:
-    """The result for a frame.
-
-    ``frame``: the picture to show, with the time of the frame that it was made from.
-    ``faces``: the faces in it, oldest track first.
-    ``seconds``: time of each step, "detect", "align", "encode", "render" and "paste"; a batch shares its time equally.
-    """
-
-    frame: Frame
-    faces: tuple[ToonFace, ...]
-    seconds: Mapping[str, float]
-
-    @property
-    def pixels(self) -> Photo:
-        """The picture to show, uint8 [H, W, 3], RGB."""
-        return self.frame.pixels
-
-    @property
-    def pts(self) -> Fraction:
-        """Time of the frame in seconds."""
-        return self.frame.pts
 
 
 class ToonSession(Closing):
@@ -171,9 +123,9 @@ class ToonSession(Closing):
         """Detect, track and cut out the faces of the next frame; None while the filter waits for more frames."""
         _check(frame.pixels)
         job = FrameJob(frame, self.style, self.composer)
-        with _timed([job], "detect"):
+        with timed([job], "detect"):
             faces = self._landmarker(frame.pixels, str(self._number))
-            if self._cuts.is_cut(frame.pixels):
+            if self._cuts.is_cut(frame.pixels) or frame.new_scene:
                 self._tracker.reset()
             tracks = self._tracker.update(sightings_from_faces(faces), float(frame.pts))
         self._number += 1
@@ -193,16 +145,16 @@ class ToonSession(Closing):
         An edit that keeps attributes reads them from the first frames of each track.
         """
         if unread := [job for job in jobs if job.unread]:
-            with _timed(unread, "encode"):
+            with timed(unread, "encode"):
                 for job in unread:
                     assert job.crops is not None
                     job.shown = self._toonifier.read_attributes(job.crops)
         with_faces = [job for job in jobs if self._codes and job.crops is not None]
         for light in (False, True):
             if batch := [job for job in with_faces if job.light == light]:
-                with _timed(batch, "encode"):
+                with timed(batch, "encode"):
                     encode = partial(self._toonifier.encode, light=light)
-                    codes = _apply_batched(encode, [job.crops for job in batch])
+                    codes = apply_batched(encode, [job.crops for job in batch])
                 for job, w in zip(batch, codes, strict=True):
                     job.codes = w
         return jobs
@@ -221,15 +173,15 @@ class ToonSession(Closing):
         with_faces = (job for job in jobs if job.crops is not None)
         for style, group in groupby(with_faces, key=lambda job: job.style):
             batch = [*group]
-            with _timed(batch, "render"):
+            with timed(batch, "render"):
                 for job, pictures in zip(batch, self._pictures(batch, style), strict=True):
                     job.pictures = pictures
         return jobs
 
     def compose(self, job: FrameJob) -> FrameResult:
         """Make the picture to show."""
-        with _timed([job], "paste"):
-            faces = tuple(_toon_faces(job))
+        with timed([job], "paste"):
+            faces = tuple(toon_faces(job))
             pixels = job.composer(job.frame.pixels, faces)
         return FrameResult(replace(job.frame, pixels=pixels), faces, job.seconds)
 
@@ -251,7 +203,7 @@ class ToonSession(Closing):
     def _cut_out_faces(self, tracks: Tracks) -> FrameJob:
         """Cut out the faces ``tracks`` of the frame that has waited longest."""
         job = self._waiting.popleft()
-        with _timed([job], "align"):
+        with timed([job], "align"):
             shown = (track for track in tracks if track.opacity > 0)
             crops = {track: cut for track in shown if (cut := _crop(job.frame.pixels, track)) is not None}
             job.tracks = tuple(crops)
@@ -270,11 +222,11 @@ class ToonSession(Closing):
         read = [job.shown for job in jobs if job.shown is not None]
         shown = np.concatenate(read) if read else None
         if self._codes:
-            return _apply_batched(lambda w: self._toonifier.render(w, style, shown), [job.codes for job in jobs])
+            return apply_batched(lambda w: self._toonifier.render(w, style, shown), [job.codes for job in jobs])
         if shown is not None:
             encode, render = self._toonifier.encode, self._toonifier.render
-            return _apply_batched(lambda crops: render(encode(crops), style, shown), [job.crops for job in jobs])
-        return _apply_batched(lambda crops: self._toonifier.toonify(crops, style), [job.crops for job in jobs])
+            return apply_batched(lambda crops: render(encode(crops), style, shown), [job.crops for job in jobs])
+        return apply_batched(lambda crops: self._toonifier.toonify(crops, style), [job.crops for job in jobs])
 
     def close(self) -> None:
         """Forget the stream."""
@@ -301,28 +253,6 @@ def _crop(pixels: Photo, track: Track) -> Photo | None:
         return crop(pixels, track.placement)
     except AlignmentError:
         return None
-
-
-def _toon_faces(job: FrameJob) -> Iterator[ToonFace]:
-    if job.crops is not None and job.pictures is not None:
-        for track, face, picture in zip(job.tracks, job.crops, job.pictures, strict=True):
-            yield ToonFace(track.id, track.placement, track.seen, track.opacity, face, picture, track.outline)
-
-
-def _apply_batched(function: Callable[[AnyArray], AnyArray], parts: Sequence[AnyArray | None]) -> list[AnyArray]:
-    """Apply a function to the rows of all parts in one call, and split its result like the parts."""
-    arrays = [part for part in parts if part is not None]
-    ends = np.cumsum([len(array) for array in arrays])[:-1]
-    return np.split(function(np.concatenate(arrays)), ends)
-
-
-@contextmanager
-def _timed(jobs: Sequence[FrameJob], step: str) -> Iterator[None]:
-    start = perf_counter()
-    yield
-    share = (perf_counter() - start) / len(jobs)
-    for job in jobs:
-        job.seconds[step] = job.seconds.get(step, 0.0) + share
 
 
 def _check(pixels: AnyArray) -> None:

@@ -1,22 +1,24 @@
-"""A frame sink that writes a video file in one pass: pictures as H.264, and the sound of their source."""
+"""A frame sink that writes a video file in one pass: pictures as H.264, and what their source has beside them."""
 
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from engines.contract.atomic import atomic_file
+from engines.contract.atomic import DISK_ERRORS, atomic_file
 from engines.contract.errors import VideoError
 from serving.video.colour import ToYuv
 from serving.video.encoders import Codec, chosen_encoder, encoder_options
 from serving.video.frames import Frame, FrameSource
-from serving.video.libav import as_video_errors, av
+from serving.video.libav import av
 from serving.video.reading import VideoReader
-from serving.video.soundtrack import Audio, Soundtrack
+from serving.video.side_streams import SideStreams
+from serving.video.soundtrack import Audio
 from serving.video.targets import DEFAULT_QUALITY, FORMATS
 
 _DEFAULT_TIME_BASE = Fraction(1, 90000)
@@ -27,7 +29,10 @@ _PLAUSIBLE_RATES = (1, 240)
 
 
 class VideoWriter:
-    """Writes frames with their own times, and the sound of the clip that they come from; use it in a ``with`` block.
+    """Writes frames with their own times; use it in a ``with`` block.
+
+    The sound of the clip that they come from comes along, and as far as the format holds them its subtitles, chapters
+    and tags, each track with its language, title and flags. ``notes`` says what does not.
 
     The video is H.264 in 8 bits, 4:2:0, BT.709, limited range. An odd width or height gets its last column or row
     twice, since 4:2:0 needs even sizes. The file appears when it is complete; after an error there is none.
@@ -69,7 +74,13 @@ class VideoWriter:
         self._force = force
         self._to_yuv = ToYuv(self.size)
         self._time_base = self._source.time_base if self._source else _DEFAULT_TIME_BASE
+        self._side: SideStreams | None = None
         self._last: int | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What the file does not have of its source, as parts of a sentence; complete after the ``with`` block."""
+        return self._side.notes if self._side else []
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -80,10 +91,10 @@ class VideoWriter:
             self._output = av.open(f"file:{partial}", "w", format=container, container_options=options)
             stack.push(self._close)
             self._stream = self._new_stream()
-            self._sound: Soundtrack | None = None
-            if self._source and self._audio != "none":
-                self._sound = Soundtrack(self._source.clip, self._output, self._audio)
-                stack.callback(self._sound.close)
+            if self._source:
+                self._side = SideStreams(self._source.clip, self._output, container, self._audio)
+                stack.callback(self._side.close)
+            self._output.start_encoding()
             stack.push(self._finish)
             self._resources = stack.pop_all()
         return self
@@ -109,8 +120,8 @@ class VideoWriter:
             picture.pts, picture.time_base = tick, self._time_base
             picture.duration = round(frame.duration / self._time_base)
             self._output.mux(self._stream.encode(picture))
-            if self._sound:
-                self._sound.write_until(frame.pts)
+            if self._side:
+                self._side.write_until(frame.pts)
 
     def _new_stream(self) -> av.VideoStream:
         rate = self._source.rate if self._source else None
@@ -135,8 +146,8 @@ class VideoWriter:
         if self._last is None:
             raise self._refused("no frame", "at least one", "check what the frames come from")
         self._output.mux(self._stream.encode(None))
-        if self._sound:
-            self._sound.finish()
+        if self._side:
+            self._side.finish()
 
     def _close(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -145,8 +156,14 @@ class VideoWriter:
         with suppress(av.FFmpegError) if error else nullcontext():
             self._output.close()
 
-    def _as_video_errors(self) -> AbstractContextManager[None]:
-        return as_video_errors(self._path, "a video that can be written", "check the disk, or choose another codec")
+    @contextmanager
+    def _as_video_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except av.FFmpegError as error:
+            remedy = "check the disk" if error.errno in DISK_ERRORS else "choose another format or codec"
+            got = error.strerror or "an error of FFmpeg"
+            raise self._refused(got, "a video that can be written", remedy) from error
 
     def _refused(self, got: str, expected: str, remedy: str) -> VideoError:
         return VideoError(str(self._path), got=got, expected=expected, remedy=remedy)

@@ -22,13 +22,17 @@ VARIABLE = (0, 40, 90, 100, 133, 500, 541, 1200, 1201, 1240, 1590)
 
 @dataclass(frozen=True)
 class Sound:
-    """A tone that begins at ``start`` and lasts ``seconds``; the file lacks the part within ``gap`` (begin, end)."""
+    """Sound that begins at ``start`` and lasts ``seconds``; the file lacks the part within ``gap`` (begin, end).
+
+    A tone sounds all the time, or within ``tone`` alone, in seconds from the start.
+    """
 
     codec: str
     seconds: float = 1.6
     start: float = 0.0
     rate: int = 48000
     gap: tuple[float, float] = (0.0, 0.0)
+    tone: tuple[float, float] | None = None
 
 
 def numbered(number: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
@@ -58,11 +62,15 @@ def write_video(
     last: int = 40,
     pixel_aspect: Fraction | None = None,
     index_first: bool = False,
+    tick: Fraction = Fraction(1, 1000),
 ) -> Path:
-    """Write a file with a frame at each of ``times`` (milliseconds), the last one shown for ``last``, and sounds."""
+    """Write a file with a frame at each of ``times`` (milliseconds), the last one shown for ``last``, and sounds.
+
+    ``tick``: the encoder's time base, in seconds.
+    """
     options = {"movflags": "+faststart"} if index_first and path.suffix == ".mp4" else {}
     with av.open(str(path), "w", container_options=options) as output:
-        picture = output.add_stream(codec, rate=25, time_base=Fraction(1, 1000), width=size[0], height=size[1])
+        picture = output.add_stream(codec, rate=25, time_base=tick, width=size[0], height=size[1])
         assert isinstance(picture, av.VideoStream)
         picture.pix_fmt = pixel_format
         picture.codec_context.flags |= av.codec.context.Flags.frame_duration
@@ -89,6 +97,8 @@ def write_video(
 def _tones(sound: Sound) -> Iterator[av.AudioFrame]:
     time = np.arange(round(sound.seconds * sound.rate)) / sound.rate
     wave = (np.sin(2 * np.pi * 440 * time) * 8000).astype(np.int16)
+    if sound.tone:
+        wave[(time < sound.tone[0]) | (time >= sound.tone[1])] = 0
     for first in range(0, len(wave), 1024):
         if sound.gap[0] <= first / sound.rate < sound.gap[1]:
             continue
@@ -103,6 +113,21 @@ def audio_packets(path: Path) -> list[tuple[bytes, Fraction]]:
     with av.open(str(path)) as container:
         packets = container.demux(container.streams.audio[0])
         return [(bytes(packet), packet.pts * packet.time_base) for packet in packets if packet.pts is not None]
+
+
+def tones_in(path: Path) -> list[tuple[float, float]]:
+    """Seconds at which each tone of the first audio stream begins and ends."""
+    times, levels = [], []
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            wave = np.abs(frame.to_ndarray().astype(float)).reshape(-1)
+            wave = wave[: frame.samples] if frame.format.is_planar else wave[:: frame.layout.nb_channels]
+            times.append(float(frame.pts * frame.time_base) + np.arange(len(wave)) / frame.rate)
+            levels.append(wave)
+    level = np.concatenate(levels)
+    loud = np.concatenate(times)[level > level.max() / 4]
+    breaks = np.flatnonzero(np.diff(loud) > 0.1)
+    return [(float(part[0]), float(part[-1])) for part in np.split(loud, breaks + 1)]
 
 
 def lengths(path: Path) -> tuple[float, float]:

@@ -101,6 +101,18 @@ def test_a_server_toonifies_a_video(toonify: Toonify, clip: Path, tmp_path: Path
     assert request["psi"].flat[0] == np.float32(0.7)
 
 
+def test_what_a_video_lacks_of_its_source_is_said_in_one_line(
+    toonify: Toonify, toonifier: FakeToonifier, tmp_path: Path
+) -> None:
+    clip = write_video(tmp_path / "clip.mkv", STEADY[:FRAMES], size=(64, 64), sounds=[Sound("aac"), Sound("flac")])
+    clip.write_bytes(clip.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    output = tmp_path / "toon.mp4"
+    note = f"note: {output} lacks sound 1 (unknown codec)\n"
+    assert toonify("video", clip, "-o", output, *ALIGNED) == (0, f"{output}\n", note)
+    _, out, _ = toonify("video", clip, "-o", output, *ALIGNED, "--force", "--progress", "json")
+    assert events(out)[-1]["notes"] == ["sound 1 (unknown codec)"]
+
+
 @pytest.mark.parametrize(
     ("options", "size"),
     [

@@ -27,7 +27,9 @@ from serving.faces.alignment import crop, placement_of_face
 from serving.faces.landmarks import Face
 from serving.video.async_session import AsyncToonSession
 from serving.video.composing import FirstFace, Paste, SideBySide, composed_size, crop_size_for
-from serving.video.session import FrameResult, ToonSession
+from serving.video.frames import Frame
+from serving.video.jobs import FrameResult
+from serving.video.session import ToonSession
 from serving.video.stability import RowWeights
 from serving.video.tracking import Tracking
 
@@ -141,6 +143,12 @@ def test_a_cut_begins_everything_anew() -> None:
     # The code from before the cut has no influence, whatever the weights.
     after = results[5].faces[0]
     assert after.picture[0, 0, 0] == round(after.crop.mean())
+
+
+def test_a_scene_that_the_source_announces_begins_everything_anew() -> None:
+    with session() as stream:
+        jobs = [stream.follow(Frame(PICTURE, Fraction(i, 25), new_scene=i == 3)) for i in range(6)]
+        assert [job.tracks[0].id for job in jobs if job] == [0, 0, 0, 1, 1, 1]
 
 
 def test_codes_are_averaged_while_a_scene_lasts() -> None:
