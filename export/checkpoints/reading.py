@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from export.checkpoints import nvlabs, tensorflow
-from export.checkpoints.checkpoint import Checkpoint
+from export.checkpoints.checkpoint import Checkpoint, state_dict
 from export.checkpoints.classifier import classifier_from_discriminator
 from export.checkpoints.isf import is_isf, isf_from_mapnet
 from export.checkpoints.opening import open_checkpoint
@@ -99,12 +99,23 @@ def _network_of(content: object) -> Network:
     return "encoder" if is_pixel2style2pixel(content) else "generator"
 
 
+def _is_generator(content: object) -> bool:
+    parts = [content, *content.values()] if isinstance(content, dict) else []
+    return (
+        isinstance(content, SafetensorsFile)
+        or nvlabs.generator_of(content) is not None
+        or tensorflow.generator_of(content) is not None
+        or any(name.endswith("input.input") for part in parts for name in state_dict(part))
+    )
+
+
 def _require(checkpoint: Checkpoint, expected: Network) -> None:
     network = _network_of(checkpoint.content)
     names = {"generator": "a generator", "encoder": "an encoder", "isf": "an ISF head"}
     if network != expected:
+        known = network != "generator" or _is_generator(checkpoint.content)
         raise checkpoint.context.error(
-            f"what seems to be {names[network]}" if network == "generator" else names[network],
+            names[network] if known else "no network that is known here",
             expected=names[expected],
             remedy="give the checkpoint of that network",
         )

@@ -139,13 +139,15 @@ def _size_in_frame(segment: bytes) -> tuple[int, int, int]:
 
 def _webp(data: bytes) -> EncodedPicture:
     """Walk the chunks: extended header, profile, picture, EXIF data (RFC 9649, sections 2.5 to 2.7)."""
-    canvas, profile, position = None, tuple[bytes, ...](), 12
+    canvas, profile, exif, position = None, tuple[bytes, ...](), b"", 12
     for _ in range(MAX_PARTS):
         name, part, position = _webp_chunk(data, position)
         if name == b"VP8X":
             canvas = _canvas(part)
         elif name == b"ICCP":
             profile = (part[8:],)
+        elif name == b"EXIF":  # some programs write it before the picture
+            exif = part[8:]
         elif name in (b"VP8 ", b"VP8L"):
             size = _lossy_size(part) if name == b"VP8 " else _lossless_size(part)
             if canvas not in (None, size):
@@ -153,7 +155,7 @@ def _webp(data: bytes) -> EncodedPicture:
             # The canvas, transparency and colour profile are left out, so that the file is as short as it can be.
             part += bytes(len(part) % 2)
             simple = b"RIFF" + struct.pack("<I", 4 + len(part)) + b"WEBP" + part
-            orientation = orientation_of(_webp_exif(data, position))
+            orientation = orientation_of(exif or _webp_exif(data, position))
             return _checked(EncodedPicture("WebP", *size, 3, 1, simple, orientation, profile))
     raise UnreadableError(f"a WebP of more than {MAX_PARTS} chunks")
 

@@ -113,6 +113,15 @@ def test_machines_share_pictures_and_programs_read_what_each_does(
     assert "--shard" in err
 
 
+def test_a_bar_counts_the_pictures(toonify: Toonify, fake: FakeTriton, album: Path, tmp_path: Path) -> None:
+    options = ("--url", fake.url, "--progress", "bar")
+    code, out, err = toonify("image", album, "-o", tmp_path / "toons", *options)
+    assert code == 1
+    assert out.split() == [str(tmp_path / "toons" / name) for name in ("a.png", "c.JPG")]
+    assert "4/4" in err
+    assert err.count("error: ") == 2
+
+
 def test_a_folder_is_never_its_own_output_unless_that_is_asked_for(
     toonify: Toonify, fake: FakeTriton, album: Path, tmp_path: Path
 ) -> None:

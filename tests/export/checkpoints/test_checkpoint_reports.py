@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from checkpoint_files import (
     encoder_checkpoint,
     isf_state,
     nvlabs_pickle,
+    rosinality_state,
     saved,
     torch_tensors,
     written,
@@ -44,8 +46,12 @@ def test_what_a_file_holds_is_detected(tmp_path: Path, generator: GeneratorWeigh
         read_generator(isf)
     with pytest.raises(CheckpointError, match="got an encoder, expected an ISF head"):
         read_isf(encoder)
-    with pytest.raises(CheckpointError, match="got what seems to be a generator, expected an encoder"):
+    with pytest.raises(CheckpointError, match="got a generator, expected an encoder"):
         read_encoder(pickled)
+    with pytest.raises(CheckpointError, match="got a generator, expected an ISF head"):
+        read_isf(saved(tmp_path / "ros.pt", {"g_ema": torch_tensors(rosinality_state())}))
+    with pytest.raises(CheckpointError, match="got no network that is known here, expected an encoder"):
+        read_encoder(saved(tmp_path / "other.pt", {"state_dict": torch_tensors({"conv.weight": np.zeros(3)})}))
 
 
 def test_a_report_says_what_a_generator_is(tmp_path: Path) -> None:

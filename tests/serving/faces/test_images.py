@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from colour_profiles import avif, exif, png_with_chunk, webp_with
 from numpy.typing import NDArray
-from picture_weapons import jpeg_segment
+from picture_weapons import jpeg_segment, webp_chunk
 from PIL import Image
 
 from engines.contract.errors import ExportError, RequestError
@@ -92,6 +92,8 @@ def test_some_programs_begin_a_webps_exif_data_as_in_a_jpeg() -> None:
     webp = webp_with(encoded(".webp"), (50, 30), exif=b"Exif\0\0" + exif(6))
     assert picture_from_bytes(webp, "camera").shape == (50, 30, 3)
     assert picture_from_bytes(webp[:-8], "cut behind its picture").shape == (30, 50, 3)
+    before = webp[:30] + webp_chunk(b"EXIF", exif(6)) + webp[30:]
+    assert picture_from_bytes(before, "before its picture").shape == (50, 30, 3)
 
 
 def test_the_served_decoder_turns_pictures_too() -> None:

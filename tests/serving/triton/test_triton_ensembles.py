@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from colour_profiles import DISPLAY_P3, jpeg_with_profile, rgb_profile
 from picture_weapons import jpeg_of_scans, jpeg_that_hides_its_size
 from tiny_models import GAINS, TinyModels
 from triton_requests import Tensors, picture, refusal, send
@@ -26,7 +27,7 @@ PSI = np.array([[1], [0.5], [0.7], [1.5]], np.float32)
 STRENGTH = np.linspace(0, 1, 32, dtype=np.float32).reshape(4, 8)
 LATENTS = np.ones((1, 8, 16), np.float32)
 Z = np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4)
-JPEG = jpeg_from_picture(np.tile(np.arange(256, dtype=np.uint8)[:, None], (256, 1, 3)))
+JPEG = jpeg_from_picture(np.tile(np.arange(256, dtype=np.uint8)[:, None], (256, 1, 3)) // np.uint8([1, 2, 3]))
 
 
 @pytest.fixture
@@ -89,8 +90,9 @@ def test_requests_with_and_without_attributes_may_come_together(
 def test_the_jpeg_ensemble_is_the_raw_one_between_jpegs(
     client: InferenceServerClient, tiny_model_directories: TinyModels
 ) -> None:
-    answer = picture(client, "toonify_inverse_jpeg", jpeg=jpegs(JPEG, JPEG), psi=PSI[:2])
-    faces = np.stack([face_from_jpeg(JPEG)] * 2)
+    wide = jpeg_with_profile(JPEG, rgb_profile(DISPLAY_P3))
+    answer = picture(client, "toonify_inverse_jpeg", jpeg=jpegs(JPEG, wide), psi=PSI[:2])
+    faces = np.stack([face_from_jpeg(JPEG), face_from_jpeg(wide)])
     pictures = tiny_model_directories.pipeline("inverse").run(faces, psi=PSI[:2])
     assert answer.tolist() == [[jpeg_from_picture(picture)] for picture in pictures]
 
