@@ -14,9 +14,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from importlib.metadata import version
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -31,6 +32,10 @@ _WIDEST = 1000
 _CTRL_C = 128 + signal.SIGINT
 
 
+_DETAIL: ContextVar[Literal["quiet", "normal", "verbose"]] = ContextVar("detail", default="normal")
+"""How much of its work the command of this context tells; each command's ``common_options`` set it."""
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"toonify-serve {version('toonify-serve')}")
@@ -38,11 +43,16 @@ def _print_version(wanted: bool) -> None:
 
 
 def common_options(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not tell what is being done.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell how long each stage took, in logs too.")
+    ] = False,
     version: Annotated[  # the callback answers it
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Add the options that a program has besides its commands'; its help is that of the typer.Typer."""
+    _DETAIL.set("quiet" if quiet else "verbose" if verbose else "normal")
 
 
 def termination_signals() -> list[int]:
@@ -120,10 +130,12 @@ def stages() -> Iterator[Callable[[str], None]]:
     """Yield a function to be called with a phrase at the start of every stage; the stages are shown on stderr.
 
     On a terminal a spinner shows the current stage, and every finished stage leaves a line with its duration.
-    Elsewhere, such as in a log, every stage writes one line when it starts.
+    Elsewhere, such as in a log, every stage writes one line when it starts; with ``--verbose`` it is as on a terminal.
+    With ``--quiet`` nothing is shown.
     """
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    if not console.is_terminal:
+    detail = _DETAIL.get()
+    console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=detail == "quiet")
+    if not console.is_terminal and detail != "verbose":
         yield lambda phrase: console.print(f"  {phrase}", markup=False)
         return
     started: list[tuple[str, float]] = []

@@ -10,6 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
+
+from serving.command_line import common_options, stages
 
 COMMAND = """
 import sys, time
@@ -129,3 +132,24 @@ def test_an_entry_point_imports_nothing_but_itself(module: str) -> None:
     program = f"import {module}, sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not {"typer", "rich", "numpy", "cv2"} & {*loaded}
+
+
+@pytest.mark.parametrize(
+    ("option", "shown"), [((), ["  one", "  two"]), (("-q",), []), (("-v",), ["  one (", "  two ("])]
+)
+def test_stages_are_told_as_much_as_wanted(
+    option: tuple[str, ...], shown: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = typer.Typer()
+    app.callback()(common_options)
+
+    @app.command()
+    def work() -> None:
+        with stages() as report:
+            report("one")
+            report("two")
+
+    app([*option, "work"], standalone_mode=False)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(shown)
+    assert all(line.startswith(start) for line, start in zip(lines, shown, strict=True))
