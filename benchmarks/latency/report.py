@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from benchmarks.generated import MAIN_README, README, line, number, with_section
-from benchmarks.latency.cases import COMPILED, EAGER, PORT, PORT_ONNX
+from benchmarks.latency.cases import COMPILED, EAGER, GENERATOR_ENGINES, PORT, PORT_ONNX
 from benchmarks.latency.results import (
     CAPTIONS,
     batches,
@@ -61,6 +61,8 @@ def _summary(rows: Sequence[LatencyRow]) -> str:
     if not (port and pytorch and ours):
         return ""
     names = [f"{row.engine}, {row.precision}" for row in (*ours, *pytorch)]
+    if newer := [engine for engine in GENERATOR_ENGINES if engine not in {row.engine for row in rows}]:
+        names[0] += f" (older than {', '.join(newer)})"
     times = [str(ratio(other, ours)) for other in (port, pytorch)]
     return line(rows[0].device, names[0], number(ours[0].p50_ms), times[0], f"{times[1]}: {names[1]}")
 

@@ -15,7 +15,7 @@ from generators import random_generator
 from benchmarks.baselines import PortedGenerator
 from benchmarks.costs import generator_macs
 from benchmarks.generated import MAIN_README, README
-from benchmarks.latency.cases import BenchmarkCase, Group
+from benchmarks.latency.cases import GENERATOR_ENGINES, BenchmarkCase, Group
 from benchmarks.latency.measure import LatencyOptions, LatencyRun
 from benchmarks.latency.report import tables, with_summary, with_tables
 from benchmarks.latency.results import ratio
@@ -118,9 +118,16 @@ def test_the_tables_say_what_a_server_adds_to_its_engines() -> None:
 def test_the_summary_holds_the_fastest_engine_beside_the_port_and_pytorch() -> None:
     slower = replace(ROW, engine="onnxruntime", p50_ms=500.0)
     compiled = replace(ROW, engine="torch.compile channels_last", p50_ms=820.0, rounds_ms="820 820 900")
-    text = with_summary(
-        "<!-- generated: python -m benchmarks.latency.report -->\n<!-- end -->", [PORT, slower, compiled, ROW]
-    )
+    others = [
+        replace(ROW, engine=engine, p50_ms=900.0)
+        for engine in GENERATOR_ENGINES
+        if engine not in (PORT.engine, "winograd")
+    ]
+    failed = replace(ROW, engine="winograd", status="unavailable", p50_ms=None)
+    rows = [*others, PORT, slower, compiled, ROW]
+    document = "<!-- generated: python -m benchmarks.latency.report -->\n<!-- end -->"
+    assert "| openvino, fp32 (older than winograd) | 410 |" in with_summary(document, rows)
+    text = with_summary(document, [*rows, failed])
     assert "| openvino, fp32 | 410 | 10.00 (10.00 to 20.00) | 2.00 (2.00 to 2.05): torch.compile channels_" in text
 
 
