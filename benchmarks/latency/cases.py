@@ -29,7 +29,7 @@ _GENERATORS = (
     ("winograd", "int16"),
 )
 GENERATOR_ENGINES = tuple(dict.fromkeys(engine for engine, _ in _GENERATORS))
-"""The generator's engines. One that a machine lacks has a row with the reason: where a row is missing, the run is older."""
+"""The generator's engines. One that a machine lacks has a row with the reason: without a row, the run is older."""
 
 _ISF = ((EAGER, "fp32"), ("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
 _OTHERS = {"encoder": (*_ISF, ("winograd", "fp32"), ("winograd", "int16")), "isf": _ISF}
