@@ -26,6 +26,9 @@ MIN_ROUNDS, ROUND_SECONDS = 3, 1.0
 TOO_SLOW = 2.0
 """A candidate that takes this many times the fastest one's time is given up."""
 
+SIMILAR = 1.1
+"""Among candidates within this many times the least time the most exact one is chosen: repeated runs differ as much."""
+
 SECOND_CHANCE = 0.5
 """Seconds in which a candidate that seems too slow is run again, at least once: the machine may have been busy."""
 
@@ -55,7 +58,9 @@ def select_engine(
     plans: PlanMetadata | None = None,
     known: tuple[EngineName, Precision] | None = None,
 ) -> tuple[Candidate, tuple[Candidate, ...]]:
-    """Try the candidates on ``model``; return the fastest one that passes, and all that were tried.
+    """Try the candidates on ``model``; return the one to use, and all that were tried.
+
+    The fastest one that passes is chosen, or the most exact of those that are about as fast.
 
     Candidates that are nearly as fast as the fastest are timed in rounds, one run of each in turn, so that a moment in
     which the machine is busy decides nothing.
@@ -100,7 +105,9 @@ def select_engine(
     passed = [candidate for candidate in results if candidate.passed]
     if not passed:
         raise _verification_error(model, min(results, key=lambda candidate: candidate.verification.mean))
-    return min(passed, key=lambda candidate: candidate.milliseconds), tuple(results)
+    fastest = min(candidate.milliseconds for candidate in passed)
+    similar = [candidate for candidate in passed if candidate.milliseconds <= SIMILAR * fastest]
+    return min(similar, key=lambda candidate: candidate.verification.mean), tuple(results)
 
 
 class _Trial:

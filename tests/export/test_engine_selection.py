@@ -84,6 +84,11 @@ def test_the_fastest_engine_that_passes_is_chosen(select: Select) -> None:
     assert all(engine.closed for engine in engines.values())
 
 
+def test_of_two_that_are_about_as_fast_the_more_exact_one_is_chosen(select: Select) -> None:
+    chosen, _ = select({FAST: FakeEngine([0.01], error=1e-3), SLOWER: FakeEngine([0.0102])})
+    assert (chosen.engine, chosen.precision) == SLOWER
+
+
 def test_a_busy_moment_decides_nothing(select: Select) -> None:
     engines = {FAST: FakeEngine([0.05, 0.05, 0.002]), SLOWER: FakeEngine([0.006])}
     chosen, _ = select(engines)
