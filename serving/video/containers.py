@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from contextlib import suppress
 
 from serving.video.libav import av
 
@@ -49,15 +48,13 @@ def can_hold(container: str, stream: av.stream.Stream) -> bool:
         return False
     if container == "mp4" and stream.type == "audio" and codec_of(stream) not in _PLAYED_FROM_MP4:
         return False
-    output = av.open(io.BytesIO(), "w", format=container)
     try:
-        output.add_stream_from_template(stream)
-        output.start_encoding()
+        # Some formats read the codec's header only when the file is closed.
+        with av.open(io.BytesIO(), "w", format=container) as output:
+            output.add_stream_from_template(stream)
+            output.start_encoding()
     except (av.FFmpegError, ValueError):
         return False
-    finally:
-        with suppress(av.FFmpegError):
-            output.close()
     return True
 
 

@@ -58,8 +58,8 @@ class DecodedPicture(NamedTuple):
 class Decoder:
     """Decodes a file's first video stream from ``start`` to ``end``, in seconds from the file's start; iterate once.
 
-    ``damaged`` counts packets that could not be decoded, whose pictures are missing. FFmpeg's errors are not
-    translated.
+    ``damaged`` counts packets that could not be decoded, whose pictures are missing; ``left_out`` says what else is.
+    FFmpeg's errors are not translated.
 
     Raises:
         VideoError: the file is missing, has no known video format, has no video stream, or frames that are too large.
@@ -67,6 +67,7 @@ class Decoder:
 
     def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
         self.damaged = 0
+        self.left_out: list[str] = []
         self._repeated_until = 0
         self._first_aspect: Fraction | None = None
         self._path = path
@@ -122,6 +123,9 @@ class Decoder:
             self._container.close()
             raise not_a_video(self._path, "a file without a video stream")
         self.stream = streams[0]
+        if self.stream.codec_context is None:
+            self._container.close()
+            raise not_a_video(self._path, "pictures in a codec that FFmpeg does not know")
         context = self.stream.codec_context
         try:
             check_frame_size(self._path, context.width, context.height)
@@ -168,7 +172,7 @@ class Decoder:
         yield from self._decoded(self._packets())
 
     def _packets(self) -> Iterator[VideoPacket]:
-        for packet in continuous_packets(self._container):
+        for packet in continuous_packets(self._container, self.left_out):
             if packet.stream is self.stream:
                 yield cast("VideoPacket", packet)
 

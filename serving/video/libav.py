@@ -51,7 +51,8 @@ def input_container(path: Path) -> av.container.InputContainer:
     options = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
     try:
         # With "file:" a name such as "http:x" is not taken for an address.
-        return av.open(f"file:{path}", "r", container_options=options)
+        # Tags of old files may be in any encoding.
+        return av.open(f"file:{path}", "r", container_options=options, metadata_errors="replace")
     except av.FFmpegError as error:
         # FFmpeg's message is useful for a wrong name or permission, but not for a wrong format.
         got = error.strerror if isinstance(error, OSError) else None

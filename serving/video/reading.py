@@ -70,7 +70,8 @@ class VideoReader(Closing):
     @property
     def notes(self) -> list[str]:
         """What was left out of the file, as parts of a sentence."""
-        return [damaged_packets(self.damaged, "the pictures")] if self.damaged else []
+        damaged = [damaged_packets(self.damaged, "the pictures")] if self.damaged else []
+        return [*damaged, *self._decoder.left_out]
 
     def __iter__(self) -> Iterator[Frame]:
         with self._as_video_errors():

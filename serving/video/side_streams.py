@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from serving.video.containers import can_hold, codec_of, kept_tags, lost_tags
 from serving.video.decoding import Clip
 from serving.video.libav import SubtitleStream, av, damaged_packets, input_container
-from serving.video.soundtrack import Audio, CopiedSound, EncodedSound
+from serving.video.soundtrack import Audio, CopiedSound, EncodedSound, has_header
 from serving.video.subtitles import TEXT, TEXT_CODECS, Subtitles
 from serving.video.timeline import COVER, continuous_packets, may_jump
 from serving.video.tracks import Track
+
+if TYPE_CHECKING:
+    Packet = av.Packet[av.stream.Stream]
 
 _SEEK_MARGIN = 1
 """Seconds before the clip to which sound is sought, since files interleave it with pictures only roughly."""
@@ -42,11 +47,11 @@ class SideStreams:
         self._unread: str | None = None
         self._input = _opened_at_begin(clip)
         self._format = container
-        pictures = (stream for stream in self._input.streams.video if not stream.disposition & COVER)
-        self._pictures = next(pictures, None)
+        self._pictures = _pictures_of(self._input)
+        self._first = _first_packets(clip) if audio != "none" else {}
         self._copy_description(output)
         self._tracks = self._new_tracks(output, audio)
-        self._packets = self._packets_of_clip()
+        self._packets = self._readable_packets()
         self._next = next(self._packets, None)
 
     @property
@@ -71,7 +76,7 @@ class SideStreams:
         for track in self._tracks.values():
             track.finish()
 
-    def _write(self, packet: av.Packet[av.stream.Stream]) -> None:
+    def _write(self, packet: Packet) -> None:
         self._tracks[packet.stream_index].write(packet)
         self._next = next(self._packets, None)
 
@@ -109,9 +114,9 @@ class SideStreams:
     def _new_track(
         self, stream: av.stream.Stream, name: str, output: av.container.OutputContainer, audio: Audio
     ) -> CopiedSound | EncodedSound | Subtitles | None:
-        begin = self._clip.begin
-        if isinstance(stream, av.AudioStream) and stream.codec_context is not None and audio != "none":
-            copied = audio == "copy" and can_hold(self._format, stream)
+        begin, first = self._clip.begin, self._first.get(stream.index)
+        if isinstance(stream, av.AudioStream) and first:
+            copied = audio == "copy" and can_hold(self._format, stream) and has_header(stream, first)
             return (CopiedSound if copied else EncodedSound)(stream, name, output, begin)
         if isinstance(stream, SubtitleStream):
             if can_hold(self._format, stream):
@@ -128,29 +133,54 @@ class SideStreams:
             return self._format != "matroska"
         if stream.type == "data":  # MP4 shows chapters as a stream, too, which is not meant to be read
             return stream.discard != av.stream.Discard.all
-        return stream is not self._pictures and (stream.type != "audio" or audio != "none")
+        if stream.type == "audio":
+            return audio != "none" and (stream.codec_context is None or stream.index in self._first)
+        return stream is not self._pictures
 
-    def _packets_of_clip(self) -> Iterator[av.Packet[av.stream.Stream]]:
-        """Yield the packets of the tracks, until all sound and the pictures have passed the clip's end."""
-        unfinished = {stream.index for stream in (self._pictures, *self._input.streams.audio) if stream}
-        for packet in self._readable_packets():
-            if self._clip.end is not None and _time(packet) >= self._clip.end:
-                unfinished.discard(packet.stream_index)
-                if not unfinished:
-                    return
-            elif packet.stream_index in self._tracks and (
-                self._clip.from_start or _belongs_to_clip(packet, self._clip.begin)
-            ):
-                yield packet
-
-    def _readable_packets(self) -> Iterator[av.Packet[av.stream.Stream]]:
-        """Yield the packets up to the first that cannot be read; the pictures' reader meets it, too."""
+    def _readable_packets(self) -> Iterator[Packet]:
+        """Yield the tracks' packets up to the first that cannot be read; the pictures' reader meets it, too."""
         try:
-            for packet in continuous_packets(self._input) if self._tracks else ():
-                if packet.size and packet.pts is not None:
-                    yield packet
+            yield from _packets_of_clip(self._input, self._clip, self._tracks)
         except av.FFmpegError as error:
             self._unread = f"sound and subtitles from where the file cannot be read ({error.strerror})"
+
+
+def _packets_of_clip(container: av.container.InputContainer, clip: Clip, indices: Collection[int]) -> Iterator[Packet]:
+    """Yield the packets of some streams, until all sound and the pictures have passed the clip's end."""
+    unfinished = {stream.index for stream in (_pictures_of(container), *container.streams.audio) if stream}
+    for packet in continuous_packets(container) if indices else ():
+        if packet.size == 0 or packet.pts is None:
+            continue
+        if clip.end is not None and _time(packet) >= clip.end:
+            unfinished.discard(packet.stream_index)
+            if not unfinished:
+                return
+        elif packet.stream_index in indices and (clip.from_start or _belongs_to_clip(packet, clip.begin)):
+            yield packet
+
+
+def _first_packets(clip: Clip) -> dict[int, bytes]:
+    """Return the first packet that can be decoded of every sound stream, by the stream's index.
+
+    It is empty for a stream without a packet that can be decoded; one without any packet is left out. Such tracks are
+    not written: with AAC whose configuration is part of its packets, the file could not be closed.
+    """
+    first: dict[int, bytes] = {}
+    with _opened_at_begin(clip) as container, suppress(av.FFmpegError):
+        missing = {stream.index for stream in container.streams.audio if stream.codec_context is not None}
+        for packet in _packets_of_clip(container, clip, missing):
+            first[packet.stream_index] = b""
+            with suppress(av.FFmpegError):
+                packet.decode()
+                first[packet.stream_index] = bytes(packet)
+                missing.remove(packet.stream_index)
+            if not missing:
+                break
+    return first
+
+
+def _pictures_of(container: av.container.InputContainer) -> av.VideoStream | None:
+    return next((stream for stream in container.streams.video if not stream.disposition & COVER), None)
 
 
 def _opened_at_begin(clip: Clip) -> av.container.InputContainer:
@@ -185,11 +215,11 @@ def _name(stream: av.stream.Stream) -> str:
     return f"{_KINDS.get(stream.type, stream.type)} {number} ({known})"
 
 
-def _time(packet: av.Packet[av.stream.Stream]) -> Fraction:
+def _time(packet: Packet) -> Fraction:
     return (packet.pts or 0) * packet.time_base
 
 
-def _belongs_to_clip(packet: av.Packet[av.stream.Stream], begin: Fraction) -> bool:
+def _belongs_to_clip(packet: Packet, begin: Fraction) -> bool:
     """Return whether a packet belongs to a clip from ``begin`` on: sound that begins and subtitles that end there."""
     shown = (packet.duration or 0) * packet.time_base if packet.stream.type == "subtitle" else 0
     return _time(packet) >= begin or _time(packet) + shown > begin

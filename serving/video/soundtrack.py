@@ -172,6 +172,12 @@ def _encoder_like(rate: int, layout: str) -> _AacEncoder | None:
     return _AacEncoder(context, rate, layout)
 
 
+def has_header(source: av.AudioStream, packet: bytes) -> bool:
+    """Return whether packets can be copied: AAC has its configuration in the file's header or in its packets."""
+    context = source.codec_context
+    return context.codec.canonical_name != "aac" or bool(context.extradata) or _adts_header(packet) is not None
+
+
 def _adts_header(data: bytes) -> bytes | None:
     """Return the header of an AAC packet of a broadcast, without its length; None if it has no header."""
     if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:

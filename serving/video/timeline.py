@@ -6,7 +6,7 @@ Recordings that were joined byte for byte begin anew in every part, counters wra
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -40,11 +40,14 @@ def may_jump(container: av.container.InputContainer) -> bool:
     return container.format.name in _JOINABLE_FORMATS
 
 
-def continuous_packets(container: av.container.InputContainer) -> Iterator[Packet]:
+def continuous_packets(
+    container: av.container.InputContainer, left_out: MutableSequence[str] | None = None
+) -> Iterator[Packet]:
     """Yield the packets of a file's pictures, sound and subtitles, from the present position, on one clock.
 
     Empty packets, which repeat what was shown before, are yielded too, and those that flush a decoder are not.
-    Whoever reads the same file from the same position gets the same times.
+    Whoever reads the same file from the same position gets the same times. What cannot be read is appended to
+    ``left_out``.
     """
     # A cover is a video stream whose only packet has a time of its own.
     pictures = [stream for stream in container.streams.video if not stream.disposition & COVER]
@@ -52,10 +55,21 @@ def continuous_packets(container: av.container.InputContainer) -> Iterator[Packe
     clock = Timeline(broadcast=may_jump(container))
     if not streams:  # demux() without streams would read all streams of the file
         return
-    for packet in container.demux(*streams):
+    packets = container.demux(*streams)
+    while packet := _next_packet(packets, left_out):
         flushes = packet.size == 0 and packet.pts is None and packet.dts is None
         if not flushes and clock.place(packet):
             yield packet
+
+
+def _next_packet(packets: Iterator[Packet], left_out: MutableSequence[str] | None) -> Packet | None:
+    try:
+        return next(packets, None)
+    except IndexError:
+        # PyAV ends so where streams have appeared that were not there at the start, as in joined broadcasts.
+        if left_out is not None:
+            left_out.append("streams that begin in the middle of the file")
+        return None
 
 
 @dataclass(eq=False)
@@ -132,7 +146,9 @@ class Timeline:
         part.latest = max(part.latest, decoded)
         # The time until a jump may be stated as the length of the last packet before it.
         length = (packet.duration or 0) * stream.tick
-        length = length if 0 < length <= self._forward else stream.length
+        if not 0 < length <= self._forward:
+            length = stream.length
+            packet.duration = round(length / stream.tick)
         begin = shown + part.offset
         if position and part is not position.part and stream.is_sound and begin + length / 2 < position.end:
             return False

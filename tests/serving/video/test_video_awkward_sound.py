@@ -198,9 +198,23 @@ def test_sound_without_any_good_packet_costs_nothing_else(tmp_path: Path) -> Non
         for packet in packets
     ]
     source.write_bytes(b"".join(spoilt))
-    assert any("damaged packets of sound 1" in note for note in copied(source, tmp_path / "b.mp4"))
+    assert copied(source, tmp_path / "b.mp4") == ["sound 1 (aac)"]
     with VideoReader(tmp_path / "b.mp4") as reader:
         assert len([*reader]) == 50
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_part_without_sound_is_written_without(tmp_path: Path, target: str) -> None:
+    source = broadcast(tmp_path / "a.ts", timed(aac(seconds=1.0)))
+    with (
+        VideoReader(source, start=1.4) as reader,
+        VideoWriter(tmp_path / f"b{target}", reader) as writer,
+    ):
+        for frame in reader:
+            writer.write(frame)
+    assert writer.notes == []
+    with VideoReader(tmp_path / f"b{target}") as written:
+        assert len([*written]) == 15
 
 
 def test_a_file_that_cannot_be_read_to_its_end_is_no_error_of_the_output(

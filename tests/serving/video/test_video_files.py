@@ -166,6 +166,25 @@ def test_what_is_no_video_is_refused(tmp_path: Path, content: bytes, suffix: str
         VideoReader(path)
 
 
+def test_tags_in_another_encoding_are_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25, width=96, height=64)
+        output.metadata["title"] = "My film"
+        output.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(3), "rgb24")))
+        output.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"My film", "Mÿ film".encode("latin-1")))
+    copy(path, tmp_path / "b.mp4")
+    assert [number for number, _ in timeline(tmp_path / "b.mp4")] == [3]
+
+
+def test_pictures_of_an_unknown_codec_are_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", STEADY[:3])
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG9/ISO/XYZ"))
+    with pytest.raises(VideoError, match="got pictures in a codec that FFmpeg does not know, expected a video"):
+        VideoReader(path)
+
+
 def test_a_playlist_that_names_other_files_is_refused(tmp_path: Path) -> None:
     write_video(tmp_path / "secret.ts", STEADY[:3])
     (tmp_path / "a.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n")
