@@ -160,8 +160,9 @@ def _error(client: InferenceServerClient, model: str, name: str, value: np.ndarr
 
 
 def _mib(served: Serving) -> float:
+    # Not "Pss", which counts the shared memory too, but only the pages that a process has touched.
     regions = sum(path.stat().st_blocks * 512 for path in served.regions())
-    return (smaps_bytes(served.processes(), "Pss") + regions) / MIB
+    return (sum(smaps_bytes(served.processes(), field) for field in ("Pss_Anon", "Pss_File")) + regions) / MIB
 
 
 def _counts(outcomes: Sequence[Outcome]) -> Fields:
