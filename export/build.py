@@ -33,8 +33,9 @@ from engines.contract.tensors import (
     resolution_of,
     rows_of,
 )
+from engines.hashed_files import sha256_of
 from engines.loading import Target
-from engines.model_directory import Component, Manifest, Sizes, SourceFile, sha256_of, write_manifest
+from engines.model_directory import Component, Manifest, Sizes, SourceFile, write_manifest
 from engines.tensorrt.options import PlanOptions
 from export.cutting import cut_generator, cut_parity, light_encoder
 from export.networks.classifier import classifier_from_weights
