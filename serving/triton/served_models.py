@@ -10,6 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
+from engines.contract.atomic import DISK_ERRORS
 from engines.contract.errors import ServerError
 
 POLL_ARGUMENTS = ("--model-control-mode=poll", "--repository-poll-secs=1")
@@ -25,6 +26,7 @@ class ServedModels:
 
         Raises:
             ServerError: a file of the repository cannot be read.
+            OSError: the new folder's disk is full.
         """
         self.folder = folder
         folder.mkdir()
@@ -33,6 +35,8 @@ class ServedModels:
                 if model.is_dir():
                     _put(model, folder / model.name)
         except OSError as error:
+            if error.errno in DISK_ERRORS:
+                raise
             raise ServerError(
                 str(error.filename or repository),
                 got=os.strerror(error.errno or 0),

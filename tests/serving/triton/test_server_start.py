@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,7 +18,7 @@ from engines.contract.errors import ServerError
 from serving.triton import installation as installation_module
 from serving.triton import server, supervision
 from serving.triton.installation import Installation, best_runtime, check_shared_memory
-from serving.triton.log import locked, reason_of_failure, rotate
+from serving.triton.log import locked, reason_of_failure, rotate, size_of, text_since
 from serving.triton.ports import free_ports, is_listening, is_loopback
 from serving.triton.server import TritonServer
 from serving.triton.supervision import serve
@@ -164,6 +169,45 @@ def test_a_file_of_the_repository_that_cannot_be_read_is_named(tmp_path: Path, m
     assert not (tmp_path / "log").exists()
 
 
+def failing_with(number: int) -> Callable[..., Any]:
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(number, "a message of Python", "/a/file")
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENOMEM, errno.EAGAIN, errno.EMFILE])
+@pytest.mark.parametrize("step", ["find_installation", "ServedModels", "process_group"])
+def test_what_a_machine_lacks_for_a_start_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, number: int
+) -> None:
+    monkeypatch.setattr(server, "find_installation", lambda scratch: installation(embedded=True))
+    monkeypatch.setattr(server, step, failing_with(number))
+    expected = rf"Triton server at /a/file: got {re.escape(os.strerror(number))}, expected memory and room"
+    with pytest.raises(ServerError, match=expected):
+        TritonServer(repository_in(tmp_path), log=tmp_path / "log", grpc_port=0, metrics_port=0).start()
+
+
+def test_a_full_disk_before_a_restart_and_behind_the_output_does_not_end_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = ServerError("ensemble 'x'", got="an error", expected="a picture", remedy="see the log")
+    watched = [failure]
+    checks = iter([lambda: None, failing_with(errno.ENOSPC), lambda: None])
+
+    def watch(self: TritonServer, interval: float) -> ServerError:
+        if not watched:
+            raise KeyboardInterrupt
+        return watched.pop()
+
+    monkeypatch.setattr(TritonServer, "start", lambda self: None)
+    monkeypatch.setattr(TritonServer, "watch", watch)
+    monkeypatch.setattr(supervision.time, "sleep", lambda seconds: None)
+    serve(repository_in(tmp_path), check=lambda: next(checks)(), progress=failing_with(errno.ENOSPC))
+    assert not watched
+    assert next(checks, None) is None
+
+
 def test_a_first_start_that_fails_ends_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def start(self: TritonServer) -> None:
         raise ServerError("port", got="a taken one", expected="a free one", remedy="choose another")
@@ -185,6 +229,19 @@ def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ServerError, match=r"log .*file/log: got (File exists|Not a directory), .*choose another"):
         serve(repository_in(tmp_path), log=tmp_path / "file" / "log")
+
+
+def test_a_log_that_is_gone_or_cannot_be_written_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert size_of(tmp_path / "log") == 0
+    assert text_since(tmp_path / "log", 0) == ""
+    rotate(tmp_path / "log", largest=0)
+    (tmp_path / "log").write_text("before, after")
+    assert text_since(tmp_path / "log", 8) == "after"
+    assert text_since(tmp_path / "log", 99) == "before, after"  # it has been emptied meanwhile
+    for name in ("os.truncate", "shutil.copyfile"):
+        monkeypatch.setattr(name, failing_with(errno.EROFS))
+    rotate(tmp_path / "log", largest=0)
+    assert size_of(tmp_path / "log") == 13
 
 
 def test_a_large_log_is_emptied_and_its_last_contents_kept(tmp_path: Path) -> None:
