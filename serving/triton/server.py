@@ -14,7 +14,7 @@ from typing import Self
 
 from engines.contract.errors import ServerError
 from serving.triton.canary import PATIENCE, Canary
-from serving.triton.doors import LARGEST_FILE, door_arguments
+from serving.triton.doors import door_arguments, largest_file
 from serving.triton.installation import (
     SHARED_MEMORY,
     Installation,
@@ -128,7 +128,8 @@ class TritonServer:
             stack.callback(self._free_shared_memory)
             self._log_start = size_of(self.log)
             command = [str(installation.executable), *installation.arguments, *self._arguments(installation)]
-            group = process_group(command, environment=environment, log=self.log, largest_file=LARGEST_FILE)
+            limit = largest_file(self.repository)
+            group = process_group(command, environment=environment, log=self.log, largest_file=limit)
             self._process = stack.enter_context(group)
             self._progress("loading the models")
             self._wait_until_listening()

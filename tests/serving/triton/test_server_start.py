@@ -13,10 +13,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tiny_models import TinyModels
 
 from engines.contract.errors import ServerError
+from engines.model_directory import MANIFEST
 from serving.triton import installation as installation_module
 from serving.triton import server, supervision
+from serving.triton.doors import largest_file
 from serving.triton.installation import Installation, best_runtime, check_shared_memory
 from serving.triton.log import locked, reason_of_failure, rotate, size_of, text_since
 from serving.triton.ports import free_ports, is_listening, is_loopback
@@ -206,6 +209,15 @@ def test_a_full_disk_before_a_restart_and_behind_the_output_does_not_end_serve(
     serve(repository_in(tmp_path), check=lambda: next(checks)(), progress=failing_with(errno.ENOSPC))
     assert not watched
     assert next(checks, None) is None
+
+
+def test_files_may_be_as_large_as_a_batch_of_pictures_needs(tiny_model_directories: TinyModels, tmp_path: Path) -> None:
+    manifest = tmp_path / "generator/1" / MANIFEST
+    manifest.parent.mkdir(parents=True)
+    assert largest_file(tmp_path) == 2**27
+    plain = (tiny_model_directories.generators["plain"] / MANIFEST).read_text()
+    manifest.write_text(re.sub(r'"resolution": \d+', '"resolution": 8192', plain))
+    assert largest_file(tmp_path) == 2 * 8 * 8192 * 8192 * 3
 
 
 def test_a_first_start_that_fails_ends_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

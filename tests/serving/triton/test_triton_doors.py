@@ -118,7 +118,7 @@ def test_messages_that_are_far_too_large_are_refused_and_their_memory_given_back
         before = own_megabytes()
         for size, refusal in (
             (64, "got 64.0 MiB, expected at most 32 MiB"),
-            (256, "got 256.0 MiB, expected at most 32 MiB"),
+            (256, "Failed to increase the shared memory pool"),
             (550, "Failed to increase the shared memory pool"),
         ):
             with pytest.raises(InferenceServerException, match=refusal):
@@ -126,4 +126,4 @@ def test_messages_that_are_far_too_large_are_refused_and_their_memory_given_back
             assert np.array_equal(picture(client, "toonify", face=FACE), expected_pictures(FACE))
         assert own_megabytes() - before < 32  # 70 to 560 MiB where the C library keeps what is freed
         regions = Path("/dev/shm").glob(f"{open_server.shared_memory_prefix}*")
-        assert sum(path.stat().st_blocks * 512 for path in regions) < 2**29
+        assert sum(path.stat().st_blocks * 512 for path in regions) < 2**27
