@@ -116,9 +116,8 @@ def _stop_with_queue(repository: Path, folder: Path, number: int) -> Fields:
         waiting = number - len(outcomes)
         served.process.terminate()
         wait_until(lambda: len(outcomes) == number, "all answers", 120)
-    return {"fault": f"SIGTERM with {number} requests accepted, {waiting} not answered yet", "tries": 1} | _counts(
-        outcomes
-    )
+    fault = f"SIGTERM with {number} requests accepted, {waiting} not answered yet"
+    return {"fault": fault, "tries": 1} | _counts(outcomes)
 
 
 def _decoded(client: InferenceServerClient) -> int:
@@ -171,13 +170,13 @@ def _full_log(repository: Path, folder: Path) -> Fields:
 
 
 def _full_scratch(repository: Path, folder: Path) -> Fields:
-    """Kill the server while the folder for temporary files is full; there is room again after three vain starts."""
+    """Kill the server while the folder for temporary files is full; there is room again after two vain starts."""
     with serving(repository, folder, interval=1000, small=(folder, 8)) as served, Load(served.url) as load:
         wait_until(lambda: load.answered() >= 16)
         (stub,) = served.inside(folder).rglob("triton_python_backend_stub")
         with filled(served.inside(folder)), stub.open("rb"):  # what is open takes up room after its removal
             os.kill(served.server(), signal.SIGKILL)
-            wait_until(lambda: served.phrases("restarting") == 4, "three vain starts")
+            wait_until(lambda: served.phrases("restarting") == 3, "two vain starts")
         start = time.monotonic()
         wait_until(lambda: served.phrases("serving") == 2, "a restart")
         again = served.times("serving")[1]

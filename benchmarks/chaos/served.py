@@ -138,7 +138,7 @@ def filled(folder: Path) -> Iterator[None]:
                 pass
         yield
     finally:
-        filler.unlink()
+        filler.unlink(missing_ok=True)
 
 
 def _with_file_system(small: tuple[Path, int] | None) -> list[str]:
