@@ -243,7 +243,7 @@ class TritonServer:
         self._healthy = False
         self._progress("stopping the Triton server; accepted requests are answered first")
         deadline = time.monotonic() + DRAIN_TIMEOUT
-        with suppress(ServerError):
+        with suppress(ServerError, OSError):
             withdraw(self.ensembles, self._models, self._canary, deadline, lambda: bool(self._deaths.wait(0)))
         if self._deaths.wait(0):  # then some requests are never answered
             return

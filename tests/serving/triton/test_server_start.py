@@ -23,6 +23,7 @@ from serving.triton.doors import largest_file
 from serving.triton.installation import Installation, best_runtime, check_shared_memory
 from serving.triton.log import locked, reason_of_failure, rotate, size_of, text_since
 from serving.triton.ports import free_ports, is_listening, is_loopback
+from serving.triton.served_models import ServedModels
 from serving.triton.server import TritonServer
 from serving.triton.supervision import serve
 
@@ -218,6 +219,20 @@ def test_files_may_be_as_large_as_a_batch_of_pictures_needs(tiny_model_directori
     plain = (tiny_model_directories.generators["plain"] / MANIFEST).read_text()
     manifest.write_text(re.sub(r'"resolution": \d+', '"resolution": 8192', plain))
     assert largest_file(tmp_path) == 2 * 8 * 8192 * 8192 * 3
+
+
+def test_a_model_is_withdrawn_also_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = repository_in(tmp_path)
+    (repository / "model/1").mkdir()
+    (repository / "model/1/model.py").touch()
+    models = ServedModels(tmp_path / "served", repository)
+    for name in ("os.mkdir", "shutil.copyfile"):
+        monkeypatch.setattr(name, failing_with(errno.ENOSPC))
+    models.withdraw("model")
+    assert not (models.folder / "model").exists()
+    models.keep_name("model")
+    assert [*models.folder.rglob("*")] == [models.folder / "model"]
+    assert (repository / "model/1/model.py").exists()
 
 
 def test_a_first_start_that_fails_ends_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
