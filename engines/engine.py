@@ -51,6 +51,7 @@ class EngineOptions:
         cache: the folder where an engine that compiles models keeps them for the next load.
         plans: metadata of the TensorRT plans beside the model.
         hashes: the SHA-256 of files beside the model by name, for an engine that reads a file as a whole by itself.
+        opened: where to open the model's file instead, if it has been opened and hashed.
     """
 
     precision: Precision = "fp32"
@@ -58,6 +59,7 @@ class EngineOptions:
     cache: Path | None = None
     plans: PlanMetadata | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
+    opened: Path | None = None
 
 
 class BaseEngine(Closing):

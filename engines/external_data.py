@@ -7,27 +7,16 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines.contract.errors import ModelDirectoryError
-
 if TYPE_CHECKING:
     import onnx
 
 
-def check_external_data(model: Path, hashed: Collection[str]) -> None:
-    """Raise ModelDirectoryError if the model names a file for its weights that is not among the ``hashed`` ones.
+def external_files(model: Path) -> set[str]:
+    """The files that the model names for its weights; none if it is no ONNX model.
 
     A model without any such name, which is every model below 2 GB that this package exports, is not parsed.
     """
-    if not _mentions(model, b"location"):
-        return
-    for location in sorted(set(_locations(model))):
-        if location not in hashed:
-            raise ModelDirectoryError(
-                str(model),
-                got=f"weights in the file {location[:100]!r}",
-                expected="weights in files beside the model that the manifest has hashes of",
-                remedy="copy the model directory again or export it again",
-            )
+    return set(_locations(model)) if _mentions(model, b"location") else set()
 
 
 def _mentions(path: Path, key: bytes) -> bool:

@@ -114,7 +114,8 @@ def engine_from_directory(directory: Path, *, threads: int = 0, cache: Path | No
         EngineError: the engine's library is not installed.
     """
     with ExitStack() as failure:
-        with hashed_files(directory) as manifest:
+        with hashed_files(directory) as hashed:
+            manifest = hashed.manifest
             engine = engine_from_onnx(
                 directory / manifest.model_file,
                 manifest.signature,
@@ -124,6 +125,7 @@ def engine_from_directory(directory: Path, *, threads: int = 0, cache: Path | No
                 cache=cache,
                 plans=manifest.plans,
                 hashes=manifest.files,
+                opened=hashed.opened,
             )
             failure.callback(engine.close)
         failure.pop_all()
@@ -140,6 +142,7 @@ def engine_from_onnx(
     cache: Path | None = None,
     plans: PlanMetadata | None = None,
     hashes: Mapping[str, str] | None = None,
+    opened: Path | None = None,
 ) -> Engine:
     """Load an ONNX file.
 
@@ -152,13 +155,15 @@ def engine_from_onnx(
         cache: the folder where ``openvino`` and ``onnxruntime-cuda`` keep compiled models for the next load.
         plans: metadata of the TensorRT plans beside the file; other engines have none.
         hashes: the SHA-256 of the plans by name; without them the plans are loaded as they are.
+        opened: where to open the file instead, if it has been opened and hashed.
 
     Raises:
         EngineError: the engine's library is not installed, it does not offer the precision, or plans are missing or
             were built for another machine.
     """
     _check(engine, precision)
-    return _module(engine).open_engine(model, signature, EngineOptions(precision, threads, cache, plans, hashes or {}))
+    options = EngineOptions(precision, threads, cache, plans, hashes or {}, opened)
+    return _module(engine).open_engine(model, signature, options)
 
 
 def _module(engine: EngineName) -> EngineModule:

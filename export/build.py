@@ -27,13 +27,13 @@ from engines.contract.tensors import (
     resolution_of,
     rows_of,
 )
+from engines.hashed_files import sha256_of
 from engines.model_directory import (
     Component,
     EngineName,
     Manifest,
     Precision,
     Sizes,
-    sha256_of,
     write_manifest,
 )
 from engines.plan_metadata import PlanMetadata

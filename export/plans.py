@@ -8,7 +8,8 @@ from pathlib import Path
 from engines import engine_from_onnx
 from engines.contract.atomic import atomic_directory
 from engines.contract.tensors import Signature
-from engines.model_directory import Manifest, Precision, read_manifest, sha256_of, write_manifest
+from engines.hashed_files import sha256_of
+from engines.model_directory import Manifest, Precision, read_manifest, write_manifest
 from engines.plan_metadata import PlanMetadata
 from engines.tensorrt.options import PlanOptions
 from export.selection import ProgressCallback, select_engine

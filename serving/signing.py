@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engines.contract.atomic import atomic_file
 from engines.contract.errors import SignatureError
-from engines.model_directory import sha256_of
+from engines.hashed_files import sha256_of
 from serving.triton.contents import SIGNATURE
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,10 @@ class Serving:
     told: Path
     url: str
     folder: Path
+
+    def inside(self, path: Path) -> Path:
+        """A path as ``serve`` sees it, which may have file systems of its own."""
+        return PROC / str(self.process.pid) / "root" / path.relative_to("/")
 
     def times(self, beginning: str) -> list[float]:
         """When it has said a phrase that begins so, by the monotonic clock."""
@@ -79,7 +83,13 @@ class Serving:
 
 @contextmanager
 def serving(
-    repository: Path, folder: Path, *, interval: float = 30, patience: float = 60, log: Path | None = None
+    repository: Path,
+    folder: Path,
+    *,
+    interval: float = 30,
+    patience: float = 60,
+    log: Path | None = None,
+    small: tuple[Path, int] | None = None,
 ) -> Iterator[Serving]:
     """Start ``serve`` and wait until it serves; the block's end stops it in order.
 
@@ -89,6 +99,7 @@ def serving(
         interval: seconds between requests of the canary.
         patience: seconds after which a model that answers nothing counts as hung.
         log: the server's log, by default beside the repository.
+        small: a folder that is a file system of so many MiB for ``serve`` alone.
 
     Raises:
         ServerError: it does not start.
@@ -100,7 +111,7 @@ def serving(
         # SIGINT is ignored, as a shell without job control starts background commands.
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
         process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, *map(str, arguments)],
+            [*_with_file_system(small), sys.executable, "-c", _SERVE, *map(str, arguments)],
             env={**os.environ, "TMPDIR": str(folder)},
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -115,6 +126,28 @@ def serving(
     finally:
         process.terminate()
         process.wait(90)
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """Leave no room in a file system within the block."""
+    filler = folder / "filler"
+    try:
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        yield
+    finally:
+        filler.unlink(missing_ok=True)
+
+
+def _with_file_system(small: tuple[Path, int] | None) -> list[str]:
+    """The beginning of a command that runs in a namespace of its own, where a folder is a file system in memory."""
+    if small is None:
+        return []
+    folder, size = small
+    mount = f'mount -t tmpfs -o size={size}m tmpfs "$0" && exec "$@"'
+    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, str(folder)]
 
 
 def wait_until(condition: Callable[[], object], what: str = "a condition", seconds: float = 60) -> None:

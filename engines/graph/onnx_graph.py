@@ -58,14 +58,14 @@ class OnnxGraph:
     constants: Mapping[str, AnyArray]
 
 
-def read_graph(model: Path) -> OnnxGraph:
-    """Read an ONNX file and its external weights.
+def read_graph(model: Path, opened: Path | None = None) -> OnnxGraph:
+    """Read an ONNX file, or the same file from where it was ``opened``, and its external weights.
 
     Raises:
         EngineError: it is not an ONNX model, its weights are missing or cut off, its nodes are not in order, or a node
             or constant is of a kind that exported graphs do not have.
     """
-    proto = parse_model(model)
+    proto = parse_model(model, opened)
     nodes = tuple(_node(node, model) for node in proto.graph.node)
     _check_order(proto.graph, nodes, model)
     return OnnxGraph(
@@ -86,16 +86,16 @@ def read_model(model: Path) -> ModelProto:
     return proto
 
 
-def parse_model(model: Path) -> ModelProto:
-    """Read an ONNX file without its external weights.
+def parse_model(model: Path, opened: Path | None = None) -> ModelProto:
+    """Read an ONNX file, or the same file from where it was ``opened``, without its external weights.
 
     Raises:
         EngineError: there is no such file, or it is not an ONNX model.
     """
-    if not model.is_file():
+    if not (opened or model).is_file():
         raise _error(model, "no such file")
     try:
-        return onnx.load(model, load_external_data=False)
+        return onnx.load(opened or model, load_external_data=False)
     except (DecodeError, OSError) as error:
         got = "a file that does not parse" if isinstance(error, DecodeError) else "a file that cannot be read"
         raise _error(model, got) from None

@@ -147,5 +147,8 @@ def _check_provider(actual: str, precision: Precision, device: str) -> None:
 
 
 def open_engine(model: Path, signature: Signature, options: EngineOptions) -> OnnxRuntimeCudaEngine:
-    """See ``EngineModule``."""
+    """See ``EngineModule``.
+
+    The model is opened by its own name, since the TensorRT provider names by it what it keeps in the cache.
+    """
     return OnnxRuntimeCudaEngine(model, signature, precision=options.precision, cache=options.cache)

@@ -20,8 +20,8 @@ FATAL = 4
 class OnnxRuntimeEngine(BaseEngine):
     """Runs an ONNX file, whose model-local functions ONNX Runtime inlines itself."""
 
-    def __init__(self, model: Path, signature: Signature, *, threads: int = 0) -> None:
-        """Load ``model``; ``threads`` 0 uses every core.
+    def __init__(self, model: Path, signature: Signature, *, threads: int = 0, opened: Path | None = None) -> None:
+        """Load ``model``, or the same file from where it was ``opened``; ``threads`` 0 uses every core.
 
         Raises:
             EngineError: ONNX Runtime refuses the model, or its inputs or outputs differ from the signature.
@@ -32,7 +32,8 @@ class OnnxRuntimeEngine(BaseEngine):
         # Worker threads otherwise spin for about 30 ms after a run, on cores that the next engine needs.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = FATAL
-        self._session = open_session(model, signature, providers=["CPUExecutionProvider"], options=options)
+        providers = ["CPUExecutionProvider"]
+        self._session = open_session(model, signature, providers=providers, options=options, opened=opened)
         self._name = model.name
         self._outputs = [spec.name for spec in signature.outputs]
 
@@ -49,4 +50,4 @@ def available_precisions() -> tuple[Precision, ...]:
 
 def open_engine(model: Path, signature: Signature, options: EngineOptions) -> OnnxRuntimeEngine:
     """See ``EngineModule``."""
-    return OnnxRuntimeEngine(model, signature, threads=options.threads)
+    return OnnxRuntimeEngine(model, signature, threads=options.threads, opened=options.opened)

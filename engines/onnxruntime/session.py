@@ -19,17 +19,22 @@ _TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 
 
 def open_session(
-    model: Path, signature: Signature, *, providers: Sequence[Any], options: onnxruntime.SessionOptions | None = None
+    model: Path,
+    signature: Signature,
+    *,
+    providers: Sequence[Any],
+    options: onnxruntime.SessionOptions | None = None,
+    opened: Path | None = None,
 ) -> onnxruntime.InferenceSession:
-    """Load ``model`` and compare its inputs and outputs with the signature.
+    """Load ``model``, or the same file from where it was ``opened``, and compare its tensors with the signature.
 
     Raises:
         EngineError: there is no such file, ONNX Runtime refuses it, or it has other inputs or outputs.
     """
-    if not model.is_file():
+    if not (opened or model).is_file():
         raise EngineError(str(model), got="no such file", expected="an ONNX model", remedy=REMEDY)
     with library_errors(LIBRARY, model.name, remedy=REMEDY):
-        session = onnxruntime.InferenceSession(str(model), options, providers=providers)
+        session = onnxruntime.InferenceSession(str(opened or model), options, providers=providers)
         inputs, outputs = _tensors(session.get_inputs()), _tensors(session.get_outputs())
     check_model_tensors(model.name, signature, inputs, outputs)
     return session

@@ -40,8 +40,9 @@ class OpenVinoEngine(BaseEngine):
         precision: Precision = "fp32",
         threads: int = 0,
         cache: Path | None = None,
+        opened: Path | None = None,
     ) -> None:
-        """Load ``model``; ``threads`` 0 uses every core.
+        """Load ``model``, or the same file from where it was ``opened``; ``threads`` 0 uses every core.
 
         OpenVINO keeps compiled models in ``cache``, under a hash of model, properties, processor and version.
 
@@ -55,7 +56,7 @@ class OpenVinoEngine(BaseEngine):
         if cache:
             properties["CACHE_DIR"] = str(cache)
         with _errors(model.name):
-            graph, self._per_sample = _read_model(model)
+            graph, self._per_sample = _read_model(model, opened)
             self._compiled = openvino.Core().compile_model(graph, "CPU", properties)
             self._request = self._compiled.create_infer_request()
             inputs, outputs = (_tensors(ports, signature) for ports in (self._compiled.inputs, self._compiled.outputs))
@@ -99,13 +100,13 @@ def _shape(shape: openvino.PartialShape) -> list[object]:
     return [size.get_length() if size.is_static else str(size) for size in shape]
 
 
-def _read_model(path: Path) -> tuple[openvino.Model, bool]:
+def _read_model(path: Path, opened: Path | None) -> tuple[openvino.Model, bool]:
     """The graph, and whether its batch is fixed at 1, which it is for a generator, the only model with functions."""
-    model = parse_model(path)
+    model = parse_model(path, opened)
     _check_nodes(model)
     # OpenVINO reads external weights itself: onnx refuses hard-linked files, which a Triton repository has.
     if not model.functions:
-        return openvino.Core().read_model(path), False
+        return openvino.Core().read_model(opened or path), False
     onnx.load_external_data_for_model(model, str(path.parent))
     graph = openvino.Core().read_model(_inlined(model).SerializeToString())
     graph.reshape({value.any_name: [1, *list(value.partial_shape)[1:]] for value in graph.inputs})
@@ -176,4 +177,11 @@ def available_precisions() -> tuple[Precision, ...]:
 
 def open_engine(model: Path, signature: Signature, options: EngineOptions) -> OpenVinoEngine:
     """See ``EngineModule``."""
-    return OpenVinoEngine(model, signature, precision=options.precision, threads=options.threads, cache=options.cache)
+    return OpenVinoEngine(
+        model,
+        signature,
+        precision=options.precision,
+        threads=options.threads,
+        cache=options.cache,
+        opened=options.opened,
+    )

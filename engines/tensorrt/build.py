@@ -21,7 +21,8 @@ from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 from engines.graph.generator_weights import generator_weights_from_graph, is_generator
 from engines.graph.onnx_graph import read_graph, read_model
-from engines.model_directory import Precision, sha256_of
+from engines.hashed_files import sha256_of
+from engines.model_directory import Precision
 from engines.plan_metadata import PlanMetadata, Platform, kernel_capability
 from engines.tensorrt.device import current_context, current_platform, gpu
 from engines.tensorrt.graph import exported_graph, graph_of_native_layers, graph_with_plugins, plugin_nodes

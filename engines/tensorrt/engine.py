@@ -20,7 +20,7 @@ from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature, TensorSpec
 from engines.engine import BaseEngine
-from engines.model_directory import hashed_bytes
+from engines.hashed_files import hashed_bytes
 from engines.plan_metadata import PlanMetadata, check_platform, rebuild_remedy
 from engines.tensorrt.cuda_graph import CudaGraph
 from engines.tensorrt.device import current_context, current_platform, gpu

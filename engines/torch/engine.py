@@ -45,6 +45,7 @@ class TorchEngine(BaseEngine):
         precision: Precision = "fp16",
         device: str = "cuda",
         batches: Collection[int] = BATCH_SIZES,
+        opened: Path | None = None,
     ) -> None:
         """Load ``model`` and capture a CUDA graph for each batch size in ``batches``; other sizes are split into these.
 
@@ -55,6 +56,7 @@ class TorchEngine(BaseEngine):
                 everything.
             device: "cuda", "cuda:1" or "cpu".
             batches: the batch sizes to capture.
+            opened: where to open the ONNX file instead, if it has been opened and hashed.
 
         Raises:
             EngineError: there is no such GPU, it has too little memory, or the model was not exported by this package.
@@ -63,7 +65,9 @@ class TorchEngine(BaseEngine):
         self._device = resolve_device(device)
         self._gpu = self._device.type == "cuda"
         half = precision == "fp16" and self._gpu
-        load = partial(network_from_onnx, model, signature, half=half) if isinstance(model, Path) else model
+        load = (
+            partial(network_from_onnx, model, signature, half=half, opened=opened) if isinstance(model, Path) else model
+        )
         try:
             with self._on_device():
                 network = load(self._device)
@@ -119,13 +123,17 @@ class TorchEngine(BaseEngine):
         return torch.cuda.device(self._device) if self._gpu else nullcontext()
 
 
-def network_from_onnx(model: Path, signature: Signature, device: torch.device, *, half: bool = False) -> Network:
-    """Load an ONNX file on a device; ``half`` selects feature maps in float16 and fused kernels.
+def network_from_onnx(
+    model: Path, signature: Signature, device: torch.device, *, half: bool = False, opened: Path | None = None
+) -> Network:
+    """Load an ONNX file, or the same file from where it was ``opened``, on a device.
+
+    ``half`` selects feature maps in float16 and fused kernels.
 
     Raises:
         EngineError: the model was not exported by this package.
     """
-    graph = read_graph(model)
+    graph = read_graph(model, opened)
     if is_generator(graph):
         return generator_network(generator_weights_from_graph(graph, signature), device, half=half)
     return TorchGraph(graph, frozenset(spec.name for spec in signature.outputs), device, half=half)
@@ -195,4 +203,4 @@ def available_precisions() -> tuple[Precision, ...]:
 
 def open_engine(model: Path, signature: Signature, options: EngineOptions) -> TorchEngine:
     """See ``EngineModule``."""
-    return TorchEngine(model, signature, precision=options.precision)
+    return TorchEngine(model, signature, precision=options.precision, opened=options.opened)

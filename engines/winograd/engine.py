@@ -30,6 +30,7 @@ class WinogradEngine(BaseEngine):
         precision: Precision = "fp32",
         threads: int = 0,
         instruction_set: InstructionSet | None = None,
+        opened: Path | None = None,
     ) -> None:
         """Load ``model``, an ONNX file.
 
@@ -39,6 +40,7 @@ class WinogradEngine(BaseEngine):
             precision: ``fp32``, or ``int16`` for convolutions in fixed point; everything else is float32 in both.
             threads: 0 takes every core.
             instruction_set: selects the kernels; None takes the fastest that run on this processor.
+            opened: where to open the file instead, if it has been opened and hashed.
 
         Raises:
             EngineError: no kernels were compiled, the processor runs none of them, or the model is not a generator or
@@ -46,7 +48,7 @@ class WinogradEngine(BaseEngine):
         """
         super().__init__(signature)
         kernels = WinogradKernels(instruction_set, threads, fixed_point=precision == "int16")
-        self._network = _network(read_graph(model), signature, kernels)
+        self._network = _network(read_graph(model, opened), signature, kernels)
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         batch = len(next(iter(inputs.values())))
@@ -73,4 +75,4 @@ def available_precisions() -> tuple[Precision, ...]:
 
 def open_engine(model: Path, signature: Signature, options: EngineOptions) -> WinogradEngine:
     """See ``EngineModule``."""
-    return WinogradEngine(model, signature, precision=options.precision, threads=options.threads)
+    return WinogradEngine(model, signature, precision=options.precision, threads=options.threads, opened=options.opened)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
-from engines.model_directory import sha256_of
+from engines.hashed_files import sha256_of
 from export.checkpoints.left_out import left_out
 from export.checkpoints.stored_tensors import ReadContext, StoredTensor, StoredTensors, clipped
 from export.weights import Source

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -101,6 +102,8 @@ class EngineModel(RequestModel):
         # Resolved because errors name it, and the server may have been given a link to the repository.
         directory = Path(args["model_repository"], args["model_version"]).resolve()
         cache = os.environ.get(CACHE_VARIABLE)
+        if cache:
+            _allow_large_files()
         self.engine = engine_from_directory(directory, cache=Path(cache) if cache else None)
         if self.engine.signature != self.signature:
             raise ModelDirectoryError(
@@ -125,6 +128,12 @@ class EngineModel(RequestModel):
     def finalize(self) -> None:
         """Triton calls this once, before the process ends."""
         self.engine.close()
+
+
+def _allow_large_files() -> None:
+    """Lift the server's limit, which bounds the shared memory of requests, for a process that keeps compiled models."""
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
 
 def _classified(face: AnyArray) -> AnyArray:

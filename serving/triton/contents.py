@@ -12,7 +12,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engines.contract.errors import RepositoryError
-from engines.model_directory import MANIFEST, manifest_of, read_manifest, sha256_of
+from engines.hashed_files import sha256_of
+from engines.model_directory import MANIFEST, manifest_of, read_manifest
 
 CONTENTS = "repository.json"
 SIGNATURE = "model.sig"

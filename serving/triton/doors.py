@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+
+from engines.model_directory import MANIFEST, manifest_of
+from serving.triton.model_configurations import MAX_BATCH
 
 _UNSENDABLE = "closed\ndoor=closed"
 """Header and value that open a restricted protocol.
@@ -11,12 +15,22 @@ Triton takes them from its command line, which every user of the machine can rea
 client can send this header instead: neither HTTP nor gRPC allows a line break in a header's name.
 """
 
-LARGEST_FILE = 512 * 2**20
-"""Bytes of the largest file that a server's processes may write.
+_JPEGS = 64 * 2**20
+"""Bytes of JPEGs that one request may hold: two of the largest size that is accepted, or eight of any usual one."""
 
-The shared memory of a python model grows with the largest message ever sent to it and never shrinks; a message beyond
-this limit is refused by Triton instead.
-"""
+
+def largest_file(repository: Path) -> int:
+    """Bytes of the largest file that a server's processes may write: twice those of a request's pictures.
+
+    The shared memory of a python model never shrinks, and grows by the size of each message that does not fit, so it
+    may hold up to twice the largest one. What would exceed the limit is refused by Triton instead.
+
+    Raises:
+        ModelDirectoryError: a model has no usable manifest.
+    """
+    manifests = [manifest_of(path.parent) for path in repository.glob(f"*/1/{MANIFEST}")]
+    side = max((manifest.sizes.resolution for manifest in manifests), default=0)
+    return 2 * max(_JPEGS, MAX_BATCH * 3 * side**2)
 
 
 def door_arguments(*, shared_memory: bool) -> Iterator[str]:

@@ -38,6 +38,15 @@ OPENCV_LIMITS = {"OPENCV_IO_MAX_IMAGE_PIXELS": str(10**8)}
 OpenCV reads it when it is loaded.
 """
 
+FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**16)}
+"""Environment by which the C library returns what the embedded server frees to the system at once.
+
+gRPC receives messages in pieces of 64 KiB. With glibc's own threshold these come from arenas that other allocations
+keep from shrinking: after refused messages of 64, 256 and 550 MiB the server's heap stayed at 130 to 570 MiB, with this
+one at the 10 MiB of before. A request takes 0.3 ms more of a processor with pictures of 512x512. NVIDIA's container
+brings an allocator of its own.
+"""
+
 
 @dataclass(frozen=True)
 class Installation:
@@ -62,6 +71,7 @@ def find_installation(scratch: Path) -> Installation:
     if on_path:
         return Installation(Path(on_path), (), environment, embedded=False)
     site = _site_packages_of_wheel()
+    environment = {**FREED_MEMORY, **environment}
     environment["LD_LIBRARY_PATH"] = os.pathsep.join(_library_folders(site))
     backends = _lay_out_backends(site / "pytriton" / "tritonserver", scratch / "backends")
     _check_stub(backends / "python" / "triton_python_backend_stub", environment)

@@ -67,13 +67,30 @@ def locked(log: Path) -> Iterator[None]:
         yield
 
 
+def size_of(log: Path) -> int:
+    """Bytes of a log; 0 if it is missing."""
+    try:
+        return log.stat().st_size
+    except OSError:
+        return 0
+
+
+def text_since(log: Path, start: int) -> str:
+    """The text of a log from a byte on, all of it if it has been emptied meanwhile; "" if it cannot be read."""
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(start if start < size_of(log) else 0)
+        return file.read().decode(errors="replace")
+    return ""
+
+
 def rotate(log: Path, *, largest: int = LARGEST_LOG) -> None:
     """Move the content of a log that exceeds ``largest`` bytes to LOG.1, what was there to LOG.2, and so on.
 
     The file itself is emptied, not renamed, since the server has it open for appending. What the server writes between
-    the copy and that moment is lost, and so is everything where there is no room for a copy.
+    the copy and that moment is lost, and so is everything where there is no room for a copy. A log that cannot be
+    emptied, as on a disk that has become read-only, is left as it is.
     """
-    if not log.exists() or log.stat().st_size <= largest:
+    if size_of(log) <= largest:
         return
     names = [log, *(log.with_name(f"{log.name}.{number}") for number in range(1, KEPT_LOGS + 1))]
     with suppress(OSError):
@@ -81,4 +98,5 @@ def rotate(log: Path, *, largest: int = LARGEST_LOG) -> None:
             if newer.exists():
                 newer.replace(older)
         shutil.copyfile(log, names[1])
-    os.truncate(log, 0)
+    with suppress(OSError):
+        os.truncate(log, 0)

@@ -13,15 +13,8 @@ from pathlib import Path
 from engines.contract.atomic import atomic_directory, check_output
 from engines.contract.errors import RepositoryError
 from engines.contract.tensors import Geometry
-from engines.model_directory import (
-    MANIFEST,
-    Component,
-    Manifest,
-    check_classifier,
-    check_codes,
-    read_manifest,
-    sha256_of,
-)
+from engines.hashed_files import sha256_of
+from engines.model_directory import MANIFEST, Component, Manifest, check_classifier, check_codes, read_manifest
 from serving.triton.contents import write_contents
 from serving.triton.reference_configurations import RepositorySpec, ServedGenerator, repository_configs, write_texts
 

@@ -10,6 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
+from engines.contract.atomic import DISK_ERRORS
 from engines.contract.errors import ServerError
 
 POLL_ARGUMENTS = ("--model-control-mode=poll", "--repository-poll-secs=1")
@@ -25,6 +26,7 @@ class ServedModels:
 
         Raises:
             ServerError: a file of the repository cannot be read.
+            OSError: the new folder's disk is full.
         """
         self.folder = folder
         folder.mkdir()
@@ -33,6 +35,8 @@ class ServedModels:
                 if model.is_dir():
                     _put(model, folder / model.name)
         except OSError as error:
+            if error.errno in DISK_ERRORS:
+                raise
             raise ServerError(
                 str(error.filename or repository),
                 got=os.strerror(error.errno or 0),
@@ -42,13 +46,20 @@ class ServedModels:
 
     def withdraw(self, name: str) -> None:
         """Take a model out; the server answers its accepted requests and refuses further ones within a second."""
-        taken = self.folder.with_name("withdrawn")
+        taken = self._taken(name)
         (self.folder / name).rename(taken)  # at once, so that the server never sees half of it
-        shutil.rmtree(taken)
+        for path in taken.iterdir():
+            path.unlink()
 
     def keep_name(self, name: str) -> None:
-        """Put an empty folder in place of a model taken out, since Triton tells the states of existing folders only."""
-        (self.folder / name).mkdir()
+        """Put the empty folder of a model taken out back, since Triton tells the states of existing folders only.
+
+        The same folder, since there may be no room for another one on the disk.
+        """
+        self._taken(name).rename(self.folder / name)
+
+    def _taken(self, name: str) -> Path:
+        return self.folder.with_name(f"withdrawn_{name}")
 
 
 def _put(model: Path, place: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,7 +14,7 @@ from typing import Self
 
 from engines.contract.errors import ServerError
 from serving.triton.canary import PATIENCE, Canary
-from serving.triton.doors import LARGEST_FILE, door_arguments
+from serving.triton.doors import door_arguments, largest_file
 from serving.triton.installation import (
     SHARED_MEMORY,
     Installation,
@@ -25,10 +23,11 @@ from serving.triton.installation import (
     check_shared_memory,
     find_installation,
 )
-from serving.triton.log import reason_of_failure, rotate
+from serving.triton.log import reason_of_failure, rotate, size_of, text_since
 from serving.triton.model_configurations import Runtime
 from serving.triton.ports import free_ports, is_listening, is_loopback
 from serving.triton.process_group import Deaths, process_group
+from serving.triton.scratch import scratch_folder, shortages
 from serving.triton.served_models import POLL_ARGUMENTS, ServedModels
 from serving.triton.stopping import names_of_processes, withdraw
 
@@ -113,13 +112,13 @@ class TritonServer:
         """Start the server, and return when every ensemble has answered a canary inference.
 
         Raises:
-            ServerError: no server is installed, a port is taken, a model does not load, or an ensemble does not
-                answer; nothing is left running.
+            ServerError: no server is installed, a port is taken, the machine is full, a model does not load, or an
+                ensemble does not answer; nothing is left running.
         """
         check_repository(self.repository)
-        with ExitStack() as stack:
+        with shortages(), ExitStack() as stack:
             self._progress("starting the Triton server")
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="toonify-", dir=_scratch_parent())))
+            scratch = stack.enter_context(scratch_folder())
             installation = find_installation(scratch)
             self._refuse_open_address(installation)
             self.ports = free_ports(self.address, self.ports)
@@ -127,9 +126,10 @@ class TritonServer:
             environment = {**installation.environment, **cache_variable(self._cache)}
             self._models = ServedModels(scratch / "models", self.repository)
             stack.callback(self._free_shared_memory)
-            self._log_start = self.log.stat().st_size if self.log.exists() else 0
+            self._log_start = size_of(self.log)
             command = [str(installation.executable), *installation.arguments, *self._arguments(installation)]
-            group = process_group(command, environment=environment, log=self.log, largest_file=LARGEST_FILE)
+            limit = largest_file(self.repository)
+            group = process_group(command, environment=environment, log=self.log, largest_file=limit)
             self._process = stack.enter_context(group)
             self._progress("loading the models")
             self._wait_until_listening()
@@ -243,7 +243,7 @@ class TritonServer:
         self._healthy = False
         self._progress("stopping the Triton server; accepted requests are answered first")
         deadline = time.monotonic() + DRAIN_TIMEOUT
-        with suppress(ServerError):
+        with suppress(ServerError, OSError):
             withdraw(self.ensembles, self._models, self._canary, deadline, lambda: bool(self._deaths.wait(0)))
         if self._deaths.wait(0):  # then some requests are never answered
             return
@@ -271,26 +271,13 @@ class TritonServer:
             time.sleep(0.1)
 
     def _exit_error(self) -> ServerError:
-        with self.log.open("rb") as log:
-            if self._log_start < self.log.stat().st_size:  # else it has been emptied meanwhile
-                log.seek(self._log_start)
-            reason = reason_of_failure(log.read().decode(errors="replace"))
+        reason = reason_of_failure(text_since(self.log, self._log_start))
         return ServerError(
             "Triton server",
             got=reason or f"the end of its process with exit code {self._process.poll()}",
             expected="a running server",
             remedy=f"see {self.log}",
         )
-
-
-def _scratch_parent() -> str | None:
-    """Return "/tmp" if the path of the user's folder for temporary files is not shell-safe, else None (the default).
-
-    Triton's python backend starts its processes by ``bash -c`` with unquoted paths: a space in one ends the process
-    while the server waits for it forever, and ``$(command)`` would be executed.
-    """
-    safe = re.fullmatch(r"[\w.,:+@%=/-]+", tempfile.gettempdir(), re.ASCII)
-    return None if safe else "/tmp"
 
 
 def check_repository(repository: Path) -> None:

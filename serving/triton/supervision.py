@@ -6,11 +6,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from engines.contract.errors import ToonifyError
 from serving.triton.canary import PATIENCE
 from serving.triton.log import locked, rotate
+from serving.triton.scratch import shortages
 from serving.triton.server import CANARY_INTERVAL, Progress, TritonServer, check_repository
 
 LONGEST_PAUSE = 60.0
@@ -50,7 +52,7 @@ def serve(
     check_repository(repository)
     check()
     log = log or repository.resolve().with_name(f"{repository.resolve().name}.log")
-    progress = progress or (lambda phrase: None)
+    progress = partial(_tell, progress or (lambda phrase: None))
     server = TritonServer(
         repository,
         log=log,
@@ -98,12 +100,18 @@ def _restart(
         progress(f"restarting{f' in {pause:g} s' if pause else ''}: {failure}")
         time.sleep(pause)
         try:
-            check()
+            with shortages():
+                check()
             server.start()
         except ToonifyError as error:
             failure = error
         else:
             return
+
+
+def _tell(progress: Progress, phrase: str) -> None:
+    with suppress(OSError):  # a full disk behind the output must not end the server
+        progress(phrase)
 
 
 def _pauses() -> Iterator[float]:

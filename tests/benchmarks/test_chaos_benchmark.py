@@ -59,6 +59,12 @@ def test_a_quick_run_does_every_fault(tiny_model_directories: TinyModels, tmp_pa
     kills = [row for fault, row in rows.items() if fault.startswith("SIGKILL")]
     assert len(kills) == 2  # a python model and the server
     assert all(row.served_s is not None and row.answered for row in kills)
-    assert rows["SIGTERM"].lost == rows["no room for the log"].lost == 0
+    stops = [row for fault, row in rows.items() if fault.startswith("SIGTERM")]
+    assert [row.lost for row in stops] == [0, 0]
+    full = {fault.partition(",")[0]: row for fault, row in rows.items() if fault.startswith("no room")}
+    assert full.keys() == {f"no room {place}" for place in ("for the log", "for temporary files", "in /dev/shm")}
+    assert all(row.answered for row in full.values())
+    assert full["no room in /dev/shm"].refused == full["no room in /dev/shm"].tries
+    assert full["no room in /dev/shm"].lost == 0
     assert rows["bad requests"].refused == rows["bad requests"].tries
     assert rows["bad requests"].answered == rows["JPEGs of 1 MiB"].answered == 1

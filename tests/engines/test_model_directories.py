@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -15,12 +16,16 @@ import pytest
 from tiny_models import TinyModels
 
 from engines import Engine, engine_from_directory, loading, read_manifest
+from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError, ModelDirectoryError
 from engines.contract.tensors import Signature
 from engines.engine import EngineOptions
-from engines.model_directory import MANIFEST, hashed_bytes, hashed_files, sha256_of
+from engines.graph.onnx_graph import read_graph
+from engines.hashed_files import hashed_bytes, opened_files, sha256_of
+from engines.model_directory import MANIFEST, EngineName, hashed_files
 
 Change = Callable[[dict[str, Any]], object]
+INPUTS = {"w": np.full((1, 8, 16), 0.5, np.float32), "psi": np.ones((1, 1), np.float32)}
 
 
 @pytest.fixture
@@ -146,6 +151,55 @@ def test_a_model_that_changes_while_it_is_loaded_is_refused_and_closed(
     with pytest.raises(ModelDirectoryError, match="a file that changed while it was loaded"):
         engine_from_directory(directory)
     assert closed == [True]
+
+
+opened_by_others = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="this system does not show what a process has opened"
+)
+
+
+def replace_by_another(path: Path) -> None:
+    path.with_name("other").write_bytes(b"another model")
+    path.with_name("other").replace(path)
+
+
+@opened_by_others
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_an_engine_loads_the_file_that_was_hashed_when_its_name_leads_to_another(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, engine: EngineName
+) -> None:
+    change_manifest(directory, lambda m: m.update({"engine": engine}))
+    expected = engine_from_directory(directory).run(INPUTS)["image"]
+    pictures: list[AnyArray] = []
+    module = import_module(loading.ENGINES[engine].module)
+
+    class Replaced:
+        @staticmethod
+        def open_engine(model: Path, signature: Signature, options: EngineOptions) -> Engine:
+            replace_by_another(model)
+            loaded: Engine = module.open_engine(model, signature, options)
+            pictures.append(loaded.run(INPUTS)["image"])
+            return loaded
+
+    monkeypatch.setattr(loading, "_module", lambda engine: Replaced)
+    with pytest.raises(ModelDirectoryError, match="a file that changed while it was loaded"):
+        engine_from_directory(directory)
+    assert np.array_equal(pictures, [expected])
+
+
+@opened_by_others
+def test_the_readers_of_graphs_take_the_file_that_was_hashed(directory: Path) -> None:
+    model, read = directory / "generator.onnx", []
+    expected = read_graph(model).nodes
+
+    def read_replaced() -> None:
+        with opened_files(directory, {model.name: sha256_of(model)}) as places:
+            replace_by_another(model)
+            read.append(read_graph(model, places[model.name]).nodes)
+
+    with pytest.raises(ModelDirectoryError, match="a file that changed while it was loaded"):
+        read_replaced()
+    assert read == [expected]
 
 
 def test_an_error_of_the_engine_is_not_hidden(directory: Path) -> None:

@@ -23,7 +23,8 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from engines import engine_from_directory
 from engines.contract.tensors import DType, TensorSpec
-from engines.model_directory import Component, Manifest, Sizes, Verification, sha256_of, write_manifest
+from engines.hashed_files import sha256_of
+from engines.model_directory import Component, Manifest, Sizes, Verification, write_manifest
 from serving.pipeline import Pipeline
 
 SIZES = Sizes(resolution=32, w_dim=16)

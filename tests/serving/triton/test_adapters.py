@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import resource
 import shutil
 import sys
 from collections.abc import Iterator
@@ -101,6 +102,19 @@ def test_compiled_models_are_kept_where_the_server_says(
     monkeypatch.setenv(loading.CACHE_VARIABLE, str(tmp_path / "cache"))
     request.getfixturevalue("generator")
     assert caches == [tmp_path / "cache"]
+
+
+def test_compiled_models_may_be_larger_than_the_server_lets_files_be(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setenv(loading.CACHE_VARIABLE, str(tmp_path / "cache"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**27, hard))
+    try:
+        request.getfixturevalue("generator")
+        assert resource.getrlimit(resource.RLIMIT_FSIZE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_latent_that_is_not_finite_fails_alone(generator: Any) -> None:

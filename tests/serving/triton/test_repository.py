@@ -11,7 +11,8 @@ from tiny_models import ISF_SIZES, SIZES, TinyModels, write_encoder, write_gener
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from engines.contract.errors import ExportError, ModelDirectoryError, RepositoryError
-from engines.model_directory import MANIFEST, read_manifest, sha256_of
+from engines.hashed_files import sha256_of
+from engines.model_directory import MANIFEST, read_manifest
 from serving.triton.repository import write_repository
 
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from tiny_models import TinyModels
 
 from engines.contract.errors import ServerError
+from engines.model_directory import MANIFEST
 from serving.triton import installation as installation_module
 from serving.triton import server, supervision
+from serving.triton.doors import largest_file
 from serving.triton.installation import Installation, best_runtime, check_shared_memory
-from serving.triton.log import locked, reason_of_failure, rotate
+from serving.triton.log import locked, reason_of_failure, rotate, size_of, text_since
 from serving.triton.ports import free_ports, is_listening, is_loopback
+from serving.triton.served_models import ServedModels
 from serving.triton.server import TritonServer
 from serving.triton.supervision import serve
 
@@ -164,6 +173,68 @@ def test_a_file_of_the_repository_that_cannot_be_read_is_named(tmp_path: Path, m
     assert not (tmp_path / "log").exists()
 
 
+def failing_with(number: int) -> Callable[..., Any]:
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(number, "a message of Python", "/a/file")
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENOMEM, errno.EAGAIN, errno.EMFILE])
+@pytest.mark.parametrize("step", ["find_installation", "ServedModels", "process_group"])
+def test_what_a_machine_lacks_for_a_start_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, number: int
+) -> None:
+    monkeypatch.setattr(server, "find_installation", lambda scratch: installation(embedded=True))
+    monkeypatch.setattr(server, step, failing_with(number))
+    expected = rf"Triton server at /a/file: got {re.escape(os.strerror(number))}, expected memory and room"
+    with pytest.raises(ServerError, match=expected):
+        TritonServer(repository_in(tmp_path), log=tmp_path / "log", grpc_port=0, metrics_port=0).start()
+
+
+def test_a_full_disk_before_a_restart_and_behind_the_output_does_not_end_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = ServerError("ensemble 'x'", got="an error", expected="a picture", remedy="see the log")
+    watched = [failure]
+    checks = iter([lambda: None, failing_with(errno.ENOSPC), lambda: None])
+
+    def watch(self: TritonServer, interval: float) -> ServerError:
+        if not watched:
+            raise KeyboardInterrupt
+        return watched.pop()
+
+    monkeypatch.setattr(TritonServer, "start", lambda self: None)
+    monkeypatch.setattr(TritonServer, "watch", watch)
+    monkeypatch.setattr(supervision.time, "sleep", lambda seconds: None)
+    serve(repository_in(tmp_path), check=lambda: next(checks)(), progress=failing_with(errno.ENOSPC))
+    assert not watched
+    assert next(checks, None) is None
+
+
+def test_files_may_be_as_large_as_a_batch_of_pictures_needs(tiny_model_directories: TinyModels, tmp_path: Path) -> None:
+    manifest = tmp_path / "generator/1" / MANIFEST
+    manifest.parent.mkdir(parents=True)
+    assert largest_file(tmp_path) == 2**27
+    plain = (tiny_model_directories.generators["plain"] / MANIFEST).read_text()
+    manifest.write_text(re.sub(r'"resolution": \d+', '"resolution": 8192', plain))
+    assert largest_file(tmp_path) == 2 * 8 * 8192 * 8192 * 3
+
+
+def test_a_model_is_withdrawn_also_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = repository_in(tmp_path)
+    (repository / "model/1").mkdir()
+    (repository / "model/1/model.py").touch()
+    models = ServedModels(tmp_path / "served", repository)
+    for name in ("os.mkdir", "shutil.copyfile"):
+        monkeypatch.setattr(name, failing_with(errno.ENOSPC))
+    models.withdraw("model")
+    assert not (models.folder / "model").exists()
+    models.keep_name("model")
+    assert [*models.folder.rglob("*")] == [models.folder / "model"]
+    assert (repository / "model/1/model.py").exists()
+
+
 def test_a_first_start_that_fails_ends_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def start(self: TritonServer) -> None:
         raise ServerError("port", got="a taken one", expected="a free one", remedy="choose another")
@@ -185,6 +256,19 @@ def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ServerError, match=r"log .*file/log: got (File exists|Not a directory), .*choose another"):
         serve(repository_in(tmp_path), log=tmp_path / "file" / "log")
+
+
+def test_a_log_that_is_gone_or_cannot_be_written_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert size_of(tmp_path / "log") == 0
+    assert text_since(tmp_path / "log", 0) == ""
+    rotate(tmp_path / "log", largest=0)
+    (tmp_path / "log").write_text("before, after")
+    assert text_since(tmp_path / "log", 8) == "after"
+    assert text_since(tmp_path / "log", 99) == "before, after"  # it has been emptied meanwhile
+    for name in ("os.truncate", "shutil.copyfile"):
+        monkeypatch.setattr(name, failing_with(errno.EROFS))
+    rotate(tmp_path / "log", largest=0)
+    assert size_of(tmp_path / "log") == 13
 
 
 def test_a_large_log_is_emptied_and_its_last_contents_kept(tmp_path: Path) -> None:

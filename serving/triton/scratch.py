@@ -1,0 +1,51 @@
+"""The folder in which a server finds what it needs while it runs, and what a start meets on a machine that is full."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engines.contract.atomic import DISK_ERRORS
+from engines.contract.errors import ServerError
+
+_SHORTAGES = DISK_ERRORS | {errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE}
+"""What the system reports when disk, memory, processes or files are exhausted."""
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Make a folder in the user's folder for temporary files, or in /tmp, and remove it at the end of the block."""
+    with tempfile.TemporaryDirectory(prefix="toonify-", dir=_parent()) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def shortages() -> Iterator[None]:
+    """Raise ServerError where the machine lacks what it may have again later, so that a server is started then."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _SHORTAGES:
+            raise
+        place = error.filename2 or error.filename
+        raise ServerError(
+            f"Triton server{f' at {place}' if place else ''}",
+            got=os.strerror(error.errno or 0),
+            expected="memory and room for its processes and files",
+            remedy="free some of it",
+        ) from None
+
+
+def _parent() -> str | None:
+    """Return "/tmp" if the path of the user's folder for temporary files is not shell-safe, else None (the default).
+
+    Triton's python backend starts its processes by ``bash -c`` with unquoted paths: a space in one ends the process
+    while the server waits for it forever, and ``$(command)`` would be executed.
+    """
+    safe = re.fullmatch(r"[\w.,:+@%=/-]+", tempfile.gettempdir(), re.ASCII)
+    return None if safe else "/tmp"
