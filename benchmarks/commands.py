@@ -1,7 +1,8 @@
 """``python -m benchmarks.commands``: how long commands take, beside those of another checkout.
 
 ``--before FOLDER`` names the checkout, whose compiled libraries are there; both run in this environment, in turn. Every
-run has an empty cache. The rows are in ``results/commands.csv``; the table of ``export/README.md`` comes from them.
+run has an empty cache. The rows are in ``results/commands.csv``, and a table of them is
+printed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import typer
 
 from benchmarks import machine
 from benchmarks.errors import SubjectError
-from benchmarks.generated import line, number, with_section
+from benchmarks.generated import line, number
 from benchmarks.networks import FULL, encoder_weights, generator_weights
 from benchmarks.records import RESULTS_FOLDER, append_records, read_records
 from benchmarks.rounds import alternating, ratio_over_rounds
@@ -32,7 +33,6 @@ from serving.command_line import run
 
 ROOT = Path(__file__).parents[1]
 RESULTS = RESULTS_FOLDER / "commands.csv"
-README = ROOT / "export/README.md"
 
 SMALL: dict[str, Sequence[str]] = {
     "toonify --help": ("serving.start", "--help"),
@@ -71,7 +71,7 @@ def main(
     large: Annotated[bool, typer.Option("--large", help="The networks of 1024x1024 instead of the demo's.")] = False,
     results: Annotated[Path, typer.Option(help="The CSV file to which the rows are added.")] = RESULTS,
 ) -> None:
-    """Measure, add the rows and write the table."""
+    """Measure, add the rows and print the table."""
     checkouts = {"this": ROOT} | ({"before": before.absolute()} if before else {})
     started, commit, device = machine.now(), machine.commit(), machine.device()
     with TemporaryDirectory() as folder:
@@ -84,10 +84,7 @@ def main(
                 seconds, cpu = timed(checkouts[version], arguments, Path(folder))
                 row = CommandRow(started, commit, device, command, version, round_number, seconds, cpu)
                 append_records(results, CommandRow, [row])
-    if results == RESULTS:
-        README.write_text(
-            with_section(README.read_text(), "benchmarks.commands", table(read_records(RESULTS, CommandRow)))
-        )
+    sys.stdout.write(table(read_records(results, CommandRow)))
 
 
 def timed(checkout: Path, arguments: Sequence[str], folder: Path) -> tuple[float, float]:
