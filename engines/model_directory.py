@@ -195,8 +195,8 @@ class HashedModel:
 def hashed_files(directory: Path) -> Iterator[HashedModel]:
     """Read and check a manifest as ``read_manifest`` does; at the end of the block the files must be the hashed ones.
 
-    Engines open files by their names, since ONNX Runtime and OpenVINO need three times the memory to load a model that
-    they are given as bytes: 1537 instead of 584 MiB, and 2055 instead of 1030, for one of 512 MiB.
+    Engines are given a path and not the bytes that were hashed, with which ONNX Runtime and OpenVINO need up to three
+    times the memory: 1537 instead of 584 MiB, and 2055 instead of 1030, for a model of 512 MiB.
 
     Raises:
         ModelDirectoryError: see ``read_manifest``; or a file was replaced or written within the block.

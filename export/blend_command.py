@@ -30,7 +30,7 @@ from export.options import (
     print_result,
 )
 from export.targets import ExportOptions, check_export
-from serving.command_line import stages
+from serving.command_line import print_table, stages
 from serving.options import Force
 
 MAX_NAME = 60
@@ -125,12 +125,13 @@ def blend_command(
         models = [read_generator(path) for path in (base, *transfer)]
         size = models[0].resolution
         schedules = [schedule_from_options(size, one.r_swap, one.schedule, compat, reverse) for one in requests]
-        for number, (blend_schedule, options) in enumerate(zip(schedules, outputs, strict=True), 1):
+        parts = zip(schedules, outputs, candidates, strict=True)
+        for number, (blend_schedule, options, to_try) in enumerate(parts, 1):
             report(f"blending {options.name}, {number} of {len(outputs)}" if len(outputs) > 1 else "blending")
             blended = blend(models, blend_schedule, mapping=mapping)
             _print_report(blended.report, similarities=number == 1)
             if dry_run:
-                _print_plan(blended, options, candidates[number - 1])
+                _print_plan(blended, options, to_try)
             else:
                 _export(blended, options, report, resolution)
 
@@ -207,10 +208,10 @@ def _print_plan(blended: Blend, options: ExportOptions, candidates: Sequence[Seq
         f"{options.directory}: {weights.resolution}x{weights.resolution}, {numbers / 1e6:.1f} million numbers"
     )
     names = [source.path.name for source in report.sources]
-    shares = Table("layers", *names, box=None, padding=(0, 2, 0, 0))
+    shares = Table("layers", *names, box=None, pad_edge=False)
     for group, share in report.shares.items():
-        shares.add_row(str(group), *(f"{value:.3g}" for value in share.models), end_section=False)
-    console.print(shares)
+        shares.add_row(str(group), *(f"{value:.3g}" for value in share.models))
+    print_table(shares)
     licences = options.licences or ("not stated",) * len(names)
     console.print(f"licences: {', '.join(f'{name}: {text}' for name, text in zip(names, licences, strict=False))}")
     console.print(f"engines to try: {', '.join(' '.join(pair) for pair in candidates)}")

@@ -202,13 +202,14 @@ def _build(
     sizes = BATCHES[options.target]
     samples = reference_samples(reference, batches_for(job.signature, w, sizes=sizes))
     report(f"exporting the {job.component} to ONNX")
-    proto = export()
+    proto, tools = export(), tool_versions()
+    choices = options.choices if options.target == "cpu" else EngineChoices()
+    key = choice_key(job.component, proto, candidates, tools)
     with atomic_directory(options.directory, force=options.force) as directory:
         model = directory / f"{job.component}.onnx"
         _save(proto, model)
+        del proto  # it is as large as the file, and the engines need memory, too
         plans = _plans(job, model, candidates, options, report)
-        choices = options.choices if options.target == "cpu" else EngineChoices()
-        key = choice_key(job.component, proto, candidates, tool_versions())
         inputs = f"{job.inputs}, {describe_batches(sizes)}"
         chosen, tried = select_engine(
             model, job.signature, samples, inputs, candidates, report, plans=plans, known=choices.get(key)
@@ -223,7 +224,7 @@ def _build(
             sources=sources,
             files={path.name: sha256_of(path) for path in sorted(directory.iterdir())},
             details={**job.details, "engines_tried": [candidate.as_json() for candidate in tried]},
-            tools=tool_versions(),
+            tools=tools,
             verification=chosen.verification,
             plans=plans,
         )

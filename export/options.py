@@ -14,6 +14,7 @@ from engines.tensorrt.options import PlanOptions
 from export.demo_models.files import DESCRIPTION, DemoFiles
 from export.engine_choices import EngineChoices
 from export.targets import EngineChoice, ExportOptions, PrecisionChoice
+from serving.user_cache import user_cache
 
 Checkpoint = Annotated[Path, typer.Option(help="The checkpoint file; without it, the package's demo model.")]
 Name = Annotated[str | None, typer.Option(help="The model's name; letters, digits, _ and -.")]
@@ -59,8 +60,6 @@ def export_options(
     plugins: Literal["on", "off"] = "on",
 ) -> ExportOptions:
     """Return the options of an export; the engines that were chosen before are in the user's cache."""
-    import pooch  # imported late, with the libraries for HTTP that it loads
-
     return ExportOptions(
         directory or Path("build") / name,
         name,
@@ -70,7 +69,7 @@ def export_options(
         tuple(licences or ()),
         force,
         plans=PlanOptions(plugins == "on"),
-        choices=EngineChoices(Path(pooch.os_cache("toonify-serve")) / "engines.json", forget=retry),
+        choices=EngineChoices(user_cache() / "engines.json", forget=retry),
     )
 
 

@@ -188,7 +188,9 @@ def _close_slow(trials: Sequence[_Trial]) -> None:
 
 
 def _time_in_rounds(trials: Sequence[_Trial]) -> None:
-    """Time the candidates that are left, one run of each in a round."""
+    """Time the candidates that are left, one run of each in a round; a single one has nothing to be compared with."""
+    if len(trials) < 2:
+        return
     end, rounds = time.perf_counter() + ROUND_SECONDS, 0
     while rounds < MIN_ROUNDS or time.perf_counter() < end:
         rounds += 1

@@ -133,9 +133,8 @@ def stages() -> Iterator[Callable[[str], None]]:
     Elsewhere, such as in a log, every stage writes one line when it starts; with ``--verbose`` it is as on a terminal.
     With ``--quiet`` nothing is shown.
     """
-    detail = _DETAIL.get()
-    console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=detail == "quiet")
-    if not console.is_terminal and detail != "verbose":
+    console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=_DETAIL.get() == "quiet")
+    if not console.is_terminal and _DETAIL.get() != "verbose":
         yield lambda phrase: console.print(f"  {phrase}", markup=False)
         return
     started: list[tuple[str, float]] = []
@@ -154,6 +153,11 @@ def stages() -> Iterator[Callable[[str], None]]:
 
         yield report
         finish()
+
+
+def shows_bars(console: Console) -> bool:
+    """Return whether bars of progress are shown without being asked for: on a terminal, and not with ``--quiet``."""
+    return console.is_terminal and _DETAIL.get() != "quiet"
 
 
 def print_table(table: Table, *, stderr: bool = False) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from engines.contract.errors import ToonifyError
+from serving.command_line import shows_bars
 
 ProgressStyle = Literal["auto", "bar", "json", "none"]
 
@@ -100,7 +101,7 @@ def reporter(style: ProgressStyle, total: int) -> Iterator[Reporter[object]]:
     console = Console(stderr=True)
     if style == "json":
         yield JsonLinesReporter()
-    elif style == "bar" or (style == "auto" and console.is_terminal):
+    elif style == "bar" or (style == "auto" and shows_bars(console)):
         with bar_on(console, BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
             task = bar.add_task("toonifying", total=total)
             yield BarReporter(partial(bar.advance, task))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engines.contract.errors import AlignmentError
+from serving.user_cache import user_cache
 
 FOLDER_VARIABLE = "TOONIFY_MODELS"
 """Environment variable that names the folder of the files; with it, only ``toonify models get`` downloads."""
@@ -75,11 +76,7 @@ class Progress(Protocol):
 def model_folder() -> Path:
     """Return the folder of the files: that of ``TOONIFY_MODELS``, or one in the user's cache."""
     named = os.environ.get(FOLDER_VARIABLE)
-    if named:
-        return Path(named)
-    import pooch  # imported late, with the libraries for HTTP that it loads
-
-    return Path(pooch.os_cache("toonify-serve"))
+    return Path(named) if named else user_cache()
 
 
 def present(model: ModelFile, folder: Path | None = None) -> Path:

@@ -13,7 +13,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from engines.contract.errors import AlignmentError
-from serving.command_line import print_table
+from serving.command_line import print_table, shows_bars
 from serving.faces.model_files import MODEL_FILES, ModelFile, model_folder, obtained, present
 
 models = typer.Typer(
@@ -57,7 +57,7 @@ def with_progress(model: ModelFile) -> Path:
         AlignmentError: see ``obtained``.
     """
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not shows_bars(console):
         return obtained(model)
     with Bars(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=console) as bars:
         return obtained(model, progress=_Bar(bars, bars.add_task(f"downloading {model.name}", total=None)))

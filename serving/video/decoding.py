@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from engines.contract.atomic import DISK_ERRORS
 from engines.contract.errors import VideoError
-from serving.video.libav import FRAME_LIMIT, av, check_frame_size, input_container, not_a_video
-from serving.video.timeline import COVER, continuous_packets, may_jump
+from serving.video.libav import FRAME_LIMIT, av, check_frame_size, input_container, not_a_video, pictures_in
+from serving.video.timeline import continuous_packets, may_jump
 
 if TYPE_CHECKING:
     VideoPacket = av.Packet[av.VideoStream]
@@ -117,8 +117,7 @@ class Decoder:
 
     def _open(self) -> None:
         self._container = input_container(self._path)
-        # The cover of a sound file is a video stream with one picture.
-        streams = [stream for stream in self._container.streams.video if not stream.disposition & COVER]
+        streams = pictures_in(self._container)
         if not streams:
             self._container.close()
             raise not_a_video(self._path, "a file without a video stream")

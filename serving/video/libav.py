@@ -28,7 +28,9 @@ __all__ = [
     "check_frame_size",
     "damaged_packets",
     "input_container",
+    "is_cover",
     "not_a_video",
+    "pictures_in",
     "sws",
 ]
 
@@ -57,6 +59,16 @@ def input_container(path: Path) -> av.container.InputContainer:
         # FFmpeg's message is useful for a wrong name or permission, but not for a wrong format.
         got = error.strerror if isinstance(error, OSError) else None
         raise not_a_video(path, got or "a file of another kind, or one that ends early") from None
+
+
+def is_cover(stream: av.stream.Stream) -> bool:
+    """Return whether a stream is the cover of a sound file, which is a video stream with one picture."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def pictures_in(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """Return a file's video streams without its covers."""
+    return [stream for stream in container.streams.video if not is_cover(stream)]
 
 
 def not_a_video(path: Path, got: str) -> VideoError:

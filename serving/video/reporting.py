@@ -15,7 +15,7 @@ from rich.table import Table
 
 from engines.contract.errors import ToonifyError
 from serving import reporting
-from serving.command_line import print_table
+from serving.command_line import print_table, shows_bars
 from serving.reporting import ProgressStyle, bar_on
 from serving.video.pipeline import VideoProgress, VideoReport
 
@@ -89,7 +89,7 @@ def reporter(style: ProgressStyle) -> Iterator[Reporter]:
     console = Console(stderr=True)
     if style == "json":
         yield JsonLinesReporter()
-    elif style == "bar" or (style == "auto" and console.is_terminal):
+    elif style == "bar" or (style == "auto" and shows_bars(console)):
         details = TextColumn("{task.fields[details]}", markup=False)
         with bar_on(console, BarColumn(20), MofNCompleteColumn(), details) as bar:
             yield BarReporter(bar)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from serving.video.containers import can_hold, codec_of, kept_tags, lost_tags
 from serving.video.decoding import Clip
-from serving.video.libav import SubtitleStream, av, damaged_packets, input_container
+from serving.video.libav import SubtitleStream, av, damaged_packets, input_container, is_cover, pictures_in
 from serving.video.soundtrack import Audio, CopiedSound, EncodedSound, has_header
 from serving.video.subtitles import TEXT, TEXT_CODECS, Subtitles
-from serving.video.timeline import COVER, continuous_packets, may_jump
+from serving.video.timeline import continuous_packets, may_jump
 from serving.video.tracks import Track
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _first_packets(clip: Clip) -> dict[int, bytes]:
 
 
 def _pictures_of(container: av.container.InputContainer) -> av.VideoStream | None:
-    return next((stream for stream in container.streams.video if not stream.disposition & COVER), None)
+    return next(iter(pictures_in(container)), None)
 
 
 def _opened_at_begin(clip: Clip) -> av.container.InputContainer:
@@ -206,7 +206,7 @@ def _seek_before(container: av.container.InputContainer, begin: Fraction) -> boo
 
 def _name(stream: av.stream.Stream) -> str:
     """Return the name by which a person knows a stream, such as "subtitles 2 (fra, ass)"."""
-    if stream.disposition & COVER:
+    if is_cover(stream):
         return "a cover"
     number = 1 + sum(other.type == stream.type for other in [*stream.container.streams][: stream.index])
     is_file = isinstance(stream, av.stream.AttachmentStream)

@@ -10,15 +10,13 @@ from collections.abc import Iterator, MutableSequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from serving.video.libav import av
+from serving.video.libav import av, pictures_in
 
 if TYPE_CHECKING:
     Packet = av.Packet[av.stream.Stream]
 
 _JOINABLE_FORMATS = frozenset({"mpegts", "mpeg", "ogg"})
 """FFmpeg's names of the formats whose times may jump: files of them are joined byte for byte."""
-
-COVER = av.stream.Disposition.attached_pic
 
 _BACK = 0.5
 """Seconds by which the times of a stream fall at a jump: more than damaged files reorder, less than most clips last."""
@@ -49,9 +47,8 @@ def continuous_packets(
     Whoever reads the same file from the same position gets the same times. What cannot be read is appended to
     ``left_out``.
     """
-    # A cover is a video stream whose only packet has a time of its own.
-    pictures = [stream for stream in container.streams.video if not stream.disposition & COVER]
-    streams = [*pictures, *container.streams.audio, *container.streams.subtitles]
+    # The only packet of a cover has a time of its own.
+    streams = [*pictures_in(container), *container.streams.audio, *container.streams.subtitles]
     clock = Timeline(broadcast=may_jump(container))
     if not streams:  # demux() without streams would read all streams of the file
         return

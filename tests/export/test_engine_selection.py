@@ -120,6 +120,12 @@ def test_what_was_chosen_before_and_fails_now_is_not_chosen_again(select: Select
     assert (chosen.engine, chosen.precision) == SLOWER
 
 
+def test_a_single_candidate_is_run_for_its_verification_only(select: Select) -> None:
+    engine = FakeEngine([0.001])
+    select({FAST: engine})
+    assert engine.batches == [1, 2]
+
+
 def test_the_error_names_the_best_of_the_engines_that_fail(select: Select) -> None:
     with pytest.raises(VerificationError, match="winograd fp32"):
         select({FAST: FakeEngine([0.001], error=2.0), SLOWER: FakeEngine([0.001], error=1.0)})

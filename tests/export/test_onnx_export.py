@@ -84,10 +84,11 @@ def test_names_say_where_a_node_or_a_weight_belongs(exported: Exported) -> None:
     assert "generator" in exported.model.doc_string
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_a_style_of_zeros_gives_the_references_picture(tmp_path: Path, engine: EngineName) -> None:
+@pytest.mark.parametrize("layer", ["4.conv", "4.rgb", "8.up", "8.conv", "8.rgb"])
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", pytest.param("winograd", marks=pytest.mark.x86)])
+def test_a_style_of_zeros_gives_the_references_picture(tmp_path: Path, engine: EngineName, layer: str) -> None:
     weights = random_generator(8)
-    affine = ("synthesis.8.up.affine.weight", "synthesis.8.up.affine.bias")
+    affine = (f"synthesis.{layer}.affine.weight", f"synthesis.{layer}.affine.bias")
     silent = {name: np.zeros_like(value) if name in affine else value for name, value in weights.tensors.items()}
     generator = generator_from_weights(replace(weights, tensors=silent))
     signature = generator_signature(Geometry(8, 16))

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
 
-from serving.command_line import common_options, stages
+from serving.command_line import common_options, shows_bars, stages
 
 COMMAND = """
 import sys, time
@@ -132,6 +133,20 @@ def test_an_entry_point_imports_nothing_but_itself(module: str) -> None:
     program = f"import {module}, sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not {"typer", "rich", "numpy", "cv2"} & {*loaded}
+
+
+@pytest.mark.parametrize(("option", "shown"), [((), True), (("-q",), False), (("-v",), True)])
+def test_quiet_commands_show_no_bars_on_a_terminal(option: tuple[str, ...], shown: bool) -> None:
+    app = typer.Typer()
+    app.callback()(common_options)
+    bars = []
+
+    @app.command()
+    def work() -> None:
+        bars.append([shows_bars(Console(force_terminal=terminal)) for terminal in (True, False)])
+
+    app([*option, "work"], standalone_mode=False)
+    assert bars == [[shown, False]]
 
 
 @pytest.mark.parametrize(

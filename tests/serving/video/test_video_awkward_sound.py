@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -148,36 +149,32 @@ def test_a_gap_in_sound_of_the_same_format_becomes_silence(tmp_path: Path) -> No
     assert (first, last, end) == pytest.approx((0, 0.4, 1.6), abs=2 * AAC_FRAME)
 
 
-def test_sound_of_more_channels_than_aac_has_becomes_stereo(tmp_path: Path) -> None:
-    path = tmp_path / "a.mkv"
+def picture_with_sound(path: Path, codec: str, layout: str, wave: np.ndarray[Any, Any]) -> Path:
+    """Write a video of one picture, whose sound at 48 kHz has these interleaved samples."""
     with av.open(str(path), "w") as output:
         picture = output.add_stream("libx264", rate=25, width=96, height=64)
-        stream = output.add_stream("pcm_s16le", rate=48000, layout="hexadecagonal")
+        stream = output.add_stream(codec, rate=48000, layout=layout)
         output.mux(picture.encode(av.VideoFrame.from_ndarray(numbered(0), "rgb24")))
         output.mux(picture.encode(None))
-        wave = np.full((1, 16 * 4800), 1000, np.int16)
-        frame = av.AudioFrame.from_ndarray(wave, "s16", "hexadecagonal")
+        frame = av.AudioFrame.from_ndarray(wave, "s16" if wave.dtype == np.int16 else "flt", layout)
         frame.sample_rate = 48000
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
+    return path
+
+
+def test_sound_of_more_channels_than_aac_has_becomes_stereo(tmp_path: Path) -> None:
+    wave = np.full((1, 16 * 4800), 1000, np.int16)
+    path = picture_with_sound(tmp_path / "a.mkv", "pcm_s16le", "hexadecagonal", wave)
     assert copied(path, tmp_path / "b.mp4") == []
     assert formats_in(tmp_path / "b.mp4") == [("stereo", 48000)]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1e8])
 def test_samples_beyond_any_scale_are_clipped(tmp_path: Path, value: float) -> None:
-    path = tmp_path / "a.mkv"
-    with av.open(str(path), "w") as output:
-        picture = output.add_stream("libx264", rate=25, width=96, height=64)
-        stream = output.add_stream("pcm_f32le", rate=48000, layout="mono")
-        output.mux(picture.encode(av.VideoFrame.from_ndarray(numbered(0), "rgb24")))
-        output.mux(picture.encode(None))
-        wave = np.sin(np.arange(9600) / 5, dtype=np.float32)
-        wave[3000:3100] = value
-        frame = av.AudioFrame.from_ndarray(wave[None], "flt", "mono")
-        frame.sample_rate = 48000
-        output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
+    wave = np.sin(np.arange(9600) / 5, dtype=np.float32)
+    wave[3000:3100] = value
+    path = picture_with_sound(tmp_path / "a.mkv", "pcm_f32le", "mono", wave[None])
     assert copied(path, tmp_path / "b.mp4") == []
     assert lengths(tmp_path / "b.mp4")[1] == pytest.approx(0.2, abs=2 * AAC_FRAME)
 
