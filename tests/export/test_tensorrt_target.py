@@ -15,7 +15,7 @@ from engines.model_directory import MANIFEST, write_manifest
 from engines.plan_metadata import PlanMetadata, Platform
 from engines.tensorrt import loading as tensorrt_loading
 from engines.tensorrt.options import PlanOptions
-from export import plans, selection
+from export import plans, selection, targets
 from export.build import build_generator
 from export.plans import rebuild_plans
 from export.targets import ExportOptions
@@ -47,7 +47,7 @@ def plan_builder(monkeypatch: pytest.MonkeyPatch) -> FakePlanBuilder:
     plan_builder = FakePlanBuilder()
     monkeypatch.setattr(plans, "plans_of", plan_builder.plans_of)
     monkeypatch.setattr("export.build.plans_of", plan_builder.plans_of)
-    monkeypatch.setattr(selection, "is_installed", lambda engine: True)
+    monkeypatch.setattr(targets, "is_installed", lambda engine: True)
     monkeypatch.setattr(tensorrt_loading, "current_platform", lambda: HERE)
 
     def loaded(model: Path, signature: Any, engine: str, precision: str, *, plans: PlanMetadata | None) -> Any:
