@@ -92,7 +92,7 @@ def blend(models: Sequence[GeneratorWeights], schedule: BlendSchedule, *, mappin
     check_compatible(models, schedule)
     check_distinct(models)
     mapping_donor = models[_mapping_index(schedule, mapping)]
-    tensors = _blended_synthesis(models, schedule)
+    tensors = blended_synthesis(models, schedule)
     check_differs_from_parents(tensors, models, schedule)
     tensors |= {name: value for name, value in mapping_donor.tensors.items() if name.startswith("mapping.")}
     clamps = [model.conv_clamp for model in models if model.conv_clamp is not None]
@@ -102,7 +102,8 @@ def blend(models: Sequence[GeneratorWeights], schedule: BlendSchedule, *, mappin
     return Blend(GeneratorWeights(tensors, _source(report), min(clamps, default=None), notes), report)
 
 
-def _blended_synthesis(models: Sequence[GeneratorWeights], schedule: BlendSchedule) -> dict[str, Array]:
+def blended_synthesis(models: Sequence[GeneratorWeights], schedule: BlendSchedule) -> dict[str, Array]:
+    """Return the synthesis network's tensors of a blend of generators that fit each other and the schedule."""
     tensors = {}
     for name in synthesis_names(models[0]):
         shares = schedule.shares[group_of(name)]
