@@ -64,7 +64,8 @@ def combined(values: Sequence[NDArray[np.float32]], shares: Sequence[float]) -> 
     terms = [(np.float32(share), value) for share, value in zip(shares, values, strict=True) if share > NEGLIGIBLE]
     if len(terms) == 1:
         return terms[0][1]
-    total = np.zeros_like(terms[0][1])
-    for share, value in terms:
+    (share, value), *others = terms
+    total: NDArray[np.float32] = np.asarray(share * value)
+    for share, value in others:
         total += share * value
     return total

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from engines.graph.generator_weights import (
 )
 from engines.graph.lookup import GraphLookup
 from engines.graph.onnx_graph import Node, OnnxGraph
+from engines.graph.stored_constants import StoredConstants
 
 MAX_DEPTH = 3
 """Operations from a parameter to a layer: a noise strength is blended, gets its gain and scales the noise."""
@@ -34,7 +36,7 @@ class LiveGeneratorWeights:
     """The weights of a live generator; both parents' are checked when they are read."""
 
     def __init__(self, graph: OnnxGraph, signature: Signature | None = None) -> None:
-        """Find the layers of a graph, which is kept for blends.
+        """Find the layers of a graph, whose parameters are kept for blends.
 
         Raises:
             EngineError: the graph is not a live generator as this package exports it.
@@ -62,6 +64,14 @@ class LiveGeneratorWeights:
         lookup = generator_lookup(self._graph)
         check_weights(lookup.subject, weights, self._signature, lookup.stored_numbers)
         return weights
+
+    def keep_in_file(self, path: Path) -> None:
+        """Read large parameters from the graph's file ``path`` from now on, instead of holding them in memory.
+
+        Raises:
+            EngineError: later, by ``block`` and ``constant``, if the file was written meanwhile.
+        """
+        self._graph = replace(self._graph, constants=StoredConstants(path, self._graph.constants))
 
     def constant(self, share: float) -> AnyArray:
         """Return the constant input, [1, I, 4, 4], at a share of the transferred model."""

@@ -50,7 +50,7 @@ class WinogradEngine(BaseEngine):
         """
         super().__init__(signature)
         kernels = WinogradKernels(instruction_set, threads, fixed_point=precision == "int16")
-        self._network = _network(read_graph(model, opened), signature, kernels)
+        self._network = _network(opened or model, read_graph(model, opened), signature, kernels)
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         batch = len(next(iter(inputs.values())))
@@ -60,11 +60,13 @@ class WinogradEngine(BaseEngine):
 
 
 def _network(
-    graph: OnnxGraph, signature: Signature, kernels: WinogradKernels
+    file: Path, graph: OnnxGraph, signature: Signature, kernels: WinogradKernels
 ) -> Callable[[Mapping[str, AnyArray]], AnyArray]:
     """Build the network as a function of one row of a batch."""
     if BLEND in {spec.name for spec in signature.inputs}:
-        live = LiveWinogradGenerator(LiveGeneratorWeights(graph, signature), kernels)
+        weights = LiveGeneratorWeights(graph, signature)
+        live = LiveWinogradGenerator(weights, kernels)
+        weights.keep_in_file(file)
         return lambda row: live(row["w"], row["psi"][0], row["blend"])
     if is_generator(graph):
         generator = WinogradGenerator(generator_weights_from_graph(graph, signature), kernels)

@@ -124,7 +124,7 @@ class _Layer:
         size = len(layer.noise) // (2 if up else 1)
         self._transformed, self._weight_scales = kernels.transform_weights(layer.weight, size, up=up)
         # rsqrt((q + eps) / 2) = sqrt(2) rsqrt(q + eps): the demodulation includes the activation's gain at no cost.
-        squares = np.square(layer.weight).sum((2, 3)) / ACTIVATION_GAIN**2
+        squares = np.einsum("oihw,oihw->oi", layer.weight, layer.weight) / ACTIVATION_GAIN**2
         self._squares = padded(squares, 0, 1, multiple=kernels.channel_multiple)  # [O, I]
         self._demodulation, self._style = (aligned((count,)) for count in self._squares.shape)
         self._noise, self._bias = padded(layer.noise), padded(layer.bias, 0, multiple=kernels.channel_multiple)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -18,6 +21,7 @@ from engines import engine_from_onnx
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Geometry, Signature, generator_signature, rows_of
+from engines.graph import stored_constants
 from engines.graph.generator_weights import (
     ExportedGeneratorWeights,
     SynthesisBlockWeights,
@@ -25,6 +29,7 @@ from engines.graph.generator_weights import (
 )
 from engines.graph.live_generator import LiveGeneratorWeights
 from engines.graph.onnx_graph import read_graph
+from engines.graph.stored_constants import StoredConstants
 from engines.model_directory import EngineName, Precision
 from engines.winograd.engine import WinogradEngine
 from engines.winograd.generator import SynthesisBlock
@@ -195,6 +200,60 @@ def test_blocks_that_were_not_asked_for_longest_are_dropped_above_the_limit(smal
     assert cache.get((2, 0.2)) is None
     assert cache.get((2, 0.1)) is blocks[0]
     assert cache.nbytes == 2 * blocks[0].nbytes
+
+
+# ---- Parameters that stay in the file.
+
+
+@pytest.fixture
+def stored(small: LivePair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, LiveGeneratorWeights]:
+    """A live generator's file, and its weights, whose parameters are all read from it."""
+    monkeypatch.setattr(stored_constants, "MIN_MAPPED_BYTES", 1)
+    path = tmp_path / "generator.onnx"
+    path.write_bytes(small.live.read_bytes())
+    weights = LiveGeneratorWeights(read_graph(path), signature(small))
+    weights.keep_in_file(path)
+    return path, weights
+
+
+def test_parameters_that_stay_in_the_file_are_the_same(
+    small: LivePair, stored: tuple[Path, LiveGeneratorWeights]
+) -> None:
+    path, weights = stored
+    path.unlink()
+    path.write_bytes(b"another file of its name")
+    in_memory = LiveGeneratorWeights(read_graph(small.live), signature(small))
+    for share in (0.0, 0.25, 1.0):
+        for own, other in zip(arrays(weights.parent(share)), arrays(in_memory.parent(share)), strict=True):
+            assert np.array_equal(own, other)
+    constants = weights._graph.constants
+    assert isinstance(constants, StoredConstants)
+    assert len(constants) == len(in_memory._graph.constants)
+    assert not [name for name, value in constants._kept.items() if value.dtype == np.float32]
+
+
+def test_a_file_that_is_written_while_its_parameters_are_used_is_refused(
+    stored: tuple[Path, LiveGeneratorWeights],
+) -> None:
+    path, weights = stored
+    with path.open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(EngineError, match=r"generator\.onnx: got a file that was written since it was loaded"):
+        weights.block(1, 0.5)
+
+
+def test_the_file_is_closed_with_the_model(stored: tuple[Path, LiveGeneratorWeights]) -> None:
+    constants = stored[1]._graph.constants
+    assert isinstance(constants, StoredConstants)
+    closed = weakref.ref(constants)
+    file = constants._file
+    os.fstat(file)
+    stored[1]._graph = replace(stored[1]._graph, constants={})
+    del constants
+    gc.collect()
+    assert closed() is None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(file)
 
 
 # ---- Refusals.
