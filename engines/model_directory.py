@@ -148,6 +148,11 @@ class Manifest(_Frozen):
         return replace(self.sizes.geometry, live=self.live is not None)
 
     @property
+    def default_blend(self) -> tuple[float, ...]:
+        """The shares of a live generator for requests that give none; empty if it is not live."""
+        return self.live.default if self.live else ()
+
+    @property
     def signature(self) -> Signature:
         build = {
             "encoder": encoder_signature,

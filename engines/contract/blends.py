@@ -52,6 +52,11 @@ def rows_by_blend(blend: NDArray[np.float32]) -> list[NDArray[np.intp]]:
     return [np.array(rows) for rows in groups.values()]
 
 
+def swapped_share(resolution: int, r_swap: int) -> float:
+    """Return the transferred model's share at a resolution by the paper's rule: 1 up to r_swap, else 0."""
+    return float(resolution <= r_swap)
+
+
 def combined(values: Sequence[NDArray[np.float32]], shares: Sequence[float]) -> NDArray[np.float32]:
     """Return the sum of the parents' arrays, each times its share; an array that has all is returned itself, no copy.
 

@@ -206,15 +206,15 @@ def repository_command(
     """Combine the tiny models as if one were in half precision, so that all are verified together."""
     monkeypatch.setattr(end_to_end, "all_float32", lambda models: False)
     models = tiny_model_directories
-    return lambda: command(
-        *("repository", "--encoder", models.encoder, "--isf", models.isf, "--generator", models.generators["plain"])
-    )
+    generators = ("--generator", models.generators["plain"], "--generator", models.live)
+    return lambda: command("repository", "--encoder", models.encoder, "--isf", models.isf, *generators)
 
 
 def test_the_error_of_all_models_together_is_reported(repository_command: Callable[[], Result]) -> None:
     code, out, _ = repository_command()
     assert code == 0
-    assert "from face to picture of plain, against float32: worst error 0" in out
+    for name in ("plain", "live"):
+        assert f"from face to picture of {name}, against float32: worst error 0" in out
     assert Path("build/model_repository/toonify/config.pbtxt").is_file()
 
 

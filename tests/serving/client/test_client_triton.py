@@ -36,7 +36,7 @@ def client(triton_server: TritonServer) -> Iterator[ToonifyClient]:
 
 def test_the_server_describes_its_models(client: ToonifyClient) -> None:
     assert client.is_ready()
-    assert client.models() == ("toonify", "toonify_inverse", "toonify_plain", "toonify_small")
+    assert client.models() == ("toonify", "toonify_inverse", "toonify_live", "toonify_plain", "toonify_small")
     model = client.describe("toonify_inverse")
     assert (model.resolution, model.rows, model.max_batch) == (32, 8, 8)
     assert model.attributes == ("age", "smile")
