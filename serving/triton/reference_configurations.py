@@ -105,7 +105,7 @@ def repository_configs(spec: RepositorySpec) -> dict[str, str]:
         files |= _engine_files("classifier", "classifier", classifier_signature(g))
     for generator in spec.generators:
         own = generator.geometry(g)
-        files |= _engine_files(f"generator_{generator.name}", "generator", generator_signature(own))
+        files |= _engine_files(f"generator_{generator.name}", "generator", generator_signature(own), live=own.live)
         files |= _python_files(_encode_picture(own), "EncodePictureModel", encode_picture_signature(own))
         condition = condition_signature(own, face=spec.classifier)
         if own.live:
@@ -147,9 +147,15 @@ def _condition(g: Geometry, generator: str) -> str:
     return f"condition_{generator}" if g.live else "condition"
 
 
-def _engine_files(model: str, component: Component, signature: Signature) -> dict[str, str]:
+def _engine_files(model: str, component: Component, signature: Signature, *, live: bool = False) -> dict[str, str]:
+    """Return the files of an exported model, with a configuration for each runtime.
+
+    A live generator runs in the python backend everywhere: its graph has one blend for a whole batch, and only this
+    package's engines run the rows of each blend on their own.
+    """
+
     def text(runtime: Runtime) -> str:
-        return _generated(engine_config(model, component, signature, runtime))
+        return _generated(engine_config(model, component, signature, "cpu" if live else runtime))
 
     return {
         f"{model}/config.pbtxt": text("tensorrt"),

@@ -141,6 +141,9 @@ def test_a_live_generator_is_served_with_a_condition_that_knows_its_default_blen
         parameters = parsed[f"{name}/config.pbtxt"].parameters
         assert parameters["default_blend"].string_value == "1.0,1.0,0.5,0.0"
         assert parameters["blend_resolutions"].string_value == "4,8,16,32"
+    # ONNX Runtime would render every row of a batch with the blend of the first.
+    generators = [config for path, config in parsed.items() if path.startswith("generator_live/")]
+    assert [config.backend for config in generators] == ["python"] * 3
     steps = [step.model_name for step in parsed["toonify_live/config.pbtxt"].ensemble_scheduling.step]
     assert steps == ["encoder", "condition_live", "isf", "generator_live"]
 
