@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import typer
 
+LONGEST_SWAP = 40
+"""Characters of a value of ``--r-swap``; Python refuses to read far longer numbers."""
+
 
 def side_from_option(size: str, output_style: str) -> int | None:
     """Parse ``--size``; None stands for "auto".
@@ -48,6 +51,6 @@ def swaps_from_option(option: str | None) -> tuple[int | None, tuple[int, int] |
     if option is None:
         return None, None
     first, colon, last = option.partition(":")
-    if not first.isdecimal() or (colon and not last.isdecimal()):
+    if len(option) > LONGEST_SWAP or not first.isdecimal() or (colon and not last.isdecimal()):
         raise typer.BadParameter(f"{option!r} is neither R nor FIRST:LAST", param_hint="--r-swap")
     return (None, (int(first), int(last))) if colon else (int(first), None)

@@ -105,7 +105,7 @@ def test_one_r_swap_holds_for_the_whole_clip(
     assert {(style.r_swap, style.blend) for style in toonifier.styles} == {(16, None)}
 
 
-@pytest.mark.parametrize("option", ["soft", "8:", ":64", "8:64:8"])
+@pytest.mark.parametrize("option", ["soft", "8:", ":64", "8:64:8", "9" * 5000])
 def test_another_form_of_the_option_is_refused(
     toonify: Toonify, toonifier: FakeToonifier, clip: Path, tmp_path: Path, option: str
 ) -> None:
