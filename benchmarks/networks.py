@@ -35,7 +35,7 @@ SEED = 0
 COLOUR_GAIN = 0.2
 """Factor on the toRGB weights that keeps pictures from being clipped, as clipped levels would hide errors."""
 
-OWN_SOURCES = [ROOT / "benchmarks" / name for name in ("networks.py", "baselines.py")]
+OWN_SOURCES = [ROOT / "benchmarks" / name for name in ("networks.py", "baselines.py", "growth/live_models.py")]
 
 CONFIG_F = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128, 512: 64, 1024: 32}
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from engines.contract.arrays import AnyArray
+from engines.contract.blends import check_blend, rows_by_blend
 from engines.contract.checks import check_tensors
 from engines.contract.closing import Closing, ContextManager
 from engines.contract.errors import EngineError
-from engines.contract.tensors import Signature
+from engines.contract.tensors import BLEND, Signature
 
 if TYPE_CHECKING:
     # Not imported at run time: both need pydantic, which the PyTorch engine does not.
@@ -35,6 +36,7 @@ class Engine(ContextManager, Protocol):
 
         Raises:
             EngineError: a tensor is missing or unknown, or its dtype or shape differs from the signature.
+            RequestError: a live generator's ``blend`` is no blend; see ``engines.contract.blends.check_blend``.
         """
         ...
 
@@ -69,10 +71,26 @@ class BaseEngine(Closing):
         self.signature = signature
 
     def run(self, inputs: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+        live = BLEND in {spec.name for spec in self.signature.inputs}
+        if live and BLEND in inputs:
+            check_blend(inputs[BLEND], self.signature.outputs[0].dims[0])
         check_tensors(self.signature, inputs, EngineError, whole="engine input", part="engine input")
-        return self._run({name: np.ascontiguousarray(value) for name, value in inputs.items()})
+        arrays = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+        return self._run_by_blend(arrays) if live else self._run(arrays)
+
+    def _run_by_blend(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
+        """Run the rows of each blend as a batch of their own: one run has one set of weights."""
+        groups = rows_by_blend(inputs[BLEND])
+        if len(groups) == 1:
+            return self._run(inputs)
+        parts = [self._run({name: value[rows] for name, value in inputs.items()}) for rows in groups]
+        order = np.argsort(np.concatenate(groups))
+        return {
+            spec.name: np.concatenate([part[spec.name] for part in parts])[order] for spec in self.signature.outputs
+        }
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
+        """Run checked inputs; a live generator's all have the same blend."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol, cast
 
 from engines.contract.errors import EngineError
-from engines.contract.tensors import Signature
+from engines.contract.tensors import BLEND, Signature
 from engines.engine import Engine, EngineOptions
 from engines.model_directory import Component, EngineName, Precision, hashed_files
 from engines.plan_metadata import PlanMetadata
@@ -54,6 +54,7 @@ class EngineKind:
         precisions: the precisions that it computes in.
         components: the components that it runs.
         compiled: whether the library is part of this package and compiled during its installation.
+        live: whether it runs live generators.
     """
 
     module: str
@@ -63,6 +64,7 @@ class EngineKind:
     precisions: tuple[Precision, ...]
     components: tuple[Component, ...] = ("encoder", "isf", "generator", "classifier")
     compiled: bool = False
+    live: bool = False
 
     @property
     def remedy(self) -> str:
@@ -73,8 +75,8 @@ class EngineKind:
 
 
 ENGINES: dict[EngineName, EngineKind] = {
-    "onnxruntime": EngineKind("engines.onnxruntime.engine", "onnxruntime", "cpu", "cpu", ("fp32",)),
-    "openvino": EngineKind("engines.openvino.engine", "openvino", "cpu", "cpu", ("fp32", "bf16")),
+    "onnxruntime": EngineKind("engines.onnxruntime.engine", "onnxruntime", "cpu", "cpu", ("fp32",), live=True),
+    "openvino": EngineKind("engines.openvino.engine", "openvino", "cpu", "cpu", ("fp32", "bf16"), live=True),
     "winograd": EngineKind(
         "engines.winograd.engine",
         "engines.winograd.avx2",
@@ -83,6 +85,7 @@ ENGINES: dict[EngineName, EngineKind] = {
         ("fp32", "int16"),
         ("encoder", "generator"),
         compiled=True,
+        live=True,
     ),
     "torch": EngineKind("engines.torch.engine", "torch", "gpu", "torch-cuda", ("fp32", "fp16")),
     "onnxruntime-cuda": EngineKind(
@@ -158,12 +161,26 @@ def engine_from_onnx(
         opened: where to open the file instead, if it has been opened and hashed.
 
     Raises:
-        EngineError: the engine's library is not installed, it does not offer the precision, or plans are missing or
-            were built for another machine.
+        EngineError: the engine's library is not installed, it does not offer the precision or live generators, or
+            plans are missing or were built for another machine.
     """
     _check(engine, precision)
+    if BLEND in {spec.name for spec in signature.inputs}:
+        check_live(f"engine {engine}", [engine])
     options = EngineOptions(precision, threads, cache, plans, hashes or {}, opened)
     return _module(engine).open_engine(model, signature, options)
+
+
+def check_live(subject: str, engines: Iterable[EngineName]) -> None:
+    """Raise EngineError unless one of the engines runs live generators."""
+    if not any(ENGINES[engine].live for engine in engines):
+        able = [name for name, kind in ENGINES.items() if kind.live]
+        raise EngineError(
+            subject,
+            got="a live generator",
+            expected=f"one of a single blend; live generators run in {', '.join(able)} (--target cpu)",
+            remedy="export blends instead, one for each --r-swap",
+        )
 
 
 def _module(engine: EngineName) -> EngineModule:

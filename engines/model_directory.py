@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +19,7 @@ from engines.contract.tensors import (
     encoder_signature,
     generator_signature,
     isf_signature,
+    resolutions_to,
 )
 from engines.external_data import external_files
 from engines.hashed_files import altered, opened_files
@@ -94,8 +95,20 @@ class Verification(_Frozen):
         return f"worst error {self.worst:.3g}, mean {self.mean:.3g}, {psnr}"
 
 
+class LiveBlend(_Frozen):
+    """What makes a generator live: it holds both parents of a blend, and every request may choose the blend.
+
+    Attributes:
+        resolutions: the resolutions 4, 8, ..., R, for each of which a request gives one share.
+        default: the transferred model's share at each of them, 0..1, for requests that give none.
+    """
+
+    resolutions: tuple[int, ...]
+    default: tuple[Annotated[float, Field(ge=0, le=1)], ...]
+
+
 class Manifest(_Frozen):
-    """The content of ``manifest.json``; ``plans`` is set if the engine is TensorRT."""
+    """The content of ``manifest.json``; ``plans`` is set if the engine is TensorRT, ``live`` for a live generator."""
 
     schema_version: int = SCHEMA_VERSION
     component: Component
@@ -109,6 +122,7 @@ class Manifest(_Frozen):
     tools: dict[str, str]
     verification: Verification
     plans: PlanMetadata | None = None
+    live: LiveBlend | None = None
 
     @model_validator(mode="after")
     def _sizes_fit_component(self) -> Manifest:
@@ -118,6 +132,26 @@ class Manifest(_Frozen):
             raise PydanticCustomError("no_codes", "Codes should have a width")
         return self
 
+    @model_validator(mode="after")
+    def _live_fits_component(self) -> Manifest:
+        if self.live is not None:
+            if self.component != "generator":
+                raise PydanticCustomError("live_component", "Only a generator can be live")
+            resolutions = resolutions_to(self.sizes.resolution)
+            if self.live.resolutions != resolutions or len(self.live.default) != len(resolutions):
+                raise PydanticCustomError("live_shares", "A live generator should have one share for each resolution")
+        return self
+
+    @property
+    def geometry(self) -> Geometry:
+        """The sizes from which the signature follows."""
+        return replace(self.sizes.geometry, live=self.live is not None)
+
+    @property
+    def default_blend(self) -> tuple[float, ...]:
+        """The shares of a live generator for requests that give none; empty if it is not live."""
+        return self.live.default if self.live else ()
+
     @property
     def signature(self) -> Signature:
         build = {
@@ -126,7 +160,7 @@ class Manifest(_Frozen):
             "generator": generator_signature,
             "classifier": classifier_signature,
         }
-        return build[self.component](self.sizes.geometry)
+        return build[self.component](self.geometry)
 
     @property
     def model_file(self) -> str:

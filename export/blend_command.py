@@ -14,7 +14,8 @@ from rich.table import Table
 
 from engines.contract.errors import ExportError
 from engines.model_directory import Manifest
-from export.blending import Blend, BlendReport, blend, schedule_from_options
+from export.blending import Blend, BlendReport, BlendSchedule, blend, schedule_from_options
+from export.blending.live import live_parents, live_shares
 from export.checkpoints import read_generator
 from export.options import (
     AsJson,
@@ -34,8 +35,12 @@ from export.options import (
     print_result,
 )
 from export.targets import ExportOptions, check_export
+from export.weights import GeneratorWeights
 from serving.command_line import print_table, stages
 from serving.options import Force
+
+LIVE_R_SWAP = 16
+"""The blend of requests to a live model that choose none, if the export names none either."""
 
 MAX_NAME = 60
 """Characters of a schedule's part of a name."""
@@ -79,6 +84,14 @@ def blend_command(
     compat: Annotated[
         str | None, typer.Option(help="Follow a public tool: pinkney | dvschultz | vtoonify | bryandlee.")
     ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="One model of both generators: every request chooses the blend; --r-swap or --schedule, by default "
+            f"--r-swap {LIVE_R_SWAP}, is that of requests that choose none.",
+        ),
+    ] = False,
     reverse: Annotated[bool, typer.Option("--reverse", help="Take low resolutions from --base instead.")] = False,
     mapping: Annotated[
         Literal["base", "transfer"] | None,
@@ -108,10 +121,17 @@ def blend_command(
 
     toonify-export blend --r-swap 16,32,64
 
+    toonify-export blend --live
+
     toonify-export blend --base ffhq.pkl --transfer toon.pkl --schedule sigmoid:32,1 --name soft
     """
+    if live and not (r_swap or schedule):
+        r_swap = str(LIVE_R_SWAP)
     requests = _requests(r_swap, schedule or [])
     names = _names(name, [request.name(compat, resolution, reverse=reverse) for request in requests])
+    if live:
+        _check_one(names)
+        names = [name or joined_name("live", resolution)]
     outputs = [
         export_options(
             model,
@@ -123,7 +143,7 @@ def blend_command(
         )
         for model in names
     ]
-    candidates = [check_export("generator", options) for options in outputs]
+    candidates = [check_export("generator", options, live=live) for options in outputs]
     base, transfer = _parents(base, transfer)
     with stages() as report:
         report(f"reading {', '.join(path.name for path in (base, *transfer))}")
@@ -134,12 +154,18 @@ def blend_command(
         for number, (blend_schedule, options, to_try) in enumerate(parts, 1):
             report(f"blending {options.name}, {number} of {len(outputs)}" if len(outputs) > 1 else "blending")
             blended = blend(models, blend_schedule, mapping=mapping)
+            if live:  # refused before anything is printed or written
+                live_shares(blend_schedule, size)
+                live_parents(models, blend_schedule, blended)
             _print_report(blended.report, similarities=number == 1)
             if dry_run:
                 _print_plan(blended, options, to_try, as_json=as_json)
+                continue
+            if live:
+                manifest = _export_live(models, blend_schedule, blended, options, report, resolution)
             else:
                 manifest = _export(blended, options, report, resolution)
-                print_result(options.directory, manifest, as_json=as_json)
+            print_result(options.directory, manifest, as_json=as_json)
 
 
 def _requests(r_swap: str | None, schedules: Sequence[str]) -> list[BlendRequest]:
@@ -173,6 +199,16 @@ def _names(name: str | None, defaults: Sequence[str]) -> list[str]:
     return [*defaults]
 
 
+def _check_one(names: Sequence[str]) -> None:
+    if len(names) > 1:
+        raise ExportError(
+            "The blends with --live",
+            got=f"{len(names)}",
+            expected="one, which is the default of a model that makes all of them",
+            remedy="give one --r-swap or --schedule",
+        )
+
+
 def _parents(base: Path | None, transfer: list[Path] | None) -> tuple[Path, list[Path]]:
     if base and transfer:
         return base, transfer
@@ -193,6 +229,19 @@ def _export(blended: Blend, options: ExportOptions, report: Callable[[str], None
     sources = [("transfer" if number else "base", source) for number, source in enumerate(blended.report.sources)]
     details = {"blend": blended.report.as_json()}
     return build_generator(blended.weights, sources, options, report, resolution=resolution, details=details)
+
+
+def _export_live(
+    models: Sequence[GeneratorWeights],
+    schedule: BlendSchedule,
+    blended: Blend,
+    options: ExportOptions,
+    report: Callable[[str], None],
+    resolution: int | None,
+) -> Manifest:
+    from export.live import build_live_generator  # imported late, since it loads PyTorch
+
+    return build_live_generator(models, schedule, blended, options, report, resolution=resolution)
 
 
 def _print_report(report: BlendReport, *, similarities: bool) -> None:

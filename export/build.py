@@ -31,6 +31,7 @@ from engines.hashed_files import sha256_of
 from engines.model_directory import (
     Component,
     EngineName,
+    LiveBlend,
     Manifest,
     Precision,
     Sizes,
@@ -92,20 +93,27 @@ def build_generator(
     def reference(w: Tensor, psi: Tensor) -> Tensor:
         return picture_from_output(generator(w, psi))
 
-    manifest_details = {
+    all_details = generator_details(weights, kept, generator, codes) | {**(details or {})}
+    job = Job("generator", sizes, signature, sources, all_details, "seeded codes, psi 1 to 0.5")
+    return build_directory(job, reference, lambda: onnx_from_generator(generator, signature), options, report, codes)
+
+
+def generator_details(
+    weights: GeneratorWeights, kept: GeneratorWeights, generator: Generator, codes: AnyArray
+) -> dict[str, Any]:
+    """Return the manifest's details of a generator of which the weights ``kept`` are exported.
+
+    Pictures without the highest layers are compared with those of all layers.
+    """
+    details: dict[str, Any] = {
         "channels": {str(r): c for r, c in kept.channels.items()},
         "conv_clamp": weights.conv_clamp,
         "notes": list(weights.notes),
-        **(_cut_details(weights, generator, codes) if cut else {}),
-        **(details or {}),
     }
-    job = _Job("generator", sizes, signature, sources, manifest_details, "seeded codes, psi 1 to 0.5")
-    return _build(job, reference, lambda: onnx_from_generator(generator, signature), options, report, codes)
-
-
-def _cut_details(weights: GeneratorWeights, cut: Generator, codes: AnyArray) -> dict[str, Any]:
-    error = cut_parity(cut, generator_from_weights(weights), codes[:2])
-    return {"cut": {"from": weights.resolution, "psnr": error.psnr, "mean": error.mean}}
+    if kept.resolution < weights.resolution:
+        error = cut_parity(generator, generator_from_weights(weights), codes[:2])
+        details["cut"] = {"from": weights.resolution, "psnr": error.psnr, "mean": error.mean}
+    return details
 
 
 def build_isf(
@@ -128,8 +136,8 @@ def build_isf(
     isf = isf_from_weights(weights)
     details = {"pre_norm": weights.pre_norm, "norm": weights.norm, "residual": weights.residual, "heads": weights.rows}
     inputs = "seeded codes, attributes and z, strength 0 to 1"
-    job = _Job("isf", sizes, signature, [("isf", weights.source)], details, inputs)
-    return _build(job, isf, lambda: onnx_from_isf(isf, signature), options, report)
+    job = Job("isf", sizes, signature, [("isf", weights.source)], details, inputs)
+    return build_directory(job, isf, lambda: onnx_from_isf(isf, signature), options, report)
 
 
 def build_encoder(
@@ -153,8 +161,8 @@ def build_encoder(
         return w
 
     details = {"kind": weights.kind, "notes": list(weights.notes)}
-    job = _Job("encoder", sizes, signature, [("encoder", weights.source)], details, "seeded pictures")
-    return _build(job, reference, lambda: onnx_from_encoder(encoder, signature), options, report)
+    job = Job("encoder", sizes, signature, [("encoder", weights.source)], details, "seeded pictures")
+    return build_directory(job, reference, lambda: onnx_from_encoder(encoder, signature), options, report)
 
 
 def build_classifier(weights: ClassifierWeights, options: ExportOptions, report: ProgressCallback) -> Manifest:
@@ -173,34 +181,64 @@ def build_classifier(weights: ClassifierWeights, options: ExportOptions, report:
     def reference(face: Tensor) -> Tensor:
         return torch.sigmoid(classifier(input_from_face(face)))
 
-    job = _Job("classifier", sizes, signature, [("classifier", weights.source)], {}, "seeded pictures")
-    return _build(job, reference, lambda: onnx_from_classifier(classifier, signature), options, report)
+    job = Job("classifier", sizes, signature, [("classifier", weights.source)], {}, "seeded pictures")
+    return build_directory(job, reference, lambda: onnx_from_classifier(classifier, signature), options, report)
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
+    """What a model directory is built from.
+
+    Attributes:
+        component: the network's kind.
+        sizes: the sizes in its manifest.
+        signature: its inputs and outputs.
+        sources: role and file of each checkpoint.
+        details: the manifest's ``details``.
+        inputs: the verification's inputs in words.
+        live: what makes a generator live.
+        blends: the blends at which a live generator is verified, [K, G].
+    """
+
     component: Component
     sizes: Sizes
     signature: Signature
     sources: Sequence[tuple[str, Source]]
     details: Mapping[str, Any]
     inputs: str
+    live: LiveBlend | None = None
+    blends: AnyArray | None = None
 
 
-def _build(
-    job: _Job,
+def build_directory(
+    job: Job,
     reference: Reference,
     export: Callable[[], onnx.ModelProto],
     options: ExportOptions,
     report: ProgressCallback,
     w: AnyArray | None = None,
 ) -> Manifest:
+    """Export a network and verify it in the engine that will run it.
+
+    Args:
+        job: what is built.
+        reference: the network in PyTorch.
+        export: writes its ONNX graph.
+        options: the directory to write, and the engine.
+        report: called with a phrase at every stage.
+        w: W+ codes [K, L, D] for the verification.
+
+    Raises:
+        ExportError: the directory already exists.
+        EngineError: the engine or precision is not available on this machine.
+        VerificationError: no engine's output is within its bound; nothing was written.
+    """
     # Checked first, so that minutes of work do not end in "already there" or "not installed".
-    candidates = check_export(job.component, options)
+    candidates = check_export(job.component, options, live=job.live is not None)
     sources = source_files(job.sources, options.licences)
     report(f"running the {job.component} in PyTorch")
-    sizes = BATCHES[options.target]
-    samples = reference_samples(reference, batches_for(job.signature, w, sizes=sizes))
+    sizes = BATCHES[options.target] if job.blends is None else (1, len(job.blends))
+    samples = reference_samples(reference, batches_for(job.signature, w, blends=job.blends, sizes=sizes))
     report(f"exporting the {job.component} to ONNX")
     proto, tools = export(), tool_versions()
     choices = options.choices if options.target == "cpu" else EngineChoices()
@@ -227,13 +265,14 @@ def _build(
             tools=tools,
             verification=chosen.verification,
             plans=plans,
+            live=job.live,
         )
         write_manifest(directory, manifest)
     return manifest
 
 
 def _plans(
-    job: _Job,
+    job: Job,
     model: Path,
     candidates: Sequence[tuple[EngineName, Precision]],
     options: ExportOptions,

@@ -15,7 +15,7 @@ import numpy as np
 from engines import Engine, engine_from_directory, engine_from_onnx, read_manifest
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import VerificationError
-from engines.model_directory import Manifest, Verification
+from engines.model_directory import Manifest, Verification, manifest_of
 from export.demo_face import demo_face
 from export.verification import Bound, compare
 from serving.pipeline import Pipeline
@@ -76,7 +76,8 @@ def _pictures(models: ModelSet, load: Callable[[Path], Engine]) -> Iterator[AnyA
         controls = {"attributes": np.ones((1, *_attributes(isf)), np.float32)} if isf else {}
         for directory in models.generators:
             with load(directory) as generator:
-                yield Pipeline(encoder, generator, isf).render(w, controls)
+                blend = manifest_of(directory).default_blend
+                yield Pipeline(encoder, generator, isf, default_blend=blend).render(w, controls)
 
 
 def _attributes(isf: Engine) -> tuple[int, ...]:

@@ -42,8 +42,8 @@ def rebuild_plans(directory: Path, report: ProgressCallback, options: PlanOption
         VerificationError: the plans' output is not within its bound.
     """
     manifest = read_manifest(directory)
-    component, signature = manifest.component, manifest.signature
-    candidates = candidates_for(component, "tensorrt", "auto", "fp32" if component == "isf" else "fp16")
+    component, signature, live = manifest.component, manifest.signature, manifest.live is not None
+    candidates = candidates_for(component, "tensorrt", "auto", "fp32" if component == "isf" else "fp16", live=live)
     report(f"running {manifest.model_file} in ONNX Runtime")
     samples = _samples(directory / manifest.model_file, signature)
     with atomic_directory(directory, force=True) as staging:

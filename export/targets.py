@@ -12,7 +12,7 @@ from typing import Literal
 
 from engines.contract.atomic import check_output
 from engines.contract.errors import EngineError, ExportError
-from engines.loading import ENGINES, Target, available_precisions, is_installed
+from engines.loading import ENGINES, Target, available_precisions, check_live, is_installed
 from engines.model_directory import Component, EngineName, Precision
 from engines.tensorrt.options import PlanOptions
 from export.engine_choices import EngineChoices
@@ -47,7 +47,9 @@ class ExportOptions:
             )
 
 
-def check_export(component: Component, options: ExportOptions) -> list[tuple[EngineName, Precision]]:
+def check_export(
+    component: Component, options: ExportOptions, *, live: bool = False
+) -> list[tuple[EngineName, Precision]]:
     """Check what can be checked before any work, and return the engines to try; see ``candidates_for``.
 
     Raises:
@@ -55,20 +57,24 @@ def check_export(component: Component, options: ExportOptions) -> list[tuple[Eng
         EngineError: the engine or precision is not available on this machine.
     """
     check_output(options.directory, force=options.force)
-    return candidates_for(component, options.target, options.engine, options.precision)
+    return candidates_for(component, options.target, options.engine, options.precision, live=live)
 
 
 def candidates_for(
-    component: Component, target: Target, engine: EngineChoice, precision: PrecisionChoice
+    component: Component, target: Target, engine: EngineChoice, precision: PrecisionChoice, *, live: bool = False
 ) -> list[tuple[EngineName, Precision]]:
     """Return the pairs of engine and precision to try for a component on this machine.
 
     What usually wins comes first, so that slower ones are given up early.
 
     Raises:
-        EngineError: no pair is left, since the machine does not fit the target or an engine is not installed.
+        EngineError: no pair is left, since the machine does not fit the target or an engine is not installed, or the
+            generator is ``live`` and the target has no engine for it.
     """
     kinds = {name: kind for name, kind in ENGINES.items() if kind.target == target and component in kind.components}
+    if live:
+        check_live(f"--target {target}", kinds)
+        kinds = {name: kind for name, kind in kinds.items() if kind.live}
     names = [name for name in kinds if engine in ("auto", name)]
     pairs = [(name, p) for name in names if is_installed(name) for p in available_precisions(name)][::-1]
     # TensorRT takes minutes to build a plan, so it is tried in one precision only.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engines import Engine
 from engines.contract.arrays import AnyArray
-from engines.contract.tensors import DType, Signature
+from engines.contract.tensors import BLEND, DType, Signature
 from engines.loading import Target
 from engines.model_directory import Precision, Verification
 from export.networks.generator import Generator
@@ -102,7 +102,12 @@ def compare(expected: AnyArray, got: AnyArray, inputs: str, bound: Bound) -> Ver
 
 
 def batches_for(
-    signature: Signature, w: AnyArray | None = None, *, sizes: Sequence[int] = (1, 2), seed: int = 0
+    signature: Signature,
+    w: AnyArray | None = None,
+    *,
+    blends: AnyArray | None = None,
+    sizes: Sequence[int] = (1, 2),
+    seed: int = 0,
 ) -> list[dict[str, AnyArray]]:
     """Draw seeded inputs, in batches of several sizes, so that the dynamic batch is exercised too.
 
@@ -112,6 +117,7 @@ def batches_for(
     Args:
         signature: the inputs to draw.
         w: W+ codes [K, L, D] to use in turn for the input w; None draws it from a normal distribution.
+        blends: blends [K, G] to use in turn for the input blend; None takes ``blend_settings``.
         sizes: the batch sizes.
         seed: the seed of all inputs.
     """
@@ -119,14 +125,26 @@ def batches_for(
     count = max(sizes)
     samplers: dict[str, Callable[[tuple[int, ...]], AnyArray]] = {
         "face": lambda dims: _smooth_pictures(rng, count, dims),
-        "w": lambda dims: rng.standard_normal((count, *dims)) if w is None else w[np.arange(count) % len(w)],
+        "w": lambda dims: rng.standard_normal((count, *dims)) if w is None else _in_turn(w, count),
         "attributes": lambda dims: rng.integers(0, 2, (count, *dims)),
         "z": lambda dims: rng.standard_normal((count, *dims)),
         "row_strength": lambda dims: np.linspace(0, 1, count)[:, None] * np.ones((count, *dims)),
         "psi": lambda dims: np.linspace(1, 0.5, count)[:, None] * np.ones((count, *dims)),
+        BLEND: lambda dims: _in_turn(blend_settings(*dims) if blends is None else blends, count),
     }
     drawn = {spec.name: samplers[spec.name](spec.dims).astype(spec.dtype.numpy) for spec in signature.inputs}
     return [{name: value[:size] for name, value in drawn.items()} for size in sizes]
+
+
+def blend_settings(shares: int) -> AnyArray:
+    """Return the blends at which a live generator is verified, [G + 2, G]: every hard swap, and a smooth one.
+
+    The hard swaps go from the base, without the transferred model's layers, to the transferred model.
+    """
+    swaps = np.arange(shares) < np.arange(shares + 1)[:, None]
+    smooth = np.linspace(1, 0, shares + 2)[1:-1]
+    settings: AnyArray = np.concatenate([swaps, smooth[None]]).astype(np.float32)
+    return settings
 
 
 def seeded_codes(generator: Generator, rows: int) -> AnyArray:
@@ -141,6 +159,11 @@ def seeded_codes(generator: Generator, rows: int) -> AnyArray:
         w = w_avg + rng.standard_normal((2, len(w_avg)), dtype=np.float32)
     alternating = w[np.arange(rows) % 2]
     return np.stack([alternating, w[0][None].repeat(rows, 0), w[1][None].repeat(rows, 0)])
+
+
+def _in_turn(values: AnyArray, count: int) -> AnyArray:
+    taken: AnyArray = values[np.arange(count) % len(values)]
+    return taken
 
 
 def describe_batches(sizes: Sequence[int]) -> str:

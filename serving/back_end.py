@@ -73,7 +73,16 @@ class BackEnd:
             )
         return ServedToonifier(self._client(), self.model or DEFAULT_MODEL, jpeg=self.jpeg)
 
-    def style(self, edit: Edit, *, seed: int, strength: float, psi: float) -> Style:
+    def style(
+        self,
+        edit: Edit,
+        *,
+        seed: int,
+        strength: float,
+        psi: float,
+        r_swap: int | None = None,
+        alpha: float | None = None,
+    ) -> Style:
         """Return the style of the pictures; with rows "preset" an edit is confined to the rows of its attributes.
 
         Raises:
@@ -90,6 +99,8 @@ class BackEnd:
             row_strength=None if by_row is None else tuple(by_row.tolist()),
             psi=psi,
             model=self.model if self.in_process else None,
+            r_swap=r_swap,
+            alpha=alpha,
         )
 
     def resolution(self) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import RequestError
-from engines.contract.tensors import FILLED, Signature
+from engines.contract.tensors import BLEND, FILLED, Signature
 from serving.requests import check_request
 
 DEFAULT_SEED = 0
@@ -20,7 +20,10 @@ Classify = Callable[[AnyArray], AnyArray]
 
 
 def filled_controls(
-    signature: Signature, given: Mapping[str, AnyArray], classify: Classify | None = None
+    signature: Signature,
+    given: Mapping[str, AnyArray],
+    classify: Classify | None = None,
+    default_blend: Sequence[float] = (),
 ) -> dict[str, AnyArray]:
     """Fill in the defaults of the controls that a request leaves out.
 
@@ -33,20 +36,23 @@ def filled_controls(
             signature; and any of ``attributes`` float32 [N, A] (the target; NaN keeps what the face shows), ``z``
             float32 [N, Z] or ``seed`` int64 [N, 1] (seed 0 if neither is given), ``row_strength`` float32 [N, L]
             (default 1 with attributes; 0 without, so that w passes the ISF head unchanged) and ``psi`` float32 [N, 1]
-            (default 1).
+            (default 1) and, for a live generator, ``blend`` float32 [N, G] (default ``default_blend``).
         classify: reads the attributes that are kept from ``face``; without it none can be kept.
+        default_blend: a live generator's default: the transferred model's share at each resolution, G numbers.
 
     Returns:
         The signature's outputs: every control under its name with the suffix ``_filled``.
 
     Raises:
         RequestError: a tensor does not fit the signature, is not finite, or contradicts another one; or attributes are
-            kept that nothing reads from the face.
+            kept that nothing reads from the face; or there is neither a blend nor a default for it.
     """
     check_request(signature, given)
     batch = len(given["w"])
     filled = {"psi": given.get("psi", np.ones((batch, 1), np.float32))}
     dims = {spec.name: spec.dims for spec in signature.inputs}
+    if BLEND in dims:
+        filled[BLEND] = given[BLEND] if BLEND in given else _repeated(default_blend, batch, dims[BLEND])
     if "attributes" in dims:
         _refuse_contradictions(given)
         filled["z"] = given["z"] if "z" in given else _z_from_seed(given, batch, dims["z"])
@@ -82,6 +88,17 @@ def _with_kept(target: AnyArray, face: AnyArray | None, classify: Classify | Non
         refuse_kept(target)
         return target
     return kept_attributes(target, classify(face)) if np.isnan(target).any() else target
+
+
+def _repeated(blend: Sequence[float], batch: int, dims: tuple[int, ...]) -> NDArray[np.float32]:
+    if len(blend) != dims[0]:
+        raise RequestError(
+            f"tensor {BLEND!r}",
+            got="none, and no default of the model's",
+            expected=f"{dims[0]} shares, one for each resolution",
+            remedy="give r_swap or blend",
+        )
+    return np.tile(np.asarray(blend, np.float32), (batch, 1))
 
 
 def z_from_seed(seed: int, size: int) -> NDArray[np.float32]:

@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import RequestError
-from engines.contract.tensors import Signature, TensorSpec
+from engines.contract.tensors import BLEND, DType, Signature, TensorSpec
 from serving.condition import kept_attributes
+from serving.live_blends import SETTINGS, BlendChoices, scaled, swapped_shares
 from serving.requests import KEPT
 
 EDIT_ROWS = {
@@ -44,6 +45,14 @@ class Controls(TypedDict, total=False):
     ``seed`` (default 0) or ``z`` [Z]: the noise that chooses among the possible edits.
     ``row_strength`` [L]: how far each row of W+ follows the edit, from 0 (not at all) to 1 (fully; the default).
     ``psi``: truncation towards the generator's average code, from 1 (none; the default) to 0 (the average itself).
+
+    Only live models take the blend:
+
+    ``r_swap``: layers up to this resolution, a power of two, come from the transferred model, and the others from the
+    base.
+    ``blend`` [G]: instead, the transferred model's share, 0 to 1, at each resolution 4, 8, ..., R. The model's default
+    holds where neither is given.
+    ``alpha``: factor of all shares, 0 to 1, and so the transferred model's share in the layers of ``r_swap``.
     """
 
     attributes: Mapping[str, float] | ArrayLike | None
@@ -53,6 +62,9 @@ class Controls(TypedDict, total=False):
     z: ArrayLike | None
     row_strength: ArrayLike | None
     psi: ArrayLike | None
+    r_swap: ArrayLike | None
+    blend: ArrayLike | None
+    alpha: ArrayLike | None
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,7 @@ class Style:
     ``row_strength`` [L]: multiplies ``strength`` row by row; None is 1 for every row.
     ``psi``: truncation towards the generator's average code, from 1 (none) to 0 (the average itself).
     ``model``: the generator's name, such as "blend_r16"; None selects the default generator.
+    ``r_swap``, ``blend``, ``alpha``: the blend of a live model, see ``Controls``; None is the model's own.
     """
 
     attributes: Mapping[str, float] | None = None
@@ -87,6 +100,9 @@ class Style:
     model: str | None = None
     keep: Mapping[str, float] | None = None
     exact: bool = False
+    r_swap: int | None = None
+    blend: tuple[float, ...] | None = None
+    alpha: float | None = None
 
     @property
     def keeps(self) -> bool:
@@ -98,7 +114,7 @@ class Style:
 
         ``shown`` [N, A] are attributes read from the faces, which ``keep`` replaces.
         """
-        controls = Controls(psi=self.psi)
+        controls = Controls(psi=self.psi, r_swap=self.r_swap, blend=self.blend, alpha=self.alpha)
         if self.attributes is not None:
             by_row = np.ones(rows) if self.row_strength is None else np.asarray(self.row_strength)
             controls |= Controls(attributes=self.attributes, seed=self.seed, row_strength=self.strength * by_row)
@@ -146,11 +162,15 @@ def attribute_vector(values: Mapping[str, float], names: Sequence[str], missing:
 
 
 def control_tensors(
-    signature: Signature, attribute_names: Sequence[str], controls: Mapping[str, Any], batch: int
+    signature: Signature,
+    attribute_names: Sequence[str],
+    controls: Mapping[str, Any],
+    batch: int,
+    choices: BlendChoices,
 ) -> dict[str, AnyArray]:
     """Convert the controls that are given, not None, to tensors [batch, ...] with the model's dtypes.
 
-    ``keep`` and ``exact`` become part of the attributes.
+    ``keep`` and ``exact`` become part of the attributes, ``r_swap`` and ``alpha`` of the blend.
 
     Raises:
         RequestError: the model does not take a control, or a value cannot be converted to the control's tensor.
@@ -158,6 +178,7 @@ def control_tensors(
     specs = {spec.name: spec for spec in signature.inputs if spec.optional}
     given = {name: value for name, value in controls.items() if value is not None}
     keep, exact = given.pop("keep", None), given.pop("exact", False)
+    settings = {name: given.pop(name) for name in SETTINGS if name in given}
     for name in given.keys() - specs.keys():
         raise RequestError(
             f"control {name!r}",
@@ -171,7 +192,25 @@ def control_tensors(
     if keep is not None and "attributes" in tensors:
         shown = attribute_vector(keep, attribute_names) if isinstance(keep, Mapping) else keep
         tensors["attributes"] = kept_attributes(tensors["attributes"], _per_face(specs["attributes"], shown, batch))
+    if settings:
+        tensors[BLEND] = _blend_tensor(settings, choices, batch)
     return tensors
+
+
+def _blend_tensor(settings: Mapping[str, Any], choices: BlendChoices, batch: int) -> AnyArray:
+    """Return the shares [batch, G] of ``r_swap`` or ``blend``, or else the model's own, times ``alpha``."""
+    choices.check_live(next(iter(settings)))
+    if "r_swap" in settings and BLEND in settings:
+        raise RequestError(
+            "controls", got="both 'r_swap' and 'blend'", expected="one of them or neither", remedy="leave one out"
+        )
+    if "r_swap" in settings:
+        swaps = _per_face(TensorSpec("r_swap", DType.INT64, (1,)), settings["r_swap"], batch)
+        shares = np.array([swapped_shares(int(swap), choices.resolutions[-1]) for (swap,) in swaps], np.float32)
+    else:
+        spec = TensorSpec(BLEND, DType.FLOAT32, (len(choices.default),))
+        shares = _per_face(spec, settings.get(BLEND, choices.default), batch)
+    return scaled(shares, _per_face(TensorSpec("alpha", DType.FLOAT32, (1,)), settings.get("alpha", 1.0), batch))
 
 
 def _per_face(spec: TensorSpec, value: ArrayLike, batch: int) -> AnyArray:

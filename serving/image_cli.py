@@ -28,6 +28,7 @@ from serving.faces.picture_files import PICTURES
 from serving.jobs import files_in, jobs_of, run_jobs
 from serving.options import (
     Align,
+    Alpha,
     AttributeOptions,
     Classifier,
     ColourMatch,
@@ -41,6 +42,7 @@ from serving.options import (
     Model,
     Psi,
     Rows,
+    RSwap,
     Seed,
     ShardOption,
     ShowProgress,
@@ -70,6 +72,8 @@ def image(
     rows: Rows = "all",
     seed: Seed = None,
     psi: Psi = None,
+    r_swap: RSwap = None,
+    alpha: Alpha = None,
     align: Align = "auto",
     paste: Annotated[bool, typer.Option(help="Put the face back into its photograph.")] = True,
     mask: Mask = "ellipse",
@@ -101,7 +105,8 @@ def image(
     edit = edit_from_options(attribute, keep, rows, exact=exact)
     find, pasting = _finder(align), Pasting(mask, colour_match)
     back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, jpeg=jpeg, classifier=classifier)
-    style = back_end.style(edit, seed=seed or 0, strength=1.0, psi=1.0 if psi is None else psi)
+    psi = 1.0 if psi is None else psi
+    style = back_end.style(edit, seed=seed or 0, strength=1.0, psi=psi, r_swap=r_swap, alpha=alpha)
 
     def run(source: Path, target: Path) -> None:
         photo, name = read_picture(source), str(source)

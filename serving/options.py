@@ -53,6 +53,16 @@ Rows = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed that chooses among the possible edits; default 0.")]
 Psi = Annotated[float | None, typer.Option(help="Truncation: 1 (none, the default) to 0 (the average face).")]
+RSwap = Annotated[
+    int | None,
+    typer.Option(
+        help="With a live model: layers up to this resolution, a power of two, come from the transferred model."
+    ),
+]
+Alpha = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="With a live model: the transferred model's share in those layers; default 1."),
+]
 Mask = Annotated[
     MaskKind, typer.Option(help="What is put back of a picture: an ellipse, or the face's outline with its hair.")
 ]

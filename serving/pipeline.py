@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import RequestError
-from engines.contract.tensors import FILLED, Geometry, Signature, condition_signature, toonify_signature
+from engines.contract.tensors import BLEND, FILLED, Geometry, Signature, condition_signature, toonify_signature
 from engines.engine import Engine
 from serving.condition import filled_controls, kept_attributes
 from serving.requests import check_request
@@ -17,14 +17,22 @@ from serving.requests import check_request
 class Pipeline:
     """Encoder, optional ISF head and generator, in the same steps as the served ensemble: the pictures are the same.
 
-    With a ``classifier`` of its attributes, an edit keeps those that it does not name.
+    With a ``classifier`` of its attributes, an edit keeps those that it does not name. ``default_blend`` [G] are the
+    shares of a live generator, which its manifest states, for requests that give none.
 
     The caller opens and closes the engines. One pipeline may be used by one thread at a time.
     """
 
     def __init__(
-        self, encoder: Engine, generator: Engine, isf: Engine | None = None, classifier: Engine | None = None
+        self,
+        encoder: Engine,
+        generator: Engine,
+        isf: Engine | None = None,
+        classifier: Engine | None = None,
+        *,
+        default_blend: Sequence[float] = (),
     ) -> None:
+        self.default_blend = tuple(default_blend)
         self._encoder, self._generator, self._isf, self._classifier = encoder, generator, isf, classifier
         geometry = _geometry(generator.signature, isf.signature if isf else None)
         self.signature = toonify_signature(geometry)
@@ -39,6 +47,7 @@ class Pipeline:
         seed: AnyArray | None = None,
         row_strength: AnyArray | None = None,
         psi: AnyArray | None = None,
+        blend: AnyArray | None = None,
     ) -> AnyArray:
         """Toonify a batch: ``face`` uint8 [N, 256, 256, 3] RGB -> uint8 [N, R, R, 3] RGB.
 
@@ -48,7 +57,8 @@ class Pipeline:
             RequestError: a tensor does not fit the signature, is not finite, or contradicts another one.
             EngineError: the engines were not made for each other.
         """
-        optional = {"attributes": attributes, "z": z, "seed": seed, "row_strength": row_strength, "psi": psi}
+        edit = {"attributes": attributes, "z": z, "seed": seed, "row_strength": row_strength}
+        optional = {**edit, "psi": psi, BLEND: blend}
         controls = {name: value for name, value in optional.items() if value is not None}
         check_request(self.signature, {"face": face, **controls})
         if "attributes" in controls and np.isnan(controls["attributes"]).any() and self._classifier:
@@ -86,10 +96,10 @@ class Pipeline:
             RequestError: see ``run``.
             EngineError: the engines were not made for each other.
         """
-        filled = filled_controls(self._condition, {"w": w, **controls})
+        filled = filled_controls(self._condition, {"w": w, **controls}, default_blend=self.default_blend)
         if self._isf:
             w = self._isf.run({"w": w} | _inputs_of(self._isf, filled))["w_edited"]
-        return self._generator.run({"w": w, "psi": filled["psi" + FILLED]})["image"]
+        return self._generator.run({"w": w} | _inputs_of(self._generator, filled))["image"]
 
 
 def _inputs_of(engine: Engine, filled: dict[str, AnyArray]) -> dict[str, AnyArray]:
@@ -99,8 +109,9 @@ def _inputs_of(engine: Engine, filled: dict[str, AnyArray]) -> dict[str, AnyArra
 def _geometry(generator: Signature, isf: Signature | None) -> Geometry:
     resolution = generator.outputs[0].dims[0]
     rows, w_dim = generator.inputs[0].dims
+    live = any(spec.name == BLEND for spec in generator.inputs)
     if isf is None:
-        return Geometry(resolution, w_dim, (), 0, rows)
+        return Geometry(resolution, w_dim, (), 0, rows, live)
     dims = {spec.name: spec.dims[0] for spec in isf.inputs}
     # Only the number of attributes matters here. Their names are in the manifest; a signature does not hold them.
-    return Geometry(resolution, w_dim, tuple(map(str, range(dims["attributes"]))), dims["z"], rows)
+    return Geometry(resolution, w_dim, tuple(map(str, range(dims["attributes"]))), dims["z"], rows, live)

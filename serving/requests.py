@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from engines.contract.arrays import AnyArray
+from engines.contract.blends import check_blend
 from engines.contract.checks import check_tensors
 from engines.contract.errors import RequestError
-from engines.contract.tensors import Signature
+from engines.contract.tensors import BLEND, Signature
 
 KEPT = np.float32(np.nan)
 """The target of an attribute that stays as it is in the face."""
@@ -20,7 +21,8 @@ def check_request(signature: Signature, given: Mapping[str, AnyArray]) -> None:
 
     Raises:
         RequestError: a tensor is missing or unknown, has another dtype or shape than the signature says or another
-            batch size than its neighbours, or holds infinity, or NaN in another tensor than ``attributes``.
+            batch size than its neighbours, holds infinity, or NaN in another tensor than ``attributes``, or a live
+            blend's share is outside 0..1.
     """
     check_tensors(signature, given, RequestError, whole="request", part="tensor")
     for name, value in given.items():
@@ -32,6 +34,9 @@ def check_request(signature: Signature, given: Mapping[str, AnyArray]) -> None:
                 expected="finite numbers",
                 remedy="check the step that produced it",
             )
+
+    if BLEND in given:
+        check_blend(given[BLEND], 2 << given[BLEND].shape[1])
 
 
 def _is_not_finite(value: AnyArray) -> AnyArray:

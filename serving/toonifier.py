@@ -20,6 +20,7 @@ from serving.client import DEFAULT_MODEL, ToonifyClient
 from serving.controls import Controls, Style, control_tensors
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
+from serving.live_blends import BlendChoices
 from serving.pipeline import Pipeline
 from serving.requests import check_request
 
@@ -125,8 +126,14 @@ class EngineToonifier(Closing):
             self._classifier = load(classifier) if classifier else None
             self._light = load(light_encoder) if light_encoder else None
             self._pipelines = {
-                name: Pipeline(encoder_engine, load(path), isf_engine, self._classifier)
-                for name, path in zip(names, generators, strict=True)
+                manifest.name: Pipeline(
+                    encoder_engine,
+                    load(path),
+                    isf_engine,
+                    self._classifier,
+                    default_blend=manifest.default_blend,
+                )
+                for manifest, path in zip(manifests, generators, strict=True)
             }
             self._engines = stack.pop_all()
 
@@ -138,7 +145,7 @@ class EngineToonifier(Closing):
     def toonify(self, faces: Pictures, style: Style) -> Pictures:
         """See ``Toonifier``."""
         pipeline = self._pipeline(style.model)
-        return pipeline.run(faces, **self._tensors(pipeline, style.controls(self._rows), len(faces)))
+        return pipeline.run(faces, **self._tensors(pipeline, style, style.controls(self._rows), len(faces)))
 
     def read_attributes(self, faces: Pictures) -> AnyArray | None:
         """See ``Toonifier``."""
@@ -153,10 +160,11 @@ class EngineToonifier(Closing):
     def render(self, w: Codes, style: Style, shown: AnyArray | None = None) -> Pictures:
         """See ``Toonifier``."""
         pipeline = self._pipeline(style.model)
-        return pipeline.render(w, self._tensors(pipeline, style.controls(w.shape[1], shown), len(w)))
+        return pipeline.render(w, self._tensors(pipeline, style, style.controls(w.shape[1], shown), len(w)))
 
-    def _tensors(self, pipeline: Pipeline, controls: Controls, batch: int) -> dict[str, AnyArray]:
-        return control_tensors(pipeline.signature, self._attributes, controls, batch)
+    def _tensors(self, pipeline: Pipeline, style: Style, controls: Controls, batch: int) -> dict[str, AnyArray]:
+        choices = BlendChoices(style.model or self._default, pipeline.default_blend)
+        return control_tensors(pipeline.signature, self._attributes, controls, batch, choices)
 
     def _pipeline(self, model: str | None) -> Pipeline:
         try:

@@ -85,7 +85,7 @@ def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="session")
 def tiny_model_directories(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
-    """An encoder, an ISF head with two attributes, and the generators "plain", "inverse" and "small"."""
+    """An encoder, an ISF head with two attributes, and the generators "plain", "inverse", "small" and "live"."""
     # Imported here, since most tests need no onnx.
     from tiny_models import write_tiny_models
 
@@ -104,7 +104,7 @@ def triton_server(
         encoder=models.encoder,
         isf=models.isf,
         classifier=models.classifier,
-        generators=[*models.generators.values()],
+        generators=[*models.generators.values(), models.live],
     )
     with TritonServer(folder / "repository", log=folder / "server.log", grpc_port=0, metrics_port=0) as server:
         yield server

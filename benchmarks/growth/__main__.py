@@ -8,18 +8,21 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.growth.live import CASES, LiveRun
+from benchmarks.growth.live_models import build_live
+from benchmarks.growth.live_rows import LIVE, LiveRow
 from benchmarks.growth.results import GROWTH
 from benchmarks.growth.start_rows import STARTS, StartRow
 from benchmarks.growth.starts import measure_starts, start_cases
 from benchmarks.latency.cases import batch_group, resolution_group
 from benchmarks.latency.command import console, measure, numbers, progress_bar, run_command, steps_of
 from benchmarks.latency.measure import LatencyOptions
-from benchmarks.latency.preparation import prepare_in_subprocess
+from benchmarks.latency.preparation import in_subprocess, prepare_in_subprocess
 from benchmarks.networks import FULL, TINY, models_for
 from benchmarks.records import RESULTS_FOLDER, append_records
 from benchmarks.reference import LARGEST_BATCH
 
-PARTS = ("resolution", "batch", "starts")
+PARTS = ("resolution", "batch", "starts", "live")
 
 
 def growth(
@@ -38,6 +41,8 @@ def growth(
 ) -> None:
     """Measure how time and memory grow with resolution, batch and blends, and how long a server takes to start.
 
+    A live model is measured beside exported blends.
+
     The cases alternate, so that a disturbance affects all of them. Ctrl-C keeps what has been measured.
     """
     sizes, parts = numbers(batches, LARGEST_BATCH), only.split(",")
@@ -48,18 +53,25 @@ def growth(
     built = models_for(TINY if quick else FULL, models)
     largest = built.scale.geometry.resolution
     resolutions = (largest // 2, largest) if quick else (largest // 4, largest // 2, largest)
-    for resolution in resolutions if "resolution" in parts else (largest,):
+    if "live" in parts:
+        in_subprocess(partial(build_live, built))
+    sizes_to_prepare = () if parts == ["live"] else resolutions if "resolution" in parts else (largest,)
+    for resolution in sizes_to_prepare:
         whole = ("ensemble",) if resolution == largest else ("pipeline",)
         prepare_in_subprocess(built.at(resolution), whole)
     options = LatencyOptions(built, 1, 0) if quick else LatencyOptions(built, rounds, seconds_per_condition)
     groups = [resolution_group(built, resolutions)] if "resolution" in parts else []
     groups += [batch_group(built, sizes)] if "batch" in parts else []
     starts = start_cases(blends) if "starts" in parts else []
-    with progress_bar(steps_of(options, groups) + len(starts) * options.rounds) as step:
+    lives = len(CASES) if "live" in parts else 0
+    with progress_bar(steps_of(options, groups) + len(starts) * options.rounds + lives * (1 + options.rounds)) as step:
         measure(options, groups, results / GROWTH.name, step)
         if starts:
             append = partial(append_records, results / STARTS.name, StartRow)
             measure_starts(built, starts, options.rounds, 1 if quick else 2, step, append)
+        if lives:
+            live_run = LiveRun(built, options.rounds, options.seconds)
+            live_run.measure(step, partial(append_records, results / LIVE.name, LiveRow))
     console.print(f"Rows are in {results}; tables and plots: python -m benchmarks.growth.report")
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from benchmarks.generated import README, SERVER_README, line, number, with_section
+from benchmarks.growth.live_rows import LiveRow
 from benchmarks.growth.results import CAPTIONS, LatestRows, first_answer_ratio, mib_per_blend, plotted, read_latest_rows
 from benchmarks.growth.start_rows import StartRow
 from benchmarks.latency.report import quality, times
 from benchmarks.latency.results import gflops
 from benchmarks.latency.rows import LatencyRow
 from benchmarks.records import RESULTS_FOLDER
+from benchmarks.rounds import ratio_over_rounds
 
 
 def with_growth(text: str, section: str) -> str:
@@ -20,7 +23,13 @@ def with_growth(text: str, section: str) -> str:
 
 def tables(latest: LatestRows) -> str:
     """All tables and plots, in Markdown."""
-    parts = (_resolution(latest.resolution), _batch(latest.batch), _blends(latest), _cache(latest.cached))
+    parts = (
+        _resolution(latest.resolution),
+        _batch(latest.batch),
+        _blends(latest),
+        _cache(latest.cached),
+        _live(latest.live),
+    )
     failures = [f"- {row.blends} blends, cache {row.cache}: {row.reason}" for row in latest.starts if row.reason]
     plots = [f"![{CAPTIONS[name]}](results/{name}.png)" for name in plotted(latest)]
     sections = ["\n".join(part) for part in parts] + ["\n".join(failures), *_origins(latest), *plots]
@@ -76,11 +85,28 @@ def _cache(cached: Mapping[str, StartRow]) -> Iterator[str]:
         yield line(name, number(row.first_s), row.firsts_s.replace(" ", ", "), ratio, number(row.ready_s), *sizes)
 
 
+def _live(rows: Sequence[LiveRow]) -> Iterator[str]:
+    if rows:
+        size, engine = rows[0].resolution, f"{rows[0].engine} {rows[0].precision}"
+        yield f"**A live model beside exported blends, {size}x{size}, {engine}**\n"
+        yield "| case | ms | p5 to p95 | n | times the exported blend | held, MiB |"
+        yield "|---|--:|--:|--:|--:|--:|"
+    for row in rows:
+        exported = next(other for other in rows if other.batch == row.batch)
+        if row.p50_ms is None:
+            yield line(row.case, f"{row.status}: {row.reason}".replace("|", "/"), "", "", "", "")
+            continue
+        ratio = ratio_over_rounds([a / b for a, b in zip(row.rounds, exported.rounds, strict=False)] or [math.nan])
+        spread = f"{number(row.p5_ms)} to {number(row.p95_ms)}"
+        yield line(row.case, number(row.p50_ms), spread, str(row.n), str(ratio), number(row.held_mib))
+
+
 def _origins(latest: LatestRows) -> list[str]:
-    kinds: dict[str, Sequence[LatencyRow | StartRow]] = {
+    kinds: dict[str, Sequence[LatencyRow | StartRow | LiveRow]] = {
         "Resolution": latest.resolution,
         "Batch": latest.batch,
         "Blends and starts": latest.starts,
+        "Live": latest.live,
     }
     return [
         f"{name}: run {rows[0].run}, commit {rows[0].commit}; {rows[0].device}; {rows[0].versions}."

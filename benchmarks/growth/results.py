@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+from benchmarks.growth.live_rows import LIVE, LiveRow
 from benchmarks.growth.start_rows import STARTS, StartRow
 from benchmarks.latency.rows import LatencyRow, read_rows
 from benchmarks.records import RESULTS_FOLDER, read_records
 from benchmarks.rounds import Ratio, ratio_over_rounds
+
+OneRun = TypeVar("OneRun", StartRow, LiveRow)
 
 GROWTH = RESULTS_FOLDER / "growth.csv"
 
@@ -23,11 +27,12 @@ CAPTIONS = {
 
 @dataclass(frozen=True)
 class LatestRows:
-    """The rows of the last run that measured resolutions, of the last that measured batches, and likewise of starts."""
+    """The rows of the last run that measured resolutions, and likewise of batches, starts and live models."""
 
     resolution: Sequence[LatencyRow]
     batch: Sequence[LatencyRow]
     starts: Sequence[StartRow]
+    live: Sequence[LiveRow] = ()
 
     @property
     def blends(self) -> list[StartRow]:
@@ -40,20 +45,24 @@ class LatestRows:
         return {row.cache: row for row in self.starts if row.blends == 1 and row.first_s is not None}
 
 
-def latest_rows(rows: Sequence[LatencyRow], starts: Sequence[StartRow]) -> LatestRows:
+def latest_rows(rows: Sequence[LatencyRow], starts: Sequence[StartRow], live: Sequence[LiveRow] = ()) -> LatestRows:
     """For each kind of measurement, the rows of the last run that has any."""
 
     def last(group: str) -> list[LatencyRow]:
         in_group = [row for row in rows if row.group == group]
         return [row for row in in_group if row.run == max(other.run for other in in_group)]
 
-    latest = max((row.run for row in starts), default="")
-    return LatestRows(last("resolution"), last("batch"), [row for row in starts if row.run == latest])
+    return LatestRows(last("resolution"), last("batch"), _of_last_run(starts), _of_last_run(live))
+
+
+def _of_last_run(rows: Sequence[OneRun]) -> list[OneRun]:
+    latest = max((row.run for row in rows), default="")
+    return [row for row in rows if row.run == latest]
 
 
 def read_latest_rows() -> LatestRows:
     """The latest of the committed rows."""
-    return latest_rows(read_rows(GROWTH), read_records(STARTS, StartRow))
+    return latest_rows(read_rows(GROWTH), read_records(STARTS, StartRow), read_records(LIVE, LiveRow))
 
 
 def plotted(latest: LatestRows) -> list[str]:

@@ -1,7 +1,7 @@
 """The single source of tensor names, shapes and dtypes for ONNX, engines, Triton configurations and clients.
 
 Letters in shapes: N batch, L rows of W+ (``2 * log2(R) - 2``), R resolution, D width of w (512 in public models),
-A attributes, Z size of the ISF noise.
+A attributes, Z size of the ISF noise, G resolutions 4, 8, ..., R of the generator's layers (``log2(R) - 1``).
 """
 
 from __future__ import annotations
@@ -79,12 +79,18 @@ def resolution_of(rows: int) -> int:
     return 1 << (rows // 2 + 1)
 
 
+def resolutions_to(resolution: int) -> tuple[int, ...]:
+    """The resolutions of the layers of a generator, 4, 8, ..., R: a live blend has one share for each."""
+    return tuple(1 << level for level in range(2, resolution.bit_length()))
+
+
 @dataclass(frozen=True)
 class Geometry:
     """The sizes from which every signature of one served pipeline follows; no ``attributes`` means no ISF head.
 
     ``resolution`` is the side of the pictures in pixels. ``rows`` is the number of W+ rows; 0 is replaced by that of
-    ``resolution``. A generator without its highest layers still takes as many rows as the complete one.
+    ``resolution``. A generator without its highest layers still takes as many rows as the complete one. The generator
+    of a ``live`` pipeline holds both parents of a blend and takes the blend with each request.
     """
 
     resolution: int
@@ -92,6 +98,7 @@ class Geometry:
     attributes: tuple[str, ...] = ISF_ATTRIBUTES
     noise_size: int = 64
     rows: int = 0
+    live: bool = False
 
     def __post_init__(self) -> None:
         if not self.rows:
@@ -115,16 +122,25 @@ def _jpeg(name: str) -> TensorSpec:
 
 
 def _controls(g: Geometry, suffix: str = "", *, optional: bool) -> tuple[TensorSpec, ...]:
-    psi = TensorSpec(f"psi{suffix}", DType.FLOAT32, (1,), optional)
     if not g.attributes:  # no ISF head: its controls would be tensors without elements, which Triton refuses
-        return (psi,)
+        return _generator_controls(g, suffix, optional=optional)
     return (
         TensorSpec(f"attributes{suffix}", DType.FLOAT32, (len(g.attributes),), optional),
         TensorSpec(f"z{suffix}", DType.FLOAT32, (g.noise_size,), optional),
         TensorSpec(f"row_strength{suffix}", DType.FLOAT32, (g.rows,), optional),
-        psi,
+        *_generator_controls(g, suffix, optional=optional),
     )
 
+
+def _generator_controls(g: Geometry, suffix: str = "", *, optional: bool) -> tuple[TensorSpec, ...]:
+    psi = TensorSpec(f"psi{suffix}", DType.FLOAT32, (1,), optional)
+    shares = (len(resolutions_to(g.resolution)),)
+    return (psi, TensorSpec(f"{BLEND}{suffix}", DType.FLOAT32, shares, optional)) if g.live else (psi,)
+
+
+BLEND = "blend"
+"""The input of a live generator: the transferred model's share at each resolution, lowest first; the rest is the
+base's."""
 
 SEED = TensorSpec("seed", DType.INT64, (1,), optional=True)
 
@@ -146,13 +162,13 @@ def classifier_signature(g: Geometry) -> Signature:
 
 def isf_signature(g: Geometry) -> Signature:
     """``w_edited = w + row_strength * (F(w, z, attributes) - w)``; attributes are the full target vector."""
-    attributes, z, row_strength, _ = _controls(g, optional=False)
+    attributes, z, row_strength, *_ = _controls(g, optional=False)
     return Signature((_w(g), attributes, z, row_strength), (_w(g, "w_edited"),))
 
 
 def generator_signature(g: Geometry) -> Signature:
-    """W+ code and truncation (1 = none) -> picture, RGB 0..255."""
-    return Signature((_w(g), _controls(g, optional=False)[-1]), (_image(g),))
+    """W+ code, truncation (1 = none) and, if it is live, the blend -> picture, RGB 0..255."""
+    return Signature((_w(g), *_generator_controls(g, optional=False)), (_image(g),))
 
 
 FILLED = "_filled"

@@ -17,7 +17,7 @@ from engines.graph.expectations import Expectation, array_of, between, check_wei
 from engines.graph.lookup import GraphLookup
 from engines.graph.onnx_graph import Node, OnnxGraph
 
-MODULATED_CONV, MODULATED_CONV_UP = "ModulatedConv2d", "ModulatedConv2dUp"
+MODULATED_CONV, MODULATED_CONV_UP, BLEND = "ModulatedConv2d", "ModulatedConv2dUp", "Blend"
 
 LOWEST_RESOLUTION = 4
 MAX_RESOLUTIONS = 12
@@ -162,42 +162,70 @@ def generator_weights_from_graph(graph: OnnxGraph, signature: Signature | None =
     Raises:
         EngineError: the graph is not a generator as this package exports it, or not one of this signature.
     """
-    lookup = GraphLookup(graph, "a generator", "StyleGAN2 with skip connections, as toonify-export writes it")
-    weights = _GeneratorReader(lookup).weights()
+    lookup = generator_lookup(graph)
+    weights = GeneratorReader(lookup).weights()
     check_weights(lookup.subject, weights, signature, lookup.stored_numbers)
     return weights
 
 
-class _GeneratorReader:
+def generator_lookup(graph: OnnxGraph) -> GraphLookup:
+    """Return the graph as one that is read as a generator."""
+    return GraphLookup(graph, "a generator", "StyleGAN2 with skip connections, as toonify-export writes it")
+
+
+@dataclass(frozen=True)
+class BlockNodes:
+    """The nodes of one resolution's layers: modulated convolutions, and toRGB's plain one."""
+
+    up: Node | None
+    conv: Node
+    rgb: Node
+
+
+class GeneratorReader:
+    """Reads a generator's weights; every method raises EngineError where the graph is not one."""
+
     def __init__(self, lookup: GraphLookup) -> None:
         self._lookup, self._nodes = lookup, lookup.graph.nodes
 
     def weights(self) -> ExportedGeneratorWeights:
-        truncations = [node for node in self._nodes if node.operator == "Sub" and node.inputs[1:] == ("w",)]
-        resolutions = tuple(self._resolutions())
-        if not truncations or not resolutions:
-            raise self._lookup.error("a truncation of w" if resolutions else "a toRGB")
-        first = next(node for node in self._nodes if node.operator == MODULATED_CONV)
-        return ExportedGeneratorWeights(
-            w_avg=self._lookup.constant(truncations[0], 0, None),
-            constant=self._lookup.constant(first, 0, 1, None, None, None),
-            resolutions=resolutions,
-        )
+        """Read all weights."""
+        blocks = self.blocks()
+        return ExportedGeneratorWeights(self.w_avg(), self.constant(blocks[0]), tuple(map(self.block, blocks)))
 
-    def _resolutions(self) -> Iterator[SynthesisBlockWeights]:
-        """Yield the blocks: the modulated convolutions between one toRGB, the only plain convolution, and the next."""
+    def w_avg(self) -> AnyArray:
+        """Read the average w, [D]."""
+        truncations = [node for node in self._nodes if node.operator == "Sub" and node.inputs[1:] == ("w",)]
+        if not truncations:
+            raise self._lookup.error("a truncation of w")
+        return self._lookup.constant(truncations[0], 0, None)
+
+    def constant(self, lowest: BlockNodes) -> AnyArray:
+        """Read the constant input of the lowest block, [1, I, 4, 4]."""
+        return self._lookup.constant(lowest.conv, 0, 1, None, None, None)
+
+    def blocks(self) -> list[BlockNodes]:
+        """Find the blocks: the modulated convolutions between one toRGB, the only plain convolution, and the next."""
+        blocks: list[BlockNodes] = []
         layers: list[Node] = []
-        lowest = True
         for node in self._nodes:
             if node.operator in (MODULATED_CONV, MODULATED_CONV_UP):
                 layers.append(node)
             elif node.operator == "Conv":
                 operators = [layer.operator for layer in layers]
-                if operators != [MODULATED_CONV_UP, MODULATED_CONV][lowest:]:
+                if operators != [MODULATED_CONV_UP, MODULATED_CONV][not blocks :]:
                     raise self._lookup.error("an up-convolution and a convolution in every resolution but the lowest")
-                *up, conv = [self._convolution(layer) for layer in layers]
-                yield SynthesisBlockWeights(up[0] if up else None, conv, self._rgb(node))
-                layers, lowest = [], False
+                *up, conv = layers
+                blocks.append(BlockNodes(up[0] if up else None, conv, node))
+                layers = []
+        if not blocks:
+            raise self._lookup.error("a toRGB")
+        return blocks
+
+    def block(self, nodes: BlockNodes) -> SynthesisBlockWeights:
+        """Read the weights of one resolution."""
+        up = None if nodes.up is None else self._convolution(nodes.up)
+        return SynthesisBlockWeights(up, self._convolution(nodes.conv), self._rgb(nodes.rgb))
 
     def _convolution(self, node: Node) -> ModulatedConvWeights:
         up = node.operator == MODULATED_CONV_UP

@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from engines.contract.arrays import AnyArray
-from engines.contract.tensors import Signature
+from engines.contract.tensors import BLEND, Signature
 from engines.engine import BaseEngine, EngineOptions
 from engines.graph.encoder_reader import encoder_weights_from_graph
 from engines.graph.generator_weights import generator_weights_from_graph, is_generator
+from engines.graph.live_generator import LiveGeneratorWeights
 from engines.graph.onnx_graph import OnnxGraph, read_graph
 from engines.model_directory import Precision
 from engines.winograd.encoder import WinogradEncoder
 from engines.winograd.generator import WinogradGenerator
 from engines.winograd.library import InstructionSet, WinogradKernels, instruction_sets_here
+from engines.winograd.live_generator import LiveWinogradGenerator
 
 
 class WinogradEngine(BaseEngine):
@@ -48,7 +50,7 @@ class WinogradEngine(BaseEngine):
         """
         super().__init__(signature)
         kernels = WinogradKernels(instruction_set, threads, fixed_point=precision == "int16")
-        self._network = _network(read_graph(model, opened), signature, kernels)
+        self._network = _network(opened or model, read_graph(model, opened), signature, kernels)
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         batch = len(next(iter(inputs.values())))
@@ -58,9 +60,14 @@ class WinogradEngine(BaseEngine):
 
 
 def _network(
-    graph: OnnxGraph, signature: Signature, kernels: WinogradKernels
+    file: Path, graph: OnnxGraph, signature: Signature, kernels: WinogradKernels
 ) -> Callable[[Mapping[str, AnyArray]], AnyArray]:
     """Build the network as a function of one row of a batch."""
+    if BLEND in {spec.name for spec in signature.inputs}:
+        weights = LiveGeneratorWeights(graph, signature)
+        live = LiveWinogradGenerator(weights, kernels)
+        weights.keep_in_file(file)
+        return lambda row: live(row["w"], row["psi"][0], row["blend"])
     if is_generator(graph):
         generator = WinogradGenerator(generator_weights_from_graph(graph, signature), kernels)
         return lambda row: generator(row["w"], row["psi"][0])

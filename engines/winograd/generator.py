@@ -6,9 +6,12 @@ kernels' ``channel_multiple``), H and W height and width, R resolution. Feature 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.contract.arrays import AnyArray
 from engines.graph.generator_weights import (
     AffineWeights,
     ExportedGeneratorWeights,
@@ -27,26 +30,44 @@ class WinogradGenerator:
     """A generator as a function (w, psi) -> image."""
 
     def __init__(self, weights: ExportedGeneratorWeights, kernels: WinogradKernels) -> None:
-        self._kernels = kernels
-        self._w_avg = weights.w_avg
-        constant = weights.constant[0].transpose(1, 2, 0)  # [4, 4, C]
-        self._constant = padded(constant, 2, multiple=kernels.channel_multiple)
-        self._blocks = [SynthesisBlock(resolution, kernels) for resolution in weights.resolutions]
-        self._maps = (ScratchBuffer(), ScratchBuffer())  # blocks alternate: each reads one and writes the other
+        self._blocks = blocks_from_weights(weights, kernels)
+        self._synthesis = Synthesis(weights.w_avg, self._blocks, kernels)
 
     def __call__(self, w: FloatArray, psi: np.float32) -> NDArray[np.uint8]:  # [L, D] -> [R, R, 3]
+        return self._synthesis(self._blocks, w, psi)
+
+
+def blocks_from_weights(weights: ExportedGeneratorWeights, kernels: WinogradKernels) -> list[SynthesisBlock]:
+    """Transform a generator's weights, the lowest resolution first."""
+    constants = [weights.constant, *[None] * (len(weights.resolutions) - 1)]
+    parts = zip(weights.resolutions, constants, strict=True)
+    return [SynthesisBlock(resolution, kernels, constant) for resolution, constant in parts]
+
+
+class Synthesis:
+    """The run of one block after the other, in memory for feature maps and images that all runs share."""
+
+    def __init__(self, w_avg: AnyArray, blocks: Sequence[SynthesisBlock], kernels: WinogradKernels) -> None:
+        """Allocate images for blocks of these sizes."""
+        self._kernels, self._w_avg = kernels, w_avg
+        self._images = [aligned(block.image_shape) for block in blocks]
+        self._maps = (ScratchBuffer(), ScratchBuffer())  # blocks alternate: each reads one and writes the other
+
+    def __call__(  # [L, D] -> [R, R, 3]
+        self, blocks: Sequence[SynthesisBlock], w: FloatArray, psi: np.float32
+    ) -> NDArray[np.uint8]:
         w = padded(self._w_avg + psi * (w - self._w_avg), 1, multiple=self._kernels.channel_multiple)
-        x, image = self._constant, None
-        for index, block in enumerate(self._blocks):
+        x, lower = blocks[0].constant, None
+        assert x is not None
+        for index, (block, image) in enumerate(zip(blocks, self._images, strict=True)):
             block.set_styles(w)
             # No layer reads the last block's feature map.
-            y = None if block is self._blocks[-1] else self._maps[index % 2].array(block.map_shape)
-            self._kernels.run_block(block.params, x, y, block.rgb)
-            self._kernels.add_skip(block.rgb, block.rgb_bias, block.rgb_clamp, image)
-            image = block.rgb
+            y = None if block is blocks[-1] else self._maps[index % 2].array(block.map_shape)
+            self._kernels.run_block(block.params, x, y, image)
+            self._kernels.add_skip(image, block.rgb_bias, block.rgb_clamp, lower)
+            lower = image
             x = x if y is None else y
-        assert image is not None
-        return self._kernels.rgb_to_uint8(image)
+        return self._kernels.rgb_to_uint8(self._images[-1])
 
 
 class SynthesisBlock:
@@ -54,13 +75,20 @@ class SynthesisBlock:
 
     Attributes:
         params: the layers as the kernels take them.
+        constant: the constant input [4, 4, C] of the lowest block; None in the others.
         map_shape: the output feature map's, [R, R, O].
-        rgb: the image up to this resolution, [3, R, R].
+        image_shape: that of the image up to this resolution, [3, R, R].
         rgb_bias: toRGB's bias, [3].
         rgb_clamp: toRGB's bound.
     """
 
-    def __init__(self, resolution: SynthesisBlockWeights, kernels: WinogradKernels) -> None:
+    def __init__(
+        self, resolution: SynthesisBlockWeights, kernels: WinogradKernels, constant: AnyArray | None = None
+    ) -> None:
+        """Transform the weights; ``constant`` [1, C, 4, 4] is the lowest block's input."""
+        self.constant = None
+        if constant is not None:
+            self.constant = padded(constant[0].transpose(1, 2, 0), 2, multiple=kernels.channel_multiple)
         self._conv = _Layer(resolution.conv, kernels, up=False)
         self._up = None if resolution.up is None else _Layer(resolution.up, kernels, up=True)
         self._rgb_style = _Style(resolution.rgb.affine, kernels)
@@ -70,9 +98,15 @@ class SynthesisBlock:
         self.params = BlockParams(ModulatedConvParams() if self._up is None else self._up.params, self._conv.params)
         size = len(resolution.conv.noise)
         self.map_shape = (size, size, self._rgb_weight.shape[1])
-        self.rgb = aligned((3, size, size))
+        self.image_shape = (3, size, size)
         self.rgb_bias = padded(resolution.rgb.bias)
         self.rgb_clamp = _clamp_or_unbounded(resolution.rgb.clamp)
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of the weights, in bytes."""
+        layers = [layer for layer in (self._up, self._conv) if layer is not None]
+        return self._rgb_weight.nbytes + self._rgb_style.nbytes + sum(layer.nbytes for layer in layers)
 
     def set_styles(self, w: FloatArray) -> None:  # [L, D]
         """Compute what depends on a picture's w: styles, demodulations and toRGB's modulated weight."""
@@ -90,7 +124,7 @@ class _Layer:
         size = len(layer.noise) // (2 if up else 1)
         self._transformed, self._weight_scales = kernels.transform_weights(layer.weight, size, up=up)
         # rsqrt((q + eps) / 2) = sqrt(2) rsqrt(q + eps): the demodulation includes the activation's gain at no cost.
-        squares = np.square(layer.weight).sum((2, 3)) / ACTIVATION_GAIN**2
+        squares = np.einsum("oihw,oihw->oi", layer.weight, layer.weight) / ACTIVATION_GAIN**2
         self._squares = padded(squares, 0, 1, multiple=kernels.channel_multiple)  # [O, I]
         self._demodulation, self._style = (aligned((count,)) for count in self._squares.shape)
         self._noise, self._bias = padded(layer.noise), padded(layer.bias, 0, multiple=kernels.channel_multiple)
@@ -106,6 +140,11 @@ class _Layer:
             bias=address(self._bias),
         )
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of the weights, in bytes."""
+        return self._transformed.nbytes + self._squares.nbytes + self._noise.nbytes + self._affine.nbytes
+
     def set_style(self, w: FloatArray) -> None:  # [L, D]
         self._style[:] = self._affine(w)
         squares = self._kernels.gemv(self._squares, np.square(self._style))
@@ -119,6 +158,11 @@ class _Style:
         self._kernels, self._row = kernels, affine.row
         self._weight = padded(affine.weight, 0, 1, multiple=kernels.channel_multiple)  # [I, D]
         self._bias = padded(affine.bias, 0, multiple=kernels.channel_multiple)  # [I]
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of the weights, in bytes."""
+        return self._weight.nbytes + self._bias.nbytes
 
     def __call__(self, w: FloatArray) -> FloatArray:  # [L, D] -> [I]
         return self._kernels.gemv(self._weight, w[self._row]) + self._bias

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from engines.contract.blends import combined
 from engines.contract.errors import BlendError
-from export.blending.groups import NEGLIGIBLE, BlendSchedule, Donor, Group, Shares, group_of
+from export.blending.groups import BlendSchedule, Donor, Group, Shares, group_of
 from export.blending.guards import (
     check_compatible,
     check_differs_from_parents,
@@ -93,7 +92,7 @@ def blend(models: Sequence[GeneratorWeights], schedule: BlendSchedule, *, mappin
     check_compatible(models, schedule)
     check_distinct(models)
     mapping_donor = models[_mapping_index(schedule, mapping)]
-    tensors = _blended_synthesis(models, schedule)
+    tensors = blended_synthesis(models, schedule)
     check_differs_from_parents(tensors, models, schedule)
     tensors |= {name: value for name, value in mapping_donor.tensors.items() if name.startswith("mapping.")}
     clamps = [model.conv_clamp for model in models if model.conv_clamp is not None]
@@ -103,7 +102,8 @@ def blend(models: Sequence[GeneratorWeights], schedule: BlendSchedule, *, mappin
     return Blend(GeneratorWeights(tensors, _source(report), min(clamps, default=None), notes), report)
 
 
-def _blended_synthesis(models: Sequence[GeneratorWeights], schedule: BlendSchedule) -> dict[str, Array]:
+def blended_synthesis(models: Sequence[GeneratorWeights], schedule: BlendSchedule) -> dict[str, Array]:
+    """Return the synthesis network's tensors of a blend of generators that fit each other and the schedule."""
     tensors = {}
     for name in synthesis_names(models[0]):
         shares = schedule.shares[group_of(name)]
@@ -111,28 +111,18 @@ def _blended_synthesis(models: Sequence[GeneratorWeights], schedule: BlendSchedu
         if name.endswith(".noise"):
             tensors[name] = values[_noise_index(schedule, shares)]
         else:
-            tensors[name] = _combined(values, shares.models)
+            tensors[name] = combined(values, shares.models)
             if shares.masks and _has_output_channels(name):
                 tensors[name] = _masked(name, tensors[name], values, shares)
     return tensors
-
-
-def _combined(values: Sequence[Array], shares: Sequence[float]) -> Array:
-    terms = [(np.float32(share), value) for share, value in zip(shares, values, strict=True) if share > NEGLIGIBLE]
-    if len(terms) == 1:
-        return terms[0][1]
-    total = np.zeros_like(terms[0][1])
-    for share, value in terms:
-        total += share * value
-    return total
 
 
 def _has_output_channels(name: str) -> bool:
     return ".affine." not in name and not name.endswith(".noise_strength")
 
 
-def _masked(name: str, combined: Array, values: Sequence[Array], shares: Shares) -> Array:
-    masked = combined.copy()
+def _masked(name: str, unmasked: Array, values: Sequence[Array], shares: Shares) -> Array:
+    masked = unmasked.copy()
     for mask in shares.masks:
         if max(mask.channels) >= len(masked):
             raise BlendError(
@@ -142,7 +132,7 @@ def _masked(name: str, combined: Array, values: Sequence[Array], shares: Shares)
                 remedy="correct the schedule",
             )
         channels = list(mask.channels)
-        masked[channels] = _combined([value[channels] for value in values], mask.models)
+        masked[channels] = combined([value[channels] for value in values], mask.models)
     return masked
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import isclose, isfinite
 from typing import Literal, get_args
 
+from engines.contract.blends import NEGLIGIBLE
 from engines.contract.errors import BlendError
 from export.weights import row_of
 
@@ -46,9 +47,6 @@ class Group:
 
 
 CONST = Group(4, "up")
-
-NEGLIGIBLE = 2.0**-25
-"""The largest share that counts as 0: a term with it is lost to rounding when added to a float32 of equal size."""
 
 
 def groups_of(resolution: int) -> tuple[Group, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import isfinite, log2, tanh
 from typing import Protocol
 
+from engines.contract.blends import swapped_share
 from engines.contract.errors import BlendError
 from engines.contract.tensors import rows_of
 from export.blending.groups import Group, groups_of
@@ -41,7 +42,7 @@ class HardSwap:
         check_resolution("r_swap", self.r_swap, 1, resolution)
 
     def alpha(self, group: Group) -> float:
-        return float(group.resolution <= self.r_swap)
+        return swapped_share(group.resolution, self.r_swap)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The modulated convolution as an ONNX function: a node that a plugin may implement, with a body of standard operators.
+"""Model-local ONNX functions with bodies of standard operators: the modulated convolution, and a live blend's weights.
 
 A node ``toonify::ModulatedConv2d`` runs in every engine: one with a plugin of that name uses the plugin, others use the
 function's body in the file. For engines without support for model-local functions it is inlined (``onnx.inliner``).
@@ -22,6 +22,8 @@ from engines.graph.writer import OPSET
 
 DOMAIN = "toonify"
 PLAIN, UP = "ModulatedConv2d", "ModulatedConv2dUp"
+BLEND = "Blend"
+"""``y = (1 - share) * base + share * transfer``, for two arrays of one shape and share [1]."""
 
 PLUGIN_ATTRIBUTES: dict[str, str | int] = {"plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
 """Attributes by which TensorRT's parser finds the plugin; other engines ignore them."""
@@ -62,5 +64,20 @@ def modulated_conv_function(name: str, *, clamp: bool) -> onnx.FunctionProto:
   bias4 = Reshape (bias, per_channel)
   biased = Add (noisy, bias4)
   {_ACTIVATION[clamp]}
+}}
+""")
+
+
+def blend_function() -> onnx.FunctionProto:
+    """Return the function ``BLEND``, with the arithmetic of ``engines.contract.blends.combined``."""
+    return onnx.parser.parse_function(f"""
+<domain: "{DOMAIN}", opset_import: ["": {OPSET}]>
+{BLEND} (base, transfer, share) => (y)
+{{
+  one = Constant <value_float = 1.0> ()
+  rest = Sub (one, share)
+  kept = Mul (base, rest)
+  added = Mul (transfer, share)
+  y = Add (kept, added)
 }}
 """)

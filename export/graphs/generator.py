@@ -10,12 +10,12 @@ from torch import nn
 
 from engines.contract.tensors import Signature
 from engines.graph.writer import GraphWriter
-from export.graphs.functions import DOMAIN, PLAIN, PLUGIN_ATTRIBUTES, UP, modulated_conv_function
-from export.graphs.layers import array, write_linear
+from export.graphs.functions import BLEND, DOMAIN, PLAIN, PLUGIN_ATTRIBUTES, UP, blend_function, modulated_conv_function
+from export.graphs.layers import array
+from export.graphs.operands import ConstantOperands, ConvolutionOperands, LayerOperands
 from export.networks.generator import (
     ACTIVATION_GAIN,
     DEMODULATION_EPSILON,
-    Affine,
     Generator,
     SynthesisLayer,
     ToRgb,
@@ -26,21 +26,32 @@ from export.weights import row_of
 def onnx_from_generator(generator: Generator, signature: Signature) -> onnx.ModelProto:
     """Write the graph of ``picture_from_output(generator(w, psi))``."""
     graph = GraphWriter("generator", "StyleGAN2's generator: W+ codes w and truncation psi -> RGB pictures")
+    return write_generator(graph, generator, signature, ConstantOperands(graph, generator))
+
+
+def write_generator(
+    graph: GraphWriter, generator: Generator, signature: Signature, operands: LayerOperands
+) -> onnx.ModelProto:
+    """Write the layers of a generator with the given operands, and finish the graph."""
     blocks = dict(generator.blocks)
     rows = _write_rows(graph, generator, 1 + row_of(max(blocks), "rgb"))
-    x, image = graph.constant(array(blocks[4].const[None]), "synthesis.4.const"), ""
+    x, image = operands.constant_input(), ""
     for resolution, block in blocks.items():
         for name, layer in block.named_children():
             with graph.scope(f"synthesis.{resolution}.{name}"):
-                row = rows[row_of(resolution, name)]
+                with graph.scope("affine"):
+                    style = graph.node(
+                        "Gemm", rows[row_of(resolution, name)], *operands.affine(resolution, name), transB=1
+                    )
                 if name == "rgb":
-                    image = _write_to_rgb(graph, layer, x, row, image)
+                    image = _write_to_rgb(graph, layer, x, style, image, operands.to_rgb(resolution))
                 else:
-                    x = _write_modulated_conv(graph, layer, x, row)
+                    x = _write_modulated_conv(graph, layer, x, style, operands.convolution(resolution, name))
     _write_picture(graph, image)
     clamp = blocks[4].conv.clamp is not None
     used = {node.op_type for node in graph.nodes if node.domain == DOMAIN}
-    return graph.model(signature, functions=[modulated_conv_function(name, clamp=clamp) for name in sorted(used)])
+    functions = [modulated_conv_function(name, clamp=clamp) for name in sorted(used - {BLEND})]
+    return graph.model(signature, functions=functions + [blend_function()] * (BLEND in used))
 
 
 def _write_rows(graph: GraphWriter, generator: Generator, count: int) -> list[str]:
@@ -53,39 +64,30 @@ def _write_rows(graph: GraphWriter, generator: Generator, count: int) -> list[st
         return [graph.node("Squeeze", part, [1]) for part in slices]
 
 
-def _write_style(graph: GraphWriter, affine: nn.Module, row: str) -> str:
-    assert isinstance(affine, Affine)
-    with graph.scope("affine"):
-        return write_linear(graph, row, affine.scaled_weight(), affine.bias)
-
-
-def _write_modulated_conv(graph: GraphWriter, layer: nn.Module, x: str, row: str) -> str:
+def _write_modulated_conv(
+    graph: GraphWriter, layer: nn.Module, x: str, style: str, operands: ConvolutionOperands
+) -> str:
     assert isinstance(layer, SynthesisLayer)
-    style = _write_style(graph, layer.affine, row)
-    weight = layer.scaled_weight()
     # rsqrt((q + eps) / 2) = sqrt(2) * rsqrt(q + eps), so the activation's gain costs nothing.
-    squares = graph.constant(array(weight.square().sum((2, 3)).T / ACTIVATION_GAIN**2), "squared_weight")
-    products = graph.node("MatMul", graph.node("Mul", style, style), squares)
+    products = graph.node("MatMul", graph.node("Mul", style, style), operands.squares)
     root = graph.node("Sqrt", graph.node("Add", products, DEMODULATION_EPSILON / ACTIVATION_GAIN**2))
-    kernels = [weight.transpose(0, 1).contiguous(), layer.fir.expand(len(weight), 1, 4, 4)] if layer.up else [weight]
-    names = [graph.constant(array(kernel), name) for kernel, name in zip(kernels, ("weight", "fir"), strict=False)]
-    noise = layer.noise[None, None] * (layer.noise_strength * ACTIVATION_GAIN)
-    added = graph.constant(array(noise), "noise"), graph.constant(array(layer.bias * ACTIVATION_GAIN), "bias")
-    attributes: dict[str, Any] = {**PLUGIN_ATTRIBUTES, "up": int(layer.up), "channels": len(weight)}
+    channels = len(layer.weight)
+    fir = [graph.constant(array(layer.fir.expand(channels, 1, 4, 4)), "fir")] if layer.up else []
+    attributes: dict[str, Any] = {**PLUGIN_ATTRIBUTES, "up": int(layer.up), "channels": channels}
     if layer.clamp is not None:
         attributes["clamp"] = layer.clamp
-    operands = [x, *names, style, graph.node("Reciprocal", root), *added]
-    return graph.outputs(UP if layer.up else PLAIN, operands, ["y"], domain=DOMAIN, **attributes)[0]
+    inputs = [x, operands.weight, *fir, style, graph.node("Reciprocal", root), operands.noise, operands.bias]
+    return graph.outputs(UP if layer.up else PLAIN, inputs, ["y"], domain=DOMAIN, **attributes)[0]
 
 
-def _write_to_rgb(graph: GraphWriter, layer: nn.Module, x: str, row: str, skip: str) -> str:
+def _write_to_rgb(
+    graph: GraphWriter, layer: nn.Module, x: str, style: str, skip: str, operands: tuple[str, str]
+) -> str:
     """Add ToRGB and the sum with the image of the resolutions below, whose name is empty at the lowest one."""
     assert isinstance(layer, ToRgb)
-    scaled = graph.node("Mul", x, graph.node("Unsqueeze", _write_style(graph, layer.affine, row), [2, 3]))
-    weight = graph.constant(array(layer.scaled_weight()[:, :, None, None]), "weight")
-    rgb = graph.node(
-        "Add", graph.node("Conv", scaled, weight), graph.constant(array(layer.bias[:, None, None]), "bias")
-    )
+    weight, bias = operands
+    scaled = graph.node("Mul", x, graph.node("Unsqueeze", style, [2, 3]))
+    rgb = graph.node("Add", graph.node("Conv", scaled, weight), bias)
     if layer.clamp is not None:
         rgb = graph.node("Clip", rgb, -layer.clamp, layer.clamp)
     if not skip:

@@ -17,6 +17,7 @@ from engines.contract.errors import RequestError, ServerError
 from engines.contract.tensors import FILLED, Geometry, Signature, TensorSpec, condition_signature, rows_of
 from serving.condition import filled_controls, refuse_kept
 from serving.controls import control_tensors
+from serving.live_blends import DEFAULT_BLEND, BlendChoices, blend_from_text
 from serving.requests import check_request
 from serving.signatures import signature_from_config
 
@@ -48,6 +49,21 @@ class ServedModel:
     def reads_attributes(self) -> bool:
         """True if the server has a classifier, so that an edit keeps the attributes that it does not name."""
         return "classifier_manifest_sha256" in self.parameters
+
+    @property
+    def default_blend(self) -> tuple[float, ...]:
+        """The shares [G] of a live model for requests that choose no blend; empty if the model is not live."""
+        return blend_from_text(self.parameters.get(DEFAULT_BLEND, ""))
+
+    @property
+    def blend_resolutions(self) -> tuple[int, ...]:
+        """The resolutions 4, 8, ..., R for which a live model takes shares; empty if the model is not live."""
+        return self.blend_choices.resolutions
+
+    @property
+    def blend_choices(self) -> BlendChoices:
+        """The blends that a request may choose."""
+        return BlendChoices(self.name, self.default_blend)
 
     @property
     def resolution(self) -> int:
@@ -113,10 +129,11 @@ def filled_inputs(model: ServedModel, w: AnyArray, controls: Mapping[str, Any]) 
     Raises:
         RequestError: the codes have another dtype or shape, or a control does not fit the model.
     """
-    tensors = {"w": w, **control_tensors(model.signature, model.attributes, controls, len(w))}
+    tensors = {"w": w, **_control_tensors(model, controls, len(w))}
     noise = next((spec.dims[0] for spec in model.signature.inputs if spec.name == "z"), 0)
-    geometry = Geometry(model.resolution, w.shape[-1], model.attributes, noise, model.rows)
-    filled = filled_controls(condition_signature(geometry), tensors)
+    live = bool(model.default_blend)
+    geometry = Geometry(model.resolution, w.shape[-1], model.attributes, noise, model.rows, live)
+    filled = filled_controls(condition_signature(geometry), tensors, default_blend=model.default_blend)
     return {name.removesuffix(FILLED): value for name, value in filled.items()}
 
 
@@ -188,10 +205,14 @@ def jpegs_from(outputs: Iterable[AnyArray]) -> list[bytes]:
 def _calls(model: ServedModel, first: AnyArray, controls: Mapping[str, Any]) -> list[Call]:
     tensors = {model.signature.inputs[0].name: first}
     check_request(Signature(model.signature.inputs[:1], ()), tensors)
-    tensors |= control_tensors(model.signature, model.attributes, controls, len(first))
+    tensors |= _control_tensors(model, controls, len(first))
     if "attributes" in tensors and not model.reads_attributes:
         refuse_kept(tensors["attributes"])
     return _split(model, tensors)
+
+
+def _control_tensors(model: ServedModel, controls: Mapping[str, Any], batch: int) -> dict[str, AnyArray]:
+    return control_tensors(model.signature, model.attributes, controls, batch, model.blend_choices)
 
 
 def _split(model: ServedModel, tensors: Mapping[str, AnyArray]) -> list[Call]:

@@ -9,9 +9,13 @@
     clips.py       the queue of clips, which take longer than a request
     catalogue.py   the generators and attributes to choose from
     controls.py    the settings chosen on the page
+    encoded_faces.py, kept_faces.py  faces that are encoded once and rendered for each blend of a live model
 
     GET    /api/models                    generators, attributes and the largest upload
     POST   /api/picture?controls=JSON     bytes of a PNG, JPEG or WebP picture -> a PNG
+    POST   /api/face?controls=JSON        bytes of a picture -> {"id": ID} of its encoded faces
+    POST   /api/face/ID?controls=JSON     nothing -> a JPEG of the picture, at most 1280 pixels wide and high
+    POST   /api/sheet?controls=JSON       bytes of a picture -> a PNG of its largest face at every r_swap
     WS     /api/camera                    controls as JSON; or a frame, a JPEG -> {"faces": N} and a JPEG
     POST   /api/clip?controls=JSON        bytes of a video -> {"id": ID}
     GET    /api/clip/ID                   its progress, a ``serving.studio.clips.ClipState``, and the clips ahead of it

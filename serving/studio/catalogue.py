@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engines.model_directory import manifest_of
+from engines.contract.errors import RequestError
+from engines.model_directory import Manifest, manifest_of
 from serving.back_end import BackEnd
 from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
 from serving.client.calls import ServedModel
@@ -19,11 +20,14 @@ class Choice:
     ``name``: its name in ``serving.controls.Style.model``; None is the server's default.
     ``blend``: the schedule by which it was blended, such as "--r-swap 16"; empty if it is not a blend.
     ``resolution``: side of its pictures in pixels.
+    ``resolutions``, ``shares``: of a live model the resolutions 4, 8, ..., R and its default shares at them.
     """
 
     name: str | None
     blend: str
     resolution: int
+    resolutions: tuple[int, ...] = ()
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,22 @@ class Catalogue:
     models: tuple[Choice, ...]
     attributes: tuple[str, ...]
     keeps: bool = False
+
+    def r_swaps(self, model: str | None) -> tuple[int, ...]:
+        """Return every r_swap of a live model, from the base alone to the transferred model alone.
+
+        Raises:
+            RequestError: the model is unknown or not live.
+        """
+        resolutions = next((choice.resolutions for choice in self.models if choice.name == model), ())
+        if not resolutions:
+            raise RequestError(
+                f"model {model!r}",
+                got="a model whose blend is fixed",
+                expected="a live model, which toonify-export blend --live makes",
+                remedy="choose another model",
+            )
+        return (resolutions[0] // 2, *resolutions)
 
 
 def catalogue_of(back_end: BackEnd) -> Catalogue:
@@ -50,12 +70,15 @@ def catalogue_of(back_end: BackEnd) -> Catalogue:
 
 
 def _loaded(back_end: BackEnd) -> Catalogue:
-    models = tuple(
-        Choice(manifest.name, manifest.details.get("blend", {}).get("schedule", ""), manifest.sizes.resolution)
-        for manifest in back_end.manifests()
-    )
+    models = tuple(_loaded_choice(manifest) for manifest in back_end.manifests())
     attributes = manifest_of(back_end.isf).sizes.attributes if back_end.isf else ()
     return Catalogue(models, attributes, back_end.classifier is not None)
+
+
+def _loaded_choice(manifest: Manifest) -> Choice:
+    schedule = manifest.details.get("blend", {}).get("schedule", "")
+    resolutions = manifest.live.resolutions if manifest.live else ()
+    return Choice(manifest.name, schedule, manifest.sizes.resolution, resolutions, manifest.default_blend)
 
 
 def _served(back_end: BackEnd) -> Catalogue:
@@ -71,4 +94,5 @@ def _served(back_end: BackEnd) -> Catalogue:
 
 
 def _choice(name: str | None, model: ServedModel) -> Choice:
-    return Choice(name, model.parameters.get("blend", ""), model.resolution)
+    schedule = model.parameters.get("blend", "")
+    return Choice(name, schedule, model.resolution, model.blend_resolutions, model.default_blend)

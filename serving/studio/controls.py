@@ -13,7 +13,7 @@ from serving.controls import Style
 class PageControls(BaseModel):
     """The settings of the page; all are optional, and the defaults give the first generator's unedited picture.
 
-    ``model``, ``attributes``, ``seed``, ``strength``, ``psi``: see ``serving.controls.Style``.
+    ``model``, ``attributes``, ``seed``, ``strength``, ``psi``, ``blend``: see ``serving.controls.Style``.
     ``look``: "paste" pastes every face in its place, "crop" shows the largest face alone, and "aligned" detects no
     faces, since the picture, or each frame, is an aligned face.
     """
@@ -25,12 +25,13 @@ class PageControls(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63)
     strength: float = 1.0
     psi: float = 1.0
+    blend: tuple[float, ...] | None = Field(None, max_length=16)
     look: Literal["paste", "crop", "aligned"] = "paste"
 
     @property
     def style(self) -> Style:
         """The settings that concern the toonifier."""
-        return Style(self.attributes, self.seed, self.strength, psi=self.psi, model=self.model)
+        return Style(self.attributes, self.seed, self.strength, psi=self.psi, model=self.model, blend=self.blend)
 
 
 def controls_from_json(text: str | bytes) -> PageControls:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from threading import Event, Lock
 from time import perf_counter
+
+import numpy as np
 
 from engines.contract.arrays import Pictures
 from serving.faces.alignment import Photo, crop, prealigned
@@ -13,6 +16,7 @@ from serving.faces.jpeg import jpeg_from_picture
 from serving.faces.landmarks import Face, Landmarker
 from serving.faces.photograph import placed_faces, toonified_crop, toonified_face, toonified_photograph
 from serving.studio.controls import PageControls
+from serving.studio.encoded_faces import EncodedFaces, FoundFaces
 from serving.studio.refusal import Refusal
 from serving.toonifier import Toonifier
 from serving.video.composing import FirstFace, Paste
@@ -21,6 +25,10 @@ from serving.video.session import Smoothing, ToonSession
 
 MAX_FRAME_PIXELS = 16 * 10**6
 """Largest webcam frames; browsers send 640x480 pixels."""
+
+
+MAX_ENCODED_FACES = 8
+"""Largest number of a picture's faces that follow a slider while it is moved."""
 
 
 class Studio:
@@ -59,17 +67,41 @@ class Studio:
             AlignmentError: no face is found, or it cannot be aligned.
             ServerError, EngineError: the toonifier fails.
         """
+        _, found = self._found(data, controls, cancel)
+        read = self._toonifier.read_attributes(found.crops[:1])
+        return None if read is None else read[0].tolist()
+
+    def encoded(self, data: bytes, controls: PageControls, cancel: Event) -> EncodedFaces:
+        """Encode the faces of a picture that ``look`` shows, the largest of many, to be rendered several times.
+
+        Raises:
+            Refusal: ``cancel`` is set.
+            RequestError: the picture cannot be decoded.
+            AlignmentError: no face is found, or one cannot be aligned.
+            ServerError, EngineError: the toonifier fails.
+        """
+        photo, found = self._found(data, controls, cancel, most=MAX_ENCODED_FACES if controls.look == "paste" else 1)
+        return EncodedFaces(self._toonifier, found, photo if controls.look == "paste" else None)
+
+    def sheet(self, data: bytes, controls: PageControls, r_swaps: Sequence[int], cancel: Event) -> bytes:
+        """Make a PNG of the largest face of a picture by a live model at each r_swap; raises as ``encoded`` does."""
+        _, found = self._found(data, controls, cancel)
+        faces = EncodedFaces(self._toonifier, found, None)
+        _raise_if(cancel)
+        return bytes_from_picture(faces.sheet(controls.style, r_swaps), ".png")
+
+    def _found(self, data: bytes, controls: PageControls, cancel: Event, *, most: int = 1) -> tuple[Photo, FoundFaces]:
+        """Decode a picture and find its largest faces."""
         _raise_if(cancel)
         photo = picture_from_bytes(data, "picture")
         _raise_if(cancel)
         if controls.look == "aligned":
-            face, _ = prealigned(photo, name="picture")
-        else:
-            _, placement = placed_faces(self._landmarker(photo), "picture")[0]
-            face = crop(photo, placement)
+            face, placement = prealigned(photo, name="picture")
+            return photo, FoundFaces((placement,), face[None])
+        placed = placed_faces(self._landmarker(photo), "picture")[:most]
         _raise_if(cancel)
-        read = self._toonifier.read_attributes(face[None])
-        return None if read is None else read[0].tolist()
+        placements = tuple(placement for _, placement in placed)
+        return photo, FoundFaces(placements, np.stack([crop(photo, placement) for placement in placements]))
 
     def session(self, controls: PageControls, smoothing: Smoothing) -> ToonSession:
         """Make a session for a new stream."""

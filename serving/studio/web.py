@@ -17,10 +17,12 @@ from weakref import WeakSet
 
 from engines.contract.errors import EngineError, ServerError, ToonifyError
 from serving.faces.images import MAX_BYTES as MAX_PICTURE
+from serving.faces.jpeg import jpeg_from_picture
 from serving.studio.access import only_own_page
 from serving.studio.catalogue import Catalogue
 from serving.studio.clips import MAX_UNFINISHED_CLIPS, ClipJob, ClipQueue
 from serving.studio.controls import PageControls, controls_from_json
+from serving.studio.kept_faces import KeptFaces
 from serving.studio.library import Handler, WSCloseCode, WSMsgType, web
 from serving.studio.refusal import Refusal, Room
 from serving.studio.studio import Studio, WebcamStream
@@ -108,6 +110,7 @@ class _Interface:
         self._pictures = Room("pictures", MAX_PICTURES, MAX_PICTURE_BYTES)
         self._clip_room = Room("clips", MAX_UNFINISHED_CLIPS, 2 * max_upload)
         self._webcams = Room("webcams", MAX_WEBCAMS, 0)
+        self._faces = KeptFaces()
 
     def application(self, hosts: Collection[str]) -> web.Application:
         app = web.Application(middlewares=[_errors_as_json, only_own_page(hosts)])
@@ -119,6 +122,9 @@ class _Interface:
                 web.get("/api/models", self.models),
                 web.post("/api/picture", self.picture),
                 web.post("/api/attributes", self.attributes),
+                web.post("/api/face", self.new_face),
+                web.post("/api/face/{id}", self.face),
+                web.post("/api/sheet", self.sheet),
                 web.get("/api/camera", self.camera),
                 web.post("/api/clip", self.new_clip),
                 web.get("/api/clip/{id}", self.clip),
@@ -154,6 +160,23 @@ class _Interface:
                 return await self._cancellable(function, data, controls)
         finally:
             place.leave()
+
+    async def new_face(self, request: web.Request) -> web.Response:
+        id = self._faces.add(await self._of_picture(request, self._studio.encoded))
+        return web.json_response({"id": id}, status=201)
+
+    async def face(self, request: web.Request) -> web.Response:
+        faces = self._faces.get(request.match_info["id"])
+        style = self._controls(request.query.get("controls", "{}")).style
+        async with self._turns:
+            jpeg = await self._in_thread(lambda: jpeg_from_picture(faces.toonified(style)))
+        return web.Response(body=jpeg, content_type="image/jpeg")
+
+    async def sheet(self, request: web.Request) -> web.Response:
+        def sheet(data: bytes, controls: PageControls, cancel: Event) -> bytes:
+            return self._studio.sheet(data, controls, self._catalogue.r_swaps(controls.model), cancel)
+
+        return web.Response(body=await self._of_picture(request, sheet), content_type="image/png")
 
     async def camera(self, request: web.Request) -> web.WebSocketResponse:
         stream = web.WebSocketResponse(receive_timeout=IDLE_SECONDS, max_msg_size=MAX_FRAME, compress=False)

@@ -24,6 +24,7 @@ from engines.contract.errors import ModelDirectoryError, RequestError
 from engines.contract.tensors import Signature
 from serving.condition import filled_controls
 from serving.faces.jpeg import face_from_jpeg, jpeg_from_picture
+from serving.live_blends import DEFAULT_BLEND, blend_from_text
 from serving.requests import check_request
 from serving.signatures import signature_from_config
 
@@ -69,10 +70,16 @@ class RequestModel:
 
 
 class ConditionModel(RequestModel):
-    """Fills in the defaults of the controls."""
+    """Fills in the defaults of the controls; a live generator's default blend is in the model's configuration."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        super().initialize(args)
+        parameters = json.loads(args["model_config"]).get("parameters", {})
+        self.default_blend = blend_from_text(parameters.get(DEFAULT_BLEND, {}).get("string_value", ""))
 
     def answer(self, given: Tensors) -> Tensors:
-        return filled_controls(self.signature, given, _classified if "face" in given else None)
+        classify = _classified if "face" in given else None
+        return filled_controls(self.signature, given, classify, self.default_blend)
 
 
 class DecodeFaceModel(RequestModel):

@@ -14,6 +14,7 @@ from tritonclient.grpc.model_config_pb2 import (
     ModelInput,
     ModelInstanceGroup,
     ModelOutput,
+    ModelParameter,
     ModelWarmup,
 )
 
@@ -46,7 +47,7 @@ def engine_config(model: str, component: Component, signature: Signature, runtim
     thousands did (server issue 8870 reports lasting slowness with the same cause). The price is that an overloaded
     server queues requests instead of refusing them, so clients must bound how many requests they have in flight.
     """
-    config = _config(model, signature)
+    config = _config(model, signature, {})
     if runtime == "tensorrt":
         config.platform = "tensorrt_plan"
         config.default_model_filename = f"{component}.plan"
@@ -63,12 +64,12 @@ def engine_config(model: str, component: Component, signature: Signature, runtim
     return config
 
 
-def python_config(model: str, signature: Signature) -> ModelConfig:
-    """Configure a model of Triton's python backend that answers request by request.
+def python_config(model: str, signature: Signature, parameters: Mapping[str, str] | None = None) -> ModelConfig:
+    """Configure a model of Triton's python backend that answers request by request, and that reads ``parameters``.
 
     It has one instance, so that one canary inference proves that no process of the model has died.
     """
-    config = _config(model, signature)
+    config = _config(model, signature, parameters or {})
     config.backend = "python"
     config.instance_group.append(_instance(gpu=False))
     return config
@@ -93,15 +94,13 @@ def ensemble_config(
     model: str, signature: Signature, steps: Sequence[Step], parameters: Mapping[str, str]
 ) -> ModelConfig:
     """Configure an ensemble of ``steps``; clients read ``parameters`` through Triton's model configuration call."""
-    config = _config(model, signature)
+    config = _config(model, signature, parameters)
     config.platform = "ensemble"
     config.ensemble_scheduling.step.extend(step.message() for step in steps)
-    for key, value in parameters.items():
-        config.parameters[key].string_value = value
     return config
 
 
-def _config(model: str, signature: Signature) -> ModelConfig:
+def _config(model: str, signature: Signature, parameters: Mapping[str, str]) -> ModelConfig:
     return ModelConfig(
         name=model,
         max_batch_size=MAX_BATCH,
@@ -109,6 +108,7 @@ def _config(model: str, signature: Signature) -> ModelConfig:
             ModelInput(name=s.name, data_type=_data_type(s), dims=s.dims, optional=s.optional) for s in signature.inputs
         ],
         output=[ModelOutput(name=s.name, data_type=_data_type(s), dims=s.dims) for s in signature.outputs],
+        parameters={key: ModelParameter(string_value=value) for key, value in parameters.items()},
     )
 
 

@@ -28,6 +28,7 @@ from engines.contract.tensors import (
     toonify_signature,
 )
 from engines.model_directory import Component
+from serving.live_blends import blend_parameters, swapped_shares
 from serving.triton.model_configurations import (
     Runtime,
     Step,
@@ -45,11 +46,22 @@ class ServedGenerator:
     ``name``: the NAME in ``generator_NAME`` and ``toonify_NAME``.
     ``parameters``: what clients can read about it.
     ``resolution``: side of its pictures in pixels; None is the geometry's.
+    ``default_blend``: the shares of a live generator for requests that give none; empty if it is not live.
     """
 
     name: str
     parameters: Mapping[str, str]
     resolution: int | None = None
+    default_blend: tuple[float, ...] = ()
+
+    def geometry(self, shared: Geometry) -> Geometry:
+        """Return the sizes of the generator's own models, given those that all models of the repository share."""
+        return replace(shared, resolution=self.resolution or shared.resolution, live=bool(self.default_blend))
+
+    @property
+    def blend_parameters(self) -> dict[str, str]:
+        """The parameters by which clients know a live generator's blends."""
+        return blend_parameters(self.default_blend)
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,14 @@ class RepositorySpec:
     classifier: bool = False
 
 
-REFERENCE = RepositorySpec(Geometry(1024), (ServedGenerator("blend_r16", {"blend": "--r-swap 16"}),), classifier=True)
+REFERENCE = RepositorySpec(
+    Geometry(1024),
+    (
+        ServedGenerator("blend_r16", {"blend": "--r-swap 16"}),
+        ServedGenerator("live", {"blend": "--r-swap 16"}, default_blend=swapped_shares(16, 1024)),
+    ),
+    classifier=True,
+)
 
 
 def reference_configs() -> dict[str, str]:
@@ -85,10 +104,14 @@ def repository_configs(spec: RepositorySpec) -> dict[str, str]:
     if spec.classifier:
         files |= _engine_files("classifier", "classifier", classifier_signature(g))
     for generator in spec.generators:
-        own = replace(g, resolution=generator.resolution or g.resolution)
-        files |= _engine_files(f"generator_{generator.name}", "generator", generator_signature(own))
+        own = generator.geometry(g)
+        files |= _engine_files(f"generator_{generator.name}", "generator", generator_signature(own), live=own.live)
         files |= _python_files(_encode_picture(own), "EncodePictureModel", encode_picture_signature(own))
-        steps = _steps(own, generator.name, classifier=spec.classifier)
+        condition = condition_signature(own, face=spec.classifier)
+        if own.live:
+            parameters = generator.blend_parameters
+            files |= _python_files(_condition(own, generator.name), "ConditionModel", condition, parameters)
+        steps = _steps(own, generator.name, condition)
         files |= _ensembles(f"toonify_{generator.name}", own, generator, steps)
         if generator is spec.generators[0]:
             files |= _ensembles("toonify", own, generator, steps)
@@ -98,7 +121,7 @@ def repository_configs(spec: RepositorySpec) -> dict[str, str]:
 def _ensembles(name: str, g: Geometry, generator: ServedGenerator, steps: Sequence[Step]) -> dict[str, str]:
     """Return the files of an ensemble with arrays at both ends, and of its sibling with JPEG at both ends."""
     sizes = {"resolution": str(g.resolution), "rows": str(g.rows), "attributes": ",".join(g.attributes)}
-    parameters = {**generator.parameters, "generator": generator.name, **sizes}
+    parameters = {**generator.parameters, "generator": generator.name, **sizes, **generator.blend_parameters}
     decode = Step("decode_face", decode_face_signature())
     encode = Step(_encode_picture(g), encode_picture_signature(g))
     return {
@@ -116,9 +139,23 @@ def _encode_picture(g: Geometry) -> str:
     return f"encode_picture_{g.resolution}"
 
 
-def _engine_files(model: str, component: Component, signature: Signature) -> dict[str, str]:
+def _condition(g: Geometry, generator: str) -> str:
+    """Return the name of the model that fills in defaults: one for all generators, and one for each live one.
+
+    A live generator has a control more, with a default of its own.
+    """
+    return f"condition_{generator}" if g.live else "condition"
+
+
+def _engine_files(model: str, component: Component, signature: Signature, *, live: bool = False) -> dict[str, str]:
+    """Return the files of an exported model, with a configuration for each runtime.
+
+    A live generator runs in the python backend everywhere: its graph has one blend for a whole batch, and only this
+    package's engines run the rows of each blend on their own.
+    """
+
     def text(runtime: Runtime) -> str:
-        return _generated(engine_config(model, component, signature, runtime))
+        return _generated(engine_config(model, component, signature, "cpu" if live else runtime))
 
     return {
         f"{model}/config.pbtxt": text("tensorrt"),
@@ -128,9 +165,11 @@ def _engine_files(model: str, component: Component, signature: Signature) -> dic
     }
 
 
-def _python_files(model: str, adapter: str, signature: Signature) -> dict[str, str]:
+def _python_files(
+    model: str, adapter: str, signature: Signature, parameters: Mapping[str, str] | None = None
+) -> dict[str, str]:
     return {
-        f"{model}/config.pbtxt": _generated(python_config(model, signature)),
+        f"{model}/config.pbtxt": _generated(python_config(model, signature, parameters)),
         f"{model}/1/model.py": _adapter(adapter),
     }
 
@@ -145,10 +184,9 @@ def _ensemble_files(
     }
 
 
-def _steps(g: Geometry, generator: str, *, classifier: bool) -> list[Step]:
-    condition = condition_signature(g, face=classifier)
+def _steps(g: Geometry, generator: str, condition: Signature) -> list[Step]:
     renamed = {spec.name.removesuffix(FILLED): spec.name for spec in condition.outputs}
-    steps = [Step("encoder", encoder_signature(g)), Step("condition", condition)]
+    steps = [Step("encoder", encoder_signature(g)), Step(_condition(g, generator), condition)]
     if g.attributes:
         steps.append(Step("isf", isf_signature(g), renamed))
         renamed = {**renamed, "w": "w_edited"}

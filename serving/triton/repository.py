@@ -157,7 +157,12 @@ def _repository_spec(models: Sequence[_Model]) -> RepositorySpec:
     return RepositorySpec(
         Geometry(sizes.resolution, sizes.w_dim, *((edits.attributes, edits.noise_size) if edits else ((), 0))),
         tuple(
-            ServedGenerator(model.manifest.name, model.parameters | shared, model.manifest.sizes.resolution)
+            ServedGenerator(
+                model.manifest.name,
+                model.parameters | shared,
+                model.manifest.sizes.resolution,
+                model.manifest.default_blend,
+            )
             for model in generators
         ),
         classifier is not None,

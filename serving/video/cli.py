@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +13,7 @@ from serving.client import DEFAULT_TIMEOUT
 from serving.jobs import Job, files_in, jobs_of
 from serving.options import (
     Align,
+    Alpha,
     AttributeOptions,
     Classifier,
     ColourMatch,
@@ -27,6 +28,7 @@ from serving.options import (
     Model,
     Psi,
     Rows,
+    RSwap,
     Seed,
     ShardOption,
     ShowProgress,
@@ -35,6 +37,7 @@ from serving.options import (
     edit_from_options,
     share_from_option,
 )
+from serving.video.option_values import part_from_option, side_from_option, swaps_from_option
 from serving.video.targets import DEFAULT_QUALITY, FORMATS, VIDEOS
 
 if TYPE_CHECKING:
@@ -49,6 +52,15 @@ Strength = Annotated[float, typer.Option(help="How far faces follow the edit, fr
 OutputStyle = Annotated[
     Literal["paste", "crop", "side-by-side"],
     typer.Option(help="The whole frame, the face alone, or the original beside the whole frame."),
+]
+SweptRSwap = Annotated[
+    str | None,
+    typer.Option(
+        "--r-swap",
+        metavar="R|FIRST:LAST",
+        help="With a live model: layers up to this resolution come from the transferred model; "
+        "8:64 moves from 8 to 64 over the clip.",
+    ),
 ]
 Size = Annotated[
     str,
@@ -86,6 +98,8 @@ def video(
     seed: Seed = None,
     strength: Strength = 1.0,
     psi: Psi = None,
+    r_swap_or_ends: SweptRSwap = None,
+    alpha: Alpha = None,
     output_style: OutputStyle = "paste",
     mask: Mask = "ellipse",
     colour_match: ColourMatch = 0.0,
@@ -120,9 +134,10 @@ def video(
     from serving.video.preview import ContactSheet, SampledFrames
     from serving.video.reading import VideoReader
     from serving.video.running import before_and_after, composer_of
+    from serving.video.sweeps import Sweep
     from serving.video.writing import VideoWriter
 
-    side, paste = _side(size, output_style), Paste(colour_match=colour_match, mask=mask)
+    side, paste = side_from_option(size, output_style), Paste(colour_match=colour_match, mask=mask)
     share = share_from_option(shard)
     videos = files_in(inputs, VIDEOS)
     several = len(videos) > 1 or inputs[0].is_dir()
@@ -130,10 +145,12 @@ def video(
     _refuse_a_file_of_frames(output, png=png, preview=preview)
     in_folder = several or (not png and (output.is_dir() or not output.suffix))
     jobs = jobs_of(videos, output, VIDEOS, in_folder=in_folder, suffix=".png" if preview else "" if png else None)
-    start, end = _part(trim)
+    start, end = part_from_option(trim)
+    r_swap, ends = swaps_from_option(r_swap_or_ends)
     back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
-    edit = edit_from_options(attribute, keep, rows, exact=exact)
-    style = back_end.style(edit, seed=seed or 0, strength=strength, psi=1.0 if psi is None else psi)
+    edit, psi = edit_from_options(attribute, keep, rows, exact=exact), 1.0 if psi is None else psi
+    style = back_end.style(edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha)
+    sweep = Sweep(*ends, back_end.resolution()) if ends else None
 
     with _runner(back_end, align, style, progress, stats) as runner:
 
@@ -143,7 +160,10 @@ def video(
 
         def toonified(source: Path, target: Path) -> VideoReport:
             composer = composer_of(output_style, lambda: side or crop_size(source), paste)
-            with VideoReader(source, start=start, end=end) as reader, runner.session(composer, smoothing) as session:
+            with ExitStack() as stack:
+                reader = stack.enter_context(VideoReader(source, start=start, end=end))
+                swept = sweep.style(style, 0.0, reader.duration) if sweep else None
+                session = stack.enter_context(runner.session(composer, smoothing, swept))
                 sink: FrameSink
                 if png:
                     sink = PngSequence(target, force=force)
@@ -162,7 +182,8 @@ def video(
 
         def previewed(source: Path, target: Path) -> VideoReport:
             frames = SampledFrames(source, start=start, end=end)
-            with runner.session(before_and_after(output_style, frames.size, paste), "off") as session:
+            swept = sweep.style(style, start or 0.0, frames.duration) if sweep else None
+            with runner.session(before_and_after(output_style, frames.size, paste), "off", swept) as session:
                 sheet = ContactSheet(target, force)
                 return toonify_video(frames, sheet, session, progress=runner.reporter.progress, cancel=runner.cancel)
 
@@ -193,6 +214,8 @@ def cam(
     seed: Seed = None,
     strength: Strength = 1.0,
     psi: Psi = None,
+    r_swap: RSwap = None,
+    alpha: Alpha = None,
     output_style: OutputStyle = "paste",
     mask: Mask = "ellipse",
     colour_match: ColourMatch = 0.0,
@@ -212,10 +235,10 @@ def cam(
     from serving.video.running import composer_of
     from serving.video.writing import VideoWriter
 
-    side = _side(size, output_style)
+    side = side_from_option(size, output_style)
     back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
-    edit = edit_from_options(attribute, keep, rows, exact=exact)
-    style = back_end.style(edit, seed=seed or 0, strength=strength, psi=1.0 if psi is None else psi)
+    edit, psi = edit_from_options(attribute, keep, rows, exact=exact), 1.0 if psi is None else psi
+    style = back_end.style(edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha)
     with _runner(back_end, align, style, progress, stats) as runner:
 
         def reported(state: VideoProgress) -> None:
@@ -248,31 +271,6 @@ def _runner(back_end: BackEnd, align: str, style: Style, progress: ProgressStyle
     landmarker = video_landmarker(align)
     with back_end.toonifier() as toonifier, cancelled_by_signals() as cancel, reporter(progress) as reports:
         yield Runner(toonifier, landmarker, style, reports, cancel, stats)
-
-
-def _side(size: str, output_style: str) -> int | None:
-    """Parse ``--size``; None stands for "auto"."""
-    if size == "auto":
-        return None
-    if not size.isdecimal() or not 16 <= int(size) <= 4096:
-        raise typer.BadParameter(f"{size!r} is neither auto nor a number of pixels, 16 to 4096", param_hint="--size")
-    if output_style != "crop":
-        raise typer.BadParameter(
-            "only the face alone has a size of its own; give --output-style crop", param_hint="--size"
-        )
-    return int(size)
-
-
-def _part(trim: str | None) -> tuple[float | None, float | None]:
-    if trim is None:
-        return None, None
-    start, colon, end = trim.partition(":")
-    try:
-        if not colon:
-            raise ValueError
-        return (float(start) if start else None), (float(end) if end else None)
-    except ValueError:
-        raise typer.BadParameter(f"{trim!r} is not START:END in seconds", param_hint="--trim") from None
 
 
 def _refuse_numbered_landmarks(align: str, *, several: bool, preview: bool) -> None:

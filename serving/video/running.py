@@ -22,7 +22,7 @@ from serving.video.composing import Composer, FirstFace, Paste, SideBySide
 from serving.video.pipeline import VideoReport
 from serving.video.prealigned import prealigned_landmarker
 from serving.video.reporting import Reporter, print_stages
-from serving.video.session import Smoothing, ToonSession
+from serving.video.session import Smoothing, StyleByTime, ToonSession
 from serving.video.stability import ROW_WEIGHTS
 
 OutputStyle = Literal["paste", "crop", "side-by-side"]
@@ -64,12 +64,15 @@ class Runner:
         started = run_jobs(jobs, reported, self.reporter, skip_existing=skip_existing, cancelled=self.cancel.is_set)
         return started and not any(report.cancelled for report in reports)
 
-    def session(self, composer: Composer, smoothing: Smoothing) -> ToonSession:
-        """Make a session for one video; the smoothing "off" also turns off the smoothing of codes."""
+    def session(self, composer: Composer, smoothing: Smoothing, style: StyleByTime | None = None) -> ToonSession:
+        """Make a session for one video; the smoothing "off" also turns off the smoothing of codes.
+
+        ``style`` replaces that of all videos.
+        """
         return ToonSession(
             self.toonifier,
             following(self.landmarker),
-            style=self.style,
+            style=style or self.style,
             composer=composer,
             smoothing=smoothing,
             codes=None if smoothing == "off" else ROW_WEIGHTS,

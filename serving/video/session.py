@@ -7,7 +7,7 @@ A session has five steps, each in a method of its own: ``follow`` -> ``encode`` 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -44,6 +44,9 @@ from serving.video.tracking import Track, Tracker, Tracking, sightings_from_face
 
 Smoothing = Literal["live", "file", "off"]
 
+StyleByTime = Callable[[Fraction], Style]
+"""Returns the style of a frame by its time in seconds."""
+
 
 class ToonSession(Closing):
     """Toonifies one stream; use it in a ``with`` block, and make one session for each stream.
@@ -55,7 +58,7 @@ class ToonSession(Closing):
         toonifier: computes the pictures; sessions may share one, and the caller closes it.
         landmarker: finds the faces; it must not be shared with another session. Its argument ``name`` is the frame's
             number in the stream, "0" for the first.
-        style: the look of the pictures; None is ``Style()``.
+        style: the look of the pictures, or a function from a frame's time to it; None is ``Style()``.
         composer: makes the picture to show; None is ``Paste()``.
         smoothing: "live" smooths placements without delay. "file" smooths better, with a look-ahead of nine frames.
             "off" leaves faces where they are detected. A ``PlacementFilter`` of the caller's is used as it is.
@@ -73,14 +76,14 @@ class ToonSession(Closing):
         toonifier: Toonifier,
         landmarker: Landmarker,
         *,
-        style: Style | None = None,
+        style: Style | StyleByTime | None = None,
         composer: Composer | None = None,
         smoothing: Smoothing | PlacementFilter = "live",
         codes: RowWeights | None = ROW_WEIGHTS,
         tracking: Tracking | None = None,
         cut_threshold: float = CUT_THRESHOLD,
     ) -> None:
-        self.style = style or Style()
+        self.style: Style | StyleByTime = style or Style()
         self.composer = composer or Paste()
         self._toonifier = toonifier
         self._landmarker = landmarker
@@ -122,7 +125,8 @@ class ToonSession(Closing):
     def follow(self, frame: Frame) -> FrameJob | None:
         """Detect, track and cut out the faces of the next frame; None while the filter waits for more frames."""
         _check(frame.pixels)
-        job = FrameJob(frame, self.style, self.composer)
+        style = self.style(frame.pts) if callable(self.style) else self.style
+        job = FrameJob(frame, style, self.composer)
         with timed([job], "detect"):
             faces = self._landmarker(frame.pixels, str(self._number))
             if self._cuts.is_cut(frame.pixels) or frame.new_scene:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.growth.live import CASES, every_swap, hard_swap, new_fraction
+from benchmarks.growth.live_rows import LiveRow
 from benchmarks.growth.report import README, SERVER_README, summary, tables, with_growth
 from benchmarks.growth.results import (
     GROWTH,
@@ -225,6 +227,29 @@ def test_a_quick_run_measures_growth_and_starts(tmp_path: Path) -> None:
     manifests = [json.loads(path.read_bytes()) for path in tmp_path.rglob("model_repository/*/1/manifest.json")]
     assert len(manifests) >= 3
     assert ((filled.cache_mib or 0) > 0) == any(manifest["engine"] == "openvino" for manifest in manifests)
+
+
+def test_a_quick_run_measures_a_live_model_beside_exported_blends(tmp_path: Path) -> None:
+    quick(tmp_path, "--only", "live")
+    rows = read_records(tmp_path / "live.csv", LiveRow)
+    assert [row.case for row in rows] == [case.name for case in CASES]
+    assert {row.status for row in rows} == {"ok"}, [row.reason for row in rows]
+    assert all(row.n and row.held_mib for row in rows)
+    text = tables(LatestRows([], [], [], rows))
+    assert "**A live model beside exported blends, 32x32," in text
+    assert text.count("1.00 (1.00 to 1.00)") >= 2
+
+
+def test_a_live_model_is_asked_for_what_its_rows_say() -> None:
+    assert hard_swap(0, 2, 4).tolist() == [[1, 1, 1, 0]] * 2
+    assert every_swap(0, 3, 2).tolist() == [[0, 0], [1, 0], [1, 1]]
+    assert len({new_fraction(call, 1, 1)[0, 0] for call in range(1000)}) == 1000
+
+
+def test_a_live_case_that_fails_is_a_line_with_its_reason() -> None:
+    ok = LiveRow("r", "t", "c", "an exported blend", 1, 32, "winograd", "fp32", "ok", p50_ms=1.0, rounds_ms="1 1")
+    failed = replace(ok, case="live, hard swap", status="failed", reason="no memory", p50_ms=None, rounds_ms="")
+    assert "| live, hard swap | failed: no memory |" in tables(LatestRows([], [], [], [ok, failed]))
 
 
 def test_a_quick_runs_rows_stay_out_of_the_results() -> None:

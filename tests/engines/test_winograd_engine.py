@@ -77,8 +77,9 @@ class RandomBlock:
         block.set_styles(padded(self.w, 1, multiple=kernels.channel_multiple))
         size, width = len(self.conv.noise), len(self.conv.bias)
         y = aligned((size, size, round_up(width, kernels.channel_multiple)))
-        kernels.run_block(block.params, padded(self.x, 2, multiple=kernels.channel_multiple), y, block.rgb)
-        return y[..., :width], block.rgb
+        image = aligned(block.image_shape)
+        kernels.run_block(block.params, padded(self.x, 2, multiple=kernels.channel_multiple), y, image)
+        return y[..., :width], image
 
     def expected(self, dtype: torch.dtype) -> tuple[AnyArray, AnyArray]:
         """Return the same, by direct convolutions in ``dtype``."""

@@ -93,6 +93,9 @@ def test_a_format_that_would_lose_the_clamp_must_be_asked_for(command: Command, 
         (["blend", "--r-swap", "16", "--base", "BASE", "--transfer", "TRANSFER", "--name", "a/b"], "got 'a/b'"),
         (["blend", "--r-swap", "16,x"], "--r-swap: got 'x', expected a resolution, or several with commas"),
         (["blend", "--r-swap", "16,32", "--name", "mine"], "got 2 with the name mine, expected a name of its own"),
+        (["blend", "--live", "--r-swap", "16,32"], "The blends with --live: got 2, expected one, which is the default"),
+        (["blend", "--live", "--target", "tensorrt"], "--target tensorrt: got a live generator"),
+        (["blend", "--live", "--r-swap", "16", "--compat", "vtoonify"], "layers of 4x4 with different shares"),
         (["blend", "--r-swap", "16,16"], "got 2 with names of which two are equal"),
         (["isf", "--checkpoint", "ISF", "--resolution", "1024"], "got 14 rows, which is resolution 256"),
         (
@@ -121,6 +124,15 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert sentence in last
     assert "Traceback" not in err
     assert list(tmp_path.rglob("*.onnx")) == []
+
+
+def test_a_live_blend_is_one_model_of_both_networks(command: Command) -> None:
+    code, out, _ = command("blend", "--live", "--resolution", "64", "--engine", "onnxruntime")
+    assert code == 0
+    assert "build/live_64: generator live_64, onnxruntime fp32, verified against PyTorch" in out
+    manifest = read_manifest(Path("build/live_64"))
+    assert manifest.live is not None
+    assert manifest.live.default == (1, 1, 1, 0, 0)
 
 
 @pytest.mark.parametrize("arguments", [["unknown"], ["blend", "--precision", "fp12"], ["convert", "one"]])
@@ -214,16 +226,16 @@ def repository_command(
     """Combine the tiny models as if one were in half precision, so that all are verified together."""
     monkeypatch.setattr(end_to_end, "all_float32", lambda models: False)
     models = tiny_model_directories
-    return lambda *options: command(
-        *("repository", "--encoder", models.encoder, "--isf", models.isf, "--generator", models.generators["plain"]),
-        *options,
-    )
+    generators = ("--generator", models.generators["plain"], "--generator", models.live)
+    fixed = ("repository", "--encoder", models.encoder, "--isf", models.isf, *generators)
+    return lambda *options: command(*fixed, *options)
 
 
 def test_the_error_of_all_models_together_is_reported(repository_command: Command) -> None:
     code, out, _ = repository_command()
     assert code == 0
-    assert "from face to picture of plain, against float32: worst error 0" in out
+    for name in ("plain", "live"):
+        assert f"from face to picture of {name}, against float32: worst error 0" in out
     assert Path("build/model_repository/toonify/config.pbtxt").is_file()
     code, out, _ = repository_command("--json", "--force")
     assert code == 0

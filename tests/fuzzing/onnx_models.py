@@ -1,7 +1,8 @@
 """ONNX files with changed graphs and weights: each is run, or refused in one sentence, without a wrong access.
 
-An input is one letter for the component, "g" or "e", and the file. Compiled kernels are the sanitised ones; the other
-engines get every fourth input. Engines run in processes of their own, which report a wrong access by their end.
+An input is one letter for the component, "g", "l" (a live generator) or "e", and the file. Compiled kernels are the
+sanitised ones; the other engines get every fourth input. Engines run in processes of their own, which report a wrong
+access by their end.
 """
 
 from __future__ import annotations
@@ -22,16 +23,21 @@ import numpy as np
 import onnx
 import sanitised_kernels
 from fuzzer import Check, Fuzzer
-from generators import random_generator
+from generators import random_generator, random_sibling
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx_encoders import ROWS, W_DIM, small_encoder
 
 from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Geometry, generator_signature
 from export.graphs.generator import onnx_from_generator
+from export.graphs.live_generator import onnx_from_live_generator
 from export.networks.generator import generator_from_weights
 
-GEOMETRIES = {"g": Geometry(32, 16), "e": Geometry(32, W_DIM, rows=ROWS)}
+GEOMETRIES = {
+    "g": Geometry(32, 16),
+    "l": Geometry(32, 16, live=True),
+    "e": Geometry(32, W_DIM, rows=ROWS),
+}
 LIBRARIES = ("onnxruntime", "openvino", "torch")
 SECONDS = 120
 """For one model in one engine, far above what any takes: a hang is a failure."""
@@ -42,14 +48,19 @@ SIZES = (0, 1, 2, 3, 5, 8, 15, 16, 17, 32, 33, 64, 255)
 @functools.cache
 def originals() -> dict[str, bytes]:
     """A small valid file of each component, whose layers have odd widths."""
-    generator = generator_from_weights(random_generator(32, {4: 12, 8: 10, 16: 7, 32: 5}, conv_clamp=0.7))
-    models = {"g": onnx_from_generator(generator, generator_signature(GEOMETRIES["g"])), "e": small_encoder()}
+    weights = random_generator(32, {4: 12, 8: 10, 16: 7, 32: 5}, conv_clamp=0.7)
+    generator, sibling = (generator_from_weights(one) for one in (weights, random_sibling(weights)))
+    models = {
+        "g": onnx_from_generator(generator, generator_signature(GEOMETRIES["g"])),
+        "l": onnx_from_live_generator(generator, sibling, generator_signature(GEOMETRIES["l"])),
+        "e": small_encoder(),
+    }
     return {letter: model.SerializeToString() for letter, model in models.items()}
 
 
 def make(source: random.Random) -> bytes:
-    """A generator, or one time in four an encoder, with up to three changes."""
-    letter = source.choice("ggge")
+    """A generator, live or not, or an encoder, with up to three changes."""
+    letter = source.choice("gle")
     if source.random() < 0.05:
         return letter.encode() + _with_changed_bytes(originals()[letter], source)
     model = ModelProto.FromString(originals()[letter])

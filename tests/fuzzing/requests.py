@@ -29,7 +29,7 @@ TOO_MANY = "max allowed is 8"
 
 PATH = "../../etc/passwd"
 TYPES = ("UINT8", "FP32", "INT64", "BYTES", "BOOL", "FP64", "INT8", "NONSENSE", "")
-NAMES = ("face", "jpeg", "image", "w", "psi", "seed", "attributes", "z", "row_strength", "gate", PATH, "")
+NAMES = ("face", "jpeg", "image", "w", "psi", "seed", "attributes", "z", "row_strength", "blend", "gate", PATH, "")
 MODELS = (
     "toonify",
     "toonify_jpeg",
@@ -39,6 +39,9 @@ MODELS = (
     "decode_face",
     "encode_picture_32",
     "generator_plain",
+    "toonify_live",
+    "condition_live",
+    "generator_live",
 )
 DIMENSIONS = (0, 1, 2, 3, 8, 9, 255, 256, -1, -256, 100_000, 2**31, 2**62, -(2**63))
 PATHS = re.compile(r"/\w+/\w+|Traceback|File \"|\.py\b")
@@ -49,6 +52,7 @@ def originals() -> tuple[ModelInferRequest, ...]:
     """A good request to every kind of model; the first is the one that must be answered at any time."""
     face = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
     jpeg = serialize_byte_tensor(np.array([[jpeg_from_picture(face)]], dtype=object)).item()
+    blend = ("blend", "FP32", [1, 4], np.full(4, 0.5, np.float32).tobytes())
     w, one = ("w", "FP32", [1, 8, 16], np.zeros(128, np.float32).tobytes()), np.ones(1, np.float32).tobytes()
     return (
         _request("toonify", ("face", "UINT8", [1, 256, 256, 3], face.tobytes())),
@@ -62,6 +66,9 @@ def originals() -> tuple[ModelInferRequest, ...]:
         _request("toonify_jpeg", ("jpeg", "BYTES", [1, 1], jpeg)),
         _request("condition", w, ("row_strength", "FP32", [1, 8], one * 8)),
         _request("generator_plain", w, ("psi", "FP32", [1, 1], one)),
+        _request("toonify_live", ("face", "UINT8", [1, 256, 256, 3], face.tobytes()), blend),
+        _request("condition_live", w, blend),
+        _request("generator_live", w, ("psi", "FP32", [1, 1], one), blend),
         _request("encode_picture_32", ("image", "UINT8", [1, 32, 32, 3], bytes(3072))),
         _request("decode_face", ("jpeg", "BYTES", [1, 1], jpeg)),
     )
@@ -83,9 +90,8 @@ def make(source: random.Random) -> bytes:
 def checking(folder: Path) -> Iterator[Check]:
     """The check sends its input to a server of the tiny models, and asks for a picture after every hundredth."""
     models = write_tiny_models(folder / "models")
-    write_repository(
-        folder / "repository", encoder=models.encoder, isf=models.isf, generators=[models.generators["plain"]]
-    )
+    generators = [models.generators["plain"], models.live]
+    write_repository(folder / "repository", encoder=models.encoder, isf=models.isf, generators=generators)
     with (
         TritonServer(folder / "repository", log=folder / "log", grpc_port=0, metrics_port=0) as server,
         grpc.insecure_channel(server.url, options=[("grpc.enable_http_proxy", 0)]) as channel,

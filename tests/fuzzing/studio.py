@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fuzzer import Check, Fuzzer
-from studio_pages import studio
+from studio_pages import LIVE_CATALOGUE, studio
 from toon_fakes import FakeToonifier, room
 
 from serving.faces.images import bytes_from_picture
@@ -29,6 +29,9 @@ ROUTES = (
     ("GET", "/api/models"),
     ("POST", "/api/picture"),
     ("POST", "/api/picture"),
+    ("POST", "/api/face"),
+    ("POST", "/api/face/x"),
+    ("POST", "/api/sheet"),
     ("GET", "/api/camera"),
     ("POST", "/api/clip"),
     ("GET", "/api/clip/x"),
@@ -58,6 +61,8 @@ CONTROLS = (
     {"look": "crop", "seed": 5},
     {"seed": 2**63},
     {"psi": 1e308},
+    {"model": "live", "blend": [1, 0.5, 0, 0, 0]},
+    {"model": "live", "blend": [1e308] * 17},
     {"model": "../../x"},
     {"attributes": {"age": 1, "x": 2}},
     [[[]]],
@@ -117,7 +122,7 @@ def checking(folder: Path) -> Iterator[Check]:
     folder.mkdir(parents=True, exist_ok=True)
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
-        with pictures.quiet(), studio(FakeToonifier()) as port:
+        with pictures.quiet(), studio(FakeToonifier(), LIVE_CATALOGUE) as port:
             yield lambda content: check_answer(content, answer(port, content))
             models = b"GET /api/models HTTP/1.1\r\nHost: localhost\r\nX-Requested-With: toonify-studio\r\n\r\n"
             assert answer(port, models).startswith(b"HTTP/1.1 200")

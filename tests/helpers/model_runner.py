@@ -1,8 +1,8 @@
 """A process that loads models and runs them once: ``python model_runner.py ENGINE [FOLDER INSTRUCTION_SET]``.
 
-It reads a line of JSON for each model, ``[path, letter, resolution, rows, w_dim]``, the letter being g for a generator
-and e for an encoder. It answers one line: "ran", "refused: SENTENCE", or "failed: TRACEBACK" with its lines joined.
-FOLDER has other kernels for ``engines.winograd``.
+It reads a line of JSON for each model, ``[path, letter, resolution, rows, w_dim]``, the letter being g for a generator,
+l for a live one, and e for an encoder. It answers one line: "ran", "refused: SENTENCE", or "failed: TRACEBACK" with its
+lines joined. FOLDER has other kernels for ``engines.winograd``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from engines.contract.errors import ToonifyError
-from engines.contract.tensors import Geometry, Signature, encoder_signature, generator_signature
+from engines.contract.tensors import BLEND, Geometry, Signature, encoder_signature, generator_signature
 from engines.engine import Engine
 from engines.model_directory import Precision
 
@@ -28,8 +28,8 @@ def main() -> None:
     engine, *kernels = sys.argv[1:]
     for line in sys.stdin:
         path, letter, resolution, rows, w_dim = json.loads(line)
-        build = {"g": generator_signature, "e": encoder_signature}[letter]
-        signature = build(Geometry(resolution, w_dim, rows=rows))
+        build = {"g": generator_signature, "l": generator_signature, "e": encoder_signature}[letter]
+        signature = build(Geometry(resolution, w_dim, rows=rows, live=letter == "l"))
         answer = _answer(engine, kernels, Path(path), signature)
         sys.stdout.write(answer.replace("\n", " | ") + "\n")
         sys.stdout.flush()
@@ -39,7 +39,10 @@ def _answer(engine: str, kernels: list[str], path: Path, signature: Signature) -
     try:
         for precision in PRECISIONS.get(engine, ("fp32",)):
             with _loaded(engine, precision, kernels, path, signature) as model, np.errstate(all="ignore"):
-                model.run({spec.name: np.ones((1, *spec.dims), spec.dtype.numpy) for spec in signature.inputs})
+                inputs = {spec.name: np.ones((1, *spec.dims), spec.dtype.numpy) for spec in signature.inputs}
+                model.run(inputs)
+                if BLEND in inputs:  # a live generator makes fractions in another way than hard swaps
+                    model.run(inputs | {BLEND: inputs[BLEND] / 2})
     except ToonifyError as error:
         return f"refused: {error}"
     except Exception:

@@ -20,6 +20,9 @@ CATALOGUE = Catalogue(
     (Choice("blend_r16", "--r-swap 16", 64), Choice("blend_r64", "--r-swap 64", 64)), ("age", "smile"), keeps=True
 )
 
+LIVE = Choice("live", "--r-swap 8", 64, (4, 8, 16, 32, 64), (1.0, 1.0, 0.0, 0.0, 0.0))
+LIVE_CATALOGUE = Catalogue((CATALOGUE.models[0], LIVE), ("age", "smile"))
+
 MAX_UPLOAD = 2**20
 
 
@@ -30,9 +33,9 @@ def one_face(photo: Pixels, name: str = "") -> tuple[Face, ...]:
 
 
 @contextmanager
-def studio(toonifier: FakeToonifier) -> Iterator[int]:
+def studio(toonifier: FakeToonifier, catalogue: Catalogue = CATALOGUE) -> Iterator[int]:
     """Serve a studio with this toonifier; yields the port."""
-    app = application(Studio(toonifier, one_face), CATALOGUE, max_upload=MAX_UPLOAD)
+    app = application(Studio(toonifier, one_face), catalogue, max_upload=MAX_UPLOAD)
     listener = socket.create_server(("127.0.0.1", 0))
     started, ended = Event(), Event()
 

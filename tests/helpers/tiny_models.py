@@ -7,7 +7,10 @@ Resolution 32, 8 rows of 16, two attributes, ISF noise of 4:
     classifier   probabilities = face[0, :2, 1] / 255
     generator    image = trunc(clamp(127.5 x + 128, 0, 255)), x = gain * psi * w, the 128 numbers of w 24 times over
 
-The generator "small" is as if cut at 16: it takes 8 rows too, and gives their numbers 6 times over.
+The generator "small" is as if cut at 16: it takes 8 rows too, and gives their numbers 6 times over. The generator
+"live" is like "plain" where its blend is the base's, and like "inverse" where it is the transferred model's:
+
+    gain = 1 - blend[0] - blend[1] / 2 - blend[2] / 4 - blend[3] / 4
 """
 
 from __future__ import annotations
@@ -24,13 +27,17 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from engines import engine_from_directory
 from engines.contract.tensors import DType, TensorSpec
 from engines.hashed_files import sha256_of
-from engines.model_directory import Component, Manifest, Sizes, Verification, write_manifest
+from engines.model_directory import Component, LiveBlend, Manifest, Sizes, Verification, write_manifest
 from serving.pipeline import Pipeline
 
 SIZES = Sizes(resolution=32, w_dim=16)
 ISF_SIZES = Sizes(resolution=32, w_dim=16, attributes=("age", "smile"), noise_size=4)
 GAINS = {"plain": 1.0, "inverse": -1.0}
 SMALL_SIZES = Sizes(resolution=16, w_dim=16, rows=8)
+DEFAULT_BLEND = (1.0, 1.0, 0.0, 0.0)
+"""The default shares of the generator "live" at 4, 8, 16 and 32: r_swap 8."""
+
+BLEND_WEIGHTS = np.array([[1], [0.5], [0.25], [0.25]], np.float32)
 
 _ELEMENTS = {DType.UINT8: TensorProto.UINT8, DType.FLOAT32: TensorProto.FLOAT}
 
@@ -43,14 +50,17 @@ class TinyModels:
     isf: Path
     classifier: Path
     generators: dict[str, Path]
+    live: Path
 
     def pipeline(self, generator: str = "plain", *, isf: bool = True, classifier: bool = True) -> Pipeline:
         """The in-process form of the ensemble ``toonify_<generator>``."""
+        live = generator == "live"
         return Pipeline(
             engine_from_directory(self.encoder),
-            engine_from_directory(self.generators[generator]),
+            engine_from_directory(self.live if live else self.generators[generator]),
             engine_from_directory(self.isf) if isf else None,
             engine_from_directory(self.classifier) if isf and classifier else None,
+            default_blend=DEFAULT_BLEND if live else (),
         )
 
 
@@ -58,15 +68,21 @@ def write_tiny_models(folder: Path) -> TinyModels:
     generators = {name: write_generator(folder / name, name) for name in GAINS}
     generators["small"] = write_generator(folder / "small", "small", SMALL_SIZES)
     encoder, isf = write_encoder(folder / "encoder"), write_isf(folder / "isf")
-    return TinyModels(encoder, isf, write_classifier(folder / "classifier"), generators)
+    live = write_generator(folder / "live", "live", live=LiveBlend(resolutions=(4, 8, 16, 32), default=DEFAULT_BLEND))
+    return TinyModels(encoder, isf, write_classifier(folder / "classifier"), generators, live)
+
+
+def gain_of_blend(blend: ArrayLike) -> NDArray[np.float32]:
+    """The gain of the generator "live" for shares [N, 4] or [4]: [N, 1]."""
+    return np.float32(1) - np.atleast_2d(np.asarray(blend, np.float32)) @ BLEND_WEIGHTS
 
 
 def expected_pictures(
-    faces: NDArray[np.uint8], *, gain: float = 1.0, psi: float = 1.0, shift: ArrayLike = 0.0, side: int = 32
+    faces: NDArray[np.uint8], *, gain: ArrayLike = 1.0, psi: float = 1.0, shift: ArrayLike = 0.0, side: int = 32
 ) -> NDArray[np.uint8]:
     """The pictures of the pipeline; ``shift`` [N, 8, 1] is what the ISF adds to w."""
     w = (faces[:, :8, :16, 0].astype(np.float32) - 128) / 128 + np.asarray(shift, np.float32)
-    x = np.float32(gain) * (np.float32(psi) * w).reshape(len(faces), -1)
+    x = np.asarray(gain, np.float32) * (np.float32(psi) * w).reshape(len(faces), -1)
     levels = np.clip(127.5 * x + 128, 0, 255).astype(np.uint8)
     return np.tile(levels, 3 * side**2 // 128).reshape(-1, side, side, 3)
 
@@ -114,11 +130,16 @@ def write_classifier(directory: Path, sizes: Sizes = ISF_SIZES) -> Path:
     return _write_directory(directory, "classifier", "classifier", sizes, nodes, constants)
 
 
-def write_generator(directory: Path, name: str, sizes: Sizes = SIZES) -> Path:
-    """A generator with the gain of its name, or 1."""
+def write_generator(directory: Path, name: str, sizes: Sizes = SIZES, live: LiveBlend | None = None) -> Path:
+    """A generator with the gain of its name, or 1, or of each request's blend."""
     resolution = sizes.resolution
     times = resolution**2 * 3 // (sizes.geometry.rows * sizes.w_dim)
+    of_blend = [
+        helper.make_node("MatMul", ["blend", "weights"], ["less"]),
+        helper.make_node("Sub", ["one", "less"], ["gain"]),
+    ]
     nodes = [
+        *(of_blend if live else []),
         helper.make_node("Reshape", ["w", "flat"], ["numbers"]),
         helper.make_node("Mul", ["numbers", "psi"], ["truncated"]),
         helper.make_node("Mul", ["truncated", "gain"], ["x"]),
@@ -129,11 +150,11 @@ def write_generator(directory: Path, name: str, sizes: Sizes = SIZES) -> Path:
         helper.make_node("Clip", ["levels", "low", "high"], ["clamped"]),
         helper.make_node("Cast", ["clamped"], ["image"], to=TensorProto.UINT8),
     ]
-    numbers = {"gain": GAINS.get(name, 1.0), "scale": 127.5, "middle": 128.0, "low": 0.0, "high": 255.0}
+    gain: dict[str, ArrayLike] = {"one": 1.0, "weights": BLEND_WEIGHTS} if live else {"gain": GAINS.get(name, 1.0)}
+    numbers = {**gain, "scale": 127.5, "middle": 128.0, "low": 0.0, "high": 255.0}
     shapes = {"flat": [0, -1], "times": [1, times], "shape": [0, resolution, resolution, 3]}
-    return _write_directory(
-        directory, "generator", name, sizes, nodes, numbers | shapes, {"blend": {"schedule": "--r-swap 16"}}
-    )
+    details = {"blend": {"schedule": "--r-swap 16"}}
+    return _write_directory(directory, "generator", name, sizes, nodes, numbers | shapes, details, live)
 
 
 def _write_directory(
@@ -144,6 +165,7 @@ def _write_directory(
     nodes: Sequence[NodeProto],
     constants: Mapping[str, ArrayLike],
     details: Mapping[str, object] | None = None,
+    live: LiveBlend | None = None,
 ) -> Path:
     directory.mkdir(parents=True)
     manifest = Manifest(
@@ -157,6 +179,7 @@ def _write_directory(
         details=dict(details or {}),
         tools={},
         verification=Verification(inputs="none", worst=0, mean=0, psnr=None, bound="none"),
+        live=live,
     )
     model = directory / manifest.model_file
     signature = manifest.signature

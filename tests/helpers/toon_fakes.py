@@ -36,7 +36,8 @@ class _Closing:
 class FakeToonifier(_Closing):
     """A toonifier whose codes are a face's mean level over 255.
 
-    Its pictures, uint8 [N, 64, 64, 3], have the code's mean in red and the seed in green.
+    Its pictures, uint8 [N, 64, 64, 3], have the code's mean in red, the seed in green, and in blue 20 for each
+    resolution of the transferred model's layers.
 
     Attributes:
         before: called at the start of every method.
@@ -45,6 +46,7 @@ class FakeToonifier(_Closing):
         attributes: the classifier; None where there is none.
         shown: the attributes that each rendering was given.
         styles: the style of each toonifying.
+        rendered: the style of each rendering.
     """
 
     before: Callable[[], Any] = lambda: None
@@ -53,6 +55,7 @@ class FakeToonifier(_Closing):
     attributes: Callable[[Pixels], NDArray[np.float32]] | None = None
     shown: list[NDArray[np.float32] | None] = field(default_factory=list)
     styles: list[Style] = field(default_factory=list)
+    rendered: list[Style] = field(default_factory=list)
 
     @property
     def has_light_encoder(self) -> bool:
@@ -71,6 +74,7 @@ class FakeToonifier(_Closing):
     def render(self, w: NDArray[np.float32], style: Style, shown: NDArray[np.float32] | None = None) -> Pixels:
         self._begin("render", w)
         self.shown.append(shown)
+        self.rendered.append(style)
         return _pictures(w, style)
 
     def toonify(self, faces: Pixels, style: Style) -> Pixels:
@@ -92,6 +96,7 @@ def _pictures(w: NDArray[np.float32], style: Style) -> Pixels:
     pictures = np.zeros((len(w), 64, 64, 3), np.uint8)
     pictures[..., 0] = np.rint(w.reshape(len(w), -1).mean(1) * 255)[:, None, None]
     pictures[..., 1] = style.seed
+    pictures[..., 2] = round(20 * sum(style.blend or ())) + 20 * max((style.r_swap or 1).bit_length() - 2, 0)
     return pictures
 
 

@@ -314,6 +314,15 @@ def test_a_photograph_without_a_face_is_named(toonify: Toonify, fake: FakeTriton
     assert err.startswith(f"error: {tmp_path / 'wall.png'}: got no face, expected at least one")
 
 
+def test_a_blend_of_a_model_that_is_not_live_is_refused_by_name(toonify: Toonify, fake: FakeTriton, face: Path) -> None:
+    code, _, err = toonify("image", face, "-o", face.with_name("toon.png"), "--url", fake.url, "--r-swap", "32")
+    assert (code, fake.requests) == (1, [])
+    assert err == (
+        "error: control 'r_swap': got the model 'toonify', whose blend is fixed, expected a live model, which "
+        "toonify-export blend --live makes; leave it out or choose another model.\n"
+    )
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -328,6 +337,8 @@ def test_a_photograph_without_a_face_is_named(toonify: Toonify, fake: FakeTriton
         ["--faces", "all", "--align", "haar", "--no-paste"],
         ["--seed", "-1"],
         ["--rows", "some"],
+        ["--alpha", "1.5"],
+        ["--r-swap", "soft"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(toonify: Toonify, face: Path, options: list[str]) -> None:

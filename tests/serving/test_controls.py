@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from engines.contract.errors import RequestError
 from engines.contract.tensors import ISF_ATTRIBUTES, Geometry, toonify_signature
 from serving.controls import control_tensors, row_strength_for
+from serving.live_blends import BlendChoices
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_an_attribute_without_a_rule_is_refused() -> None:
 
 
 def target(**controls: Any) -> NDArray[np.float32]:
-    tensors = control_tensors(toonify_signature(Geometry(1024)), ISF_ATTRIBUTES, controls, 2)
+    tensors = control_tensors(toonify_signature(Geometry(1024)), ISF_ATTRIBUTES, controls, 2, BlendChoices("toonify"))
     return tensors["attributes"]
 
 
@@ -65,7 +66,7 @@ def test_an_unknown_attribute_that_is_kept_is_refused() -> None:
 
 def test_controls_are_repeated_for_every_face_or_given_for_each() -> None:
     controls = {"seed": [1, 2, 3], "psi": 1, "z": None, "attributes": np.eye(4)[:3], "row_strength": np.ones(18)}
-    tensors = control_tensors(toonify_signature(Geometry(1024)), ISF_ATTRIBUTES, controls, 3)
+    tensors = control_tensors(toonify_signature(Geometry(1024)), ISF_ATTRIBUTES, controls, 3, BlendChoices("toonify"))
     assert {name: (value.dtype.name, value.shape) for name, value in tensors.items()} == {
         "seed": ("int64", (3, 1)),
         "psi": ("float32", (3, 1)),
@@ -80,4 +81,4 @@ def test_a_model_without_an_isf_head_takes_no_attributes() -> None:
     with pytest.raises(
         RequestError, match="control 'attributes': got a model that does not take it, expected one of psi"
     ):
-        control_tensors(signature, (), {"attributes": {"age": 1}}, 1)
+        control_tensors(signature, (), {"attributes": {"age": 1}}, 1, BlendChoices("toonify"))

@@ -8,6 +8,12 @@ export function showStatus(text, bad = false) {
   $('status').classList.toggle('bad', bad);
 }
 
+// The transferred model's share at each resolution, lowest first; null for a model whose blend is fixed.
+export function shares() {
+  const bars = [...document.querySelectorAll('#shares input')];
+  return bars.length ? bars.map((bar) => bar.valueAsNumber) : null;
+}
+
 export function showError(error) {
   if (error.name !== 'AbortError') showStatus(error.message, true);
 }
@@ -22,7 +28,8 @@ export async function request(path, options) {
   });
   if (answer.ok) return answer;
   const body = await answer.json().catch(() => ({}));
-  throw new Error(body.error ?? `The studio answers ${answer.status} ${answer.statusText}.`);
+  const message = body.error ?? `The studio answers ${answer.status} ${answer.statusText}.`;
+  throw Object.assign(new Error(message), { status: answer.status });
 }
 
 // Offers a result for download: a blob, a URL, or null for none.
@@ -44,6 +51,7 @@ function controls() {
     seed: seed.valueAsNumber,
     strength: strength.valueAsNumber,
     psi: psi.valueAsNumber,
+    blend: shares(),
     look: look.value,
   });
 }
@@ -85,6 +93,7 @@ async function drawPicture(blob) {
 export class Picture {
   kind = 'picture';
   aborter = new AbortController();
+  encoded = {}; // the id of the picture's faces in the studio, and the look for which they were found
 
   constructor(file) { this.file = file; }
 
@@ -107,20 +116,27 @@ export class Picture {
 
   cancel() {
     this.stale = false;
-    this.aborter.abort();
-    this.aborter = new AbortController();
+    this.restart();
     showStatus('Cancelled.');
   }
 
-  // Sends one request at a time; changes of the controls meanwhile are sent together when it is answered.
-  async changed() {
+  restart() {
+    this.aborter.abort();
+    this.aborter = new AbortController();
+  }
+
+  // Sends one request at a time; changes of the controls meanwhile are sent together when it is answered. While a blend
+  // is dragged, the faces that were encoded once are rendered, in place of the whole picture.
+  async changed(dragging = false) {
+    if (dragging && !this.dragging && this.busy) this.restart(); // the whole picture may take long
+    this.dragging = dragging;
     this.stale = true;
     if (this.busy) return;
     this.busy = true;
     while (this.stale && !this.closed) {
       this.stale = false;
       this.patience = setTimeout(() => { $('cancel').hidden = false; }, 1000);
-      await this.toonify(this.aborter.signal).catch(showError);
+      await (this.dragging ? this.preview : this.toonify).call(this, this.aborter.signal).catch(showError);
       clearTimeout(this.patience);
       if (!this.closed) $('cancel').hidden = true;
     }
@@ -135,6 +151,37 @@ export class Picture {
     signal.throwIfAborted();
     offerDownload(picture, toonName(this.file, '.png'));
     showStatus(`Done in ${((performance.now() - start) / 1000).toFixed(1)} s.`);
+  }
+
+  async preview(signal) {
+    const start = performance.now();
+    const picture = await this.rendered(signal).catch((error) => {
+      if (error.status !== 404) throw error;
+      this.encoded = {}; // the studio keeps the faces of the last pictures only
+      return this.rendered(signal);
+    });
+    await drawPicture(picture);
+    signal.throwIfAborted();
+    offerDownload(picture, toonName(this.file, '.jpg'));
+    showStatus(`Rendered in ${(performance.now() - start).toFixed(0)} ms.`);
+  }
+
+  async rendered(signal) {
+    const look = form.elements.look.value;
+    if (this.encoded.look !== look) {
+      this.encoded = { look, id: (await (await send('/api/face', this.file, signal)).json()).id };
+    }
+    return (await send(`/api/face/${this.encoded.id}`, null, signal)).blob();
+  }
+
+  async sheet() {
+    showStatus('Rendering every r_swap …');
+    const sheet = await (await send('/api/sheet', this.file, this.aborter.signal)).blob();
+    const link = Object.assign(document.createElement('a'), { href: URL.createObjectURL(sheet) });
+    link.download = `${this.file.name.replace(/\.\w+$/, '')}_sheet.png`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+    showStatus('The sheet is among the downloads.');
   }
 
   close() {

@@ -1,15 +1,19 @@
 // The page of toonify studio: passes the user's actions on to the picture, clip or webcam on the stage.
 
-import { $, Camera, Clip, Picture, request, showError, form, keptText, offerDownload, showStatus } from './stages.js';
+import {
+  $, Camera, Clip, Picture, request, shares, showError, form, keptText, offerDownload, showStatus,
+} from './stages.js';
 
 let stage = null;
 let largest = Infinity; // bytes of a file
+let live = new Map(); // the live models by their names
 
 function setStage(next) {
   stage?.close();
   stage = next;
   const camera = next?.kind === 'camera';
   $('stage').dataset.kind = next?.kind ?? 'none';
+  $('sheet').hidden = next?.kind !== 'picture';
   $('compare').classList.toggle('mirrored', camera);
   form.querySelector('option[value=aligned]').disabled = camera; // a webcam's frames are never aligned faces
   if (camera && form.elements.look.value === 'aligned') form.elements.look.value = 'paste';
@@ -33,16 +37,58 @@ function arrange() {
   $('compare').classList.toggle('beside', alone || $('view').ariaPressed === 'true');
 }
 
-function changed() {
+function textOf(input) {
+  if (input.id === 'r-swap') return swapName();
+  return 'kept' in input.dataset ? keptText(input) : input.valueAsNumber.toFixed(2);
+}
+
+// Passes a change on; while a blend is dragged, more changes follow at once.
+function changed(dragging = false) {
   for (const slider of form.querySelectorAll('.slider')) {
-    const input = slider.querySelector('input');
-    slider.querySelector('output').value = 'kept' in input.dataset ? keptText(input) : input.valueAsNumber.toFixed(2);
+    slider.querySelector('output').value = textOf(slider.querySelector('input'));
   }
   for (const input of form.querySelectorAll('#edit :is(input, button):not([name=editing])')) {
     input.disabled = !form.elements.editing.checked;
   }
   arrange();
-  if (form.checkValidity()) stage?.changed();
+  if (form.checkValidity()) stage?.changed(dragging);
+}
+
+const resolutions = () => [...document.querySelectorAll('#shares input')].map((bar) => Number(bar.dataset.resolution));
+
+// Names the position of the slider over r_swap, which counts the resolutions of the transferred model's layers.
+function swapName() {
+  const position = $('r-swap').valueAsNumber;
+  const hard = shares()?.every((share, index) => share === Number(index < position));
+  if (!hard) return 'own shares';
+  return position ? `r_swap ${resolutions()[position - 1]}` : 'the base alone';
+}
+
+function swap() {
+  const position = $('r-swap').valueAsNumber;
+  document.querySelectorAll('#shares input').forEach((bar, index) => { bar.value = Number(index < position); });
+}
+
+// Moves the slider over r_swap to as many resolutions as the shares amount to.
+function followShares() {
+  $('r-swap').value = Math.round(shares()?.reduce((sum, share) => sum + share, 0) ?? 0);
+}
+
+function bar(resolution, share) {
+  // Without a step, so that a model's own shares are kept as they are; those that are moved are rounded.
+  const about = { ariaLabel: `Share at ${resolution}`, min: 0, max: 1, step: 'any' };
+  const input = element('input', { type: 'range', ...about, defaultValue: share });
+  input.dataset.resolution = resolution;
+  return element('label', { className: 'bar' }, input, element('span', { textContent: resolution }));
+}
+
+// Shows the blends of the chosen model, if it is live, at its default.
+function chooseModel() {
+  const model = live.get(form.elements.model.value);
+  $('blend').hidden = !model;
+  $('shares').replaceChildren(...(model ? model.resolutions.map((r, index) => bar(r, model.shares[index])) : []));
+  $('r-swap').max = model?.resolutions.length ?? 0;
+  followShares();
 }
 
 function element(tag, properties, ...children) {
@@ -51,8 +97,9 @@ function element(tag, properties, ...children) {
   return made;
 }
 
-function choice({ name, blend, resolution }, index) {
-  const about = blend.replace('--r-swap', 'r_swap').replaceAll('--', '') || `${resolution} px`;
+function choice({ name, blend, resolution, shares: own }, index) {
+  const fixed = blend.replace('--r-swap', 'r_swap').replaceAll('--', '') || `${resolution} px`;
+  const about = own.length ? 'every r_swap' : fixed;
   return element('label', { className: 'choice', title: `${resolution} px` },
     element('input', { type: 'radio', name: 'model', value: name ?? '', defaultChecked: index === 0 }),
     name ?? 'default',
@@ -81,8 +128,13 @@ $('seek').oninput = ({ target }) => stage.seek(target.valueAsNumber);
 $('split').oninput = ({ target }) => $('compare').style.setProperty('--split', `${target.value}%`);
 $('view').onclick = ({ target }) => { target.ariaPressed = String(target.ariaPressed !== 'true'); arrange(); };
 $('dice').onclick = () => { form.elements.seed.value = Math.floor(Math.random() * 10000); changed(); };
-form.oninput = changed;
-form.onreset = () => setTimeout(changed); // after the controls have been reset
+$('models').oninput = chooseModel;
+$('r-swap').oninput = swap;
+$('shares').oninput = ({ target }) => { target.value = Math.round(20 * target.valueAsNumber) / 20; followShares(); };
+$('sheet').onclick = () => stage.sheet().catch(showError);
+form.oninput = ({ target }) => changed(target.closest('#blend') !== null);
+form.onchange = ({ target }) => { if (target.closest('#blend')) changed(); };
+form.onreset = () => setTimeout(() => { chooseModel(); changed(); }); // after the controls have been reset
 form.onsubmit = (event) => event.preventDefault();
 
 addEventListener('dragover', (event) => { event.preventDefault(); $('stage').classList.add('dropping'); });
@@ -98,6 +150,9 @@ addEventListener('pagehide', () => setStage(null));
 request('/api/models').then((answer) => answer.json()).then(({ models, attributes, keeps, max_upload }) => {
   largest = max_upload;
   $('models').append(...models.map(choice));
+  live = new Map(models.filter((model) => model.shares.length).map((model) => [model.name ?? '', model]));
+  $('models').hidden = models.length === 1 && live.size === 1;
+  chooseModel();
   $('attributes').append(...attributes.map((name) => attribute(name, keeps)));
   $('edit').hidden = !attributes.length;
   changed();

@@ -36,7 +36,7 @@ def client(triton_server: TritonServer) -> Iterator[ToonifyClient]:
 
 def test_the_server_describes_its_models(client: ToonifyClient) -> None:
     assert client.is_ready()
-    assert client.models() == ("toonify", "toonify_inverse", "toonify_plain", "toonify_small")
+    assert client.models() == ("toonify", "toonify_inverse", "toonify_live", "toonify_plain", "toonify_small")
     model = client.describe("toonify_inverse")
     assert (model.resolution, model.rows, model.max_batch) == (32, 8, 8)
     assert model.attributes == ("age", "smile")
@@ -139,19 +139,28 @@ def test_the_command_toonifies_a_photograph(
     np.testing.assert_array_equal(result[:40], photo[:40])
 
 
-@pytest.mark.parametrize("options", [[], ["--attribute", "age=1", "--rows", "preset", "--seed", "3", "--psi", "0.5"]])
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("plain", []),
+        ("plain", ["--attribute", "age=1", "--rows", "preset", "--seed", "3", "--psi", "0.5"]),
+        ("live", ["--r-swap", "16", "--alpha", "0.5"]),
+    ],
+)
 def test_the_command_gives_the_same_picture_with_and_without_a_server(
     triton_server: TritonServer,
     tiny_model_directories: TinyModels,
     tmp_path: Path,
     toonify: Toonify,
+    model: str,
     options: list[str],
 ) -> None:
     models = tiny_model_directories
     write_picture(tmp_path / "face.png", FACES[0])
     directories = ["--encoder", models.encoder, "--isf", models.isf, "--classifier", models.classifier]
-    directories += ["--generator", models.generators["plain"]]
-    for name, back_end in (("served.png", ["--url", triton_server.url]), ("here.png", directories)):
+    directories += ["--generator", models.live if model == "live" else models.generators["plain"]]
+    server = ["--url", triton_server.url, "--model", f"toonify_{model}"]
+    for name, back_end in (("served.png", server), ("here.png", directories)):
         output = tmp_path / name
         assert toonify("image", tmp_path / "face.png", "-o", output, *back_end, *options) == (0, f"{output}\n", "")
     assert (tmp_path / "here.png").read_bytes() == (tmp_path / "served.png").read_bytes()

@@ -27,7 +27,7 @@ import pytest
 from fake_triton import FakeTriton
 from fake_triton import running as running_triton
 from studio_pages import MAX_UPLOAD, studio
-from tiny_models import TinyModels
+from tiny_models import DEFAULT_BLEND, TinyModels
 from toon_fakes import FakeToonifier, Pixels, room
 from video_files import STEADY, write_video
 
@@ -44,6 +44,7 @@ from serving.toonifier import EngineToonifier
 from serving.triton.server import TritonServer
 from serving.video.reading import VideoReader
 
+LIVE = Choice("live", "--r-swap 16", 32, (4, 8, 16, 32), DEFAULT_BLEND)
 PHOTO = room()
 JPEG = jpeg_from_picture(PHOTO)
 
@@ -172,8 +173,8 @@ def test_the_models_are_told(browser: Browser) -> None:
         200,
         {
             "models": [
-                {"name": "blend_r16", "blend": "--r-swap 16", "resolution": 64},
-                {"name": "blend_r64", "blend": "--r-swap 64", "resolution": 64},
+                {"name": "blend_r16", "blend": "--r-swap 16", "resolution": 64, "resolutions": [], "shares": []},
+                {"name": "blend_r64", "blend": "--r-swap 64", "resolution": 64, "resolutions": [], "shares": []},
             ],
             "attributes": ["age", "smile"],
             "keeps": True,
@@ -449,9 +450,14 @@ def test_the_catalogue_of_model_directories(tiny_model_directories: TinyModels, 
     plain, inverse, small = (Choice(name, "--r-swap 16", side) for name, side in names.items())
     generators = [*models.generators.values()]
     catalogue = catalogue_of(
-        BackEnd(encoder=models.encoder, generators=generators, isf=models.isf, classifier=models.classifier)
+        BackEnd(
+            encoder=models.encoder,
+            generators=[*generators, models.live],
+            isf=models.isf,
+            classifier=models.classifier,
+        )
     )
-    assert catalogue == Catalogue((plain, inverse, small), ("age", "smile"), keeps=True)
+    assert catalogue == Catalogue((plain, inverse, small, LIVE), ("age", "smile"), keeps=True)
     catalogue = catalogue_of(BackEnd(encoder=models.encoder, generators=generators, model="inverse"))
     assert catalogue == Catalogue((inverse, plain, small), ())
     with pytest.raises(
@@ -473,10 +479,10 @@ def test_the_catalogue_of_a_real_server(triton_server: TritonServer) -> None:
     names = {"plain": 32, "inverse": 32, "small": 16}
     plain, inverse, small = (Choice(name, "--r-swap 16", side) for name, side in names.items())
     assert catalogue_of(BackEnd(url=triton_server.url)) == Catalogue(
-        (plain, inverse, small), ("age", "smile"), keeps=True
+        (plain, inverse, LIVE, small), ("age", "smile"), keeps=True
     )
     catalogue = catalogue_of(BackEnd(url=triton_server.url, model="toonify_inverse"))
-    assert catalogue == Catalogue((inverse, plain, small), ("age", "smile"), keeps=True)
+    assert catalogue == Catalogue((inverse, LIVE, plain, small), ("age", "smile"), keeps=True)
 
 
 def test_the_command_serves_models_of_this_process_until_it_is_interrupted(

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from studio_pages import MAX_UPLOAD, studio
+from studio_pages import LIVE, LIVE_CATALOGUE, MAX_UPLOAD, studio
 from toon_fakes import FakeToonifier, room
 from video_files import STEADY, write_video
 
 from serving.faces.images import read_picture, write_picture
+from serving.studio.catalogue import Catalogue
+from serving.studio.encoded_faces import EncodedFaces
+from serving.studio.kept_faces import KeptFaces
 from serving.video.reading import VideoReader
 
 if TYPE_CHECKING:
@@ -43,10 +46,10 @@ FLAGS = (
 class Page:
     """A page of the studio, whose elements are addressed by CSS selectors."""
 
-    def __init__(self, chrome: Chrome, port: int) -> None:
+    def __init__(self, chrome: Chrome, port: int, *, choices: int = 2) -> None:
         self.chrome = chrome
         chrome.get(f"http://127.0.0.1:{port}/")
-        self.until(lambda: self.run("return document.querySelectorAll('.choice').length") == 2)
+        self.until(lambda: self.run("return document.querySelectorAll('.choice').length") == choices)
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self.chrome.execute_script(script, *arguments)
@@ -75,6 +78,14 @@ class Page:
         return dict(self.run(script))
 
     @property
+    def blend(self) -> tuple[str, list[float]]:
+        """Return the text of the slider over r_swap, and the shares."""
+        script = """return [document.querySelector('#r-swap + output').value,
+            [...document.querySelectorAll('#shares input')].map((bar) => bar.valueAsNumber)]"""
+        text, shares = self.run(script)
+        return text, shares
+
+    @property
     def status(self) -> str:
         return str(self.find("#status").text)
 
@@ -89,11 +100,23 @@ class Page:
             return [...canvas.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3);"""
         return [int(value) for value in self.run(script)]
 
-    def downloaded(self, name: str) -> Path:
+    def downloaded(self, name: str, button: str = "#download") -> Path:
         path = Path(self.chrome.downloads) / name  # type: ignore[attr-defined]  # set where the browser is started
-        self.find("#download").click()
+        self.find(button).click()
         self.until(path.is_file)
         return path
+
+    def drag(self, selector: str, *values: float) -> None:
+        """Move a slider over some values without a pause, and let it go at the last one."""
+        script = """const [slider, values] = arguments;
+            for (const value of values) {
+              slider.value = value;
+              slider.dispatchEvent(new Event('input', {bubbles: true}));
+            }"""
+        self.run(script, self.find(selector), values)
+
+    def let_go(self, selector: str) -> None:
+        self.run("arguments[0].dispatchEvent(new Event('change', {bubbles: true}))", self.find(selector))
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +150,17 @@ def page(chrome: Chrome, toonifier: FakeToonifier) -> Iterator[Page]:
     # The log has errors of scripts and of the page's policy, and also refusals, which a test may provoke.
     faults = [entry for entry in chrome.get_log("browser") if entry["source"] not in ("network", "rendering")]
     assert faults == []
+
+
+@pytest.fixture
+def live_page(chrome: Chrome, toonifier: FakeToonifier) -> Iterator[Page]:
+    """A page whose second model is live, and chosen."""
+    with studio(toonifier, LIVE_CATALOGUE) as port:
+        page = Page(chrome, port)
+        page.find("[name=model][value=live]").click()
+        yield page
+        chrome.get("about:blank")
+    assert [entry for entry in chrome.get_log("browser") if entry["source"] not in ("network", "rendering")] == []
 
 
 @pytest.fixture
@@ -305,12 +339,98 @@ def test_the_webcam_is_toonified_and_follows_the_controls(page: Page) -> None:
     page.until(lambda: page.find("#webcam").is_displayed())
 
 
-def test_every_control_has_a_name(page: Page) -> None:
+def test_only_a_live_model_has_a_slider_over_r_swap(live_page: Page) -> None:
+    assert live_page.find("#blend").is_displayed()
+    assert live_page.blend == ("r_swap 8", [1, 1, 0, 0, 0])
+    live_page.find("[name=model][value=blend_r16]").click()
+    assert not live_page.find("#blend").is_displayed()
+    assert live_page.blend[1] == []
+
+
+def test_the_slider_over_r_swap_names_where_it_snaps_and_the_bars_follow(live_page: Page) -> None:
+    live_page.find("summary").click()
+    for position, text in ((0, "the base alone"), (1, "r_swap 4"), (3, "r_swap 16"), (5, "r_swap 64")):
+        live_page.set("#r-swap", position)
+        assert live_page.blend == (text, [1] * position + [0] * (5 - position))
+    live_page.set("[data-resolution='16']", 0.52)
+    assert live_page.blend == ("own shares", [1, 1, 0.5, 1, 1])
+    live_page.find("[type=reset]").click()
+    live_page.until(lambda: live_page.find("[name=model][value=blend_r16]").is_selected())
+    live_page.find("[name=model][value=live]").click()
+    assert live_page.blend == ("r_swap 8", [1, 1, 0, 0, 0])
+
+
+def test_a_face_is_encoded_once_while_a_blend_is_dragged_and_the_newest_blend_wins(
+    live_page: Page, photo: Path, toonifier: FakeToonifier
+) -> None:
+    live_page.choose(photo)
+    live_page.says("Done")
+    toonifier.calls.clear()
+    live_page.drag("#r-swap", *range(6), *range(4, -1, -1))
+    live_page.until(lambda: live_page.colour[2] < 8 and "Rendered" in live_page.status)
+    names = [name for name, _ in toonifier.calls]
+    assert names[0] == "encode"
+    assert {*names[1:]} == {"render"}
+    assert len(names) < 8  # eleven blends were passed, of which those that had become stale were not rendered
+    assert toonifier.rendered[-1].blend == (0, 0, 0, 0, 0)
+    live_page.drag("#r-swap", 5)
+    live_page.until(lambda: live_page.colour[2] > 92)
+    assert [name for name, _ in toonifier.calls].count("encode") == 1
+    assert live_page.find("#download").get_attribute("download") == "me_toon.jpg"
+    live_page.let_go("#r-swap")
+    live_page.until(lambda: live_page.find("#download").get_attribute("download") == "me_toon.png")
+    assert toonifier.styles[-1].blend == (1, 1, 1, 1, 1)
+
+
+def test_faces_that_the_studio_gave_up_are_sent_again(
+    live_page: Page, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    get = KeptFaces.get
+
+    def get_after_others(self: KeptFaces, id: str) -> EncodedFaces:
+        asked.append(id)
+        if len(asked) == 2:
+            self._faces.clear()
+        return get(self, id)
+
+    monkeypatch.setattr(KeptFaces, "get", get_after_others)
+    live_page.choose(photo)
+    live_page.says("Done")
+    for position in (4, 1):
+        live_page.drag("#r-swap", position)
+        live_page.until(lambda: abs(live_page.colour[2] - 20 * position) < 8)  # noqa: B023
+    assert asked[0] == asked[1] != asked[2]
+
+
+def test_a_sheet_of_every_r_swap_is_downloaded(live_page: Page, photo: Path, toonifier: FakeToonifier) -> None:
+    assert not live_page.find("#sheet").is_displayed()
+    live_page.choose(photo)
+    live_page.says("Done")
+    sheet = read_picture(live_page.downloaded("me_sheet.png", "#sheet"))
+    assert len(toonifier.rendered) == 6
+    assert min(sheet.shape[:2]) > 64
+    live_page.says("The sheet is among the downloads.")
+
+
+def test_a_live_model_that_is_the_only_one_is_not_offered_as_a_choice(
+    chrome: Chrome, toonifier: FakeToonifier, photo: Path
+) -> None:
+    with studio(toonifier, Catalogue((LIVE,), ())) as port:
+        page = Page(chrome, port, choices=1)
+        assert not page.find("#models").is_displayed()
+        page.choose(photo)
+        page.says("Done")
+        assert toonifier.styles[-1].blend == LIVE.shares
+        chrome.get("about:blank")
+
+
+def test_every_control_has_a_name(live_page: Page) -> None:
     nameless = """const named = (element) => element.ariaLabel || element.textContent.trim()
             || [...element.labels ?? []].some((label) => label.textContent.trim());
         return [...document.querySelectorAll('input, select, button, progress, a, canvas')]
             .filter((element) => !named(element)).map((element) => element.outerHTML)"""
-    assert page.run(nameless) == []
+    assert live_page.run(nameless) == []
 
 
 def test_the_page_asks_nobody_but_the_studio(page: Page, photo: Path) -> None:

@@ -53,7 +53,7 @@ def test_every_configuration_is_named_like_its_folder_and_has_no_cache(geometry:
 @both
 def test_only_condition_and_the_ensembles_have_optional_inputs(geometry: Geometry) -> None:
     for config in configs(geometry).values():
-        takes_controls = config.platform == "ensemble" or config.name == "condition"
+        takes_controls = config.platform == "ensemble" or config.name.startswith("condition")
         controls = {tensor.name for tensor in config.input[1:]} if takes_controls else set()
         assert {tensor.name for tensor in config.input if tensor.optional} == controls
 
@@ -129,6 +129,23 @@ def test_each_generator_has_pictures_of_its_own_size() -> None:
         "toonify_small": [16, 16, 3],
     }
     assert parsed["toonify_small"].parameters["rows"].string_value == "8"
+
+
+def test_a_live_generator_is_served_with_a_condition_that_knows_its_default_blend() -> None:
+    live = ServedGenerator("live", {}, default_blend=(1.0, 1.0, 0.5, 0.0))
+    files = repository_configs(RepositorySpec(WITH_ISF, (*GENERATORS, live)))
+    parsed = {path: text_format.Parse(text, ModelConfig()) for path, text in files.items() if path.endswith(".pbtxt")}
+    takers = {path.split("/")[0] for path, config in parsed.items() if "blend" in {t.name for t in config.input}}
+    assert takers == {"generator_live", "condition_live", "toonify_live", "toonify_live_jpeg"}
+    for name in ("condition_live", "toonify_live", "toonify_live_jpeg"):
+        parameters = parsed[f"{name}/config.pbtxt"].parameters
+        assert parameters["default_blend"].string_value == "1.0,1.0,0.5,0.0"
+        assert parameters["blend_resolutions"].string_value == "4,8,16,32"
+    # ONNX Runtime would render every row of a batch with the blend of the first.
+    generators = [config for path, config in parsed.items() if path.startswith("generator_live/")]
+    assert [config.backend for config in generators] == ["python"] * 3
+    steps = [step.model_name for step in parsed["toonify_live/config.pbtxt"].ensemble_scheduling.step]
+    assert steps == ["encoder", "condition_live", "isf", "generator_live"]
 
 
 def test_without_an_isf_there_is_no_isf_model_and_no_control_but_psi() -> None:

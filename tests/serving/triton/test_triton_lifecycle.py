@@ -57,19 +57,19 @@ def test_only_this_machine_can_reach_the_server(triton_server: TritonServer) -> 
         assert listening_addresses(port) <= LOOPBACK
 
 
-def test_requests_with_and_without_attributes_share_batches(tiny_model_directories: TinyModels, tmp_path: Path) -> None:
+def test_requests_with_and_without_attributes_and_with_other_blends_share_batches(
+    tiny_model_directories: TinyModels, tmp_path: Path
+) -> None:
     models, repository = tiny_model_directories, tmp_path / "repository"
-    write_repository(repository, encoder=models.encoder, isf=models.isf, generators=[models.generators["plain"]])
-    make_slow(repository)
+    write_repository(repository, encoder=models.encoder, isf=models.isf, generators=[models.live])
+    make_slow(repository, "generator_live")
     with server_of(repository) as server, InferenceServerClient(server.url) as client:
-        requests, batches = executions(client, "generator_plain")
-        edited = {"attributes": np.ones((1, 2), np.float32)}
-        answers = send(
-            client, "toonify", [{"face": face[None]} | (edited if i % 2 else {}) for i, face in enumerate(FACES)]
-        )
+        requests, batches = executions(client, "generator_live")
+        kinds = ({}, {"attributes": np.ones((1, 2), np.float32)}, {"blend": np.ones((1, 4), np.float32)})
+        answers = send(client, "toonify", [{"face": face[None]} | kinds[i % 3] for i, face in enumerate(FACES)])
         for answer in answers:
             answer.result()
-        now = executions(client, "generator_plain")
+        now = executions(client, "generator_live")
     assert now[0] - requests == len(FACES)
     assert now[1] - batches <= 6  # 3 full batches of 8, and the batches before the first full one
 
