@@ -6,7 +6,8 @@ A directory appears under its name complete and verified, or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from engines.contract.tensors import (
     encoder_signature,
     generator_signature,
     isf_signature,
+    mapping_signature,
     resolution_of,
     rows_of,
 )
 from engines.hashed_files import sha256_of
 from engines.model_directory import (
+    MAPPING,
     Component,
     EngineName,
     Manifest,
@@ -43,6 +46,7 @@ from export.graphs.classifier import onnx_from_classifier
 from export.graphs.encoder import onnx_from_encoder
 from export.graphs.generator import onnx_from_generator
 from export.graphs.isf import onnx_from_isf
+from export.graphs.mapping import onnx_from_mapping
 from export.networks.classifier import classifier_from_weights
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
@@ -50,7 +54,7 @@ from export.networks.isf import isf_from_weights
 from export.plans import plans_of
 from export.provenance import source_files, tool_versions
 from export.selection import ProgressCallback, select_engine
-from export.targets import ExportOptions, check_export
+from export.targets import EngineChoice, ExportOptions, check_export
 from export.verification import BATCHES, Reference, batches_for, describe_batches, reference_samples, seeded_codes
 from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights, Source
 
@@ -67,7 +71,7 @@ def build_generator(
     resolution: int | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Export a generator, or its layers up to a resolution.
+    """Export a generator, or its layers up to a resolution, and its mapping network, if it has one, into ``MAPPING``.
 
     Args:
         weights: the network, blended or not.
@@ -100,7 +104,35 @@ def build_generator(
         **(details or {}),
     }
     job = _Job("generator", sizes, signature, sources, manifest_details, "seeded codes, psi 1 to 0.5")
-    return _build(job, reference, lambda: onnx_from_generator(generator, signature), options, report, codes)
+
+    def add_mapping(directory: Path) -> None:
+        if weights.mapping_depth:
+            _build_mapping(generator, job, _options_of_mapping(directory, options), report)
+
+    export = partial(onnx_from_generator, generator, signature)
+    return _build(job, reference, export, options, report, codes, add_more=add_mapping)
+
+
+def _options_of_mapping(generator: Path, options: ExportOptions) -> ExportOptions:
+    """Return the options of the mapping network of a generator whose model directory is being written.
+
+    It is small: a lower precision would save no time, and one engine serves as well as another.
+    """
+    engine: EngineChoice = "onnxruntime" if options.target == "cpu" else "auto"
+    return replace(options, directory=generator / MAPPING, engine=engine, precision="fp32", force=False)
+
+
+def _build_mapping(network: Generator, generator: _Job, options: ExportOptions, report: ProgressCallback) -> None:
+    mapping = network.mapping
+    sizes = generator.sizes.model_copy(update={"z_dim": mapping.z_dim})
+    signature, rows = mapping_signature(sizes.geometry), sizes.geometry.rows
+
+    def reference(z: Tensor) -> Tensor:
+        w: Tensor = mapping(z)
+        return w[:, None].repeat(1, rows, 1)
+
+    job = _Job("mapping", sizes, signature, generator.sources, {}, "seeded z")
+    _build(job, reference, partial(onnx_from_mapping, mapping, signature), options, report)
 
 
 def _cut_details(weights: GeneratorWeights, cut: Generator, codes: AnyArray) -> dict[str, Any]:
@@ -194,7 +226,10 @@ def _build(
     options: ExportOptions,
     report: ProgressCallback,
     w: AnyArray | None = None,
+    *,
+    add_more: Callable[[Path], None] = lambda _: None,
 ) -> Manifest:
+    """Write a model directory, to which ``add_more`` adds what lies beside the model."""
     # Checked first, so that minutes of work do not end in "already there" or "not installed".
     candidates = check_export(job.component, options)
     sources = source_files(job.sources, options.licences)
@@ -229,6 +264,7 @@ def _build(
             plans=plans,
         )
         write_manifest(directory, manifest)
+        add_more(directory)
     return manifest
 
 
