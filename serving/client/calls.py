@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.json_format import MessageToDict
+from numpy.typing import ArrayLike
 from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import np_to_triton_dtype
@@ -17,6 +18,7 @@ from engines.contract.errors import RequestError, ServerError
 from engines.contract.tensors import FILLED, Geometry, Signature, TensorSpec, condition_signature, rows_of
 from serving.condition import filled_controls, refuse_kept
 from serving.controls import control_tensors
+from serving.random_faces import Seeds, no_mapping, seed_list, z_of_seeds
 from serving.requests import check_request
 from serving.signatures import signature_from_config
 
@@ -48,6 +50,11 @@ class ServedModel:
     def reads_attributes(self) -> bool:
         """True if the server has a classifier, so that an edit keeps the attributes that it does not name."""
         return "classifier_manifest_sha256" in self.parameters
+
+    @property
+    def mapping(self) -> str:
+        """Name of the served mapping network, which draws the codes of random faces; empty if there is none."""
+        return self.parameters.get("mapping", "")
 
     @property
     def resolution(self) -> int:
@@ -127,6 +134,36 @@ def step_calls(model: ServedModel, tensors: Mapping[str, AnyArray]) -> list[Call
         RequestError: a tensor is missing, or has another dtype or shape.
     """
     return _split(model, {spec.name: tensors[spec.name] for spec in model.signature.inputs if spec.name in tensors})
+
+
+def checked_mapping(model: ServedModel) -> str:
+    """Return the name of an ensemble's mapping network.
+
+    Raises:
+        RequestError: it has none.
+    """
+    if not model.mapping:
+        raise no_mapping(f"model {model.name!r}")
+    return model.mapping
+
+
+def sample_calls(model: ServedModel, seeds: Seeds, psi: ArrayLike | None) -> list[Call]:
+    """Make requests to an ensemble ``sample_<name>`` for the faces of seeds.
+
+    Raises:
+        RequestError: there is no seed, one is no whole number, or psi does not fit.
+    """
+    numbers = seed_list(seeds)
+    return _split(model, control_tensors(model.signature, (), {"seed": numbers, "psi": psi}, len(numbers)))
+
+
+def code_calls(model: ServedModel, seeds: Seeds) -> list[Call]:
+    """Make requests to a mapping network for the codes of seeds.
+
+    Raises:
+        RequestError: there is no seed, one is negative, or one is no whole number.
+    """
+    return _split(model, {"z": z_of_seeds(seeds, model.signature.inputs[0].dims[0])})
 
 
 def jpeg_calls(model: ServedModel, jpegs: Sequence[bytes], controls: Mapping[str, Any]) -> list[Call]:

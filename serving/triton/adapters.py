@@ -25,6 +25,7 @@ from engines.contract.errors import ModelDirectoryError, RequestError
 from engines.contract.tensors import Signature
 from serving.condition import filled_controls
 from serving.faces.jpeg import face_from_jpeg, jpeg_from_picture
+from serving.random_faces import filled_sample
 from serving.requests import check_request
 from serving.signatures import signature_from_config
 
@@ -74,6 +75,13 @@ class ConditionModel(RequestModel):
 
     def answer(self, given: Tensors) -> Tensors:
         return filled_controls(self.signature, given, _classified if "face" in given else None)
+
+
+class DrawZModel(RequestModel):
+    """Draws the z of random faces from their seeds."""
+
+    def answer(self, given: Tensors) -> Tensors:
+        return filled_sample(self.signature, given)
 
 
 class DecodeFaceModel(RequestModel):

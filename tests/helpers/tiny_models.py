@@ -82,7 +82,7 @@ def expected_pictures(
 
 
 def expected_samples(
-    seeds: Sequence[int], *, gain: float = 1.0, psi: float = 1.0, shift: ArrayLike = 0.0
+    seeds: Sequence[int], *, gain: float = 1.0, psi: ArrayLike = 1.0, shift: ArrayLike = 0.0
 ) -> NDArray[np.uint8]:
     """The pictures of random faces."""
     z = np.stack([np.random.default_rng(seed).standard_normal(16, np.float32) for seed in seeds])
@@ -90,8 +90,8 @@ def expected_samples(
     return _pictures_of(w, gain, psi, 32)
 
 
-def _pictures_of(w: NDArray[np.float32], gain: float, psi: float, side: int) -> NDArray[np.uint8]:
-    x = np.float32(gain) * (np.float32(psi) * w).reshape(len(w), -1)
+def _pictures_of(w: NDArray[np.float32], gain: float, psi: ArrayLike, side: int) -> NDArray[np.uint8]:
+    x = np.float32(gain) * (np.asarray(psi, np.float32) * w).reshape(len(w), -1)
     levels = np.clip(127.5 * x + 128, 0, 255).astype(np.uint8)
     return np.tile(levels, 3 * side**2 // 128).reshape(-1, side, side, 3)
 
