@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engines.model_directory import manifest_of
+from engines.model_directory import manifest_of, mapping_of
 from serving.back_end import BackEnd
 from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
 from serving.client.calls import ServedModel
@@ -19,11 +19,13 @@ class Choice:
     ``name``: its name in ``serving.controls.Style.model``; None is the server's default.
     ``blend``: the schedule by which it was blended, such as "--r-swap 16"; empty if it is not a blend.
     ``resolution``: side of its pictures in pixels.
+    ``samples``: it draws random faces, with its mapping network.
     """
 
     name: str | None
     blend: str
     resolution: int
+    samples: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,14 @@ def catalogue_of(back_end: BackEnd) -> Catalogue:
 
 
 def _loaded(back_end: BackEnd) -> Catalogue:
+    samples = {manifest_of(directory).name for directory in back_end.generators if mapping_of(directory)}
     models = tuple(
-        Choice(manifest.name, manifest.details.get("blend", {}).get("schedule", ""), manifest.sizes.resolution)
+        Choice(
+            manifest.name,
+            manifest.details.get("blend", {}).get("schedule", ""),
+            manifest.sizes.resolution,
+            manifest.name in samples,
+        )
         for manifest in back_end.manifests()
     )
     attributes = manifest_of(back_end.isf).sizes.attributes if back_end.isf else ()
@@ -71,4 +79,4 @@ def _served(back_end: BackEnd) -> Catalogue:
 
 
 def _choice(name: str | None, model: ServedModel) -> Choice:
-    return Choice(name, model.parameters.get("blend", ""), model.resolution)
+    return Choice(name, model.parameters.get("blend", ""), model.resolution, bool(model.mapping))

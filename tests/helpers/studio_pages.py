@@ -17,7 +17,9 @@ from serving.studio.studio import Studio
 from serving.studio.web import application
 
 CATALOGUE = Catalogue(
-    (Choice("blend_r16", "--r-swap 16", 64), Choice("blend_r64", "--r-swap 64", 64)), ("age", "smile"), keeps=True
+    (Choice("blend_r16", "--r-swap 16", 64, samples=True), Choice("blend_r64", "--r-swap 64", 64)),
+    ("age", "smile"),
+    keeps=True,
 )
 
 MAX_UPLOAD = 2**20

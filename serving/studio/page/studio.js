@@ -1,6 +1,6 @@
 // The page of toonify studio: passes the user's actions on to the picture, clip or webcam on the stage.
 
-import { $, Camera, Clip, Picture, request, showError, form, keptText, offerDownload, showStatus } from './stages.js';
+import { $, Camera, Clip, Picture, RandomFace, request, showError, form, keptText, offerDownload, showStatus } from './stages.js';
 
 let stage = null;
 let largest = Infinity; // bytes of a file
@@ -13,6 +13,9 @@ function setStage(next) {
   $('compare').classList.toggle('mirrored', camera);
   form.querySelector('option[value=aligned]').disabled = camera; // a webcam's frames are never aligned faces
   if (camera && form.elements.look.value === 'aligned') form.elements.look.value = 'paste';
+  const random = next instanceof RandomFace;
+  $('another').hidden = !random;
+  form.elements.look.disabled = random; // its picture is the face alone
   showStatus('');
   offerDownload(null);
   arrange();
@@ -28,7 +31,8 @@ function openFile([file]) {
 }
 
 function arrange() {
-  const alone = form.elements.look.value === 'crop'; // the face alone cannot be laid over the original
+  const { look } = form.elements;
+  const alone = look.value === 'crop' && !look.disabled; // the face alone cannot be laid over the original
   $('view').hidden = alone;
   $('compare').classList.toggle('beside', alone || $('view').ariaPressed === 'true');
 }
@@ -73,6 +77,8 @@ function attribute(name, keeps) {
 
 $('file').onchange = ({ target }) => { openFile(target.files); target.value = ''; };
 $('webcam').onclick = () => setStage(new Camera());
+$('random').onclick = () => setStage(new RandomFace());
+$('another').onclick = () => stage.another();
 $('close').onclick = () => setStage(null);
 $('start').onclick = () => stage.start();
 $('cancel').onclick = () => stage.cancel();
@@ -98,6 +104,7 @@ addEventListener('pagehide', () => setStage(null));
 request('/api/models').then((answer) => answer.json()).then(({ models, attributes, keeps, max_upload }) => {
   largest = max_upload;
   $('models').append(...models.map(choice));
+  $('random').hidden = !models.some(({ samples }) => samples);
   $('attributes').append(...attributes.map((name) => attribute(name, keeps)));
   $('edit').hidden = !attributes.length;
   changed();
