@@ -95,3 +95,23 @@ class BaseEngine(Closing):
 
     def close(self) -> None:
         """Release the engine's resources; an engine of Python objects alone has none."""
+
+
+class RowByRow(BaseEngine):
+    """Runs an engine, which it closes, for one row of a batch after the other.
+
+    Libraries round a row's products otherwise in a larger batch. A mapping network runs so, which costs 0.1 ms a row:
+    a seed then stands for the same code in every batch.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine.signature)
+        self._engine = engine
+
+    def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
+        count = len(next(iter(inputs.values())))
+        rows = [self._engine.run({name: value[i : i + 1] for name, value in inputs.items()}) for i in range(count)]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    def close(self) -> None:
+        self._engine.close()

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, cast
 
 from engines.contract.errors import EngineError
 from engines.contract.tensors import BLEND, Signature
-from engines.engine import Engine, EngineOptions
+from engines.engine import Engine, EngineOptions, RowByRow
 from engines.model_directory import Component, EngineName, Precision, hashed_files
 from engines.plan_metadata import PlanMetadata
 
@@ -62,7 +62,7 @@ class EngineKind:
     extra: str
     target: Target
     precisions: tuple[Precision, ...]
-    components: tuple[Component, ...] = ("encoder", "isf", "generator", "classifier")
+    components: tuple[Component, ...] = ("encoder", "isf", "generator", "mapping", "classifier")
     compiled: bool = False
     live: bool = False
 
@@ -132,7 +132,7 @@ def engine_from_directory(directory: Path, *, threads: int = 0, cache: Path | No
             )
             failure.callback(engine.close)
         failure.pop_all()
-    return engine
+    return RowByRow(engine) if manifest.component == "mapping" else engine
 
 
 def engine_from_onnx(

@@ -19,6 +19,7 @@ from engines.contract.tensors import (
     encoder_signature,
     generator_signature,
     isf_signature,
+    mapping_signature,
     resolutions_to,
 )
 from engines.external_data import external_files
@@ -28,7 +29,14 @@ from engines.plan_metadata import PlanMetadata
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 
-Component = Literal["generator", "isf", "encoder", "classifier"]
+MAPPING = "mapping"
+"""Folder in a generator's model directory: the model directory of the mapping network, z -> w, if there is one.
+
+As a model directory of its own it is hashed, loaded and served like every other model; in the generator's directory it
+is copied, signed and given to commands together with the generator whose codes it draws.
+"""
+
+Component = Literal["generator", "mapping", "isf", "encoder", "classifier"]
 EngineName = Literal["onnxruntime", "openvino", "winograd", "torch", "onnxruntime-cuda", "tensorrt"]
 Precision = Literal["fp32", "bf16", "fp16", "int16"]
 
@@ -63,7 +71,7 @@ class SourceFile(_Frozen):
 class Sizes(_Frozen):
     """``Geometry`` as the manifest stores it; ``rows`` is set only if it differs from that of the resolution.
 
-    ``w_dim`` is 0 for a classifier, which has no codes.
+    ``w_dim`` is 0 for a classifier, which has no codes; ``z_dim`` is set for a mapping network.
     """
 
     resolution: _Resolution
@@ -71,10 +79,11 @@ class Sizes(_Frozen):
     attributes: Annotated[tuple[str, ...], Field(max_length=64)] = ()
     noise_size: Annotated[int, Field(ge=0, le=4096)] = 0
     rows: Annotated[int, Field(ge=1, le=64)] | None = None
+    z_dim: _Width = 0
 
     @property
     def geometry(self) -> Geometry:
-        return Geometry(self.resolution, self.w_dim, self.attributes, self.noise_size, self.rows or 0)
+        return Geometry(self.resolution, self.w_dim, self.attributes, self.noise_size, self.rows or 0, self.z_dim)
 
 
 class Verification(_Frozen):
@@ -130,6 +139,8 @@ class Manifest(_Frozen):
             raise PydanticCustomError("no_attributes", "An isf or a classifier should have attributes")
         if self.component != "classifier" and not self.sizes.w_dim:
             raise PydanticCustomError("no_codes", "Codes should have a width")
+        if self.component == "mapping" and not self.sizes.z_dim:
+            raise PydanticCustomError("no_z", "A mapping network should have a width of z")
         return self
 
     @model_validator(mode="after")
@@ -158,6 +169,7 @@ class Manifest(_Frozen):
             "encoder": encoder_signature,
             "isf": isf_signature,
             "generator": generator_signature,
+            "mapping": mapping_signature,
             "classifier": classifier_signature,
         }
         return build[self.component](self.geometry)
@@ -192,6 +204,26 @@ def check_classifier(classifier: Manifest, isf: Manifest | None, error: type[Too
             else "a classifier beside the ISF head that it is for",
             remedy="export classifier and ISF head from one checkpoint with the same --attributes",
         )
+
+
+def mapping_of(generator: Path) -> Path | None:
+    """Return the model directory of a generator's mapping network; None if there is none.
+
+    Raises:
+        ModelDirectoryError: a manifest is not usable, or the mapping network was not exported with this generator.
+    """
+    directory = generator / MAPPING
+    if not directory.is_dir():
+        return None
+    mapping, own = manifest_of(directory), manifest_of(generator)
+    if mapping.component != "mapping" or mapping.sources != own.sources or _codes(mapping) != _codes(own):
+        raise ModelDirectoryError(
+            str(directory),
+            got=f"a {mapping.component} of {', '.join(source.file for source in mapping.sources) or 'another export'}",
+            expected=f"the mapping network that was exported with generator {own.name}",
+            remedy="export the generator again",
+        )
+    return directory
 
 
 def _codes(manifest: Manifest) -> str:

@@ -6,7 +6,8 @@ A directory appears under its name complete and verified, or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from engines.contract.tensors import (
     encoder_signature,
     generator_signature,
     isf_signature,
+    mapping_signature,
     resolution_of,
     rows_of,
 )
 from engines.hashed_files import sha256_of
 from engines.model_directory import (
+    MAPPING,
     Component,
     EngineName,
     LiveBlend,
@@ -44,6 +47,7 @@ from export.graphs.classifier import onnx_from_classifier
 from export.graphs.encoder import onnx_from_encoder
 from export.graphs.generator import onnx_from_generator
 from export.graphs.isf import onnx_from_isf
+from export.graphs.mapping import onnx_from_mapping
 from export.networks.classifier import classifier_from_weights
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
@@ -51,7 +55,7 @@ from export.networks.isf import isf_from_weights
 from export.plans import plans_of
 from export.provenance import source_files, tool_versions
 from export.selection import ProgressCallback, select_engine
-from export.targets import ExportOptions, check_export
+from export.targets import EngineChoice, ExportOptions, check_export
 from export.verification import BATCHES, Reference, batches_for, describe_batches, reference_samples, seeded_codes
 from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights, Source
 
@@ -68,7 +72,7 @@ def build_generator(
     resolution: int | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Export a generator, or its layers up to a resolution.
+    """Export a generator, or its layers up to a resolution, and its mapping network, if it has one, into ``MAPPING``.
 
     Args:
         weights: the network, blended or not.
@@ -95,7 +99,9 @@ def build_generator(
 
     all_details = generator_details(weights, kept, generator, codes) | {**(details or {})}
     job = Job("generator", sizes, signature, sources, all_details, "seeded codes, psi 1 to 0.5")
-    return build_directory(job, reference, lambda: onnx_from_generator(generator, signature), options, report, codes)
+    export = partial(onnx_from_generator, generator, signature)
+    more = mapping_writer(weights, generator, job, options, report)
+    return build_directory(job, reference, export, options, report, codes, add_more=more)
 
 
 def generator_details(
@@ -114,6 +120,40 @@ def generator_details(
         error = cut_parity(generator, generator_from_weights(weights), codes[:2])
         details["cut"] = {"from": weights.resolution, "psnr": error.psnr, "mean": error.mean}
     return details
+
+
+def mapping_writer(
+    weights: GeneratorWeights, generator: Generator, job: Job, options: ExportOptions, report: ProgressCallback
+) -> Callable[[Path], None]:
+    """Return what adds the mapping network to the model directory of a generator, if its checkpoint has one."""
+
+    def write(directory: Path) -> None:
+        if weights.mapping_depth:
+            _build_mapping(generator, job, _options_of_mapping(directory, options), report)
+
+    return write
+
+
+def _options_of_mapping(generator: Path, options: ExportOptions) -> ExportOptions:
+    """Return the options of the mapping network of a generator whose model directory is being written.
+
+    It is small: a lower precision would save no time, and one engine serves as well as another.
+    """
+    engine: EngineChoice = "onnxruntime" if options.target == "cpu" else "auto"
+    return replace(options, directory=generator / MAPPING, engine=engine, precision="fp32", force=False)
+
+
+def _build_mapping(network: Generator, generator: Job, options: ExportOptions, report: ProgressCallback) -> None:
+    mapping = network.mapping
+    sizes = generator.sizes.model_copy(update={"z_dim": mapping.z_dim})
+    signature, rows = mapping_signature(sizes.geometry), sizes.geometry.rows
+
+    def reference(z: Tensor) -> Tensor:
+        w: Tensor = mapping(z)
+        return w[:, None].repeat(1, rows, 1)
+
+    job = Job("mapping", sizes, signature, generator.sources, {}, "seeded z")
+    build_directory(job, reference, partial(onnx_from_mapping, mapping, signature), options, report)
 
 
 def build_isf(
@@ -217,6 +257,8 @@ def build_directory(
     options: ExportOptions,
     report: ProgressCallback,
     w: AnyArray | None = None,
+    *,
+    add_more: Callable[[Path], None] = lambda _: None,
 ) -> Manifest:
     """Export a network and verify it in the engine that will run it.
 
@@ -227,6 +269,7 @@ def build_directory(
         options: the directory to write, and the engine.
         report: called with a phrase at every stage.
         w: W+ codes [K, L, D] for the verification.
+        add_more: adds to the directory what lies beside the model.
 
     Raises:
         ExportError: the directory already exists.
@@ -268,6 +311,7 @@ def build_directory(
             live=job.live,
         )
         write_manifest(directory, manifest)
+        add_more(directory)
     return manifest
 
 

@@ -1,7 +1,8 @@
 """The program of ``make demo``: it runs the commands that a user types, then sends requests to a real server over gRPC.
 
-It writes into one folder the face, the pictures, ``contact_sheet.png`` with all of them, a toonified clip, and
-``summary.md`` with the seconds of every stage, the engines and their errors, and the time of a request.
+It writes into one folder the face, the pictures, ``contact_sheet.png`` with all of them,
+``random_faces.png`` with the same random faces by every generator, a toonified clip, and ``summary.md`` with the
+seconds of every stage, the engines and their errors, and the time of a request.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from serving.faces.alignment import align
 from serving.faces.images import write_picture
 from serving.faces.landmark_files import FileLandmarker
 from serving.faces.paste import paste
+from serving.sheet import sheet_of, shrunk
 from serving.toonifier import ServedToonifier
 from serving.triton.installation import check_shared_memory, find_installation
 from serving.triton.server import TritonServer
@@ -55,6 +57,7 @@ EDITED_MODEL = "blend_r64"
 CLIP_SECONDS, CLIP_RATE = 2, 12
 TIMED_REQUESTS = 20
 TILE = 192
+SEEDS = 8
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -94,10 +97,10 @@ class Latency:
 
 def demo(output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("build/demo")) -> None:
     """Blend, export, verify, serve and request pictures: use the whole package once."""
-    # The server's requirements are checked before minutes of exports. It runs three Python models besides the engines.
+    # The server's requirements are checked before minutes of exports. It runs four Python models besides the engines.
     with tempfile.TemporaryDirectory() as scratch:
         find_installation(Path(scratch))
-    check_shared_memory(3 + len(R_SWAPS) + 4)
+    check_shared_memory(4 + len(R_SWAPS) + 5)
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     watch = Stopwatch()
@@ -190,6 +193,8 @@ def _request_pictures(
                 for model in ("base", EDITED_MODEL):
                     (picture,) = client.toonify(face, model=f"toonify_{model}", attributes={attribute: 1}, seed=1)
                     pictures[f"{model}, {attribute}"] = picture
+        with watch.stage("Draw random faces"), ToonifyClient(server.url) as client:
+            write_picture(output / "random_faces.png", _random_faces(client, ["base", *names[:-1]]))
         with watch.stage("Toonify the clip"):
             _toonify_clip(server.url, output)
         with watch.stage(f"Time {TIMED_REQUESTS} requests"):
@@ -198,6 +203,12 @@ def _request_pictures(
         with watch.stage("Stop the server"):
             server.stop()
     return pictures, latency
+
+
+def _random_faces(client: ToonifyClient, names: Sequence[str]) -> Picture:
+    """Draw the same seeds with every generator, a row for each."""
+    rows = [client.sample(range(SEEDS), psi=0.7, model=f"toonify_{name}") for name in names]
+    return sheet_of([shrunk(face, TILE) for row in rows for face in row], columns=SEEDS)
 
 
 def _toonify_clip(url: str, output: Path) -> None:

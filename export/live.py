@@ -21,7 +21,7 @@ from export.blending import Blend, BlendSchedule
 from export.blending.blend import blended_synthesis
 from export.blending.groups import Shares, groups_of
 from export.blending.live import live_parents, live_shares
-from export.build import Job, build_directory, generator_details
+from export.build import Job, build_directory, generator_details, mapping_writer
 from export.cutting import cut_generator
 from export.graphs.live_generator import onnx_from_live_generator
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
@@ -80,7 +80,8 @@ def build_live_generator(
     def export() -> onnx.ModelProto:
         return onnx_from_live_generator(generator_from_weights(base), generator_from_weights(transfer), signature)
 
-    return build_directory(job, LiveReference(base, transfer), export, options, report, codes)
+    more = mapping_writer(blended.weights, generator, job, options, report)
+    return build_directory(job, LiveReference(base, transfer), export, options, report, codes, add_more=more)
 
 
 def _settings(default: tuple[float, ...]) -> AnyArray:

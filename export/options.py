@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from engines.loading import Target
-from engines.model_directory import Manifest
+from engines.model_directory import Manifest, manifest_of, mapping_of
 from engines.tensorrt.options import PlanOptions
 from export.demo_models.files import DESCRIPTION, DemoFiles
 from export.engine_choices import EngineChoices
@@ -103,6 +103,13 @@ def print_result(directory: Path, manifest: Manifest, *, as_json: bool) -> None:
         f"{directory}: {manifest.component} {manifest.name}, {manifest.engine} {manifest.precision}{place}, verified "
         f"against PyTorch: {manifest.verification}"
     )
+    if manifest.component == "generator":
+        mapping = mapping_of(directory)
+        console.print(
+            f"  with its mapping network, for pictures of random faces: {manifest_of(mapping).verification}"
+            if mapping
+            else "  without a mapping network, which the checkpoint does not hold: no pictures of random faces"
+        )
     if cut := manifest.details.get("cut"):
         errors = f"mean error {cut['mean']:.3g}, PSNR {cut['psnr']:.1f} dB"
         console.print(f"  against pictures of {cut['from']}x{cut['from']}, shrunk: {errors}")

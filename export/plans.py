@@ -9,11 +9,11 @@ from engines import engine_from_onnx
 from engines.contract.atomic import atomic_directory
 from engines.contract.tensors import Signature
 from engines.hashed_files import sha256_of
-from engines.model_directory import Manifest, Precision, read_manifest, write_manifest
+from engines.model_directory import MAPPING, Manifest, Precision, mapping_of, read_manifest, write_manifest
 from engines.plan_metadata import PlanMetadata
 from engines.tensorrt.options import PlanOptions
 from export.selection import ProgressCallback, select_engine
-from export.targets import candidates_for
+from export.targets import PrecisionChoice, candidates_for
 from export.verification import BATCHES, Sample, batches_for, describe_batches
 
 
@@ -34,31 +34,43 @@ def plans_of(
 def rebuild_plans(directory: Path, report: ProgressCallback, options: PlanOptions) -> Manifest:
     """Convert a model directory of any target to TensorRT plans for this machine, verified against its ONNX file.
 
-    ISF heads stay in float32. The directory is replaced as a whole, or not at all.
+    ISF heads and mapping networks stay in float32. The directory, with a generator's mapping network, is replaced as a
+    whole, or not at all.
 
     Raises:
         ModelDirectoryError: the directory is incomplete or altered.
         EngineError: TensorRT or a GPU is missing, or TensorRT refuses the model.
         VerificationError: the plans' output is not within its bound.
     """
+    mapping = mapping_of(directory)
+    with atomic_directory(directory, force=True) as staging:
+        rebuilt = _rebuild(directory, staging, report, options)
+        if mapping:
+            (staging / MAPPING).mkdir()
+            _rebuild(mapping, staging / MAPPING, report, options)
+    return rebuilt
+
+
+def _rebuild(directory: Path, staging: Path, report: ProgressCallback, options: PlanOptions) -> Manifest:
+    """Write the model directory with plans into the empty folder ``staging``."""
     manifest = read_manifest(directory)
     component, signature, live = manifest.component, manifest.signature, manifest.live is not None
-    candidates = candidates_for(component, "tensorrt", "auto", "fp32" if component == "isf" else "fp16", live=live)
+    precision_choice: PrecisionChoice = "fp32" if component in ("isf", "mapping") else "fp16"
+    candidates = candidates_for(component, "tensorrt", "auto", precision_choice, live=live)
     report(f"running {manifest.model_file} in ONNX Runtime")
     samples = _samples(directory / manifest.model_file, signature)
-    with atomic_directory(directory, force=True) as staging:
-        for name in manifest.files:
-            if not name.endswith(".plan"):
-                shutil.copyfile(directory / name, staging / name)
-        model = staging / manifest.model_file
-        ((engine, precision),) = candidates
-        plans = plans_of(model, signature, precision, report, options)
-        inputs = f"seeded inputs, {describe_batches(BATCHES['tensorrt'])}, against the ONNX file in ONNX Runtime"
-        chosen, _ = select_engine(model, signature, samples, inputs, candidates, report, plans=plans)
-        files = {path.name: sha256_of(path) for path in sorted(staging.iterdir())}
-        changes = {"engine": engine, "precision": precision, "files": files, "plans": plans}
-        rebuilt = manifest.model_copy(update={**changes, "verification": chosen.verification})
-        write_manifest(staging, rebuilt)
+    for name in manifest.files:
+        if not name.endswith(".plan"):
+            shutil.copyfile(directory / name, staging / name)
+    model = staging / manifest.model_file
+    ((engine, precision),) = candidates
+    plans = plans_of(model, signature, precision, report, options)
+    inputs = f"seeded inputs, {describe_batches(BATCHES['tensorrt'])}, against the ONNX file in ONNX Runtime"
+    chosen, _ = select_engine(model, signature, samples, inputs, candidates, report, plans=plans)
+    files = {path.name: sha256_of(path) for path in sorted(staging.iterdir())}
+    changes = {"engine": engine, "precision": precision, "files": files, "plans": plans}
+    rebuilt = manifest.model_copy(update={**changes, "verification": chosen.verification})
+    write_manifest(staging, rebuilt)
     return rebuilt
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from engines.model_directory import MANIFEST, read_manifest
+from engines.model_directory import MANIFEST, mapping_of, read_manifest
 from serving.options import Force
 from serving.signing import sign_folder
 from serving.triton.contents import check_models_too, write_contents
@@ -61,6 +61,8 @@ def sign(
     """Sign every file of a directory, for toonify serve --trusted-key."""
     if (directory / MANIFEST).exists():
         read_manifest(directory)
+        if mapping := mapping_of(directory):
+            read_manifest(mapping)
     else:
         check_models_too(directory)
     sign_folder(directory, key)

@@ -11,7 +11,7 @@ from engines.model_directory import Manifest, manifest_of
 from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
 from serving.client.calls import ServedModel
 from serving.controls import Edit, Style, row_strength_for
-from serving.toonifier import EngineToonifier, ServedToonifier, Toonifier
+from serving.toonifier import EngineToonifier, SamplingToonifier, ServedToonifier
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class BackEnd:
         """True if the models run in this process."""
         return bool(self.encoder or self.generators or self.isf or self.classifier or self.light_encoder)
 
-    def toonifier(self) -> Toonifier:
+    def toonifier(self) -> SamplingToonifier:
         """Load the models or connect to the server; the caller closes the toonifier."""
         if self.encoder:
             return EngineToonifier(

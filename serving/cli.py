@@ -16,6 +16,7 @@ from serving.doctor import findings
 from serving.faces.cli import faces
 from serving.faces.models_cli import models
 from serving.image_cli import image
+from serving.sample_cli import sample
 from serving.studio.cli import studio
 from serving.video.cli import cam, video
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.callback()(common_options)
 
 app.command()(image)
+app.command()(sample)
 app.command()(video)
 app.command()(cam)
 app.command()(studio)

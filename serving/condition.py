@@ -52,10 +52,10 @@ def filled_controls(
     filled = {"psi": given.get("psi", np.ones((batch, 1), np.float32))}
     dims = {spec.name: spec.dims for spec in signature.inputs}
     if BLEND in dims:
-        filled[BLEND] = given[BLEND] if BLEND in given else _repeated(default_blend, batch, dims[BLEND])
+        filled[BLEND] = filled_blend(given, batch, dims[BLEND], default_blend)
     if "attributes" in dims:
-        _refuse_contradictions(given)
-        filled["z"] = given["z"] if "z" in given else _z_from_seed(given, batch, dims["z"])
+        refuse_contradictions(given)
+        filled["z"] = given["z"] if "z" in given else z_from_seed_tensor(given, batch, dims["z"])
         strength = np.float32("attributes" in given)
         filled["row_strength"] = given.get("row_strength", np.full((batch, *dims["row_strength"]), strength))
         target = given.get("attributes", np.zeros((batch, *dims["attributes"]), np.float32))
@@ -90,19 +90,28 @@ def _with_kept(target: AnyArray, face: AnyArray | None, classify: Classify | Non
     return kept_attributes(target, classify(face)) if np.isnan(target).any() else target
 
 
-def _repeated(blend: Sequence[float], batch: int, dims: tuple[int, ...]) -> NDArray[np.float32]:
-    if len(blend) != dims[0]:
+def filled_blend(
+    given: Mapping[str, AnyArray], batch: int, dims: tuple[int, ...], default: Sequence[float]
+) -> AnyArray:
+    """Return the tensor ``blend`` [batch, G], or the default G shares for every row.
+
+    Raises:
+        RequestError: there is neither a blend nor a default for it.
+    """
+    if BLEND in given:
+        return given[BLEND]
+    if len(default) != dims[0]:
         raise RequestError(
             f"tensor {BLEND!r}",
             got="none, and no default of the model's",
             expected=f"{dims[0]} shares, one for each resolution",
             remedy="give r_swap or blend",
         )
-    return np.tile(np.asarray(blend, np.float32), (batch, 1))
+    return np.tile(np.asarray(default, np.float32), (batch, 1))
 
 
 def z_from_seed(seed: int, size: int) -> NDArray[np.float32]:
-    """Return the ISF noise of a seed: standard normal float32 [size] from NumPy's PCG64.
+    """Return the z of a seed, for an ISF head or a mapping network: standard normal float32 [size], NumPy's PCG64.
 
     Raises:
         RequestError: ``seed`` is negative.
@@ -112,12 +121,18 @@ def z_from_seed(seed: int, size: int) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal(size, dtype=np.float32)
 
 
-def _z_from_seed(given: Mapping[str, AnyArray], batch: int, dims: tuple[int, ...]) -> NDArray[np.float32]:
+def z_from_seed_tensor(given: Mapping[str, AnyArray], batch: int, dims: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return z [batch, Z] of the tensor ``seed`` [batch, 1], or of the default seed.
+
+    Raises:
+        RequestError: a seed is negative.
+    """
     seeds = given.get("seed", np.full((batch, 1), DEFAULT_SEED))
     return np.stack([z_from_seed(int(seed), dims[0]) for (seed,) in seeds])
 
 
-def _refuse_contradictions(given: Mapping[str, AnyArray]) -> None:
+def refuse_contradictions(given: Mapping[str, AnyArray]) -> None:
+    """Raise RequestError if tensors of a request contradict each other."""
     if "z" in given and "seed" in given:
         raise RequestError(
             "request", got="both 'z' and 'seed'", expected="one of them or neither", remedy="leave one out"

@@ -22,7 +22,9 @@ from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
 from serving.live_blends import BlendChoices
 from serving.pipeline import Pipeline
+from serving.random_faces import Seeds
 from serving.requests import check_request
+from serving.sampler import codes_of_seeds, mapping_engine
 
 
 class Toonifier(ContextManager, Protocol):
@@ -57,6 +59,17 @@ class Toonifier(ContextManager, Protocol):
         """Render codes: float32 [N, L, D] -> uint8 [N, R, R, 3] RGB.
 
         ``shown`` are the faces' attributes as ``read_attributes`` returned them, which an edit keeps.
+        """
+        ...
+
+
+class SamplingToonifier(Toonifier, Protocol):
+    """A toonifier that draws random faces too."""
+
+    def sample_codes(self, seeds: Seeds, style: Style) -> Codes:
+        """Draw the codes of random faces for ``render``: one for each seed, float32 [N, L, D], untruncated.
+
+        The style's generator needs a mapping network.
         """
         ...
 
@@ -101,7 +114,9 @@ class EngineToonifier(Closing):
                 expected="at least one, each with a name of its own",
                 remedy="give model directories with different names",
             )
-        self._default = names[0]
+        self._default, self._directories = names[0], dict(zip(names, generators, strict=True))
+        self._mappings: dict[Path, Engine] = {}
+        self._loading, self._threads = Lock(), threads
         encoder_manifest, isf_manifest = manifest_of(encoder), manifest_of(isf) if isf else None
         self._rows = encoder_manifest.sizes.geometry.rows
         self._attributes = isf_manifest.sizes.attributes if isf_manifest else ()
@@ -162,20 +177,34 @@ class EngineToonifier(Closing):
         pipeline = self._pipeline(style.model)
         return pipeline.render(w, self._tensors(pipeline, style, style.controls(w.shape[1], shown), len(w)))
 
+    def sample_codes(self, seeds: Seeds, style: Style) -> Codes:
+        """See ``Toonifier``. A mapping network is loaded when it is first used."""
+        directory = self._directories[self._known(style.model)]
+        with self._loading:
+            if directory not in self._mappings:
+                self._mappings[directory] = self._load(mapping_engine(directory, threads=self._threads))
+        return codes_of_seeds(self._mappings[directory], seeds)
+
+    def _load(self, engine: Engine) -> Engine:
+        return _LockedEngine(self._engines.enter_context(engine))
+
     def _tensors(self, pipeline: Pipeline, style: Style, controls: Controls, batch: int) -> dict[str, AnyArray]:
         choices = BlendChoices(style.model or self._default, pipeline.default_blend)
         return control_tensors(pipeline.signature, self._attributes, controls, batch, choices)
 
     def _pipeline(self, model: str | None) -> Pipeline:
-        try:
-            return self._pipelines[model or self._default]
-        except KeyError:
+        return self._pipelines[self._known(model)]
+
+    def _known(self, model: str | None) -> str:
+        name = model or self._default
+        if name not in self._pipelines:
             raise RequestError(
                 f"model {model!r}",
                 got="no generator of that name",
                 expected=f"one of {', '.join(self._pipelines)}",
                 remedy="choose one of those, or load it too",
-            ) from None
+            )
+        return name
 
     def close(self) -> None:
         """Close the engines."""
@@ -224,6 +253,10 @@ class ServedToonifier(Closing):
     def render(self, w: Codes, style: Style, shown: AnyArray | None = None) -> Pictures:
         """See ``Toonifier``."""
         return self._client.render(w, model=self._ensemble(style), **style.controls(w.shape[1], shown))
+
+    def sample_codes(self, seeds: Seeds, style: Style) -> Codes:
+        """See ``Toonifier``."""
+        return self._client.sample_codes(seeds, model=self._ensemble(style))
 
     def _ensemble(self, style: Style) -> str:
         return f"toonify_{style.model}" if style.model else self._default

@@ -119,6 +119,7 @@ def test_the_export_commands_leave_verified_models(new_user: NewUser, exported: 
 def test_the_server_answers_the_image_command(new_user: NewUser, served: None) -> None:
     new_user.shell("image")
     assert cv2.imread(str(new_user.folder / "toon.png")).shape == (256, 256, 3)
+    assert cv2.imread(str(new_user.folder / "samples.png")).shape == (4 * 264, 6 * 264, 3)
 
 
 @pytest.mark.triton

@@ -1,13 +1,14 @@
 """The single source of tensor names, shapes and dtypes for ONNX, engines, Triton configurations and clients.
 
 Letters in shapes: N batch, L rows of W+ (``2 * log2(R) - 2``), R resolution, D width of w (512 in public models),
-A attributes, Z size of the ISF noise, G resolutions 4, 8, ..., R of the generator's layers (``log2(R) - 1``).
+A attributes, Z size of the ISF noise or of the mapping network's z, G resolutions 4, 8, ..., R of the generator's
+layers (``log2(R) - 1``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -89,8 +90,9 @@ class Geometry:
     """The sizes from which every signature of one served pipeline follows; no ``attributes`` means no ISF head.
 
     ``resolution`` is the side of the pictures in pixels. ``rows`` is the number of W+ rows; 0 is replaced by that of
-    ``resolution``. A generator without its highest layers still takes as many rows as the complete one. The generator
-    of a ``live`` pipeline holds both parents of a blend and takes the blend with each request.
+    ``resolution``. A generator without its highest layers still takes as many rows as the complete one. ``z_dim`` is
+    the width of the mapping network's z, where there is such a network. The generator of a ``live`` pipeline holds both
+    parents of a blend and takes the blend with each request.
     """
 
     resolution: int
@@ -98,6 +100,7 @@ class Geometry:
     attributes: tuple[str, ...] = ISF_ATTRIBUTES
     noise_size: int = 64
     rows: int = 0
+    z_dim: int = 0
     live: bool = False
 
     def __post_init__(self) -> None:
@@ -171,8 +174,13 @@ def generator_signature(g: Geometry) -> Signature:
     return Signature((_w(g), *_generator_controls(g, optional=False)), (_image(g),))
 
 
+def mapping_signature(g: Geometry) -> Signature:
+    """Standard normal z -> W+ code, untruncated, whose rows are all equal."""
+    return Signature((TensorSpec("z", DType.FLOAT32, (g.z_dim,)),), (_w(g),))
+
+
 FILLED = "_filled"
-"""Suffix of the output names of ``condition``, which are the controls with their defaults filled in."""
+"""Suffix of the output names of ``condition`` and ``draw_z``, which are the controls with their defaults filled in."""
 
 
 def condition_signature(g: Geometry, *, face: bool = False) -> Signature:
@@ -199,6 +207,21 @@ def encode_picture_signature(g: Geometry) -> Signature:
 def toonify_signature(g: Geometry) -> Signature:
     """The served ensemble: aligned face and optional controls -> picture."""
     return Signature((_face(), *_request_controls(g)), (_image(g),))
+
+
+def draw_z_signature(g: Geometry) -> Signature:
+    """Optional seed or z, and the generator's controls -> z and controls, defaults filled in.
+
+    A request gives at least one of them.
+    """
+    controls = (TensorSpec("z", DType.FLOAT32, (g.z_dim,), optional=True), *_generator_controls(g, optional=True))
+    filled = (replace(spec, name=spec.name + FILLED, optional=False) for spec in controls)
+    return Signature((SEED, *controls), tuple(filled))
+
+
+def sample_signature(g: Geometry) -> Signature:
+    """The served ensemble of random faces: the inputs of ``draw_z`` -> picture."""
+    return Signature(draw_z_signature(g).inputs, (_image(g),))
 
 
 def toonify_jpeg_signature(g: Geometry) -> Signature:

@@ -104,6 +104,7 @@ OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "Resize": _resize,
     "Sigmoid": lambda a, x: torch.sigmoid(x),
     "Slice": _slice,
+    "Sqrt": lambda a, x: x.sqrt(),
     "Split": lambda a, x: x.chunk(a["num_outputs"], a["axis"]),
     "Squeeze": lambda a, x, axes: x.squeeze(axes),
     "Sub": lambda a, x, y: x - y,

@@ -24,6 +24,7 @@ DEMODULATION_EPSILON = 1e-8
 ACTIVATION_GAIN = sqrt(2)
 LEAKY_SLOPE = 0.2
 MAPPING_RATE = 0.01
+NORMALISATION_EPSILON = 1e-8
 W_AVG_SAMPLES = 4096
 
 
@@ -150,7 +151,7 @@ class Mapping(nn.Module):
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def forward(self, z: Tensor) -> Tensor:  # [N, Z] -> [N, D]
-        x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
+        x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + NORMALISATION_EPSILON)
         for linear in self.children():
             assert isinstance(linear, nn.Linear)
             weight = linear.weight * (MAPPING_RATE / sqrt(x.shape[1]))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.json_format import MessageToDict
+from numpy.typing import ArrayLike
 from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import np_to_triton_dtype
@@ -18,6 +19,7 @@ from engines.contract.tensors import FILLED, Geometry, Signature, TensorSpec, co
 from serving.condition import filled_controls, refuse_kept
 from serving.controls import control_tensors
 from serving.live_blends import DEFAULT_BLEND, BlendChoices, blend_from_text
+from serving.random_faces import Seeds, no_mapping, seed_list, z_of_seeds
 from serving.requests import check_request
 from serving.signatures import signature_from_config
 
@@ -64,6 +66,11 @@ class ServedModel:
     def blend_choices(self) -> BlendChoices:
         """The blends that a request may choose."""
         return BlendChoices(self.name, self.default_blend)
+
+    @property
+    def mapping(self) -> str:
+        """Name of the served mapping network, which draws the codes of random faces; empty if there is none."""
+        return self.parameters.get("mapping", "")
 
     @property
     def resolution(self) -> int:
@@ -132,7 +139,7 @@ def filled_inputs(model: ServedModel, w: AnyArray, controls: Mapping[str, Any]) 
     tensors = {"w": w, **_control_tensors(model, controls, len(w))}
     noise = next((spec.dims[0] for spec in model.signature.inputs if spec.name == "z"), 0)
     live = bool(model.default_blend)
-    geometry = Geometry(model.resolution, w.shape[-1], model.attributes, noise, model.rows, live)
+    geometry = Geometry(model.resolution, w.shape[-1], model.attributes, noise, model.rows, live=live)
     filled = filled_controls(condition_signature(geometry), tensors, default_blend=model.default_blend)
     return {name.removesuffix(FILLED): value for name, value in filled.items()}
 
@@ -144,6 +151,37 @@ def step_calls(model: ServedModel, tensors: Mapping[str, AnyArray]) -> list[Call
         RequestError: a tensor is missing, or has another dtype or shape.
     """
     return _split(model, {spec.name: tensors[spec.name] for spec in model.signature.inputs if spec.name in tensors})
+
+
+def checked_mapping(model: ServedModel) -> str:
+    """Return the name of an ensemble's mapping network.
+
+    Raises:
+        RequestError: it has none.
+    """
+    if not model.mapping:
+        raise no_mapping(f"model {model.name!r}")
+    return model.mapping
+
+
+def sample_calls(model: ServedModel, seeds: Seeds, psi: ArrayLike | None) -> list[Call]:
+    """Make requests to an ensemble ``sample_<name>`` for the faces of seeds.
+
+    Raises:
+        RequestError: there is no seed, one is no whole number, or psi does not fit.
+    """
+    numbers = seed_list(seeds)
+    controls = {"seed": numbers, "psi": psi}
+    return _split(model, control_tensors(model.signature, (), controls, len(numbers), model.blend_choices))
+
+
+def code_calls(model: ServedModel, seeds: Seeds) -> list[Call]:
+    """Make requests to a mapping network for the codes of seeds.
+
+    Raises:
+        RequestError: there is no seed, one is negative, or one is no whole number.
+    """
+    return _split(model, {"z": z_of_seeds(seeds, model.signature.inputs[0].dims[0])})
 
 
 def jpeg_calls(model: ServedModel, jpegs: Sequence[bytes], controls: Mapping[str, Any]) -> list[Call]:

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, Unpack
 import grpc
 import tritonclient.grpc
 import tritonclient.grpc.aio
+from numpy.typing import ArrayLike
 
 from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.closing import Closing
@@ -19,6 +20,7 @@ from serving.client.calls import ServedModel
 from serving.client.channel import channel_arguments
 from serving.client.operations import CLOSING_ATTEMPTS, Operation, Operations
 from serving.controls import Controls
+from serving.random_faces import Seeds
 
 DEFAULT_URL = "127.0.0.1:8001"
 DEFAULT_MODEL = "toonify"
@@ -107,6 +109,26 @@ class ToonifyClient(Closing):
         """
         return self._run(self._operations.render(w, model, timeout, controls))
 
+    def sample(
+        self,
+        seeds: Seeds,
+        *,
+        psi: ArrayLike | None = None,
+        model: str = DEFAULT_MODEL,
+        timeout: float | None = None,
+    ) -> Pictures:
+        """Draw random faces with the generator of an ensemble: a seed for each -> uint8 [N, R, R, 3], RGB.
+
+        ``psi`` truncates towards the average face, from 1 (none; the default) to 0; one value, or one for each seed.
+        A seed stands for the same face at any time, in any batch and in one process (``toonify sample --generator``).
+        The server needs the generator's mapping network; ``describe(...).mapping`` tells.
+        """
+        return self._run(self._operations.sample(seeds, psi, model, timeout))
+
+    def sample_codes(self, seeds: Seeds, *, model: str = DEFAULT_MODEL, timeout: float | None = None) -> Codes:
+        """Draw only the codes of the same faces, untruncated, float32 [N, L, D], which ``render`` can edit."""
+        return self._run(self._operations.sample_codes(seeds, model, timeout))
+
     def models(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """Return the possible values of ``model``: the names of the loaded ensembles."""
         return self._run(self._operations.models(timeout))
@@ -194,6 +216,21 @@ class AsyncToonifyClient:
     ) -> Pictures:
         """See ``ToonifyClient.render``."""
         return await self._run(self._operations.render(w, model, timeout, controls))
+
+    async def sample(
+        self,
+        seeds: Seeds,
+        *,
+        psi: ArrayLike | None = None,
+        model: str = DEFAULT_MODEL,
+        timeout: float | None = None,
+    ) -> Pictures:
+        """See ``ToonifyClient.sample``."""
+        return await self._run(self._operations.sample(seeds, psi, model, timeout))
+
+    async def sample_codes(self, seeds: Seeds, *, model: str = DEFAULT_MODEL, timeout: float | None = None) -> Codes:
+        """See ``ToonifyClient.sample_codes``."""
+        return await self._run(self._operations.sample_codes(seeds, model, timeout))
 
     async def models(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """See ``ToonifyClient.models``."""

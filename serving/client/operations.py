@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from tritonclient.utils import InferenceServerException
 from tritonclient.utils.shared_memory import SharedMemoryException
 
@@ -25,6 +26,8 @@ from serving.client.calls import (
     Call,
     ServedModel,
     checked_ensemble,
+    checked_mapping,
+    code_calls,
     face_calls,
     filled_inputs,
     infer_inputs,
@@ -33,12 +36,14 @@ from serving.client.calls import (
     jpegs_from,
     output_of,
     requested_output,
+    sample_calls,
     served_model_from_config,
     step_calls,
 )
 from serving.client.channel import Deadline, error_from_triton, is_withdrawn, refusal_of_shared_memory
 from serving.client.shared_memory import SharedRegion
 from serving.controls import Controls
+from serving.random_faces import Seeds
 
 _log = logging.getLogger(__name__)
 
@@ -103,6 +108,21 @@ class Operations:
             if controls.get("attributes") is not None:  # without attributes the ISF head passes w unchanged
                 inputs["w"] = yield from self._run_step("isf", inputs, deadline)
             return (yield from self._run_step(f"generator_{ensemble.parameters['generator']}", inputs, deadline))
+
+    def sample(self, seeds: Seeds, psi: ArrayLike | None, model: str, timeout: float | None) -> Operation[Pictures]:
+        deadline = self._deadline(timeout)
+        with self._evicted_on_error(model):
+            ensemble = yield from self._cached_ensemble(model, deadline)
+            checked_mapping(ensemble)
+            sampler = yield from self._cached_model(f"sample_{ensemble.parameters['generator']}", deadline)
+            return joined((yield from self._infer_all(sample_calls(sampler, seeds, psi), deadline)))
+
+    def sample_codes(self, seeds: Seeds, model: str, timeout: float | None) -> Operation[Codes]:
+        deadline = self._deadline(timeout)
+        with self._evicted_on_error(model):
+            ensemble = yield from self._cached_ensemble(model, deadline)
+            mapping = yield from self._cached_model(checked_mapping(ensemble), deadline)
+            return joined((yield from self._infer_all(code_calls(mapping, seeds), deadline)))
 
     def describe(self, model: str, timeout: float | None) -> Operation[ServedModel]:
         return checked_ensemble((yield from self._describe(model, self._deadline(timeout))))

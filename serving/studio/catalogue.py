@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from engines.contract.errors import RequestError
-from engines.model_directory import Manifest, manifest_of
+from engines.model_directory import manifest_of, mapping_of
 from serving.back_end import BackEnd
 from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
 from serving.client.calls import ServedModel
@@ -21,6 +22,7 @@ class Choice:
     ``blend``: the schedule by which it was blended, such as "--r-swap 16"; empty if it is not a blend.
     ``resolution``: side of its pictures in pixels.
     ``resolutions``, ``shares``: of a live model the resolutions 4, 8, ..., R and its default shares at them.
+    ``samples``: it draws random faces, with its mapping network.
     """
 
     name: str | None
@@ -28,6 +30,7 @@ class Choice:
     resolution: int
     resolutions: tuple[int, ...] = ()
     shares: tuple[float, ...] = ()
+    samples: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,15 +73,21 @@ def catalogue_of(back_end: BackEnd) -> Catalogue:
 
 
 def _loaded(back_end: BackEnd) -> Catalogue:
-    models = tuple(_loaded_choice(manifest) for manifest in back_end.manifests())
+    models = tuple(_loaded_choice(directory) for directory in back_end.generators)
     attributes = manifest_of(back_end.isf).sizes.attributes if back_end.isf else ()
     return Catalogue(models, attributes, back_end.classifier is not None)
 
 
-def _loaded_choice(manifest: Manifest) -> Choice:
-    schedule = manifest.details.get("blend", {}).get("schedule", "")
-    resolutions = manifest.live.resolutions if manifest.live else ()
-    return Choice(manifest.name, schedule, manifest.sizes.resolution, resolutions, manifest.default_blend)
+def _loaded_choice(generator: Path) -> Choice:
+    manifest = manifest_of(generator)
+    return Choice(
+        manifest.name,
+        manifest.details.get("blend", {}).get("schedule", ""),
+        manifest.sizes.resolution,
+        manifest.live.resolutions if manifest.live else (),
+        manifest.default_blend,
+        samples=mapping_of(generator) is not None,
+    )
 
 
 def _served(back_end: BackEnd) -> Catalogue:
@@ -94,5 +103,5 @@ def _served(back_end: BackEnd) -> Catalogue:
 
 
 def _choice(name: str | None, model: ServedModel) -> Choice:
-    schedule = model.parameters.get("blend", "")
-    return Choice(name, schedule, model.resolution, model.blend_resolutions, model.default_blend)
+    blend, resolutions = model.parameters.get("blend", ""), model.blend_resolutions
+    return Choice(name, blend, model.resolution, resolutions, model.default_blend, samples=bool(model.mapping))

@@ -14,6 +14,7 @@ class PageControls(BaseModel):
     """The settings of the page; all are optional, and the defaults give the first generator's unedited picture.
 
     ``model``, ``attributes``, ``seed``, ``strength``, ``psi``, ``blend``: see ``serving.controls.Style``.
+    ``face``: the seed of a random face.
     ``look``: "paste" pastes every face in its place, "crop" shows the largest face alone, and "aligned" detects no
     faces, since the picture, or each frame, is an aligned face.
     """
@@ -26,6 +27,7 @@ class PageControls(BaseModel):
     strength: float = 1.0
     psi: float = 1.0
     blend: tuple[float, ...] | None = Field(None, max_length=16)
+    face: int = Field(0, ge=0, lt=2**63)
     look: Literal["paste", "crop", "aligned"] = "paste"
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Event, Lock
 from time import perf_counter
 
@@ -18,7 +19,7 @@ from serving.faces.photograph import placed_faces, toonified_crop, toonified_fac
 from serving.studio.controls import PageControls
 from serving.studio.encoded_faces import EncodedFaces, FoundFaces
 from serving.studio.refusal import Refusal
-from serving.toonifier import Toonifier
+from serving.toonifier import SamplingToonifier
 from serving.video.composing import FirstFace, Paste
 from serving.video.prealigned import prealigned_landmarker
 from serving.video.session import Smoothing, ToonSession
@@ -37,7 +38,7 @@ class Studio:
     The caller closes the toonifier. The landmarker must not depend on file names.
     """
 
-    def __init__(self, toonifier: Toonifier, landmarker: Landmarker) -> None:
+    def __init__(self, toonifier: SamplingToonifier, landmarker: Landmarker) -> None:
         self._toonifier = toonifier
         self._lock = Lock()
         self._found_by = landmarker
@@ -57,6 +58,29 @@ class Studio:
         toon = self._toonified(photo, controls, cancel)
         _raise_if(cancel)
         return bytes_from_picture(toon, ".png")
+
+    def sample(self, controls: PageControls, cancel: Event) -> bytes:
+        """Draw the random face of the seed ``controls.face``, edited as the controls say, and return a PNG.
+
+        An edit keeps the attributes that the unedited picture shows, which is an aligned face.
+
+        Raises:
+            Refusal: ``cancel`` is set.
+            RequestError: the generator has no mapping network, or the toonifier refuses the controls.
+            ServerError, EngineError: the toonifier fails.
+        """
+        style = controls.style
+        w = self._toonifier.sample_codes(controls.face, style)
+        _raise_if(cancel)
+        shown = None
+        if style.keeps:
+            (unedited,) = self._toonifier.render(w, replace(style, attributes=None))
+            _raise_if(cancel)
+            face, _ = prealigned(unedited, name="picture")
+            shown = self._toonifier.read_attributes(face[None])
+            _raise_if(cancel)
+        (picture,) = self._toonifier.render(w, style, shown)
+        return bytes_from_picture(picture, ".png")
 
     def attributes(self, data: bytes, controls: PageControls, cancel: Event) -> list[float] | None:
         """Read which attributes the largest face of a picture shows, as probabilities; None without a classifier.

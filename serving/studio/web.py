@@ -125,6 +125,7 @@ class _Interface:
                 web.post("/api/face", self.new_face),
                 web.post("/api/face/{id}", self.face),
                 web.post("/api/sheet", self.sheet),
+                web.post("/api/sample", self.sample),
                 web.get("/api/camera", self.camera),
                 web.post("/api/clip", self.new_clip),
                 web.get("/api/clip/{id}", self.clip),
@@ -149,6 +150,16 @@ class _Interface:
     async def attributes(self, request: web.Request) -> web.Response:
         read = await self._of_picture(request, self._studio.attributes)
         return web.json_response(dict(zip(self._catalogue.attributes, read, strict=True)) if read else {})
+
+    async def sample(self, request: web.Request) -> web.Response:
+        controls = self._controls(request.query.get("controls", "{}"))
+        place = self._pictures.enter()
+        try:
+            async with self._turns:
+                png = await self._cancellable(self._studio.sample, controls)
+        finally:
+            place.leave()
+        return web.Response(body=png, content_type="image/png")
 
     async def _of_picture(self, request: web.Request, function: Callable[[bytes, PageControls, Event], T]) -> T:
         """Receive a picture, and return what a function of the studio makes of it when its turn has come."""

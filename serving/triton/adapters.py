@@ -25,6 +25,7 @@ from engines.contract.tensors import Signature
 from serving.condition import filled_controls
 from serving.faces.jpeg import face_from_jpeg, jpeg_from_picture
 from serving.live_blends import DEFAULT_BLEND, blend_from_text
+from serving.random_faces import filled_sample
 from serving.requests import check_request
 from serving.signatures import signature_from_config
 
@@ -69,17 +70,28 @@ class RequestModel:
             return pb.TritonError(f"{self.name}: an unexpected error; see the server's log", pb.TritonError.INTERNAL)
 
 
-class ConditionModel(RequestModel):
-    """Fills in the defaults of the controls; a live generator's default blend is in the model's configuration."""
+class DefaultsModel(RequestModel):
+    """Base of the models that fill in defaults; a live generator's default blend is in the model's configuration."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
         super().initialize(args)
         parameters = json.loads(args["model_config"]).get("parameters", {})
         self.default_blend = blend_from_text(parameters.get(DEFAULT_BLEND, {}).get("string_value", ""))
 
+
+class ConditionModel(DefaultsModel):
+    """Fills in the defaults of the controls."""
+
     def answer(self, given: Tensors) -> Tensors:
         classify = _classified if "face" in given else None
         return filled_controls(self.signature, given, classify, self.default_blend)
+
+
+class DrawZModel(DefaultsModel):
+    """Draws the z of random faces from their seeds."""
+
+    def answer(self, given: Tensors) -> Tensors:
+        return filled_sample(self.signature, given, self.default_blend)
 
 
 class DecodeFaceModel(RequestModel):

@@ -54,7 +54,7 @@ class Canary(Closing):
         configs: dict[str, ModelConfig] = {answer.config.name: answer.config for answer in answers}
         ensembles = {name: config for name, config in configs.items() if config.platform == "ensemble"}
         steps = {step.model_name for config in ensembles.values() for step in config.ensemble_scheduling.step}
-        self.ensembles = [*ensembles]
+        self.ensembles = sorted(ensembles, key=lambda name: name.startswith("sample_"))  # those of faces come first
         self._ensembles = ensembles
         self._steps = [configs[name] for name in sorted(steps)]
 
@@ -133,8 +133,9 @@ def _server_errors(subject: str, expected: str) -> Iterator[None]:
 
 
 def _zeros(config: ModelConfig) -> list[InferInput]:
-    """The required inputs of one face: zeros, and for a JPEG a black face."""
-    return [_zero(spec) for spec in config.input if not spec.optional]
+    """The required inputs of one face: zeros, and for a JPEG a black face; without any, the first optional one."""
+    required = [spec for spec in config.input if not spec.optional]
+    return [_zero(spec) for spec in required or config.input[:1]]
 
 
 def _zero(spec: ModelInput) -> InferInput:

@@ -20,10 +20,13 @@ from engines.contract.tensors import (
     classifier_signature,
     condition_signature,
     decode_face_signature,
+    draw_z_signature,
     encode_picture_signature,
     encoder_signature,
     generator_signature,
     isf_signature,
+    mapping_signature,
+    sample_signature,
     toonify_jpeg_signature,
     toonify_signature,
 )
@@ -40,6 +43,23 @@ from serving.triton.model_configurations import (
 
 
 @dataclass(frozen=True)
+class ServedMapping:
+    """A mapping network to serve, which several generators may share.
+
+    ``name``: the NAME in ``mapping_NAME``.
+    ``z_dim``: the width of its z.
+    """
+
+    name: str
+    z_dim: int
+
+    @property
+    def model(self) -> str:
+        """The name of the served model."""
+        return f"mapping_{self.name}"
+
+
+@dataclass(frozen=True)
 class ServedGenerator:
     """A generator to serve.
 
@@ -47,12 +67,14 @@ class ServedGenerator:
     ``parameters``: what clients can read about it.
     ``resolution``: side of its pictures in pixels; None is the geometry's.
     ``default_blend``: the shares of a live generator for requests that give none; empty if it is not live.
+    ``mapping``: its mapping network, with which ``sample_NAME`` draws random faces.
     """
 
     name: str
     parameters: Mapping[str, str]
     resolution: int | None = None
     default_blend: tuple[float, ...] = ()
+    mapping: ServedMapping | None = None
 
     def geometry(self, shared: Geometry) -> Geometry:
         """Return the sizes of the generator's own models, given those that all models of the repository share."""
@@ -76,11 +98,13 @@ class RepositorySpec:
     classifier: bool = False
 
 
+_MAPPING = ServedMapping("blend_r16", 512)
+
 REFERENCE = RepositorySpec(
     Geometry(1024),
     (
-        ServedGenerator("blend_r16", {"blend": "--r-swap 16"}),
-        ServedGenerator("live", {"blend": "--r-swap 16"}, default_blend=swapped_shares(16, 1024)),
+        ServedGenerator("blend_r16", {"blend": "--r-swap 16"}, mapping=_MAPPING),
+        ServedGenerator("live", {"blend": "--r-swap 16"}, None, swapped_shares(16, 1024), _MAPPING),
     ),
     classifier=True,
 )
@@ -115,13 +139,40 @@ def repository_configs(spec: RepositorySpec) -> dict[str, str]:
         files |= _ensembles(f"toonify_{generator.name}", own, generator, steps)
         if generator is spec.generators[0]:
             files |= _ensembles("toonify", own, generator, steps)
+        if generator.mapping:
+            files |= _sample_files(own, generator, generator.mapping)
     return files
+
+
+def _sample_files(g: Geometry, generator: ServedGenerator, mapping: ServedMapping) -> dict[str, str]:
+    """Return the files of the ensemble that draws random faces, and of its steps, which several ensembles share."""
+    own = replace(g, z_dim=mapping.z_dim)
+    draw_z, drawn = draw_z_signature(own), mapping_signature(own)
+    # One model for each width, for the reason that ``_encode_picture`` gives, and one for each live generator.
+    drawer = f"draw_z_{mapping.z_dim}_{generator.name}" if g.live else f"draw_z_{mapping.z_dim}"
+    filled = {spec.name.removesuffix(FILLED): spec.name for spec in draw_z.outputs}
+    steps = [
+        Step(drawer, draw_z),
+        Step(mapping.model, drawn, filled),
+        Step(f"generator_{generator.name}", generator_signature(own), filled),
+    ]
+    return {
+        **_python_files(drawer, "DrawZModel", draw_z, generator.blend_parameters),
+        **_engine_files(mapping.model, "mapping", drawn),
+        **_ensemble_files(f"sample_{generator.name}", sample_signature(own), steps, _parameters(own, generator)),
+    }
+
+
+def _parameters(g: Geometry, generator: ServedGenerator) -> dict[str, str]:
+    """Return what clients can read about an ensemble."""
+    sizes = {"resolution": str(g.resolution), "rows": str(g.rows), "attributes": ",".join(g.attributes)}
+    mapping = {"mapping": generator.mapping.model} if generator.mapping else {}
+    return {**generator.parameters, "generator": generator.name, **sizes, **generator.blend_parameters, **mapping}
 
 
 def _ensembles(name: str, g: Geometry, generator: ServedGenerator, steps: Sequence[Step]) -> dict[str, str]:
     """Return the files of an ensemble with arrays at both ends, and of its sibling with JPEG at both ends."""
-    sizes = {"resolution": str(g.resolution), "rows": str(g.rows), "attributes": ",".join(g.attributes)}
-    parameters = {**generator.parameters, "generator": generator.name, **sizes, **generator.blend_parameters}
+    parameters = _parameters(g, generator)
     decode = Step("decode_face", decode_face_signature())
     encode = Step(_encode_picture(g), encode_picture_signature(g))
     return {

@@ -7,16 +7,31 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engines.contract.atomic import atomic_directory, check_output
 from engines.contract.errors import RepositoryError
 from engines.contract.tensors import Geometry
 from engines.hashed_files import sha256_of
-from engines.model_directory import MANIFEST, Component, Manifest, check_classifier, check_codes, read_manifest
+from engines.model_directory import (
+    MANIFEST,
+    Component,
+    Manifest,
+    check_classifier,
+    check_codes,
+    manifest_of,
+    mapping_of,
+    read_manifest,
+)
 from serving.triton.contents import write_contents
-from serving.triton.reference_configurations import RepositorySpec, ServedGenerator, repository_configs, write_texts
+from serving.triton.reference_configurations import (
+    RepositorySpec,
+    ServedGenerator,
+    ServedMapping,
+    repository_configs,
+    write_texts,
+)
 
 
 @dataclass(frozen=True)
@@ -28,13 +43,19 @@ class _Model:
     def name(self) -> str:
         """The name of the served model."""
         kind, name = self.manifest.component, self.manifest.name
-        return f"generator_{name}" if kind == "generator" else kind
+        return f"{kind}_{name}" if kind in ("generator", "mapping") else kind
 
     @property
     def parameters(self) -> dict[str, str]:
         """The parameters that clients can read; the rest of the manifest names files of the machine that made it."""
         blend = self.manifest.details.get("blend", {})
         return self.hash | ({"blend": blend["schedule"]} if "schedule" in blend else {})
+
+    @property
+    def content(self) -> str:
+        """What is computed, by which engine: equal for two models that need not both be served."""
+        manifest = self.manifest
+        return repr((manifest.engine, manifest.precision, manifest.sizes, manifest.files, manifest.plans))
 
     @property
     def hash(self) -> dict[str, str]:
@@ -117,8 +138,16 @@ def _models(
     check_output(output, force=force)
     _refuse_another_folder(output)
     models = [_model(encoder, "encoder"), *(_model(path, "generator") for path in generators)]
+    models += _mappings(models[1:])
     optional: tuple[tuple[Path | None, Component], ...] = ((isf, "isf"), (classifier, "classifier"))
     return models + [_model(directory, component) for directory, component in optional if directory]
+
+
+def _mappings(generators: Sequence[_Model]) -> list[_Model]:
+    """Read the generators' mapping networks; blends of one base have the same, which is served once."""
+    directories = [directory for model in generators if (directory := mapping_of(model.directory))]
+    models = [_model(directory, "mapping") for directory in directories]
+    return [*{model.content: model for model in reversed(models)}.values()][::-1]
 
 
 def _model(directory: Path, component: Component) -> _Model:
@@ -156,17 +185,24 @@ def _repository_spec(models: Sequence[_Model]) -> RepositorySpec:
     shared = encoder.hash | (isf.hash if isf else {}) | (classifier.hash if classifier else {})
     return RepositorySpec(
         Geometry(sizes.resolution, sizes.w_dim, *((edits.attributes, edits.noise_size) if edits else ((), 0))),
-        tuple(
-            ServedGenerator(
-                model.manifest.name,
-                model.parameters | shared,
-                model.manifest.sizes.resolution,
-                model.manifest.default_blend,
-            )
-            for model in generators
-        ),
+        tuple(_served_generator(model, models, shared) for model in generators),
         classifier is not None,
     )
+
+
+def _served_generator(generator: _Model, models: Sequence[_Model], shared: dict[str, str]) -> ServedGenerator:
+    """Describe a generator with that of the models which is its mapping network; ``shared`` are further parameters."""
+    manifest = generator.manifest
+    served = ServedGenerator(
+        manifest.name, generator.parameters | shared, manifest.sizes.resolution, manifest.default_blend
+    )
+    directory = mapping_of(generator.directory)
+    if directory is None:
+        return served
+    content = _Model(directory, manifest_of(directory)).content
+    mapping = next(model for model in models if model.content == content)
+    network = ServedMapping(mapping.manifest.name, mapping.manifest.sizes.z_dim)
+    return replace(served, parameters={**served.parameters, **mapping.hash}, mapping=network)
 
 
 def _of(models: Sequence[_Model], component: Component) -> _Model | None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from generators import random_generator
-from tiny_models import write_encoder, write_generator, write_isf
+from tiny_models import write_encoder, write_generator, write_isf, write_mapping
 
 from engines import engine_from_directory, engine_from_onnx, loading, read_manifest
 from engines.contract.errors import EngineError, VerificationError
-from engines.model_directory import MANIFEST, write_manifest
+from engines.model_directory import MANIFEST, mapping_of, write_manifest
 from engines.plan_metadata import PlanMetadata, Platform
 from engines.tensorrt import loading as tensorrt_loading
 from engines.tensorrt.options import PlanOptions
@@ -68,7 +68,8 @@ def test_an_export_builds_plans_in_half_precision_and_names_them(tmp_path: Path,
     output = ExportOptions(tmp_path / "small", "small", "tensorrt", plans=PlanOptions(plugins=False))
     build_generator(weights, [("generator", weights.source)], output, silent)
     manifest = read_manifest(tmp_path / "small")
-    assert plan_builder.calls == [("generator.onnx", "fp16", PlanOptions(plugins=False))]
+    networks = [("generator.onnx", "fp16"), ("mapping.onnx", "fp32")]
+    assert plan_builder.calls == [(*network, PlanOptions(plugins=False)) for network in networks]
     assert (manifest.engine, manifest.precision) == ("tensorrt", "fp16")
     assert manifest.plans is not None
     assert {*manifest.plans.plans.values(), "generator.onnx"} == manifest.files.keys()
@@ -87,6 +88,17 @@ def test_a_model_directory_gets_plans_for_this_machine(
     assert plan_builder.calls[0][2].compatibility == "ampere_plus"
     assert len(list(directory.glob("*.plan"))) == 3
     assert rebuild_plans(directory, silent, PlanOptions()).files == after.files
+
+
+def test_the_plans_of_a_generator_include_those_of_its_mapping_network(
+    tmp_path: Path, plan_builder: FakePlanBuilder
+) -> None:
+    directory = write_generator(tmp_path / "model", "plain")
+    mapping = write_mapping(directory)
+    rebuild_plans(directory, silent, PlanOptions())
+    assert [call[:2] for call in plan_builder.calls] == [("generator.onnx", "fp16"), ("mapping.onnx", "fp32")]
+    assert read_manifest(mapping).engine == "tensorrt"
+    assert mapping_of(directory) == mapping
 
 
 def test_one_plan_takes_the_place_of_several_and_has_the_name_that_tritons_backend_looks_for(

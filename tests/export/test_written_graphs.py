@@ -13,7 +13,7 @@ import torch
 from generators import random_generator
 from isf_heads import ATTRIBUTES, NOISE, WIDTH, head
 from onnx import ModelProto
-from traced_graphs import traced_classifier, traced_encoder, traced_generator, traced_isf
+from traced_graphs import traced_classifier, traced_encoder, traced_generator, traced_isf, traced_mapping
 
 from engines.contract.tensors import (
     Geometry,
@@ -22,14 +22,16 @@ from engines.contract.tensors import (
     encoder_signature,
     generator_signature,
     isf_signature,
+    mapping_signature,
 )
 from export.graphs.classifier import onnx_from_classifier
 from export.graphs.encoder import onnx_from_encoder
 from export.graphs.generator import onnx_from_generator
 from export.graphs.isf import onnx_from_isf
+from export.graphs.mapping import onnx_from_mapping
 from export.networks.classifier import Classifier
 from export.networks.encoder import encoder_from_weights
-from export.networks.generator import generator_from_weights
+from export.networks.generator import Generator, generator_from_weights
 from export.random_weights import random_encoder
 from export.verification import batches_for
 
@@ -70,6 +72,16 @@ def isf(**options: object) -> Pair:
     return pair
 
 
+def mapping(depth: int, z_dim: int) -> Pair:
+    def pair() -> tuple[Signature, ModelProto, ModelProto]:
+        torch.manual_seed(0)
+        signature = mapping_signature(Geometry(32, W_DIM, z_dim=z_dim))
+        network = Generator(CHANNELS, W_DIM, z_dim=z_dim, mapping_depth=depth).eval()
+        return signature, onnx_from_mapping(network.mapping, signature), traced_mapping(network, signature)
+
+    return pair
+
+
 def classifier() -> tuple[Signature, ModelProto, ModelProto]:
     torch.manual_seed(0)
     signature = classifier_signature(Geometry(256, attributes=ATTRIBUTES))
@@ -82,6 +94,8 @@ def classifier() -> tuple[Signature, ModelProto, ModelProto]:
     [
         pytest.param(generator(None), id="generator"),
         pytest.param(generator(0.7), id="clamped generator"),
+        pytest.param(mapping(8, W_DIM), id="mapping"),
+        pytest.param(mapping(2, 12), id="mapping of another width"),
         pytest.param(encoder("psp"), id="psp"),
         pytest.param(encoder("e4e"), id="e4e"),
         pytest.param(isf(), id="isf"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from tiny_models import TinyModels
 
+from engines.model_directory import MAPPING
 from serving.triton.repository import write_repository
 
 SLOW_MODEL = """\
@@ -22,8 +24,9 @@ class TritonPythonModel({adapter}):
 
 
 def small_repository(models: TinyModels, folder: Path) -> Path:
-    """A repository with one generator and no ISF head."""
-    write_repository(folder / "repository", encoder=models.encoder, generators=[models.generators["plain"]])
+    """A repository with one generator and neither ISF head nor mapping network, of which a server starts quickly."""
+    shutil.copytree(models.generators["plain"], folder / "plain", ignore=shutil.ignore_patterns(MAPPING))
+    write_repository(folder / "repository", encoder=models.encoder, generators=[folder / "plain"])
     return folder / "repository"
 
 

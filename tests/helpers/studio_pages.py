@@ -17,7 +17,9 @@ from serving.studio.studio import Studio
 from serving.studio.web import application
 
 CATALOGUE = Catalogue(
-    (Choice("blend_r16", "--r-swap 16", 64), Choice("blend_r64", "--r-swap 64", 64)), ("age", "smile"), keeps=True
+    (Choice("blend_r16", "--r-swap 16", 64, samples=True), Choice("blend_r64", "--r-swap 64", 64)),
+    ("age", "smile"),
+    keeps=True,
 )
 
 LIVE = Choice("live", "--r-swap 8", 64, (4, 8, 16, 32, 64), (1.0, 1.0, 0.0, 0.0, 0.0))

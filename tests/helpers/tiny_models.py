@@ -6,6 +6,7 @@ Resolution 32, 8 rows of 16, two attributes, ISF noise of 4:
     isf          w_edited = w + row_strength * (sum(attributes) + z[0]) / 4
     classifier   probabilities = face[0, :2, 1] / 255
     generator    image = trunc(clamp(127.5 x + 128, 0, 255)), x = gain * psi * w, the 128 numbers of w 24 times over
+    mapping      w = z / 4 in every row, from a z of 16; "plain" and "inverse" have the same, "small" has none
 
 The generator "small" is as if cut at 16: it takes 8 rows too, and gives their numbers 6 times over. The generator
 "live" is like "plain" where its blend is the base's, and like "inverse" where it is the transferred model's:
@@ -27,12 +28,22 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from engines import engine_from_directory
 from engines.contract.tensors import DType, TensorSpec
 from engines.hashed_files import sha256_of
-from engines.model_directory import Component, LiveBlend, Manifest, Sizes, Verification, write_manifest
+from engines.model_directory import (
+    MAPPING,
+    Component,
+    LiveBlend,
+    Manifest,
+    Sizes,
+    Verification,
+    manifest_of,
+    write_manifest,
+)
 from serving.pipeline import Pipeline
 
 SIZES = Sizes(resolution=32, w_dim=16)
 ISF_SIZES = Sizes(resolution=32, w_dim=16, attributes=("age", "smile"), noise_size=4)
 GAINS = {"plain": 1.0, "inverse": -1.0}
+MAPPING_SIZES = Sizes(resolution=32, w_dim=16, z_dim=16)
 SMALL_SIZES = Sizes(resolution=16, w_dim=16, rows=8)
 DEFAULT_BLEND = (1.0, 1.0, 0.0, 0.0)
 """The default shares of the generator "live" at 4, 8, 16 and 32: r_swap 8."""
@@ -66,6 +77,8 @@ class TinyModels:
 
 def write_tiny_models(folder: Path) -> TinyModels:
     generators = {name: write_generator(folder / name, name) for name in GAINS}
+    for directory in generators.values():
+        write_mapping(directory)
     generators["small"] = write_generator(folder / "small", "small", SMALL_SIZES)
     encoder, isf = write_encoder(folder / "encoder"), write_isf(folder / "isf")
     live = write_generator(folder / "live", "live", live=LiveBlend(resolutions=(4, 8, 16, 32), default=DEFAULT_BLEND))
@@ -82,7 +95,20 @@ def expected_pictures(
 ) -> NDArray[np.uint8]:
     """The pictures of the pipeline; ``shift`` [N, 8, 1] is what the ISF adds to w."""
     w = (faces[:, :8, :16, 0].astype(np.float32) - 128) / 128 + np.asarray(shift, np.float32)
-    x = np.asarray(gain, np.float32) * (np.float32(psi) * w).reshape(len(faces), -1)
+    return _pictures_of(w, gain, psi, side)
+
+
+def expected_samples(
+    seeds: Sequence[int], *, gain: float = 1.0, psi: ArrayLike = 1.0, shift: ArrayLike = 0.0
+) -> NDArray[np.uint8]:
+    """The pictures of random faces."""
+    z = np.stack([np.random.default_rng(seed).standard_normal(16, np.float32) for seed in seeds])
+    w = (z / np.float32(4))[:, None].repeat(8, 1) + np.asarray(shift, np.float32)
+    return _pictures_of(w, gain, psi, 32)
+
+
+def _pictures_of(w: NDArray[np.float32], gain: ArrayLike, psi: ArrayLike, side: int) -> NDArray[np.uint8]:
+    x = np.asarray(gain, np.float32) * (np.float32(psi) * w).reshape(len(w), -1)
     levels = np.clip(127.5 * x + 128, 0, 255).astype(np.uint8)
     return np.tile(levels, 3 * side**2 // 128).reshape(-1, side, side, 3)
 
@@ -155,6 +181,18 @@ def write_generator(directory: Path, name: str, sizes: Sizes = SIZES, live: Live
     shapes = {"flat": [0, -1], "times": [1, times], "shape": [0, resolution, resolution, 3]}
     details = {"blend": {"schedule": "--r-swap 16"}}
     return _write_directory(directory, "generator", name, sizes, nodes, numbers | shapes, details, live)
+
+
+def write_mapping(generator: Path, sizes: Sizes = MAPPING_SIZES) -> Path:
+    """The mapping network of a generator, in its directory."""
+    nodes = [
+        helper.make_node("Div", ["z", "four"], ["quarter"]),
+        helper.make_node("Unsqueeze", ["quarter", "axis"], ["row"]),
+        helper.make_node("Tile", ["row", "repeats"], ["w"]),
+    ]
+    constants = {"four": 4.0, "axis": [1], "repeats": [1, sizes.geometry.rows, 1]}
+    name = manifest_of(generator).name
+    return _write_directory(generator / MAPPING, "mapping", name, sizes, nodes, constants)
 
 
 def _write_directory(

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from serving.controls import Style
 from serving.faces.landmarks import CANONICAL_POINTS, Face
+from serving.random_faces import Seeds, seed_list
 from serving.video.frames import Frame
 
 Pixels = NDArray[np.uint8]
@@ -81,6 +82,12 @@ class FakeToonifier(_Closing):
         self._begin("toonify", faces)
         self.styles.append(style)
         return _pictures(_codes(faces), style)
+
+    def sample_codes(self, seeds: Seeds, style: Style) -> NDArray[np.float32]:
+        """Codes whose pictures have the seed's lowest byte in red."""
+        means = np.float32([seed % 256 for seed in seed_list(seeds)]) / 255
+        self._begin("sample", means)
+        return np.broadcast_to(means[:, None, None], (len(means), 14, 4))
 
     def _begin(self, name: str, rows: NDArray[Any]) -> None:
         self.before()

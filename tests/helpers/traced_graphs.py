@@ -131,6 +131,16 @@ class _EncoderGraph(nn.Module):
         return w
 
 
+class _MappingGraph(nn.Module):
+    def __init__(self, generator: Generator, rows: int) -> None:
+        super().__init__()
+        self.mapping, self.rows = generator.mapping, rows
+
+    def forward(self, z: Tensor) -> Tensor:
+        w: Tensor = self.mapping(z)
+        return w[:, None].repeat(1, self.rows, 1)
+
+
 class _ClassifierGraph(nn.Module):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
@@ -147,6 +157,11 @@ def traced_generator(generator: Generator, signature: Signature) -> onnx.ModelPr
     clamp = any(layer.clamp is not None for layer in generator.modules() if isinstance(layer, SynthesisLayer))
     model.functions.extend(modulated_conv_function(name, clamp=clamp) for name in sorted(used))
     return model
+
+
+def traced_mapping(generator: Generator, signature: Signature) -> onnx.ModelProto:
+    """Export z -> w of a generator's mapping network, untruncated."""
+    return _export(_MappingGraph(generator, signature.outputs[0].dims[0]), signature)
 
 
 def traced_isf(isf: Isf, signature: Signature) -> onnx.ModelProto:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny_models import TinyModels, expected_pictures, write_encoder
+from tiny_models import TinyModels, expected_pictures, expected_samples, write_encoder
 
 from engines import read_manifest
 from engines.contract.errors import RequestError
@@ -60,6 +60,26 @@ def test_a_style_is_what_the_controls_say(engines: EngineToonifier) -> None:
 def test_toonify_is_encode_and_then_render(engines: EngineToonifier, style: Style) -> None:
     shown = engines.read_attributes(FACES)
     np.testing.assert_array_equal(engines.render(engines.encode(FACES), style, shown), engines.toonify(FACES, style))
+
+
+@pytest.mark.parametrize("model", [None, "inverse"])
+def test_the_codes_of_random_faces_are_rendered_like_others(engines: EngineToonifier, model: str | None) -> None:
+    style = Style({"age": 1, "smile": 0}, seed=4, psi=0.5, model=model)
+    w = engines.sample_codes([3, 4], style)
+    shift = (1 + z_from_seed(4, 4)[0]) / 4
+    expected = expected_samples([3, 4], gain=-1 if model else 1, psi=0.5, shift=shift)
+    np.testing.assert_array_equal(engines.render(w, style), expected)
+
+
+def test_a_generator_without_a_mapping_network_draws_none(engines: EngineToonifier) -> None:
+    with pytest.raises(RequestError, match="small: got a generator without a mapping network"):
+        engines.sample_codes([3], Style(model="small"))
+
+
+@pytest.mark.triton
+def test_the_server_draws_the_codes_of_the_engines(engines: EngineToonifier, served: ServedToonifier) -> None:
+    for style in (Style(), Style(model="inverse")):
+        np.testing.assert_array_equal(served.sample_codes([1, 2], style), engines.sample_codes([1, 2], style))
 
 
 @pytest.mark.triton

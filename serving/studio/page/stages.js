@@ -42,7 +42,8 @@ export function offerDownload(result, name = '') {
   $('download').download = name;
 }
 
-function controls() {
+// The settings as the studio expects them; ``more`` replaces some.
+function controls(more = {}) {
   const { model, editing, seed, strength, psi, look } = form.elements;
   const sliders = [...form.querySelectorAll('#attributes input:not([data-kept])')];
   return JSON.stringify({
@@ -53,6 +54,7 @@ function controls() {
     psi: psi.valueAsNumber,
     blend: shares(),
     look: look.value,
+    ...more,
   });
 }
 
@@ -67,8 +69,8 @@ export function showRead(slider, value) {
 
 export const keptText = ({ dataset }) => (dataset.read ? `${dataset.read}, kept` : 'kept');
 
-const send = (path, file, signal) =>
-  request(`${path}?controls=${encodeURIComponent(controls())}`, { method: 'POST', body: file, signal });
+const send = (path, file, signal, more) =>
+  request(`${path}?controls=${encodeURIComponent(controls(more))}`, { method: 'POST', body: file, signal });
 
 const toonName = (file, suffix) => `${file.name.replace(/\.\w+$/, '')}_toon${suffix}`;
 
@@ -94,24 +96,30 @@ export class Picture {
   kind = 'picture';
   aborter = new AbortController();
   encoded = {}; // the id of the picture's faces in the studio, and the look for which they were found
+  own = {}; // settings of its own, in place of the form's
 
   constructor(file) { this.file = file; }
 
   open() {
+    $('cancel').hidden = true;
+    this.showFile();
+    return this.changed();
+  }
+
+  showFile() {
     const before = $('before-picture');
     before.onload = () => setAspectRatio(before.naturalWidth, before.naturalHeight);
-    $('cancel').hidden = true;
     setSource(before, this.file);
     this.readAttributes().catch(() => {}); // where no face is found, the request for the picture says so
-    return this.changed();
   }
 
   // Moves the sliders that keep an attribute to what the face shows.
   async readAttributes() {
     const kept = form.querySelectorAll('#attributes input[data-kept]');
     if (!kept.length) return;
-    const read = await (await send('/api/attributes', this.file, this.aborter.signal)).json();
-    if (!this.closed) kept.forEach((slider) => showRead(slider, read[slider.dataset.name]));
+    const { file } = this;
+    const read = await (await send('/api/attributes', file, this.aborter.signal, this.own)).json();
+    if (!this.closed && this.file === file) kept.forEach((slider) => showRead(slider, read[slider.dataset.name]));
   }
 
   cancel() {
@@ -146,7 +154,7 @@ export class Picture {
   async toonify(signal) {
     const start = performance.now();
     showStatus('Toonifying …');
-    const picture = await (await send('/api/picture', this.file, signal)).blob();
+    const picture = await this.toon(signal);
     await drawPicture(picture);
     signal.throwIfAborted();
     offerDownload(picture, toonName(this.file, '.png'));
@@ -184,12 +192,74 @@ export class Picture {
     showStatus('The sheet is among the downloads.');
   }
 
+  async toon(signal) {
+    return (await send('/api/picture', this.file, signal)).blob();
+  }
+
   close() {
     this.closed = true;
     clearTimeout(this.patience);
     this.aborter.abort();
     form.querySelectorAll('#attributes input[data-read]').forEach((slider) => showRead(slider, null));
     setSource($('before-picture'), null);
+  }
+}
+
+// Moves a slider as a person would, which also calls changed().
+function setSlider(slider, value) {
+  slider.value = value;
+  slider.dispatchEvent(new Event('input', { bubbles: true }));
+}
+
+// A face that the generator draws; its unedited picture takes the place of a file.
+export class RandomFace extends Picture {
+  constructor() {
+    super(null);
+    this.choose();
+  }
+
+  choose() {
+    this.own = { look: 'aligned', face: Math.floor(Math.random() * 2 ** 32) };
+  }
+
+  open() {
+    $('cancel').hidden = true;
+    setSlider(form.elements.psi, 0.7); // faces far from the average are often broken
+  }
+
+  another() {
+    this.choose();
+    return this.changed();
+  }
+
+  async toonify(signal) {
+    const { model, psi } = form.elements;
+    const { face } = this.own;
+    const drawn = [face, model.value, psi.value, shares()].join();
+    if (this.drawn !== drawn) {
+      const picture = await this.sample(signal, { attributes: null });
+      this.file = new File([picture], `face_${face}.png`, { type: 'image/png' });
+      this.drawn = drawn;
+      this.showFile();
+    }
+    await super.toonify(signal);
+  }
+
+  preview(signal) {
+    return this.toonify(signal); // its code is not that of its picture
+  }
+
+  toon(signal) {
+    return form.elements.editing.checked ? this.sample(signal) : this.file;
+  }
+
+  async sample(signal, more) {
+    return (await send('/api/sample', null, signal, { ...this.own, ...more })).blob();
+  }
+
+  close() {
+    super.close();
+    setSlider(form.elements.psi, form.elements.psi.defaultValue);
   }
 }
 

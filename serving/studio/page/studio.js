@@ -1,7 +1,7 @@
 // The page of toonify studio: passes the user's actions on to the picture, clip or webcam on the stage.
 
 import {
-  $, Camera, Clip, Picture, request, shares, showError, form, keptText, offerDownload, showStatus,
+  $, Camera, Clip, Picture, RandomFace, request, shares, showError, form, keptText, offerDownload, showStatus,
 } from './stages.js';
 
 let stage = null;
@@ -13,10 +13,13 @@ function setStage(next) {
   stage = next;
   const camera = next?.kind === 'camera';
   $('stage').dataset.kind = next?.kind ?? 'none';
-  $('sheet').hidden = next?.kind !== 'picture';
   $('compare').classList.toggle('mirrored', camera);
   form.querySelector('option[value=aligned]').disabled = camera; // a webcam's frames are never aligned faces
   if (camera && form.elements.look.value === 'aligned') form.elements.look.value = 'paste';
+  const random = next instanceof RandomFace;
+  $('sheet').hidden = next?.kind !== 'picture' || random;
+  $('another').hidden = !random;
+  form.elements.look.disabled = random; // its picture is the face alone
   showStatus('');
   offerDownload(null);
   arrange();
@@ -32,7 +35,8 @@ function openFile([file]) {
 }
 
 function arrange() {
-  const alone = form.elements.look.value === 'crop'; // the face alone cannot be laid over the original
+  const { look } = form.elements;
+  const alone = look.value === 'crop' && !look.disabled; // the face alone cannot be laid over the original
   $('view').hidden = alone;
   $('compare').classList.toggle('beside', alone || $('view').ariaPressed === 'true');
 }
@@ -120,6 +124,8 @@ function attribute(name, keeps) {
 
 $('file').onchange = ({ target }) => { openFile(target.files); target.value = ''; };
 $('webcam').onclick = () => setStage(new Camera());
+$('random').onclick = () => setStage(new RandomFace());
+$('another').onclick = () => stage.another();
 $('close').onclick = () => setStage(null);
 $('start').onclick = () => stage.start();
 $('cancel').onclick = () => stage.cancel();
@@ -152,6 +158,7 @@ request('/api/models').then((answer) => answer.json()).then(({ models, attribute
   $('models').append(...models.map(choice));
   live = new Map(models.filter((model) => model.shares.length).map((model) => [model.name ?? '', model]));
   $('models').hidden = models.length === 1 && live.size === 1;
+  $('random').hidden = !models.some(({ samples }) => samples);
   chooseModel();
   $('attributes').append(...attributes.map((name) => attribute(name, keeps)));
   $('edit').hidden = !attributes.length;

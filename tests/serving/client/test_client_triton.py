@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from served_repository import small_repository
-from tiny_models import TinyModels, expected_pictures
+from tiny_models import TinyModels, expected_pictures, expected_samples
 from toonify_command import Toonify
 from tritonclient.grpc import InferenceServerClient
 
@@ -46,6 +46,60 @@ def test_the_server_describes_its_models(client: ToonifyClient) -> None:
 @pytest.mark.parametrize(("model", "gain"), [("toonify", 1), ("toonify_plain", 1), ("toonify_inverse", -1)])
 def test_a_model_is_chosen_by_name(client: ToonifyClient, model: str, gain: float) -> None:
     np.testing.assert_array_equal(client.toonify(FACES[:2], model=model), expected_pictures(FACES[:2], gain=gain))
+
+
+def test_a_seed_is_a_face_in_any_batch(client: ToonifyClient) -> None:
+    seeds = [5, 0, 2**40, *range(8)]
+    faces = client.sample(seeds, psi=0.5, model="toonify_inverse")
+    np.testing.assert_array_equal(faces, expected_samples(seeds, psi=0.5, gain=-1))
+    np.testing.assert_array_equal(client.sample(5, psi=0.5, model="toonify_inverse"), faces[:1])
+    np.testing.assert_array_equal(
+        client.sample([7, 8], psi=[1, 0]), expected_samples([7, 8], psi=np.array([[[1]], [[0]]]))
+    )
+
+
+def test_the_code_of_a_random_face_is_edited_like_that_of_a_given_one(client: ToonifyClient) -> None:
+    w = client.sample_codes([3, 4])
+    np.testing.assert_array_equal(client.render(w), client.sample([3, 4]))
+    edited = client.render(w, attributes={"age": 1}, exact=True, z=np.zeros(4))
+    np.testing.assert_array_equal(edited, expected_samples([3, 4], shift=0.25))
+
+
+def test_a_client_for_asyncio_draws_the_same_faces(triton_server: TritonServer) -> None:
+    async def draw() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        async with AsyncToonifyClient(triton_server.url) as client:
+            return await client.sample([1, 2], psi=0.5), await client.sample_codes(1)
+
+    faces, w = asyncio.run(draw())
+    np.testing.assert_array_equal(faces, expected_samples([1, 2], psi=0.5))
+    assert w.shape == (1, 8, 16)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "model", "sentence"),
+    [
+        ([-1], "toonify", "tensor 'seed': got -1, expected 0 or more"),
+        ([], "toonify", "seeds: got none, expected one whole number, or several"),
+        ([0.5], "toonify", "seeds: got float64"),
+        ([1], "toonify_small", "model 'toonify_small': got a generator without a mapping network"),
+    ],
+)
+def test_a_seed_that_stands_for_no_face_is_refused(
+    client: ToonifyClient, seeds: list[int], model: str, sentence: str
+) -> None:
+    for draw in (client.sample, client.sample_codes):
+        with pytest.raises(RequestError, match=sentence):
+            draw(seeds, model=model)
+
+
+def test_the_command_draws_the_sheet_of_one_process(
+    toonify: Toonify, triton_server: TritonServer, tiny_model_directories: TinyModels, tmp_path: Path
+) -> None:
+    options = ["--seeds", "0:5", "--psi", "0.5", "-o"]
+    assert toonify("sample", *options, tmp_path / "served.png", "--url", triton_server.url)[0] == 0
+    plain = tiny_model_directories.generators["plain"]
+    assert toonify("sample", *options, tmp_path / "own.png", "--generator", plain)[0] == 0
+    np.testing.assert_array_equal(read_picture(tmp_path / "served.png"), read_picture(tmp_path / "own.png"))
 
 
 def test_generators_of_several_sizes_are_served_together(client: ToonifyClient) -> None:

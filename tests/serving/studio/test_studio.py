@@ -169,12 +169,13 @@ def test_the_page_needs_nothing_from_elsewhere(browser: Browser) -> None:
 
 
 def test_the_models_are_told(browser: Browser) -> None:
+    fixed = {"resolution": 64, "resolutions": [], "shares": []}
     assert browser.json("GET", "/api/models") == (
         200,
         {
             "models": [
-                {"name": "blend_r16", "blend": "--r-swap 16", "resolution": 64, "resolutions": [], "shares": []},
-                {"name": "blend_r64", "blend": "--r-swap 64", "resolution": 64, "resolutions": [], "shares": []},
+                {"name": "blend_r16", "blend": "--r-swap 16", **fixed, "samples": True},
+                {"name": "blend_r64", "blend": "--r-swap 64", **fixed, "samples": False},
             ],
             "attributes": ["age", "smile"],
             "keeps": True,
@@ -191,6 +192,29 @@ def test_a_picture_comes_back_with_its_face_toonified(browser: Browser) -> None:
     assert picture.shape == PHOTO.shape
     np.testing.assert_array_equal(picture[0], picture_from_bytes(JPEG, "photo")[0])
     assert picture[120, 160].tolist()[1:] == [200, 0]
+
+
+def test_a_random_face_is_drawn(browser: Browser, toonifier: FakeToonifier) -> None:
+    status, answer = browser.post("/api/sample", None, face=77, seed=5)
+    assert status == 200
+    assert picture_from_bytes(answer, "answer")[0, 0].tolist() == [77, 5, 0]
+    assert toonifier.calls == [("sample", 1), ("render", 1)]
+
+
+def test_an_edit_of_a_random_face_keeps_what_its_picture_shows(browser: Browser, toonifier: FakeToonifier) -> None:
+    toonifier.attributes = lambda faces: np.float32([[0.25, 1]] * len(faces))
+    assert browser.post("/api/sample", None, face=77, attributes={"age": 1})[0] == 200
+    assert [call for call, _ in toonifier.calls] == ["sample", "render", "attributes", "render"]
+    assert toonifier.shown[0] is None
+    assert toonifier.shown[1] is not None
+    np.testing.assert_array_equal(toonifier.shown[1], [[0.25, 1]])
+
+
+@pytest.mark.parametrize("face", [-1, 2**63, "x"])
+def test_a_face_of_no_seed_is_refused(browser: Browser, face: object) -> None:
+    status, answer = browser.post("/api/sample", None, face=face)
+    assert status == 422
+    assert b"at face, expected a JSON object with" in answer
 
 
 @pytest.mark.parametrize(("look", "photo"), [("paste", PHOTO), ("aligned", PHOTO[:, :240])])
@@ -447,7 +471,7 @@ def test_the_end_of_the_studio_ends_all_that_goes_on(toonifier: FakeToonifier, f
 def test_the_catalogue_of_model_directories(tiny_model_directories: TinyModels, tmp_path: Path) -> None:
     models = tiny_model_directories
     names = {"plain": 32, "inverse": 32, "small": 16}
-    plain, inverse, small = (Choice(name, "--r-swap 16", side) for name, side in names.items())
+    plain, inverse, small = (Choice(name, "--r-swap 16", side, samples=name != "small") for name, side in names.items())
     generators = [*models.generators.values()]
     catalogue = catalogue_of(
         BackEnd(
@@ -477,7 +501,7 @@ def test_the_catalogue_of_a_server() -> None:
 @pytest.mark.triton
 def test_the_catalogue_of_a_real_server(triton_server: TritonServer) -> None:
     names = {"plain": 32, "inverse": 32, "small": 16}
-    plain, inverse, small = (Choice(name, "--r-swap 16", side) for name, side in names.items())
+    plain, inverse, small = (Choice(name, "--r-swap 16", side, samples=name != "small") for name, side in names.items())
     assert catalogue_of(BackEnd(url=triton_server.url)) == Catalogue(
         (plain, inverse, LIVE, small), ("age", "smile"), keeps=True
     )

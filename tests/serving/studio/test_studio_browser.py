@@ -16,6 +16,7 @@ from toon_fakes import FakeToonifier, room
 from video_files import STEADY, write_video
 
 from serving.faces.images import read_picture, write_picture
+from serving.random_faces import no_mapping
 from serving.studio.catalogue import Catalogue
 from serving.studio.encoded_faces import EncodedFaces
 from serving.studio.kept_faces import KeptFaces
@@ -217,6 +218,39 @@ def test_an_attribute_whose_slider_was_not_moved_is_kept(page: Page, photo: Path
     page.until(lambda: toonifier.styles[-1].attributes is None)
     page.find("[name=editing]").click()
     page.until(lambda: toonifier.styles[-1].attributes == {})
+
+
+def test_a_random_face_is_drawn_edited_and_followed_by_another(page: Page, toonifier: FakeToonifier) -> None:
+    toonifier.attributes = lambda faces: np.float32([[0.25, 1]] * len(faces))
+    page.find("#random").click()
+    page.says("Done")
+    assert page.find("[name=psi]").get_attribute("value") == "0.7"
+    assert page.colour[1:] == [0, 0]
+    page.until(lambda: page.sliders == {"age": ["0.25", "0.25, kept"], "smile": ["1", "1.00, kept"]})
+    page.find("[name=editing]").click()
+    page.set("#seed", 200)
+    page.until(lambda: page.colour[1] == 200)
+    first = page.find("#download").get_attribute("download")
+    page.find("#another").click()
+    page.until(lambda: page.find("#download").get_attribute("download") != first)
+    page.says("Done")
+    name = page.find("#download").get_attribute("download")
+    seed = int(name.removeprefix("face_").removesuffix("_toon.png"))
+    picture = read_picture(page.downloaded(name))
+    assert picture[0, 0].tolist() == page.colour == [seed % 256, 200, 0]
+    page.find("#close").click()
+    assert page.find("[name=psi]").get_attribute("value") == "1"
+    assert page.find("#random").is_displayed()
+
+
+def test_a_random_face_of_a_generator_that_draws_none_is_refused(page: Page, toonifier: FakeToonifier) -> None:
+    def refuse() -> None:
+        raise no_mapping("model 'toonify'")
+
+    toonifier.before = refuse
+    page.find("#random").click()
+    page.says("model 'toonify': got a generator without a mapping network")
+    assert not page.find("#download").is_displayed()
 
 
 def test_a_picture_is_dropped_on_the_page(page: Page, photo: Path) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
-from engines.contract.tensors import Geometry, toonify_jpeg_signature, toonify_signature
+from engines.contract.tensors import Geometry, sample_signature, toonify_jpeg_signature, toonify_signature
 from serving.triton.reference_configurations import (
     RepositorySpec,
     ServedGenerator,
+    ServedMapping,
     reference_configs,
     repository_configs,
 )
@@ -20,7 +22,8 @@ CHECKED_IN = Path(__file__).parents[3] / "model_repository"
 
 WITH_ISF = Geometry(32, 16, ("age", "smile"), 4)
 WITHOUT_ISF = Geometry(32, 16, (), 0)
-GENERATORS = (ServedGenerator("a", {"blend": "--r-swap 8"}), ServedGenerator("b", {}))
+MAPPING = ServedMapping("a", 16)
+GENERATORS = (ServedGenerator("a", {"blend": "--r-swap 8"}, mapping=MAPPING), ServedGenerator("b", {}, mapping=MAPPING))
 
 
 def configs(geometry: Geometry) -> dict[str, ModelConfig]:
@@ -51,19 +54,23 @@ def test_every_configuration_is_named_like_its_folder_and_has_no_cache(geometry:
 
 
 @both
-def test_only_condition_and_the_ensembles_have_optional_inputs(geometry: Geometry) -> None:
+def test_only_the_models_that_fill_in_defaults_and_the_ensembles_have_optional_inputs(geometry: Geometry) -> None:
     for config in configs(geometry).values():
-        takes_controls = config.platform == "ensemble" or config.name.startswith("condition")
-        controls = {tensor.name for tensor in config.input[1:]} if takes_controls else set()
+        takes_controls = config.platform == "ensemble" or config.name.startswith(("condition", "draw_z"))
+        required = 0 if config.name.startswith(("draw_z", "sample")) else 1
+        controls = {tensor.name for tensor in config.input[required:]} if takes_controls else set()
         assert {tensor.name for tensor in config.input if tensor.optional} == controls
 
 
 @both
 def test_ensembles_have_the_signatures_that_clients_rely_on(geometry: Geometry) -> None:
     for config in ensembles(geometry):
-        signature = toonify_jpeg_signature if config.name.endswith("_jpeg") else toonify_signature
+        sampled = config.name.startswith("sample_")
+        toonified = toonify_jpeg_signature if config.name.endswith("_jpeg") else toonify_signature
+        signature = sample_signature if sampled else toonified
         declared = {(t.name, DataType.Name(t.data_type), (*t.dims,)) for t in (*config.input, *config.output)}
-        assert declared == {(spec.name, spec.dtype.triton_config, spec.dims) for spec in signature(geometry)}
+        expected = signature(replace(geometry, z_dim=16))
+        assert declared == {(spec.name, spec.dtype.triton_config, spec.dims) for spec in expected}
 
 
 @both
@@ -87,7 +94,7 @@ def test_only_the_last_step_gives_an_output(geometry: Geometry) -> None:
 @both
 def test_exported_models_batch_dynamically_without_a_queue_policy(geometry: Geometry) -> None:
     for path, config in configs(geometry).items():
-        assert config.HasField("dynamic_batching") == path.startswith(("encoder", "isf", "generator"))
+        assert config.HasField("dynamic_batching") == path.startswith(("encoder", "isf", "generator", "mapping"))
         assert not config.dynamic_batching.HasField("default_queue_policy")
 
 
@@ -114,7 +121,7 @@ def test_clients_find_facts_in_the_ensembles() -> None:
     parameters = {
         key: value.string_value for key, value in configs(WITH_ISF)["toonify/config.pbtxt"].parameters.items()
     }
-    sizes = {"resolution": "32", "rows": "8", "attributes": "age,smile"}
+    sizes = {"resolution": "32", "rows": "8", "attributes": "age,smile", "mapping": "mapping_a"}
     assert parameters == {"generator": "a", "blend": "--r-swap 8"} | sizes
 
 
@@ -152,3 +159,18 @@ def test_without_an_isf_there_is_no_isf_model_and_no_control_but_psi() -> None:
     files = configs(WITHOUT_ISF)
     assert not any(path.startswith("isf/") for path in files)
     assert [tensor.name for tensor in files["toonify/config.pbtxt"].input] == ["face", "psi"]
+
+
+def test_generators_of_one_mapping_network_share_it() -> None:
+    models = {path.split("/")[0] for path in configs(WITH_ISF)}
+    assert {name for name in models if name.startswith(("sample", "mapping", "draw"))} == {
+        "sample_a",
+        "sample_b",
+        "mapping_a",
+        "draw_z_16",
+    }
+
+
+def test_a_generator_without_a_mapping_network_draws_no_faces() -> None:
+    files = repository_configs(RepositorySpec(WITH_ISF, (ServedGenerator("a", {}),)))
+    assert not any(path.startswith(("sample", "mapping", "draw")) for path in files)

@@ -7,12 +7,21 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
-from tiny_models import ISF_SIZES, SIZES, TinyModels, write_encoder, write_generator, write_isf
+from tiny_models import (
+    ISF_SIZES,
+    MAPPING_SIZES,
+    SIZES,
+    TinyModels,
+    write_encoder,
+    write_generator,
+    write_isf,
+    write_mapping,
+)
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from engines.contract.errors import ExportError, ModelDirectoryError, RepositoryError
 from engines.hashed_files import sha256_of
-from engines.model_directory import MANIFEST, read_manifest
+from engines.model_directory import MANIFEST, MAPPING, read_manifest
 from serving.triton.repository import write_repository
 
 
@@ -55,6 +64,38 @@ def test_the_default_ensemble_is_that_of_the_first_generator(
     assert parameters["blend"] == "--r-swap 16"
     assert parameters["generator_manifest_sha256"] == sha256_of(plain / MANIFEST)
     assert parameters["isf_manifest_sha256"] == sha256_of(tiny_model_directories.isf / MANIFEST)
+
+
+def test_a_mapping_network_that_generators_share_is_served_once(
+    tiny_model_directories: TinyModels, tmp_path: Path
+) -> None:
+    write(tmp_path / "repository", tiny_model_directories)
+    models = {path.name for path in (tmp_path / "repository").iterdir()}
+    assert {name for name in models if name.startswith(("sample", "mapping"))} == {
+        "sample_plain",
+        "sample_inverse",
+        "mapping_plain",
+    }
+    assert read_manifest(tmp_path / "repository/mapping_plain/1").component == "mapping"
+    config = text_format.Parse((tmp_path / "repository/sample_inverse/config.pbtxt").read_text(), ModelConfig())
+    plain = tiny_model_directories.generators["plain"] / MAPPING
+    assert config.parameters["mapping_manifest_sha256"].string_value == sha256_of(plain / MANIFEST)
+
+
+def test_mapping_networks_that_differ_are_served_both(tiny_model_directories: TinyModels, tmp_path: Path) -> None:
+    wide = write_generator(tmp_path / "wide", "wide")
+    write_mapping(wide, MAPPING_SIZES.model_copy(update={"noise_size": 3}))
+    generators = {"plain": tiny_model_directories.generators["plain"], "wide": wide}
+    write(tmp_path / "repository", replace(tiny_model_directories, generators=generators))
+    assert (tmp_path / "repository/mapping_plain").is_dir()
+    assert (tmp_path / "repository/mapping_wide").is_dir()
+
+
+def test_an_altered_mapping_network_is_refused(tiny_model_directories: TinyModels, tmp_path: Path) -> None:
+    generator = write_generator(tmp_path / "plain", "plain")
+    (write_mapping(generator) / "mapping.onnx").write_bytes(b"")
+    with pytest.raises(ModelDirectoryError, match=r"mapping\.onnx: got a file with sha256"):
+        write(tmp_path / "repository", replace(tiny_model_directories, generators={"plain": generator}))
 
 
 def test_an_existing_repository_is_replaced_only_by_force(tiny_model_directories: TinyModels, tmp_path: Path) -> None:

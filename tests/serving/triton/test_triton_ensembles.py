@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from colour_profiles import DISPLAY_P3, jpeg_with_profile, rgb_profile
 from picture_weapons import jpeg_of_scans, jpeg_that_hides_its_size
-from tiny_models import GAINS, TinyModels
+from tiny_models import GAINS, TinyModels, expected_samples
 from triton_requests import Tensors, picture, refusal, send
 from tritonclient.grpc import InferenceServerClient
 
@@ -97,6 +97,21 @@ def test_the_jpeg_ensemble_is_the_raw_one_between_jpegs(
     assert answer.tolist() == [[jpeg_from_picture(picture)] for picture in pictures]
 
 
+@pytest.mark.parametrize("generator", GAINS)
+def test_a_seed_is_the_face_that_it_is_in_one_process(client: InferenceServerClient, generator: str) -> None:
+    expected = expected_samples([3, 1, 4, 1], gain=GAINS[generator])
+    assert np.array_equal(picture(client, f"sample_{generator}", seed=SEEDS), expected)
+    for seed, face in zip(SEEDS, expected, strict=True):
+        assert np.array_equal(picture(client, f"sample_{generator}", seed=seed[None])[0], face)
+
+
+def test_a_face_is_drawn_from_z_and_truncated(client: InferenceServerClient) -> None:
+    z = np.stack([np.random.default_rng(seed).standard_normal(16, np.float32) for seed in (3, 1, 4, 1)])
+    half = np.full((4, 1), 0.5, np.float32)
+    assert np.array_equal(picture(client, "sample_plain", z=z, psi=half), expected_samples([3, 1, 4, 1], psi=0.5))
+    assert np.array_equal(picture(client, "sample_plain", psi=half[:1]), expected_samples([0], psi=0.5))
+
+
 def test_clients_find_the_attributes_names(client: InferenceServerClient) -> None:
     assert client.get_model_config("toonify").config.parameters["attributes"].string_value == "age,smile"
 
@@ -118,6 +133,13 @@ BAD_REQUESTS: dict[str, tuple[str, Tensors, str]] = {
     "negative seed": ("toonify", {"face": FACES, "seed": -SEEDS}, "tensor 'seed': got -3, expected 0 or more"),
     "nan latents": ("generator_plain", {"w": LATENTS * np.nan, "psi": PSI[:1]}, "tensor 'w': got a value that is NaN"),
     "no latents": ("generator_plain", {"psi": PSI}, r"missing required input\(s\) \['w'\]"),
+    "z and seed of a face": (
+        "sample_plain",
+        {"z": LATENTS[:, 0], "seed": SEEDS[:1]},
+        "request: got both 'z' and 'seed'",
+    ),
+    "negative seed of a face": ("sample_plain", {"seed": -SEEDS}, "tensor 'seed': got -3, expected 0 or more"),
+    "inf psi of a face": ("sample_plain", {"psi": PSI * np.inf}, "tensor 'psi': got a value that is NaN"),
     "empty jpeg": ("toonify_jpeg", {"jpeg": jpegs(b"")}, "tensor 'jpeg': got no bytes"),
     "garbage jpeg": ("toonify_jpeg", {"jpeg": jpegs(b"garbage")}, "tensor 'jpeg': got bytes that are not a JPEG"),
     "cut jpeg": ("toonify_jpeg", {"jpeg": jpegs(JPEG[:-9])}, "tensor 'jpeg': got a JPEG that ends early"),

@@ -1,0 +1,85 @@
+"""Random faces by engines in this process, in the same steps as the served ensemble ``sample_<name>``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from engines import Engine, engine_from_directory
+from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.closing import Closing
+from engines.contract.tensors import FILLED, draw_z_signature
+from engines.model_directory import manifest_of, mapping_of
+from serving.random_faces import Seeds, filled_sample, no_mapping, seed_list, z_of_seeds
+
+
+def mapping_engine(generator: Path, *, threads: int = 0) -> Engine:
+    """Load the mapping network of a generator's model directory.
+
+    Raises:
+        RequestError: the generator has none.
+        ModelDirectoryError: the directory is incomplete or altered.
+        EngineError: the engine's library is not installed.
+    """
+    directory = mapping_of(generator)
+    if directory is None:
+        raise no_mapping(str(generator))
+    return engine_from_directory(directory, threads=threads)
+
+
+def codes_of_seeds(mapping: Engine, seeds: Seeds) -> Codes:
+    """Run a mapping network: one seed or several -> codes float32 [N, L, D], untruncated.
+
+    Raises:
+        RequestError: a seed is negative or no whole number, or there is none.
+    """
+    (z,) = mapping.signature.inputs
+    return mapping.run({"z": z_of_seeds(seeds, z.dims[0])})["w"]
+
+
+class EngineSampler(Closing):
+    """Draws random faces with one generator and its mapping network.
+
+    Args:
+        generator: the generator's model directory.
+        threads: number of threads of each engine; 0 uses every core.
+
+    Raises:
+        RequestError: the generator has no mapping network.
+        ModelDirectoryError: a directory is incomplete or altered.
+        EngineError: an engine's library is not installed.
+    """
+
+    def __init__(self, generator: Path, *, threads: int = 0) -> None:
+        with ExitStack() as stack:
+            self._mapping = stack.enter_context(mapping_engine(generator, threads=threads))
+            self._generator = stack.enter_context(engine_from_directory(generator, threads=threads))
+            self._engines = stack.pop_all()
+        manifest = manifest_of(generator)
+        self._default_blend = manifest.default_blend
+        z_dim = self._mapping.signature.inputs[0].dims[0]
+        self._draw_z = draw_z_signature(replace(manifest.geometry, z_dim=z_dim))
+
+    def sample(self, seeds: Seeds, *, psi: float = 1.0) -> Pictures:
+        """Draw a picture for each seed: uint8 [N, R, R, 3] RGB; see ``ToonifyClient.sample``.
+
+        Raises:
+            RequestError: a seed is negative or no whole number, there is none, or psi is not finite.
+        """
+        numbers = np.array(seed_list(seeds))[:, None]
+        given = {"seed": numbers, "psi": np.full(numbers.shape, psi, np.float32)}
+        filled = filled_sample(self._draw_z, given, self._default_blend)
+        w = self._mapping.run({"z": filled.pop("z" + FILLED)})["w"]
+        return self._generator.run({"w": w, **_without_suffix(filled)})["image"]
+
+    def close(self) -> None:
+        """Close the engines."""
+        self._engines.close()
+
+
+def _without_suffix(filled: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+    return {name.removesuffix(FILLED): value for name, value in filled.items()}
