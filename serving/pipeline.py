@@ -111,7 +111,7 @@ def _geometry(generator: Signature, isf: Signature | None) -> Geometry:
     rows, w_dim = generator.inputs[0].dims
     live = any(spec.name == BLEND for spec in generator.inputs)
     if isf is None:
-        return Geometry(resolution, w_dim, (), 0, rows, live)
+        return Geometry(resolution, w_dim, (), 0, rows, live=live)
     dims = {spec.name: spec.dims[0] for spec in isf.inputs}
     # Only the number of attributes matters here. Their names are in the manifest; a signature does not hold them.
-    return Geometry(resolution, w_dim, tuple(map(str, range(dims["attributes"]))), dims["z"], rows, live)
+    return Geometry(resolution, w_dim, tuple(map(str, range(dims["attributes"]))), dims["z"], rows, live=live)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from engines.contract.errors import RequestError
-from engines.model_directory import manifest_of, mapping_of
+from engines.model_directory import Manifest, manifest_of, mapping_of
 from serving.back_end import BackEnd
 from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
 from serving.client.calls import ServedModel
@@ -73,20 +72,20 @@ def catalogue_of(back_end: BackEnd) -> Catalogue:
 
 
 def _loaded(back_end: BackEnd) -> Catalogue:
-    models = tuple(_loaded_choice(directory) for directory in back_end.generators)
+    samples = {manifest_of(directory).name for directory in back_end.generators if mapping_of(directory)}
+    models = tuple(_loaded_choice(manifest, samples=manifest.name in samples) for manifest in back_end.manifests())
     attributes = manifest_of(back_end.isf).sizes.attributes if back_end.isf else ()
     return Catalogue(models, attributes, back_end.classifier is not None)
 
 
-def _loaded_choice(generator: Path) -> Choice:
-    manifest = manifest_of(generator)
+def _loaded_choice(manifest: Manifest, *, samples: bool) -> Choice:
     return Choice(
         manifest.name,
         manifest.details.get("blend", {}).get("schedule", ""),
         manifest.sizes.resolution,
         manifest.live.resolutions if manifest.live else (),
         manifest.default_blend,
-        samples=mapping_of(generator) is not None,
+        samples=samples,
     )
 
 

@@ -6,7 +6,7 @@ Resolution 32, 8 rows of 16, two attributes, ISF noise of 4:
     isf          w_edited = w + row_strength * (sum(attributes) + z[0]) / 4
     classifier   probabilities = face[0, :2, 1] / 255
     generator    image = trunc(clamp(127.5 x + 128, 0, 255)), x = gain * psi * w, the 128 numbers of w 24 times over
-    mapping      w = z / 4 in every row, from a z of 16; "plain" and "inverse" have the same, "small" has none
+    mapping      w = z / 4 in every row, from a z of 16; all have the same but "small", which has none
 
 The generator "small" is as if cut at 16: it takes 8 rows too, and gives their numbers 6 times over. The generator
 "live" is like "plain" where its blend is the base's, and like "inverse" where it is the transferred model's:
@@ -82,6 +82,7 @@ def write_tiny_models(folder: Path) -> TinyModels:
     generators["small"] = write_generator(folder / "small", "small", SMALL_SIZES)
     encoder, isf = write_encoder(folder / "encoder"), write_isf(folder / "isf")
     live = write_generator(folder / "live", "live", live=LiveBlend(resolutions=(4, 8, 16, 32), default=DEFAULT_BLEND))
+    write_mapping(live)
     return TinyModels(encoder, isf, write_classifier(folder / "classifier"), generators, live)
 
 
@@ -99,7 +100,7 @@ def expected_pictures(
 
 
 def expected_samples(
-    seeds: Sequence[int], *, gain: float = 1.0, psi: ArrayLike = 1.0, shift: ArrayLike = 0.0
+    seeds: Sequence[int], *, gain: ArrayLike = 1.0, psi: ArrayLike = 1.0, shift: ArrayLike = 0.0
 ) -> NDArray[np.uint8]:
     """The pictures of random faces."""
     z = np.stack([np.random.default_rng(seed).standard_normal(16, np.float32) for seed in seeds])

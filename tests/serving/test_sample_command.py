@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_models import TinyModels, expected_samples
+from tiny_models import DEFAULT_BLEND, TinyModels, expected_samples, gain_of_blend
 from toonify_command import Toonify
 
 from engines.contract.errors import RequestError
@@ -27,6 +27,12 @@ def test_a_seed_is_the_same_face_in_every_batch(plain: Path) -> None:
         faces = sampler.sample([4, 0, 4], psi=0.5)
         np.testing.assert_array_equal(faces, expected_samples([4, 0, 4], psi=0.5))
         np.testing.assert_array_equal(sampler.sample(4, psi=0.5), faces[:1])
+
+
+def test_a_live_generator_draws_faces_at_its_default_blend(tiny_model_directories: TinyModels) -> None:
+    with EngineSampler(tiny_model_directories.live) as sampler:
+        faces = sampler.sample([4, 0], psi=0.5)
+    np.testing.assert_array_equal(faces, expected_samples([4, 0], psi=0.5, gain=gain_of_blend(DEFAULT_BLEND)))
 
 
 def test_a_psi_that_is_no_number_is_refused(plain: Path) -> None:

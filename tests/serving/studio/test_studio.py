@@ -44,7 +44,7 @@ from serving.toonifier import EngineToonifier
 from serving.triton.server import TritonServer
 from serving.video.reading import VideoReader
 
-LIVE = Choice("live", "--r-swap 16", 32, (4, 8, 16, 32), DEFAULT_BLEND)
+LIVE = Choice("live", "--r-swap 16", 32, (4, 8, 16, 32), DEFAULT_BLEND, samples=True)
 PHOTO = room()
 JPEG = jpeg_from_picture(PHOTO)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from colour_profiles import DISPLAY_P3, jpeg_with_profile, rgb_profile
 from picture_weapons import jpeg_of_scans, jpeg_that_hides_its_size
-from tiny_models import GAINS, TinyModels, expected_samples
+from tiny_models import DEFAULT_BLEND, GAINS, TinyModels, expected_samples, gain_of_blend
 from triton_requests import Tensors, picture, refusal, send
 from tritonclient.grpc import InferenceServerClient
 
@@ -110,6 +110,14 @@ def test_a_face_is_drawn_from_z_and_truncated(client: InferenceServerClient) -> 
     half = np.full((4, 1), 0.5, np.float32)
     assert np.array_equal(picture(client, "sample_plain", z=z, psi=half), expected_samples([3, 1, 4, 1], psi=0.5))
     assert np.array_equal(picture(client, "sample_plain", psi=half[:1]), expected_samples([0], psi=0.5))
+
+
+def test_a_live_model_draws_faces_at_its_default_blend_or_another(client: InferenceServerClient) -> None:
+    default = expected_samples([3, 1, 4, 1], gain=gain_of_blend(DEFAULT_BLEND))
+    assert np.array_equal(picture(client, "sample_live", seed=SEEDS), default)
+    blends = np.array([[0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 0, 0.5], [1, 0, 0, 0]], np.float32)
+    expected = expected_samples([3, 1, 4, 1], gain=gain_of_blend(blends))
+    assert np.array_equal(picture(client, "sample_live", seed=SEEDS, blend=blends), expected)
 
 
 def test_clients_find_the_attributes_names(client: InferenceServerClient) -> None:
