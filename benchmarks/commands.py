@@ -1,19 +1,22 @@
 """``python -m benchmarks.commands``: how long commands take, beside those of another checkout.
 
 ``--before FOLDER`` names the checkout, whose compiled libraries are there; both run in this environment, in turn. Every
-run has an empty cache. The rows are in ``results/commands.csv``, and a table of them is
-printed.
+run has an empty cache, so that an export chooses its engine anew; ``--load N`` runs beside N processes that keep a core
+busy each. The rows are in ``results/commands.csv``, and a table of them is in ``benchmarks/README.md``.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +26,7 @@ import typer
 
 from benchmarks import machine
 from benchmarks.errors import SubjectError
-from benchmarks.generated import line, number
+from benchmarks.generated import README, line, number, with_section
 from benchmarks.networks import FULL, encoder_weights, generator_weights
 from benchmarks.records import RESULTS_FOLDER, append_records, read_records
 from benchmarks.rounds import alternating, ratio_over_rounds
@@ -51,7 +54,11 @@ LARGE: dict[str, Sequence[str]] = {
 
 @dataclass(frozen=True)
 class CommandRow:
-    """One run of a command: wall-clock and processor time in seconds; ``version`` is "this" or "before"."""
+    """One run of a command: wall-clock and processor time in seconds.
+
+    ``version``: "this" or "before". ``load``: the number of busy processes beside it. ``engine``: the chosen engine and
+    its precision, where it is an export.
+    """
 
     run: str
     commit: str
@@ -61,6 +68,17 @@ class CommandRow:
     round: int
     seconds: float
     cpu_seconds: float
+    load: int = 0
+    engine: str = ""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one run of a command took, in seconds, and the engine that it chose."""
+
+    seconds: float
+    cpu_seconds: float
+    engine: str
 
 
 def main(
@@ -69,26 +87,49 @@ def main(
     ] = None,
     rounds: Annotated[int, typer.Option(help="Runs of each command and version.")] = 5,
     large: Annotated[bool, typer.Option("--large", help="The networks of 1024x1024 instead of the demo's.")] = False,
+    only: Annotated[str, typer.Option(help="Only the commands whose name contains this.")] = "",
+    load: Annotated[
+        int, typer.Option(min=0, help="Number of processes beside it, each of which keeps a core busy.")
+    ] = 0,
     results: Annotated[Path, typer.Option(help="The CSV file to which the rows are added.")] = RESULTS,
 ) -> None:
-    """Measure, add the rows and print the table."""
+    """Measure, add the rows and write the table."""
     checkouts = {"this": ROOT} | ({"before": before.absolute()} if before else {})
+    commands = {name: arguments for name, arguments in (LARGE if large else SMALL).items() if only in name}
     started, commit, device = machine.now(), machine.commit(), machine.device()
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, busy_processes(load):
         if large:
             write_generator_safetensors(generator_weights(FULL), Path(folder) / "generator.safetensors")
             write_encoder(encoder_weights(FULL), Path(folder) / "encoder.pt")
-        for command, arguments in (LARGE if large else SMALL).items():
+        for command, arguments in commands.items():
             for round_number, version in alternating([*checkouts], rounds):
                 sys.stderr.write(f"{command}, {version}, round {round_number + 1}\n")
-                seconds, cpu = timed(checkouts[version], arguments, Path(folder))
-                row = CommandRow(started, commit, device, command, version, round_number, seconds, cpu)
+                timing = timed(checkouts[version], arguments, Path(folder))
+                row = CommandRow(
+                    *(started, commit, device, command, version, round_number),
+                    *(timing.seconds, timing.cpu_seconds, load, timing.engine),
+                )
                 append_records(results, CommandRow, [row])
-    sys.stdout.write(table(read_records(results, CommandRow)))
+    if results == RESULTS:
+        README.write_text(
+            with_section(README.read_text(), "benchmarks.commands", table(read_records(RESULTS, CommandRow)))
+        )
 
 
-def timed(checkout: Path, arguments: Sequence[str], folder: Path) -> tuple[float, float]:
-    """Run a command of a checkout; return its wall-clock and processor time in seconds.
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Run processes that do nothing but keep a core busy each, until the block ends."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def timed(checkout: Path, arguments: Sequence[str], folder: Path) -> Timing:
+    """Run a command of a checkout in a folder, whose ``build`` is removed afterwards.
 
     Raises:
         SubjectError: it failed.
@@ -104,34 +145,50 @@ def timed(checkout: Path, arguments: Sequence[str], folder: Path) -> tuple[float
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
-    shutil.rmtree(folder / "build", ignore_errors=True)
     if process.returncode:
         raise SubjectError(f"{' '.join(rest)} of {checkout} ended with {process.returncode}")
-    return seconds, usage.ru_utime + usage.ru_stime
+    engines = [_engine(manifest) for manifest in folder.glob("build/*/manifest.json")]
+    shutil.rmtree(folder / "build", ignore_errors=True)
+    return Timing(seconds, usage.ru_utime + usage.ru_stime, ", ".join(sorted(engines)))
+
+
+def _engine(manifest: Path) -> str:
+    fields = json.loads(manifest.read_bytes())
+    return f"{fields['engine']} {fields['precision']}"
 
 
 def table(rows: Sequence[CommandRow]) -> str:
-    """The newest run of each command as a Markdown table."""
+    """The newest run of each command and load as a Markdown table."""
     lines = [
-        "| command | seconds | processor seconds | before: seconds | processor seconds | ratio (range over rounds) |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| command | seconds | processor seconds | before: seconds | processor seconds | ratio (range over rounds) "
+        "| engine chosen |",
+        "|---|--:|--:|--:|--:|--:|---|",
     ]
-    newest = {row.command: row.run for row in rows}
-    for command, started in newest.items():
-        lines.append(_line(command, [row for row in rows if (row.command, row.run) == (command, started)]))
-    last = rows[-1]
-    return "\n".join(["", *lines, "", f"Run {last.run}, commit {last.commit}; {last.device}.", ""])
+    newest = {(row.command, row.load): row.run for row in rows}
+    for (command, load), started in newest.items():
+        measured = [row for row in rows if (row.command, row.load, row.run) == (command, load, started)]
+        lines.append(_line(f"{command}, beside {load} busy processes" if load else command, measured))
+    runs = {row.run: row for row in rows if row.run in newest.values()}.values()
+    origins = [f"Run {row.run}, commit {row.commit}; {row.device}." for row in runs]
+    return "\n".join(["", *lines, "", *origins, ""])
 
 
 def _line(command: str, rows: Sequence[CommandRow]) -> str:
     versions = [{row.round: row for row in rows if row.version == version} for version in ("this", "before")]
     this, before = versions
     ratios = [before[index].seconds / row.seconds for index, row in this.items() if index in before]
+    name, comma, what = command.partition(",")
     return line(
-        f"`{command.partition(',')[0]}`{command[command.find(',') :] if ',' in command else ''}",
+        f"`{name}`{comma}{what}",
         *(cell for version in versions for cell in _medians(version)),
         str(ratio_over_rounds(ratios)) if ratios else "",
+        _choices(this),
     )
+
+
+def _choices(rows: Mapping[int, CommandRow]) -> str:
+    chosen = Counter(row.engine for row in rows.values() if row.engine)
+    return ", ".join(f"{engine}, {count} of {len(rows)}" for engine, count in chosen.most_common())
 
 
 def _medians(rows: Mapping[int, CommandRow]) -> Iterator[str]:

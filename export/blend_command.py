@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ import typer
 from rich.table import Table
 
 from engines.contract.errors import ExportError
+from engines.model_directory import Manifest
 from export.blending import Blend, BlendReport, blend, schedule_from_options
 from export.checkpoints import read_generator
 from export.options import (
+    AsJson,
     Engine,
     Licences,
     Name,
@@ -27,6 +30,7 @@ from export.options import (
     demo_files,
     export_options,
     joined_name,
+    notes,
     print_result,
 )
 from export.targets import ExportOptions, check_export
@@ -96,6 +100,7 @@ def blend_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what each layer would consist of, and write nothing.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Blend generators by resolution and export the result.
 
@@ -131,9 +136,10 @@ def blend_command(
             blended = blend(models, blend_schedule, mapping=mapping)
             _print_report(blended.report, similarities=number == 1)
             if dry_run:
-                _print_plan(blended, options, to_try)
+                _print_plan(blended, options, to_try, as_json=as_json)
             else:
-                _export(blended, options, report, resolution)
+                manifest = _export(blended, options, report, resolution)
+                print_result(options.directory, manifest, as_json=as_json)
 
 
 def _requests(r_swap: str | None, schedules: Sequence[str]) -> list[BlendRequest]:
@@ -181,13 +187,12 @@ def _parents(base: Path | None, transfer: list[Path] | None) -> tuple[Path, list
     return demo.base, [demo.transfer]
 
 
-def _export(blended: Blend, options: ExportOptions, report: Callable[[str], None], resolution: int | None) -> None:
+def _export(blended: Blend, options: ExportOptions, report: Callable[[str], None], resolution: int | None) -> Manifest:
     from export.build import build_generator  # imported late, since it loads PyTorch
 
     sources = [("transfer" if number else "base", source) for number, source in enumerate(blended.report.sources)]
     details = {"blend": blended.report.as_json()}
-    manifest = build_generator(blended.weights, sources, options, report, resolution=resolution, details=details)
-    print_result(manifest, options)
+    return build_generator(blended.weights, sources, options, report, resolution=resolution, details=details)
 
 
 def _print_report(report: BlendReport, *, similarities: bool) -> None:
@@ -195,23 +200,29 @@ def _print_report(report: BlendReport, *, similarities: bool) -> None:
     base = report.sources[0].path.name
     for source, similarity in zip(report.sources[1:], report.similarities, strict=True) if similarities else ():
         values = "  ".join(f"{r}: {value:.2f}" for r, value in similarity.by_resolution.items())
-        console.print(f"  cosine similarity of the weights of {source.path.name} and {base} by resolution: {values}")
+        notes.print(f"  cosine similarity of the weights of {source.path.name} and {base} by resolution: {values}")
     for warning in report.warnings:
-        console.print(f"  [yellow]warning:[/yellow] {warning}.")
+        notes.print(f"  [yellow]warning:[/yellow] {warning}.")
 
 
-def _print_plan(blended: Blend, options: ExportOptions, candidates: Sequence[Sequence[str]]) -> None:
+def _print_plan(blended: Blend, options: ExportOptions, candidates: Sequence[Sequence[str]], *, as_json: bool) -> None:
     """Print what an export of the blend would consist of."""
     report, weights = blended.report, blended.weights
     numbers = sum(value.size for value in weights.tensors.values())
+    names = [source.path.name for source in report.sources]
+    licences = options.licences or ("not stated",) * len(names)
+    engines = [" ".join(pair) for pair in candidates]
+    if as_json:
+        size = {"resolution": weights.resolution, "numbers": numbers}
+        plan = {"directory": str(options.directory), **size, "licences": [*licences], "engines": engines}
+        typer.echo(json.dumps({**plan, "blend": report.as_json()}))
+        return
     console.print(
         f"{options.directory}: {weights.resolution}x{weights.resolution}, {numbers / 1e6:.1f} million numbers"
     )
-    names = [source.path.name for source in report.sources]
     shares = Table("layers", *names, box=None, pad_edge=False)
     for group, share in report.shares.items():
         shares.add_row(str(group), *(f"{value:.3g}" for value in share.models))
     print_table(shares)
-    licences = options.licences or ("not stated",) * len(names)
     console.print(f"licences: {', '.join(f'{name}: {text}' for name, text in zip(names, licences, strict=False))}")
-    console.print(f"engines to try: {', '.join(' '.join(pair) for pair in candidates)}")
+    console.print(f"engines to try: {', '.join(engines)}")

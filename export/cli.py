@@ -26,6 +26,7 @@ from export.checkpoints import (
 )
 from export.demo_models.files import ISF_IS_RESIDUAL
 from export.options import (
+    AsJson,
     AttributeNames,
     Checkpoint,
     DirectoryOption,
@@ -112,6 +113,7 @@ def generator(
     force: Force = False,
     plugins: Plugins = "on",
     retry: Retry = False,
+    as_json: AsJson = False,
 ) -> None:
     """Export one generator, unblended."""
     options = export_options(
@@ -130,7 +132,7 @@ def generator(
 
         sources = [("generator", weights.source)]
         manifest = build_generator(weights, sources, options, report, resolution=resolution)
-    print_result(manifest, options)
+    print_result(options.directory, manifest, as_json=as_json)
 
 
 @app.command()
@@ -149,6 +151,7 @@ def isf(
     licences: Licences = None,
     force: Force = False,
     retry: Retry = False,
+    as_json: AsJson = False,
 ) -> None:
     """Export an ISF head."""
     options = export_options(name or "isf", *(output, target, engine, precision, licences), force=force, retry=retry)
@@ -161,7 +164,7 @@ def isf(
         from export.build import build_isf
 
         manifest = build_isf(weights, options, report, resolution=resolution)
-    print_result(manifest, options)
+    print_result(options.directory, manifest, as_json=as_json)
 
 
 @app.command()
@@ -176,6 +179,7 @@ def classifier(
     licences: Licences = None,
     force: Force = False,
     retry: Retry = False,
+    as_json: AsJson = False,
 ) -> None:
     """Export the classifier of an ISF checkpoint, by which an edit keeps the attributes that it does not name."""
     options = export_options(
@@ -189,7 +193,7 @@ def classifier(
         from export.build import build_classifier
 
         manifest = build_classifier(weights, options, report)
-    print_result(manifest, options)
+    print_result(options.directory, manifest, as_json=as_json)
 
 
 @app.command()
@@ -208,6 +212,7 @@ def encoder(
     licences: Licences = None,
     force: Force = False,
     retry: Retry = False,
+    as_json: AsJson = False,
 ) -> None:
     """Export a pSp or e4e encoder."""
     options = export_options(
@@ -224,7 +229,7 @@ def encoder(
         from export.build import build_encoder
 
         manifest = build_encoder(weights, options, report, light=light)
-    print_result(manifest, options)
+    print_result(options.directory, manifest, as_json=as_json)
 
 
 @app.command("plans")
@@ -240,6 +245,7 @@ def plans_command(
     timing_cache: Annotated[
         Path | None, typer.Option(help="A folder for TensorRT's timing caches, which make the next build fast.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Build TensorRT plans of a model directory for this machine."""
     from export.plans import rebuild_plans
@@ -247,7 +253,7 @@ def plans_command(
     with stages() as report:
         options = PlanOptions(plugins == "on", one_plan, compatibility, timing_cache)
         manifest = rebuild_plans(directory, report, options)
-    console.print(f"{directory}: {manifest.plans and manifest.plans.platform}, verified: {manifest.verification}")
+    print_result(directory, manifest, as_json=as_json)
 
 
 for command in (repository, seal, sign):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -43,8 +44,11 @@ EncoderKind = Annotated[
 AttributeNames = Annotated[
     str | None, typer.Option(help="An ISF head's attributes in its own order, such as gender,glasses,age,expression.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON for each model.")]
 
 console = Console(highlight=False, soft_wrap=True)
+notes = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Where everything but results is printed, so that standard output can be read by programs."""
 
 
 def export_options(
@@ -75,7 +79,7 @@ def export_options(
 
 def demo_files() -> DemoFiles:
     """Return the demo models, after a line that says that they are used."""
-    console.print(f"No checkpoint given: using the package's demo models ({DESCRIPTION}).")
+    notes.print(f"No checkpoint given: using the package's demo models ({DESCRIPTION}).")
     return DemoFiles()
 
 
@@ -89,10 +93,14 @@ def joined_name(*parts: str | int | None) -> str:
     return "_".join(str(part) for part in parts if part)
 
 
-def print_result(manifest: Manifest, options: ExportOptions) -> None:
-    """Print a line about a model directory that was written."""
+def print_result(directory: Path, manifest: Manifest, *, as_json: bool) -> None:
+    """Print a model directory that was written: a line about it, or its manifest with the directory's path."""
+    if as_json:
+        typer.echo(json.dumps({"directory": str(directory), **manifest.model_dump(mode="json")}))
+        return
+    place = f" for {manifest.plans.platform}" if manifest.plans else ""
     console.print(
-        f"{options.directory}: {manifest.component} {manifest.name}, {manifest.engine} {manifest.precision}, verified "
+        f"{directory}: {manifest.component} {manifest.name}, {manifest.engine} {manifest.precision}{place}, verified "
         f"against PyTorch: {manifest.verification}"
     )
     if manifest.component == "generator":

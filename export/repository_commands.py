@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,7 @@ def repository(
     ] = None,
     output: Annotated[Path, typer.Option(help="The repository to write.")] = Path("build/model_repository"),
     force: Force = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Combine model directories into a Triton model repository."""
     models = check_repository(
@@ -35,6 +37,10 @@ def repository(
 
     errors = {} if all_float32(models) else verify_end_to_end(ModelSet(encoder, isf, generator))
     write_repository(output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, force=force)
+    if as_json:
+        measured = {directory.name: error.model_dump(mode="json") for directory, error in errors.items()}
+        typer.echo(json.dumps({"repository": str(output), "end_to_end": measured}))
+        return
     for directory, error in errors.items():
         console.print(f"  from face to picture of {directory.name}, against float32: {error}")
     console.print(f"{output}: serve it with: toonify serve --repository {output}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -60,23 +59,6 @@ def profile_of_jpeg(parts: Sequence[bytes]) -> bytes:
     if len(by_number) < len(parts) or counts != {len(parts)} or set(by_number) != {*range(1, len(parts) + 1)}:
         raise ProfileError("incomplete")
     return b"".join(by_number[number] for number in sorted(by_number))
-
-
-def profile_of_png(chunks: Sequence[bytes]) -> bytes:
-    """Inflate the content of a PNG's one chunk iCCP: a name, a zero, the method 0, and the profile.
-
-    Raises:
-        ProfileError: it is damaged, or longer than ``MAX_PROFILE``.
-    """
-    _, _, compressed = chunks[0].partition(b"\0")
-    inflate = zlib.decompressobj()
-    try:
-        profile = inflate.decompress(compressed[1:], MAX_PROFILE + 1)
-    except zlib.error:
-        raise ProfileError("damaged") from None
-    if not inflate.eof and len(profile) <= MAX_PROFILE:
-        raise ProfileError("incomplete")
-    return profile
 
 
 def conversion_to_srgb(profile: bytes, channels: int) -> Conversion:

@@ -11,9 +11,10 @@ import numpy as np
 
 from engines.contract.arrays import AnyArray, Picture
 from serving.faces.avif import avif_pixels
-from serving.faces.colours import Conversion, ProfileError, conversion_to_srgb, profile_of_jpeg, profile_of_png
+from serving.faces.colours import Conversion, ProfileError, conversion_to_srgb, profile_of_jpeg
 from serving.faces.encoded_picture import EncodedPicture, Format, UnreadableError
 from serving.faces.exif import turned_upright
+from serving.faces.png_colours import profile_of_png
 
 MAX_SCANS = 100
 """Largest number of scans of a JPEG. Progressive ones have about 10, with four components up to 18."""
@@ -85,7 +86,8 @@ def _conversion(picture: EncodedPicture, name: str) -> Conversion | None:
     if not picture.profile:
         return None
     try:
-        return conversion_to_srgb(_PROFILES[picture.format](picture.profile), picture.channels)
+        profile = _PROFILES[picture.format](picture.profile)
+        return conversion_to_srgb(profile, picture.channels) if profile else None
     except ProfileError as error:
         _log.warning("%s: its colours are taken for sRGB, since its colour profile is %s", name, error.what)
         return None

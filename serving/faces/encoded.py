@@ -18,6 +18,7 @@ from serving.faces.colours import PROFILE_SIGNATURE
 from serving.faces.encoded_picture import EncodedPicture, Format, UnreadableError
 from serving.faces.exif import EXIF_SIGNATURE, orientation_of
 from serving.faces.other_kinds import other_kind
+from serving.faces.png_colours import COLOUR_CHUNKS
 
 MAX_PARTS = 100_000
 """Largest number of chunks of a PNG or WebP, and of segments of a JPEG. Libpng writes a chunk for each 8 kB."""
@@ -58,7 +59,7 @@ def read_encoded(data: bytes) -> EncodedPicture:
 def _png(data: bytes) -> EncodedPicture:
     """Walk the chunks: length, name, data and checksum (PNG specification, 5.3). The size is in the first, IHDR."""
     kept, names, position = [_PNG], set[bytes](), len(_PNG)
-    profile: tuple[bytes, ...] = ()
+    profile = list[bytes]()
     orientation = 1
     for _ in range(MAX_PARTS):
         length, name = _unpacked(">I4s", data, position, "PNG")
@@ -71,12 +72,13 @@ def _png(data: bytes) -> EncodedPicture:
             kept.append(part)
         elif name == b"eXIf":
             orientation = orientation_of(part[8:-4])
-        elif name == b"iCCP":
-            profile = (part[8:-4],)
+        elif name in COLOUR_CHUNKS:
+            profile.append(part[4:-4])
         if name == b"IEND":
             width, height, colour = struct.unpack_from(">IIxB", data, 16)
             channels = 1 if colour in _GREY_PNGS else 3
-            return _checked(EncodedPicture("PNG", width, height, channels, 1, b"".join(kept), orientation, profile))
+            size = (width, height, channels)
+            return _checked(EncodedPicture("PNG", *size, 1, b"".join(kept), orientation, tuple(profile)))
     raise UnreadableError(f"a PNG of more than {MAX_PARTS} chunks")
 
 

@@ -19,7 +19,8 @@ class EncodedPicture:
     ``scans``: how often the decoder passes over all pixels.
     ``data``: what the decoder needs.
     ``orientation``: that of EXIF, 1 (upright) to 8.
-    ``profile``: parts of the colour profile as the format stores them; none without a profile.
+    ``profile``: parts of the colour profile as the format stores them, or a PNG's chunks that say what its colours
+    mean; none without a profile.
     """
 
     format: Format

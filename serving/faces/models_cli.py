@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -23,18 +24,29 @@ models = typer.Typer(
 
 
 @models.command("list")
-def list_models() -> None:
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+) -> None:
     """List the files, their licences, and whether this machine has them."""
+    here = {model.name: _is_here(model) for model in MODEL_FILES}
+    if as_json:
+        typer.echo(json.dumps([{**asdict(model), "here": here[model.name]} for model in MODEL_FILES], indent=2))
+        return
     table = Table(box=None, pad_edge=False)
     for heading in ("file", "bytes", "licence", "what it does", "here"):
         table.add_column(heading, overflow="fold")
     for model in MODEL_FILES:
-        here = "no"
-        with suppress(AlignmentError):
-            present(model)
-            here = "yes"
-        table.add_row(model.name, str(model.size), model.licence, model.use, here)
+        answer = "yes" if here[model.name] else "no"
+        table.add_row(model.name, str(model.size), model.licence, model.use, answer)
     print_table(table)
+
+
+def _is_here(model: ModelFile) -> bool:
+    try:
+        present(model)
+    except AlignmentError:
+        return False
+    return True
 
 
 @models.command()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -140,6 +139,8 @@ class EngineModel(RequestModel):
 
 def _allow_large_files() -> None:
     """Lift the server's limit, which bounds the shared memory of requests, for a process that keeps compiled models."""
+    import resource  # imported here, since Windows has none
+
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 

@@ -131,9 +131,11 @@ def test_wrong_usage_exits_with_2(command: Command, arguments: list[str]) -> Non
 def test_several_blends_are_one_call(command: Command) -> None:
     code, out, err = command("blend", "--r-swap", "16,64", "--schedule", "sigmoid:32,1", "--output", "models")
     assert code == 0
-    assert sorted(path.name for path in Path("models").iterdir()) == ["blend_r16", "blend_r64", "blend_sigmoid-32-1"]
+    names = ["blend_r16", "blend_r64", "blend_sigmoid-32-1"]
+    assert sorted(path.name for path in Path("models").iterdir()) == names
     assert "blending blend_r64, 2 of 3" in err
-    assert out.count("cosine similarity") == 1
+    assert err.count("cosine similarity") == 1
+    assert [line.split(":")[0] for line in out.splitlines()] == [f"models/{n}" for n in names]
     assert read_manifest(Path("models/blend_r64")).details["blend"]["schedule"] == "--r-swap 64"
     again, _, err = command("blend", "--r-swap", "32,64", "--output", "models")
     assert again == 1
@@ -150,6 +152,24 @@ def test_a_dry_run_prints_every_layers_shares_and_writes_nothing(command: Comman
     assert "licences: base.pt: CC0, transfer.pt: MIT" in out
     assert "engines to try: " in out
     assert not Path("build").exists()
+
+
+def test_programs_read_what_was_exported_as_a_line_of_json_for_each_model(command: Command) -> None:
+    code, out, err = command("blend", "--r-swap", "16,64", "--output", "models", "--json")
+    assert code == 0
+    assert "No checkpoint given" in err
+    results = [json.loads(line) for line in out.splitlines()]
+    assert [result.pop("directory") for result in results] == ["models/blend_r16", "models/blend_r64"]
+    assert results == [json.loads(Path(f"models/blend_r{r}/manifest.json").read_bytes()) for r in (16, 64)]
+
+
+def test_programs_read_a_dry_run_as_json(command: Command) -> None:
+    code, out, _ = command("blend", "--r-swap", "16", "--dry-run", "--json")
+    assert code == 0
+    plan = json.loads(out)
+    assert (plan["directory"], plan["resolution"], plan["licences"]) == ("build/blend_r16", 256, ["not stated"] * 2)
+    assert plan["blend"]["shares"]["16.conv"] == [0, 1]
+    assert "onnxruntime fp32" in plan["engines"]
 
 
 def test_what_needs_no_pytorch_does_not_load_it(demo: DemoFiles, tmp_path: Path) -> None:
@@ -190,24 +210,29 @@ def test_an_output_that_is_there_is_kept(command: Command, demo: DemoFiles) -> N
 @pytest.fixture
 def repository_command(
     command: Command, tiny_model_directories: TinyModels, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], Result]:
+) -> Command:
     """Combine the tiny models as if one were in half precision, so that all are verified together."""
     monkeypatch.setattr(end_to_end, "all_float32", lambda models: False)
     models = tiny_model_directories
-    return lambda: command(
-        *("repository", "--encoder", models.encoder, "--isf", models.isf, "--generator", models.generators["plain"])
+    return lambda *options: command(
+        *("repository", "--encoder", models.encoder, "--isf", models.isf, "--generator", models.generators["plain"]),
+        *options,
     )
 
 
-def test_the_error_of_all_models_together_is_reported(repository_command: Callable[[], Result]) -> None:
+def test_the_error_of_all_models_together_is_reported(repository_command: Command) -> None:
     code, out, _ = repository_command()
     assert code == 0
     assert "from face to picture of plain, against float32: worst error 0" in out
     assert Path("build/model_repository/toonify/config.pbtxt").is_file()
+    code, out, _ = repository_command("--json", "--force")
+    assert code == 0
+    assert json.loads(out)["repository"] == "build/model_repository"
+    assert json.loads(out)["end_to_end"]["plain"]["worst"] == 0
 
 
 def test_models_whose_errors_add_up_to_visible_ones_are_refused(
-    repository_command: Callable[[], Result], tiny_model_directories: TinyModels, monkeypatch: pytest.MonkeyPatch
+    repository_command: Command, tiny_model_directories: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generators = tiny_model_directories.generators
 

@@ -75,6 +75,73 @@ def test_a_profile_that_means_srgb_changes_no_pixel(suffix: str) -> None:
     np.testing.assert_array_equal(seen, picture_from_bytes(encoded(suffix), "plain"))
 
 
+CHUNKS_OF_P3 = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+
+
+def png_with(*chunks: tuple[bytes, bytes]) -> bytes:
+    png = encoded(".png")
+    for name, content in reversed(chunks):
+        png = png_with_chunk(png, name, content)
+    return png
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [(b"cHRM", CHUNKS_OF_P3), (b"gAMA", struct.pack(">I", 45455))],
+        [(b"cHRM", CHUNKS_OF_P3)],
+        [(b"cICP", bytes([12, 13, 0, 1]))],
+        [(b"sRGB", b"\0"), (b"cICP", bytes([12, 13, 0, 1])), (b"iCCP", b"name\0\0" + zlib.compress(rgb_profile(SRGB)))],
+        [(b"iCCP", b"name\0\0" + zlib.compress(P3)), (b"gAMA", struct.pack(">I", 100_000))],
+    ],
+    ids=["primaries and exponent", "primaries", "code points", "code points before others", "profile before exponent"],
+)
+def test_a_png_says_in_several_ways_what_its_colours_mean(chunks: list[tuple[bytes, bytes]]) -> None:
+    seen = picture_from_bytes(png_with(*chunks), "wide")
+    assert np.abs(seen - in_srgb(COLOURS, DISPLAY_P3)).max() <= 1.5
+
+
+def test_a_png_of_light_without_a_curve_is_given_one() -> None:
+    seen = picture_from_bytes(png_with((b"gAMA", struct.pack(">I", 100_000))), "linear")
+    assert np.abs(seen - levels(COLOURS / 255)).max() <= 1.5
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [(b"gAMA", struct.pack(">I", 45455))],
+        [(b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 100_000))],
+        [(b"cICP", bytes([1, 1, 0, 1])), (b"iCCP", b"name\0\0" + zlib.compress(P3))],
+        [(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000))],
+    ],
+    ids=["its exponent", "before an exponent", "its code points", "its primaries"],
+)
+def test_a_png_that_says_srgb_keeps_its_pixels(chunks: list[tuple[bytes, bytes]]) -> None:
+    np.testing.assert_array_equal(picture_from_bytes(png_with(*chunks), "usual"), COLOURS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        (b"gAMA", bytes(4), "damaged"),
+        (b"gAMA", b"1", "damaged"),
+        (b"gAMA", struct.pack(">I", 1), "damaged"),
+        (b"cHRM", bytes(32), "damaged"),
+        (b"cHRM", struct.pack(">8I", *[30_000] * 8), "damaged"),
+        (b"cHRM", struct.pack(">8I", *[2**32 - 1, 1] * 4), "damaged"),
+        (b"cHRM", b"short", "damaged"),
+        (b"cICP", b"\x0c", "damaged"),
+        (b"cICP", bytes([9, 16, 0, 1]), "of a rare kind"),
+        (b"cICP", bytes([12, 13, 0, 0]), "of a rare kind"),
+    ],
+)
+def test_what_a_png_says_and_cannot_be_used_costs_one_line_and_not_the_picture(
+    name: bytes, content: bytes, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    np.testing.assert_array_equal(picture_from_bytes(png_with((name, content)), "odd"), COLOURS)
+    assert caplog.messages == [f"odd: its colours are taken for sRGB, since its colour profile is {what}"]
+
+
 def test_an_avif_is_converted_too(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(avif(COLOURS))
     (tmp_path / "wide").write_bytes(avif(COLOURS, icc_profile=P3))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -159,6 +160,8 @@ def test_the_command_lists_gets_and_tells_where(toonify: Toonify, published: Pat
     assert toonify("models", "list")[1].splitlines()[1].split()[-1] == "no"
     assert toonify("models", "get") == (0, f"{published / 'net.onnx'}\n", "")
     assert toonify("models", "list")[1].splitlines()[1].split()[-1] == "yes"
+    listed = json.loads(toonify("models", "list", "--json")[1])
+    assert [(model["name"], model["here"]) for model in listed] == [("net.onnx", True)]
 
 
 def test_a_download_that_fails_is_one_line_and_exit_code_1(
