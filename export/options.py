@@ -104,7 +104,7 @@ def print_result(directory: Path, manifest: Manifest, *, as_json: bool) -> None:
         f"against PyTorch: {manifest.verification}"
     )
     if manifest.component == "generator":
-        mapping = mapping_of(options.directory)
+        mapping = mapping_of(directory)
         console.print(
             f"  with its mapping network, for pictures of random faces: {manifest_of(mapping).verification}"
             if mapping
