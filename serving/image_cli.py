@@ -46,6 +46,7 @@ from serving.options import (
     Seed,
     ShardOption,
     ShowProgress,
+    Strength,
     Timeout,
     Url,
     edit_from_options,
@@ -53,6 +54,9 @@ from serving.options import (
     share_from_option,
 )
 from serving.reporting import reporter
+
+MAX_STEPS = 100
+"""Largest number of pictures in a sheet; of 1024x1024 they have 300 MB."""
 
 
 def image(
@@ -71,6 +75,13 @@ def image(
     exact: Exact = False,
     rows: Rows = "all",
     seed: Seed = None,
+    strength: Strength = 1.0,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=MAX_STEPS, help="Make a sheet of the face alone at so many strengths of the edit, from none on."
+        ),
+    ] = None,
     psi: Psi = None,
     r_swap: RSwap = None,
     alpha: Alpha = None,
@@ -91,9 +102,14 @@ def image(
     Among several, those already done are skipped, and a failure does not stop the others.
     """
     from serving.back_end import BackEnd  # imported late: ``--help`` needs no back end
+    from serving.interpolation import sheets_of_steps
 
     if faces == "all" and (align == "none" or not paste):
         raise typer.BadParameter("all needs whole photographs, which --align and --paste allow", param_hint="--faces")
+    if steps and (faces == "all" or not attribute):
+        raise typer.BadParameter(
+            "a sheet shows the edit of one face; give --attribute and one face", param_hint="--steps"
+        )
     share = share_from_option(shard)
     pictures = files_in(inputs, PICTURES)
     several = len(pictures) > 1 or inputs[0].is_dir()
@@ -106,14 +122,14 @@ def image(
     find, pasting = _finder(align), Pasting(mask, colour_match)
     back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, jpeg=jpeg, classifier=classifier)
     psi = 1.0 if psi is None else psi
-    style = back_end.style(edit, seed=seed or 0, strength=1.0, psi=psi, r_swap=r_swap, alpha=alpha)
+    style = back_end.style(edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha)
 
     def run(source: Path, target: Path) -> None:
         photo, name = read_picture(source), str(source)
         found = find(photo, source.name)
         if found is None:
             picture = toonified_crop(photo, toonify, name=name)
-        elif paste:
+        elif paste and not steps:
             every = faces == "all"
             picture = toonified_photograph(photo, found, toonify, every_face=every, pasting=pasting, name=name)
         else:
@@ -122,7 +138,11 @@ def image(
 
     mine = share.of(jobs)
     with back_end.toonifier() as toonifier, reporter(progress, len(mine)) as reports:
-        toonify: Toonify = partial(toonifier.toonify, style=style)
+        toonify: Toonify = (
+            partial(sheets_of_steps, toonifier, style=style, steps=steps)
+            if steps
+            else partial(toonifier.toonify, style=style)
+        )
         succeeded = run_jobs(mine, run, reports, skip_existing=several and not force, in_flight=in_flight)
     if not succeeded:
         raise typer.Exit(1)

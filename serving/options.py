@@ -52,6 +52,7 @@ Rows = Annotated[
     Literal["all", "preset"], typer.Option(help="Rows of W+ to edit; preset: the rows published for each attribute.")
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed that chooses among the possible edits; default 0.")]
+Strength = Annotated[float, typer.Option(help="How far faces follow the edit, from 0 (not at all) to 1 (fully).")]
 Psi = Annotated[float | None, typer.Option(help="Truncation: 1 (none, the default) to 0 (the average face).")]
 RSwap = Annotated[
     int | None,

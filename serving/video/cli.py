@@ -32,6 +32,7 @@ from serving.options import (
     Seed,
     ShardOption,
     ShowProgress,
+    Strength,
     Timeout,
     Url,
     edit_from_options,
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from serving.video.pipeline import VideoProgress, VideoReport
     from serving.video.running import Runner
 
-Strength = Annotated[float, typer.Option(help="How far faces follow the edit, from 0 (not at all) to 1 (fully).")]
 OutputStyle = Annotated[
     Literal["paste", "crop", "side-by-side"],
     typer.Option(help="The whole frame, the face alone, or the original beside the whole frame."),
