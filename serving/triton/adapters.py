@@ -94,13 +94,6 @@ class DrawZModel(DefaultsModel):
         return filled_sample(self.signature, given, self.default_blend)
 
 
-class DrawZModel(RequestModel):
-    """Draws the z of random faces from their seeds."""
-
-    def answer(self, given: Tensors) -> Tensors:
-        return filled_sample(self.signature, given)
-
-
 class DecodeFaceModel(RequestModel):
     """Decodes the JPEG of an aligned face."""
 

@@ -235,9 +235,9 @@ export class RandomFace extends Picture {
   async toonify(signal) {
     const { model, psi } = form.elements;
     const { face } = this.own;
-    const drawn = [face, model.value, psi.value, shares()].join();
+    const drawn = [face, model.value, psi.value].join();
     if (this.drawn !== drawn) {
-      const picture = await this.sample(signal, { attributes: null });
+      const picture = await this.sample(signal, { attributes: null, blend: shares()?.map(() => 0) ?? null });
       this.file = new File([picture], `face_${face}.png`, { type: 'image/png' });
       this.drawn = drawn;
       this.showFile();
@@ -250,7 +250,7 @@ export class RandomFace extends Picture {
   }
 
   toon(signal) {
-    return form.elements.editing.checked ? this.sample(signal) : this.file;
+    return form.elements.editing.checked || shares() ? this.sample(signal) : this.file;
   }
 
   async sample(signal, more) {
