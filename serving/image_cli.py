@@ -13,6 +13,7 @@ import typer
 from engines.contract.atomic import check_output
 from engines.contract.tensors import FACE_SIZE
 from serving.client import DEFAULT_TIMEOUT
+from serving.connection import connection_from_options
 from serving.faces.alignment import Photo
 from serving.faces.images import check_suffix, read_picture, write_picture
 from serving.faces.landmarks import Face
@@ -35,6 +36,7 @@ from serving.options import (
     Exact,
     Force,
     Generators,
+    Headers,
     Isf,
     KeepOptions,
     Mask,
@@ -45,6 +47,9 @@ from serving.options import (
     ShardOption,
     ShowProgress,
     Timeout,
+    TlsCa,
+    TlsCert,
+    TlsKey,
     Url,
     edit_from_options,
     landmarker_from_option,
@@ -59,6 +64,10 @@ def image(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Output file; a folder for several pictures.")],
     url: Url = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    header: Headers = None,
     model: Model = None,
     encoder: Encoder = None,
     isf: Isf = None,
@@ -100,7 +109,8 @@ def image(
         check_output(jobs[0].target, force=force)
     edit = edit_from_options(attribute, keep, rows, exact=exact)
     find, pasting = _finder(align), Pasting(mask, colour_match)
-    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, jpeg=jpeg, classifier=classifier)
+    server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
+    back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, jpeg=jpeg, classifier=classifier)
     style = back_end.style(edit, seed=seed or 0, strength=1.0, psi=1.0 if psi is None else psi)
 
     def run(source: Path, target: Path) -> None:

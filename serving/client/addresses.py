@@ -23,7 +23,7 @@ class Addresses:
     ``text``: the addresses in an error.
     ``target``: the addresses for gRPC.
     ``encrypted``: whether they were given as ``https://``.
-    ``certificate_name``: the name that every server's certificate must have, if it differs from the target.
+    ``certificate_name``: with several servers, the name that their certificates must have if there is TLS.
     """
 
     text: str
@@ -54,8 +54,7 @@ def addresses_from(url: str | Sequence[str]) -> Addresses:
     written = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in places]
     if len(places) == 1:
         return Addresses(written[0], written[0], True in encrypted)
-    name = places[0][0] if True in encrypted else ""
-    return Addresses(" or ".join(written), _target_of(places), True in encrypted, name)
+    return Addresses(" or ".join(written), _target_of(places), True in encrypted, places[0][0])
 
 
 def _without_list_scheme(text: str) -> str:

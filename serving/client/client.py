@@ -74,7 +74,7 @@ class ToonifyClient(Closing):
             shared_memory=shared_memory,
             encrypted=credentials is not None,
         )
-        arguments = channel_arguments(addresses.certificate_name)
+        arguments = channel_arguments(addresses.certificate_name if credentials else "")
         self._rpc = tritonclient.grpc.InferenceServerClient(addresses.target, creds=credentials, channel_args=arguments)
 
     def toonify(
@@ -192,7 +192,7 @@ class AsyncToonifyClient:
             shared_memory=shared_memory,
             encrypted=credentials is not None,
         )
-        arguments = channel_arguments(addresses.certificate_name)
+        arguments = channel_arguments(addresses.certificate_name if credentials else "")
         self._rpc: Any = tritonclient.grpc.aio.InferenceServerClient(
             addresses.target, creds=credentials, channel_args=arguments
         )

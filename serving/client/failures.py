@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from tritonclient.utils import InferenceServerException
 
 from engines.contract.errors import RequestError, ServerError, ToonifyError
-from serving.client.retries import is_dead, is_overload, is_withdrawn, message_of, status_of
+from serving.client.retries import NO_GRPC, is_dead, is_overload, is_withdrawn, message_of, status_of
 
 _LONGEST_MESSAGE = 300
 _HEADER = "as a header (--header NAME=@FILE, TOONIFY_HEADERS or the client's headers)"
-_SOCKET_CLOSED = re.compile(r"failed to connect to all addresses.*ipv[46]:\[?([^\[\]]+?)\]?:([0-9]+): Socket closed")
+_HUNG_UP = re.compile(r"last error: .*ipv[46]:\[?([^\[\]]+?)\]?:([0-9]+): (?!Failed to connect)")
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def error_from_triton(error: InferenceServerException, asked: Asked) -> ToonifyE
         )
     for applies, kind, expected, remedy in _SENTENCES:
         if applies(error, asked):
-            whose = subject if kind is RequestError else f"server at {asked.url}"
-            return kind(whose, got=f"{status}: {message}", expected=expected, remedy=remedy)
+            about = f"server at {asked.url}" if status == "UNAVAILABLE" or kind is ServerError else subject
+            return kind(about, got=f"{status}: {message}", expected=expected, remedy=remedy)
     if status in ("INVALID_ARGUMENT", "NOT_FOUND"):
         return RequestError(
             subject,
@@ -72,8 +72,8 @@ def refusal_of_shared_memory(error: InferenceServerException, asked: Asked) -> s
 
 
 def address_that_hung_up(error: InferenceServerException) -> tuple[str, int] | None:
-    """Return host and port of a server that took a connection and closed it at once, as one does that expects TLS."""
-    match = _SOCKET_CLOSED.search(message_of(error))
+    """Return host and port of a server that took a connection but did not begin gRPC, as if it expects TLS."""
+    match = _HUNG_UP.search(message_of(error))
     return (match[1], int(match[2])) if match else None
 
 
@@ -101,7 +101,9 @@ def _has(status: str, *parts: str) -> _Applies:
 
 
 def _wants_a_certificate(error: InferenceServerException, asked: Asked) -> bool:
-    return asked.encrypted and (address_that_hung_up(error) is not None or "CERTIFICATE_REQUIRED" in message_of(error))
+    signs = ("Socket closed", "reset by peer", "CERTIFICATE_REQUIRED")
+    hung_up = address_that_hung_up(error) is not None
+    return asked.encrypted and hung_up and any(sign in message_of(error) for sign in signs)
 
 
 _SMALLER = "send fewer faces at a time, or JPEG (--jpeg, toonify_jpeg), or have the limit raised"
@@ -158,16 +160,16 @@ _SENTENCES: tuple[tuple[_Applies, type[RequestError | ServerError], str, str], .
         "leave https:// and --tls-ca out, or give the port that has TLS",
     ),
     (
+        _has("UNAVAILABLE", *NO_GRPC),
+        RequestError,
+        "the port of gRPC, which is 8001 unless it was changed",
+        "give that port instead of the one for HTTP or metrics",
+    ),
+    (
         _wants_a_certificate,
         RequestError,
         "a connection, which the server closes if it wants a client's certificate",
         "give one as --tls-cert and --tls-key, or check that the server runs",
-    ),
-    (
-        _has("UNAVAILABLE", "http1.x server"),
-        RequestError,
-        "the port of gRPC, which is 8001 unless it was changed",
-        "give that port instead of the one for HTTP or metrics",
     ),
     (
         _has("UNAVAILABLE", "errors resolving"),

@@ -17,12 +17,15 @@ address that fails (``serving.client.channel``)."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _TOKENS, _TOKENS_OF_A_SUCCESS = 100.0, 0.5
-_MISTAKES_IN_TLS = (
+NO_GRPC = ("http1.x server", "Failed parsing HTTP/2", "missing selected ALPN")
+"""What gRPC says of a port that expects HTTP/1, without and with TLS."""
+
+_MISTAKES_OF_USERS = (
     "CERTIFICATE_VERIFY_FAILED",
     "Hostname Verification Check failed",
     "WRONG_VERSION_NUMBER",
     "Failed to create security handshaker",
-    "http1.x server",
+    *NO_GRPC,
 )
 """What gRPC says of a connection that fails again in the same way until the user changes something."""
 
@@ -70,7 +73,7 @@ class Retries:
 def may_succeed_later(error: InferenceServerException) -> bool:
     """Return whether the same request may succeed at another server, or later."""
     if status_of(error) == "UNAVAILABLE":
-        return not any(mistake in message_of(error) for mistake in _MISTAKES_IN_TLS)
+        return not any(mistake in message_of(error) for mistake in _MISTAKES_OF_USERS)
     return is_withdrawn(error) or is_dead(error)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from serving.client import DEFAULT_TIMEOUT
+from serving.connection import connection_from_options
 from serving.jobs import Job, files_in, jobs_of
 from serving.options import (
     Align,
@@ -20,6 +21,7 @@ from serving.options import (
     Exact,
     Force,
     Generators,
+    Headers,
     Isf,
     KeepOptions,
     LightEncoder,
@@ -31,6 +33,9 @@ from serving.options import (
     ShardOption,
     ShowProgress,
     Timeout,
+    TlsCa,
+    TlsCert,
+    TlsKey,
     Url,
     edit_from_options,
     share_from_option,
@@ -72,6 +77,10 @@ def video(
         Path, typer.Option("--output", "-o", help="Output file; a folder for several videos, or for --png.")
     ],
     url: Url = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    header: Headers = None,
     model: Model = None,
     encoder: Encoder = None,
     isf: Isf = None,
@@ -131,7 +140,8 @@ def video(
     in_folder = several or (not png and (output.is_dir() or not output.suffix))
     jobs = jobs_of(videos, output, VIDEOS, in_folder=in_folder, suffix=".png" if preview else "" if png else None)
     start, end = _part(trim)
-    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
+    server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
+    back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
     edit = edit_from_options(attribute, keep, rows, exact=exact)
     style = back_end.style(edit, seed=seed or 0, strength=strength, psi=1.0 if psi is None else psi)
 
@@ -179,6 +189,10 @@ def cam(
         float | None, typer.Option(min=0, help="Length of the recording; without it, until Ctrl-C.")
     ] = None,
     url: Url = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    header: Headers = None,
     model: Model = None,
     encoder: Encoder = None,
     isf: Isf = None,
@@ -213,7 +227,8 @@ def cam(
     from serving.video.writing import VideoWriter
 
     side = _side(size, output_style)
-    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
+    server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
+    back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
     edit = edit_from_options(attribute, keep, rows, exact=exact)
     style = back_end.style(edit, seed=seed or 0, strength=strength, psi=1.0 if psi is None else psi)
     with _runner(back_end, align, style, progress, stats) as runner:

@@ -233,17 +233,26 @@ def test_a_trace_of_another_form_is_refused(trace: str) -> None:
         ("https://triton:8443/", Addresses("triton:8443", "triton:8443", encrypted=True)),
         ("dns:triton:8001", Addresses("dns:triton:8001", "dns:triton:8001")),
         ("unix:/run/edge", Addresses("unix:/run/edge", "unix:/run/edge")),
-        ("127.0.0.1:1, 127.0.0.2:2", Addresses("127.0.0.1:1 or 127.0.0.2:2", "ipv4:127.0.0.1:1,127.0.0.2:2")),
-        ("ipv4:127.0.0.1:1,127.0.0.2:2", Addresses("127.0.0.1:1 or 127.0.0.2:2", "ipv4:127.0.0.1:1,127.0.0.2:2")),
+        (
+            "127.0.0.1:1, 127.0.0.2:2",
+            Addresses("127.0.0.1:1 or 127.0.0.2:2", "ipv4:127.0.0.1:1,127.0.0.2:2", False, "127.0.0.1"),
+        ),
+        (
+            "ipv4:127.0.0.1:1,127.0.0.2:2",
+            Addresses("127.0.0.1:1 or 127.0.0.2:2", "ipv4:127.0.0.1:1,127.0.0.2:2", False, "127.0.0.1"),
+        ),
         (
             ["[::1]:1", "127.0.0.1:2"],
-            Addresses("[::1]:1 or 127.0.0.1:2", "ipv6:[::1]:1,[::ffff:127.0.0.1]:2"),
+            Addresses("[::1]:1 or 127.0.0.1:2", "ipv6:[::1]:1,[::ffff:127.0.0.1]:2", False, "::1"),
         ),
         (
             ["https://127.0.0.1:1", "https://127.0.0.2:2"],
             Addresses("127.0.0.1:1 or 127.0.0.2:2", "ipv4:127.0.0.1:1,127.0.0.2:2", True, "127.0.0.1"),
         ),
-        (["127.0.0.1:1", "no-such.invalid:2"], Addresses("127.0.0.1:1 or no-such.invalid:2", "ipv4:127.0.0.1:1")),
+        (
+            ["127.0.0.1:1", "no-such.invalid:2"],
+            Addresses("127.0.0.1:1 or no-such.invalid:2", "ipv4:127.0.0.1:1", False, "127.0.0.1"),
+        ),
     ],
 )
 def test_addresses_may_be_written_in_many_ways(url: str | list[str], expected: Addresses) -> None:
