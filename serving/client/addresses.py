@@ -31,6 +31,11 @@ class Addresses:
     encrypted: bool = False
     certificate_name: str = ""
 
+    @property
+    def several(self) -> bool:
+        """True if more than one was given; a single name may stand for several too."""
+        return bool(self.certificate_name)
+
 
 def addresses_from(url: str | Sequence[str]) -> Addresses:
     """Read one address or several, each HOST:PORT or https://HOST:PORT; a text may list them with commas between.

@@ -9,16 +9,16 @@ from engines.contract.errors import RequestError
 
 _SERVICE_CONFIG = {
     # All addresses are used in turn: by default a connection stays with one server of several forever. An address at
-    # which most requests of a second fail, as where a model's process has died, gets none for some seconds. The second
-    # entry is for a gRPC that does not know the first one.
+    # which most requests of a second fail, as where a model's process has died, gets none for two seconds, and for
+    # longer each time. The second entry is for a gRPC that does not know the first one.
     "loadBalancingConfig": [
         {
             "outlier_detection_experimental": {
                 "interval": "1s",
-                "baseEjectionTime": "5s",
-                "maxEjectionTime": "60s",
+                "baseEjectionTime": "2s",
+                "maxEjectionTime": "30s",
                 "maxEjectionPercent": 50,
-                "failurePercentageEjection": {"threshold": 50, "minimumHosts": 2, "requestVolume": 1},
+                "failurePercentageEjection": {"threshold": 50, "minimumHosts": 2, "requestVolume": 2},
                 "childPolicy": [{"round_robin": {}}],
             }
         },

@@ -47,7 +47,7 @@ class ToonifyClient(Closing):
         shared_memory: pass faces and pictures through /dev/shm if the server runs on the same machine and allows it
             (``toonify serve --allow-shared-memory``); otherwise they are sent as bytes. Servers refuse by default,
             since clients name the memory that the server reads and writes. Shared memory takes a fifth less time for
-            pictures of 1024x1024, and no less for small ones.
+            pictures of 1024x1024, and no less for small ones. It needs a single address.
         headers: gRPC metadata to send along, such as a key. The model's name is sent too, as ``toonify-model``.
         credentials: credentials of a TLS channel, as ``tls_credentials`` reads them from files; without them, and
             without https://, the channel is not encrypted.

@@ -93,6 +93,13 @@ class Operations:
     def __init__(
         self, addresses: Addresses, metadata: Metadata, *, timeout: float, shared_memory: bool, encrypted: bool
     ) -> None:
+        if shared_memory and addresses.several:
+            raise RequestError(
+                f"shared memory with {addresses.text}",
+                got="several servers, of which the next one may not know the memory",
+                expected="one server on this machine",
+                remedy="give one address, or leave shared memory out",
+            )
         self._url = addresses.text
         self._encrypted = encrypted
         self._metadata = metadata

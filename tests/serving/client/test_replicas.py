@@ -70,7 +70,9 @@ def test_several_servers_share_the_requests_evenly(client_class: Any, servers: l
         before = [len(server.requests) for server in servers]
         for _ in range(12):
             client.toonify(FACE)
-    assert [len(server.requests) - count for server, count in zip(servers, before, strict=True)] == [4, 4, 4]
+    shares = [len(server.requests) - count for server, count in zip(servers, before, strict=True)]
+    assert sum(shares) == 12
+    assert min(shares) >= 2  # 4, unless a connection to another address of a name changes meanwhile
 
 
 @pytest.mark.parametrize("failure", [DEAD, WITHDRAWN, STOPPING], ids=["dead", "withdrawn", "stopping"])
@@ -81,8 +83,19 @@ def test_no_call_is_lost_while_one_of_several_servers_fails_all(
     with ToonifyClient([server.url for server in servers[:2]]) as client, ThreadPoolExecutor(4) as threads:
         pictures = [*threads.map(lambda _: client.toonify(FACE), range(80))]
     assert len(pictures) == len(servers[1].requests) == 80
-    # The channel gives a server that fails no requests after a second, so that the retries do not use the budget up.
-    assert next(servers[0].attempts) < 300
+
+
+def test_an_address_at_which_requests_fail_soon_gets_none(servers: list[FakeTriton]) -> None:
+    dead, *_ = servers
+    dead.failures.extend([DEAD] * 10_000)
+    with ToonifyClient([server.url for server in servers]) as client:
+        for _ in range(500):
+            before = len(dead.metadata)
+            for _ in range(6):  # two turns of three addresses
+                client.toonify(FACE)
+            if before and len(dead.metadata) == before:
+                return
+    pytest.fail("the address is still asked")
 
 
 def test_a_server_that_ends_takes_no_call_with_it(client_class: Any) -> None:
@@ -276,6 +289,11 @@ def test_an_address_of_another_form_is_one_sentence(url: str | list[str], messag
         with pytest.raises(RequestError, match=message) as caught:
             client(url)
         assert "s3cret" not in str(caught.value)
+
+
+def test_shared_memory_is_for_one_server() -> None:
+    with pytest.raises(RequestError, match=r"shared memory with 127\.0\.0\.1:1 or 127\.0\.0\.2:1: got several servers"):
+        ToonifyClient(["127.0.0.1:1", "127.0.0.2:1"], shared_memory=True)
 
 
 def test_several_names_of_which_none_is_known_are_one_sentence() -> None:
