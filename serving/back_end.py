@@ -10,6 +10,7 @@ from engines.contract.errors import RequestError
 from engines.model_directory import Manifest, manifest_of
 from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
 from serving.client.calls import ServedModel
+from serving.connection import Connection
 from serving.controls import Edit, Style, row_strength_for
 from serving.toonifier import EngineToonifier, SamplingToonifier, ServedToonifier
 
@@ -18,7 +19,8 @@ from serving.toonifier import EngineToonifier, SamplingToonifier, ServedToonifie
 class BackEnd:
     """A Triton server, or model directories that are loaded into this process.
 
-    ``url``: HOST:PORT of the server's gRPC endpoint; None selects ``DEFAULT_URL``.
+    ``url``: the server's address, several ones, or a connection with all that belongs to it; None selects
+    ``DEFAULT_URL``. A connection that comes from environment variables alone gives way to models in this process.
     ``model``: the name of a served ensemble, or of one of ``generators``; None selects the default one.
     ``encoder``, ``generators``, ``isf``, ``classifier``, ``light_encoder``: model directories to load into this
     process.
@@ -30,7 +32,7 @@ class BackEnd:
             ``jpeg`` is set without a server.
     """
 
-    url: str | None = None
+    url: str | Sequence[str] | Connection | None = None
     model: str | None = None
     encoder: Path | None = None
     generators: Sequence[Path] = ()
@@ -41,10 +43,11 @@ class BackEnd:
     classifier: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.in_process and (self.url or not (self.encoder and self.generators)):
+        server = self.url.explicit if isinstance(self.url, Connection) else bool(self.url)
+        if self.in_process and (server or not (self.encoder and self.generators)):
             raise RequestError(
                 "models",
-                got="--url and model directories" if self.url else "only some of the model directories",
+                got="--url and model directories" if server else "only some of the model directories",
                 expected="--url, or --encoder and --generator (and --isf, --classifier, --light-encoder)",
                 remedy="give --url alone, or --encoder and --generator",
             )
@@ -71,7 +74,13 @@ class BackEnd:
                 classifier=self.classifier,
                 light_encoder=self.light_encoder,
             )
-        return ServedToonifier(self._client(), self.model or DEFAULT_MODEL, jpeg=self.jpeg)
+        return ServedToonifier(self.client(), self.model or DEFAULT_MODEL, jpeg=self.jpeg)
+
+    def client(self) -> ToonifyClient:
+        """Make a client of the server; the caller closes it."""
+        if isinstance(self.url, Connection):
+            return self.url.client(self.timeout)
+        return ToonifyClient(self.url or DEFAULT_URL, timeout=self.timeout)
 
     def style(
         self,
@@ -134,8 +143,5 @@ class BackEnd:
         return manifest_of(self.encoder).sizes.geometry.rows if self.encoder else self._describe_served().rows
 
     def _describe_served(self) -> ServedModel:
-        with self._client() as client:
+        with self.client() as client:
             return client.describe(self.model or DEFAULT_MODEL)
-
-    def _client(self) -> ToonifyClient:
-        return ToonifyClient(self.url or DEFAULT_URL, timeout=self.timeout)

@@ -10,12 +10,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from serving.client import DEFAULT_MODEL, DEFAULT_URL
+from serving.client import DEFAULT_MODEL
 from serving.command_line import common_options, print_table, run, stages
+from serving.connection import connection_from_options
 from serving.doctor import findings
 from serving.faces.cli import faces
 from serving.faces.models_cli import models
 from serving.image_cli import image
+from serving.options import Headers, TlsCa, TlsCert, TlsKey, Url
 from serving.sample_cli import sample
 from serving.studio.cli import studio
 from serving.video.cli import cam, video
@@ -100,13 +102,18 @@ def serve(
 
 @app.command()
 def doctor(
-    url: Annotated[str, typer.Option(help="HOST:PORT of the server's gRPC endpoint.")] = DEFAULT_URL,
+    url: Url = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    header: Headers = None,
     model: Annotated[str, typer.Option(help="Name of a served model.")] = DEFAULT_MODEL,
     repository: Annotated[Path | None, typer.Option(help="A model repository; its files are checked.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
     """Report what this machine has and what it lacks; exit with 1 if it cannot make a picture."""
-    report = findings(url, model, repository)
+    server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
+    report = findings(server, model, repository)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in report], indent=2))
     else:

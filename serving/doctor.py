@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engines.contract.errors import ToonifyError
 from engines.winograd.library import instruction_sets_here
-from serving.client import ToonifyClient
+from serving.connection import Connection
 from serving.faces.haar import HaarLandmarker
 from serving.faces.model_files import MODEL_FILES, model_folder, present
 from serving.triton.contents import check_models_too
@@ -38,12 +38,12 @@ class Finding:
         return bool(self.remedy)
 
 
-def findings(url: str, model: str, repository: Path | None = None) -> tuple[Finding, ...]:
+def findings(connection: Connection, model: str, repository: Path | None = None) -> tuple[Finding, ...]:
     """Examine this machine, and a model repository; no server is started, and engines' libraries are not loaded.
 
     The one essential finding is a way to a picture: a server that answers, or one that could be started here.
     """
-    server, engines, triton = _server(url, model), tuple(_engines()), _tritonserver()
+    server, engines, triton = _server(connection, model), tuple(_engines()), _tritonserver()
     can_serve = not triton.missing and any(not engine.missing for engine in engines if engine.subject in _SERVING)
     way = Finding("a way to a picture", "yes") if can_serve or not server.missing else _NO_WAY
     files = _repository(repository) if repository else ()
@@ -69,14 +69,15 @@ def _versions() -> Iterator[Finding]:
             yield Finding(package, "not installed under this name")
 
 
-def _server(url: str, model: str) -> Finding:
-    with ToonifyClient(url, timeout=5) as client:
+def _server(connection: Connection, model: str) -> Finding:
+    server = f"server at {connection}"
+    with connection.client(timeout=5) as client:
         try:
             served = client.describe(model)
         except ToonifyError as error:
-            return Finding(f"server at {url}", error.got, "start one with: toonify serve")
+            return Finding(server, error.got, error.remedy)
         attributes = ", ".join(served.attributes) or "none"
-        return Finding(f"server at {url}", f"{model}, {served.resolution} pixels, attributes: {attributes}")
+        return Finding(server, f"{model}, {served.resolution} pixels, attributes: {attributes}")
 
 
 def _repository(repository: Path) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import typer
 from engines.contract.atomic import check_output
 from engines.contract.tensors import FACE_SIZE
 from serving.client import DEFAULT_TIMEOUT
+from serving.connection import connection_from_options
 from serving.faces.alignment import Photo
 from serving.faces.images import check_suffix, read_picture, write_picture
 from serving.faces.landmarks import Face
@@ -36,6 +37,7 @@ from serving.options import (
     Exact,
     Force,
     Generators,
+    Headers,
     Isf,
     KeepOptions,
     Mask,
@@ -48,6 +50,9 @@ from serving.options import (
     ShowProgress,
     Strength,
     Timeout,
+    TlsCa,
+    TlsCert,
+    TlsKey,
     Url,
     edit_from_options,
     landmarker_from_option,
@@ -65,6 +70,10 @@ def image(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Output file; a folder for several pictures.")],
     url: Url = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    header: Headers = None,
     model: Model = None,
     encoder: Encoder = None,
     isf: Isf = None,
@@ -120,7 +129,8 @@ def image(
         check_output(jobs[0].target, force=force)
     edit = edit_from_options(attribute, keep, rows, exact=exact)
     find, pasting = _finder(align), Pasting(mask, colour_match)
-    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, jpeg=jpeg, classifier=classifier)
+    server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
+    back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, jpeg=jpeg, classifier=classifier)
     psi = 1.0 if psi is None else psi
     style = back_end.style(edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha)
 

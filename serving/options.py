@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from engines.contract.errors import AlignmentError
+from serving.client import DEFAULT_URL
 from serving.controls import Edit
 from serving.faces.automatic import automatic_landmarker, mesh_landmarker
 from serving.faces.haar import HaarLandmarker
@@ -23,7 +24,30 @@ from serving.faces.yunet import YuNetLandmarker
 from serving.jobs import Shard
 from serving.reporting import ProgressStyle
 
-Url = Annotated[str | None, typer.Option(help="HOST:PORT of the server's gRPC endpoint; default 127.0.0.1:8001.")]
+Url = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="HOST:PORT or https://HOST:PORT of the server's gRPC endpoint, also several times for several servers; "
+        f"default {DEFAULT_URL}, or the environment variable TOONIFY_URL."
+    ),
+]
+TlsCa = Annotated[
+    Path | None,
+    typer.Option(help="Certificates of the authorities to trust, in PEM, for TLS to the server (or TOONIFY_TLS_CA)."),
+]
+TlsCert = Annotated[
+    Path | None, typer.Option(help="This client's certificate, for servers that ask for one (or TOONIFY_TLS_CERT).")
+]
+TlsKey = Annotated[Path | None, typer.Option(help="The private key of --tls-cert (or TOONIFY_TLS_KEY).")]
+Headers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        metavar="NAME=VALUE|NAME=@FILE",
+        help="Header of each request. Keys come from a file or, one NAME=VALUE a line, from TOONIFY_HEADERS: every "
+        "user of this machine can read a command line.",
+    ),
+]
 Model = Annotated[str | None, typer.Option(help="Name of a served model, or of one of the generators.")]
 Encoder = Annotated[Path | None, typer.Option(help="Model directory of an encoder, to work without a server.")]
 Classifier = Annotated[

@@ -13,10 +13,11 @@ import typer
 from engines.contract.arrays import Picture, Pictures
 from engines.contract.atomic import check_output
 from engines.contract.errors import RequestError
-from serving.client import DEFAULT_MODEL, DEFAULT_TIMEOUT, DEFAULT_URL, ToonifyClient
+from serving.client import DEFAULT_MODEL, DEFAULT_TIMEOUT
 from serving.command_line import stages
+from serving.connection import Connection, connection_from_options
 from serving.faces.images import check_suffix, write_picture
-from serving.options import Force, Model, Psi, Timeout, Url
+from serving.options import Force, Headers, Model, Psi, Timeout, TlsCa, TlsCert, TlsKey, Url
 from serving.reporting import LineReporter
 from serving.sheet import sheet_of, shrunk
 
@@ -38,6 +39,10 @@ def sample(
     ] = "0:24",
     psi: Psi = None,
     url: Url = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    header: Headers = None,
     model: Model = None,
     generator: Annotated[
         Path | None, typer.Option(help="Model directory of a generator, to work without a server.")
@@ -52,14 +57,15 @@ def sample(
     With one seed the output is its picture, unshrunk. In a folder, files that are there already are skipped.
     """
     numbers = seeds_from_option(seeds)
-    _check(url, model, generator)
+    server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
+    _check(server, model, generator)
     in_folder = output.is_dir() or not output.suffix
     if not in_folder:
         if len(numbers) > MAX_IN_SHEET:
             raise typer.BadParameter(f"a sheet holds {MAX_IN_SHEET}; name a folder as output", param_hint="--seeds")
         check_suffix(output)
         check_output(output, force=force)
-    with _drawing(url, model, generator, timeout, 1.0 if psi is None else psi) as draw:
+    with _drawing(server, model, generator, timeout, 1.0 if psi is None else psi) as draw:
         if in_folder:
             _write_files(draw, numbers, output, force=force)
             return
@@ -85,18 +91,20 @@ def seeds_from_option(text: str) -> list[int]:
     return [*chosen]
 
 
-def _check(url: str | None, model: str | None, generator: Path | None) -> None:
-    if generator and (url or model):
+def _check(server: Connection, model: str | None, generator: Path | None) -> None:
+    if generator and (server.explicit or model):
         raise RequestError(
             "models",
-            got=f"{'--url' if url else '--model'} and a model directory",
+            got=f"{'--url' if server.explicit else '--model'} and a model directory",
             expected="a server, or --generator alone",
             remedy="leave one out",
         )
 
 
 @contextmanager
-def _drawing(url: str | None, model: str | None, generator: Path | None, timeout: float, psi: float) -> Iterator[Draw]:
+def _drawing(
+    server: Connection, model: str | None, generator: Path | None, timeout: float, psi: float
+) -> Iterator[Draw]:
     """Yield the function that draws pictures of seeds."""
     if generator:
         from serving.sampler import EngineSampler  # imported late: a client needs no engine
@@ -104,7 +112,7 @@ def _drawing(url: str | None, model: str | None, generator: Path | None, timeout
         with EngineSampler(generator) as sampler:
             yield partial(sampler.sample, psi=psi)
     else:
-        with ToonifyClient(url or DEFAULT_URL, timeout=timeout) as client:
+        with server.client(timeout) as client:
             yield partial(client.sample, psi=psi, model=model or DEFAULT_MODEL)
 
 

@@ -1,10 +1,12 @@
 """Clients of a server that toonifies faces: blocking, and for asyncio.
 
-They load no machine learning library, check a request before sending it, and retry if nothing was computed.
+They load no machine learning library, check a request before sending it, and repeat it where another server may answer.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -16,9 +18,11 @@ from numpy.typing import ArrayLike
 
 from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.closing import Closing
+from serving.client.addresses import addresses_from
 from serving.client.calls import ServedModel
 from serving.client.channel import channel_arguments
-from serving.client.operations import CLOSING_ATTEMPTS, Operation, Operations
+from serving.client.headers import Metadata, Traceparent
+from serving.client.operations import CLOSING_ATTEMPTS, Blocking, Operation, Operations, Pause, Step
 from serving.controls import Controls
 from serving.random_faces import Seeds
 
@@ -33,31 +37,47 @@ class ToonifyClient(Closing):
     """Blocking client of a server; threads may share one client.
 
     Every method raises ServerError if the server cannot be reached or fails, and RequestError if the server refuses the
-    request or does not answer in time. A call that fails because the server is unavailable, or stops and refuses
-    further requests, is tried up to five times.
+    request or does not answer in time. A request that fails because the server is unavailable, stops and refuses
+    further requests, or has lost a model's process, is sent again, up to seven times within the deadline and at another
+    address if there are several. All requests may be repeated, as they change nothing.
 
     Args:
-        url: HOST:PORT of the server's gRPC endpoint; the addresses of a name with several are used in turn.
+        url: HOST:PORT of the server's gRPC endpoint, or https://HOST:PORT if it has TLS. Several servers of the same
+            models are used in turn: a list of addresses, ``"A:8001,B:8001"``, ``"ipv4:A:8001,B:8001"``, or a name that
+            stands for several. With TLS, the certificates of all in a list must have the first one's name.
         timeout: seconds for a whole call, including all of its batches and retries.
         shared_memory: pass faces and pictures through /dev/shm if the server runs on the same machine and allows it
             (``toonify serve --allow-shared-memory``); otherwise they are sent as bytes. Servers refuse by default,
             since clients name the memory that the server reads and writes. Shared memory takes a fifth less time for
-            pictures of 1024x1024, and no less for small ones.
-        headers: gRPC metadata to send along, such as the key of a restricted protocol.
-        credentials: credentials of a TLS channel; without them the channel is not encrypted.
+            pictures of 1024x1024, and no less for small ones. It needs a single address.
+        headers: gRPC metadata to send along, such as a key. The model's name is sent too, as ``toonify-model``.
+        credentials: credentials of a TLS channel, as ``tls_credentials`` reads them from files; without them, and
+            without https://, the channel is not encrypted.
+        traceparent: the W3C trace context that the requests belong to, or a function that returns it for each one.
     """
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | Sequence[str] = DEFAULT_URL,
         *,
         timeout: float = DEFAULT_TIMEOUT,
         shared_memory: bool = False,
         headers: Mapping[str, str] | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        traceparent: Traceparent = None,
     ) -> None:
-        self._operations = Operations(url, timeout=timeout, shared_memory=shared_memory, headers=headers)
-        self._rpc = tritonclient.grpc.InferenceServerClient(url, creds=credentials, channel_args=channel_arguments())
+        addresses = addresses_from(url)
+        if addresses.encrypted:
+            credentials = credentials or grpc.ssl_channel_credentials()
+        self._operations = Operations(
+            addresses,
+            Metadata(headers, traceparent),
+            timeout=timeout,
+            shared_memory=shared_memory,
+            encrypted=credentials is not None,
+        )
+        arguments = channel_arguments(addresses.certificate_name if credentials else "")
+        self._rpc = tritonclient.grpc.InferenceServerClient(addresses.target, creds=credentials, channel_args=arguments)
 
     def toonify(
         self,
@@ -151,17 +171,24 @@ class ToonifyClient(Closing):
 
     def _run(self, operation: Operation[T]) -> T:
         try:
-            rpc = next(operation)
+            step = next(operation)
             while True:
                 try:
-                    answer = getattr(self._rpc, rpc.method)(**rpc.arguments)
+                    answer = self._perform(step)
                 except BaseException as error:
-                    rpc = operation.throw(error)
+                    step = operation.throw(error)
                 else:
-                    rpc = operation.send(answer)
+                    step = operation.send(answer)
         except StopIteration as end:
             result: T = end.value
             return result
+
+    def _perform(self, step: Step) -> Any:
+        if isinstance(step, Pause):
+            return time.sleep(step.seconds)
+        if isinstance(step, Blocking):
+            return step.function()
+        return getattr(self._rpc, step.method)(**step.arguments)
 
 
 class AsyncToonifyClient:
@@ -169,16 +196,27 @@ class AsyncToonifyClient:
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | Sequence[str] = DEFAULT_URL,
         *,
         timeout: float = DEFAULT_TIMEOUT,
         shared_memory: bool = False,
         headers: Mapping[str, str] | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        traceparent: Traceparent = None,
     ) -> None:
-        self._operations = Operations(url, timeout=timeout, shared_memory=shared_memory, headers=headers)
+        addresses = addresses_from(url)
+        if addresses.encrypted:
+            credentials = credentials or grpc.ssl_channel_credentials()
+        self._operations = Operations(
+            addresses,
+            Metadata(headers, traceparent),
+            timeout=timeout,
+            shared_memory=shared_memory,
+            encrypted=credentials is not None,
+        )
+        arguments = channel_arguments(addresses.certificate_name if credentials else "")
         self._rpc: Any = tritonclient.grpc.aio.InferenceServerClient(
-            url, creds=credentials, channel_args=channel_arguments()
+            addresses.target, creds=credentials, channel_args=arguments
         )
 
     async def toonify(
@@ -251,17 +289,24 @@ class AsyncToonifyClient:
 
     async def _run(self, operation: Operation[T]) -> T:
         try:
-            rpc = next(operation)
+            step = next(operation)
             while True:
                 try:
-                    answer = await getattr(self._rpc, rpc.method)(**rpc.arguments)
+                    answer = await self._perform(step)
                 except BaseException as error:
-                    rpc = operation.throw(error)
+                    step = operation.throw(error)
                 else:
-                    rpc = operation.send(answer)
+                    step = operation.send(answer)
         except StopIteration as end:
             result: T = end.value
             return result
+
+    async def _perform(self, step: Step) -> Any:
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.seconds)
+        if isinstance(step, Blocking):
+            return await asyncio.to_thread(step.function)
+        return await getattr(self._rpc, step.method)(**step.arguments)
 
     async def __aenter__(self) -> Self:
         return self

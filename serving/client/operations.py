@@ -1,4 +1,4 @@
-"""The clients' operations, written once: each one yields the remote calls that it needs and receives their answers.
+"""The clients' operations, written once: each one yields the steps that it needs and receives their answers.
 
 ``serving.client.client`` drives the same operations with tritonclient's blocking and asyncio clients, whose methods
 have the same names and arguments.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from tritonclient.utils.shared_memory import SharedMemoryException
 from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.errors import RequestError, ServerError, ToonifyError
 from engines.contract.tensors import DType
+from serving.client.addresses import Addresses
 from serving.client.calls import (
     JPEG_SUFFIX,
     Call,
@@ -40,8 +42,18 @@ from serving.client.calls import (
     served_model_from_config,
     step_calls,
 )
-from serving.client.channel import Deadline, error_from_triton, is_withdrawn, refusal_of_shared_memory
+from serving.client.channel import Deadline
+from serving.client.failures import (
+    Asked,
+    address_that_hung_up,
+    encryption_expected,
+    error_from_triton,
+    refusal_of_shared_memory,
+)
+from serving.client.headers import Metadata
+from serving.client.retries import Retries
 from serving.client.shared_memory import SharedRegion
+from serving.client.tls import expects_tls
 from serving.controls import Controls
 from serving.random_faces import Seeds
 
@@ -61,25 +73,44 @@ class Rpc:
     arguments: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Pause:
+    """So many seconds of nothing."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """A call of this function, which blocks for a moment, without stopping an event loop."""
+
+    function: Callable[[], Any]
+
+
 T = TypeVar("T")
-Operation = Generator[Rpc, Any, T]
+Step = Rpc | Pause | Blocking
+Operation = Generator[Step, Any, T]
 
 
 class Operations:
     """The state of one client: what it knows of the server, and how it asks."""
 
-    def __init__(self, url: str, *, timeout: float, shared_memory: bool, headers: Mapping[str, str] | None) -> None:
-        if "://" in url:
+    def __init__(
+        self, addresses: Addresses, metadata: Metadata, *, timeout: float, shared_memory: bool, encrypted: bool
+    ) -> None:
+        if shared_memory and addresses.several:
             raise RequestError(
-                f"url {url!r}",
-                got="a scheme",
-                expected="HOST:PORT of the server's gRPC endpoint",
-                remedy="leave the scheme out",
+                f"shared memory with {addresses.text}",
+                got="several servers, of which the next one may not know the memory",
+                expected="one server on this machine",
+                remedy="give one address, or leave shared memory out",
             )
-        self._url = url
+        self._url = addresses.text
+        self._encrypted = encrypted
+        self._metadata = metadata
+        self._retries = Retries()
         self._timeout = timeout
         self._shared_memory = shared_memory
-        self._headers = dict(headers or {})
         self._cache: dict[str, ServedModel] = {}
         self._unreleased: set[str] = set()
 
@@ -226,7 +257,8 @@ class Operations:
             try:
                 yield self._rpc("register_system_shared_memory", deadline, **registration)
             except InferenceServerException as refusal:
-                raise SharedMemoryException(refusal_of_shared_memory(refusal)) from None
+                asked = self._asked(call.model, deadline)
+                raise SharedMemoryException(refusal_of_shared_memory(refusal, asked)) from None
             except BaseException:  # cancelled, but the server may have registered the region
                 self._unreleased.add(region.name)
                 raise
@@ -241,17 +273,34 @@ class Operations:
                 yield from self.release()
 
     def _ask(self, method: str, model: str, deadline: Deadline, **arguments: Any) -> Operation[Any]:
-        for last in (False, False, False, False, True):
+        """Send a request, again where that may help and the deadline allows it."""
+        for attempt in count(1):
             try:
-                return (yield self._rpc(method, deadline, **arguments))
+                answer = yield self._rpc(method, deadline, **arguments)
             except InferenceServerException as error:
-                # At once, since the channel takes the name's addresses in turn: another server may have the model.
-                if last or not is_withdrawn(error):
-                    raise error_from_triton(error, self._url, model, deadline.seconds) from None
+                pause = self._retries.pause_after(error, attempt)
+                yield from self._refuse_missing_encryption(error, attempt)
+                if pause is None or pause >= deadline.remaining:
+                    raise error_from_triton(error, self._asked(model, deadline)) from None
+            else:
+                self._retries.succeeded()
+                return answer
+            if pause:
+                yield Pause(pause)
         raise AssertionError("the last attempt returns or raises")
 
+    def _refuse_missing_encryption(self, error: InferenceServerException, attempt: int) -> Operation[None]:
+        """Raise RequestError if an address that hung up expects TLS, which this client was not told to use."""
+        place = None if self._encrypted or attempt > 1 else address_that_hung_up(error)
+        if place and (yield Blocking(partial(expects_tls, *place))):
+            raise encryption_expected(self._url) from None
+
+    def _asked(self, model: str, deadline: Deadline) -> Asked:
+        return Asked(self._url, model, deadline.seconds, self._metadata.secrets, self._encrypted)
+
     def _rpc(self, method: str, deadline: Deadline, **arguments: Any) -> Rpc:
-        return Rpc(method, {**arguments, "headers": self._headers, "client_timeout": deadline.remaining})
+        headers = self._metadata.of_request(arguments.get("model_name", ""))
+        return Rpc(method, {**arguments, "headers": headers, "client_timeout": deadline.remaining})
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._timeout if timeout is None else timeout)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from engines.contract.errors import RequestError
 from engines.model_directory import Manifest, manifest_of, mapping_of
 from serving.back_end import BackEnd
-from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
+from serving.client import DEFAULT_MODEL
 from serving.client.calls import ServedModel
 
 _ENSEMBLE = "toonify_"
@@ -90,7 +90,7 @@ def _loaded_choice(manifest: Manifest, *, samples: bool) -> Choice:
 
 
 def _served(back_end: BackEnd) -> Catalogue:
-    with ToonifyClient(back_end.url or DEFAULT_URL, timeout=back_end.timeout) as client:
+    with back_end.client() as client:
         default = client.describe(back_end.model or DEFAULT_MODEL)
         siblings = [client.describe(name) for name in client.models() if name.startswith(_ENSEMBLE)]
     choices = [_choice(model.name.removeprefix(_ENSEMBLE), model) for model in siblings]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import webbrowser
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,14 +12,19 @@ import typer
 from engines.contract.errors import ServerError
 from serving.client import DEFAULT_TIMEOUT
 from serving.command_line import stages
+from serving.connection import connection_from_options
 from serving.options import (
     Classifier,
     Encoder,
     Generators,
+    Headers,
     Isf,
     LightEncoder,
     Model,
     Timeout,
+    TlsCa,
+    TlsCert,
+    TlsKey,
     Url,
     landmarker_from_option,
 )
@@ -26,6 +32,10 @@ from serving.options import (
 
 def studio(
     url: Url = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    header: Headers = None,
     model: Model = None,
     encoder: Encoder = None,
     isf: Isf = None,
@@ -42,6 +52,13 @@ def studio(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Another host name by which browsers may reach the page.")
     ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with a token, which browsers then ask for as for a password; needed where --address is not "
+            "loopback (or TOONIFY_STUDIO_TOKEN)."
+        ),
+    ] = None,
     max_upload: Annotated[int, typer.Option(min=1, help="Largest picture or clip, in MiB.")] = 1024,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -50,12 +67,15 @@ def studio(
     from serving.back_end import BackEnd
     from serving.studio.catalogue import catalogue_of
     from serving.studio.studio import Studio
+    from serving.studio.token import token_for
     from serving.studio.web import LOOPBACK, application, run
 
     if align.startswith("file:"):
         raise typer.BadParameter("pictures from a page have no file names to look landmarks up", param_hint="--align")
+    token = token_for(address, token_file)
     landmarker = landmarker_from_option(align)
-    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
+    server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
+    back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
     with _listening(address, port) as listener, stages() as stage:
         stage("loading models")
         catalogue = catalogue_of(back_end)
@@ -65,6 +85,7 @@ def studio(
                 catalogue,
                 hosts=(*LOOPBACK, address, *(allow_host or ())),
                 max_upload=max_upload * 2**20,
+                token=token,
             )
             page = f"http://{address}:{listener.getsockname()[1]}/"
             stage(f"toonify studio is at {page} until Ctrl-C")

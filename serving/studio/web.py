@@ -26,6 +26,7 @@ from serving.studio.kept_faces import KeptFaces
 from serving.studio.library import Handler, WSCloseCode, WSMsgType, web
 from serving.studio.refusal import Refusal, Room
 from serving.studio.studio import Studio, WebcamStream
+from serving.studio.token import only_with_token
 from serving.studio.uploads import IDLE_SECONDS, body_in_chunks, whole_body
 
 PAGE = Path(__file__).parent / "page"
@@ -59,7 +60,12 @@ T = TypeVar("T")
 
 
 def application(
-    studio: Studio, catalogue: Catalogue, *, hosts: Collection[str] = LOOPBACK, max_upload: int = 2**30
+    studio: Studio,
+    catalogue: Catalogue,
+    *,
+    hosts: Collection[str] = LOOPBACK,
+    max_upload: int = 2**30,
+    token: str | None = None,
 ) -> web.Application:
     """Make the application that serves the page and its interface; its threads end with it.
 
@@ -69,8 +75,9 @@ def application(
         hosts: names and addresses under which browsers may reach the page. Pages of other sites cannot use the
             interface, not even through a host name of their own that resolves to this machine.
         max_upload: largest picture or clip in bytes.
+        token: what every request must prove to know; None asks for nothing.
     """
-    return _Interface(studio, catalogue, max_upload).application(hosts)
+    return _Interface(studio, catalogue, max_upload).application(hosts, token)
 
 
 def run(app: web.Application, listener: socket.socket) -> None:
@@ -112,8 +119,8 @@ class _Interface:
         self._webcams = Room("webcams", MAX_WEBCAMS, 0)
         self._faces = KeptFaces()
 
-    def application(self, hosts: Collection[str]) -> web.Application:
-        app = web.Application(middlewares=[_errors_as_json, only_own_page(hosts)])
+    def application(self, hosts: Collection[str], token: str | None) -> web.Application:
+        app = web.Application(middlewares=[_errors_as_json, only_own_page(hosts), only_with_token(token)])
         app[_INTERFACE] = self
         app.add_routes(
             [

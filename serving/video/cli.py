@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from serving.client import DEFAULT_TIMEOUT
+from serving.connection import connection_from_options
 from serving.jobs import Job, files_in, jobs_of
 from serving.options import (
     Align,
@@ -21,6 +22,7 @@ from serving.options import (
     Exact,
     Force,
     Generators,
+    Headers,
     Isf,
     KeepOptions,
     LightEncoder,
@@ -34,6 +36,9 @@ from serving.options import (
     ShowProgress,
     Strength,
     Timeout,
+    TlsCa,
+    TlsCert,
+    TlsKey,
     Url,
     edit_from_options,
     share_from_option,
@@ -84,6 +89,10 @@ def video(
         Path, typer.Option("--output", "-o", help="Output file; a folder for several videos, or for --png.")
     ],
     url: Url = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    header: Headers = None,
     model: Model = None,
     encoder: Encoder = None,
     isf: Isf = None,
@@ -147,7 +156,8 @@ def video(
     jobs = jobs_of(videos, output, VIDEOS, in_folder=in_folder, suffix=".png" if preview else "" if png else None)
     start, end = part_from_option(trim)
     r_swap, ends = swaps_from_option(r_swap_or_ends)
-    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
+    server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
+    back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
     edit, psi = edit_from_options(attribute, keep, rows, exact=exact), 1.0 if psi is None else psi
     style = back_end.style(edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha)
     sweep = Sweep(*ends, back_end.resolution()) if ends else None
@@ -200,6 +210,10 @@ def cam(
         float | None, typer.Option(min=0, help="Length of the recording; without it, until Ctrl-C.")
     ] = None,
     url: Url = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    header: Headers = None,
     model: Model = None,
     encoder: Encoder = None,
     isf: Isf = None,
@@ -236,7 +250,8 @@ def cam(
     from serving.video.writing import VideoWriter
 
     side = side_from_option(size, output_style)
-    back_end = BackEnd(url, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
+    server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
+    back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
     edit, psi = edit_from_options(attribute, keep, rows, exact=exact), 1.0 if psi is None else psi
     style = back_end.style(edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha)
     with _runner(back_end, align, style, progress, stats) as runner:

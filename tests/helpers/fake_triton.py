@@ -55,12 +55,16 @@ class FakeTriton(GRPCInferenceServiceServicer):
     Attributes:
         failures: returned instead of answers, one for each inference, until none is left.
         requests: the tensors of the answered requests.
+        metadata: the headers of all inferences.
+        trailing: metadata that a failure comes with, such as a proxy's pushback.
         busy: how many times it refuses to unregister shared memory, as Triton does for a moment after an answer.
     """
 
     failures: deque[tuple[grpc.StatusCode, str]] = field(default_factory=deque)
     requests: list[dict[str, NDArray[Any]]] = field(default_factory=list)
     attempts: Iterator[int] = field(default_factory=count)
+    metadata: list[dict[str, str]] = field(default_factory=list)
+    trailing: tuple[tuple[str, str], ...] = ()
     delay: float = 0.0
     allow_shared_memory: bool = False
     refusal_of_shared_memory: grpc.StatusCode = grpc.StatusCode.UNIMPLEMENTED
@@ -71,8 +75,10 @@ class FakeTriton(GRPCInferenceServiceServicer):
 
     def ModelInfer(self, request: ModelInferRequest, context: grpc.ServicerContext) -> ModelInferResponse:
         next(self.attempts)
+        self.metadata.append({name: str(value) for name, value in context.invocation_metadata()})
         sleep(self.delay)
         if self.failures:
+            context.set_trailing_metadata(self.trailing)
             context.abort(*self.failures.popleft())
         signature = self._signature(request.model_name, context)
         tensors = dict(self._tensors(request))
@@ -153,13 +159,15 @@ class FakeTriton(GRPCInferenceServiceServicer):
 
 
 @contextmanager
-def running(fake: FakeTriton) -> Iterator[FakeTriton]:
-    """Serve on a free loopback port, written to ``fake.url``."""
+def running(fake: FakeTriton, credentials: grpc.ServerCredentials | None = None) -> Iterator[FakeTriton]:
+    """Serve on a free loopback port, written to ``fake.url``; with TLS if there are credentials."""
     limits = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     with ThreadPoolExecutor(8) as threads:
         server = grpc.server(threads, options=limits)
         add_GRPCInferenceServiceServicer_to_server(fake, server)
-        fake.url = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        address = "127.0.0.1:0"
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+        fake.url = f"127.0.0.1:{port}"
         server.start()
         try:
             yield fake

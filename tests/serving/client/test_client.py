@@ -4,48 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from blocking_client import Blocking
 from fake_triton import GEOMETRY, FakeTriton, running, toonified
 from numpy.typing import NDArray
 
 from engines.contract.errors import RequestError, ServerError
-from serving.client import AsyncToonifyClient, ToonifyClient
+from serving.client import AsyncToonifyClient, ToonifyClient, retries
 
 UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
 WITHDRAWN = (grpc.StatusCode.NOT_FOUND, "'toonify' has no available versions")
 
 
-class Blocking:
-    """``AsyncToonifyClient`` with the methods of ``ToonifyClient``."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._runner = asyncio.Runner()
-
-        async def make() -> AsyncToonifyClient:
-            return AsyncToonifyClient(*arguments, **options)
-
-        self._client = self._runner.run(make())
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        return lambda *arguments, **options: self._runner.run(getattr(self._client, name)(*arguments, **options))
-
-    def __enter__(self) -> Blocking:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._runner.run(self._client.close())
-        self._runner.close()
-
-
 @pytest.fixture(params=[ToonifyClient, Blocking], ids=["blocking", "asyncio"])
 def client_class(request: pytest.FixtureRequest) -> Any:
     return request.param
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "_LONGEST_PAUSE", 0.0)
 
 
 @pytest.fixture
@@ -119,15 +103,17 @@ def test_a_failure_before_anything_was_computed_is_tried_again(client: Any, fake
     assert next(fake.attempts) == 3
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_server_that_stays_unavailable_is_given_up_in_one_sentence(client: Any, fake: FakeTriton) -> None:
     fake.failures.extend([UNAVAILABLE] * 10)
     with pytest.raises(
         ServerError, match=r"^server at 127\.0\.0\.1:\d+: got UNAVAILABLE: Exceeds maximum queue size, expected .*\.$"
     ):
         client.toonify(random_faces(1))
-    assert next(fake.attempts) == 5
+    assert next(fake.attempts) == retries.ATTEMPTS
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_no_server_at_all_is_one_sentence_with_its_address(client_class: Any) -> None:
     with client_class("127.0.0.1:9") as client:  # the discard port, where nothing listens
         assert not client.is_ready(timeout=0.2)
@@ -158,8 +144,8 @@ def test_the_deadline_is_that_of_all_batches_together(client: Any, fake: FakeTri
     [
         (grpc.StatusCode.INVALID_ARGUMENT, "wrong shape", RequestError),
         (grpc.StatusCode.NOT_FOUND, "unknown input", RequestError),
-        (grpc.StatusCode.INTERNAL, "Stub process 'x' is not healthy", ServerError),
-        (grpc.StatusCode.PERMISSION_DENIED, "no key", ServerError),
+        (grpc.StatusCode.INTERNAL, "broken", ServerError),
+        (grpc.StatusCode.PERMISSION_DENIED, "no key", RequestError),
     ],
 )
 def test_what_the_server_says_decides_who_has_to_act(
@@ -174,17 +160,18 @@ def test_what_the_server_says_decides_who_has_to_act(
 
 def test_a_refusal_of_a_server_that_stops_is_tried_at_the_next_address(client: Any, fake: FakeTriton) -> None:
     client.describe()
-    fake.failures.extend([WITHDRAWN] * 4)
+    fake.failures.extend([WITHDRAWN] * 2)
     faces = random_faces(1)
     np.testing.assert_array_equal(client.toonify(faces), toonified(faces))
-    assert next(fake.attempts) == 5
+    assert next(fake.attempts) == 3
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_server_that_stops_and_has_no_other_beside_it_is_given_up(client: Any, fake: FakeTriton) -> None:
     fake.failures.extend([WITHDRAWN] * 10)
     with pytest.raises(ServerError, match="got NOT_FOUND: 'toonify' has no available versions, expected an answer"):
         client.toonify(random_faces(1))
-    assert next(fake.attempts) == 5
+    assert next(fake.attempts) == retries.ATTEMPTS
 
 
 def test_an_unknown_model_is_named(client: Any) -> None:

@@ -549,8 +549,10 @@ def test_the_command_serves_models_of_this_process_until_it_is_interrupted(
         (["--align", "yunet:absent.onnx"], "absent.onnx: got no such file"),
         (["--encoder", "absent"], "models: got only some of the model directories"),
         (["--encoder", "absent", "--generator", "none"], "none: got no such directory, expected a model directory"),
-        (["--url", "127.0.0.1:1", "--timeout", "0.2"], "model 'toonify' at 127.0.0.1:1: got "),
-        (["--address", "192.0.2.1"], "port 0 of 192.0.2.1: got Cannot assign requested address"),
+        (["--url", "127.0.0.1:1", "--timeout", "1"], "server at 127.0.0.1:1: got UNAVAILABLE: "),
+        (["--address", "192.0.2.1"], "toonify studio at 192.0.2.1: got an address that other machines can reach, and"),
+        (["--address", "192.0.2.1", "--token-file", __file__], f"{__file__}: got a token that is too short, or no li"),
+        (["--token-file", "absent"], "absent: got No such file or directory, expected a file that holds the studio's"),
     ],
 )
 def test_a_command_that_cannot_work_says_so(

@@ -373,6 +373,17 @@ def test_the_webcam_is_toonified_and_follows_the_controls(page: Page) -> None:
     page.until(lambda: page.find("#webcam").is_displayed())
 
 
+def test_the_webcam_works_once_the_browser_has_the_token(chrome: Chrome, toonifier: FakeToonifier) -> None:
+    token = "a-token-of-a-test"
+    with studio(toonifier, token=token) as port:
+        chrome.get(f"http://anybody:{token}@127.0.0.1:{port}/")  # in the place of the window that asks for a password
+        page = Page(chrome, port)
+        page.find("#webcam").click()
+        page.says("frames a second")
+        chrome.get("about:blank")
+        chrome.delete_all_cookies()
+
+
 def test_only_a_live_model_has_a_slider_over_r_swap(live_page: Page) -> None:
     assert live_page.find("#blend").is_displayed()
     assert live_page.blend == ("r_swap 8", [1, 1, 0, 0, 0])

@@ -13,6 +13,7 @@ from tiny_models import TinyModels
 from toonify_command import Toonify
 
 from engines.contract.errors import ModelDirectoryError, RepositoryError
+from serving.connection import Connection
 from serving.doctor import findings
 from serving.triton import supervision
 from serving.triton.contents import CONTENTS, check_contents, check_models_too, write_contents
@@ -130,7 +131,7 @@ def test_what_a_user_changed_can_be_sealed(repository: Path) -> None:
 
 def test_doctor_reports_a_changed_repository(repository: Path) -> None:
     def finding() -> tuple[str, bool]:
-        report = findings("127.0.0.1:1", "toonify", repository)
+        report = findings(Connection(("127.0.0.1:1",)), "toonify", repository)
         return next((f.found, f.missing) for f in report if f.subject.startswith("repository"))
 
     assert finding() == ("4 models, no file altered", False)
