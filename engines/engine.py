@@ -17,9 +17,10 @@ from engines.contract.errors import EngineError
 from engines.contract.tensors import BLEND, Signature
 
 if TYPE_CHECKING:
-    # Not imported at run time: both need pydantic, which the PyTorch engine does not.
+    # Not imported at run time: they need pydantic, which the PyTorch engine does not.
     from engines.model_directory import Precision
     from engines.plan_metadata import PlanMetadata
+    from engines.rtx_metadata import RtxMetadata
 
 
 class Engine(ContextManager, Protocol):
@@ -51,7 +52,7 @@ class EngineOptions:
         precision: the arithmetic's precision.
         threads: the number of threads of an engine on a CPU; 0 uses every core.
         cache: the folder where an engine that compiles models keeps them for the next load.
-        plans: metadata of the TensorRT plans beside the model.
+        plans: metadata of the plans of TensorRT, or of TensorRT for RTX, beside the model.
         hashes: the SHA-256 of files beside the model by name, for an engine that reads a file as a whole by itself.
         opened: where to open the model's file instead, if it has been opened and hashed.
     """
@@ -59,7 +60,7 @@ class EngineOptions:
     precision: Precision = "fp32"
     threads: int = 0
     cache: Path | None = None
-    plans: PlanMetadata | None = None
+    plans: PlanMetadata | RtxMetadata | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
     opened: Path | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from engines.contract.tensors import BLEND, Signature
 from engines.engine import Engine, EngineOptions, RowByRow
 from engines.model_directory import Component, EngineName, Precision, hashed_files
 from engines.plan_metadata import PlanMetadata
+from engines.rtx_metadata import RtxMetadata, unverified_sentence
 
-Target = Literal["cpu", "torch-cuda", "onnxruntime-cuda", "tensorrt"]
+Target = Literal["cpu", "torch-cuda", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx"]
 
 CACHE_VARIABLE = "TOONIFY_CACHE"
 """The environment variable with the cache folder; processes of Triton's python backend inherit it from the server."""
@@ -92,6 +94,9 @@ ENGINES: dict[EngineName, EngineKind] = {
         "engines.onnxruntime.cuda", "onnxruntime", "gpu", "onnxruntime-cuda", ("fp32", "fp16")
     ),
     "tensorrt": EngineKind("engines.tensorrt.loading", "tensorrt", "tensorrt", "tensorrt", ("fp32", "fp16")),
+    "tensorrt-rtx": EngineKind(
+        "engines.tensorrt_rtx.loading", "tensorrt_rtx_bindings", "tensorrt-rtx", "tensorrt-rtx", ("fp32", "fp16")
+    ),
 }
 
 
@@ -112,6 +117,8 @@ def available_precisions(engine: EngineName) -> tuple[Precision, ...]:
 def engine_from_directory(directory: Path, *, threads: int = 0, cache: Path | None = None) -> Engine:
     """Load a model directory with the engine and precision that its manifest names; see ``engine_from_onnx``.
 
+    An engine that was never verified on a GPU is loaded, and a warning is logged.
+
     Raises:
         ModelDirectoryError: the directory is incomplete or altered, or changes while it is loaded.
         EngineError: the engine's library is not installed.
@@ -119,6 +126,8 @@ def engine_from_directory(directory: Path, *, threads: int = 0, cache: Path | No
     with ExitStack() as failure:
         with hashed_files(directory) as hashed:
             manifest = hashed.manifest
+            if manifest.is_unverified:
+                logging.getLogger(__name__).warning(unverified_sentence(directory))
             engine = engine_from_onnx(
                 directory / manifest.model_file,
                 manifest.signature,
@@ -143,7 +152,7 @@ def engine_from_onnx(
     *,
     threads: int = 0,
     cache: Path | None = None,
-    plans: PlanMetadata | None = None,
+    plans: PlanMetadata | RtxMetadata | None = None,
     hashes: Mapping[str, str] | None = None,
     opened: Path | None = None,
 ) -> Engine:
@@ -155,8 +164,9 @@ def engine_from_onnx(
         engine: the engine's name.
         precision: the arithmetic's precision.
         threads: the number of threads of an engine on a CPU; 0 uses every core.
-        cache: the folder where ``openvino`` and ``onnxruntime-cuda`` keep compiled models for the next load.
-        plans: metadata of the TensorRT plans beside the file; other engines have none.
+        cache: the folder where engines that compile models keep them for the next load; without it ``tensorrt-rtx``
+            takes the user's cache, and others keep nothing.
+        plans: metadata of the plans of TensorRT, or of TensorRT for RTX, beside the file; other engines have none.
         hashes: the SHA-256 of the plans by name; without them the plans are loaded as they are.
         opened: where to open the file instead, if it has been opened and hashed.
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from engines.contract.atomic import atomic_file
 from engines.contract.errors import ModelDirectoryError, ToonifyError
 from engines.contract.tensors import (
     Geometry,
@@ -25,6 +26,7 @@ from engines.contract.tensors import (
 from engines.external_data import external_files
 from engines.hashed_files import altered, opened_files
 from engines.plan_metadata import PlanMetadata
+from engines.rtx_metadata import RtxMetadata
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -37,7 +39,7 @@ is copied, signed and given to commands together with the generator whose codes 
 """
 
 Component = Literal["generator", "mapping", "isf", "encoder", "classifier"]
-EngineName = Literal["onnxruntime", "openvino", "winograd", "torch", "onnxruntime-cuda", "tensorrt"]
+EngineName = Literal["onnxruntime", "openvino", "winograd", "torch", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx"]
 Precision = Literal["fp32", "bf16", "fp16", "int16"]
 
 
@@ -117,7 +119,11 @@ class LiveBlend(_Frozen):
 
 
 class Manifest(_Frozen):
-    """The content of ``manifest.json``; ``plans`` is set if the engine is TensorRT, ``live`` for a live generator."""
+    """The content of ``manifest.json``; ``live`` is set for a live generator.
+
+    ``plans`` is set if the engine is TensorRT, or TensorRT for RTX. The ``verification`` of an engine that
+    ``is_unverified`` is that of its graph, in ONNX Runtime on a processor.
+    """
 
     schema_version: int = SCHEMA_VERSION
     component: Component
@@ -130,7 +136,7 @@ class Manifest(_Frozen):
     details: dict[str, Any]
     tools: dict[str, str]
     verification: Verification
-    plans: PlanMetadata | None = None
+    plans: PlanMetadata | RtxMetadata | None = None
     live: LiveBlend | None = None
 
     @model_validator(mode="after")
@@ -173,6 +179,11 @@ class Manifest(_Frozen):
             "classifier": classifier_signature,
         }
         return build[self.component](self.geometry)
+
+    @property
+    def is_unverified(self) -> bool:
+        """Whether the engine was built, but not verified on a GPU."""
+        return isinstance(self.plans, RtxMetadata) and self.plans.verified_on is None
 
     @property
     def model_file(self) -> str:
@@ -231,8 +242,9 @@ def _codes(manifest: Manifest) -> str:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Write ``manifest.json`` into a model directory."""
-    (directory / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+    """Write ``manifest.json`` into a model directory, whole or not at all."""
+    with atomic_file(directory / MANIFEST, force=True) as path:
+        path.write_text(manifest.model_dump_json(indent=2) + "\n")
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -294,7 +306,7 @@ def manifest_of(directory: Path) -> Manifest:
             remedy="make one with toonify-export",
         )
     manifest = _parsed(path)
-    plans = manifest.plans.plans.values() if manifest.plans else ()
+    plans = manifest.plans.files if manifest.plans else ()
     for name in (manifest.model_file, *plans):
         if name not in manifest.files:
             raise altered(path, f"no hash of {name!r}", "a hash of every file that an engine loads")

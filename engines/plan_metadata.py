@@ -48,6 +48,14 @@ class PlanMetadata(_Frozen):
     kernel_capability: int
     plans: dict[int, str]
 
+    def __str__(self) -> str:
+        return str(self.platform)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of their files."""
+        return tuple(sorted({*self.plans.values()}))
+
 
 def kernel_capability(gpu: int, compatibility: Compatibility) -> int:
     """The compute capability, times 10, to compile plugins for: 9.0 runs on Hopper alone, 8.x also on later GPUs.

@@ -108,7 +108,7 @@ def blend_command(
     ] = None,
     licences: Licences = None,
     force: Force = False,
-    plugins: Plugins = "on",
+    plugins: Plugins = None,
     retry: Retry = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what each layer would consist of, and write nothing.")

@@ -41,6 +41,7 @@ from engines.model_directory import (
     write_manifest,
 )
 from engines.plan_metadata import PlanMetadata
+from engines.rtx_metadata import RtxMetadata
 from export.cutting import cut_generator, cut_parity, light_encoder
 from export.engine_choices import EngineChoices, choice_key
 from export.graphs.classifier import onnx_from_classifier
@@ -52,15 +53,14 @@ from export.networks.classifier import classifier_from_weights
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import isf_from_weights
+from export.onnx_files import save_model
 from export.plans import plans_of
 from export.provenance import source_files, tool_versions
+from export.rtx import rtx_engine_of, select_graph
 from export.selection import ProgressCallback, select_engine
 from export.targets import EngineChoice, ExportOptions, check_export
 from export.verification import BATCHES, Reference, batches_for, describe_batches, reference_samples, seeded_codes
 from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights, Source
-
-EXTERNAL_DATA_BYTES = 1 << 29
-"""The size above which weights are stored in a file beside the graph: a protobuf message is limited to 2 GiB."""
 
 
 def build_generator(
@@ -288,11 +288,13 @@ def build_directory(
     key = choice_key(job.component, proto, candidates, tools)
     with atomic_directory(options.directory, force=options.force) as directory:
         model = directory / f"{job.component}.onnx"
-        _save(proto, model)
+        save_model(proto, model)
+        onnx.checker.check_model(model, full_check=True)
         del proto  # it is as large as the file, and the engines need memory, too
         plans = _plans(job, model, candidates, options, report)
         inputs = f"{job.inputs}, {describe_batches(sizes)}"
-        chosen, tried = select_engine(
+        select = select_graph if isinstance(plans, RtxMetadata) and not plans.verified_on else select_engine
+        chosen, tried = select(
             model, job.signature, samples, inputs, candidates, report, plans=plans, known=choices.get(key)
         )
         choices.remember(key, (chosen.engine, chosen.precision))
@@ -321,18 +323,14 @@ def _plans(
     candidates: Sequence[tuple[EngineName, Precision]],
     options: ExportOptions,
     report: ProgressCallback,
-) -> PlanMetadata | None:
-    """Build the TensorRT plans beside a model, if it is exported for TensorRT."""
-    if options.target != "tensorrt":
+) -> PlanMetadata | RtxMetadata | None:
+    """Build the plans beside a model, if it is exported for TensorRT or for TensorRT for RTX."""
+    if options.target not in ("tensorrt", "tensorrt-rtx"):
         return None
     ((_, precision),) = candidates
+    if options.target == "tensorrt-rtx":
+        return rtx_engine_of(model, job.signature, precision, report)
     return plans_of(model, job.signature, precision, report, options.plans)
-
-
-def _save(proto: onnx.ModelProto, path: Path) -> None:
-    large = proto.ByteSize() > EXTERNAL_DATA_BYTES
-    onnx.save(proto, path, save_as_external_data=large, location=f"{path.name}.data" if large else None)
-    onnx.checker.check_model(path, full_check=True)
 
 
 def _isf_resolution(weights: IsfWeights, resolution: int | None) -> int:

@@ -111,7 +111,7 @@ def generator(
     output: DirectoryOption = None,
     licences: Licences = None,
     force: Force = False,
-    plugins: Plugins = "on",
+    plugins: Plugins = None,
     retry: Retry = False,
     as_json: AsJson = False,
 ) -> None:
@@ -235,7 +235,7 @@ def encoder(
 @app.command("plans")
 def plans_command(
     directory: Annotated[Path, typer.Argument(help="The model directory, which is replaced.")],
-    plugins: Plugins = "on",
+    plugins: Plugins = None,
     one_plan: Annotated[
         bool, typer.Option("--one-plan", help="One plan for all batch sizes, for Triton's own backend; no plugins.")
     ] = False,
@@ -251,8 +251,21 @@ def plans_command(
     from export.plans import rebuild_plans
 
     with stages() as report:
-        options = PlanOptions(plugins == "on", one_plan, compatibility, timing_cache)
+        options = PlanOptions(plugins != "off", one_plan, compatibility, timing_cache)
         manifest = rebuild_plans(directory, report, options)
+    print_result(directory, manifest, as_json=as_json)
+
+
+@app.command("verify")
+def verify_command(
+    directory: Annotated[Path, typer.Argument(help="A model directory of --target tensorrt-rtx.")],
+    as_json: AsJson = False,
+) -> None:
+    """Verify an engine that was built without a GPU on this machine's GPU, and complete its manifest."""
+    from export.rtx import verify_directory
+
+    with stages() as report:
+        manifest = verify_directory(directory, report)
     print_result(directory, manifest, as_json=as_json)
 
 

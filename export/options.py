@@ -9,20 +9,25 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from engines.contract.errors import ExportError
 from engines.loading import Target
 from engines.model_directory import Manifest, manifest_of, mapping_of
+from engines.rtx_metadata import unverified_sentence
 from engines.tensorrt.options import PlanOptions
+from engines.user_cache import user_cache
 from export.demo_models.files import DESCRIPTION, DemoFiles
 from export.engine_choices import EngineChoices
 from export.targets import EngineChoice, ExportOptions, PrecisionChoice
-from serving.user_cache import user_cache
 
 Checkpoint = Annotated[Path, typer.Option(help="The checkpoint file; without it, the package's demo model.")]
 Name = Annotated[str | None, typer.Option(help="The model's name; letters, digits, _ and -.")]
 DirectoryOption = Annotated[Path | None, typer.Option(help="The model directory to write; default build/NAME.")]
-TargetOption = Annotated[Target, typer.Option(help="What will run the model; for a GPU, export on a machine with one.")]
+TargetOption = Annotated[
+    Target, typer.Option(help="What will run the model; for a GPU, export on a machine with one, except tensorrt-rtx.")
+]
 Plugins = Annotated[
-    Literal["on", "off"], typer.Option(help="For --target tensorrt: fused kernels, or only TensorRT's own layers.")
+    Literal["on", "off"] | None,
+    typer.Option(help="For --target tensorrt: fused kernels (the default), or only TensorRT's own layers."),
 ]
 Engine = Annotated[EngineChoice, typer.Option(help="auto: the fastest on this machine that passes verification.")]
 Precision = Annotated[PrecisionChoice, typer.Option(help="auto: the fastest on this machine that passes verification.")]
@@ -61,9 +66,20 @@ def export_options(
     *,
     force: bool,
     retry: bool,
-    plugins: Literal["on", "off"] = "on",
+    plugins: Literal["on", "off"] | None = None,
 ) -> ExportOptions:
-    """Return the options of an export; the engines that were chosen before are in the user's cache."""
+    """Return the options of an export; the engines that were chosen before are in the user's cache.
+
+    Raises:
+        ExportError: plugins are asked for where there are none.
+    """
+    if target == "tensorrt-rtx" and plugins == "on":
+        raise ExportError(
+            "--target tensorrt-rtx",
+            got="--plugins on",
+            expected="native layers, as TensorRT for RTX has no plugins",
+            remedy="leave --plugins out",
+        )
     return ExportOptions(
         directory or Path("build") / name,
         name,
@@ -72,7 +88,7 @@ def export_options(
         precision,
         tuple(licences or ()),
         force,
-        plans=PlanOptions(plugins == "on"),
+        plans=PlanOptions(plugins != "off"),
         choices=EngineChoices(user_cache() / "engines.json", forget=retry),
     )
 
@@ -98,11 +114,14 @@ def print_result(directory: Path, manifest: Manifest, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"directory": str(directory), **manifest.model_dump(mode="json")}))
         return
-    place = f" for {manifest.plans.platform}" if manifest.plans else ""
+    place = f" for {manifest.plans}" if manifest.plans else ""
+    what = "its graph " if manifest.is_unverified else ""
     console.print(
-        f"{directory}: {manifest.component} {manifest.name}, {manifest.engine} {manifest.precision}{place}, verified "
-        f"against PyTorch: {manifest.verification}"
+        f"{directory}: {manifest.component} {manifest.name}, {manifest.engine} {manifest.precision}{place}, "
+        f"{what}verified against PyTorch: {manifest.verification}"
     )
+    if manifest.is_unverified:
+        console.print(f"  {unverified_sentence(directory)}")
     if manifest.component == "generator":
         mapping = mapping_of(directory)
         console.print(

@@ -16,6 +16,9 @@ from export.selection import ProgressCallback, select_engine
 from export.targets import PrecisionChoice, candidates_for
 from export.verification import BATCHES, Sample, batches_for, describe_batches
 
+AGAINST_ONNX = f"seeded inputs, {describe_batches(BATCHES['tensorrt'])}, against the ONNX file in ONNX Runtime"
+"""What a manifest says about the inputs of ``samples_of``."""
+
 
 def plans_of(
     model: Path, signature: Signature, precision: Precision, report: ProgressCallback, options: PlanOptions
@@ -58,15 +61,14 @@ def _rebuild(directory: Path, staging: Path, report: ProgressCallback, options: 
     precision_choice: PrecisionChoice = "fp32" if component in ("isf", "mapping") else "fp16"
     candidates = candidates_for(component, "tensorrt", "auto", precision_choice, live=live)
     report(f"running {manifest.model_file} in ONNX Runtime")
-    samples = _samples(directory / manifest.model_file, signature)
+    samples = samples_of(directory / manifest.model_file, signature)
     for name in manifest.files:
-        if not name.endswith(".plan"):
+        if not manifest.plans or name not in manifest.plans.files:
             shutil.copyfile(directory / name, staging / name)
     model = staging / manifest.model_file
     ((engine, precision),) = candidates
     plans = plans_of(model, signature, precision, report, options)
-    inputs = f"seeded inputs, {describe_batches(BATCHES['tensorrt'])}, against the ONNX file in ONNX Runtime"
-    chosen, _ = select_engine(model, signature, samples, inputs, candidates, report, plans=plans)
+    chosen, _ = select_engine(model, signature, samples, AGAINST_ONNX, candidates, report, plans=plans)
     files = {path.name: sha256_of(path) for path in sorted(staging.iterdir())}
     changes = {"engine": engine, "precision": precision, "files": files, "plans": plans}
     rebuilt = manifest.model_copy(update={**changes, "verification": chosen.verification})
@@ -74,7 +76,8 @@ def _rebuild(directory: Path, staging: Path, report: ProgressCallback, options: 
     return rebuilt
 
 
-def _samples(model: Path, signature: Signature) -> list[Sample]:
+def samples_of(model: Path, signature: Signature) -> list[Sample]:
+    """Run an exported ONNX file on seeded inputs, in the batch sizes in which engines for GPUs are verified."""
     (output,) = signature.outputs
     batches = batches_for(signature, sizes=BATCHES["tensorrt"])
     with engine_from_onnx(model, signature, "onnxruntime") as engine:

@@ -22,6 +22,7 @@ _PACKAGES = (
     "onnxruntime-gpu",
     "openvino",
     "tensorrt",
+    "tensorrt_rtx_cu13_bindings",
     "numpy",
 )
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from engines.model_directory import MANIFEST, mapping_of, read_manifest
+from engines.rtx_metadata import unverified_sentence
 from serving.options import Force
 from serving.signing import sign_folder
 from serving.triton.contents import check_models_too, write_contents
@@ -35,14 +36,21 @@ def repository(
     )
     from export.end_to_end import ModelSet, all_float32, verify_end_to_end  # imported late: it loads PyTorch
 
-    errors = {} if all_float32(models) else verify_end_to_end(ModelSet(encoder, isf, generator))
+    directories = [encoder, *generator, *(directory for directory in (isf, classifier) if directory)]
+    unverified = [path for path, model in zip(directories, models, strict=True) if model.is_unverified]
+    # An engine that was never verified may not even run on this machine.
+    measured = not unverified and not all_float32(models)
+    errors = verify_end_to_end(ModelSet(encoder, isf, generator)) if measured else {}
     write_repository(output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, force=force)
     if as_json:
-        measured = {directory.name: error.model_dump(mode="json") for directory, error in errors.items()}
-        typer.echo(json.dumps({"repository": str(output), "end_to_end": measured}))
+        end_to_end = {directory.name: error.model_dump(mode="json") for directory, error in errors.items()}
+        fields = {"repository": str(output), "end_to_end": end_to_end, "unverified": [*map(str, unverified)]}
+        typer.echo(json.dumps(fields))
         return
     for directory, error in errors.items():
         console.print(f"  from face to picture of {directory.name}, against float32: {error}")
+    for directory in unverified:
+        console.print(f"  {unverified_sentence(directory)}, then write the repository again")
     console.print(f"{output}: serve it with: toonify serve --repository {output}")
 
 

@@ -16,6 +16,7 @@ from engines.contract.errors import EngineError, VerificationError
 from engines.contract.tensors import Signature
 from engines.model_directory import EngineName, Precision, Verification
 from engines.plan_metadata import PlanMetadata
+from engines.rtx_metadata import RtxMetadata
 from export.verification import Sample, bound_for, error_of
 
 ProgressCallback = Callable[[str], None]
@@ -55,7 +56,7 @@ def select_engine(
     candidates: Sequence[tuple[EngineName, Precision]],
     report: ProgressCallback,
     *,
-    plans: PlanMetadata | None = None,
+    plans: PlanMetadata | RtxMetadata | None = None,
     known: tuple[EngineName, Precision] | None = None,
 ) -> tuple[Candidate, tuple[Candidate, ...]]:
     """Try the candidates on ``model``; return the one to use, and all that were tried.
@@ -72,7 +73,7 @@ def select_engine(
         inputs: describes the samples in the manifest.
         candidates: see ``export.targets.candidates_for``.
         report: called with a phrase at every stage.
-        plans: the model's TensorRT plans, if it has any.
+        plans: the model's plans of TensorRT, or of TensorRT for RTX, if it has any.
         known: the candidate that was the fastest for such a model on this machine; if it passes, no other is tried.
 
     Raises:
@@ -104,7 +105,7 @@ def select_engine(
         raise failures[-1]
     passed = [candidate for candidate in results if candidate.passed]
     if not passed:
-        raise _verification_error(model, min(results, key=lambda candidate: candidate.verification.mean))
+        raise verification_error(model, min(results, key=lambda candidate: candidate.verification.mean))
     fastest = min(candidate.milliseconds for candidate in passed)
     similar = [candidate for candidate in passed if candidate.milliseconds <= SIMILAR * fastest]
     return min(similar, key=lambda candidate: candidate.verification.mean), tuple(results)
@@ -198,7 +199,8 @@ def _time_in_rounds(trials: Sequence[_Trial]) -> None:
             trial.time_run()
 
 
-def _verification_error(model: Path, best: Candidate) -> VerificationError:
+def verification_error(model: Path, best: Candidate) -> VerificationError:
+    """The error about a model of which no candidate is within its bound."""
     return VerificationError(
         f"{model.name} in {best.engine} {best.precision}",
         got=f"{best.verification} against the reference",

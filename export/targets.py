@@ -77,8 +77,9 @@ def candidates_for(
         kinds = {name: kind for name, kind in kinds.items() if kind.live}
     names = [name for name in kinds if engine in ("auto", name)]
     pairs = [(name, p) for name in names if is_installed(name) for p in available_precisions(name)][::-1]
-    # TensorRT takes minutes to build a plan, so it is tried in one precision only.
-    requested = "fp16" if (target, precision) == ("tensorrt", "auto") else precision
+    # A plan takes minutes to build, and there may be no GPU to compare precisions on: only one is tried.
+    one_only = target in ("tensorrt", "tensorrt-rtx")
+    requested = "fp16" if one_only and precision == "auto" else precision
     chosen = [(name, p) for name, p in pairs if requested in ("auto", p)]
     if not chosen:
         remedies = sorted({kinds[name].remedy for name in names or kinds})

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,11 +16,17 @@ from engines.winograd.library import instruction_sets_here
 from serving.connection import Connection
 from serving.faces.haar import HaarLandmarker
 from serving.faces.model_files import MODEL_FILES, model_folder, present
-from serving.triton.contents import check_models_too
+from serving.triton.contents import check_models_too, unverified_models
 from serving.triton.installation import EMBEDDED_SERVER_REMEDY
 
 PACKAGES = ("toonify-serve", "numpy", "opencv-python-headless", "tritonclient", "grpcio", "protobuf")
-ENGINES = {"onnxruntime": "cpu", "openvino": "cpu", "torch": "export", "tensorrt": "tensorrt"}
+ENGINES = {
+    "onnxruntime": "cpu",
+    "openvino": "cpu",
+    "torch": "export",
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx_bindings": "tensorrt-rtx",
+}
 """Maps each engine's library to the extra that installs it."""
 
 
@@ -83,8 +89,13 @@ def _server(connection: Connection, model: str) -> Finding:
 def _repository(repository: Path) -> Iterator[Finding]:
     try:
         yield Finding(f"repository {repository}", f"{check_models_too(repository)} models, no file altered")
+        for model in unverified_models(repository):
+            yield Finding(model, "its engine was built, not verified on a GPU", _VERIFY)
     except ToonifyError as error:
         yield Finding(f"repository {repository}", f"{error.subject}: {error.got}", error.remedy)
+
+
+_VERIFY = "run on the card: toonify-export verify DIRECTORY, with its model directory; then write the repository again"
 
 
 def _tritonserver() -> Finding:
@@ -97,9 +108,11 @@ def _tritonserver() -> Finding:
 
 
 def _engines() -> Iterator[Finding]:
+    distributions = packages_distributions()  # onnxruntime, for example, may be that of onnxruntime-gpu
     for library, extra in ENGINES.items():
         if find_spec(library):
-            yield Finding(library, version(library))
+            names = distributions.get(library)
+            yield Finding(library, version(names[0]) if names else "yes, of no installed package")
         else:
             yield Finding(library, "none", f"pip install 'toonify-serve[{extra}]', where models are run or exported")
     instruction_sets = instruction_sets_here()

@@ -8,7 +8,7 @@ from importlib.metadata import packages_distributions
 
 import pytest
 
-ML_LIBRARIES = {"torch", "onnx", "onnxruntime", "openvino", "tensorrt", "pycuda"}
+ML_LIBRARIES = {"torch", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx_bindings", "pycuda"}
 CONTRACTS = ("arrays", "atomic", "checks", "closing", "errors", "tensors")
 
 

@@ -6,6 +6,7 @@
 | ``functions`` | expresses the operators in standard ONNX |
 | ``graph`` | writes the graphs to build, with ``styles`` |
 | ``plugins`` | describes the operators to TensorRT and compiles their kernels |
+| ``builder`` | parses and builds one graph, also for TensorRT for RTX |
 | ``build`` | builds a plan for each batch size, for this GPU; ``options`` are its options |
 | ``engine`` | runs the plans; ``loading`` checks them before |
 | ``device``, ``cuda_graph`` | use the GPU without PyTorch |

@@ -1,14 +1,12 @@
 """An exported model -> TensorRT plans for this GPU.
 
-Networks are strongly typed: the graph determines the precision. A plan has one batch size, since plugins compiled ahead
-of time leak memory whenever a shape changes (TensorRT issue 4849, open for 11.2); without plugins it may have a range
-of batch sizes, which Triton's own tensorrt backend needs.
+A plan has one batch size, since plugins compiled ahead of time leak memory whenever a shape changes (TensorRT issue
+4849, open for 11.2); without plugins it may have a range of batch sizes, which Triton's own tensorrt backend needs.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +18,14 @@ from engines.contract.atomic import atomic_file
 from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 from engines.graph.generator_weights import generator_weights_from_graph, is_generator
-from engines.graph.onnx_graph import read_graph, read_model
+from engines.graph.onnx_graph import read_graph
 from engines.hashed_files import sha256_of
 from engines.model_directory import Precision
 from engines.plan_metadata import PlanMetadata, Platform, kernel_capability
+from engines.tensorrt.builder import Build, Report
 from engines.tensorrt.device import current_context, current_platform, gpu
-from engines.tensorrt.graph import exported_graph, graph_of_native_layers, graph_with_plugins, plugin_nodes
+from engines.tensorrt.graph import graph_with_plugins, graph_without_plugins, plugin_nodes
 from engines.tensorrt.options import PlanOptions
-
-Report = Callable[[str], None]
 
 
 def build_plans(
@@ -85,11 +82,9 @@ def graph_to_build(
         EngineError: see ``build_plans``.
     """
     exported = read_graph(model)
-    if precision != "fp16" or not is_generator(exported):
-        return exported_graph(read_model(model), batch, precision)
+    if batch is None or not options.plugins or precision != "fp16" or not is_generator(exported):
+        return graph_without_plugins(model, signature, batch, precision)
     weights = generator_weights_from_graph(exported, signature)
-    if batch is None or not options.plugins:
-        return graph_of_native_layers(weights, signature, batch)
     # Imported on demand: this import makes TensorRT warn.
     from engines.tensorrt.plugins import register_plugins
 
@@ -114,44 +109,17 @@ def build_plan(job: PlanJob, options: PlanOptions, report: Report) -> bytes:
     Raises:
         EngineError: TensorRT rejects the graph.
     """
-    logger = trt.Logger(trt.Logger.Severity.WARNING)
-    builder: trt.Builder = trt.Builder(logger)
-    network: trt.INetworkDefinition = builder.create_network(network_flags())
-    parse(network, job.graph, logger)
-    check_plugins(network, expected=plugin_nodes(job.graph))
-    config: trt.IBuilderConfig = builder.create_builder_config()
-    monitor = ProgressMonitor(report)
-    config.progress_monitor = monitor
-    configure(config, options)
+    remedy = "look at TensorRT's messages above; --plugins off avoids the fused kernels"
+    build = Build(trt, job.graph, report, remedy=remedy)
+    check_plugins(build.network, expected=plugin_nodes(job.graph))
+    configure(build.config, options)
     if len(job.batches) > 1:
-        add_profile(builder.create_optimization_profile(), config, job)
+        build.allow_batches(job.signature, job.batches)
     cache = _timing_cache_file(options, job.here)
-    use_timing_cache(config, cache)
-    plan = builder.build_serialized_network(network, config)
-    if monitor.interrupted:
-        raise KeyboardInterrupt
-    if plan is None:
-        raise _build_error("no plan", "look at TensorRT's messages above; --plugins off avoids the fused kernels")
-    save_timing_cache(config, cache)
-    return bytes(plan)
-
-
-def network_flags() -> int:
-    """The flag for strong typing, by name since its number differs in TensorRT 11; 0 if typing is always strong."""
-    flag = trt.NetworkDefinitionCreationFlag.__members__.get("STRONGLY_TYPED")
-    return 0 if flag is None else 1 << int(flag)
-
-
-def parse(network: trt.INetworkDefinition, graph: ModelProto, logger: trt.Logger) -> None:
-    """Parse the graph into the network.
-
-    Raises:
-        EngineError: the parser fails; the error holds its first message.
-    """
-    parser: trt.OnnxParser = trt.OnnxParser(network, logger)
-    if not parser.parse(graph.SerializeToString()):
-        errors: Sequence[object] = [parser.get_error(index) for index in range(parser.num_errors)]
-        raise _build_error(f"the parser's error {errors[0]}" if errors else "no network", "try --plugins off")
+    use_timing_cache(build.config, cache)
+    plan = build.serialised()
+    save_timing_cache(build.config, cache)
+    return plan
 
 
 def check_plugins(network: trt.INetworkDefinition, expected: int) -> None:
@@ -171,17 +139,6 @@ def configure(config: trt.IBuilderConfig, options: PlanOptions) -> None:
     """Set the builder configuration from the options."""
     level = options.compatibility.upper()
     config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.__members__[level]
-    # TF32 is on by default and would cut the float32 of styles and ISF heads to ten bits of mantissa.
-    config.clear_flag(trt.BuilderFlag.TF32)
-
-
-def add_profile(profile: trt.IOptimizationProfile, config: trt.IBuilderConfig, job: PlanJob) -> None:
-    """Allow batch sizes from 1 to the largest; TensorRT optimises its layers for the middle one."""
-    batches = sorted(job.batches)
-    middle, largest = batches[len(batches) // 2], batches[-1]
-    for spec in job.signature.inputs:
-        profile.set_shape(spec.name, *((batch, *spec.dims) for batch in (1, middle, largest)))
-    config.add_optimization_profile(profile)
 
 
 def use_timing_cache(config: trt.IBuilderConfig, file: Path | None) -> None:
@@ -209,33 +166,3 @@ def _timing_cache_file(options: PlanOptions, here: Platform) -> Path | None:
     kernels = sorted((Path(__file__).parents[1] / "kernels").glob("*.py"))
     key = [here.model_dump_json(), options.compatibility, *(sha256_of(file) for file in kernels)]
     return options.timing_cache / f"{hashlib.sha256(' '.join(key).encode()).hexdigest()[:16]}.cache"
-
-
-def _build_error(got: str, remedy: str) -> EngineError:
-    return EngineError("the model in TensorRT", got=got, expected="a network that it can build", remedy=remedy)
-
-
-class ProgressMonitor(trt.IProgressMonitor):  # type: ignore[misc]
-    """Reports each tenth of every build phase; no exception may propagate through TensorRT's C++."""
-
-    def __init__(self, report: Report) -> None:
-        trt.IProgressMonitor.__init__(self)
-        self._report = report
-        self._steps: dict[str, int] = {}
-        self.interrupted = False
-
-    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-        self._steps[phase_name] = num_steps
-
-    def step_complete(self, phase_name: str, step: int) -> bool:
-        """Return whether to continue, which is False after Ctrl-C."""
-        count = self._steps.get(phase_name, 0)
-        try:
-            if count and 10 * (step + 1) // count > 10 * step // count:
-                self._report(f"{phase_name}, {step + 1} of {count}")
-        except KeyboardInterrupt:
-            self.interrupted = True
-        return not self.interrupted
-
-    def phase_finish(self, phase_name: str) -> None:
-        self._steps.pop(phase_name, None)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import pycuda.driver as cuda
 
 
-def gpu(device: int = 0) -> cuda.Device:
-    """The GPU with this index.
+def gpu(device: int = 0, *, packages: str = "'toonify-serve[tensorrt]'") -> cuda.Device:
+    """The GPU with this index; ``packages`` are those that bring PyCUDA, as pip is given them.
 
     Raises:
         EngineError: there is no such GPU, or no driver.
@@ -30,7 +30,7 @@ def gpu(device: int = 0) -> cuda.Device:
             f"TensorRT's GPU {device}",
             got="no PyCUDA that loads" if isinstance(error, ImportError) else "no such GPU, or no driver",
             expected="an NVIDIA GPU with its driver",
-            remedy="check nvidia-smi and pip install 'toonify-serve[tensorrt]', or use --target cpu",
+            remedy=f"check nvidia-smi and pip install {packages}, or use --target cpu",
         ) from error
 
 

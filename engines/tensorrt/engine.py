@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pycuda.driver as cuda
-import tensorrt as trt
 
 from engines.batch_sizes import batch_slices
 from engines.contract.arrays import AnyArray
@@ -25,42 +25,93 @@ from engines.plan_metadata import PlanMetadata, check_platform, rebuild_remedy
 from engines.tensorrt.cuda_graph import CudaGraph
 from engines.tensorrt.device import current_context, current_platform, gpu
 
+if TYPE_CHECKING:
+    import tensorrt as trt
 
-class TensorRtEngine(BaseEngine):
-    """Runs the plans of a model directory."""
+
+class PlanEngine(BaseEngine):
+    """Runs plans of TensorRT, or engines of TensorRT for RTX, whose Python packages have the same classes.
+
+    Args:
+        library: the package ``tensorrt``, or that of TensorRT for RTX.
+        files: the file for each batch size; several sizes may share one.
+        signature: the model's inputs and outputs.
+        remedy: the remedy in errors about a file that the library does not load.
+        hashes: the SHA-256 of files by name: of such a file the library gets exactly the bytes with that hash.
+        device: the GPU's index.
+
+    Raises:
+        ModelDirectoryError: a file has another hash.
+        EngineError: the library does not load a file, or its tensors differ from the signature.
+    """
 
     def __init__(
         self,
-        directory: Path,
+        library: ModuleType,
+        files: Mapping[int, Path],
         signature: Signature,
-        metadata: PlanMetadata,
         *,
+        remedy: str,
         hashes: Mapping[str, str] = MappingProxyType({}),
         device: int = 0,
-        cuda_graph: bool = True,
     ) -> None:
-        """Load every plan; of one that ``hashes`` has the SHA-256 of, TensorRT gets exactly the bytes with that hash.
-
-        Raises:
-            ModelDirectoryError: a plan has another hash.
-            EngineError: the plans were built for another TensorRT or GPU, or their tensors differ from the signature.
-        """
         super().__init__(signature)
-        check_platform(metadata, current_platform(device), directory)
+        self._library, self._remedy = library, remedy
         # Held as long as the engine: the last release of a primary context destroys it with all its memory.
         self._context = gpu(device).retain_primary_context()
-        self._logger = trt.Logger(trt.Logger.Severity.WARNING)
-        with current_context(self._context), ExitStack() as graphs:
-            runtime: trt.Runtime = trt.Runtime(self._logger)
-            files = {name: directory / name for name in metadata.plans.values()}
-            engines = {name: _load_engine(runtime, file, hashes.get(name)) for name, file in files.items()}
-            self._plans = {
-                batch: _Plan(engines[name], signature, batch, files[name]) for batch, name in metadata.plans.items()
-            }
-            if cuda_graph:
-                for plan in self._plans.values():
-                    graphs.enter_context(plan.capture())
-            self._graphs = graphs.pop_all()
+        self._logger = library.Logger(library.Logger.Severity.WARNING)
+        self._graphs = ExitStack()
+        with current_context(self._context), ExitStack() as failure:
+            failure.callback(self._graphs.close)
+            engines = {file: self._load(file, hashes.get(file.name)) for file in dict.fromkeys(files.values())}
+            self._plans = {batch: self._plan(engines[file], batch, file) for batch, file in files.items()}
+            self._prepare()
+            failure.pop_all()
+
+    def _load(self, file: Path, sha256: str | None) -> trt.ICudaEngine:
+        runtime: trt.Runtime = self._library.Runtime(self._logger)
+        # A plan is as good as a program: between hashing and loading it, no other one can take its place.
+        engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(hashed_bytes(file, sha256))
+        if engine is None:
+            raise EngineError(
+                str(file),
+                got="a plan that TensorRT cannot load",
+                expected="one for this TensorRT and GPU",
+                remedy=self._remedy,
+            )
+        return engine
+
+    def _plan(self, engine: trt.ICudaEngine, batch: int, file: Path) -> _Plan:
+        context = self._new_context(engine)
+        for spec in self.signature.inputs:
+            # A plan for a range of batch sizes needs the shape; the result is False if it does not accept it.
+            context.set_input_shape(spec.name, (batch, *spec.dims))
+        self._check_tensors(engine, context, batch, file)
+        return _Plan(context, self.signature, batch)
+
+    def _new_context(self, engine: trt.ICudaEngine) -> trt.IExecutionContext:
+        return engine.create_execution_context()
+
+    def _prepare(self) -> None:
+        """Do once, with the GPU's context current, what would make the first runs slow."""
+
+    def _check_tensors(self, engine: trt.ICudaEngine, context: trt.IExecutionContext, batch: int, file: Path) -> None:
+        """Raise EngineError unless the plan's tensors match the signature by name, type and shape."""
+        names = map(engine.get_tensor_name, range(engine.num_io_tensors))
+        actual = {self._describe_tensor(engine, context, name) for name in names}
+        expected = {_describe_spec(spec, batch, "INPUT") for spec in self.signature.inputs}
+        expected |= {_describe_spec(spec, batch, "OUTPUT") for spec in self.signature.outputs}
+        if actual != expected:
+            raise EngineError(
+                str(file),
+                got=", ".join(sorted(actual)),
+                expected=", ".join(sorted(expected)),
+                remedy=self._remedy,
+            )
+
+    def _describe_tensor(self, engine: trt.ICudaEngine, context: trt.IExecutionContext, name: str) -> str:
+        element = np.dtype(self._library.nptype(engine.get_tensor_dtype(name))).name
+        return f"{name} {engine.get_tensor_mode(name).name} {element} {[*context.get_tensor_shape(name)]}"
 
     def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         batch = len(next(iter(inputs.values())))
@@ -78,29 +129,42 @@ class TensorRtEngine(BaseEngine):
             self._plans.clear()
 
 
-def _load_engine(runtime: trt.Runtime, file: Path, sha256: str | None) -> trt.ICudaEngine:
-    # A plan is as good as a program: between hashing and loading it, no other one can take its place.
-    engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(hashed_bytes(file, sha256))
-    if engine is None:
-        raise EngineError(
-            str(file),
-            got="a plan that TensorRT cannot load",
-            expected="one for this TensorRT and GPU",
-            remedy=rebuild_remedy(file.parent),
-        )
-    return engine
+class TensorRtEngine(PlanEngine):
+    """Runs the plans of a model directory, each as a CUDA graph."""
+
+    def __init__(
+        self,
+        directory: Path,
+        signature: Signature,
+        metadata: PlanMetadata,
+        *,
+        hashes: Mapping[str, str] = MappingProxyType({}),
+        device: int = 0,
+        cuda_graph: bool = True,
+    ) -> None:
+        """Load every plan; see ``PlanEngine``.
+
+        Raises:
+            EngineError: the plans were built for another TensorRT or GPU.
+        """
+        import tensorrt  # imported on demand: a machine with TensorRT for RTX may lack it
+
+        check_platform(metadata, current_platform(device), directory)
+        self._cuda_graph = cuda_graph
+        files = {batch: directory / name for batch, name in metadata.plans.items()}
+        remedy = rebuild_remedy(directory)
+        super().__init__(tensorrt, files, signature, remedy=remedy, hashes=hashes, device=device)
+
+    def _prepare(self) -> None:
+        if self._cuda_graph:
+            for plan in self._plans.values():
+                self._graphs.enter_context(plan.capture())
 
 
 class _Plan:
     """A plan at one batch size: its execution context, and its buffers on the host and on the GPU."""
 
-    def __init__(self, engine: trt.ICudaEngine, signature: Signature, batch: int, file: Path) -> None:
-        context: trt.IExecutionContext = engine.create_execution_context()
-        for spec in signature.inputs:
-            # A plan for a range of batch sizes needs the shape; the result is False if it does not accept it.
-            context.set_input_shape(spec.name, (batch, *spec.dims))
-        check_plan_tensors(engine, context, signature, batch, file)
-        self._engine = engine
+    def __init__(self, context: trt.IExecutionContext, signature: Signature, batch: int) -> None:
         self._signature = signature
         self._stream = cuda.Stream()
         self._host = {s.name: cuda.pagelocked_zeros((batch, *s.dims), s.dtype.numpy) for s in signature}
@@ -110,10 +174,13 @@ class _Plan:
         self._context = context
         self._graph: CudaGraph | None = None
 
-    def capture(self) -> CudaGraph:
-        # The first run is not captured: TensorRT allocates and initialises during it.
+    def warm_up(self) -> None:
+        """Run once, with what the buffers hold: TensorRT allocates and initialises during the first run."""
         self._enqueue()
         self._stream.synchronize()
+
+    def capture(self) -> CudaGraph:
+        self.warm_up()  # the first run cannot be captured
         self._graph = CudaGraph(self._stream.handle, self._enqueue)
         return self._graph
 
@@ -139,29 +206,6 @@ class _Plan:
             )
         for spec in self._signature.outputs:
             cuda.memcpy_dtoh_async(self._host[spec.name], self._buffers[spec.name], self._stream)
-
-
-def check_plan_tensors(
-    engine: trt.ICudaEngine, context: trt.IExecutionContext, signature: Signature, batch: int, file: Path
-) -> None:
-    """Raise EngineError unless the plan's tensors match the signature by name, type and shape."""
-    actual = {
-        _describe_tensor(engine, context, engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)
-    }
-    expected = {_describe_spec(spec, batch, "INPUT") for spec in signature.inputs}
-    expected |= {_describe_spec(spec, batch, "OUTPUT") for spec in signature.outputs}
-    if actual != expected:
-        raise EngineError(
-            str(file),
-            got=", ".join(sorted(actual)),
-            expected=", ".join(sorted(expected)),
-            remedy=rebuild_remedy(file.parent),
-        )
-
-
-def _describe_tensor(engine: trt.ICudaEngine, context: trt.IExecutionContext, name: str) -> str:
-    element = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
-    return f"{name} {engine.get_tensor_mode(name).name} {element} {[*context.get_tensor_shape(name)]}"
 
 
 def _describe_spec(spec: TensorSpec, batch: int, mode: str) -> str:

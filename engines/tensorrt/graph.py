@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -28,7 +29,13 @@ from torch import Tensor
 
 from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Signature
-from engines.graph.generator_weights import ExportedGeneratorWeights, ModulatedConvWeights
+from engines.graph.generator_weights import (
+    ExportedGeneratorWeights,
+    ModulatedConvWeights,
+    generator_weights_from_graph,
+    is_generator,
+)
+from engines.graph.onnx_graph import read_graph, read_model
 from engines.graph.writer import GraphWriter, Operand
 from engines.kernels.conv_rgb import MAX_CHANNELS_OUT
 from engines.kernels.weights import NormalisedWeight, normalise_weight
@@ -79,6 +86,18 @@ def graph_of_native_layers(weights: ExportedGeneratorWeights, signature: Signatu
     # TensorRT requires constants where the functions compute on constants, as for a FIR filter for each channel.
     folded: ModelProto = onnxscript.optimizer.optimize(inlined, onnx_shape_inference=False)
     return folded
+
+
+def graph_without_plugins(model: Path, signature: Signature, batch: int | None, precision: Precision) -> ModelProto:
+    """The graph of an exported file without plugins; if ``batch`` is None, for batches of any size.
+
+    Raises:
+        EngineError: the file is no model that this package exported.
+    """
+    exported = read_graph(model)
+    if precision != "fp16" or not is_generator(exported):
+        return exported_graph(read_model(model), batch, precision)
+    return graph_of_native_layers(generator_weights_from_graph(exported, signature), signature, batch)
 
 
 def exported_graph(model: ModelProto, batch: int | None, precision: Precision) -> ModelProto:

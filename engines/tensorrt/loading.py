@@ -8,7 +8,7 @@ from engines.contract.errors import EngineError
 from engines.contract.tensors import Signature
 from engines.engine import Engine, EngineOptions
 from engines.model_directory import Precision
-from engines.plan_metadata import check_platform, rebuild_remedy
+from engines.plan_metadata import PlanMetadata, check_platform, rebuild_remedy
 from engines.tensorrt.device import current_platform
 
 
@@ -21,7 +21,7 @@ def available_precisions() -> tuple[Precision, ...]:
 def open_engine(model: Path, signature: Signature, options: EngineOptions) -> Engine:
     """See ``EngineModule``; the plans lie beside the ONNX file ``model``."""
     directory = model.parent
-    if options.plans is None:
+    if not isinstance(options.plans, PlanMetadata):
         raise EngineError(
             f"engine tensorrt on {directory}",
             got="no plans",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engines.contract.errors import AlignmentError
-from serving.user_cache import user_cache
+from engines.user_cache import user_cache
 
 FOLDER_VARIABLE = "TOONIFY_MODELS"
 """Environment variable that names the folder of the files; with it, only ``toonify models get`` downloads."""

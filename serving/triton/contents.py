@@ -74,6 +74,16 @@ def check_models_too(repository: Path) -> int:
     return len(models)
 
 
+def unverified_models(repository: Path) -> list[str]:
+    """Return the names of the models whose engines were built, but not verified on a GPU.
+
+    Raises:
+        ModelDirectoryError: a model has no usable manifest.
+    """
+    manifests = sorted(repository.glob(f"*/*/{MANIFEST}"))
+    return [path.parents[1].name for path in manifests if manifest_of(path.parent).is_unverified]
+
+
 def _read(repository: Path) -> dict[str, str]:
     path = repository / CONTENTS
     if not any(repository.glob("*/config.pbtxt")):

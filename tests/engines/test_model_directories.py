@@ -45,12 +45,17 @@ def plans(name: str) -> dict[str, Any]:
     return {"platform": platform, "compatibility": "none", "plugins": 0, "kernel_capability": 0, "plans": {1: name}}
 
 
+def rtx_engine(name: str) -> dict[str, Any]:
+    return {"version": "1.7", "capabilities": [89], "file": name}
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         (lambda m: m.update(files={}), r"no hash of 'generator\.onnx', expected a hash of every file that an engine"),
         (lambda m: m.update(plans=plans("batch_1.plan")), r"no hash of 'batch_1\.plan'"),
         (lambda m: m.update(plans=plans("../evil.plan")), r"no hash of '\.\./evil\.plan'"),
+        (lambda m: m.update(plans=rtx_engine("../evil.rtx")), r"no hash of '\.\./evil\.rtx'"),
         (lambda m: m["files"].update({"../evil.plan": "0" * 64}), r"the file name '\.\./evil\.plan'"),
         (lambda m: m["files"].update({"..": "0" * 64}), r"the file name '\.\.'"),
         (lambda m: m["files"].update({".": "0" * 64}), r"the file name '\.'"),

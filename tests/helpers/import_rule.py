@@ -18,7 +18,8 @@ LAYERS = ("engines.contract", "engines", "serving", "export", "benchmarks")
 LOWEST_LAYER_LIBRARIES = {"numpy", *sys.stdlib_module_names}
 """The libraries that the lowest layer may import."""
 
-ML_LIBRARIES = {"torch", "onnx", "onnxscript", "onnxruntime", "openvino", "tensorrt", "pycuda", "triton"}
+ML_LIBRARIES = {"torch", "onnx", "onnxscript", "onnxruntime", "openvino", "triton"}
+ML_LIBRARIES |= {"tensorrt", "tensorrt_rtx_bindings", "pycuda"}
 
 
 @dataclass(frozen=True)

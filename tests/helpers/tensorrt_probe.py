@@ -177,21 +177,23 @@ def _described(element: Any, shape: Shape) -> Any:
 
 
 def building() -> dict[str, Any]:
-    """Run those parts of ``engines.tensorrt.build`` that need no builder, and return their results."""
+    """Run those parts of a build that need no builder, and return their results."""
     import tensorrt as trt
 
     from engines.contract.errors import EngineError
     from engines.tensorrt import build
+    from engines.tensorrt.builder import network_flags, progress_monitor
 
     told: list[str] = []
-    monitor = build.ProgressMonitor(told.append)
+    monitor = progress_monitor(trt, told.append)
     monitor.phase_start("Building", None, 40)
     monitor.phase_start("Timing", "Building", 2)
     going = [monitor.step_complete("Building", step) for step in range(8)]
     going += [monitor.step_complete("Timing", 0), monitor.step_complete("Unknown", 0)]
     monitor.phase_finish("Timing")
-    monitor._report = MagicMock(side_effect=KeyboardInterrupt)
-    interrupted = monitor.step_complete("Building", 39)
+    stopped = progress_monitor(trt, MagicMock(side_effect=KeyboardInterrupt))
+    stopped.phase_start("Building", None, 40)
+    going_after_ctrl_c = stopped.step_complete("Building", 39)
     config = MagicMock()
     build.configure(config, build.PlanOptions(compatibility="ampere_plus"))
     layers = [MagicMock(type=trt.LayerType.PLUGIN_V3), MagicMock(type=trt.LayerType.CONVOLUTION)]
@@ -205,10 +207,9 @@ def building() -> dict[str, Any]:
     return {
         "told": told,
         "going": going,
-        "interrupted": interrupted,
-        "cleared": [flag.name for (flag,), _ in config.clear_flag.call_args_list],
+        "interrupted": stopped.interrupted and not going_after_ctrl_c,
         "level": config.hardware_compatibility_level.name,
-        "typed": build.network_flags() == typed,
+        "typed": network_flags(trt) == typed,
         "refusal": refusal,
     }
 

@@ -35,6 +35,16 @@ def test_kernels_that_were_not_compiled_are_missed(monkeypatch: pytest.MonkeyPat
     assert (winograd.found, winograd.missing) == ("kernels of this package, compiled for avx2", False)
 
 
+def test_a_library_may_come_from_a_package_of_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: name in ("onnxruntime", "torch"))
+    monkeypatch.setattr(doctor, "packages_distributions", lambda: {"onnxruntime": ["onnxruntime-gpu"]})
+    monkeypatch.setattr(doctor, "version", {"onnxruntime-gpu": "1.31.1"}.__getitem__)
+    findings = {finding.subject: finding for finding in doctor._engines()}
+    assert findings["onnxruntime"].found == "1.31.1"
+    assert findings["torch"].found == "yes, of no installed package"
+    assert findings["openvino"].missing
+
+
 def nvidia_smi(folder: Path, script: str) -> None:
     program = folder / "nvidia-smi"
     program.write_text(f"#!/bin/sh\n{script}\n")
