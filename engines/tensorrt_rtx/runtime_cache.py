@@ -42,6 +42,8 @@ class RuntimeCache:
         with suppress(OSError):
             self._known = file.read_bytes()
         self._cache: trt.IRuntimeCache | None = None
+        # Kept, since an execution context may refer to its configuration.
+        self._configs: list[trt.IRuntimeConfig] = []
 
     def attach(self, config: trt.IRuntimeConfig) -> None:
         """Give the cache to the configuration of an execution context."""
@@ -51,6 +53,7 @@ class RuntimeCache:
             if self._known and not self._cache.deserialize(self._known):
                 self._known = b""
         config.set_runtime_cache(self._cache)
+        self._configs.append(config)
 
     def save(self) -> None:
         """Write the file, unless it has this content already."""
