@@ -33,7 +33,16 @@ EDIT_ROWS = {
 """Rows of W+ to which ISF-GAN's authors confine an edit of one attribute (``use_post`` in their StyleGAN2 scripts)."""
 
 
-class Controls(TypedDict, total=False):
+class GeneratorControls(TypedDict, total=False):
+    """Those of ``Controls`` that a generator takes."""
+
+    psi: ArrayLike | None
+    r_swap: ArrayLike | None
+    blend: ArrayLike | None
+    alpha: ArrayLike | None
+
+
+class Controls(GeneratorControls, total=False):
     """The optional arguments of a request. Each is one value for all faces, or one per face along a first axis.
 
     ``attributes`` [A]: the target of the edit, 0 or 1 per attribute; values between and beyond interpolate and
@@ -61,10 +70,6 @@ class Controls(TypedDict, total=False):
     seed: ArrayLike | None
     z: ArrayLike | None
     row_strength: ArrayLike | None
-    psi: ArrayLike | None
-    r_swap: ArrayLike | None
-    blend: ArrayLike | None
-    alpha: ArrayLike | None
 
 
 @dataclass(frozen=True)

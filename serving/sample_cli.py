@@ -16,8 +16,9 @@ from engines.contract.errors import RequestError
 from serving.client import DEFAULT_MODEL, DEFAULT_TIMEOUT
 from serving.command_line import stages
 from serving.connection import Connection, connection_from_options
+from serving.controls import GeneratorControls
 from serving.faces.images import check_suffix, write_picture
-from serving.options import Force, Headers, Model, Psi, Timeout, TlsCa, TlsCert, TlsKey, Url
+from serving.options import Alpha, Force, Headers, Model, Psi, RSwap, Timeout, TlsCa, TlsCert, TlsKey, Url
 from serving.reporting import LineReporter
 from serving.sheet import sheet_of, shrunk
 
@@ -38,6 +39,8 @@ def sample(
         str, typer.Option(metavar="A:B|N[,N...]", help="From A to B - 1, or single ones; each is a face.")
     ] = "0:24",
     psi: Psi = None,
+    r_swap: RSwap = None,
+    alpha: Alpha = None,
     url: Url = None,
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
@@ -65,7 +68,8 @@ def sample(
             raise typer.BadParameter(f"a sheet holds {MAX_IN_SHEET}; name a folder as output", param_hint="--seeds")
         check_suffix(output)
         check_output(output, force=force)
-    with _drawing(server, model, generator, timeout, 1.0 if psi is None else psi) as draw:
+    controls = GeneratorControls(psi=psi, r_swap=r_swap, alpha=alpha)
+    with _drawing(server, model, generator, timeout, controls) as draw:
         if in_folder:
             _write_files(draw, numbers, output, force=force)
             return
@@ -103,17 +107,17 @@ def _check(server: Connection, model: str | None, generator: Path | None) -> Non
 
 @contextmanager
 def _drawing(
-    server: Connection, model: str | None, generator: Path | None, timeout: float, psi: float
+    server: Connection, model: str | None, generator: Path | None, timeout: float, controls: GeneratorControls
 ) -> Iterator[Draw]:
     """Yield the function that draws pictures of seeds."""
     if generator:
         from serving.sampler import EngineSampler  # imported late: a client needs no engine
 
         with EngineSampler(generator) as sampler:
-            yield partial(sampler.sample, psi=psi)
+            yield partial(sampler.sample, **controls)
     else:
         with server.client(timeout) as client:
-            yield partial(client.sample, psi=psi, model=model or DEFAULT_MODEL)
+            yield partial(client.sample, model=model or DEFAULT_MODEL, **controls)
 
 
 def _drawn(draw: Draw, seeds: Sequence[int]) -> Iterator[tuple[int, Picture]]:

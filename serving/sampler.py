@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
+from typing import Unpack
 
 from engines import Engine, engine_from_directory
 from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.closing import Closing
 from engines.contract.tensors import FILLED, draw_z_signature
 from engines.model_directory import manifest_of, mapping_of
+from serving.controls import GeneratorControls, control_tensors
+from serving.live_blends import BlendChoices
 from serving.random_faces import Seeds, filled_sample, no_mapping, seed_list, z_of_seeds
 
 
@@ -60,19 +61,19 @@ class EngineSampler(Closing):
             self._generator = stack.enter_context(engine_from_directory(generator, threads=threads))
             self._engines = stack.pop_all()
         manifest = manifest_of(generator)
-        self._default_blend = manifest.default_blend
+        self._choices = BlendChoices(manifest.name, manifest.default_blend)
         z_dim = self._mapping.signature.inputs[0].dims[0]
         self._draw_z = draw_z_signature(replace(manifest.geometry, z_dim=z_dim))
 
-    def sample(self, seeds: Seeds, *, psi: float = 1.0) -> Pictures:
+    def sample(self, seeds: Seeds, **controls: Unpack[GeneratorControls]) -> Pictures:
         """Draw a picture for each seed: uint8 [N, R, R, 3] RGB; see ``ToonifyClient.sample``.
 
         Raises:
-            RequestError: a seed is negative or no whole number, there is none, or psi is not finite.
+            RequestError: a seed is negative or no whole number, there is none, or a control does not fit the generator.
         """
-        numbers = np.array(seed_list(seeds))[:, None]
-        given = {"seed": numbers, "psi": np.full(numbers.shape, psi, np.float32)}
-        filled = filled_sample(self._draw_z, given, self._default_blend)
+        numbers = seed_list(seeds)
+        given = control_tensors(self._draw_z, (), {**controls, "seed": numbers}, len(numbers), self._choices)
+        filled = filled_sample(self._draw_z, given, self._choices.default)
         w = self._mapping.run({"z": filled.pop("z" + FILLED)})["w"]
         return self._generator.run({"w": w, **_without_suffix(filled)})["image"]
 

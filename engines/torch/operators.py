@@ -1,4 +1,4 @@
-"""An interpreter of ONNX graphs in PyTorch, with the operators of encoders and ISF heads.
+"""An interpreter of ONNX graphs in PyTorch, with the operators of all networks but generators.
 
 In half precision, feature maps are float16 from the first convolution on; all other tensors stay float32.
 """
@@ -84,6 +84,7 @@ def _unsqueeze(a: Attributes, x: Tensor, axes: Shape) -> Tensor:
 
 OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "Add": lambda a, x, y: x + y,
+    "AveragePool": lambda a, x: functional.avg_pool2d(x, a["kernel_shape"], a["strides"]),
     "BatchNormalization": _batch_norm,
     "Cast": lambda a, x: x.to(_DTYPES[a["to"]]),
     "Clip": lambda a, x, low, high: x.clamp(low, high),

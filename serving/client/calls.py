@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.json_format import MessageToDict
-from numpy.typing import ArrayLike
 from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import np_to_triton_dtype
@@ -164,15 +163,15 @@ def checked_mapping(model: ServedModel) -> str:
     return model.mapping
 
 
-def sample_calls(model: ServedModel, seeds: Seeds, psi: ArrayLike | None) -> list[Call]:
+def sample_calls(model: ServedModel, seeds: Seeds, controls: Mapping[str, Any]) -> list[Call]:
     """Make requests to an ensemble ``sample_<name>`` for the faces of seeds.
 
     Raises:
-        RequestError: there is no seed, one is no whole number, or psi does not fit.
+        RequestError: there is no seed, one is no whole number, or a control does not fit the model.
     """
     numbers = seed_list(seeds)
-    controls = {"seed": numbers, "psi": psi}
-    return _split(model, control_tensors(model.signature, (), controls, len(numbers), model.blend_choices))
+    given = {**controls, "seed": numbers}
+    return _split(model, control_tensors(model.signature, (), given, len(numbers), model.blend_choices))
 
 
 def code_calls(model: ServedModel, seeds: Seeds) -> list[Call]:

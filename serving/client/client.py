@@ -14,7 +14,6 @@ from typing import Any, Self, TypeVar, Unpack
 import grpc
 import tritonclient.grpc
 import tritonclient.grpc.aio
-from numpy.typing import ArrayLike
 
 from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.closing import Closing
@@ -23,7 +22,7 @@ from serving.client.calls import ServedModel
 from serving.client.channel import channel_arguments
 from serving.client.headers import Metadata, Traceparent
 from serving.client.operations import CLOSING_ATTEMPTS, Blocking, Operation, Operations, Pause, Step
-from serving.controls import Controls
+from serving.controls import Controls, GeneratorControls
 from serving.random_faces import Seeds
 
 DEFAULT_URL = "127.0.0.1:8001"
@@ -133,17 +132,17 @@ class ToonifyClient(Closing):
         self,
         seeds: Seeds,
         *,
-        psi: ArrayLike | None = None,
         model: str = DEFAULT_MODEL,
         timeout: float | None = None,
+        **controls: Unpack[GeneratorControls],
     ) -> Pictures:
         """Draw random faces with the generator of an ensemble: a seed for each -> uint8 [N, R, R, 3], RGB.
 
-        ``psi`` truncates towards the average face, from 1 (none; the default) to 0; one value, or one for each seed.
-        A seed stands for the same face at any time, in any batch and in one process (``toonify sample --generator``).
+        ``controls`` are ``psi`` and the blend of a live model, one value for all seeds or one for each. A seed stands
+        for the same face at any time, in any batch and in one process (``toonify sample --generator``).
         The server needs the generator's mapping network; ``describe(...).mapping`` tells.
         """
-        return self._run(self._operations.sample(seeds, psi, model, timeout))
+        return self._run(self._operations.sample(seeds, model, timeout, controls))
 
     def sample_codes(self, seeds: Seeds, *, model: str = DEFAULT_MODEL, timeout: float | None = None) -> Codes:
         """Draw only the codes of the same faces, untruncated, float32 [N, L, D], which ``render`` can edit."""
@@ -259,12 +258,12 @@ class AsyncToonifyClient:
         self,
         seeds: Seeds,
         *,
-        psi: ArrayLike | None = None,
         model: str = DEFAULT_MODEL,
         timeout: float | None = None,
+        **controls: Unpack[GeneratorControls],
     ) -> Pictures:
         """See ``ToonifyClient.sample``."""
-        return await self._run(self._operations.sample(seeds, psi, model, timeout))
+        return await self._run(self._operations.sample(seeds, model, timeout, controls))
 
     async def sample_codes(self, seeds: Seeds, *, model: str = DEFAULT_MODEL, timeout: float | None = None) -> Codes:
         """See ``ToonifyClient.sample_codes``."""

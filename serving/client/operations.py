@@ -15,7 +15,6 @@ from itertools import count
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 from tritonclient.utils import InferenceServerException
 from tritonclient.utils.shared_memory import SharedMemoryException
 
@@ -54,7 +53,7 @@ from serving.client.headers import Metadata
 from serving.client.retries import Retries
 from serving.client.shared_memory import SharedRegion
 from serving.client.tls import expects_tls
-from serving.controls import Controls
+from serving.controls import Controls, GeneratorControls
 from serving.random_faces import Seeds
 
 _log = logging.getLogger(__name__)
@@ -140,13 +139,15 @@ class Operations:
                 inputs["w"] = yield from self._run_step("isf", inputs, deadline)
             return (yield from self._run_step(f"generator_{ensemble.parameters['generator']}", inputs, deadline))
 
-    def sample(self, seeds: Seeds, psi: ArrayLike | None, model: str, timeout: float | None) -> Operation[Pictures]:
+    def sample(
+        self, seeds: Seeds, model: str, timeout: float | None, controls: GeneratorControls
+    ) -> Operation[Pictures]:
         deadline = self._deadline(timeout)
         with self._evicted_on_error(model):
             ensemble = yield from self._cached_ensemble(model, deadline)
             checked_mapping(ensemble)
             sampler = yield from self._cached_model(f"sample_{ensemble.parameters['generator']}", deadline)
-            return joined((yield from self._infer_all(sample_calls(sampler, seeds, psi), deadline)))
+            return joined((yield from self._infer_all(sample_calls(sampler, seeds, controls), deadline)))
 
     def sample_codes(self, seeds: Seeds, model: str, timeout: float | None) -> Operation[Codes]:
         deadline = self._deadline(timeout)

@@ -15,6 +15,7 @@ from deterministic_weights import Shape, discriminator_value, state_dict
 from engines import engine_from_directory
 from engines.contract.errors import CheckpointError
 from engines.contract.tensors import ISF_ATTRIBUTES
+from engines.torch.engine import TorchEngine
 from export.build import build_classifier
 from export.checkpoints import read_classifier, read_isf, write_isf
 from export.networks.classifier import classifier_from_weights
@@ -60,6 +61,8 @@ def test_an_exported_classifier_gives_probabilities(tmp_path: Path) -> None:
     expected = torch.sigmoid(classifier_from_weights(weights)(input_from_face(torch.from_numpy(face))))
     np.testing.assert_allclose(probabilities, expected.numpy(), rtol=0, atol=0.02)
     assert probabilities.dtype == np.float32
+    with TorchEngine(tmp_path / "classifier/classifier.onnx", manifest.signature, device="cpu") as on_torch:
+        np.testing.assert_allclose(on_torch.run({"face": face})["probabilities"], expected.numpy(), rtol=0, atol=1e-5)
 
 
 def test_a_written_classifier_reads_back(tmp_path: Path) -> None:

@@ -35,6 +35,15 @@ def test_a_live_generator_draws_faces_at_its_default_blend(tiny_model_directorie
     np.testing.assert_array_equal(faces, expected_samples([4, 0], psi=0.5, gain=gain_of_blend(DEFAULT_BLEND)))
 
 
+def test_the_command_chooses_the_blend_of_a_live_generator(
+    toonify: Toonify, tiny_model_directories: TinyModels, tmp_path: Path
+) -> None:
+    command = ("sample", "--generator", tiny_model_directories.live, "--seeds", 4, "-o", tmp_path / "face.png")
+    assert toonify(*command, "--r-swap", 16, "--alpha", 0.5)[0] == 0
+    (expected,) = expected_samples([4], gain=gain_of_blend([0.5, 0.5, 0.5, 0]))
+    np.testing.assert_array_equal(read_picture(tmp_path / "face.png"), expected)
+
+
 def test_a_psi_that_is_no_number_is_refused(plain: Path) -> None:
     with EngineSampler(plain) as sampler, pytest.raises(RequestError, match="tensor 'psi': got a value that is NaN"):
         sampler.sample(1, psi=float("nan"))

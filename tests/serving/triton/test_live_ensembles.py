@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny_models import DEFAULT_BLEND, TinyModels, expected_pictures, gain_of_blend
+from tiny_models import DEFAULT_BLEND, TinyModels, expected_pictures, expected_samples, gain_of_blend
 from triton_requests import Tensors, picture, refusal, send
 from tritonclient.grpc import InferenceServerClient
 
 from engines.contract.errors import RequestError
 from serving.client import AsyncToonifyClient, ToonifyClient
-from serving.controls import Style
+from serving.controls import GeneratorControls, Style
 from serving.faces.jpeg import face_from_jpeg, jpeg_from_picture
+from serving.sampler import EngineSampler
 from serving.toonifier import ServedToonifier
 from serving.triton.server import TritonServer
 
@@ -53,6 +54,30 @@ def test_the_jpeg_ensemble_takes_a_blend_too(client: InferenceServerClient, tiny
     answer = picture(client, "toonify_live_jpeg", jpeg=np.array([[jpeg]], dtype=object), blend=BLENDS[2:3])
     pictures = tiny_model_directories.pipeline("live").run(face_from_jpeg(jpeg)[None], blend=BLENDS[2:3])
     assert answer.tolist() == [[jpeg_from_picture(pictures[0])]]
+
+
+def test_a_random_face_is_drawn_with_a_blend(triton_server: TritonServer, tiny_model_directories: TinyModels) -> None:
+    with ToonifyClient(triton_server.url) as client, EngineSampler(tiny_model_directories.live) as sampler:
+        for controls, shares in (
+            (GeneratorControls(), DEFAULT_BLEND),
+            (GeneratorControls(psi=0.5, r_swap=16), (1, 1, 1, 0)),
+            (GeneratorControls(psi=0.5, r_swap=[32, 2], alpha=0.5), ((0.5, 0.5, 0.5, 0.5), (0, 0, 0, 0))),
+        ):
+            psi = np.float32(controls.get("psi", 1.0))
+            expected = expected_samples([3, 4], psi=psi, gain=gain_of_blend(shares))
+            assert np.array_equal(client.sample([3, 4], model="toonify_live", **controls), expected)
+            assert np.array_equal(sampler.sample([3, 4], **controls), expected)
+
+
+def test_a_blend_of_a_random_face_is_refused_where_it_is_fixed(
+    triton_server: TritonServer, tiny_model_directories: TinyModels
+) -> None:
+    plain = tiny_model_directories.generators["plain"]
+    with ToonifyClient(triton_server.url) as client, EngineSampler(plain) as sampler:
+        with pytest.raises(RequestError, match=r"control 'r_swap': got the model 'sample_plain', whose blend is fixed"):
+            client.sample(1, model="toonify_plain", r_swap=16)
+        with pytest.raises(RequestError, match=r"control 'r_swap': got the model 'plain', whose blend is fixed"):
+            sampler.sample(1, r_swap=16)
 
 
 BAD_REQUESTS: dict[str, tuple[str, Tensors, str]] = {
