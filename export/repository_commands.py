@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from engines.model_directory import MANIFEST, mapping_of, read_manifest
+from engines.model_directory import MANIFEST, Manifest, mapping_of, read_manifest
 from engines.rtx_metadata import unverified_sentence
 from serving.options import Force
 from serving.signing import sign_folder
@@ -36,10 +37,9 @@ def repository(
     )
     from export.end_to_end import ModelSet, all_float32, verify_end_to_end  # imported late: it loads PyTorch
 
-    directories = [encoder, *generator, *(directory for directory in (isf, classifier) if directory)]
-    unverified = [path for path, model in zip(directories, models, strict=True) if model.is_unverified]
+    unverified = _unverified(models)
     # An engine that was never verified may not even run on this machine.
-    measured = not unverified and not all_float32(models)
+    measured = not unverified and not all_float32(models.values())
     errors = verify_end_to_end(ModelSet(encoder, isf, generator)) if measured else {}
     write_repository(output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, force=force)
     if as_json:
@@ -52,6 +52,12 @@ def repository(
     for directory in unverified:
         console.print(f"  {unverified_sentence(directory)}, then write the repository again")
     console.print(f"{output}: serve it with: toonify serve --repository {output}")
+
+
+def _unverified(models: Mapping[Path, Manifest]) -> list[Path]:
+    """The directories to verify on a GPU; a mapping network is verified with the generator that it lies in."""
+    unverified = {path: model for path, model in models.items() if model.is_unverified}
+    return [*{path.parent if model.component == "mapping" else path: None for path, model in unverified.items()}]
 
 
 def seal(

@@ -108,11 +108,11 @@ def check_repository(
     isf: Path | None = None,
     classifier: Path | None = None,
     force: bool = False,
-) -> list[Manifest]:
-    """Return the models' manifests, or raise what ``write_repository`` would raise, without writing anything."""
+) -> dict[Path, Manifest]:
+    """Return manifests by model directory, or raise what ``write_repository`` would raise, without writing anything."""
     models = _models(output, encoder, generators, isf, classifier, force=force)
     _repository_spec(models)
-    return [model.manifest for model in models]
+    return {model.directory: model.manifest for model in models}
 
 
 def _refuse_another_folder(output: Path) -> None:

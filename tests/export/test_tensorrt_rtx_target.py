@@ -14,12 +14,12 @@ import pytest
 from generators import random_generator
 from isf_heads import ATTRIBUTES, head
 from stand_in_card import StandInCard, machine_with
-from tiny_models import TinyModels, write_generator
+from tiny_models import TinyModels, write_generator, write_mapping
 
 from engines import engine_from_directory, read_manifest
 from engines.contract.errors import EngineError, ExportError, VerificationError
 from engines.hashed_files import sha256_of
-from engines.model_directory import MANIFEST, Manifest, mapping_of, write_manifest
+from engines.model_directory import MANIFEST, MAPPING, Manifest, mapping_of, write_manifest
 from engines.rtx_metadata import CAPABILITIES, Card, RtxMetadata
 from engines.tensorrt.options import PlanOptions
 from engines.tensorrt_rtx.build import build_engine
@@ -234,22 +234,35 @@ def test_the_command_says_what_is_left_to_do_and_does_it_on_the_card(
 
 @dataclass(frozen=True)
 class Models:
-    """The tiny models; the generator's engine is as if it had been built without a GPU."""
+    """The tiny models; the engines of the generator and its mapping network are as if built without a GPU."""
 
     encoder: Path
     generator: Path
 
 
 @pytest.fixture
-def models(tiny_model_directories: TinyModels, tmp_path: Path) -> Models:
+def models(tiny_model_directories: TinyModels, tmp_path: Path, library: Any) -> Models:
     generator = write_generator(tmp_path / "plain", "plain")
-    (generator / "generator.rtx").write_bytes(bytes(100))
-    manifest = read_manifest(generator)
-    files = {name: sha256_of(generator / name) for name in ("generator.onnx", "generator.rtx")}
-    engine = RtxMetadata(version="1.7.1.116", capabilities=CAPABILITIES, file="generator.rtx")
-    update = {"engine": "tensorrt-rtx", "precision": "fp16", "files": files, "plans": engine}
-    write_manifest(generator, manifest.model_copy(update=update))
+    for directory in (generator, write_mapping(generator)):
+        give_engine(directory, library.__version__)
     return Models(tiny_model_directories.encoder, generator)
+
+
+def give_engine(directory: Path, version: str) -> None:
+    """Give a model directory an engine that computes its ONNX file on a stand-in of a GPU."""
+    manifest = read_manifest(directory)
+    model, engine = directory / manifest.model_file, directory / f"{manifest.component}.rtx"
+    engine.write_text(str(model).ljust(200))
+    files = {path.name: sha256_of(path) for path in (model, engine)}
+    plans = RtxMetadata(version=version, capabilities=CAPABILITIES, file=engine.name)
+    update = {"engine": "tensorrt-rtx", "precision": "fp16", "files": files, "plans": plans}
+    write_manifest(directory, manifest.model_copy(update=update))
+
+
+def test_a_mapping_network_is_verified_with_its_generator(models: Models, card: StandInCard) -> None:
+    verify_directory(models.generator, silent)
+    for directory in (models.generator, models.generator / MAPPING):
+        assert not read_manifest(directory).is_unverified
 
 
 def test_a_repository_with_an_unverified_engine_is_written_without_a_gpu_and_says_so(
@@ -264,10 +277,12 @@ def test_a_repository_with_an_unverified_engine_is_written_without_a_gpu_and_say
 
 def test_the_doctor_names_unverified_engines_of_a_repository(models: Models, tmp_path: Path) -> None:
     write_repository(tmp_path / "repository", encoder=models.encoder, generators=[models.generator])
-    whole, unverified = doctor._repository(tmp_path / "repository")
+    whole, *unverified = doctor._repository(tmp_path / "repository")
     assert not whole.missing
-    assert (unverified.subject, unverified.found) == ("generator_plain", "its engine was built, not verified on a GPU")
-    assert "toonify-export verify DIRECTORY" in unverified.remedy
+    assert [finding.subject for finding in unverified] == ["generator_plain", "mapping_plain"]
+    for finding in unverified:
+        assert finding.found == "its engine was built, not verified on a GPU"
+        assert "toonify-export verify DIRECTORY" in finding.remedy
 
 
 def test_plans_of_tensorrt_take_the_place_of_an_engine_for_rtx(

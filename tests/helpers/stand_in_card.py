@@ -26,7 +26,7 @@ class StandInCard:
     """The GPU and the runtime, and what they were asked to do.
 
     Attributes:
-        model: the ONNX file that every engine computes.
+        model: the ONNX file that every engine computes; without it, the one whose path is an engine's content.
         validity: what the runtime says about an engine's header: the name of the validity, and the reasons' flags.
         loads: whether the runtime loads engines.
         launches: the batch size of every run.
@@ -36,7 +36,7 @@ class StandInCard:
 
     def __init__(self, name: str = "NVIDIA GeForce RTX 4090", capability: tuple[int, int] = (8, 9)) -> None:
         self.name, self.capability = name, capability
-        self.model = Path()
+        self.model: Path | None = None
         self.validity, self.loads = ("VALID", 0), True
         self.launches: list[int] = []
         self.configs: list[MagicMock] = []
@@ -75,7 +75,8 @@ class StandInCard:
                 return library.EngineValidity.__members__[name], reasons
 
             def deserialize_cuda_engine(self, content: bytes) -> Any:
-                return Engine(card, library) if card.loads else None
+                model = card.model or Path(content.decode().strip())
+                return Engine(card, library, model) if card.loads else None
 
         return Runtime
 
@@ -83,9 +84,9 @@ class StandInCard:
 class Engine:
     """An engine for batches of any size."""
 
-    def __init__(self, card: StandInCard, library: Any) -> None:
+    def __init__(self, card: StandInCard, library: Any, model: Path) -> None:
         self._card, self._library = card, library
-        self.session = onnxruntime.InferenceSession(card.model, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         self.inputs = {each.name: each for each in self.session.get_inputs()}
         self.tensors = {each.name: each for each in (*self.session.get_inputs(), *self.session.get_outputs())}
         self.num_io_tensors = len(self.tensors)
