@@ -32,6 +32,7 @@ GENERATED = {
     ("benchmarks/README.md", "benchmarks.latency.report"),
     ("benchmarks/README.md", "benchmarks.gpu.report"),
     ("benchmarks/README.md", "benchmarks.growth.report"),
+    ("benchmarks/README.md", "benchmarks.commands"),
     ("benchmarks/video/README.md", "benchmarks.video"),
     ("export/demo_models/README.md", "benchmarks.demo_models"),
     ("serving/faces/README.md", "benchmarks.faces"),
