@@ -89,7 +89,7 @@ ENGINES: dict[EngineName, EngineKind] = {
         compiled=True,
         live=True,
     ),
-    "torch": EngineKind("engines.torch.engine", "torch", "gpu", "torch-cuda", ("fp32", "fp16")),
+    "torch": EngineKind("engines.torch.engine", "torch", "gpu", "torch-cuda", ("fp32", "fp16"), live=True),
     "onnxruntime-cuda": EngineKind(
         "engines.onnxruntime.cuda", "onnxruntime", "gpu", "onnxruntime-cuda", ("fp32", "fp16")
     ),
@@ -184,11 +184,12 @@ def engine_from_onnx(
 def check_live(subject: str, engines: Iterable[EngineName]) -> None:
     """Raise EngineError unless one of the engines runs live generators."""
     if not any(ENGINES[engine].live for engine in engines):
-        able = [name for name, kind in ENGINES.items() if kind.live]
+        able = {name: kind.target for name, kind in ENGINES.items() if kind.live}
+        targets = " or ".join(dict.fromkeys(able.values()))
         raise EngineError(
             subject,
             got="a live generator",
-            expected=f"one of a single blend; live generators run in {', '.join(able)} (--target cpu)",
+            expected=f"one of a single blend; live generators run in {', '.join(able)} (--target {targets})",
             remedy="export blends instead, one for each --r-swap",
         )
 

@@ -63,14 +63,18 @@ def combined(values: Sequence[NDArray[np.float32]], shares: Sequence[float]) -> 
     Of two parents, the second one's share is rounded to float32 and the first one has the rest, so that a blend that is
     made at export and a live one, whose request has only the second one's share, are equal bit for bit.
     """
+    (first, share), *others = terms(shares)
+    if not others:
+        return values[first]
+    total: NDArray[np.float32] = np.asarray(np.float32(share) * values[first])
+    for number, share in others:
+        total += np.float32(share) * values[number]
+    return total
+
+
+def terms(shares: Sequence[float]) -> list[tuple[int, float]]:
+    """Return the number and the share, rounded to float32, of each parent that counts; see ``combined``."""
     if len(shares) == 2:
         second = float(np.float32(shares[1]))
         shares = (1 - second, second)
-    terms = [(np.float32(share), value) for share, value in zip(shares, values, strict=True) if share > NEGLIGIBLE]
-    if len(terms) == 1:
-        return terms[0][1]
-    (share, value), *others = terms
-    total: NDArray[np.float32] = np.asarray(share * value)
-    for share, value in others:
-        total += share * value
-    return total
+    return [(number, float(np.float32(share))) for number, share in enumerate(shares) if share > NEGLIGIBLE]

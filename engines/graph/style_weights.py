@@ -38,6 +38,18 @@ class StyleWeights:
     style_widths: tuple[int, ...]
     demodulation_widths: tuple[int, ...]
 
+    def write_affine(self, index: int, affine: Tensor, bias: Tensor) -> None:
+        """Overwrite an affine map, [D, I] and [I], in place."""
+        width = self.style_widths[index]
+        self.affine[index, :, :width].copy_(affine)
+        self.bias[index, 0, :width].copy_(bias)
+
+    def write_demodulation(self, index: int, kernel: NormalisedWeight) -> None:
+        """Overwrite what a convolution's demodulation takes of its weight, in place."""
+        channels_in, channels_out = kernel.squares.shape
+        self.squares[index, :channels_in, :channels_out].copy_(kernel.squares)
+        self.epsilon[index, 0, :channels_out].copy_(kernel.epsilon)
+
 
 def style_weights(generator: ExportedGeneratorWeights, kernels: Sequence[NormalisedWeight]) -> StyleWeights:
     """Stack the weights of a generator on the device of ``kernels``, which are its convolutions' weights."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +14,18 @@ from torch import Tensor
 
 from engines.batch_sizes import BATCH_SIZES
 from engines.contract.arrays import AnyArray
+from engines.contract.blends import check_blend
 from engines.contract.checks import check_tensors
 from engines.contract.errors import EngineError
-from engines.contract.tensors import Signature, TensorSpec
+from engines.contract.tensors import BLEND, Signature, TensorSpec
 from engines.engine import BaseEngine, EngineOptions
 from engines.graph.generator_weights import ExportedGeneratorWeights, generator_weights_from_graph, is_generator
+from engines.graph.live_generator import LiveGeneratorWeights
 from engines.graph.onnx_graph import read_graph
 from engines.torch.cuda_graphs import DTYPES, CudaGraphs, Network, empty
 from engines.torch.generator import TorchGenerator
-from engines.torch.layer_backends import FusedBackend, ReferenceBackend
+from engines.torch.layer_backends import FusedBackend, LayerBackend, ReferenceBackend
+from engines.torch.live_generator import LiveNetwork, LiveTorchGenerator
 from engines.torch.operators import TorchGraph
 
 if TYPE_CHECKING:
@@ -71,7 +74,7 @@ class TorchEngine(BaseEngine):
         try:
             with self._on_device():
                 network = load(self._device)
-                self._network = CudaGraphs(network, signature, self._device, batches) if self._gpu else network
+                self._network = with_graphs(network, signature, self._device, batches) if self._gpu else network
         except torch.OutOfMemoryError as error:
             raise EngineError(
                 f"{model.name if isinstance(model, Path) else 'the network'} on {device}",
@@ -93,6 +96,8 @@ class TorchEngine(BaseEngine):
 
     # Copies go through pinned memory, which PyTorch keeps for reuse: the GPU copies it without the host's help.
     def _to_device(self, spec: TensorSpec, value: AnyArray) -> Tensor:
+        if spec.name == BLEND:
+            return torch.tensor(value)  # the host reads it
         pinned = empty(spec, len(value), torch.device("cpu"), pinned=self._gpu)
         pinned.numpy()[...] = value
         return pinned.to(self._device, non_blocking=True)
@@ -105,14 +110,19 @@ class TorchEngine(BaseEngine):
         """Run one batch whose inputs and outputs are on the engine's device, without waiting for the result.
 
         The work is enqueued on the device's current stream, so that one engine's outputs can be another one's inputs.
+        A live generator waits for its ``blend``.
 
         Returns:
             The outputs, which the caller owns.
 
         Raises:
             EngineError: a tensor is missing, unknown, on another device, or not as the signature says.
+            RequestError: a live generator's ``blend`` is no blend; see ``engines.contract.blends.check_blend``.
         """
         check_on_device(self.signature, inputs, self._device)
+        if BLEND in inputs:
+            inputs = {**inputs, BLEND: inputs[BLEND].cpu()}
+            check_blend(inputs[BLEND].numpy(), self.signature.outputs[0].dims[0])
         return self._network(inputs)
 
     def close(self) -> None:
@@ -134,6 +144,8 @@ def network_from_onnx(
         EngineError: the model was not exported by this package.
     """
     graph = read_graph(model, opened)
+    if BLEND in {spec.name for spec in signature.inputs}:
+        return LiveNetwork(LiveTorchGenerator(LiveGeneratorWeights(graph, signature), _backend(half=half), device))
     if is_generator(graph):
         return generator_network(generator_weights_from_graph(graph, signature), device, half=half)
     return TorchGraph(graph, frozenset(spec.name for spec in signature.outputs), device, half=half)
@@ -141,7 +153,19 @@ def network_from_onnx(
 
 def generator_network(weights: ExportedGeneratorWeights, device: torch.device, *, half: bool) -> Network:
     """Create a generator on a device; for ``half`` see ``network_from_onnx``."""
-    return TorchGenerator(weights, FusedBackend() if half else ReferenceBackend(), device)
+    return TorchGenerator(weights, _backend(half=half), device)
+
+
+def _backend(*, half: bool) -> LayerBackend:
+    return FusedBackend() if half else ReferenceBackend()
+
+
+def with_graphs(network: Network, signature: Signature, device: torch.device, batches: Collection[int]) -> Network:
+    """Capture a network on a device; a live generator's graphs take no blend, which is set before they are replayed."""
+    if not isinstance(network, LiveNetwork):
+        return CudaGraphs(network, signature, device, batches)
+    inputs = tuple(spec for spec in signature.inputs if spec.name != BLEND)
+    return LiveNetwork(network.live, CudaGraphs(network.live, replace(signature, inputs=inputs), device, batches))
 
 
 def resolve_device(name: str) -> torch.device:

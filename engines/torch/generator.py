@@ -17,8 +17,9 @@ from engines.graph.generator_weights import ExportedGeneratorWeights
 from engines.graph.style_weights import StyleWeights, style_weights
 from engines.kernels.operands import Activation, channels_last
 from engines.kernels.rgb import ToRgbOperands
-from engines.kernels.weights import modulation, normalise_weight
+from engines.kernels.weights import NormalisedWeight, modulation, normalise_weight
 from engines.torch.layer_backends import LayerBackend
+from engines.torch.layer_parameters import ConvParameters, RgbParameters
 
 
 @dataclass(frozen=True)
@@ -58,42 +59,51 @@ class TorchGenerator:
 
     def __init__(self, weights: ExportedGeneratorWeights, backend: LayerBackend, device: torch.device) -> None:
         """Put the weights on ``device``, in the format of ``backend``."""
-        resolutions = weights.resolutions
-        self._tensor = partial(torch.tensor, device=device)
-        layers = weights.convolutions
-        kernels = [normalise_weight(self._tensor(layer.weight)) for layer in layers]
-        self._compute_styles = _StyleComputation(self._tensor(weights.w_avg), style_weights(weights, kernels))
-        self._constant = self._tensor(weights.constant)  # [1, C, 4, 4]
-        self._dtype = backend.dtype
-        self._activations = [
-            partial(
-                Activation,
-                noise=self._tensor(layer.noise, dtype=backend.dtype),
-                bias=self._tensor(layer.bias),
-                clamp=layer.clamp,
-            )
-            for layer in layers
-        ]
-        self._rgbs = [
-            partial(
-                ToRgbOperands,
-                weight=self._tensor(resolution.rgb.weight),
-                bias=self._tensor(resolution.rgb.bias),
-                clamp=resolution.rgb.clamp,
-            )
-            for resolution in resolutions
-        ]
-        sizes = [len(layer.noise) for layer in layers]
-        self._upsample_convs = [backend.upsample_conv(*layer) for layer in zip(kernels[1::2], sizes[1::2], strict=True)]
-        self._convs_to_rgb = [backend.conv_to_rgb(*layer) for layer in zip(kernels[::2], sizes[::2], strict=True)]
+        tensor = partial(torch.tensor, device=device)
+        layers, rgbs = weights.convolutions, [resolution.rgb for resolution in weights.resolutions]
+        self._backend, self._dtype = backend, backend.dtype
+        normalised = [normalise_weight(tensor(layer.weight)) for layer in layers]
+        self._styles = style_weights(weights, normalised)
+        self._compute_styles = _StyleComputation(tensor(weights.w_avg), self._styles)
+        self._constant = tensor(weights.constant)  # [1, C, 4, 4]
+        self._noises = [tensor(layer.noise, dtype=backend.dtype) for layer in layers]
+        self._biases = [tensor(layer.bias) for layer in layers]
+        self._clamps = [layer.clamp for layer in layers]
+        self._rgb_weights = [tensor(rgb.weight) for rgb in rgbs]
+        self._rgb_biases = [tensor(rgb.bias) for rgb in rgbs]
+        self._rgb_clamps = [rgb.clamp for rgb in rgbs]
+        self._kernels = [self._kernel(index, weight) for index, weight in enumerate(normalised)]
+        sized = [(kernel, len(noise)) for kernel, noise in zip(self._kernels, self._noises, strict=True)]
+        self._upsample_convs = [backend.upsample_conv(*layer) for layer in sized[1::2]]
+        self._convs_to_rgb = [backend.conv_to_rgb(*layer) for layer in sized[::2]]
+
+    def _kernel(self, index: int, weight: NormalisedWeight) -> Tensor:
+        return self._backend.kernel(weight, len(self._noises[index]), up=index % 2 == 1)
+
+    def write_constant(self, constant: Tensor) -> None:
+        """Overwrite the constant input [1, C, 4, 4] in place."""
+        self._constant.copy_(constant)
+
+    def write_convolution(self, index: int, parameters: ConvParameters) -> None:
+        """Overwrite a convolution's weights in place; its kernel and demodulation follow from ``weight``."""
+        weight = normalise_weight(parameters.weight)
+        self._kernels[index].copy_(self._kernel(index, weight))
+        self._styles.write_demodulation(index, weight)
+        self._styles.write_affine(index, parameters.affine, parameters.affine_bias)
+        self._noises[index].copy_(parameters.noise)
+        self._biases[index].copy_(parameters.bias)
+
+    def write_rgb(self, level: int, parameters: RgbParameters) -> None:
+        """Overwrite the weights of a resolution's toRGB in place."""
+        self._styles.write_affine(len(self._kernels) + level, parameters.affine, parameters.affine_bias)
+        self._rgb_weights[level].copy_(parameters.weight)
+        self._rgb_biases[level].copy_(parameters.bias)
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run a batch: the tensors w and psi -> the tensor image."""
         layer_styles = self._compute_styles(inputs["w"], inputs["psi"])
-        activations = [
-            activation(demodulation)
-            for activation, demodulation in zip(self._activations, layer_styles.demodulations, strict=True)
-        ]
+        operands = zip(layer_styles.demodulations, self._noises, self._biases, self._clamps, strict=True)
+        activations = [Activation(*layer) for layer in operands]
         x: Tensor | None = (self._constant * layer_styles.styles[0][:, :, None, None]).to(self._dtype)
         image: Tensor | None = None
         for level, conv_to_rgb in enumerate(self._convs_to_rgb):
@@ -101,8 +111,14 @@ class TorchGenerator:
             if level > 0:
                 x = self._upsample_convs[level - 1](x, activations[2 * level - 1], layer_styles.styles[2 * level])
             following = layer_styles.styles[2 * level + 1] if level < len(self._upsample_convs) else None
-            rgb = self._rgbs[level](
-                style=layer_styles.rgb_styles[level], skip=image, next_style=following, quantised=following is None
+            rgb = ToRgbOperands(
+                weight=self._rgb_weights[level],
+                style=layer_styles.rgb_styles[level],
+                bias=self._rgb_biases[level],
+                skip=image,
+                next_style=following,
+                quantised=following is None,
+                clamp=self._rgb_clamps[level],
             )
             image, x = conv_to_rgb(channels_last(x), activations[2 * level], rgb)
         assert image is not None

@@ -1,6 +1,7 @@
 """Back ends of a generator's layers: plain formulas on any device, or the fused kernels on a GPU.
 
-A back end converts a convolution's weight to its own format once and returns the function that computes the layer.
+A back end converts a convolution's weight to its own format, its kernel, and returns the function that computes the
+layer with the kernel's memory, whose content may change afterwards.
 """
 
 from __future__ import annotations
@@ -38,9 +39,13 @@ class LayerBackend(Protocol):
     @property
     def dtype(self) -> torch.dtype: ...
 
-    def upsample_conv(self, weight: NormalisedWeight, size: int) -> UpsampleConv: ...
+    def kernel(self, weight: NormalisedWeight, size: int, *, up: bool) -> Tensor:
+        """Convert a weight for ``upsample_conv``, or for ``conv_to_rgb``."""
+        ...
 
-    def conv_to_rgb(self, weight: NormalisedWeight, size: int) -> ConvToRgb: ...
+    def upsample_conv(self, kernel: Tensor, size: int) -> UpsampleConv: ...
+
+    def conv_to_rgb(self, kernel: Tensor, size: int) -> ConvToRgb: ...
 
 
 class ReferenceBackend:
@@ -49,11 +54,14 @@ class ReferenceBackend:
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         self.dtype = dtype
 
-    def upsample_conv(self, weight: NormalisedWeight, size: int) -> UpsampleConv:
-        return partial(_reference_upsample_conv, weight.kernel)
+    def kernel(self, weight: NormalisedWeight, size: int, *, up: bool) -> Tensor:
+        return weight.kernel
 
-    def conv_to_rgb(self, weight: NormalisedWeight, size: int) -> ConvToRgb:
-        return partial(_reference_conv_to_rgb, weight.kernel)
+    def upsample_conv(self, kernel: Tensor, size: int) -> UpsampleConv:
+        return partial(_reference_upsample_conv, kernel)
+
+    def conv_to_rgb(self, kernel: Tensor, size: int) -> ConvToRgb:
+        return partial(_reference_conv_to_rgb, kernel)
 
 
 def _reference_upsample_conv(kernel: Tensor, x: Tensor, activation: Activation, style: Tensor) -> Tensor:
@@ -79,15 +87,20 @@ class FusedBackend:
     def __init__(self, fused_from: int = FUSED_FROM) -> None:
         self._fused_from = fused_from
 
-    def upsample_conv(self, weight: NormalisedWeight, size: int) -> UpsampleConv:
+    def kernel(self, weight: NormalisedWeight, size: int, *, up: bool) -> Tensor:
+        if not up:
+            return weight.half
         if size >= self._fused_from:
-            return partial(_fused_upsample_conv, weight.half_merged)
+            return weight.half_merged
         # Transposed once: cuDNN would convert a transposed view to channels_last at every call.
-        return partial(_library_upsample_conv, channels_last(weight.kernel.transpose(0, 1).half()))
+        return channels_last(weight.kernel.transpose(0, 1).half())
 
-    def conv_to_rgb(self, weight: NormalisedWeight, size: int) -> ConvToRgb:
-        fused = size >= self._fused_from and len(weight.kernel) <= MAX_CHANNELS_OUT
-        return partial(_fused_conv_to_rgb if fused else _library_conv_to_rgb, weight.half)
+    def upsample_conv(self, kernel: Tensor, size: int) -> UpsampleConv:
+        return partial(_fused_upsample_conv if size >= self._fused_from else _library_upsample_conv, kernel)
+
+    def conv_to_rgb(self, kernel: Tensor, size: int) -> ConvToRgb:
+        fused = size >= self._fused_from and len(kernel) <= MAX_CHANNELS_OUT
+        return partial(_fused_conv_to_rgb if fused else _library_conv_to_rgb, kernel)
 
 
 def _fused_upsample_conv(kernel: Tensor, x: Tensor, activation: Activation, style: Tensor) -> Tensor:

@@ -263,7 +263,7 @@ def test_engines_of_one_blend_refuse_a_live_generator_in_one_sentence(
     small: LivePair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engines.loading.is_installed", lambda _: True)
-    for engine in ("torch", "onnxruntime-cuda", "tensorrt"):
+    for engine in ("onnxruntime-cuda", "tensorrt", "tensorrt-rtx"):
         with pytest.raises(
             EngineError, match=f"engine {engine}: got a live generator, .* export blends instead, one for each --r-swap"
         ):
