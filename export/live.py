@@ -21,8 +21,9 @@ from export.blending import Blend, BlendSchedule
 from export.blending.blend import blended_synthesis
 from export.blending.groups import Shares, groups_of
 from export.blending.live import live_parents, live_shares
-from export.build import Job, build_directory, generator_details, mapping_writer
+from export.build import generator_details, mapping_writer
 from export.cutting import cut_generator
+from export.directory import Job, build_directory
 from export.graphs.live_generator import onnx_from_live_generator
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.selection import ProgressCallback

@@ -19,7 +19,7 @@ from engines.contract.errors import EngineError, ExportError, ModelDirectoryErro
 from engines.contract.tensors import DType, Geometry, isf_signature
 from engines.loading import Target
 from engines.model_directory import MANIFEST, Verification
-from export import build, selection, targets
+from export import directory, selection, targets
 from export.build import build_generator, build_isf
 from export.targets import ExportOptions
 from export.verification import Bound, Sample, bound_for, verify
@@ -102,7 +102,7 @@ def test_a_directory_without_a_manifest_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_existing_output_is_kept_and_refused_before_any_work(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "reference_samples", lambda *_: pytest.fail("the reference was run"))
+    monkeypatch.setattr(directory, "reference_samples", lambda *_: pytest.fail("the reference was run"))
     with pytest.raises(ExportError, match=r"already there.*--force"):
         build_generator(WEIGHTS, [], ExportOptions(built, "small"), silent)
 

@@ -46,7 +46,7 @@ def plan_builder(monkeypatch: pytest.MonkeyPatch) -> FakePlanBuilder:
     """A machine with TensorRT, whose plans compute what the ONNX file says."""
     plan_builder = FakePlanBuilder()
     monkeypatch.setattr(plans, "plans_of", plan_builder.plans_of)
-    monkeypatch.setattr("export.build.plans_of", plan_builder.plans_of)
+    monkeypatch.setattr("export.directory.plans_of", plan_builder.plans_of)
     monkeypatch.setattr(targets, "is_installed", lambda engine: True)
     monkeypatch.setattr(tensorrt_loading, "current_platform", lambda: HERE)
 
