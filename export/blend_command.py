@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +12,7 @@ from rich.table import Table
 
 from engines.contract.errors import ExportError
 from engines.model_directory import Manifest
+from export.blend_requests import LIVE_R_SWAP, names_of, requests_from_options
 from export.blending import Blend, BlendReport, BlendSchedule, blend, schedule_from_options
 from export.blending.live import live_parents, live_shares
 from export.checkpoints import read_generator
@@ -30,7 +29,6 @@ from export.options import (
     console,
     demo_files,
     export_options,
-    joined_name,
     notes,
     print_result,
 )
@@ -38,28 +36,6 @@ from export.targets import ExportOptions, check_export
 from export.weights import GeneratorWeights
 from serving.command_line import print_table, stages
 from serving.options import Force
-
-LIVE_R_SWAP = 16
-"""The blend of requests to a live model that choose none, if the export names none either."""
-
-MAX_NAME = 60
-"""Characters of a schedule's part of a name."""
-
-
-@dataclass(frozen=True)
-class BlendRequest:
-    """One blend: the values of ``--r-swap`` and ``--schedule``, of which one is None."""
-
-    r_swap: int | None
-    schedule: str | None
-
-    def name(self, compat: str | None, resolution: int | None, *, reverse: bool) -> str:
-        """Return the default name of its model directory."""
-        swap = None if self.r_swap is None else f"r{self.r_swap}"
-        rule = self.schedule or ""
-        rule = Path(rule).stem if rule.endswith(".json") else rule
-        schedule = re.sub(r"[^A-Za-z0-9]+", "-", rule).strip("-")[:MAX_NAME]
-        return joined_name("blend", (compat or "").split(":")[0], swap, schedule, "reverse" * reverse, resolution)
 
 
 def blend_command(
@@ -125,13 +101,8 @@ def blend_command(
 
     toonify-export blend --base ffhq.pkl --transfer toon.pkl --schedule sigmoid:32,1 --name soft
     """
-    if live and not (r_swap or schedule):
-        r_swap = str(LIVE_R_SWAP)
-    requests = _requests(r_swap, schedule or [])
-    names = _names(name, [request.name(compat, resolution, reverse=reverse) for request in requests])
-    if live:
-        _check_one(names)
-        names = [name or joined_name("live", resolution)]
+    requests = requests_from_options(r_swap, schedule or [], live=live)
+    names = names_of(requests, name, compat, resolution, reverse=reverse, live=live)
     outputs = [
         export_options(
             model,
@@ -161,52 +132,8 @@ def blend_command(
             if dry_run:
                 _print_plan(blended, options, to_try, as_json=as_json)
                 continue
-            if live:
-                manifest = _export_live(models, blend_schedule, blended, options, report, resolution)
-            else:
-                manifest = _export(blended, options, report, resolution)
+            manifest = _export(models, blend_schedule, blended, options, report, resolution, live=live)
             print_result(options.directory, manifest, as_json=as_json)
-
-
-def _requests(r_swap: str | None, schedules: Sequence[str]) -> list[BlendRequest]:
-    swaps = [_resolution(text) for text in r_swap.split(",")] if r_swap else []
-    if len(swaps) <= 1 and len(schedules) <= 1:  # that not both are given is checked with the other options
-        return [BlendRequest(swaps[0] if swaps else None, schedules[0] if schedules else None)]
-    return [BlendRequest(swap, None) for swap in swaps] + [BlendRequest(None, schedule) for schedule in schedules]
-
-
-def _resolution(text: str) -> int:
-    if not text.strip().isdecimal() or len(text) > MAX_NAME:
-        raise ExportError(
-            "--r-swap",
-            got=repr(text),
-            expected="a resolution, or several with commas, such as 16,32",
-            remedy="correct it",
-        )
-    return int(text)
-
-
-def _names(name: str | None, defaults: Sequence[str]) -> list[str]:
-    if len(defaults) == 1:
-        return [name or defaults[0]]
-    if name or len({*defaults}) < len(defaults):
-        raise ExportError(
-            "The blends",
-            got=f"{len(defaults)} with {f'the name {name}' if name else 'names of which two are equal'}",
-            expected="a name of its own for each",
-            remedy="leave --name out" if name else "make them one by one, with --name",
-        )
-    return [*defaults]
-
-
-def _check_one(names: Sequence[str]) -> None:
-    if len(names) > 1:
-        raise ExportError(
-            "The blends with --live",
-            got=f"{len(names)}",
-            expected="one, which is the default of a model that makes all of them",
-            remedy="give one --r-swap or --schedule",
-        )
 
 
 def _parents(base: Path | None, transfer: list[Path] | None) -> tuple[Path, list[Path]]:
@@ -223,25 +150,27 @@ def _parents(base: Path | None, transfer: list[Path] | None) -> tuple[Path, list
     return demo.base, [demo.transfer]
 
 
-def _export(blended: Blend, options: ExportOptions, report: Callable[[str], None], resolution: int | None) -> Manifest:
-    from export.build import build_generator  # imported late, since it loads PyTorch
-
-    sources = [("transfer" if number else "base", source) for number, source in enumerate(blended.report.sources)]
-    details = {"blend": blended.report.as_json()}
-    return build_generator(blended.weights, sources, options, report, resolution=resolution, details=details)
-
-
-def _export_live(
+def _export(
     models: Sequence[GeneratorWeights],
     schedule: BlendSchedule,
     blended: Blend,
     options: ExportOptions,
     report: Callable[[str], None],
     resolution: int | None,
+    *,
+    live: bool,
 ) -> Manifest:
-    from export.live import build_live_generator  # imported late, since it loads PyTorch
+    # Both builders are imported late, since they load PyTorch.
+    if live:
+        from export.live import build_live_generator
 
-    return build_live_generator(models, schedule, blended, options, report, resolution=resolution)
+        return build_live_generator(models, schedule, blended, options, report, resolution=resolution)
+    from export.build import build_generator
+
+    details = {"blend": blended.report.as_json()}
+    return build_generator(
+        blended.weights, blended.report.roles, options, report, resolution=resolution, details=details
+    )
 
 
 def _print_report(report: BlendReport, *, similarities: bool) -> None:

@@ -71,7 +71,7 @@ def build_live_generator(
         "generator",
         sizes,
         signature,
-        [("transfer" if number else "base", source) for number, source in enumerate(blended.report.sources)],
+        blended.report.roles,
         generator_details(blended.weights, kept, generator, codes) | {"blend": blended.report.as_json()},
         "seeded codes, psi 1 to 0.5, the default blend, every hard swap and a smooth blend",
         live,

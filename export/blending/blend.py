@@ -48,6 +48,11 @@ class BlendReport:
     similarities: tuple[WeightSimilarity, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def roles(self) -> list[tuple[str, Source]]:
+        """The role and the file of each model, as a manifest states them."""
+        return [("transfer" if number else "base", source) for number, source in enumerate(self.sources)]
+
     def as_json(self) -> dict[str, object]:
         """Return the report in JSON types: shares are lists, base first; files are named without their folders."""
         return {
