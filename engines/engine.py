@@ -72,7 +72,7 @@ class BaseEngine(Closing):
         self.signature = signature
 
     def run(self, inputs: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
-        live = BLEND in {spec.name for spec in self.signature.inputs}
+        live = self.signature.takes_blend
         if live and BLEND in inputs:
             check_blend(inputs[BLEND], self.signature.outputs[0].dims[0])
         check_tensors(self.signature, inputs, EngineError, whole="engine input", part="engine input")

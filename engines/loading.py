@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol, cast
 
 from engines.contract.errors import EngineError
-from engines.contract.tensors import BLEND, Signature
+from engines.contract.tensors import Signature
 from engines.engine import Engine, EngineOptions, RowByRow
 from engines.model_directory import Component, EngineName, Precision, hashed_files
 from engines.plan_metadata import PlanMetadata
@@ -175,7 +175,7 @@ def engine_from_onnx(
             plans are missing or were built for another machine.
     """
     _check(engine, precision)
-    if BLEND in {spec.name for spec in signature.inputs}:
+    if signature.takes_blend:
         check_live(f"engine {engine}", [engine])
     options = EngineOptions(precision, threads, cache, plans, hashes or {}, opened)
     return _module(engine).open_engine(model, signature, options)

@@ -109,7 +109,7 @@ def _inputs_of(engine: Engine, filled: dict[str, AnyArray]) -> dict[str, AnyArra
 def _geometry(generator: Signature, isf: Signature | None) -> Geometry:
     resolution = generator.outputs[0].dims[0]
     rows, w_dim = generator.inputs[0].dims
-    live = any(spec.name == BLEND for spec in generator.inputs)
+    live = generator.takes_blend
     if isf is None:
         return Geometry(resolution, w_dim, (), 0, rows, live=live)
     dims = {spec.name: spec.dims[0] for spec in isf.inputs}

@@ -69,6 +69,11 @@ class Signature:
     def __iter__(self) -> Iterator[TensorSpec]:
         return iter(self.inputs + self.outputs)
 
+    @property
+    def takes_blend(self) -> bool:
+        """True if the blend is an input, as it is of a live generator."""
+        return any(spec.name == BLEND for spec in self.inputs)
+
 
 def rows_of(resolution: int) -> int:
     """The number of W+ rows that a generator of this resolution reads: 18 at 1024, 14 at 256."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from engines.contract.arrays import AnyArray
-from engines.contract.tensors import BLEND, Signature
+from engines.contract.tensors import Signature
 from engines.engine import BaseEngine, EngineOptions
 from engines.graph.encoder_reader import encoder_weights_from_graph
 from engines.graph.generator_weights import generator_weights_from_graph, is_generator
@@ -63,7 +63,7 @@ def _network(
     file: Path, graph: OnnxGraph, signature: Signature, kernels: WinogradKernels
 ) -> Callable[[Mapping[str, AnyArray]], AnyArray]:
     """Build the network as a function of one row of a batch."""
-    if BLEND in {spec.name for spec in signature.inputs}:
+    if signature.takes_blend:
         weights = LiveGeneratorWeights(graph, signature)
         live = LiveWinogradGenerator(weights, kernels)
         weights.keep_in_file(file)
