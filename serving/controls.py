@@ -34,7 +34,7 @@ EDIT_ROWS = {
 
 
 class GeneratorControls(TypedDict, total=False):
-    """Those of ``Controls`` that a generator takes."""
+    """The controls that a generator takes; see ``Controls``."""
 
     psi: ArrayLike | None
     r_swap: ArrayLike | None

@@ -37,8 +37,8 @@ class ToonifyClient(Closing):
 
     Every method raises ServerError if the server cannot be reached or fails, and RequestError if the server refuses the
     request or does not answer in time. A request that fails because the server is unavailable, stops and refuses
-    further requests, or has lost a model's process, is sent again, up to seven times within the deadline and at another
-    address if there are several. All requests may be repeated, as they change nothing.
+    further requests, or has lost a model's process, is sent again: at most seven times in all, within the deadline, and
+    to another address if there are several. All requests may be repeated, as they change nothing.
 
     Args:
         url: HOST:PORT of the server's gRPC endpoint, or https://HOST:PORT if it has TLS. Several servers of the same
@@ -65,18 +65,10 @@ class ToonifyClient(Closing):
         credentials: grpc.ChannelCredentials | None = None,
         traceparent: Traceparent = None,
     ) -> None:
-        addresses = addresses_from(url)
-        if addresses.encrypted:
-            credentials = credentials or grpc.ssl_channel_credentials()
-        self._operations = Operations(
-            addresses,
-            Metadata(headers, traceparent),
-            timeout=timeout,
-            shared_memory=shared_memory,
-            encrypted=credentials is not None,
+        self._operations, channel = _prepared(
+            url, Metadata(headers, traceparent), credentials, timeout=timeout, shared_memory=shared_memory
         )
-        arguments = channel_arguments(addresses.certificate_name if credentials else "")
-        self._rpc = tritonclient.grpc.InferenceServerClient(addresses.target, creds=credentials, channel_args=arguments)
+        self._rpc = tritonclient.grpc.InferenceServerClient(**channel)
 
     def toonify(
         self,
@@ -203,20 +195,10 @@ class AsyncToonifyClient:
         credentials: grpc.ChannelCredentials | None = None,
         traceparent: Traceparent = None,
     ) -> None:
-        addresses = addresses_from(url)
-        if addresses.encrypted:
-            credentials = credentials or grpc.ssl_channel_credentials()
-        self._operations = Operations(
-            addresses,
-            Metadata(headers, traceparent),
-            timeout=timeout,
-            shared_memory=shared_memory,
-            encrypted=credentials is not None,
+        self._operations, channel = _prepared(
+            url, Metadata(headers, traceparent), credentials, timeout=timeout, shared_memory=shared_memory
         )
-        arguments = channel_arguments(addresses.certificate_name if credentials else "")
-        self._rpc: Any = tritonclient.grpc.aio.InferenceServerClient(
-            addresses.target, creds=credentials, channel_args=arguments
-        )
+        self._rpc: Any = tritonclient.grpc.aio.InferenceServerClient(**channel)
 
     async def toonify(
         self,
@@ -314,3 +296,21 @@ class AsyncToonifyClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _prepared(
+    url: str | Sequence[str],
+    metadata: Metadata,
+    credentials: grpc.ChannelCredentials | None,
+    *,
+    timeout: float,
+    shared_memory: bool,
+) -> tuple[Operations, dict[str, Any]]:
+    """Return a client's operations, and the arguments of the tritonclient that performs them."""
+    addresses = addresses_from(url)
+    if addresses.encrypted:
+        credentials = credentials or grpc.ssl_channel_credentials()
+    encrypted = credentials is not None
+    operations = Operations(addresses, metadata, timeout=timeout, shared_memory=shared_memory, encrypted=encrypted)
+    arguments = channel_arguments(addresses.certificate_name if encrypted else "")
+    return operations, {"url": addresses.target, "creds": credentials, "channel_args": arguments}

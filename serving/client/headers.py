@@ -23,6 +23,9 @@ _NAME = re.compile(r"[0-9a-z_.-]+")
 _VALUE = re.compile(r"[\x20-\x7e]+")
 _TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
+_SHORT = 3
+"""Number of characters up to which a word is no secret, and its removal would spoil sentences."""
+
 
 class Metadata:
     """What one client sends along with every request.
@@ -55,10 +58,6 @@ class Metadata:
         named = {MODEL_HEADER: quote(model)} if model else {}
         traced = {TRACE_HEADER: _check_trace(trace)} if trace else {}
         return {**named, **traced, **self._headers}
-
-
-_SHORT = 3
-"""Number of characters up to which a word is no secret, and its removal would spoil sentences."""
 
 
 def is_trace(text: str) -> bool:
