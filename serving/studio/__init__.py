@@ -2,7 +2,9 @@
 
     page/          the web page, which depends only on the HTTP interface below
     web.py         the HTTP interface
-    access.py      who may use it
+    access.py      which pages may use it
+    token.py       who may use it from other machines
+    uploads.py     receiving of pictures and clips, within bounds
     refusal.py     refusals, and the bounds of what is received, waits or runs
     library.py     aiohttp, or the error that it is not installed
     studio.py      toonifying of pictures and webcam frames with the package's own API
@@ -13,6 +15,8 @@
 
     GET    /api/models                    generators, attributes and the largest upload
     POST   /api/picture?controls=JSON     bytes of a PNG, JPEG or WebP picture -> a PNG
+    POST   /api/attributes?controls=JSON  bytes of a picture -> what its largest face shows, {NAME: PROBABILITY}
+    POST   /api/sample?controls=JSON      nothing -> a PNG of the random face whose seed is the control ``face``
     POST   /api/face?controls=JSON        bytes of a picture -> {"id": ID} of its encoded faces
     POST   /api/face/ID?controls=JSON     nothing -> a JPEG of the picture, at most 1280 pixels wide and high
     POST   /api/sheet?controls=JSON       bytes of a picture -> a PNG of its largest face at every r_swap
