@@ -1,8 +1,8 @@
 // The page of toonify studio: passes the user's actions on to the picture, clip or webcam on the stage.
 
-import {
-  $, Camera, Clip, Picture, RandomFace, request, shares, showError, form, keptText, offerDownload, showStatus,
-} from './stages.js';
+import { $, form, keptText, offerDownload, request, shares, showError, showStatus } from './page.js';
+import { Picture, RandomFace } from './pictures.js';
+import { Camera, Clip } from './streams.js';
 
 let stage = null;
 let largest = Infinity; // bytes of a file

@@ -162,7 +162,7 @@ def test_the_page_needs_nothing_from_elsewhere(browser: Browser) -> None:
     assert "default-src 'self'" in headers["Content-Security-Policy"]
     named = re.findall(r'(?:src|href)="([^"]+)"', page.decode())
     assert {Path(name).name for name in named} == {"studio.css", "studio.js", "icon.svg"}
-    for name in [*named, "/page/stages.js"]:
+    for name in [*named, *(f"/page/{module}.js" for module in ("page", "pictures", "streams"))]:
         status, _, content = browser.ask("GET", name)
         assert status == 200, name
         assert not re.search(rb"https?://(?!www\.w3\.org/2000/svg)", content), name
