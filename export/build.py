@@ -23,7 +23,8 @@ from engines.contract.tensors import (
     resolution_of,
     rows_of,
 )
-from engines.model_directory import MAPPING, Manifest, Sizes
+from engines.matching import MAPPING
+from engines.model_directory import Manifest, Sizes
 from export.cutting import cut_generator, cut_parity, light_encoder
 from export.directory import Job, build_directory
 from export.graphs.classifier import onnx_from_classifier

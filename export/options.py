@@ -11,7 +11,8 @@ from rich.console import Console
 
 from engines.contract.errors import ExportError
 from engines.loading import Target
-from engines.model_directory import Manifest, manifest_of, mapping_of
+from engines.matching import mapping_of
+from engines.model_directory import Manifest, manifest_of
 from engines.rtx_metadata import unverified_sentence
 from engines.tensorrt.options import PlanOptions
 from engines.user_cache import user_cache

@@ -9,7 +9,8 @@ from engines import engine_from_onnx
 from engines.contract.atomic import atomic_directory
 from engines.contract.tensors import Signature
 from engines.hashed_files import sha256_of
-from engines.model_directory import MAPPING, Manifest, Precision, mapping_of, read_manifest, write_manifest
+from engines.matching import MAPPING, mapping_of
+from engines.model_directory import Manifest, Precision, read_manifest, write_manifest
 from engines.plan_metadata import PlanMetadata
 from engines.tensorrt.options import PlanOptions
 from export.selection import ProgressCallback, select_engine

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from engines.model_directory import MANIFEST, Manifest, mapping_of, read_manifest
+from engines.matching import mapping_of
+from engines.model_directory import MANIFEST, Manifest, read_manifest
 from engines.rtx_metadata import unverified_sentence
 from serving.options import Force
 from serving.signing import sign_folder

@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 from engines import engine_from_onnx
 from engines.contract.errors import ExportError
 from engines.contract.tensors import Signature
-from engines.model_directory import EngineName, Manifest, Precision, mapping_of, read_manifest, write_manifest
+from engines.matching import mapping_of
+from engines.model_directory import EngineName, Manifest, Precision, read_manifest, write_manifest
 from engines.plan_metadata import PlanMetadata
 from engines.rtx_metadata import RtxMetadata, check_card
 from export.onnx_files import save_model

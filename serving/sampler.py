@@ -12,7 +12,8 @@ from engines import Engine, engine_from_directory
 from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.closing import Closing
 from engines.contract.tensors import FILLED, draw_z_signature
-from engines.model_directory import manifest_of, mapping_of
+from engines.matching import mapping_of
+from engines.model_directory import manifest_of
 from serving.controls import GeneratorControls, control_tensors
 from serving.live_blends import BlendChoices
 from serving.random_faces import Seeds, filled_sample, no_mapping, seed_list, z_of_seeds

@@ -15,7 +15,8 @@ from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.closing import Closing, ContextManager
 from engines.contract.errors import RequestError
 from engines.contract.tensors import Signature
-from engines.model_directory import check_classifier, check_codes, manifest_of
+from engines.matching import check_classifier, check_codes
+from engines.model_directory import manifest_of
 from serving.client import DEFAULT_MODEL, ToonifyClient
 from serving.controls import Controls, Style, control_tensors
 from serving.faces.images import picture_from_bytes

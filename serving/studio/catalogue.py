@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engines.contract.errors import RequestError
-from engines.model_directory import Manifest, manifest_of, mapping_of
+from engines.matching import mapping_of
+from engines.model_directory import Manifest, manifest_of
 from serving.back_end import BackEnd
 from serving.client import DEFAULT_MODEL
 from serving.client.calls import ServedModel

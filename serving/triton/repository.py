@@ -14,16 +14,8 @@ from engines.contract.atomic import atomic_directory, check_output
 from engines.contract.errors import RepositoryError
 from engines.contract.tensors import Geometry
 from engines.hashed_files import sha256_of
-from engines.model_directory import (
-    MANIFEST,
-    Component,
-    Manifest,
-    check_classifier,
-    check_codes,
-    manifest_of,
-    mapping_of,
-    read_manifest,
-)
+from engines.matching import check_classifier, check_codes, mapping_of
+from engines.model_directory import MANIFEST, Component, Manifest, manifest_of, read_manifest
 from serving.triton.contents import write_contents
 from serving.triton.reference_configurations import (
     RepositorySpec,

@@ -14,7 +14,7 @@ from generators import random_generator, random_sibling
 from engines import engine_from_directory, read_manifest
 from engines.contract.errors import ModelDirectoryError, VerificationError
 from engines.contract.tensors import DType, Geometry, mapping_signature
-from engines.model_directory import MAPPING, mapping_of
+from engines.matching import MAPPING, mapping_of
 from engines.torch.engine import TorchEngine
 from export import cli, selection
 from export.build import build_generator

@@ -19,7 +19,8 @@ from tiny_models import TinyModels, write_generator, write_mapping
 from engines import engine_from_directory, read_manifest
 from engines.contract.errors import EngineError, ExportError, VerificationError
 from engines.hashed_files import sha256_of
-from engines.model_directory import MANIFEST, MAPPING, Manifest, mapping_of, write_manifest
+from engines.matching import MAPPING, mapping_of
+from engines.model_directory import MANIFEST, Manifest, write_manifest
 from engines.rtx_metadata import CAPABILITIES, Card, RtxMetadata
 from engines.tensorrt.options import PlanOptions
 from engines.tensorrt_rtx.build import build_engine

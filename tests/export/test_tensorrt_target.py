@@ -11,7 +11,8 @@ from tiny_models import write_encoder, write_generator, write_isf, write_mapping
 
 from engines import engine_from_directory, engine_from_onnx, loading, read_manifest
 from engines.contract.errors import EngineError, VerificationError
-from engines.model_directory import MANIFEST, mapping_of, write_manifest
+from engines.matching import mapping_of
+from engines.model_directory import MANIFEST, write_manifest
 from engines.plan_metadata import PlanMetadata, Platform
 from engines.tensorrt import loading as tensorrt_loading
 from engines.tensorrt.options import PlanOptions

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tiny_models import TinyModels
 
-from engines.model_directory import MAPPING
+from engines.matching import MAPPING
 from serving.triton.repository import write_repository
 
 SLOW_MODEL = """\

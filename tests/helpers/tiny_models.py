@@ -28,16 +28,8 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from engines import engine_from_directory
 from engines.contract.tensors import DType, TensorSpec
 from engines.hashed_files import sha256_of
-from engines.model_directory import (
-    MAPPING,
-    Component,
-    LiveBlend,
-    Manifest,
-    Sizes,
-    Verification,
-    manifest_of,
-    write_manifest,
-)
+from engines.matching import MAPPING
+from engines.model_directory import Component, LiveBlend, Manifest, Sizes, Verification, manifest_of, write_manifest
 from serving.pipeline import Pipeline
 
 SIZES = Sizes(resolution=32, w_dim=16)

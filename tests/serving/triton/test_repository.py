@@ -21,7 +21,8 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from engines.contract.errors import ExportError, ModelDirectoryError, RepositoryError
 from engines.hashed_files import sha256_of
-from engines.model_directory import MANIFEST, MAPPING, read_manifest
+from engines.matching import MAPPING
+from engines.model_directory import MANIFEST, read_manifest
 from serving.triton.repository import write_repository
 
 
