@@ -19,7 +19,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Card(_Frozen):
+class Gpu(_Frozen):
     """A GPU; ``capability`` is its compute capability times 10."""
 
     gpu: str
@@ -42,7 +42,7 @@ class RtxMetadata(_Frozen):
     version: str
     capabilities: tuple[int, ...]
     file: str
-    verified_on: Card | None = None
+    verified_on: Gpu | None = None
 
     def __str__(self) -> str:
         verified = f", verified on {self.verified_on}" if self.verified_on else ""
@@ -54,7 +54,7 @@ class RtxMetadata(_Frozen):
         return (self.file,)
 
 
-def check_card(metadata: RtxMetadata, version: str, card: Card, directory: Path) -> None:
+def check_gpu(metadata: RtxMetadata, version: str, gpu: Gpu, directory: Path) -> None:
     """Check that an engine runs with the installed version of TensorRT for RTX on this machine's GPU.
 
     Raises:
@@ -68,10 +68,10 @@ def check_card(metadata: RtxMetadata, version: str, card: Card, directory: Path)
             expected=f"one of version {version}, which is installed",
             remedy="export the model again with --target tensorrt-rtx, or install the version that built it",
         )
-    if card.capability not in metadata.capabilities:
+    if gpu.capability not in metadata.capabilities:
         raise EngineError(
             subject,
-            got=f"the GPU {card}",
+            got=f"the GPU {gpu}",
             expected=f"one of compute capability {named_capabilities(metadata.capabilities)}",
             remedy="export the model for this GPU with --target tensorrt or torch-cuda",
         )
@@ -87,5 +87,5 @@ def unverified_sentence(directory: Path) -> str:
     """The sentence about an engine that was built, but not verified on a GPU."""
     return (
         f"{directory}: the engine was built, not verified on a GPU; "
-        f"complete it on the card with: toonify-export verify {directory}"
+        f"complete it on the GPU with: toonify-export verify {directory}"
     )

@@ -13,7 +13,7 @@ from engines.contract.tensors import Signature
 from engines.matching import mapping_of
 from engines.model_directory import EngineName, Manifest, Precision, read_manifest, write_manifest
 from engines.plan_metadata import PlanMetadata
-from engines.rtx_metadata import RtxMetadata, check_card
+from engines.rtx_metadata import RtxMetadata, check_gpu
 from export.onnx_files import save_model
 from export.plans import AGAINST_ONNX, samples_of
 from export.selection import Candidate, ProgressCallback, select_engine, verification_error
@@ -30,10 +30,10 @@ def rtx_engine_of(model: Path, signature: Signature, precision: Precision, repor
     """
     # Imported late, since only machines for this target have the library.
     from engines.tensorrt_rtx.build import build_engine
-    from engines.tensorrt_rtx.loading import usable_card
+    from engines.tensorrt_rtx.loading import usable_gpu
 
     metadata = build_engine(model, signature, precision, report)
-    return metadata.model_copy(update={"verified_on": usable_card()})
+    return metadata.model_copy(update={"verified_on": usable_gpu()})
 
 
 def select_graph(
@@ -83,7 +83,7 @@ def verify_directory(directory: Path, report: ProgressCallback) -> Manifest:
         EngineError: there is no GPU that the engine was built for, or it does not run.
         VerificationError: the engine's output is not within its bound; the manifest stays as it was.
     """
-    from engines.tensorrt_rtx.loading import current_card, installed_library
+    from engines.tensorrt_rtx.loading import current_gpu, installed_library
 
     manifest = read_manifest(directory)
     plans, model, signature = manifest.plans, directory / manifest.model_file, manifest.signature
@@ -97,13 +97,13 @@ def verify_directory(directory: Path, report: ProgressCallback) -> Manifest:
     mapping = mapping_of(directory)
     if mapping:
         verify_directory(mapping, report)
-    card = current_card()
-    check_card(plans, installed_library().__version__, card, directory)
+    gpu = current_gpu()
+    check_gpu(plans, installed_library().__version__, gpu, directory)
     report(f"running {manifest.model_file} in ONNX Runtime")
     samples = samples_of(model, signature)
     candidates = [(manifest.engine, manifest.precision)]
     chosen, _ = select_engine(model, signature, samples, AGAINST_ONNX, candidates, report, plans=plans)
-    changes = {"plans": plans.model_copy(update={"verified_on": card}), "verification": chosen.verification}
+    changes = {"plans": plans.model_copy(update={"verified_on": gpu}), "verification": chosen.verification}
     verified = manifest.model_copy(update=changes)
     write_manifest(directory, verified)
     return verified

@@ -95,7 +95,7 @@ def _repository(repository: Path) -> Iterator[Finding]:
         yield Finding(f"repository {repository}", f"{error.subject}: {error.got}", error.remedy)
 
 
-_VERIFY = "run on the card: toonify-export verify DIRECTORY, with its model directory; then write the repository again"
+_VERIFY = "run on the GPU: toonify-export verify DIRECTORY, with its model directory; then write the repository again"
 
 
 def _tritonserver() -> Finding:

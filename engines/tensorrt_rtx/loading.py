@@ -11,7 +11,7 @@ from engines.contract.tensors import Signature
 from engines.engine import Engine, EngineOptions
 from engines.hashed_files import sha256_of
 from engines.model_directory import Precision
-from engines.rtx_metadata import CAPABILITIES, Card, RtxMetadata, check_card
+from engines.rtx_metadata import CAPABILITIES, Gpu, RtxMetadata, check_gpu
 from engines.tensorrt.device import current_context, gpu
 from engines.tensorrt_rtx.runtime_cache import RuntimeCache, cache_file
 
@@ -46,7 +46,7 @@ def installed_library() -> ModuleType:
     return library
 
 
-def current_card() -> Card:
+def current_gpu() -> Gpu:
     """This machine's GPU.
 
     Raises:
@@ -54,16 +54,16 @@ def current_card() -> Card:
     """
     hardware = gpu(packages="'toonify-serve[tensorrt-rtx]' pycuda")
     major, minor = hardware.compute_capability()
-    return Card(gpu=hardware.name(), capability=10 * major + minor)
+    return Gpu(gpu=hardware.name(), capability=10 * major + minor)
 
 
-def usable_card() -> Card | None:
+def usable_gpu() -> Gpu | None:
     """This machine's GPU if engines are built for such a one; None if they cannot be run here."""
     try:
-        card = current_card()
+        here = current_gpu()
     except EngineError:
         return None
-    return card if card.capability in CAPABILITIES else None
+    return here if here.capability in CAPABILITIES else None
 
 
 def open_engine(model: Path, signature: Signature, options: EngineOptions) -> Engine:
@@ -76,14 +76,14 @@ def open_engine(model: Path, signature: Signature, options: EngineOptions) -> En
             expected="one in the manifest",
             remedy=REBUILD,
         )
-    library, card, file = installed_library(), current_card(), directory / metadata.file
-    check_card(metadata, library.__version__, card, directory)
+    library, here, file = installed_library(), current_gpu(), directory / metadata.file
+    check_gpu(metadata, library.__version__, here, directory)
     with current_context(gpu().retain_primary_context()):
         check_header(library, file)
     from engines.tensorrt_rtx.engine import RtxEngine
 
     digest = options.hashes.get(file.name) or sha256_of(file)
-    cache = RuntimeCache(cache_file(options.cache, digest, library.__version__, card))
+    cache = RuntimeCache(cache_file(options.cache, digest, library.__version__, here))
     return RtxEngine(library, file, signature, cache, remedy=REBUILD, hashes=options.hashes)
 
 

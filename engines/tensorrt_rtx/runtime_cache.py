@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 
 from engines.contract.atomic import atomic_file
 from engines.contract.errors import ExportError
-from engines.rtx_metadata import Card
+from engines.rtx_metadata import Gpu
 from engines.user_cache import user_cache
 
 if TYPE_CHECKING:
     import tensorrt_rtx_bindings as trt
 
 
-def cache_file(folder: Path | None, engine: str, version: str, card: Card) -> Path:
+def cache_file(folder: Path | None, engine: str, version: str, gpu: Gpu) -> Path:
     """The cache's file for an engine of this SHA-256, a version of the library and a GPU.
 
     It lies in ``folder``, or else in the user's cache.
     """
-    key = hashlib.sha256(f"{engine} {version} {card}".encode()).hexdigest()
+    key = hashlib.sha256(f"{engine} {version} {gpu}".encode()).hexdigest()
     return (folder or user_cache()) / "tensorrt-rtx" / f"{key[:16]}.cache"
 
 

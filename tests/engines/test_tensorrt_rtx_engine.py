@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stand_in_card import StandInCard, machine_with
+from stand_in_gpu import StandInGpu, machine_with
 from tensorrt_names import names_used
 from tiny_models import SIZES, write_generator, write_isf
 
@@ -21,7 +21,7 @@ from engines import engine_from_directory, engine_from_onnx, read_manifest
 from engines.contract.errors import EngineError, ModelDirectoryError
 from engines.hashed_files import sha256_of
 from engines.model_directory import MANIFEST, write_manifest
-from engines.rtx_metadata import CAPABILITIES, Card, RtxMetadata
+from engines.rtx_metadata import CAPABILITIES, Gpu, RtxMetadata
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [ROOT / "engines/tensorrt/builder.py", ROOT / "engines/tensorrt/engine.py"]
@@ -40,19 +40,19 @@ def library() -> Any:
 
 
 @pytest.fixture
-def card(library: Any) -> Iterator[StandInCard]:
-    with machine_with(StandInCard(), library) as card:
-        yield card
+def gpu(library: Any) -> Iterator[StandInGpu]:
+    with machine_with(StandInGpu(), library) as gpu:
+        yield gpu
 
 
 @pytest.fixture
-def directory(tmp_path: Path, library: Any, card: StandInCard, monkeypatch: pytest.MonkeyPatch) -> Path:
+def directory(tmp_path: Path, library: Any, gpu: StandInGpu, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model directory with an engine that was verified on another GPU; the user's cache is empty."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     directory = write_generator(tmp_path / "model", "plain")
-    card.model = directory / "generator.onnx"
+    gpu.model = directory / "generator.onnx"
     (directory / "generator.rtx").write_bytes(bytes(100))
-    change_engine(directory, version=library.__version__, verified_on=Card(gpu="another", capability=86))
+    change_engine(directory, version=library.__version__, verified_on=Gpu(gpu="another", capability=86))
     return directory
 
 
@@ -82,13 +82,13 @@ def member(owner: Any, name: str) -> Any:
     return getattr(owner, name, None)
 
 
-def test_a_batch_of_any_size_gives_the_pictures_of_the_onnx_file(directory: Path, card: StandInCard) -> None:
+def test_a_batch_of_any_size_gives_the_pictures_of_the_onnx_file(directory: Path, gpu: StandInGpu) -> None:
     expected = pictures_of_onnx_file(directory, inputs(14))
     with engine_from_directory(directory) as engine:
-        card.launches.clear()
+        gpu.launches.clear()
         pictures = engine.run(inputs(14))["image"]
         engine.close()
-    assert card.launches == [8, 8]  # six samples are padded to a batch of eight
+    assert gpu.launches == [8, 8]  # six samples are padded to a batch of eight
     assert np.array_equal(pictures, expected)
 
 
@@ -99,29 +99,29 @@ def pictures_of_onnx_file(directory: Path, given: dict[str, Any]) -> Any:
 
 
 def test_kernels_are_compiled_at_once_for_each_batch_size_and_run_as_graphs(
-    directory: Path, card: StandInCard, library: Any
+    directory: Path, gpu: StandInGpu, library: Any
 ) -> None:
     engine_from_directory(directory).close()
-    assert card.launches == [1, 4, 8]
+    assert gpu.launches == [1, 4, 8]
     eager = library.DynamicShapesKernelSpecializationStrategy.EAGER
     graphs = library.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-    for config in card.configs:
+    for config in gpu.configs:
         assert config.dynamic_shapes_kernel_specialization_strategy is eager
         assert config.cuda_graph_strategy is graphs
-    caches = {id(config.set_runtime_cache.call_args.args[0]) for config in card.configs}
-    assert len(card.configs) == 3
+    caches = {id(config.set_runtime_cache.call_args.args[0]) for config in gpu.configs}
+    assert len(gpu.configs) == 3
     assert len(caches) == 1
 
 
 def test_what_was_compiled_is_kept_in_the_users_cache_for_the_next_load(
-    directory: Path, card: StandInCard, tmp_path: Path
+    directory: Path, gpu: StandInGpu, tmp_path: Path
 ) -> None:
     engine_from_directory(directory).close()
-    assert card.cached == []
+    assert gpu.cached == []
     (file,) = (tmp_path / "cache").rglob("*.cache")
     assert file.read_bytes() == b"compiled"
     engine_from_directory(directory).close()
-    assert card.cached == [b"compiled"]
+    assert gpu.cached == [b"compiled"]
 
 
 def test_the_cache_of_a_server_is_where_the_server_keeps_compiled_models(directory: Path, tmp_path: Path) -> None:
@@ -130,12 +130,12 @@ def test_the_cache_of_a_server_is_where_the_server_keeps_compiled_models(directo
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_damaged_cache_is_replaced(directory: Path, card: StandInCard, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_replaced(directory: Path, gpu: StandInGpu, tmp_path: Path) -> None:
     engine_from_directory(directory).close()
     (file,) = (tmp_path / "cache").rglob("*.cache")
     file.write_bytes(b"damaged")
     engine_from_directory(directory).close()
-    assert card.cached == [b"damaged"]
+    assert gpu.cached == [b"damaged"]
     assert file.read_bytes() == b"compiled"
 
 
@@ -145,9 +145,9 @@ def test_an_engine_runs_where_no_cache_can_be_written(directory: Path, tmp_path:
         assert engine.run(inputs(1))["image"].shape == (1, 32, 32, 3)
 
 
-def test_another_gpu_of_the_capabilities_runs_the_engine(library: Any, directory: Path, card: StandInCard) -> None:
-    blackwell = StandInCard("NVIDIA GeForce RTX 5090", (12, 0))
-    blackwell.model = card.model
+def test_another_gpu_of_the_capabilities_runs_the_engine(library: Any, directory: Path, gpu: StandInGpu) -> None:
+    blackwell = StandInGpu("NVIDIA GeForce RTX 5090", (12, 0))
+    blackwell.model = gpu.model
     with machine_with(blackwell, library):
         engine_from_directory(directory).close()
     assert blackwell.launches == [1, 4, 8]
@@ -158,41 +158,41 @@ def test_a_gpu_that_engines_are_not_built_for_is_refused(
     library: Any, directory: Path, name: str, capability: tuple[int, int]
 ) -> None:
     sentence = rf"got the GPU {name} .*, expected one of compute capability 8\.0, 8\.6, 8\.9 or 12\.0; .* torch-cuda"
-    with machine_with(StandInCard(name, capability), library), pytest.raises(EngineError, match=sentence):
+    with machine_with(StandInGpu(name, capability), library), pytest.raises(EngineError, match=sentence):
         engine_from_directory(directory)
 
 
-def test_an_engine_of_another_version_is_refused(directory: Path, card: StandInCard) -> None:
+def test_an_engine_of_another_version_is_refused(directory: Path, gpu: StandInGpu) -> None:
     change_engine(directory, version="1.5.0.114")
     with pytest.raises(EngineError, match=r"got one that version 1\.5\.0\.114 built, expected one of version 1\."):
         engine_from_directory(directory)
-    assert not card.launches
+    assert not gpu.launches
 
 
-def test_an_engine_that_its_header_refuses_is_not_loaded(directory: Path, card: StandInCard) -> None:
-    card.validity = ("INVALID", 1 | 4)
+def test_an_engine_that_its_header_refuses_is_not_loaded(directory: Path, gpu: StandInGpu) -> None:
+    gpu.validity = ("INVALID", 1 | 4)
     with pytest.raises(EngineError, match=r"generator\.rtx: got .* invalid \(version mismatch, old cuda driver\)"):
         engine_from_directory(directory)
-    assert not card.launches
+    assert not gpu.launches
 
 
-def test_an_engine_that_the_library_does_not_load_is_refused(directory: Path, card: StandInCard) -> None:
-    card.loads = False
+def test_an_engine_that_the_library_does_not_load_is_refused(directory: Path, gpu: StandInGpu) -> None:
+    gpu.loads = False
     with pytest.raises(EngineError, match=r"got a plan that TensorRT cannot load.*--target tensorrt-rtx"):
         engine_from_directory(directory)
 
 
-def test_an_engine_with_other_tensors_is_refused(directory: Path, card: StandInCard, tmp_path: Path) -> None:
-    card.model = write_isf(tmp_path / "isf") / "isf.onnx"
+def test_an_engine_with_other_tensors_is_refused(directory: Path, gpu: StandInGpu, tmp_path: Path) -> None:
+    gpu.model = write_isf(tmp_path / "isf") / "isf.onnx"
     with pytest.raises(EngineError, match=r"rtx: got attributes INPUT .*, expected image OUTPUT uint8 \[1, 32"):
         engine_from_directory(directory)
 
 
-def test_an_altered_engine_is_refused(directory: Path, card: StandInCard) -> None:
+def test_an_altered_engine_is_refused(directory: Path, gpu: StandInGpu) -> None:
     (directory / "generator.rtx").write_bytes(bytes(101))
     with pytest.raises(ModelDirectoryError, match=r"generator\.rtx: got a file with sha256"):
         engine_from_directory(directory)
-    assert not card.launches
+    assert not gpu.launches
 
 
 def test_a_manifest_without_an_engine_is_refused(directory: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_manifest_without_an_engine_is_refused(directory: Path) -> None:
 
 
 def test_loading_says_in_one_sentence_that_an_engine_was_never_verified(
-    directory: Path, card: StandInCard, caplog: pytest.LogCaptureFixture
+    directory: Path, gpu: StandInGpu, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine_from_directory(directory).close()
     assert not caplog.messages
@@ -211,13 +211,13 @@ def test_loading_says_in_one_sentence_that_an_engine_was_never_verified(
     with caplog.at_level(logging.WARNING):
         engine_from_directory(directory).close()
     assert caplog.messages == [
-        f"{directory}: the engine was built, not verified on a GPU; complete it on the card with: "
+        f"{directory}: the engine was built, not verified on a GPU; complete it on the GPU with: "
         f"toonify-export verify {directory}"
     ]
 
 
 def test_without_a_gpu_an_engine_is_refused_in_one_sentence(
-    directory: Path, card: StandInCard, monkeypatch: pytest.MonkeyPatch
+    directory: Path, gpu: StandInGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pycuda", None)
     with pytest.raises(EngineError, match=r"got no PyCUDA that loads, .*'toonify-serve\[tensorrt-rtx\]' pycuda"):

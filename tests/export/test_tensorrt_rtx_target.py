@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from generators import random_generator
 from isf_heads import ATTRIBUTES, head
-from stand_in_card import StandInCard, machine_with
+from stand_in_gpu import StandInGpu, machine_with
 from tiny_models import TinyModels, write_generator, write_mapping
 
 from engines import engine_from_directory, read_manifest
@@ -21,10 +21,10 @@ from engines.contract.errors import EngineError, ExportError, VerificationError
 from engines.hashed_files import sha256_of
 from engines.matching import MAPPING, mapping_of
 from engines.model_directory import MANIFEST, Manifest, write_manifest
-from engines.rtx_metadata import CAPABILITIES, Card, RtxMetadata
+from engines.rtx_metadata import CAPABILITIES, Gpu, RtxMetadata
 from engines.tensorrt.options import PlanOptions
 from engines.tensorrt_rtx.build import build_engine
-from engines.tensorrt_rtx.loading import usable_card
+from engines.tensorrt_rtx.loading import usable_gpu
 from export import cli, plans, rtx
 from export.build import build_classifier, build_generator, build_isf
 from export.checkpoints import read_classifier
@@ -52,9 +52,9 @@ def library() -> Any:
 
 
 @pytest.fixture
-def card(library: Any) -> Iterator[StandInCard]:
-    with machine_with(StandInCard(), library) as card:
-        yield card
+def gpu(library: Any) -> Iterator[StandInGpu]:
+    with machine_with(StandInGpu(), library) as gpu:
+        yield gpu
 
 
 def silent(phrase: str) -> None:
@@ -132,22 +132,22 @@ def test_a_graph_that_computes_something_else_leaves_nothing(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_on_a_gpu_is_verified_on_it(tmp_path: Path, exported: Path, card: StandInCard) -> None:
-    card.model = exported / "generator.onnx"
+def test_an_export_on_a_gpu_is_verified_on_it(tmp_path: Path, exported: Path, gpu: StandInGpu) -> None:
+    gpu.model = exported / "generator.onnx"
     manifest = export_generator(tmp_path / "small")
     assert isinstance(manifest.plans, RtxMetadata)
-    assert manifest.plans.verified_on == Card(gpu=card.name, capability=89)
+    assert manifest.plans.verified_on == Gpu(gpu=gpu.name, capability=89)
     assert not manifest.is_unverified
     assert [tried["engine"] for tried in manifest.details["engines_tried"]] == ["tensorrt-rtx"]
-    assert card.launches[3:] == [1, 4, 8]  # batches of 1, 3 and 6, after one run in each prepared size
+    assert gpu.launches[3:] == [1, 4, 8]  # batches of 1, 3 and 6, after one run in each prepared size
 
 
 @pytest.mark.parametrize(("capability", "usable"), [((7, 5), False), ((8, 9), True), ((9, 0), False), ((12, 0), True)])
 def test_an_export_is_verified_on_gpus_that_engines_are_built_for(
     library: Any, capability: tuple[int, int], usable: bool
 ) -> None:
-    with machine_with(StandInCard("a GPU", capability), library):
-        assert (usable_card() is not None) == usable
+    with machine_with(StandInGpu("a GPU", capability), library):
+        assert (usable_gpu() is not None) == usable
 
 
 def test_no_engine_is_built_for_turing(tmp_path: Path, exported: Path, library: Any) -> None:
@@ -159,13 +159,13 @@ def test_no_engine_is_built_for_turing(tmp_path: Path, exported: Path, library: 
     assert not (tmp_path / "generator.rtx").exists()
 
 
-def test_verifying_completes_the_manifest(directory: Path, card: StandInCard) -> None:
-    card.model = directory / "generator.onnx"
+def test_verifying_completes_the_manifest(directory: Path, gpu: StandInGpu) -> None:
+    gpu.model = directory / "generator.onnx"
     before = read_manifest(directory)
     verify_directory(directory, silent)
     after = read_manifest(directory)
     assert isinstance(after.plans, RtxMetadata)
-    assert after.plans.verified_on == Card(gpu=card.name, capability=89)
+    assert after.plans.verified_on == Gpu(gpu=gpu.name, capability=89)
     assert after.verification.psnr is None  # the stand-in computes what the ONNX file says
     assert "against the ONNX file in ONNX Runtime" in after.verification.inputs
     kept = {"plans", "verification"}
@@ -174,13 +174,11 @@ def test_verifying_completes_the_manifest(directory: Path, card: StandInCard) ->
         assert engine.run({"w": np.zeros((2, 6, 16), np.float32), "psi": np.ones((2, 1), np.float32)})
 
 
-def test_an_engine_that_is_wrong_on_the_card_stays_unverified(
-    directory: Path, card: StandInCard, tmp_path: Path
-) -> None:
+def test_an_engine_that_is_wrong_on_the_card_stays_unverified(directory: Path, gpu: StandInGpu, tmp_path: Path) -> None:
     weights = random_generator(16, 8, seed=3)
     options = ExportOptions(tmp_path / "other", "other", engine="onnxruntime", precision="fp32")
     build_generator(weights, [("generator", weights.source)], options, silent)
-    card.model = tmp_path / "other/generator.onnx"
+    gpu.model = tmp_path / "other/generator.onnx"
     before = (directory / MANIFEST).read_bytes()
     with pytest.raises(VerificationError, match=r"in tensorrt-rtx fp16: got worst error"):
         verify_directory(directory, silent)
@@ -195,15 +193,15 @@ def test_verifying_without_a_gpu_is_refused_before_any_work(directory: Path, mon
     assert (directory / MANIFEST).read_bytes() == before
 
 
-def test_verifying_on_a_card_of_another_kind_is_refused_before_any_work(
+def test_verifying_on_a_gpu_of_another_kind_is_refused_before_any_work(
     directory: Path, library: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rtx, "samples_of", lambda *_: pytest.fail("the reference was run"))
-    with machine_with(StandInCard("NVIDIA H200", (9, 0)), library), pytest.raises(EngineError, match="got the GPU"):
+    with machine_with(StandInGpu("NVIDIA H200", (9, 0)), library), pytest.raises(EngineError, match="got the GPU"):
         verify_directory(directory, silent)
 
 
-def test_a_model_for_another_target_needs_no_verifying(tmp_path: Path, card: StandInCard) -> None:
+def test_a_model_for_another_target_needs_no_verifying(tmp_path: Path, gpu: StandInGpu) -> None:
     directory = write_generator(tmp_path / "model", "plain")
     with pytest.raises(ExportError, match=r"got a model for onnxruntime, which was verified at its export, expected"):
         verify_directory(directory, silent)
@@ -216,7 +214,7 @@ def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     return int(left.value.code or 0)
 
 
-def test_the_command_says_what_is_left_to_do_and_does_it_on_the_card(
+def test_the_command_says_what_is_left_to_do_and_does_it_on_the_gpu(
     tmp_path: Path,
     library: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -226,9 +224,9 @@ def test_the_command_says_what_is_left_to_do_and_does_it_on_the_card(
     assert run_command(monkeypatch, "isf", "--target", "tensorrt-rtx", "--output", directory) == 0
     out = capsys.readouterr().out
     assert "on 8.0, 8.6, 8.9 or 12.0, its graph verified against PyTorch: " in out
-    assert f"{directory}: {UNVERIFIED}; complete it on the card with: toonify-export verify {directory}\n" in out
-    with machine_with(StandInCard(), library) as card:
-        card.model = directory / "isf.onnx"
+    assert f"{directory}: {UNVERIFIED}; complete it on the GPU with: toonify-export verify {directory}\n" in out
+    with machine_with(StandInGpu(), library) as gpu:
+        gpu.model = directory / "isf.onnx"
         assert run_command(monkeypatch, "verify", directory) == 0
     assert "12.0, verified on NVIDIA GeForce RTX 4090 (8.9), verified against" in capsys.readouterr().out
 
@@ -260,7 +258,7 @@ def give_engine(directory: Path, version: str) -> None:
     write_manifest(directory, manifest.model_copy(update=update))
 
 
-def test_a_mapping_network_is_verified_with_its_generator(models: Models, card: StandInCard) -> None:
+def test_a_mapping_network_is_verified_with_its_generator(models: Models, gpu: StandInGpu) -> None:
     verify_directory(models.generator, silent)
     for directory in (models.generator, models.generator / MAPPING):
         assert not read_manifest(directory).is_unverified
@@ -271,7 +269,7 @@ def test_a_repository_with_an_unverified_engine_is_written_without_a_gpu_and_say
 ) -> None:
     output = ("--encoder", models.encoder, "--generator", models.generator, "--output", tmp_path / "repository")
     assert run_command(monkeypatch, "repository", *output) == 0
-    assert f"{models.generator}: {UNVERIFIED}; complete it on the card with: " in capsys.readouterr().out
+    assert f"{models.generator}: {UNVERIFIED}; complete it on the GPU with: " in capsys.readouterr().out
     assert run_command(monkeypatch, "repository", *output, "--force", "--json") == 0
     assert json.loads(capsys.readouterr().out)["unverified"] == [str(models.generator)]
 

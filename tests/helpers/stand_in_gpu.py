@@ -22,7 +22,7 @@ ENGINE_MODULES = ("engines.tensorrt.engine", "engines.tensorrt_rtx.engine")
 """Modules that hold what they import of PyCUDA."""
 
 
-class StandInCard:
+class StandInGpu:
     """The GPU and the runtime, and what they were asked to do.
 
     Attributes:
@@ -62,7 +62,7 @@ class StandInCard:
 
     def runtime(self, library: Any) -> type:
         """The class ``Runtime`` of the library."""
-        card = self
+        gpu = self
 
         class Runtime:
             engine_header_size = 64
@@ -71,12 +71,12 @@ class StandInCard:
 
             def get_engine_validity(self, header: bytes) -> tuple[Any, int]:
                 assert len(header) == self.engine_header_size
-                name, reasons = card.validity
+                name, reasons = gpu.validity
                 return library.EngineValidity.__members__[name], reasons
 
             def deserialize_cuda_engine(self, content: bytes) -> Any:
-                model = card.model or Path(content.decode().strip())
-                return Engine(card, library, model) if card.loads else None
+                model = gpu.model or Path(content.decode().strip())
+                return Engine(gpu, library, model) if gpu.loads else None
 
         return Runtime
 
@@ -84,8 +84,8 @@ class StandInCard:
 class Engine:
     """An engine for batches of any size."""
 
-    def __init__(self, card: StandInCard, library: Any, model: Path) -> None:
-        self._card, self._library = card, library
+    def __init__(self, gpu: StandInGpu, library: Any, model: Path) -> None:
+        self._gpu, self._library = gpu, library
         self.session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         self.inputs = {each.name: each for each in self.session.get_inputs()}
         self.tensors = {each.name: each for each in (*self.session.get_inputs(), *self.session.get_outputs())}
@@ -107,20 +107,20 @@ class Engine:
 
     def _cache(self) -> Any:
         cache = MagicMock()
-        cache.deserialize = lambda content: self._card.cached.append(content) or content == b"compiled"
+        cache.deserialize = lambda content: self._gpu.cached.append(content) or content == b"compiled"
         cache.serialize.return_value = b"compiled"
         return cache
 
     def create_execution_context(self, *, runtime_config: Any) -> Any:
-        self._card.configs.append(runtime_config)
-        return Context(self._card, self)
+        self._gpu.configs.append(runtime_config)
+        return Context(self._gpu, self)
 
 
 class Context:
     """An execution context."""
 
-    def __init__(self, card: StandInCard, engine: Engine) -> None:
-        self._card, self._engine = card, engine
+    def __init__(self, gpu: StandInGpu, engine: Engine) -> None:
+        self._gpu, self._engine = gpu, engine
         self._addresses: dict[str, int] = {}
         self._batch = 0
 
@@ -135,26 +135,26 @@ class Context:
         self._addresses[name] = address
 
     def execute_async_v3(self, stream: object) -> bool:
-        inputs = {name: self._card.memory[self._addresses[name]] for name in self._engine.inputs}
+        inputs = {name: self._gpu.memory[self._addresses[name]] for name in self._engine.inputs}
         outputs = [name for name in self._engine.tensors if name not in inputs]
         computed = self._engine.session.run(outputs, inputs)
         for name, value in zip(outputs, computed, strict=True):
-            self._card.memory[self._addresses[name]] = value
-        self._card.launches.append(self._batch)
+            self._gpu.memory[self._addresses[name]] = value
+        self._gpu.launches.append(self._batch)
         return True
 
 
 @contextmanager
-def machine_with(card: StandInCard, library: Any) -> Iterator[StandInCard]:
+def machine_with(gpu: StandInGpu, library: Any) -> Iterator[StandInGpu]:
     """Within the block, this machine has the GPU."""
     with pytest.MonkeyPatch.context() as patch:
-        driver, package = card.driver(), types.ModuleType("pycuda")
+        driver, package = gpu.driver(), types.ModuleType("pycuda")
         vars(package)["driver"] = driver
         patch.setitem(sys.modules, "pycuda", package)
         patch.setitem(sys.modules, "pycuda.driver", driver)
-        patch.setattr(library, "Runtime", card.runtime(library))
+        patch.setattr(library, "Runtime", gpu.runtime(library))
         forget_engine_modules()
-        yield card
+        yield gpu
         forget_engine_modules()
 
 
