@@ -22,8 +22,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
-import numpy as np
 import tritonclient.grpc
 import typer
 from rich.console import Console
@@ -42,7 +40,7 @@ from serving.faces.alignment import align
 from serving.faces.images import write_picture
 from serving.faces.landmark_files import FileLandmarker
 from serving.faces.paste import paste
-from serving.sheet import sheet_of, shrunk
+from serving.sheet import named_sheet, sheet_of, shrunk
 from serving.toonifier import ServedToonifier
 from serving.triton.installation import check_shared_memory, find_installation
 from serving.triton.server import TritonServer
@@ -122,7 +120,7 @@ def demo(output: Annotated[Path, typer.Option(help="Folder for the results.")] =
     for name, picture in pictures.items():
         write_picture(output / f"{name.replace(' ', '_').replace(',', '')}.png", picture)
     write_picture(output / "pasted.png", paste(photograph, pictures[EDITED_MODEL], placement))
-    write_picture(output / "contact_sheet.png", contact_sheet({"the face": face, **pictures}))
+    write_picture(output / "contact_sheet.png", _contact_sheet({"the face": face, **pictures}))
     models = [read_manifest(path) for path in sorted((output / "models").iterdir())]
     (output / "summary.md").write_text(_summary(DESCRIPTION, watch, models, latency))
     console.print(f"Done. Look at {output / 'contact_sheet.png'}, {output / 'toon.mp4'} and {output / 'summary.md'}.")
@@ -240,20 +238,10 @@ def _compute_milliseconds(url: str) -> dict[str, float]:
     return {model.name: model.inference_stats.compute_infer.ns / 1e6 for model in response.model_stats}
 
 
-def contact_sheet(pictures: dict[str, Picture]) -> Picture:
-    """Arrange pictures in rows, each with its name above it, as uint8 RGB [H, W, 3]."""
-    tiles = [_tile(name, picture) for name, picture in pictures.items()]
-    blank = np.full_like(tiles[0], 255)
-    columns = len(R_SWAPS) + 2
-    tiles += [blank] * (-len(tiles) % columns)
-    return np.vstack([np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)])
-
-
-def _tile(name: str, picture: Picture) -> Picture:
-    tile = np.full((TILE + 28, TILE + 8, 3), 255, np.uint8)
-    tile[24 : 24 + TILE, 4 : 4 + TILE] = cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_AREA)
-    cv2.putText(tile, name, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
-    return tile
+def _contact_sheet(pictures: dict[str, Picture]) -> Picture:
+    """Arrange the face and the unedited pictures in the first row, and the edits below it."""
+    tiles = {name: shrunk(picture, TILE) for name, picture in pictures.items()}
+    return named_sheet(tiles, columns=len(R_SWAPS) + 2)
 
 
 def _summary(description: str, watch: Stopwatch, models: Sequence[Manifest], latency: Latency) -> str:

@@ -13,7 +13,7 @@ from engines.contract.arrays import AnyArray, Picture, Pictures
 from serving.controls import Style
 from serving.faces.alignment import Photo, Placement
 from serving.faces.paste import paste_into
-from serving.sheet import sheet_of, shrunk
+from serving.sheet import named_sheet, shrunk
 from serving.toonifier import Toonifier
 
 PREVIEW_SIDE = 1280
@@ -21,8 +21,6 @@ PREVIEW_SIDE = 1280
 
 SHEET_SIDE = 512
 """Largest side of the pictures of a sheet, in pixels."""
-
-_LABEL_HEIGHT = 28
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class EncodedFaces:
         side = min(SHEET_SIDE, *map(len, pictures.values()))
         face = np.asarray(cv2.resize(self._found.crops[0], (side, side), interpolation=cv2.INTER_AREA), np.uint8)
         shown = {"face": face, **{name: shrunk(picture, side) for name, picture in pictures.items()}}
-        return sheet_of([_labelled(picture, name) for name, picture in shown.items()], columns=(len(shown) + 1) // 2)
+        return named_sheet(shown, columns=(len(shown) + 1) // 2)
 
     def _rendered(self, style: Style, count: int) -> Pictures:
         shown = self._shown if style.keeps and style.keep is None else None
@@ -102,9 +100,3 @@ def _resized(photo: Photo, scale: float) -> Photo:
 def _scaled(placement: Placement, scale: float) -> Placement:
     """Return the placement in a photograph that was resized; pixel indices count from the centre of the first pixel."""
     return np.column_stack([scale * placement[:, :2], scale * (placement[:, 2] + 0.5) - 0.5])
-
-
-def _labelled(picture: Picture, name: str) -> Picture:
-    tile = np.pad(picture, ((_LABEL_HEIGHT, 0), (0, 0), (0, 0)), constant_values=255)
-    cv2.putText(tile, name, (4, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
-    return tile
