@@ -28,7 +28,7 @@ from export.graphs.live_generator import onnx_from_live_generator
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.selection import ProgressCallback
 from export.targets import ExportOptions
-from export.verification import blend_settings, seeded_codes
+from export.verification import blends_to_verify, seeded_codes
 from export.weights import GeneratorWeights
 
 
@@ -75,7 +75,7 @@ def build_live_generator(
         generator_details(blended.weights, kept, generator, codes) | {"blend": blended.report.as_json()},
         "seeded codes, psi 1 to 0.5, the default blend, every hard swap and a smooth blend",
         live,
-        _settings(default),
+        _verified_blends(default),
     )
 
     def export() -> onnx.ModelProto:
@@ -85,10 +85,10 @@ def build_live_generator(
     return build_directory(job, LiveReference(base, transfer), export, options, report, codes, add_more=more)
 
 
-def _settings(default: tuple[float, ...]) -> AnyArray:
+def _verified_blends(default: tuple[float, ...]) -> AnyArray:
     """Return the blends at which a live generator is verified, [K, G]; engines are timed at the first one."""
     first = np.array(default, np.float32)
-    others = [blend for blend in blend_settings(len(default)) if not np.array_equal(blend, first)]
+    others = [blend for blend in blends_to_verify(len(default)) if not np.array_equal(blend, first)]
     return np.stack([first, *others])
 
 

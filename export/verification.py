@@ -117,7 +117,7 @@ def batches_for(
     Args:
         signature: the inputs to draw.
         w: W+ codes [K, L, D] to use in turn for the input w; None draws it from a normal distribution.
-        blends: blends [K, G] to use in turn for the input blend; None takes ``blend_settings``.
+        blends: blends [K, G] to use in turn for the input blend; None takes ``blends_to_verify``.
         sizes: the batch sizes.
         seed: the seed of all inputs.
     """
@@ -130,21 +130,21 @@ def batches_for(
         "z": lambda dims: rng.standard_normal((count, *dims)),
         "row_strength": lambda dims: np.linspace(0, 1, count)[:, None] * np.ones((count, *dims)),
         "psi": lambda dims: np.linspace(1, 0.5, count)[:, None] * np.ones((count, *dims)),
-        BLEND: lambda dims: _in_turn(blend_settings(*dims) if blends is None else blends, count),
+        BLEND: lambda dims: _in_turn(blends_to_verify(*dims) if blends is None else blends, count),
     }
     drawn = {spec.name: samplers[spec.name](spec.dims).astype(spec.dtype.numpy) for spec in signature.inputs}
     return [{name: value[:size] for name, value in drawn.items()} for size in sizes]
 
 
-def blend_settings(shares: int) -> AnyArray:
+def blends_to_verify(shares: int) -> AnyArray:
     """Return the blends at which a live generator is verified, [G + 2, G]: every hard swap, and a smooth one.
 
     The hard swaps go from the base, without the transferred model's layers, to the transferred model.
     """
     swaps = np.arange(shares) < np.arange(shares + 1)[:, None]
     smooth = np.linspace(1, 0, shares + 2)[1:-1]
-    settings: AnyArray = np.concatenate([swaps, smooth[None]]).astype(np.float32)
-    return settings
+    blends: AnyArray = np.concatenate([swaps, smooth[None]]).astype(np.float32)
+    return blends
 
 
 def seeded_codes(generator: Generator, rows: int) -> AnyArray:

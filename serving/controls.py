@@ -21,7 +21,7 @@ from engines.contract.arrays import AnyArray
 from engines.contract.errors import RequestError
 from engines.contract.tensors import BLEND, DType, Signature, TensorSpec
 from serving.condition import kept_attributes
-from serving.live_blends import SETTINGS, BlendChoices, scaled, swapped_shares
+from serving.live_blends import BLEND_CONTROLS, BlendChoices, scaled, swapped_shares
 from serving.requests import KEPT
 
 EDIT_ROWS = {
@@ -183,7 +183,7 @@ def control_tensors(
     specs = {spec.name: spec for spec in signature.inputs if spec.optional}
     given = {name: value for name, value in controls.items() if value is not None}
     keep, exact = given.pop("keep", None), given.pop("exact", False)
-    settings = {name: given.pop(name) for name in SETTINGS if name in given}
+    blend = {name: given.pop(name) for name in BLEND_CONTROLS if name in given}
     for name in given.keys() - specs.keys():
         raise RequestError(
             f"control {name!r}",
@@ -197,25 +197,25 @@ def control_tensors(
     if keep is not None and "attributes" in tensors:
         shown = attribute_vector(keep, attribute_names) if isinstance(keep, Mapping) else keep
         tensors["attributes"] = kept_attributes(tensors["attributes"], _per_face(specs["attributes"], shown, batch))
-    if settings:
-        tensors[BLEND] = _blend_tensor(settings, choices, batch)
+    if blend:
+        tensors[BLEND] = _blend_tensor(blend, choices, batch)
     return tensors
 
 
-def _blend_tensor(settings: Mapping[str, Any], choices: BlendChoices, batch: int) -> AnyArray:
+def _blend_tensor(controls: Mapping[str, Any], choices: BlendChoices, batch: int) -> AnyArray:
     """Return the shares [batch, G] of ``r_swap`` or ``blend``, or else the model's own, times ``alpha``."""
-    choices.check_live(next(iter(settings)))
-    if "r_swap" in settings and BLEND in settings:
+    choices.check_live(next(iter(controls)))
+    if "r_swap" in controls and BLEND in controls:
         raise RequestError(
             "controls", got="both 'r_swap' and 'blend'", expected="one of them or neither", remedy="leave one out"
         )
-    if "r_swap" in settings:
-        swaps = _per_face(TensorSpec("r_swap", DType.INT64, (1,)), settings["r_swap"], batch)
+    if "r_swap" in controls:
+        swaps = _per_face(TensorSpec("r_swap", DType.INT64, (1,)), controls["r_swap"], batch)
         shares = np.array([swapped_shares(int(swap), choices.resolutions[-1]) for (swap,) in swaps], np.float32)
     else:
         spec = TensorSpec(BLEND, DType.FLOAT32, (len(choices.default),))
-        shares = _per_face(spec, settings.get(BLEND, choices.default), batch)
-    return scaled(shares, _per_face(TensorSpec("alpha", DType.FLOAT32, (1,)), settings.get("alpha", 1.0), batch))
+        shares = _per_face(spec, controls.get(BLEND, choices.default), batch)
+    return scaled(shares, _per_face(TensorSpec("alpha", DType.FLOAT32, (1,)), controls.get("alpha", 1.0), batch))
 
 
 def _per_face(spec: TensorSpec, value: ArrayLike, batch: int) -> AnyArray:

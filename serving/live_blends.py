@@ -19,7 +19,7 @@ DEFAULT_BLEND = "default_blend"
 BLEND_RESOLUTIONS = "blend_resolutions"
 """Names of the parameters by which a served model tells its default shares and the resolutions that they are for."""
 
-SETTINGS = ("r_swap", "blend", "alpha")
+BLEND_CONTROLS = ("r_swap", "blend", "alpha")
 """The controls that only live models take."""
 
 

@@ -74,7 +74,7 @@ class Rpc:
 
 @dataclass(frozen=True)
 class Pause:
-    """So many seconds of nothing."""
+    """A wait of this many seconds."""
 
     seconds: float
 

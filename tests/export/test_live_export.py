@@ -21,7 +21,7 @@ from export.build import build_generator
 from export.live import build_live_generator
 from export.plans import rebuild_plans
 from export.targets import ExportOptions, candidates_for
-from export.verification import blend_settings
+from export.verification import blends_to_verify
 
 
 def silent(_: str) -> None:
@@ -97,7 +97,7 @@ def test_a_model_that_is_wrong_at_one_blend_only_is_not_written(
 
 
 def test_a_live_model_is_verified_at_every_hard_swap_and_at_a_smooth_blend() -> None:
-    assert blend_settings(3).tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [0.75, 0.5, 0.25]]
+    assert blends_to_verify(3).tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [0.75, 0.5, 0.25]]
 
 
 @pytest.mark.parametrize(
