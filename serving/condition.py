@@ -49,10 +49,8 @@ def filled_controls(
     """
     check_request(signature, given)
     batch = len(given["w"])
-    filled = {"psi": given.get("psi", np.ones((batch, 1), np.float32))}
+    filled = filled_generator_controls(signature, given, batch, default_blend)
     dims = {spec.name: spec.dims for spec in signature.inputs}
-    if BLEND in dims:
-        filled[BLEND] = filled_blend(given, batch, dims[BLEND], default_blend)
     if "attributes" in dims:
         refuse_contradictions(given)
         filled["z"] = given["z"] if "z" in given else z_from_seed_tensor(given, batch, dims["z"])
@@ -90,21 +88,27 @@ def _with_kept(target: AnyArray, face: AnyArray | None, classify: Classify | Non
     return kept_attributes(target, classify(face)) if np.isnan(target).any() else target
 
 
-def filled_blend(
-    given: Mapping[str, AnyArray], batch: int, dims: tuple[int, ...], default: Sequence[float]
-) -> AnyArray:
-    """Return the tensor ``blend`` [batch, G], or the default G shares for every row.
+def filled_generator_controls(
+    signature: Signature, given: Mapping[str, AnyArray], batch: int, default_blend: Sequence[float]
+) -> dict[str, AnyArray]:
+    """Return ``psi`` [batch, 1] and, if the signature has it, ``blend`` [batch, G]; their defaults are 1 and G shares.
 
     Raises:
         RequestError: there is neither a blend nor a default for it.
     """
-    if BLEND in given:
-        return given[BLEND]
-    if len(default) != dims[0]:
+    filled = {"psi": given.get("psi", np.ones((batch, 1), np.float32))}
+    for spec in signature.inputs:
+        if spec.name == BLEND:
+            filled[BLEND] = given[BLEND] if BLEND in given else _repeated(default_blend, batch, spec.dims[0])
+    return filled
+
+
+def _repeated(default: Sequence[float], batch: int, count: int) -> AnyArray:
+    if len(default) != count:
         raise RequestError(
             f"tensor {BLEND!r}",
             got="none, and no default of the model's",
-            expected=f"{dims[0]} shares, one for each resolution",
+            expected=f"{count} shares, one for each resolution",
             remedy="give r_swap or blend",
         )
     return np.tile(np.asarray(default, np.float32), (batch, 1))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import RequestError
-from engines.contract.tensors import BLEND, FILLED, Signature
-from serving.condition import filled_blend, refuse_contradictions, z_from_seed, z_from_seed_tensor
+from engines.contract.tensors import FILLED, Signature
+from serving.condition import filled_generator_controls, refuse_contradictions, z_from_seed, z_from_seed_tensor
 from serving.requests import check_request
 
 Seeds = int | Sequence[int]
@@ -26,8 +26,8 @@ def filled_sample(
 
     Args:
         signature: ``engines.contract.tensors.draw_z_signature``.
-        given: at least one of ``z`` float32 [N, Z] or ``seed`` int64 [N, 1] (seed 0 if neither is given), ``psi``
-            float32 [N, 1] (default 1) and, for a live generator, ``blend`` float32 [N, G] (default ``default_blend``).
+        given: at least one of ``z`` float32 [N, Z] or ``seed`` int64 [N, 1] (seed 0 if neither is given); ``psi``
+            float32 [N, 1] (default 1); and, for a live generator, ``blend`` float32 [N, G] (default ``default_blend``).
         default_blend: a live generator's default shares, G numbers.
 
     Returns:
@@ -44,9 +44,7 @@ def filled_sample(
     batch = len(next(iter(given.values())))
     dims = {spec.name: spec.dims for spec in signature.inputs}
     z = given["z"] if "z" in given else z_from_seed_tensor(given, batch, dims["z"])
-    filled = {"z": z, "psi": given.get("psi", np.ones((batch, 1), np.float32))}
-    if BLEND in dims:
-        filled[BLEND] = filled_blend(given, batch, dims[BLEND], default_blend)
+    filled = {"z": z, **filled_generator_controls(signature, given, batch, default_blend)}
     return {name + FILLED: value for name, value in filled.items()}
 
 

@@ -215,9 +215,9 @@ def toonify_signature(g: Geometry) -> Signature:
 
 
 def draw_z_signature(g: Geometry) -> Signature:
-    """Optional seed or z, and the generator's controls -> z and controls, defaults filled in.
+    """Optional seed or z, and the generator's controls -> z and controls, with defaults filled in.
 
-    A request gives at least one of them.
+    A request gives at least one of these tensors, which determines the batch.
     """
     controls = (TensorSpec("z", DType.FLOAT32, (g.z_dim,), optional=True), *_generator_controls(g, optional=True))
     filled = (replace(spec, name=spec.name + FILLED, optional=False) for spec in controls)
