@@ -1,7 +1,8 @@
 """``toonify studio``: a web page on this machine that toonifies pictures, clips and a webcam.
 
     page/          the web page, which depends only on the HTTP interface below
-    web.py         the HTTP interface
+    web.py         the HTTP application
+    routes.py      the HTTP interface, with a method for each route
     access.py      which pages may use it
     token.py       who may use it from other machines
     uploads.py     receiving of pictures and clips, within bounds

@@ -37,7 +37,7 @@ from serving.back_end import BackEnd
 from serving.controls import Style
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
-from serving.studio import clips, web
+from serving.studio import clips, routes
 from serving.studio.access import PROOF
 from serving.studio.catalogue import Catalogue, Choice, catalogue_of
 from serving.toonifier import EngineToonifier
@@ -447,7 +447,7 @@ def test_a_camera_ends_with_a_sentence(browser: Browser, message: bytes | dict[s
 
 
 def test_a_camera_that_sends_nothing_is_let_go(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(routes, "IDLE_SECONDS", 0.1)
     assert browser.camera() == [{"error": "webcam: no frame came for 0.1 seconds; start it again."}]
 
 

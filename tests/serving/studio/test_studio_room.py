@@ -21,7 +21,7 @@ from toon_fakes import FakeToonifier, room
 from video_files import STEADY, write_video
 
 from serving.faces.jpeg import jpeg_from_picture
-from serving.studio import uploads, web
+from serving.studio import routes, uploads
 from serving.studio.access import PROOF
 from serving.studio.refusal import Refusal, Room
 
@@ -110,7 +110,7 @@ def test_a_room_counts_things_and_bytes_until_they_leave() -> None:
     room.enter()
 
 
-@pytest.mark.parametrize(("path", "most"), [("/api/picture", web.MAX_PICTURES), ("/api/clip", 8)])
+@pytest.mark.parametrize(("path", "most"), [("/api/picture", routes.MAX_PICTURES), ("/api/clip", 8)])
 def test_unfinished_uploads_count(port: int, path: str, most: int) -> None:
     with ExitStack() as stack:
         for _ in range(most):
@@ -173,15 +173,15 @@ def test_a_picture_that_nobody_waits_for_is_not_toonified(port: int, toonifier: 
     begun: list[bool] = []
     toonifier.before = lambda: (begun.append(True), held.wait(60))
     with ExitStack() as stack:
-        for _ in range(web.MAX_RUNNING_PICTURES):
+        for _ in range(routes.MAX_RUNNING_PICTURES):
             stack.enter_context(unfinished(port, "/api/picture", len(JPEG), JPEG))
-        assert eventually(lambda: len(begun) == web.MAX_RUNNING_PICTURES)
+        assert eventually(lambda: len(begun) == routes.MAX_RUNNING_PICTURES)
         with unfinished(port, "/api/picture", len(JPEG), JPEG):
             time.sleep(0.5)  # until it waits for its turn
     time.sleep(1)  # until the studio has noticed that nobody waits
     held.set()
     assert ask(port, "POST", "/api/picture", JPEG)[0] == 200
-    assert len(begun) == web.MAX_RUNNING_PICTURES + 1
+    assert len(begun) == routes.MAX_RUNNING_PICTURES + 1
 
 
 def test_webcams_are_bounded(port: int) -> None:
@@ -192,7 +192,7 @@ def test_webcams_are_bounded(port: int) -> None:
     with ExitStack() as stack:
         streams = [
             stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
-            for _ in range(web.MAX_WEBCAMS + 1)
+            for _ in range(routes.MAX_WEBCAMS + 1)
         ]
         for stream in streams:
             stream.sendall(upgrade.encode())
