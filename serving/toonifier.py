@@ -107,28 +107,14 @@ class EngineToonifier(Closing):
         threads: int = 0,
     ) -> None:
         manifests = [manifest_of(generator) for generator in generators]
-        names = [manifest.name for manifest in manifests]
-        if not names or len({*names}) < len(names):
-            raise RequestError(
-                "generators",
-                got=", ".join(names) or "none",
-                expected="at least one, each with a name of its own",
-                remedy="give model directories with different names",
-            )
+        names = _distinct_names(manifests)
         self._default, self._directories = names[0], dict(zip(names, generators, strict=True))
         self._mappings: dict[Path, Engine] = {}
         self._loading, self._threads = Lock(), threads
         encoder_manifest, isf_manifest = manifest_of(encoder), manifest_of(isf) if isf else None
         self._rows = encoder_manifest.sizes.geometry.rows
         self._attributes = isf_manifest.sizes.attributes if isf_manifest else ()
-        for manifest in (*manifests, *([isf_manifest] if isf_manifest else [])):
-            check_codes(
-                manifest,
-                encoder_manifest,
-                RequestError,
-                subject=f"{manifest.component} {manifest.name}",
-                remedy="give models that were trained for each other, and an encoder exported without --light",
-            )
+        _check_codes([*manifests, *([isf_manifest] if isf_manifest else [])], encoder_manifest)
         if light_encoder:
             _check_light_encoder(light_encoder, encoder_manifest)
         if classifier:
@@ -265,6 +251,29 @@ class ServedToonifier(Closing):
     def close(self) -> None:
         """Close the client."""
         self._client.close()
+
+
+def _distinct_names(generators: Sequence[Manifest]) -> list[str]:
+    names = [generator.name for generator in generators]
+    if not names or len({*names}) < len(names):
+        raise RequestError(
+            "generators",
+            got=", ".join(names) or "none",
+            expected="at least one, each with a name of its own",
+            remedy="give model directories with different names",
+        )
+    return names
+
+
+def _check_codes(models: Sequence[Manifest], encoder: Manifest) -> None:
+    for model in models:
+        check_codes(
+            model,
+            encoder,
+            RequestError,
+            subject=f"{model.component} {model.name}",
+            remedy="give models that were trained for each other, and an encoder exported without --light",
+        )
 
 
 def _check_light_encoder(directory: Path, encoder_manifest: Manifest) -> None:
