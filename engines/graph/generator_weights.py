@@ -17,7 +17,8 @@ from engines.graph.expectations import Expectation, array_of, between, check_wei
 from engines.graph.lookup import GraphLookup
 from engines.graph.onnx_graph import Node, OnnxGraph
 
-MODULATED_CONV, MODULATED_CONV_UP, BLEND = "ModulatedConv2d", "ModulatedConv2dUp", "Blend"
+MODULATED_CONV, MODULATED_CONV_UP, WEIGHT_BLEND = "ModulatedConv2d", "ModulatedConv2dUp", "Blend"
+"""The operators of this package's own in an exported generator; ``export.graphs.functions`` writes their bodies."""
 
 LOWEST_RESOLUTION = 4
 MAX_RESOLUTIONS = 12

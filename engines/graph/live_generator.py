@@ -17,8 +17,8 @@ from engines.contract.blends import combined
 from engines.contract.tensors import Signature
 from engines.graph.expectations import check_weights
 from engines.graph.generator_weights import (
-    BLEND,
     MAX_RESOLUTIONS,
+    WEIGHT_BLEND,
     ExportedGeneratorWeights,
     GeneratorReader,
     SynthesisBlockWeights,
@@ -43,7 +43,7 @@ class LiveGeneratorWeights:
         """
         self._graph, self._signature = graph, signature
         lookup = generator_lookup(graph)
-        if not any(node.operator == BLEND for node in graph.nodes):
+        if not any(node.operator == WEIGHT_BLEND for node in graph.nodes):
             raise lookup.error("a blend of two networks, as a live generator has")
         self._blocks = GeneratorReader(lookup).blocks()
         if len(self._blocks) > MAX_RESOLUTIONS:
@@ -107,7 +107,7 @@ class _BlendedConstants(Mapping[str, AnyArray]):
         node = self._lookup.giver(name)
         if node is None or depth == 0:
             return self._stored[name]
-        if node.operator == BLEND:
+        if node.operator == WEIGHT_BLEND:
             return self._blended(node)
         if node.operator not in ("Div", "Mul"):
             raise KeyError(name)

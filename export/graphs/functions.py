@@ -18,24 +18,21 @@ from __future__ import annotations
 import onnx
 import onnx.parser
 
+from engines.graph.generator_weights import MODULATED_CONV, MODULATED_CONV_UP, WEIGHT_BLEND
 from engines.graph.writer import OPSET
 
 DOMAIN = "toonify"
-PLAIN, UP = "ModulatedConv2d", "ModulatedConv2dUp"
-BLEND = "Blend"
-"""``y = (1 - share) * base + share * transfer``, for two arrays of one shape and share [1]."""
-
 PLUGIN_ATTRIBUTES: dict[str, str | int] = {"plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
 """Attributes by which TensorRT's parser finds the plugin; other engines ignore them."""
 
 _CONVOLUTION = {
-    PLAIN: "convolved = Conv <pads = [1, 1, 1, 1]> (scaled, weight)",
-    UP: """doubled = ConvTranspose <strides = [2, 2]> (scaled, weight)
+    MODULATED_CONV: "convolved = Conv <pads = [1, 1, 1, 1]> (scaled, weight)",
+    MODULATED_CONV_UP: """doubled = ConvTranspose <strides = [2, 2]> (scaled, weight)
   convolved = Conv <pads = [1, 1, 1, 1], group: int = @channels> (doubled, fir)""",
 }
 _INPUTS = {
-    PLAIN: "x, weight, style, demodulation, noise, bias",
-    UP: "x, weight, fir, style, demodulation, noise, bias",
+    MODULATED_CONV: "x, weight, style, demodulation, noise, bias",
+    MODULATED_CONV_UP: "x, weight, fir, style, demodulation, noise, bias",
 }
 _ACTIVATION = {
     False: "y = LeakyRelu <alpha = 0.2> (biased)",
@@ -47,7 +44,7 @@ _ACTIVATION = {
 
 
 def modulated_conv_function(name: str, *, clamp: bool) -> onnx.FunctionProto:
-    """Return the function ``PLAIN`` or ``UP``; ``clamp`` applies to all layers of a network or to none."""
+    """Return the function ``MODULATED_CONV`` or ``MODULATED_CONV_UP``; all layers of a network ``clamp``, or none."""
     attributes = ["up", "channels"] + ["clamp"] * clamp
     return onnx.parser.parse_function(f"""
 <domain: "{DOMAIN}", opset_import: ["": {OPSET}]>
@@ -69,10 +66,13 @@ def modulated_conv_function(name: str, *, clamp: bool) -> onnx.FunctionProto:
 
 
 def blend_function() -> onnx.FunctionProto:
-    """Return the function ``BLEND``, with the arithmetic of ``engines.contract.blends.combined``."""
+    """Return the function ``y = (1 - share) * base + share * transfer``, for two arrays of one shape and share [1].
+
+    Its arithmetic is that of ``engines.contract.blends.combined``.
+    """
     return onnx.parser.parse_function(f"""
 <domain: "{DOMAIN}", opset_import: ["": {OPSET}]>
-{BLEND} (base, transfer, share) => (y)
+{WEIGHT_BLEND} (base, transfer, share) => (y)
 {{
   one = Constant <value_float = 1.0> ()
   rest = Sub (one, share)

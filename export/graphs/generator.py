@@ -9,8 +9,9 @@ from onnx import TensorProto
 from torch import nn
 
 from engines.contract.tensors import Signature
+from engines.graph.generator_weights import MODULATED_CONV, MODULATED_CONV_UP, WEIGHT_BLEND
 from engines.graph.writer import GraphWriter
-from export.graphs.functions import BLEND, DOMAIN, PLAIN, PLUGIN_ATTRIBUTES, UP, blend_function, modulated_conv_function
+from export.graphs.functions import DOMAIN, PLUGIN_ATTRIBUTES, blend_function, modulated_conv_function
 from export.graphs.layers import array
 from export.graphs.operands import ConstantOperands, ConvolutionOperands, LayerOperands
 from export.networks.generator import (
@@ -50,8 +51,8 @@ def write_generator(
     _write_picture(graph, image)
     clamp = blocks[4].conv.clamp is not None
     used = {node.op_type for node in graph.nodes if node.domain == DOMAIN}
-    functions = [modulated_conv_function(name, clamp=clamp) for name in sorted(used - {BLEND})]
-    return graph.model(signature, functions=functions + [blend_function()] * (BLEND in used))
+    functions = [modulated_conv_function(name, clamp=clamp) for name in sorted(used - {WEIGHT_BLEND})]
+    return graph.model(signature, functions=functions + [blend_function()] * (WEIGHT_BLEND in used))
 
 
 def _write_rows(graph: GraphWriter, generator: Generator, count: int) -> list[str]:
@@ -77,7 +78,8 @@ def _write_modulated_conv(
     if layer.clamp is not None:
         attributes["clamp"] = layer.clamp
     inputs = [x, operands.weight, *fir, style, graph.node("Reciprocal", root), operands.noise, operands.bias]
-    return graph.outputs(UP if layer.up else PLAIN, inputs, ["y"], domain=DOMAIN, **attributes)[0]
+    function = MODULATED_CONV_UP if layer.up else MODULATED_CONV
+    return graph.outputs(function, inputs, ["y"], domain=DOMAIN, **attributes)[0]
 
 
 def _write_to_rgb(

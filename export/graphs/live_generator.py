@@ -18,8 +18,9 @@ from torch import Tensor
 from engines.contract import tensors
 from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Signature, resolutions_to
+from engines.graph.generator_weights import WEIGHT_BLEND
 from engines.graph.writer import GraphWriter
-from export.graphs.functions import BLEND, DOMAIN
+from export.graphs.functions import DOMAIN
 from export.graphs.generator import write_generator
 from export.graphs.layers import array
 from export.graphs.operands import ConvolutionOperands
@@ -92,7 +93,8 @@ class _LiveOperands:
         base, transfer = (_array(parent[name], view) for parent in (self._base, self._transfer))
         first = self._graph.constant(base, f"{last}.base")
         second = first if np.array_equal(base, transfer) else self._graph.constant(transfer, f"{last}.transfer")
-        return self._graph.outputs(BLEND, [first, second, self._shares[int(resolution)]], ["y"], domain=DOMAIN)[0]
+        inputs = [first, second, self._shares[int(resolution)]]
+        return self._graph.outputs(WEIGHT_BLEND, inputs, ["y"], domain=DOMAIN)[0]
 
 
 def _array(parameter: Tensor, view: Callable[[Tensor], Tensor]) -> AnyArray:

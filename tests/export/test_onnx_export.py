@@ -17,8 +17,8 @@ from onnx_operators import FORBIDDEN
 
 from engines import engine_from_onnx
 from engines.contract.tensors import Geometry, generator_signature, isf_signature
+from engines.graph.generator_weights import MODULATED_CONV, MODULATED_CONV_UP
 from engines.model_directory import EngineName, Precision
-from export.graphs.functions import PLAIN, UP
 from export.graphs.generator import onnx_from_generator
 from export.graphs.isf import onnx_from_isf
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
@@ -55,10 +55,10 @@ def test_names_and_shapes_are_those_of_the_signature(exported: Exported) -> None
 
 def test_every_modulated_convolution_is_one_function_node(exported: Exported) -> None:
     counts = Counter(node.op_type for node in exported.model.graph.node)
-    assert (counts[PLAIN], counts[UP]) == (4, 3)
-    assert sorted(function.name for function in exported.model.functions) == [PLAIN, UP]
+    assert (counts[MODULATED_CONV], counts[MODULATED_CONV_UP]) == (4, 3)
+    assert sorted(function.name for function in exported.model.functions) == [MODULATED_CONV, MODULATED_CONV_UP]
     for node in exported.model.graph.node:
-        if node.op_type in (PLAIN, UP):
+        if node.op_type in (MODULATED_CONV, MODULATED_CONV_UP):
             assert {"plugin_namespace", "plugin_version", "aot"} <= {attribute.name for attribute in node.attribute}
 
 

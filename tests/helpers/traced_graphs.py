@@ -20,8 +20,9 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
 from engines.contract.tensors import Signature
+from engines.graph.generator_weights import MODULATED_CONV, MODULATED_CONV_UP
 from engines.graph.writer import OPSET
-from export.graphs.functions import DOMAIN, PLAIN, PLUGIN_ATTRIBUTES, UP, modulated_conv_function
+from export.graphs.functions import DOMAIN, PLUGIN_ATTRIBUTES, modulated_conv_function
 from export.networks.classifier import Classifier
 from export.networks.encoder import Encoder, input_from_face
 from export.networks.generator import (
@@ -46,7 +47,7 @@ class ModulatedConvNode(nn.Module):
         self.channels = weight.shape[0]
         # rsqrt((q + eps) / 2) = sqrt(2) * rsqrt(q + eps), so the activation's gain costs nothing.
         self.register_buffer("squared_weight", weight.square().sum((2, 3)).T / ACTIVATION_GAIN**2)
-        self.function = UP if layer.up else PLAIN
+        self.function = MODULATED_CONV_UP if layer.up else MODULATED_CONV
         self.kernels = nn.ParameterList(
             [weight.transpose(0, 1).contiguous(), layer.fir.expand(self.channels, 1, 4, 4)] if layer.up else [weight]
         )
