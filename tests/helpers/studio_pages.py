@@ -35,7 +35,7 @@ def one_face(photo: Pixels, name: str = "") -> tuple[Face, ...]:
 
 
 @contextmanager
-def studio(toonifier: FakeToonifier, catalogue: Catalogue = CATALOGUE, token: str | None = None) -> Iterator[int]:
+def studio(toonifier: FakeToonifier, catalogue: Catalogue = CATALOGUE, *, token: str | None = None) -> Iterator[int]:
     """Serve a studio with this toonifier, and with a token if there is one; yields the port."""
     app = application(Studio(toonifier, one_face), catalogue, max_upload=MAX_UPLOAD, token=token)
     listener = socket.create_server(("127.0.0.1", 0))

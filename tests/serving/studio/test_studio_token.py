@@ -22,7 +22,7 @@ TOKEN = "a-token-of-a-test"
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with studio(FakeToonifier(), TOKEN) as port:
+    with studio(FakeToonifier(), token=TOKEN) as port:
         yield port
 
 
