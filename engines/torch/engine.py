@@ -144,7 +144,7 @@ def network_from_onnx(
         EngineError: the model was not exported by this package.
     """
     graph = read_graph(model, opened)
-    if BLEND in {spec.name for spec in signature.inputs}:
+    if signature.takes_blend:
         return LiveNetwork(LiveTorchGenerator(LiveGeneratorWeights(graph, signature), _backend(half=half), device))
     if is_generator(graph):
         return generator_network(generator_weights_from_graph(graph, signature), device, half=half)
