@@ -16,6 +16,7 @@ from fake_triton import GEOMETRY, FakeTriton, running, toonified
 from numpy.typing import NDArray
 
 from engines.contract.errors import RequestError, ServerError
+from engines.contract.tensors import Geometry, mapping_signature, sample_signature
 from serving.client import AsyncToonifyClient, ToonifyClient, retries
 
 UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
@@ -235,6 +236,26 @@ def test_a_model_is_described_by_its_configuration(client: Any) -> None:
     assert (model.resolution, model.rows, model.max_batch) == (512, 16, 8)
     assert model.attributes == GEOMETRY.attributes
     assert model.parameters["r_swap"] == "16"
+
+
+@pytest.mark.parametrize("method", ["sample", "sample_codes"])
+def test_models_of_random_faces_that_were_replaced_are_described_again(
+    client: Any, fake: FakeTriton, method: str
+) -> None:
+    fake.parameters |= {"generator": "plain", "mapping": "mapping_plain"}
+
+    def serve(resolution: int) -> tuple[int, ...]:
+        geometry = Geometry(resolution, z_dim=4)
+        fake.models |= {"sample_plain": sample_signature(geometry), "mapping_plain": mapping_signature(geometry)}
+        name = {"sample": "sample_plain", "sample_codes": "mapping_plain"}[method]
+        return fake.models[name].outputs[0].dims
+
+    smaller = serve(512)
+    assert getattr(client, method)([1, 2]).shape == (2, *smaller)
+    larger = serve(1024)
+    with pytest.raises(ServerError, match="check whether the server's models were replaced meanwhile"):
+        getattr(client, method)([1, 2])
+    assert getattr(client, method)([1, 2]).shape == (2, *larger)
 
 
 def test_models_are_the_loaded_ensembles_without_their_jpeg_forms(client: Any) -> None:
