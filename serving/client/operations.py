@@ -147,7 +147,7 @@ class Operations:
             ensemble = yield from self._cached_ensemble(model, deadline)
             checked_mapping(ensemble)
             name = f"sample_{ensemble.parameters['generator']}"
-            calls = partial(sample_calls, seeds=seeds, controls=controls)
+            calls = partial(sample_calls, seeds=seeds, controls=controls, choices=ensemble.blend_choices)
             return joined((yield from self._run_calls(name, calls, deadline)))
 
     def sample_codes(self, seeds: Seeds, model: str, timeout: float | None) -> Operation[Codes]:

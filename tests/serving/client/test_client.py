@@ -258,6 +258,19 @@ def test_models_of_random_faces_that_were_replaced_are_described_again(
     assert getattr(client, method)([1, 2]).shape == (2, *larger)
 
 
+@pytest.mark.parametrize("w", [[[0.0]], np.float32(0), np.zeros((16, 512), np.float32)], ids=["list", "number", "2-D"])
+def test_codes_that_are_no_array_of_three_dimensions_are_refused(client: Any, w: Any) -> None:
+    with pytest.raises(RequestError, match=r"^tensor 'w': got .*, expected codes float32 \[N,L,D\]"):
+        client.render(w)
+
+
+def test_a_random_face_of_a_fixed_blend_is_refused_under_the_name_that_was_asked(client: Any, fake: FakeTriton) -> None:
+    fake.parameters |= {"generator": "plain", "mapping": "mapping_plain"}
+    fake.models["sample_plain"] = sample_signature(Geometry(512, z_dim=4))
+    with pytest.raises(RequestError, match=r"^control 'r_swap': got the model 'toonify', whose blend is fixed"):
+        client.sample(1, r_swap=8)
+
+
 def test_models_are_the_loaded_ensembles_without_their_jpeg_forms(client: Any) -> None:
     assert client.models() == ("toonify",)
 
