@@ -90,15 +90,16 @@ def served_model_from_config(config: ModelConfig) -> ServedModel:
 
 
 def checked_ensemble(model: ServedModel) -> ServedModel:
-    """Return the model if it is an ensemble of this package.
+    """Return the model if it is an ensemble of this package that toonifies faces.
 
     Raises:
         RequestError: the model is not one.
     """
-    if not model.parameters.get("resolution", "").isdigit():
+    states_resolution = model.parameters.get("resolution", "").isdigit()
+    if not states_resolution or model.signature.inputs[0].name not in ("face", "jpeg"):
         raise RequestError(
             f"model {model.name!r}",
-            got="a model that does not state its resolution",
+            got=f"a model that {'takes no faces' if states_resolution else 'does not state its resolution'}",
             expected="an ensemble written by toonify-export",
             remedy="choose one that the client's models() lists",
         )

@@ -264,6 +264,16 @@ def test_codes_that_are_no_array_of_three_dimensions_are_refused(client: Any, w:
         client.render(w)
 
 
+@pytest.mark.parametrize("method", ["toonify", "describe", "sample"])
+def test_an_ensemble_of_random_faces_is_no_model_to_toonify_with(client: Any, fake: FakeTriton, method: str) -> None:
+    fake.models["sample_plain"] = sample_signature(Geometry(512, z_dim=4))
+    arguments = {"toonify": [random_faces(1)], "describe": [], "sample": [1]}[method]
+    with pytest.raises(
+        RequestError, match="model 'sample_plain': got a model that takes no faces, expected an ensemble"
+    ):
+        getattr(client, method)(*arguments, model="sample_plain")
+
+
 def test_a_random_face_of_a_fixed_blend_is_refused_under_the_name_that_was_asked(client: Any, fake: FakeTriton) -> None:
     fake.parameters |= {"generator": "plain", "mapping": "mapping_plain"}
     fake.models["sample_plain"] = sample_signature(Geometry(512, z_dim=4))
