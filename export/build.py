@@ -5,6 +5,7 @@ A directory appears under its name complete and verified, or not at all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -109,7 +110,7 @@ def generator_details(
 ) -> dict[str, Any]:
     """Return the manifest's details of a generator of which the weights ``kept`` are exported.
 
-    Pictures without the highest layers are compared with those of all layers.
+    Pictures without the highest layers are compared with those of all layers; a PSNR of None says that they are equal.
     """
     details: dict[str, Any] = {
         "channels": {str(r): c for r, c in kept.channels.items()},
@@ -118,7 +119,8 @@ def generator_details(
     }
     if kept.resolution < weights.resolution:
         error = cut_parity(generator, generator_from_weights(weights), codes[:2])
-        details["cut"] = {"from": weights.resolution, "psnr": error.psnr, "mean": error.mean}
+        psnr = error.psnr if math.isfinite(error.psnr) else None  # JSON has no infinity
+        details["cut"] = {"from": weights.resolution, "psnr": psnr, "mean": error.mean}
     return details
 
 
