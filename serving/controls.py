@@ -184,7 +184,8 @@ def control_tensors(
     given = {name: value for name, value in controls.items() if value is not None}
     keep, exact = given.pop("keep", None), given.pop("exact", False)
     settings = {name: given.pop(name) for name in SETTINGS if name in given}
-    for name in given.keys() - specs.keys():
+    # In the order of the controls: the seed and the strength of rows follow the attributes that they belong to.
+    for name in (name for name in given if name not in specs):
         raise RequestError(
             f"control {name!r}",
             got="a model that does not take it",
