@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -88,7 +89,7 @@ def generator_details(
 ) -> dict[str, Any]:
     """Return the manifest's details of a generator of which the weights ``kept`` are exported.
 
-    Pictures without the highest layers are compared with those of all layers.
+    Pictures without the highest layers are compared with those of all layers; a PSNR of None says that they are equal.
     """
     details: dict[str, Any] = {
         "channels": {str(r): c for r, c in kept.channels.items()},
@@ -97,7 +98,8 @@ def generator_details(
     }
     if kept.resolution < weights.resolution:
         error = cut_parity(generator, generator_from_weights(weights), codes[:2])
-        details["cut"] = {"from": weights.resolution, "psnr": error.psnr, "mean": error.mean}
+        psnr = error.psnr if math.isfinite(error.psnr) else None  # JSON has no infinity
+        details["cut"] = {"from": weights.resolution, "psnr": psnr, "mean": error.mean}
     return details
 
 

@@ -131,5 +131,7 @@ def print_result(directory: Path, manifest: Manifest, *, as_json: bool) -> None:
             else "  without a mapping network, which the checkpoint does not hold: no pictures of random faces"
         )
     if cut := manifest.details.get("cut"):
-        errors = f"mean error {cut['mean']:.3g}, PSNR {cut['psnr']:.1f} dB"
-        console.print(f"  against pictures of {cut['from']}x{cut['from']}, shrunk: {errors}")
+        psnr = "equal" if cut["psnr"] is None else f"PSNR {cut['psnr']:.1f} dB"
+        console.print(
+            f"  against pictures of {cut['from']}x{cut['from']}, shrunk: mean error {cut['mean']:.3g}, {psnr}"
+        )

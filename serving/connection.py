@@ -29,6 +29,8 @@ class Connection:
     ``tls_ca``, ``tls_cert``, ``tls_key``: PEM files of ``serving.client.tls_credentials``; any of them means TLS.
     ``headers``: sent along with every request.
     ``traceparent``: the W3C trace context of all requests.
+    ``from_environment``: send the headers of the environment along too, which are read when a client is made: models
+    in this process need none of them.
     ``explicit``: False if all of it comes from the environment, which gives way to models in this process.
     """
 
@@ -38,6 +40,7 @@ class Connection:
     tls_key: Path | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     traceparent: str | None = None
+    from_environment: bool = False
     explicit: bool = True
 
     def __str__(self) -> str:
@@ -47,13 +50,13 @@ class Connection:
         """Make a client, whose requests may take so many seconds.
 
         Raises:
-            RequestError: an address, a header or a file has another form.
+            RequestError: an address, a header or a file has another form, or a header's file cannot be read.
         """
         files = (self.tls_ca, self.tls_cert, self.tls_key)
         return ToonifyClient(
             self.urls,
             timeout=timeout,
-            headers=self.headers,
+            headers={**_headers_of_environment(), **self.headers} if self.from_environment else self.headers,
             credentials=tls_credentials(*files) if any(files) else None,
             traceparent=self.traceparent,
         )
@@ -82,8 +85,9 @@ def connection_from_options(
         tls_ca or from_environment[0],
         cert,
         key,
-        {**_headers_of_environment(), **dict(_header_from_option(option) for option in header or ())},
+        dict(_header_from_option(option) for option in header or ()),
         trace if is_trace(trace) else None,  # that of another form is to be ignored, as the W3C says
+        from_environment=True,
         explicit=bool(url or any(given) or header),
     )
 

@@ -184,7 +184,8 @@ def control_tensors(
     given = {name: value for name, value in controls.items() if value is not None}
     keep, exact = given.pop("keep", None), given.pop("exact", False)
     blend = {name: given.pop(name) for name in BLEND_CONTROLS if name in given}
-    for name in given.keys() - specs.keys():
+    # The order of the controls decides which one is named: a seed follows the attributes that it belongs to.
+    for name in (name for name in given if name not in specs):
         raise RequestError(
             f"control {name!r}",
             got="a model that does not take it",

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from importlib.util import find_spec
 from pathlib import Path
 
-from engines.contract.errors import ToonifyError
+from engines.contract.errors import ServerError, ToonifyError
 from engines.winograd.library import instruction_sets_here
 from serving.connection import Connection
 from serving.faces.haar import HaarLandmarker
@@ -76,7 +76,10 @@ def _versions() -> Iterator[Finding]:
 
 
 def _server(connection: Connection, model: str) -> Finding:
-    server = f"server at {connection}"
+    try:
+        server = f"server at {connection}"
+    except ServerError as error:  # no server has any of the names
+        return Finding(error.subject, error.got, error.remedy)
     with connection.client(timeout=5) as client:
         try:
             served = client.describe(model)

@@ -61,14 +61,14 @@ def seed_list(seeds: Seeds) -> list[int]:
     """Return one or several seeds as a list.
 
     Raises:
-        RequestError: there is none, or something other than whole numbers is given.
+        RequestError: there is none, or something other than whole numbers below 2^63 is given, as servers take them.
     """
     array = np.atleast_1d(np.asarray(seeds))
-    if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "iu" or array.max() > np.iinfo(np.int64).max:
         raise RequestError(
             "seeds",
             got="none" if not array.size else f"{array.dtype} {list(array.shape)}",
-            expected="one whole number, or several",
+            expected="one whole number below 2^63, or several",
             remedy="give such as [0, 1, 2]",
         )
     return [int(seed) for seed in array]

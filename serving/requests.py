@@ -39,5 +39,16 @@ def check_request(signature: Signature, given: Mapping[str, AnyArray]) -> None:
         check_blend(given[BLEND], 2 << given[BLEND].shape[1])
 
 
+def check_code_array(w: object) -> None:
+    """Raise RequestError unless ``w`` is an array of three dimensions, whose sizes can be compared with a model's."""
+    if not isinstance(w, np.ndarray) or w.ndim != 3:
+        raise RequestError(
+            "tensor 'w'",
+            got=f"{w.dtype} {list(w.shape)}" if isinstance(w, np.ndarray) else f"a {type(w).__name__}",
+            expected="codes float32 [N,L,D], as encode returns them",
+            remedy="convert the array before the call",
+        )
+
+
 def _is_not_finite(value: AnyArray) -> AnyArray:
     return ~np.isfinite(value)

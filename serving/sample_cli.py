@@ -73,8 +73,10 @@ def sample(
         if in_folder:
             _write_files(draw, numbers, output, force=force)
             return
-        pictures = [picture for _, picture in _drawn(draw, numbers)]
-        picture = pictures[0] if len(pictures) == 1 else sheet_of([shrunk(one, tile) for one in pictures], columns)
+        if len(numbers) == 1:
+            ((_, picture),) = _drawn(draw, numbers)
+        else:
+            picture = sheet_of([shrunk(picture, tile) for _, picture in _drawn(draw, numbers)], columns)
         write_picture(output, picture, force=force)
         typer.echo(output)
 

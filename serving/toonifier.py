@@ -24,7 +24,7 @@ from serving.faces.jpeg import jpeg_from_picture
 from serving.live_blends import BlendChoices
 from serving.pipeline import Pipeline
 from serving.random_faces import Seeds
-from serving.requests import check_request
+from serving.requests import check_code_array, check_request
 from serving.sampler import codes_of_seeds, mapping_engine
 
 
@@ -161,6 +161,7 @@ class EngineToonifier(Closing):
 
     def render(self, w: Codes, style: Style, shown: AnyArray | None = None) -> Pictures:
         """See ``Toonifier``."""
+        check_code_array(w)
         pipeline = self._pipeline(style.model)
         return pipeline.render(w, self._tensors(pipeline, style, style.controls(w.shape[1], shown), len(w)))
 
@@ -239,6 +240,7 @@ class ServedToonifier(Closing):
 
     def render(self, w: Codes, style: Style, shown: AnyArray | None = None) -> Pictures:
         """See ``Toonifier``."""
+        check_code_array(w)
         return self._client.render(w, model=self._ensemble(style), **style.controls(w.shape[1], shown))
 
     def sample_codes(self, seeds: Seeds, style: Style) -> Codes:

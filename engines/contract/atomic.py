@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, err
 """What a write reports when the disk, and not the program, is the reason."""
 
 _LONGEST_SUFFIX = 32
+_UNFINISHED = re.compile(r"\.partial-[0-9a-f]{16}")
 
 
 def check_output(target: Path, *, force: bool) -> None:
@@ -163,7 +165,8 @@ def _disk_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_ERRORS:
+        # Within an unfinished directory, that one says so: the name of its parts is none that anyone knows.
+        if error.errno not in DISK_ERRORS or any(_UNFINISHED.match(parent.name) for parent in target.parents):
             raise
         raise full_disk(str(target), error) from None
 

@@ -19,7 +19,7 @@ from serving.condition import filled_controls, refuse_kept
 from serving.controls import control_tensors
 from serving.live_blends import DEFAULT_BLEND, BlendChoices, blend_from_text
 from serving.random_faces import Seeds, no_mapping, seed_list, z_of_seeds
-from serving.requests import check_request
+from serving.requests import check_code_array, check_request
 from serving.signatures import signature_from_config
 
 JPEG_SUFFIX = "_jpeg"
@@ -90,15 +90,16 @@ def served_model_from_config(config: ModelConfig) -> ServedModel:
 
 
 def checked_ensemble(model: ServedModel) -> ServedModel:
-    """Return the model if it is an ensemble of this package.
+    """Return the model if it is an ensemble of this package that toonifies faces.
 
     Raises:
         RequestError: the model is not one.
     """
-    if not model.parameters.get("resolution", "").isdigit():
+    states_resolution = model.parameters.get("resolution", "").isdigit()
+    if not states_resolution or model.signature.inputs[0].name not in ("face", "jpeg"):
         raise RequestError(
             f"model {model.name!r}",
-            got="a model that does not state its resolution",
+            got=f"a model that {'takes no faces' if states_resolution else 'does not state its resolution'}",
             expected="an ensemble written by toonify-export",
             remedy="choose one that the client's models() lists",
         )
@@ -135,6 +136,7 @@ def filled_inputs(model: ServedModel, w: AnyArray, controls: Mapping[str, Any]) 
     Raises:
         RequestError: the codes have another dtype or shape, or a control does not fit the model.
     """
+    check_code_array(w)
     tensors = {"w": w, **_control_tensors(model, controls, len(w))}
     noise = next((spec.dims[0] for spec in model.signature.inputs if spec.name == "z"), 0)
     live = bool(model.default_blend)
@@ -163,15 +165,15 @@ def checked_mapping(model: ServedModel) -> str:
     return model.mapping
 
 
-def sample_calls(model: ServedModel, seeds: Seeds, controls: Mapping[str, Any]) -> list[Call]:
-    """Make requests to an ensemble ``sample_<name>`` for the faces of seeds.
+def sample_calls(model: ServedModel, seeds: Seeds, controls: Mapping[str, Any], choices: BlendChoices) -> list[Call]:
+    """Make requests to an ensemble ``sample_<name>`` for the faces of seeds; ``choices`` names the model in errors.
 
     Raises:
         RequestError: there is no seed, one is no whole number, or a control does not fit the model.
     """
     numbers = seed_list(seeds)
     given = {**controls, "seed": numbers}
-    return _split(model, control_tensors(model.signature, (), given, len(numbers), model.blend_choices))
+    return _split(model, control_tensors(model.signature, (), given, len(numbers), choices))
 
 
 def code_calls(model: ServedModel, seeds: Seeds) -> list[Call]:

@@ -146,15 +146,16 @@ class Operations:
         with self._evicted_on_error(model):
             ensemble = yield from self._cached_ensemble(model, deadline)
             checked_mapping(ensemble)
-            sampler = yield from self._cached_model(f"sample_{ensemble.parameters['generator']}", deadline)
-            return joined((yield from self._infer_all(sample_calls(sampler, seeds, controls), deadline)))
+            name = f"sample_{ensemble.parameters['generator']}"
+            calls = partial(sample_calls, seeds=seeds, controls=controls, choices=ensemble.blend_choices)
+            return joined((yield from self._run_calls(name, calls, deadline)))
 
     def sample_codes(self, seeds: Seeds, model: str, timeout: float | None) -> Operation[Codes]:
         deadline = self._deadline(timeout)
         with self._evicted_on_error(model):
             ensemble = yield from self._cached_ensemble(model, deadline)
-            mapping = yield from self._cached_model(checked_mapping(ensemble), deadline)
-            return joined((yield from self._infer_all(code_calls(mapping, seeds), deadline)))
+            calls = partial(code_calls, seeds=seeds)
+            return joined((yield from self._run_calls(checked_mapping(ensemble), calls, deadline)))
 
     def describe(self, model: str, timeout: float | None) -> Operation[ServedModel]:
         return checked_ensemble((yield from self._describe(model, self._deadline(timeout))))
@@ -205,9 +206,14 @@ class Operations:
 
     def _run_step(self, model: str, tensors: Mapping[str, AnyArray], deadline: Deadline) -> Operation[AnyArray]:
         """Run one step of an ensemble with those of ``tensors`` that it takes, and return the step's output."""
+        return joined((yield from self._run_calls(model, partial(step_calls, tensors=tensors), deadline)))
+
+    def _run_calls(
+        self, model: str, calls: Callable[[ServedModel], list[Call]], deadline: Deadline
+    ) -> Operation[list[AnyArray]]:
+        """Make a model's calls with ``calls``, and send them."""
         with self._evicted_on_error(model):
-            step = yield from self._cached_model(model, deadline)
-            return joined((yield from self._infer_all(step_calls(step, tensors), deadline)))
+            return (yield from self._infer_all(calls((yield from self._cached_model(model, deadline))), deadline))
 
     def _infer_all(self, calls: Sequence[Call], deadline: Deadline) -> Operation[list[AnyArray]]:
         """Send the calls one after the other: a long list at once would fill the server's queue for all clients."""

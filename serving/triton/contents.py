@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from engines.contract.atomic import atomic_file
 from engines.contract.errors import RepositoryError
 from engines.hashed_files import sha256_of
 from engines.model_directory import MANIFEST, manifest_of, read_manifest
@@ -33,11 +34,14 @@ def write_contents(repository: Path) -> None:
     """Write ``repository.json`` for the files that are there.
 
     Raises:
-        RepositoryError: a file is neither a configuration, a model's code, nor one that a manifest names.
+        RepositoryError: the folder has no configuration of a model.
         ModelDirectoryError: a model has no usable manifest.
+        ExportError: the file cannot be written.
     """
+    _check_repository(repository)
     hashed = {path: sha256_of(repository / path) for path in sorted(_listed(repository) - _of_models(repository))}
-    (repository / CONTENTS).write_text(_Contents(files=hashed).model_dump_json(indent=2) + "\n")
+    with atomic_file(repository / CONTENTS, force=True) as path:
+        path.write_text(_Contents(files=hashed).model_dump_json(indent=2) + "\n")
 
 
 def check_contents(repository: Path) -> None:
@@ -84,8 +88,8 @@ def unverified_models(repository: Path) -> list[str]:
     return [path.parents[1].name for path in manifests if manifest_of(path.parent).is_unverified]
 
 
-def _read(repository: Path) -> dict[str, str]:
-    path = repository / CONTENTS
+def _check_repository(repository: Path) -> None:
+    """Raise RepositoryError unless a folder has configurations of models."""
     if not any(repository.glob("*/config.pbtxt")):
         raise RepositoryError(
             str(repository),
@@ -93,6 +97,11 @@ def _read(repository: Path) -> dict[str, str]:
             expected="a model repository",
             remedy="write one with toonify-export repository",
         )
+
+
+def _read(repository: Path) -> dict[str, str]:
+    path = repository / CONTENTS
+    _check_repository(repository)
     if not path.is_file():
         raise _altered(path, "no such file")
     try:

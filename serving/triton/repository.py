@@ -137,9 +137,14 @@ def _models(
 
 def _mappings(generators: Sequence[_Model]) -> list[_Model]:
     """Read the generators' mapping networks; blends of one base have the same, which is served once."""
-    directories = [directory for model in generators if (directory := mapping_of(model.directory))]
-    models = [_model(directory, "mapping") for directory in directories]
+    models = [_mapping(model, directory) for model in generators if (directory := mapping_of(model.directory))]
     return [*{model.content: model for model in reversed(models)}.values()][::-1]
+
+
+def _mapping(generator: _Model, directory: Path) -> _Model:
+    """Read a mapping network under the generator's name, which no other generator has; its manifest may differ."""
+    model = _model(directory, "mapping")
+    return replace(model, manifest=model.manifest.model_copy(update={"name": generator.manifest.name}))
 
 
 def _model(directory: Path, component: Component) -> _Model:

@@ -184,6 +184,14 @@ def test_a_full_disk_is_one_sentence(made: Output, tmp_path: Path) -> None:
 
 
 @both
+def test_a_full_disk_is_a_sentence_about_the_whole_output(made: Output, tmp_path: Path) -> None:
+    expected = pytest.raises(ExportError, match=f"^{tmp_path}/output: got 'No space left on device'")
+    with expected, atomic_directory(tmp_path / "output") as unfinished, made(unfinished / "part"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not any(tmp_path.iterdir())
+
+
+@both
 def test_another_error_keeps_its_own_words(made: Output, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), made(tmp_path / "output"):
         (tmp_path / "nowhere").read_text()

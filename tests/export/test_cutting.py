@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,21 @@ import pytest
 import torch
 from generators import random_generator
 
-from engines import engine_from_directory, engine_from_onnx
+from engines import engine_from_directory, engine_from_onnx, read_manifest
 from engines.contract.errors import ExportError
 from engines.contract.tensors import Geometry, generator_signature
 from engines.graph.generator_weights import generator_weights_from_graph
 from engines.graph.onnx_graph import read_graph
 from engines.tensorrt.graph import graph_of_native_layers
 from engines.torch.engine import TorchEngine
+from export import build
 from export.build import build_encoder, build_generator
 from export.cutting import cut_generator, cut_parity, light_encoder
 from export.graphs.generator import onnx_from_generator
 from export.networks.encoder import encoder_from_weights
 from export.networks.generator import Generator, generator_from_weights
+from export.options import print_result
+from export.parity import parity
 from export.random_weights import random_encoder
 from export.targets import ExportOptions
 
@@ -81,6 +85,19 @@ def test_the_manifest_states_how_the_generator_was_cut(tmp_path: Path) -> None:
     assert manifest.details["channels"] == {"4": 12, "8": 10, "16": 7}
     with engine_from_directory(output.directory) as engine:
         assert engine.signature == SIGNATURE
+
+
+def test_equal_pictures_of_a_cut_generator_are_told_in_json_and_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(build, "cut_parity", lambda *_: parity(np.zeros(4, np.uint8), np.zeros(4, np.uint8)))
+    options = ExportOptions(tmp_path / "cut", "cut", engine="onnxruntime", precision="fp32")
+    build_generator(random_generator(64, w_dim=16), [], options, lambda _: None, resolution=32)
+    manifest = read_manifest(tmp_path / "cut")
+    print_result(tmp_path / "cut", manifest, as_json=True)
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["details"]["cut"]["psnr"] is None
+    print_result(tmp_path / "cut", manifest, as_json=False)
+    assert "against pictures of 64x64, shrunk: mean error 0, equal" in capsys.readouterr().out
 
 
 def test_a_light_encoder_gives_the_first_rows_of_the_whole_ones_codes(tmp_path: Path) -> None:

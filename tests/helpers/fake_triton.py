@@ -54,6 +54,8 @@ class FakeTriton(GRPCInferenceServiceServicer):
 
     Attributes:
         failures: returned instead of answers, one for each inference, until none is left.
+        models: the models by name; those that a test adds answer with zeros.
+        parameters: what each model states of itself.
         requests: the tensors of the answered requests.
         metadata: the headers of all inferences.
         trailing: metadata that a failure comes with, such as a proxy's pushback.
@@ -61,6 +63,8 @@ class FakeTriton(GRPCInferenceServiceServicer):
     """
 
     failures: deque[tuple[grpc.StatusCode, str]] = field(default_factory=deque)
+    models: dict[str, Signature] = field(default_factory=_SIGNATURES.copy)
+    parameters: dict[str, str] = field(default_factory=PARAMETERS.copy)
     requests: list[dict[str, NDArray[Any]]] = field(default_factory=list)
     attempts: Iterator[int] = field(default_factory=count)
     metadata: list[dict[str, str]] = field(default_factory=list)
@@ -85,15 +89,18 @@ class FakeTriton(GRPCInferenceServiceServicer):
         self.requests.append(tensors)
         if request.model_name == "toonify":
             return self._response(request, signature, toonified(tensors["face"]))
-        return self._response(request, signature, tensors["jpeg"])
+        if request.model_name == "toonify_jpeg":
+            return self._response(request, signature, tensors["jpeg"])
+        spec, batch = signature.outputs[0], len(next(iter(tensors.values())))
+        return self._response(request, signature, np.zeros((batch, *spec.dims), spec.dtype.numpy))
 
     def ModelConfig(self, request: Any, context: grpc.ServicerContext) -> ModelConfigResponse:
-        config = ensemble_config(request.name, self._signature(request.name, context), (), PARAMETERS)
+        config = ensemble_config(request.name, self._signature(request.name, context), (), self.parameters)
         config.max_batch_size = LARGEST_BATCH
         return ModelConfigResponse(config=config)
 
     def RepositoryIndex(self, request: Any, context: grpc.ServicerContext) -> RepositoryIndexResponse:
-        states = {"encoder": "READY", "toonify_old": "UNAVAILABLE", **dict.fromkeys(_SIGNATURES, "READY")}
+        states = {"encoder": "READY", "toonify_old": "UNAVAILABLE", **dict.fromkeys(self.models, "READY")}
         model = RepositoryIndexResponse.ModelIndex
         return RepositoryIndexResponse(models=[model(name=name, state=state) for name, state in states.items()])
 
@@ -101,7 +108,7 @@ class FakeTriton(GRPCInferenceServiceServicer):
         return ServerReadyResponse(ready=True)
 
     def ModelReady(self, request: Any, context: grpc.ServicerContext) -> ModelReadyResponse:
-        return ModelReadyResponse(ready=request.name in _SIGNATURES)
+        return ModelReadyResponse(ready=request.name in self.models)
 
     def SystemSharedMemoryRegister(
         self, request: Any, context: grpc.ServicerContext
@@ -122,9 +129,9 @@ class FakeTriton(GRPCInferenceServiceServicer):
         return SystemSharedMemoryUnregisterResponse()
 
     def _signature(self, model: str, context: grpc.ServicerContext) -> Signature:
-        if model not in _SIGNATURES:
+        if model not in self.models:
             _refuse(context, f"Request for unknown model: '{model}' is not found")
-        return _SIGNATURES[model]
+        return self.models[model]
 
     def _tensors(self, request: ModelInferRequest) -> Iterator[tuple[str, NDArray[Any]]]:
         raw = iter(request.raw_input_contents)

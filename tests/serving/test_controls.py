@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from engines.contract.errors import RequestError
 from engines.contract.tensors import ISF_ATTRIBUTES, Geometry, toonify_signature
-from serving.controls import control_tensors, row_strength_for
+from serving.controls import Style, control_tensors, row_strength_for
 from serving.live_blends import BlendChoices
 
 
@@ -78,6 +78,9 @@ def test_controls_are_repeated_for_every_face_or_given_for_each() -> None:
 
 def test_a_model_without_an_isf_head_takes_no_attributes() -> None:
     signature = toonify_signature(Geometry(256, attributes=(), noise_size=0))
+    style = Style(attributes={"age": 1}, seed=3)  # the seed and the strength of each row belong to the attributes
+    with pytest.raises(RequestError, match="control 'attributes': got a model that does not take it"):
+        control_tensors(signature, (), {**style.controls(14)}, 1, BlendChoices("toonify"))
     with pytest.raises(
         RequestError, match="control 'attributes': got a model that does not take it, expected one of psi"
     ):

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from serving import doctor
+from serving.client import addresses
+from serving.connection import Connection
 
 
 @pytest.fixture
@@ -43,6 +45,16 @@ def test_a_library_may_come_from_a_package_of_another_name(monkeypatch: pytest.M
     assert findings["onnxruntime"].found == "1.31.1"
     assert findings["torch"].found == "yes, of no installed package"
     assert findings["openvino"].missing
+
+
+def test_servers_whose_names_are_not_known_are_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", unknown)
+    finding = doctor._server(Connection(("a.invalid:8001", "b.invalid:8001")), "toonify")
+    assert (finding.subject, finding.found) == ("servers at a.invalid, b.invalid", "names that are not known here")
+    assert finding.missing
 
 
 def nvidia_smi(folder: Path, script: str) -> None:

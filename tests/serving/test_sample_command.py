@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from engines.contract.errors import RequestError
 from engines.contract.tensors import Geometry, draw_z_signature
 from serving.faces.images import read_picture
 from serving.random_faces import filled_sample
-from serving.sampler import EngineSampler
+from serving.sampler import EngineSampler, codes_of_seeds, mapping_engine
 from serving.sheet import GAP, sheet_of
 
 
@@ -27,6 +28,17 @@ def test_a_seed_is_the_same_face_in_every_batch(plain: Path) -> None:
         faces = sampler.sample([4, 0, 4], psi=0.5)
         np.testing.assert_array_equal(faces, expected_samples([4, 0, 4], psi=0.5))
         np.testing.assert_array_equal(sampler.sample(4, psi=0.5), faces[:1])
+
+
+@pytest.mark.parametrize("seed", [2**63 - 1, 2**63, 2**64])
+def test_codes_are_drawn_of_the_same_seeds_as_faces(plain: Path, seed: int) -> None:
+    with EngineSampler(plain) as sampler, mapping_engine(plain) as mapping:
+        if seed < 2**63:
+            assert len(sampler.sample(seed)) == len(codes_of_seeds(mapping, seed)) == 1
+            return
+        for draw in (sampler.sample, partial(codes_of_seeds, mapping)):
+            with pytest.raises(RequestError, match=r"^seeds: got .*, expected one whole number below 2\^63"):
+                draw(seed)
 
 
 def test_a_live_generator_draws_faces_at_its_default_blend(tiny_model_directories: TinyModels) -> None:

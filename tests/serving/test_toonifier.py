@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -175,6 +176,12 @@ def test_a_style_of_an_unknown_generator_is_refused(engines: EngineToonifier, se
 def test_faces_of_another_form_are_refused(engines: EngineToonifier) -> None:
     with pytest.raises(RequestError, match=r"tensor 'face': got uint8 \[1, 128, 256, 3\]"):
         engines.toonify(FACES[:1, :128], Style())
+
+
+@pytest.mark.parametrize("w", [[[0.0]], np.float32(0), np.zeros((8, 16), np.float32)], ids=["list", "number", "2-D"])
+def test_codes_that_are_no_array_of_three_dimensions_are_refused(engines: EngineToonifier, w: Any) -> None:
+    with pytest.raises(RequestError, match=r"^tensor 'w': got .*, expected codes float32 \[N,L,D\]"):
+        engines.render(w, Style())
 
 
 def test_an_attribute_that_the_model_lacks_is_refused(engines: EngineToonifier) -> None:

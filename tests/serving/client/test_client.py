@@ -16,6 +16,7 @@ from fake_triton import GEOMETRY, FakeTriton, running, toonified
 from numpy.typing import NDArray
 
 from engines.contract.errors import RequestError, ServerError
+from engines.contract.tensors import Geometry, mapping_signature, sample_signature
 from serving.client import AsyncToonifyClient, ToonifyClient, retries
 
 UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
@@ -235,6 +236,49 @@ def test_a_model_is_described_by_its_configuration(client: Any) -> None:
     assert (model.resolution, model.rows, model.max_batch) == (512, 16, 8)
     assert model.attributes == GEOMETRY.attributes
     assert model.parameters["r_swap"] == "16"
+
+
+@pytest.mark.parametrize("method", ["sample", "sample_codes"])
+def test_models_of_random_faces_that_were_replaced_are_described_again(
+    client: Any, fake: FakeTriton, method: str
+) -> None:
+    fake.parameters |= {"generator": "plain", "mapping": "mapping_plain"}
+
+    def serve(resolution: int) -> tuple[int, ...]:
+        geometry = Geometry(resolution, z_dim=4)
+        fake.models |= {"sample_plain": sample_signature(geometry), "mapping_plain": mapping_signature(geometry)}
+        name = {"sample": "sample_plain", "sample_codes": "mapping_plain"}[method]
+        return fake.models[name].outputs[0].dims
+
+    smaller = serve(512)
+    assert getattr(client, method)([1, 2]).shape == (2, *smaller)
+    larger = serve(1024)
+    with pytest.raises(ServerError, match="check whether the server's models were replaced meanwhile"):
+        getattr(client, method)([1, 2])
+    assert getattr(client, method)([1, 2]).shape == (2, *larger)
+
+
+@pytest.mark.parametrize("w", [[[0.0]], np.float32(0), np.zeros((16, 512), np.float32)], ids=["list", "number", "2-D"])
+def test_codes_that_are_no_array_of_three_dimensions_are_refused(client: Any, w: Any) -> None:
+    with pytest.raises(RequestError, match=r"^tensor 'w': got .*, expected codes float32 \[N,L,D\]"):
+        client.render(w)
+
+
+@pytest.mark.parametrize("method", ["toonify", "describe", "sample"])
+def test_an_ensemble_of_random_faces_is_no_model_to_toonify_with(client: Any, fake: FakeTriton, method: str) -> None:
+    fake.models["sample_plain"] = sample_signature(Geometry(512, z_dim=4))
+    arguments = {"toonify": [random_faces(1)], "describe": [], "sample": [1]}[method]
+    with pytest.raises(
+        RequestError, match="model 'sample_plain': got a model that takes no faces, expected an ensemble"
+    ):
+        getattr(client, method)(*arguments, model="sample_plain")
+
+
+def test_a_random_face_of_a_fixed_blend_is_refused_under_the_name_that_was_asked(client: Any, fake: FakeTriton) -> None:
+    fake.parameters |= {"generator": "plain", "mapping": "mapping_plain"}
+    fake.models["sample_plain"] = sample_signature(Geometry(512, z_dim=4))
+    with pytest.raises(RequestError, match=r"^control 'r_swap': got the model 'toonify', whose blend is fixed"):
+        client.sample(1, r_swap=8)
 
 
 def test_models_are_the_loaded_ensembles_without_their_jpeg_forms(client: Any) -> None:

@@ -262,6 +262,7 @@ def test_several_urls_are_several_servers(toonify: Toonify, face: Path) -> None:
 
 def test_models_in_this_process_need_no_server_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOONIFY_URL", "https://triton:8443")
+    monkeypatch.setenv("TOONIFY_HEADERS", "authorization=@absent")
     server = connection_from_options(None, None, None, None, None)
     assert BackEnd(server, encoder=Path("encoder"), generators=[Path("generator")]).in_process
     server = connection_from_options(["triton:8001"], None, None, None, None)
@@ -276,7 +277,7 @@ def test_what_is_wrong_in_the_environment_is_named_unseen(monkeypatch: pytest.Mo
     ]:
         monkeypatch.setenv("TOONIFY_HEADERS", value)
         with pytest.raises(RequestError, match=message) as caught:
-            connection_from_options(None, None, None, None, None)
+            connection_from_options(None, None, None, None, None).client(1)
         assert KEY not in str(caught.value)
     monkeypatch.setenv("TOONIFY_HEADERS", f"x-key={KEY}")
     monkeypatch.setenv("TRACEPARENT", "nonsense")

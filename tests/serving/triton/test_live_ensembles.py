@@ -74,7 +74,7 @@ def test_a_blend_of_a_random_face_is_refused_where_it_is_fixed(
 ) -> None:
     plain = tiny_model_directories.generators["plain"]
     with ToonifyClient(triton_server.url) as client, EngineSampler(plain) as sampler:
-        with pytest.raises(RequestError, match=r"control 'r_swap': got the model 'sample_plain', whose blend is fixed"):
+        with pytest.raises(RequestError, match=r"control 'r_swap': got the model 'toonify_plain', whose blend"):
             client.sample(1, model="toonify_plain", r_swap=16)
         with pytest.raises(RequestError, match=r"control 'r_swap': got the model 'plain', whose blend is fixed"):
             sampler.sample(1, r_swap=16)

@@ -22,7 +22,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from engines.contract.errors import ExportError, ModelDirectoryError, RepositoryError
 from engines.hashed_files import sha256_of
 from engines.matching import MAPPING
-from engines.model_directory import MANIFEST, read_manifest
+from engines.model_directory import MANIFEST, read_manifest, write_manifest
 from serving.triton.repository import write_repository
 
 
@@ -90,6 +90,19 @@ def test_mapping_networks_that_differ_are_served_both(tiny_model_directories: Ti
     write(tmp_path / "repository", replace(tiny_model_directories, generators=generators))
     assert (tmp_path / "repository/mapping_plain").is_dir()
     assert (tmp_path / "repository/mapping_wide").is_dir()
+
+
+def test_a_mapping_network_has_the_name_of_its_generator(tiny_model_directories: TinyModels, tmp_path: Path) -> None:
+    first, second = (write_generator(tmp_path / name, "plain") for name in ("first", "second"))
+    write_mapping(first)
+    write_mapping(second, MAPPING_SIZES.model_copy(update={"noise_size": 3}))
+    write_manifest(second, read_manifest(second).model_copy(update={"name": "renamed"}))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*/mapping/*")}
+    repository = tmp_path / "repository"
+    write_repository(repository, encoder=tiny_model_directories.encoder, generators=[first, second])
+    assert (repository / "mapping_plain").is_dir()
+    assert (repository / "mapping_renamed").is_dir()
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_an_altered_mapping_network_is_refused(tiny_model_directories: TinyModels, tmp_path: Path) -> None:

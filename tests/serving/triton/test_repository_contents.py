@@ -129,6 +129,13 @@ def test_what_a_user_changed_can_be_sealed(repository: Path) -> None:
     check_contents(repository)
 
 
+def test_a_folder_that_is_no_repository_is_not_sealed(tiny_model_directories: TinyModels, tmp_path: Path) -> None:
+    for folder in (tiny_model_directories.encoder, tmp_path / "absent"):
+        with pytest.raises(RepositoryError, match=f"^{folder}: got no folder with model configurations"):
+            write_contents(folder)
+        assert not (folder / CONTENTS).exists()
+
+
 def test_doctor_reports_a_changed_repository(repository: Path) -> None:
     def finding() -> tuple[str, bool]:
         report = findings(Connection(("127.0.0.1:1",)), "toonify", repository)
