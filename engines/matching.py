@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from engines.contract.errors import ModelDirectoryError, ToonifyError
@@ -46,11 +47,19 @@ def mapping_of(generator: Path) -> Path | None:
     """Return the model directory of a generator's mapping network; None if there is none.
 
     Raises:
-        ModelDirectoryError: a manifest is not usable, or the mapping network was not exported with this generator.
+        ModelDirectoryError: something else has that name, a manifest is not usable, or the mapping network was not
+            exported with this generator.
     """
     directory = generator / MAPPING
-    if not directory.is_dir():
+    if not os.path.lexists(directory):
         return None
+    if not directory.is_dir():
+        raise ModelDirectoryError(
+            str(directory),
+            got="no folder",
+            expected="the model directory of a mapping network, or nothing",
+            remedy="export the generator again, or delete it",
+        )
     mapping, own = manifest_of(directory), manifest_of(generator)
     if mapping.component != "mapping" or mapping.sources != own.sources or _codes(mapping) != _codes(own):
         raise ModelDirectoryError(

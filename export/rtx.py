@@ -11,7 +11,7 @@ from engines import engine_from_onnx
 from engines.contract.errors import ExportError
 from engines.contract.tensors import Signature
 from engines.matching import mapping_of
-from engines.model_directory import EngineName, Manifest, Precision, read_manifest, write_manifest
+from engines.model_directory import EngineName, Manifest, Precision, manifest_of, read_manifest, write_manifest
 from engines.plan_metadata import PlanMetadata
 from engines.rtx_metadata import RtxMetadata, check_gpu
 from export.onnx_files import save_model
@@ -95,7 +95,7 @@ def verify_directory(directory: Path, report: ProgressCallback) -> Manifest:
             remedy="use it as it is",
         )
     mapping = mapping_of(directory)
-    if mapping:
+    if mapping and isinstance(manifest_of(mapping).plans, RtxMetadata):
         verify_directory(mapping, report)
     gpu = current_gpu()
     check_gpu(plans, installed_library().__version__, gpu, directory)

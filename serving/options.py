@@ -182,7 +182,9 @@ def landmarker_from_option(option: str) -> Landmarker:
         return mesh_landmarker(_obtained(YUNET), Path(path))
     if kind == "file" and path:
         return FileLandmarker(Path(path))
-    raise AlignmentError("landmarks", got=repr(option), expected=f"none, {LANDMARKERS}", remedy="choose one of them")
+    # Where crops are allowed, "none" has been answered before.
+    expected = LANDMARKERS if option == "none" else f"none, {LANDMARKERS}"
+    raise AlignmentError("landmarks", got=repr(option), expected=expected, remedy="choose one of them")
 
 
 def _obtained(model: ModelFile) -> Path:

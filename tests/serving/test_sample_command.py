@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from tiny_models import DEFAULT_BLEND, TinyModels, expected_samples, gain_of_blend
 from toonify_command import Toonify
 
-from engines.contract.errors import RequestError
+from engines.contract.errors import ModelDirectoryError, RequestError
 from engines.contract.tensors import Geometry, draw_z_signature
 from serving.faces.images import read_picture
 from serving.random_faces import filled_sample
@@ -39,6 +40,17 @@ def test_codes_are_drawn_of_the_same_seeds_as_faces(plain: Path, seed: int) -> N
         for draw in (sampler.sample, partial(codes_of_seeds, mapping)):
             with pytest.raises(RequestError, match=r"^seeds: got .*, expected one whole number below 2\^63"):
                 draw(seed)
+
+
+def test_what_is_no_folder_of_a_mapping_network_is_said(plain: Path, tmp_path: Path) -> None:
+    for name, content in (("a file", tmp_path / "a file/mapping"), ("a link", None)):
+        copy = Path(shutil.copytree(plain, tmp_path / name, ignore=shutil.ignore_patterns("mapping")))
+        if content:
+            content.write_bytes(b"")
+        else:
+            (copy / "mapping").symlink_to(tmp_path / "gone")
+        with pytest.raises(ModelDirectoryError, match="got no folder, expected the model directory of a mapping"):
+            EngineSampler(copy)
 
 
 def test_a_live_generator_draws_faces_at_its_default_blend(tiny_model_directories: TinyModels) -> None:

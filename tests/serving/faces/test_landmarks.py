@@ -244,6 +244,11 @@ def test_an_option_names_the_landmarker(tmp_path: Path) -> None:
             landmarker_from_option(option)
 
 
+def test_crops_are_not_offered_where_none_is_refused() -> None:
+    with pytest.raises(AlignmentError, match="got 'none', expected auto, auto:FOLDER"):
+        landmarker_from_option("none")
+
+
 def test_a_folder_without_the_models_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         AlignmentError, match=r"yunet_2023mar\.onnx: got no such file, expected the published file in "
