@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from benchmarks import machine
 from benchmarks.chaos.faults import QUICK, Plan, faults
 from benchmarks.chaos.rows import CHAOS, ChaosRow
 from benchmarks.latency.command import console, run_command
-from benchmarks.records import RESULTS_FOLDER, append_records
+from benchmarks.records import RESULTS_FOLDER, append_records, read_records
 
 
 def chaos(
@@ -21,6 +22,7 @@ def chaos(
     ),
     kills: Annotated[int, typer.Option(min=1, help="Kills of each process.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="Each fault once: only checks that it runs.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last run, after its last row.")] = False,
     results: Annotated[Path, typer.Option(help="Folder of the CSV file.")] = RESULTS_FOLDER,
 ) -> None:
     """Kill, stop, fill and flood a server under load."""
@@ -28,9 +30,12 @@ def chaos(
         raise typer.BadParameter("a quick run's numbers mean little: give --results another folder")
     common: dict[str, Any] = {"run": machine.now(), "commit": machine.commit(), "device": machine.device()}
     common["served"] = _served(repository)
+    done = _last_run(results / CHAOS.name) if resume else []
+    if done:
+        common["run"] = done[0].run
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        for fields in faults(repository, Path(folder), QUICK if quick else Plan(kills=kills)):
-            row = ChaosRow(**common, **fields)
+        for fault in islice(faults(repository, Path(folder), QUICK if quick else Plan(kills=kills)), len(done), None):
+            row = ChaosRow(**common, **fault())
             append_records(results / CHAOS.name, ChaosRow, [row])
             console.print(
                 f"{row.fault}: {row.tries} tries, noticed after {row.noticed_s} s, served after {row.served_s} s, "
@@ -39,6 +44,11 @@ def chaos(
                 markup=False,
             )
     console.print(f"Rows are in {results}; table: python -m benchmarks.chaos.report")
+
+
+def _last_run(path: Path) -> list[ChaosRow]:
+    rows = read_records(path, ChaosRow)
+    return [row for row in rows if row.run == rows[-1].run]
 
 
 def _served(repository: Path) -> str:

@@ -67,23 +67,23 @@ class Plan:
 QUICK = Plan(models=1, kills=1, stops=1, before_stop=16, queue=50, bad_requests=16, messages=(1,), soak=1.0)
 
 
-def faults(repository: Path, folder: Path, plan: Plan) -> Iterator[Fields]:
-    """Do every fault in turn, each to servers of its own, and yield the fields of its row."""
-    yield _stops(repository, folder, plan.stops, plan.before_stop)
-    yield _stop_with_queue(repository, folder, plan.queue)
-    with serving(repository, folder) as served:
+def faults(repository: Path, folder: Path, plan: Plan) -> Iterator[Callable[[], Fields]]:
+    """Yield, always in the same order, what does each fault to servers of its own and returns the fields of its row."""
+    place = (repository, folder)
+    yield partial(_stops, *place, plan.stops, plan.before_stop)
+    yield partial(_stop_with_queue, *place, plan.queue)
+    with serving(*place) as served:
         models = served.models()
     for name in models[: plan.models]:
-        yield _kills(repository, folder, f"SIGKILL of {name}", plan.kills, partial(Serving.model, name=name))
-    yield _kills(repository, folder, "SIGKILL of the server", plan.kills, Serving.server)
-    yield _hang(repository, folder, models[0])
-    yield _full_log(repository, folder)
-    yield _full_scratch(repository, folder)
-    yield _full_shared_memory(repository, folder)
-    with serving(repository, folder) as served:
-        yield _bad_requests(served, plan.bad_requests)
-        yield _soak(served, plan.soak)
-        yield _messages(served, plan.messages)
+        yield partial(_kills, *place, f"SIGKILL of {name}", plan.kills, partial(Serving.model, name=name))
+    yield partial(_kills, *place, "SIGKILL of the server", plan.kills, Serving.server)
+    yield partial(_hang, *place, models[0])
+    yield partial(_full_log, *place)
+    yield partial(_full_scratch, *place)
+    yield partial(_full_shared_memory, *place)
+    yield partial(_bad_requests, *place, plan.bad_requests)
+    yield partial(_soak, *place, plan.soak)
+    yield partial(_messages, *place, plan.messages)
 
 
 def _stops(repository: Path, folder: Path, tries: int, before: int) -> Fields:
@@ -199,29 +199,31 @@ def _full_shared_memory(repository: Path, folder: Path, tries: int = 8) -> Field
     return {"fault": "no room in /dev/shm, and JPEGs of 16 MiB", "tries": tries} | counts
 
 
-def _bad_requests(served: Serving, number: int) -> Fields:
-    refused, before = 0, _mib(served)
-    with InferenceServerClient(served.url) as client:
+def _bad_requests(repository: Path, folder: Path, number: int) -> Fields:
+    with serving(repository, folder) as served, InferenceServerClient(served.url) as client:
+        refused, before = 0, _mib(served)
         for place in range(number):
             model, name, value = _BAD_TENSORS[place % len(_BAD_TENSORS)]
             refused += _error(client, model, name, value).startswith(("[StatusCode.INVALID", "[StatusCode.NOT_FOUND"))
         answered = not _error(client, "toonify", "face", np.zeros((1, 256, 256, 3), np.uint8))
+        after = _mib(served)
     counts = {"answered": int(answered), "refused": refused, "lost": number - refused}
-    return {"fault": "bad requests", "tries": number, "mib_before": before, "mib_after": _mib(served)} | counts
+    return {"fault": "bad requests", "tries": number, "mib_before": before, "mib_after": after} | counts
 
 
-def _messages(served: Serving, sizes: Sequence[int]) -> Fields:
-    before = _mib(served)
-    with InferenceServerClient(served.url) as client:
+def _messages(repository: Path, folder: Path, sizes: Sequence[int]) -> Fields:
+    with serving(repository, folder) as served, InferenceServerClient(served.url) as client:
+        before = _mib(served)
         errors = [_error(client, "toonify_jpeg", "jpeg", np.array([[bytes(size * MIB)]], object)) for size in sizes]
         answered = not _error(client, "toonify", "face", np.zeros((1, 256, 256, 3), np.uint8))
+        after = _mib(served)
     fault = f"JPEGs of {', '.join(map(str, sizes))} MiB"
     counts = {"answered": int(answered), "refused": sum(map(bool, errors))}
-    return {"fault": fault, "tries": len(sizes), "mib_before": before, "mib_after": _mib(served)} | counts
+    return {"fault": fault, "tries": len(sizes), "mib_before": before, "mib_after": after} | counts
 
 
-def _soak(served: Serving, seconds: float) -> Fields:
-    with Load(served.url) as load:
+def _soak(repository: Path, folder: Path, seconds: float) -> Fields:
+    with serving(repository, folder) as served, Load(served.url) as load:
         wait_until(lambda: load.answered() >= 16)
         before = _mib(served)
         time.sleep(seconds)

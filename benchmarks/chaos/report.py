@@ -26,7 +26,8 @@ def _lines(rows: Sequence[ChaosRow]) -> Iterator[str]:
 
 def _origin(rows: Sequence[ChaosRow]) -> Iterator[str]:
     if rows:
-        yield f"Run {rows[0].run}, commit {rows[0].commit}; {rows[0].served}; {rows[0].device}."
+        commits = ", ".join(dict.fromkeys(row.commit for row in rows))
+        yield f"Run {rows[0].run}, commit {commits}; {rows[0].served}; {rows[0].device}."
 
 
 def main() -> None:

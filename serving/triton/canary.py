@@ -35,7 +35,7 @@ _CHANNEL = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", -
 
 
 class Canary(Closing):
-    """Requests to one server, of black faces to its ensembles and of zeros to their steps; use it in a ``with`` block.
+    """Requests to one server: black faces to its ensembles, zeros to its other models; use it in a ``with`` block.
 
     ``ensembles`` are the names of the server's ensembles.
     """
@@ -53,10 +53,10 @@ class Canary(Closing):
             answers = [self._client.get_model_config(name, client_timeout=TIMEOUT) for name in names]
         configs: dict[str, ModelConfig] = {answer.config.name: answer.config for answer in answers}
         ensembles = {name: config for name, config in configs.items() if config.platform == "ensemble"}
-        steps = {step.model_name for config in ensembles.values() for step in config.ensemble_scheduling.step}
         self.ensembles = sorted(ensembles, key=lambda name: name.startswith("sample_"))  # those of faces come first
         self._ensembles = ensembles
-        self._steps = [configs[name] for name in sorted(steps)]
+        # All others, since one may be no step of an ensemble: the classifier is asked by another model.
+        self._models = [configs[name] for name in sorted(configs.keys() - ensembles.keys())]
 
     def ask(self, ensemble: str) -> None:
         """Request one picture from an ensemble.
@@ -68,12 +68,12 @@ class Canary(Closing):
             self._client.infer(ensemble, _zeros(self._ensembles[ensemble]), client_timeout=TIMEOUT)
 
     def check(self) -> None:
-        """Request an answer of each step of the ensembles, and wait as long as that model answers anything.
+        """Request an answer of each model that is no ensemble, and wait as long as that model answers anything.
 
         Raises:
             ServerError: a model answers with an error, or is hung.
         """
-        for config in self._steps:
+        for config in self._models:
             with _server_errors(f"model {config.name!r}", "an answer"):
                 self._check(config)
 

@@ -23,10 +23,17 @@ class TritonPythonModel({adapter}):
 """
 
 
-def small_repository(models: TinyModels, folder: Path) -> Path:
-    """A repository with one generator and neither ISF head nor mapping network, of which a server starts quickly."""
+def small_repository(models: TinyModels, folder: Path, *, edits: bool = False) -> Path:
+    """A repository with one generator and no mapping network, of which a server starts quickly.
+
+    With ``edits`` it has an ISF head and a classifier too.
+    """
     shutil.copytree(models.generators["plain"], folder / "plain", ignore=shutil.ignore_patterns(MAPPING))
-    write_repository(folder / "repository", encoder=models.encoder, generators=[folder / "plain"])
+    isf, classifier = (models.isf, models.classifier) if edits else (None, None)
+    generators = [folder / "plain"]
+    write_repository(
+        folder / "repository", encoder=models.encoder, generators=generators, isf=isf, classifier=classifier
+    )
     return folder / "repository"
 
 

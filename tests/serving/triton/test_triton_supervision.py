@@ -138,10 +138,13 @@ def test_a_server_is_restarted_as_often_as_it_dies(repository: Path) -> None:
         assert served.phrases("restarting in 2 s") == 1
 
 
-@pytest.mark.parametrize("of_server", [False, True], ids=["a model", "the server"])
-def test_a_stopped_process_is_found_by_the_canary(repository: Path, of_server: bool) -> None:
+@pytest.mark.parametrize("model", ["encoder", "classifier", None], ids=lambda model: model or "the server")
+def test_a_stopped_process_is_found_by_the_canary(
+    tiny_model_directories: TinyModels, tmp_path: Path, model: str | None
+) -> None:
+    repository = small_repository(tiny_model_directories, tmp_path, edits=model == "classifier")
     with serving(repository, patience=3) as served:
-        os.kill(served.server() if of_server else served.model("encoder"), signal.SIGSTOP)
+        os.kill(served.model(model) if model else served.server(), signal.SIGSTOP)
         wait_until(lambda: served.phrases("serving toonify") == 2)
         assert_it_answers(served)
 
