@@ -98,11 +98,12 @@ class Pipeline:
         """
         filled = filled_controls(self._condition, {"w": w, **controls}, default_blend=self.default_blend)
         if self._isf:
-            w = self._isf.run({"w": w} | _inputs_of(self._isf, filled))["w_edited"]
-        return self._generator.run({"w": w} | _inputs_of(self._generator, filled))["image"]
+            w = self._isf.run({"w": w} | inputs_of(self._isf, filled))["w_edited"]
+        return self._generator.run({"w": w} | inputs_of(self._generator, filled))["image"]
 
 
-def _inputs_of(engine: Engine, filled: dict[str, AnyArray]) -> dict[str, AnyArray]:
+def inputs_of(engine: Engine, filled: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+    """Return the inputs of an engine, but its codes ``w``, from filled-in controls, whose names end in ``FILLED``."""
     return {s.name: filled[s.name + FILLED] for s in engine.signature.inputs if s.name != "w"}
 
 

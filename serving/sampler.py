@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
 from engines import Engine, engine_from_directory
-from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.arrays import Codes, Pictures
 from engines.contract.closing import Closing
-from engines.contract.tensors import FILLED, draw_z_signature
+from engines.contract.tensors import draw_z_signature
 from engines.matching import mapping_of
 from engines.model_directory import manifest_of
 from serving.controls import GeneratorControls, control_tensors
 from serving.live_blends import BlendChoices
+from serving.pipeline import inputs_of
 from serving.random_faces import Seeds, filled_sample, no_mapping, seed_list, z_of_seeds
 
 
@@ -75,13 +75,9 @@ class EngineSampler(Closing):
         numbers = seed_list(seeds)
         given = control_tensors(self._draw_z, (), {**controls, "seed": numbers}, len(numbers), self._choices)
         filled = filled_sample(self._draw_z, given, self._choices.default)
-        w = self._mapping.run({"z": filled.pop("z" + FILLED)})["w"]
-        return self._generator.run({"w": w, **_without_suffix(filled)})["image"]
+        w = self._mapping.run(inputs_of(self._mapping, filled))["w"]
+        return self._generator.run({"w": w} | inputs_of(self._generator, filled))["image"]
 
     def close(self) -> None:
         """Close the engines."""
         self._engines.close()
-
-
-def _without_suffix(filled: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
-    return {name.removesuffix(FILLED): value for name, value in filled.items()}
