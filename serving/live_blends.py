@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engines.contract.blends import swapped_share
 from engines.contract.errors import RequestError
-from engines.contract.tensors import resolutions_to
+from engines.contract.tensors import resolution_of_shares, resolutions_to
 
 DEFAULT_BLEND = "default_blend"
 BLEND_RESOLUTIONS = "blend_resolutions"
@@ -37,7 +37,7 @@ class BlendChoices:
     @property
     def resolutions(self) -> tuple[int, ...]:
         """The resolutions 4, 8, ..., R of the shares; none for a model that is not live."""
-        return resolutions_to(2 << len(self.default)) if self.default else ()
+        return resolutions_to(resolution_of_shares(len(self.default))) if self.default else ()
 
     def check_live(self, control: str) -> None:
         """Raise RequestError if the model is not live."""
@@ -86,7 +86,7 @@ def blend_parameters(default: Sequence[float]) -> dict[str, str]:
     """Return the parameters by which a served model that is live tells its default shares [G]; none for another."""
     if not default:
         return {}
-    resolutions = resolutions_to(2 << len(default))
+    resolutions = resolutions_to(resolution_of_shares(len(default)))
     return {BLEND_RESOLUTIONS: ",".join(map(str, resolutions)), DEFAULT_BLEND: ",".join(map(repr, default))}
 
 

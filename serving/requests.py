@@ -10,7 +10,7 @@ from engines.contract.arrays import AnyArray
 from engines.contract.blends import check_blend
 from engines.contract.checks import check_tensors
 from engines.contract.errors import RequestError
-from engines.contract.tensors import BLEND, Signature
+from engines.contract.tensors import BLEND, Signature, resolution_of_shares
 
 KEPT = np.float32(np.nan)
 """The target of an attribute that stays as it is in the face."""
@@ -36,7 +36,7 @@ def check_request(signature: Signature, given: Mapping[str, AnyArray]) -> None:
             )
 
     if BLEND in given:
-        check_blend(given[BLEND], 2 << given[BLEND].shape[1])
+        check_blend(given[BLEND], resolution_of_shares(given[BLEND].shape[1]))
 
 
 def check_code_array(w: object) -> None:

@@ -24,7 +24,7 @@ from benchmarks.rounds import alternating, percentiles
 from benchmarks.worker import Worker
 from engines import engine_from_directory
 from engines.contract.arrays import AnyArray
-from engines.contract.tensors import BLEND, resolutions_to
+from engines.contract.tensors import BLEND, resolution_of_shares, resolutions_to
 from serving.live_blends import swapped_shares
 
 TIMEOUT = 600.0
@@ -38,7 +38,7 @@ Shares = Callable[[int, int, int], AnyArray]
 
 def hard_swap(_: int, batch: int, count: int) -> AnyArray:
     """The first exported blend, for every picture."""
-    return np.tile(swapped_shares(FIRST_SWAP, 2 << count), (batch, 1))
+    return np.tile(swapped_shares(FIRST_SWAP, resolution_of_shares(count)), (batch, 1))
 
 
 def one_fraction(_: int, batch: int, count: int) -> AnyArray:

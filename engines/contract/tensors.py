@@ -90,6 +90,11 @@ def resolutions_to(resolution: int) -> tuple[int, ...]:
     return tuple(1 << level for level in range(2, resolution.bit_length()))
 
 
+def resolution_of_shares(count: int) -> int:
+    """Return the side in pixels of the pictures of a live generator with this many shares; see ``resolutions_to``."""
+    return 2 << count
+
+
 @dataclass(frozen=True)
 class Geometry:
     """The sizes from which every signature of one served pipeline follows; no ``attributes`` means no ISF head.
