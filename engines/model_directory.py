@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from engines.contract.atomic import atomic_file
@@ -25,6 +25,7 @@ from engines.contract.tensors import (
 )
 from engines.external_data import external_files
 from engines.hashed_files import altered, opened_files
+from engines.manifest_entry import ManifestEntry
 from engines.plan_metadata import PlanMetadata
 from engines.rtx_metadata import RtxMetadata
 
@@ -49,11 +50,7 @@ _Width = Annotated[int, Field(ge=0, le=4096)]
 _FileName = Annotated[str, Field(max_length=255)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-
-class SourceFile(_Frozen):
+class SourceFile(ManifestEntry):
     """A source file of the model."""
 
     role: str
@@ -63,7 +60,7 @@ class SourceFile(_Frozen):
     licence: str | None = None
 
 
-class Sizes(_Frozen):
+class Sizes(ManifestEntry):
     """``Geometry`` as the manifest stores it; ``rows`` is set only if it differs from that of the resolution.
 
     ``w_dim`` is 0 for a classifier, which has no codes; ``z_dim`` is set for a mapping network.
@@ -81,7 +78,7 @@ class Sizes(_Frozen):
         return Geometry(self.resolution, self.w_dim, self.attributes, self.noise_size, self.rows or 0, self.z_dim)
 
 
-class Verification(_Frozen):
+class Verification(ManifestEntry):
     """The engine's error relative to the float32 PyTorch reference.
 
     ``worst`` and ``mean`` are absolute errors in the output's unit: levels 0..255 for pictures, latent units for codes.
@@ -99,7 +96,7 @@ class Verification(_Frozen):
         return f"worst error {self.worst:.3g}, mean {self.mean:.3g}, {psnr}"
 
 
-class LiveBlend(_Frozen):
+class LiveBlend(ManifestEntry):
     """What makes a generator live: it holds both parents of a blend, and every request may choose the blend.
 
     Attributes:
@@ -111,7 +108,7 @@ class LiveBlend(_Frozen):
     default: tuple[Annotated[float, Field(ge=0, le=1)], ...]
 
 
-class Manifest(_Frozen):
+class Manifest(ManifestEntry):
     """The content of ``manifest.json``; ``live`` is set for a live generator.
 
     ``plans`` is set if the engine is TensorRT, or TensorRT for RTX. The ``verification`` of an engine that

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from engines.contract.errors import EngineError
+from engines.manifest_entry import ManifestEntry
 
 Compatibility = Literal["none", "same_compute_capability", "ampere_plus"]
 """The other GPUs that a plan runs on: TensorRT's ``HardwareCompatibilityLevel`` in lower case.
@@ -16,11 +15,7 @@ Plans that run on other GPUs are slower: "ampere_plus" excludes many kernels tha
 """
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Platform(_Frozen):
+class Platform(ManifestEntry):
     """The TensorRT version and GPU that a plan is built for; ``capability`` is the compute capability times 10."""
 
     tensorrt: str
@@ -31,7 +26,7 @@ class Platform(_Frozen):
         return f"TensorRT {self.tensorrt} on {self.gpu} ({self.capability / 10})"
 
 
-class PlanMetadata(_Frozen):
+class PlanMetadata(ManifestEntry):
     """The plans of one model.
 
     Attributes:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from engines.contract.errors import EngineError
+from engines.manifest_entry import ManifestEntry
 
 CAPABILITIES = (80, 86, 89, 120)
 """The compute capabilities, times 10, that one engine is built for: Ampere, Ada and Blackwell.
@@ -15,11 +14,7 @@ CAPABILITIES = (80, 86, 89, 120)
 """
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Gpu(_Frozen):
+class Gpu(ManifestEntry):
     """A GPU; ``capability`` is its compute capability times 10."""
 
     gpu: str
@@ -29,7 +24,7 @@ class Gpu(_Frozen):
         return f"{self.gpu} ({self.capability / 10})"
 
 
-class RtxMetadata(_Frozen):
+class RtxMetadata(ManifestEntry):
     """The engine of one model, which needs no GPU to be built.
 
     Attributes:
