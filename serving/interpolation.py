@@ -1,4 +1,4 @@
-"""Semantic interpolation: pictures on the way from a face to its edit (ISF-GAN's semantic interpolation)."""
+"""Semantic interpolation, as in the ISF-GAN paper: pictures on the way from a face to its edit."""
 
 from __future__ import annotations
 
