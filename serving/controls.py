@@ -111,8 +111,8 @@ class Style:
 
     @property
     def keeps(self) -> bool:
-        """True if the faces' own attributes may be needed."""
-        return self.attributes is not None and not self.exact
+        """True if an edit keeps what the faces show: ``exact`` keeps nothing, and ``keep`` says itself what to keep."""
+        return self.attributes is not None and not self.exact and self.keep is None
 
     def controls(self, rows: int, shown: AnyArray | None = None) -> Controls:
         """Return the style as the controls of a request to a model whose codes have ``rows`` rows.

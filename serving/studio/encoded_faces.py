@@ -83,7 +83,7 @@ class EncodedFaces:
         return named_sheet(shown, columns=(len(shown) + 1) // 2)
 
     def _rendered(self, style: Style, count: int) -> Pictures:
-        shown = self._shown if style.keeps and style.keep is None else None
+        shown = self._shown if style.keeps else None
         return self._toonifier.render(self._codes[:count], style, None if shown is None else shown[:count])
 
     @cached_property

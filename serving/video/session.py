@@ -214,12 +214,7 @@ class ToonSession(Closing):
             job.crops = np.stack([*crops.values()]) if crops else None
         full = self._full_codes.due([track.id for track in crops], float(job.frame.pts))
         job.light = self._toonifier.has_light_encoder and not full
-        job.unread = (
-            job.crops is not None
-            and job.style.keeps
-            and job.style.keep is None
-            and self._attributes.due([track.id for track in crops])
-        )
+        job.unread = job.crops is not None and job.style.keeps and self._attributes.due([track.id for track in crops])
         return job
 
     def _pictures(self, jobs: Sequence[FrameJob], style: Style) -> list[Pictures]:
