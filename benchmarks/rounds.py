@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -28,6 +28,16 @@ def percentiles(times: Sequence[float] | NDArray[np.float64]) -> tuple[float, fl
     """The 5th, 50th and 95th percentile."""
     p5, p50, p95 = (float(value) for value in np.percentile(times, (5, 50, 95)))
     return p5, p50, p95
+
+
+def text_of_medians(rounds: Iterable[Sequence[float] | NDArray[np.float64]]) -> str:
+    """Return the median of each round, separated by spaces, as a CSV's column holds them."""
+    return " ".join(f"{np.median(times):.6g}" for times in rounds)
+
+
+def medians_from_text(text: str) -> list[float]:
+    """Return the medians of ``text_of_medians``."""
+    return [float(part) for part in text.split()]
 
 
 @dataclass(frozen=True)

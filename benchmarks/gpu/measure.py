@@ -18,7 +18,7 @@ from benchmarks.gpu.rows import GpuRow, KernelRow
 from benchmarks.gpu.subjects import GpuTimings, RemoteSubject, Subject
 from benchmarks.networks import BenchmarkModels
 from benchmarks.reference import ReferenceData
-from benchmarks.rounds import alternating, percentiles
+from benchmarks.rounds import alternating, percentiles, text_of_medians
 from benchmarks.worker import Worker
 from export.parity import Parity
 
@@ -138,7 +138,7 @@ class GpuRun:
             measured = {
                 "n": len(device or host),
                 **dict(zip(("host_p5_ms", "host_p50_ms", "host_p95_ms"), percentiles(host), strict=True)),
-                "rounds_ms": " ".join(f"{np.median(timed.device or timed.host):.6g}" for timed in state.timings),
+                "rounds_ms": text_of_medians(timed.device or timed.host for timed in state.timings),
             }
             if device:
                 measured |= dict(zip(("p5_ms", "p50_ms", "p95_ms"), percentiles(device), strict=True))

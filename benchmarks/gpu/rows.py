@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.records import RESULTS_FOLDER, Status
+from benchmarks.rounds import medians_from_text
 
 LATENCIES = RESULTS_FOLDER / "gpu_latency.csv"
 KERNELS = RESULTS_FOLDER / "gpu_kernels.csv"
@@ -57,7 +58,7 @@ class GpuRow:
     @property
     def rounds(self) -> list[float]:
         """The median of each round in ms."""
-        return [float(part) for part in self.rounds_ms.split()]
+        return medians_from_text(self.rounds_ms)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from benchmarks.growth.live_rows import LiveRow
 from benchmarks.memory import return_freed_memory, smaps_bytes
 from benchmarks.networks import SEED, BenchmarkModels
 from benchmarks.reference import LARGEST_BATCH, PSI
-from benchmarks.rounds import alternating, percentiles
+from benchmarks.rounds import alternating, percentiles, text_of_medians
 from benchmarks.worker import Worker
 from engines import engine_from_directory
 from engines.contract.arrays import AnyArray
@@ -182,7 +182,7 @@ class LiveRun:
             p5_ms=p5,
             p50_ms=p50,
             p95_ms=p95,
-            rounds_ms=" ".join(f"{np.median(one):.6g}" for one in rounds_ms),
+            rounds_ms=text_of_medians(rounds_ms),
             held_mib=state.held / MIB,
         )
 

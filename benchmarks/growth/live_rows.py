@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.records import RESULTS_FOLDER, Status
+from benchmarks.rounds import medians_from_text
 
 LIVE = RESULTS_FOLDER / "live.csv"
 
@@ -49,4 +50,4 @@ class LiveRow:
     @property
     def rounds(self) -> list[float]:
         """The median of each round in ms."""
-        return [float(part) for part in self.rounds_ms.split()]
+        return medians_from_text(self.rounds_ms)

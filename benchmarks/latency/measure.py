@@ -21,7 +21,7 @@ from benchmarks.latency.subjects import open_subject, prepare
 from benchmarks.networks import BenchmarkModels, signature_of
 from benchmarks.records import Status
 from benchmarks.reference import ReferenceData
-from benchmarks.rounds import alternating, percentiles
+from benchmarks.rounds import alternating, percentiles, text_of_medians
 from engines.model_directory import Verification
 from engines.openvino.engine import supports_bf16
 from export.verification import Bound, verify
@@ -191,7 +191,7 @@ def with_measurements(row: LatencyRow, state: CaseState) -> LatencyRow:
         p5_ms=p5,
         p50_ms=p50,
         p95_ms=p95,
-        rounds_ms=" ".join(f"{np.median(one):.6g}" for one in rounds_ms),
+        rounds_ms=text_of_medians(rounds_ms),
         over_engines="" if row.in_flight > 1 else _over_engines(state.timings),
         pictures_per_s=len(calls_ms) * row.batch / sum(timed.wall for timed in state.timings),
         peak_mib=max(timed.peak_bytes for timed in state.timings) / 2**20,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from benchmarks.records import RESULTS_FOLDER, Status, append_records, read_records
+from benchmarks.rounds import medians_from_text
 
 RESULTS = RESULTS_FOLDER / "latency.csv"
 
@@ -72,7 +73,7 @@ class LatencyRow:
     @property
     def rounds(self) -> list[float]:
         """The median of each round in ms."""
-        return [float(part) for part in self.rounds_ms.split()]
+        return medians_from_text(self.rounds_ms)
 
 
 COLUMNS = tuple(field.name for field in fields(LatencyRow))
