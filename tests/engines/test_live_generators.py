@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from live_generators import W_DIM, LivePair, live_pair
+from live_generators import W_DIM, LivePair, hard_swaps, live_pair
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
@@ -56,9 +56,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> LivePair:
 
 def schedules(resolution: int) -> list[BlendSchedule]:
     """Every hard swap, from the base to the transferred model, and three smooth schedules."""
-    swaps = [schedule_from_options(resolution, r_swap=2 << level) for level in range(resolution.bit_length() - 1)]
     smooth = ["sigmoid:8,1", "linear:4,32", "sigmoid:16,0.05"]
-    return swaps + [schedule_from_options(resolution, schedule=rule, reverse=rule == "linear:4,32") for rule in smooth]
+    return hard_swaps(resolution) + [
+        schedule_from_options(resolution, schedule=rule, reverse=rule == "linear:4,32") for rule in smooth
+    ]
 
 
 def codes(pair: LivePair, count: int = 2) -> AnyArray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from live_generators import W_DIM, LivePair, live_pair
+from live_generators import W_DIM, LivePair, hard_swaps, live_pair
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -24,7 +24,7 @@ from engines.torch.engine import TorchEngine, network_from_onnx, with_graphs
 from engines.torch.generator import TorchGenerator
 from engines.torch.layer_backends import FusedBackend, LayerBackend, ReferenceBackend
 from engines.torch.live_generator import LiveTorchGenerator
-from export.blending import BlendSchedule, schedule_from_options
+from export.blending import schedule_from_options
 from export.targets import candidates_for
 
 CPU = torch.device("cpu")
@@ -40,11 +40,6 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> LivePair:
     return live_pair(tmp_path_factory.mktemp("small"), 16)
-
-
-def hard_swaps(resolution: int) -> list[BlendSchedule]:
-    """Every hard swap, from the base to the transferred model."""
-    return [schedule_from_options(resolution, r_swap=2 << level) for level in range(resolution.bit_length() - 1)]
 
 
 def signature(pair: LivePair) -> Signature:

@@ -66,3 +66,8 @@ def live_pair(folder: Path, resolution: int, *, conv_clamp: float | None = None)
     sibling = random_sibling(base, strength=1.0)
     flipped = {name: value[::-1].copy() for name, value in sibling.tensors.items() if name.endswith(".noise")}
     return LivePair(base, replace(sibling, tensors={**sibling.tensors, **flipped}), folder)
+
+
+def hard_swaps(resolution: int) -> list[BlendSchedule]:
+    """Every hard swap, from the base to the transferred model."""
+    return [schedule_from_options(resolution, r_swap=2 << level) for level in range(resolution.bit_length() - 1)]
