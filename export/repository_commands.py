@@ -1,4 +1,7 @@
-"""The commands of ``toonify-export`` that write, accept and sign model repositories."""
+"""The commands of ``toonify-export`` that write, accept and sign model repositories.
+
+What loads gRPC is imported where it is needed, so that help comes at once.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,8 @@ from engines.matching import mapping_of
 from engines.model_directory import MANIFEST, Manifest, read_manifest
 from engines.rtx_metadata import unverified_sentence
 from serving.options import Force
+from serving.quiet_grpc import quiet_grpc
 from serving.signing import sign_folder
-from serving.triton.contents import check_models_too, write_contents
-from serving.triton.repository import check_repository, write_repository
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -33,6 +35,8 @@ def repository(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Combine model directories into a Triton model repository."""
+    with quiet_grpc():
+        from serving.triton.repository import check_repository, write_repository
     models = check_repository(
         output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, force=force
     )
@@ -65,6 +69,8 @@ def seal(
     repository: Annotated[Path, typer.Argument(help="A model repository whose configurations you have changed.")],
 ) -> None:
     """Accept the files of a model repository as they are; toonify serve refuses changed ones."""
+    with quiet_grpc():
+        from serving.triton.contents import write_contents
     write_contents(repository)
     console.print(f"{repository}: sealed")
 
@@ -79,6 +85,8 @@ def sign(
         if mapping := mapping_of(directory):
             read_manifest(mapping)
     else:
+        with quiet_grpc():
+            from serving.triton.contents import check_models_too
         check_models_too(directory)
     sign_folder(directory, key)
     console.print(f"{directory}: signed")

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engines.contract.errors import RequestError
 from engines.model_directory import Manifest, manifest_of
-from serving.client import DEFAULT_MODEL, DEFAULT_URL, ToonifyClient
-from serving.client.calls import ServedModel
+from serving.client.defaults import DEFAULT_MODEL
 from serving.connection import Connection
 from serving.controls import Edit, Style, row_strength_for
 from serving.toonifier import EngineToonifier, SamplingToonifier, ServedToonifier
+
+if TYPE_CHECKING:  # models in this process need no gRPC
+    from serving.client import ToonifyClient
+    from serving.client.calls import ServedModel
 
 
 @dataclass(frozen=True)
 class BackEnd:
     """A Triton server, or model directories that are loaded into this process.
 
-    ``url``: the server's address, several ones, or a connection with all that belongs to it; None selects
-    ``DEFAULT_URL``. A connection that comes from environment variables alone gives way to models in this process.
+    ``server``: how to reach the server; where that comes from environment variables alone, it gives way to models in
+    this process.
     ``model``: the name of a served ensemble, or of one of ``generators``; None selects the default one.
     ``encoder``, ``generators``, ``isf``, ``classifier``, ``light_encoder``: model directories to load into this
     process.
@@ -32,7 +36,7 @@ class BackEnd:
             ``jpeg`` is set without a server.
     """
 
-    url: str | Sequence[str] | Connection | None = None
+    server: Connection = Connection(explicit=False)  # noqa: RUF009, it is frozen
     model: str | None = None
     encoder: Path | None = None
     generators: Sequence[Path] = ()
@@ -43,11 +47,11 @@ class BackEnd:
     classifier: Path | None = None
 
     def __post_init__(self) -> None:
-        server = self.url.explicit if isinstance(self.url, Connection) else bool(self.url)
-        if self.in_process and (server or not (self.encoder and self.generators)):
+        explicit = self.server.explicit
+        if self.in_process and (explicit or not (self.encoder and self.generators)):
             raise RequestError(
                 "models",
-                got="--url and model directories" if server else "only some of the model directories",
+                got="--url and model directories" if explicit else "only some of the model directories",
                 expected="--url, or --encoder and --generator (and --isf, --classifier, --light-encoder)",
                 remedy="give --url alone, or --encoder and --generator",
             )
@@ -78,9 +82,7 @@ class BackEnd:
 
     def client(self) -> ToonifyClient:
         """Make a client of the server; the caller closes it."""
-        if isinstance(self.url, Connection):
-            return self.url.client(self.timeout)
-        return ToonifyClient(self.url or DEFAULT_URL, timeout=self.timeout)
+        return self.server.client(self.timeout)
 
     def style(
         self,

@@ -10,14 +10,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from serving.client import DEFAULT_MODEL
+from serving.client.defaults import DEFAULT_MODEL
 from serving.command_line import common_options, print_table, run, stages
 from serving.connection import connection_from_options
-from serving.doctor import findings
 from serving.faces.cli import faces
 from serving.faces.models_cli import models
 from serving.image_cli import image
 from serving.options import Headers, TlsCa, TlsCert, TlsKey, Url
+from serving.quiet_grpc import quiet_grpc
 from serving.sample_cli import sample
 from serving.studio.cli import studio
 from serving.video.cli import cam, video
@@ -73,10 +73,10 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a model repository with Triton Inference Server until Ctrl-C or SIGTERM."""
-    # Imported late: the other commands need no server.
-    from serving.signing import check_signature
-    from serving.triton.contents import check_contents
-    from serving.triton.supervision import serve as serve_repository
+    with quiet_grpc():  # imported late: the other commands need no server
+        from serving.signing import check_signature
+        from serving.triton.contents import check_contents
+        from serving.triton.supervision import serve as serve_repository
 
     with stages() as stage:
 
@@ -112,6 +112,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
     """Report what this machine has and what it lacks; exit with 1 if it cannot make a picture."""
+    with quiet_grpc():
+        from serving.doctor import findings
     server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
     report = findings(server, model, repository)
     if as_json:

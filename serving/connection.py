@@ -7,13 +7,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from engines.contract.errors import RequestError
-from serving.client import DEFAULT_URL, ToonifyClient, tls_credentials
 from serving.client.addresses import addresses_from
+from serving.client.defaults import DEFAULT_URL
 from serving.client.headers import is_trace
+from serving.quiet_grpc import quiet_grpc
+
+if TYPE_CHECKING:
+    from serving.client import ToonifyClient
 
 URL_VARIABLE, HEADERS_VARIABLE, TRACE_VARIABLE = "TOONIFY_URL", "TOONIFY_HEADERS", "TRACEPARENT"
 _TLS_VARIABLES = ("TOONIFY_TLS_CA", "TOONIFY_TLS_CERT", "TOONIFY_TLS_KEY")
@@ -52,6 +57,8 @@ class Connection:
         Raises:
             RequestError: an address, a header or a file has another form, or a header's file cannot be read.
         """
+        with quiet_grpc():
+            from serving.client import ToonifyClient, tls_credentials
         files = (self.tls_ca, self.tls_cert, self.tls_key)
         return ToonifyClient(
             self.urls,

@@ -12,7 +12,7 @@ import typer
 
 from engines.contract.atomic import check_output
 from engines.contract.tensors import FACE_SIZE
-from serving.client import DEFAULT_TIMEOUT
+from serving.client.defaults import DEFAULT_TIMEOUT
 from serving.connection import connection_from_options
 from serving.faces.alignment import Photo
 from serving.faces.images import check_suffix, read_picture, write_picture

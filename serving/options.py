@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from engines.contract.errors import AlignmentError
-from serving.client import DEFAULT_URL
+from serving.client.defaults import DEFAULT_URL
 from serving.controls import Edit
 from serving.faces.automatic import automatic_landmarker, mesh_landmarker
 from serving.faces.haar import HaarLandmarker

@@ -13,7 +13,7 @@ import typer
 from engines.contract.arrays import Picture, Pictures
 from engines.contract.atomic import check_output
 from engines.contract.errors import RequestError
-from serving.client import DEFAULT_MODEL, DEFAULT_TIMEOUT
+from serving.client.defaults import DEFAULT_MODEL, DEFAULT_TIMEOUT
 from serving.command_line import stages
 from serving.connection import Connection, connection_from_options
 from serving.controls import GeneratorControls

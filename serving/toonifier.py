@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from engines.contract.errors import RequestError
 from engines.contract.tensors import Signature
 from engines.matching import check_classifier, check_codes
 from engines.model_directory import manifest_of
-from serving.client import DEFAULT_MODEL, ToonifyClient
+from serving.client.defaults import DEFAULT_MODEL
 from serving.controls import Controls, Style, control_tensors
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
@@ -26,6 +26,9 @@ from serving.pipeline import Pipeline
 from serving.random_faces import Seeds
 from serving.requests import check_code_array, check_request
 from serving.sampler import codes_of_seeds, mapping_engine
+
+if TYPE_CHECKING:  # models in this process need no gRPC
+    from serving.client import ToonifyClient
 
 
 class Toonifier(ContextManager, Protocol):

@@ -23,12 +23,16 @@ def test_a_client_loads_no_learning_library(module: str) -> None:
     assert not loaded_by(f"import {module}") & ML_LIBRARIES
 
 
-def test_the_help_of_toonify_loads_no_learning_library_and_no_server() -> None:
-    statement = (
-        "import sys, serving.cli\nsys.argv = ['toonify', '--help']\ntry: serving.cli.main()\nexcept SystemExit: pass"
-    )
+@pytest.mark.parametrize("module", ["serving.cli", "export.cli"])
+def test_help_loads_no_learning_library_no_grpc_and_no_server(module: str) -> None:
+    statement = f"import sys, {module}\nsys.argv = ['program', '--help']\ntry: {module}.main()\nexcept SystemExit: pass"
     loaded = loaded_by(statement + "\nassert 'serving.triton.server' not in sys.modules")
-    assert not loaded & ML_LIBRARIES
+    assert not loaded & {*ML_LIBRARIES, "grpc", "tritonclient"}
+
+
+@pytest.mark.parametrize("module", ["serving.back_end", "serving.sampler", "serving.studio.studio"])
+def test_models_in_this_process_need_no_grpc(module: str) -> None:
+    assert not loaded_by(f"import {module}") & {"grpc", "tritonclient"}
 
 
 @pytest.mark.parametrize("module", ["serving", "engines", *(f"engines.contract.{name}" for name in CONTRACTS)])

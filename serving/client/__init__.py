@@ -1,7 +1,17 @@
-"""Clients of a Triton server that toonifies faces, and the requests that they send."""
+"""Clients of a Triton server that toonifies faces, and the requests that they send.
 
-from serving.client.client import DEFAULT_MODEL, DEFAULT_TIMEOUT, DEFAULT_URL, AsyncToonifyClient, ToonifyClient
-from serving.client.tls import tls_credentials
+Each name below is imported when it is first used: gRPC takes longer to load than most of what a command does.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from serving.client.client import AsyncToonifyClient, ToonifyClient
+    from serving.client.defaults import DEFAULT_MODEL, DEFAULT_TIMEOUT, DEFAULT_URL
+    from serving.client.tls import tls_credentials
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -11,3 +21,16 @@ __all__ = [
     "ToonifyClient",
     "tls_credentials",
 ]
+
+_MODULE_OF = {
+    "AsyncToonifyClient": "serving.client.client",
+    "ToonifyClient": "serving.client.client",
+    "tls_credentials": "serving.client.tls",
+}
+
+if not TYPE_CHECKING:  # a type checker that saw __getattr__ would accept misspelt names
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_MODULE_OF.get(name, "serving.client.defaults")), name)

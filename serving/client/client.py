@@ -20,14 +20,11 @@ from engines.contract.closing import Closing
 from serving.client.addresses import addresses_from
 from serving.client.calls import ServedModel
 from serving.client.channel import channel_arguments
+from serving.client.defaults import DEFAULT_MODEL, DEFAULT_TIMEOUT, DEFAULT_URL
 from serving.client.headers import Metadata, Traceparent
 from serving.client.operations import CLOSING_ATTEMPTS, Blocking, Operation, Operations, Pause, Step
 from serving.controls import Controls, GeneratorControls
 from serving.random_faces import Seeds
-
-DEFAULT_URL = "127.0.0.1:8001"
-DEFAULT_MODEL = "toonify"
-DEFAULT_TIMEOUT = 60.0
 
 T = TypeVar("T")
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engines.contract.errors import RequestError
 from engines.matching import mapping_of
 from engines.model_directory import Manifest, manifest_of
 from serving.back_end import BackEnd
-from serving.client import DEFAULT_MODEL
-from serving.client.calls import ServedModel
+from serving.client.defaults import DEFAULT_MODEL
+
+if TYPE_CHECKING:  # models in this process need no gRPC
+    from serving.client.calls import ServedModel
 
 _ENSEMBLE = "toonify_"
 

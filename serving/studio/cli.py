@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from engines.contract.errors import ServerError
-from serving.client import DEFAULT_TIMEOUT
+from serving.client.defaults import DEFAULT_TIMEOUT
 from serving.command_line import stages
 from serving.connection import connection_from_options
 from serving.options import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from serving.client import DEFAULT_TIMEOUT
+from serving.client.defaults import DEFAULT_TIMEOUT
 from serving.connection import connection_from_options
 from serving.jobs import Job, files_in, jobs_of
 from serving.options import (

@@ -130,7 +130,7 @@ def test_a_deadline_ends_the_retries_with_the_last_reason(client_class: Any, fak
         client.describe()
         fake.failures.extend([STOPPING] * 10)
         with pytest.raises(ServerError, match="Server is stopping"):
-            client.toonify(FACE, timeout=0.25)
+            client.toonify(FACE, timeout=1.0)
     assert next(fake.attempts) < retries.ATTEMPTS
 
 

@@ -34,6 +34,7 @@ from video_files import STEADY, write_video
 from engines.contract.errors import ModelDirectoryError, RequestError, ServerError
 from serving import cli
 from serving.back_end import BackEnd
+from serving.connection import Connection
 from serving.controls import Style
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
@@ -495,17 +496,17 @@ def test_the_catalogue_of_model_directories(tiny_model_directories: TinyModels, 
 def test_the_catalogue_of_a_server() -> None:
     with running_triton(FakeTriton()) as server:
         attributes = ("gender", "glasses", "age", "expression")
-        assert catalogue_of(BackEnd(url=server.url)) == Catalogue((Choice(None, "", 512),), attributes)
+        assert catalogue_of(BackEnd(Connection((server.url,)))) == Catalogue((Choice(None, "", 512),), attributes)
 
 
 @pytest.mark.triton
 def test_the_catalogue_of_a_real_server(triton_server: TritonServer) -> None:
     names = {"plain": 32, "inverse": 32, "small": 16}
     plain, inverse, small = (Choice(name, "--r-swap 16", side, samples=name != "small") for name, side in names.items())
-    assert catalogue_of(BackEnd(url=triton_server.url)) == Catalogue(
+    assert catalogue_of(BackEnd(Connection((triton_server.url,)))) == Catalogue(
         (plain, inverse, LIVE, small), ("age", "smile"), keeps=True
     )
-    catalogue = catalogue_of(BackEnd(url=triton_server.url, model="toonify_inverse"))
+    catalogue = catalogue_of(BackEnd(Connection((triton_server.url,)), model="toonify_inverse"))
     assert catalogue == Catalogue((inverse, LIVE, plain, small), ("age", "smile"), keeps=True)
 
 
