@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ ProgressCallback = Callable[[str], None]
 
 MIN_ROUNDS, ROUND_SECONDS = 3, 1.0
 """How often and for how long the candidates that are left are timed, one run of each in a round."""
+
+LONGEST_SECONDS = 6.0
+"""How long they are timed while one has not taken about its least time twice: beside other load undisturbed runs are
+rare, and the candidate that had none yet would seem slow."""
 
 TOO_SLOW = 2.0
 """A candidate that takes this many times the fastest one's time is given up."""
@@ -129,7 +134,7 @@ class _Trial:
         self._pair, self._samples = pair, samples
         self._engine: Engine | None = engine
         (self._output,) = engine.signature.outputs
-        self.milliseconds = math.inf
+        self._milliseconds: list[float] = []
         with ExitStack() as failure:
             failure.callback(self.close)
             outputs = [self.time_run()]
@@ -149,6 +154,17 @@ class _Trial:
         return Candidate(*self._pair, self.milliseconds, self._verification, self.passed)
 
     @property
+    def milliseconds(self) -> float:
+        """The least time, since other load only adds time, and the first run has more to do than the others."""
+        return min(self._milliseconds)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether two runs took about the least time."""
+        least, *others = sorted(self._milliseconds)
+        return bool(others) and others[0] <= SIMILAR * least
+
+    @property
     def is_open(self) -> bool:
         return self._engine is not None
 
@@ -162,11 +178,11 @@ class _Trial:
         return self.milliseconds > TOO_SLOW * fastest
 
     def time_run(self) -> AnyArray:
-        """Run the first sample. Other load only adds time, and the first run more, so the least time counts."""
+        """Run the first sample, and note the time."""
         assert self._engine is not None
         start = time.perf_counter()
         output = self._engine.run(self._samples[0].inputs)[self._output.name]
-        self.milliseconds = min(self.milliseconds, 1e3 * (time.perf_counter() - start))
+        self._milliseconds.append(1e3 * (time.perf_counter() - start))
         return output
 
     def close(self) -> None:
@@ -192,11 +208,14 @@ def _time_in_rounds(trials: Sequence[_Trial]) -> None:
     """Time the candidates that are left, one run of each in a round; a single one has nothing to be compared with."""
     if len(trials) < 2:
         return
-    end, rounds = time.perf_counter() + ROUND_SECONDS, 0
-    while rounds < MIN_ROUNDS or time.perf_counter() < end:
-        rounds += 1
+    start = time.perf_counter()
+    for number in count(1):
         for trial in trials:
             trial.time_run()
+        seconds = time.perf_counter() - start
+        enough = ROUND_SECONDS if all(trial.is_settled for trial in trials) else LONGEST_SECONDS
+        if number >= MIN_ROUNDS and seconds >= enough:
+            break
 
 
 def verification_error(model: Path, best: Candidate) -> VerificationError:

@@ -95,6 +95,12 @@ def test_a_busy_moment_decides_nothing(select: Select) -> None:
     assert (chosen.engine, chosen.precision) == FAST
 
 
+def test_an_engine_whose_times_vary_is_timed_for_longer(select: Select) -> None:
+    busy = [0.03, 0.009, 0.02, 0.013, 0.03, 0.02]
+    chosen, _ = select({SLOWER: FakeEngine([0.006]), FAST: FakeEngine([*busy, 0.004])})
+    assert (chosen.engine, chosen.precision) == FAST
+
+
 def test_an_engine_that_is_much_slower_is_given_up_before_it_is_verified_whole(select: Select) -> None:
     slow = FakeEngine([0.06])
     chosen, tried = select({FAST: FakeEngine([0.003]), SLOWEST: slow})
