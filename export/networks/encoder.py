@@ -174,9 +174,10 @@ def encoder_from_weights(weights: EncoderWeights) -> Encoder:
         stages=(first, second, third, fourth),
         squeezed=tuple(shapes[f"body.{k}.res_layer.5.fc1.weight"][0] for k in range(sum(STAGE_UNITS))),
     )
-    encoder = Encoder(widths, weights.rows, weights.w_dim, weights.kind)
+    with torch.device("meta"):  # random weights would take seconds, and are not needed
+        encoder = Encoder(widths, weights.rows, weights.w_dim, weights.kind)
     tensors = {name: torch.from_numpy(value) for name, value in weights.tensors.items()}
     tensors["latent_avg"] = torch.from_numpy(weights.latent_avg)
-    encoder.load_state_dict(tensors)
+    encoder.load_state_dict(tensors, assign=True)
     encoder.eval().requires_grad_(False)
     return encoder
