@@ -28,14 +28,15 @@ from engines.matching import MAPPING
 from engines.model_directory import Manifest, Sizes
 from export.cutting import cut_generator, cut_parity, light_encoder
 from export.directory import Job, build_directory
+from export.graphs.architectures import onnx_from_network
 from export.graphs.classifier import onnx_from_classifier
 from export.graphs.encoder import onnx_from_encoder
-from export.graphs.generator import onnx_from_generator
 from export.graphs.isf import onnx_from_isf
 from export.graphs.mapping import onnx_from_mapping
+from export.networks.architectures import network_from_weights
 from export.networks.classifier import classifier_from_weights
 from export.networks.encoder import encoder_from_weights, input_from_face
-from export.networks.generator import Generator, generator_from_weights, picture_from_output
+from export.networks.generator import StyleGenerator, picture_from_output
 from export.networks.isf import isf_from_weights
 from export.selection import ProgressCallback
 from export.targets import EngineChoice, ExportOptions
@@ -71,7 +72,7 @@ def build_generator(
     cut = kept.resolution < weights.resolution
     sizes = Sizes(resolution=kept.resolution, w_dim=weights.w_dim, rows=weights.rows if cut else None)
     signature = generator_signature(sizes.geometry)
-    generator = generator_from_weights(kept)
+    generator = network_from_weights(kept)
     codes = seeded_codes(generator, weights.rows)
 
     def reference(w: Tensor, psi: Tensor) -> Tensor:
@@ -79,13 +80,13 @@ def build_generator(
 
     all_details = generator_details(weights, kept, generator, codes) | {**(details or {})}
     job = Job("generator", sizes, signature, sources, all_details, "seeded codes, psi 1 to 0.5")
-    export = partial(onnx_from_generator, generator, signature)
+    export = partial(onnx_from_network, generator, signature)
     more = mapping_writer(weights, generator, job, options, report)
     return build_directory(job, reference, export, options, report, codes, add_more=more)
 
 
 def generator_details(
-    weights: GeneratorWeights, kept: GeneratorWeights, generator: Generator, codes: AnyArray
+    weights: GeneratorWeights, kept: GeneratorWeights, generator: StyleGenerator, codes: AnyArray
 ) -> dict[str, Any]:
     """Return the manifest's details of a generator of which the weights ``kept`` are exported.
 
@@ -97,14 +98,14 @@ def generator_details(
         "notes": list(weights.notes),
     }
     if kept.resolution < weights.resolution:
-        error = cut_parity(generator, generator_from_weights(weights), codes[:2])
+        error = cut_parity(generator, network_from_weights(weights), codes[:2])
         psnr = error.psnr if math.isfinite(error.psnr) else None  # JSON has no infinity
         details["cut"] = {"from": weights.resolution, "psnr": psnr, "mean": error.mean}
     return details
 
 
 def mapping_writer(
-    weights: GeneratorWeights, generator: Generator, job: Job, options: ExportOptions, report: ProgressCallback
+    weights: GeneratorWeights, generator: StyleGenerator, job: Job, options: ExportOptions, report: ProgressCallback
 ) -> Callable[[Path], None]:
     """Return what adds the mapping network to the model directory of a generator, if its checkpoint has one."""
 
@@ -124,7 +125,7 @@ def _options_of_mapping(generator: Path, options: ExportOptions) -> ExportOption
     return replace(options, directory=generator / MAPPING, engine=engine, precision="fp32", force=False)
 
 
-def _build_mapping(network: Generator, generator: Job, options: ExportOptions, report: ProgressCallback) -> None:
+def _build_mapping(network: StyleGenerator, generator: Job, options: ExportOptions, report: ProgressCallback) -> None:
     mapping = network.mapping
     sizes = generator.sizes.model_copy(update={"z_dim": mapping.z_dim})
     signature, rows = mapping_signature(sizes.geometry), sizes.geometry.rows

@@ -52,7 +52,7 @@ from serving.command_line import common_options, run, stages
 from serving.options import Force
 
 app = typer.Typer(
-    help="Export blended StyleGAN2 generators, ISF heads and encoders, verified against PyTorch.",
+    help="Export blended StyleGAN generators, ISF heads and encoders, verified against PyTorch.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

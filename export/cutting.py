@@ -1,8 +1,9 @@
 """Networks without some of their layers: generators of smaller pictures, and encoders of fewer rows.
 
 A StyleGAN2 generator with skip connections adds up the toRGB outputs of all resolutions, so that each partial sum is a
-picture. A cut generator takes W+ codes with all rows of the full one and ignores those of the removed layers. An
-encoder has a style head for each row; the finest rows' heads, on the largest feature maps, are half of its work.
+picture; a StyleGAN1 generator has pictures of one size only. A cut generator takes W+ codes with all rows of the full
+one and ignores those of the removed layers. An encoder has a style head for each row; the finest rows' heads, on the
+largest feature maps, are half of its work.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.nn import functional
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import ExportError
 from engines.contract.tensors import LIGHT_ENCODER_ROWS
-from export.networks.generator import Generator, picture_from_output
+from export.networks.generator import StyleGenerator, picture_from_output
 from export.parity import Parity, parity
 from export.weights import EncoderWeights, GeneratorWeights
 
@@ -27,13 +28,13 @@ def cut_generator(weights: GeneratorWeights, resolution: int) -> GeneratorWeight
     """Remove the layers above a resolution.
 
     Raises:
-        ExportError: the generator has no layers of that resolution.
+        ExportError: the generator has no pictures of that resolution.
     """
-    if resolution not in weights.resolutions:
+    if resolution not in weights.picture_sizes:
         raise ExportError(
             "--resolution",
             got=str(resolution),
-            expected=f"one of {', '.join(map(str, weights.resolutions))}, the sizes of this generator's pictures",
+            expected=f"one of {', '.join(map(str, weights.picture_sizes))}, the sizes of this generator's pictures",
             remedy="choose one, or leave --resolution out for the largest",
         )
     kept = [str(size) for size in weights.resolutions if size <= resolution]
@@ -56,7 +57,7 @@ def light_encoder(weights: EncoderWeights) -> EncoderWeights:
     return replace(weights, tensors=tensors, latent_avg=weights.latent_avg[:LIGHT_ENCODER_ROWS])
 
 
-def cut_parity(cut: Generator, whole: Generator, codes: AnyArray) -> Parity:
+def cut_parity(cut: StyleGenerator, whole: StyleGenerator, codes: AnyArray) -> Parity:
     """Compare a cut generator's pictures with the full one's, downsampled by averaging areas.
 
     The error depends on the trained network: the removed layers may contribute more than fine details.

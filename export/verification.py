@@ -15,7 +15,7 @@ from engines.contract.arrays import AnyArray
 from engines.contract.tensors import BLEND, DType, Signature
 from engines.loading import Target
 from engines.model_directory import Precision, Verification
-from export.networks.generator import Generator
+from export.networks.generator import StyleGenerator
 from export.parity import parity
 
 Reference = Callable[..., Tensor]
@@ -147,7 +147,7 @@ def blends_to_verify(shares: int) -> AnyArray:
     return blends
 
 
-def seeded_codes(generator: Generator, rows: int) -> AnyArray:
+def seeded_codes(generator: StyleGenerator, rows: int) -> AnyArray:
     """Return three W+ codes, [3, L, D]: one whose rows alternate between two w, and those two with equal rows."""
     rng = np.random.default_rng(0)
     w_avg: AnyArray = generator.mapping.w_avg.numpy()

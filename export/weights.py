@@ -2,7 +2,8 @@
 
 Checkpoint readers return them, blending combines them, and the PyTorch networks load them by the same names.
 
-The tensors of a generator (r = 4, 8, ..., R; ``up`` only for r >= 8; O, I output and input channels; D width of w):
+The tensors of a StyleGAN2 generator (r = 4, 8, ..., R; ``up`` only for r >= 8; O, I output and input channels; D width
+of w):
 
     mapping.{i}.weight [D, D]                 raw, as stored: the run-time factor 0.01 is not applied
     mapping.{i}.bias [D]
@@ -15,12 +16,23 @@ The tensors of a generator (r = 4, 8, ..., R; ``up`` only for r >= 8; O, I outpu
     synthesis.{r}.{up,conv}.noise [r, r]
     synthesis.{r}.rgb.weight [3, I], .bias [3], .affine.weight [I, D], .affine.bias [I]
 
+Those of a StyleGAN1 generator (``up`` also for r = 4, where it is the constant and has no weight of its own):
+
+    mapping.*, synthesis.4.const              as above; the biases of the mapping network are divided by sqrt 2, since
+                                              StyleGAN1 has its activation's gain in the weights alone
+    synthesis.{r}.{up,conv}.weight [O, I, 3, 3]   of a correlation; for ``up`` with the pixels of the input repeated
+    synthesis.{r}.{up,conv}.bias [O]
+    synthesis.{r}.{up,conv}.affine.weight [2 O, D], .affine.bias [2 O]    scales, whose "+1" is in the bias, then shifts
+    synthesis.{r}.{up,conv}.noise_strength [O]
+    synthesis.{r}.{up,conv}.noise [r, r]
+    synthesis.{R}.rgb.weight [3, I], .bias [3]    only at the highest resolution
+
 The tensors of an encoder and of an ISF head keep the names of the official checkpoints, without prefixes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -34,8 +46,19 @@ Array = NDArray[np.float32]
 Tensors = Mapping[str, Array]
 
 
+Architecture = Literal["StyleGAN1", "StyleGAN2"]
+
+
+def architecture_of(names: Container[str]) -> Architecture:
+    """Return the architecture of a generator whose tensors have these names."""
+    return "StyleGAN1" if "synthesis.4.up.affine.weight" in names else "StyleGAN2"
+
+
 def row_of(resolution: int, layer: str) -> int:
-    """Return the row of W+ that modulates ``up``, ``conv`` or ``rgb``; toRGB shares its row with the next ``up``."""
+    """Return the row of W+ that modulates a StyleGAN2's ``up``, ``conv`` or ``rgb``.
+
+    toRGB shares its row with the next ``up``.
+    """
     level = resolution.bit_length() - 1
     return max(2 * level - 5 + ("up", "conv", "rgb").index(layer), 0)
 
@@ -55,7 +78,7 @@ class Source:
 
 @dataclass(frozen=True)
 class GeneratorWeights:
-    """A StyleGAN2 generator with skip connections (configurations E, F and any other channel schedule).
+    """A generator: StyleGAN2 with skip connections (configurations E and F), or StyleGAN1, of any channel schedule.
 
     ``fp16_from`` is the lowest resolution whose blocks ran in float16 in training, or None if the file does not record
     it.
@@ -68,6 +91,10 @@ class GeneratorWeights:
     fp16_from: int | None = None
 
     @property
+    def architecture(self) -> Architecture:
+        return architecture_of(self.tensors)
+
+    @property
     def resolutions(self) -> tuple[int, ...]:
         """The resolutions 4, 8, ..., R of the layers."""
         return tuple(sorted({int(name.split(".")[1]) for name in self.tensors if name.startswith("synthesis.")}))
@@ -75,6 +102,11 @@ class GeneratorWeights:
     @property
     def resolution(self) -> int:
         return self.resolutions[-1]
+
+    @property
+    def picture_sizes(self) -> tuple[int, ...]:
+        """The resolutions at which there is a toRGB, whose output is a picture."""
+        return tuple(r for r in self.resolutions if f"synthesis.{r}.rgb.weight" in self.tensors)
 
     @property
     def channels(self) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""An interpreter of ONNX graphs in PyTorch, with the operators of all networks but generators.
+"""An interpreter of ONNX graphs in PyTorch, with the operators of all networks but StyleGAN2 generators.
 
 In half precision, feature maps are float16 from the first convolution on; all other tensors stay float32.
 """
@@ -40,6 +40,10 @@ def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) 
     return functional.conv2d(x, weight, bias, a["strides"], _symmetric_padding(a["pads"]), a["dilations"], a["group"])
 
 
+def _conv_transpose(a: Attributes, x: Tensor, weight: Tensor) -> Tensor:
+    return functional.conv_transpose2d(x.to(weight.dtype), weight, None, a["strides"], _symmetric_padding(a["pads"]))
+
+
 def _gemm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return functional.linear(x.to(weight.dtype), weight if a.get("transB") else weight.T, bias)
 
@@ -57,6 +61,10 @@ def _batch_norm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor, mean: Te
 
 def _layer_norm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return functional.layer_norm(x, weight.shape, weight, bias, a["epsilon"])
+
+
+def _instance_norm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return functional.instance_norm(x, weight=weight, bias=bias, eps=a["epsilon"])
 
 
 def _resize(a: Attributes, x: Tensor, roi: None, scales: tuple[float, ...]) -> Tensor:
@@ -90,8 +98,10 @@ OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "Clip": lambda a, x, low, high: x.clamp(low, high),
     "Concat": lambda a, *parts: torch.cat(parts, a["axis"]),
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "Div": lambda a, x, y: x / y,
     "Gemm": _gemm,
+    "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
     "LeakyRelu": lambda a, x: functional.leaky_relu(x, a["alpha"]),
     "MatMul": lambda a, x, y: x @ y,
@@ -188,8 +198,8 @@ def _constant(node: Node, value: AnyArray, device: torch.device, *, half: bool) 
     if value.dtype.kind == "i" or node.operator == "Resize":
         return tuple(value.tolist())
     constant = torch.tensor(value, device=device)
-    if node.operator not in ("Conv", "PRelu"):
+    if node.operator not in ("Conv", "ConvTranspose", "PRelu"):
         return constant
-    if node.operator == "Conv" and value.ndim == 4:
+    if node.operator != "PRelu" and value.ndim == 4:
         constant = channels_last(constant)
     return constant.half() if half else constant

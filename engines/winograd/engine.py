@@ -11,7 +11,7 @@ from engines.contract.arrays import AnyArray
 from engines.contract.tensors import Signature
 from engines.engine import BaseEngine, EngineOptions
 from engines.graph.encoder_reader import encoder_weights_from_graph
-from engines.graph.generator_weights import generator_weights_from_graph, is_generator
+from engines.graph.generator_weights import generator_weights_from_graph
 from engines.graph.live_generator import LiveGeneratorWeights
 from engines.graph.onnx_graph import OnnxGraph, read_graph
 from engines.model_directory import Precision
@@ -68,7 +68,7 @@ def _network(
         live = LiveWinogradGenerator(weights, kernels)
         weights.keep_in_file(file)
         return lambda row: live(row["w"], row["psi"][0], row["blend"])
-    if is_generator(graph):
+    if signature.inputs[0].name == "w":
         generator = WinogradGenerator(generator_weights_from_graph(graph, signature), kernels)
         return lambda row: generator(row["w"], row["psi"][0])
     encoder = WinogradEncoder(encoder_weights_from_graph(graph, signature), kernels)

@@ -178,10 +178,11 @@ def _report(
     if mapping_donor is not models[0]:
         warnings.append(f"w_avg comes from {mapping_donor.source.path}: codes of encoders for the base are offset")
     sources = tuple(model.source for model in models)
+    groups = {group_of(name) for name in synthesis_names(models[0])}
     return BlendReport(
         schedule.description,
         sources,
-        schedule.shares,
+        {group: shares for group, shares in schedule.shares.items() if group in groups},
         mapping_donor.source,
         schedule.noise,
         similarities,

@@ -1,9 +1,10 @@
 """Layer groups, which are the units of a blend, and each model's share in them.
 
 At every resolution r there are three groups: ``up`` (the upsampling convolution; at 4 the constant), ``conv`` (the
-second convolution) and ``rgb`` (toRGB). A convolution's group holds its weight, bias, affine weight and bias, and noise
-strength. Noise maps belong to no group: each comes from one model, since the mean of two independent normal maps has a
-standard deviation of 0.71. The mapping network and w_avg belong to no group either.
+second convolution) and ``rgb`` (toRGB, which StyleGAN1 has at the highest resolution only). A convolution's group holds
+its weight, bias, affine weight and bias, and noise strength. Noise maps belong to no group: each comes from one model,
+since the mean of two independent normal maps has a standard deviation of 0.71. The mapping network and w_avg belong to
+no group either.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ class BlendSchedule:
         mapping: the donor of mapping network and w_avg; None leaves it to the caller.
         noise: the donor of the noise maps.
         warnings: warnings for the report.
+        stylegan2_only: whether the shares follow StyleGAN2's rows of W+ or a tool for StyleGAN2.
 
     Raises:
         BlendError: the shares of a group are not within 0..1 or do not sum to 1.
@@ -101,6 +103,7 @@ class BlendSchedule:
     mapping: Donor | None = None
     noise: NoiseDonor = "base"
     warnings: tuple[str, ...] = ()
+    stylegan2_only: bool = False
 
     def __post_init__(self) -> None:
         for group, shares in self.shares.items():

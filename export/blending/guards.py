@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 
 from engines.contract.errors import BlendError
-from export.blending.groups import BlendSchedule, group_of
+from export.blending.groups import BlendSchedule
 from export.weights import Array, GeneratorWeights
 
 
@@ -45,7 +45,14 @@ def check_compatible(models: Sequence[GeneratorWeights], schedule: BlendSchedule
                 expected="two generators of one architecture",
                 remedy="blend a base with a network fine-tuned from it",
             )
-    if {group_of(name) for name in synthesis_names(models[0])} != schedule.shares.keys():
+    if schedule.stylegan2_only and models[0].architecture != "StyleGAN2":
+        raise BlendError(
+            schedule.description,
+            got=f"{models[0].architecture} generators",
+            expected="StyleGAN2 generators, of whose layers this schedule speaks",
+            remedy="give --r-swap or a schedule of resolutions",
+        )
+    if {group.resolution for group in schedule.shares} != {*models[0].resolutions}:
         raise BlendError(
             schedule.description,
             got=f"a generator of {models[0].resolution}",
@@ -81,6 +88,8 @@ def check_differs_from_parents(
 
 
 def _differences(base: GeneratorWeights, other: GeneratorWeights) -> Iterator[str]:
+    if base.architecture != other.architecture:
+        yield f"a {base.architecture} and a {other.architecture}"
     for size in ("resolution", "channels", "w_dim"):
         if getattr(base, size) != getattr(other, size):
             yield f"{size} {getattr(base, size)} and {getattr(other, size)}"

@@ -39,8 +39,11 @@ def live_parents(
     """Return base and transferred model with what all blends have in common: mapping, noise maps and clamp.
 
     Raises:
-        BlendError: the noise maps differ and come from the model with the greater share, so that they depend on it.
+        BlendError: the models are no StyleGAN2 generators, or the noise maps differ and come from the model with the
+            greater share, so that they depend on it.
     """
+    if models[0].architecture != "StyleGAN2":
+        raise _not_live(schedule, f"{models[0].architecture} generators", "StyleGAN2 generators")
     noise = {name: value for name, value in blended.weights.tensors.items() if name.endswith(".noise")}
     if schedule.noise == "majority" and not all(
         np.array_equal(model.tensors[name], value) for model in models for name, value in noise.items()

@@ -56,7 +56,9 @@ def schedule_from_options(
         case (int(), None, str(), False):
             preset = preset_from_text(compat, resolution, r_swap)
             plain = _from_rule(description, resolution, preset.rule, reverse)
-            return replace(plain, mapping=preset.mapping, noise=preset.noise, warnings=preset.warnings)
+            return replace(
+                plain, mapping=preset.mapping, noise=preset.noise, warnings=preset.warnings, stylegan2_only=True
+            )
     raise BlendError(
         "The blend's options",
         got=description or "no options",
@@ -98,4 +100,4 @@ def _from_rule(description: str, resolution: int, rule: Rule, reverse: bool) -> 
     rule.check(resolution)
     alphas = {group: rule.alpha(group) for group in groups_of(resolution)}
     shares = {g: Shares((alpha, 1 - alpha) if reverse else (1 - alpha, alpha)) for g, alpha in alphas.items()}
-    return BlendSchedule(description, shares)
+    return BlendSchedule(description, shares, stylegan2_only=isinstance(rule, PerRow))

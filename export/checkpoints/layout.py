@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from export.checkpoints.stored_tensors import ReadContext, StoredTensor, StoredTensors, clipped
-from export.weights import Array
+from export.weights import Array, Tensors
 
 FIR = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
 """The resampling filter [1, 3, 3, 1] x [1, 3, 3, 1] with sum 1, [4, 4]; no other one is supported."""
@@ -92,20 +92,31 @@ def checked_clamp(context: ReadContext, value: object) -> float | None:
     return None if value is None else float(value)
 
 
-def require_tensor(context: ReadContext, tensors: StoredTensors, name: str) -> StoredTensor:
+def require_tensor(context: ReadContext, tensors: StoredTensors, name: str, network: str = "StyleGAN2") -> StoredTensor:
     """Return the tensor ``name``; raise CheckpointError if it is missing."""
     if name not in tensors:
-        raise context.error(f"no tensor {name!r}", expected="a complete StyleGAN2 generator", remedy=RESAVE_GENERATOR)
+        raise context.error(f"no tensor {name!r}", expected=f"a complete {network} generator", remedy=RESAVE_GENERATOR)
     return tensors[name]
 
 
-def check_no_other_tensors(context: ReadContext, tensors: StoredTensors, known: set[str]) -> None:
+def width(tensors: Tensors, name: str) -> int:
+    """Return the last dimension of the one tensor from which a width is read; 0 if there is none.
+
+    All other tensors are compared with it.
+    """
+    array = tensors.get(name)
+    return array.shape[-1] if array is not None and array.ndim else 0
+
+
+def check_no_other_tensors(
+    context: ReadContext, tensors: StoredTensors, known: set[str], network: str = "StyleGAN2"
+) -> None:
     """Raise CheckpointError if there are tensors other than the ``known`` ones, as in another architecture."""
     others = sorted(tensors.keys() - known)
     if others:
         raise context.error(
-            f"the tensor {clipped(others[0])} and {len(others) - 1} more that StyleGAN2 does not have",
-            expected="a StyleGAN2 generator and nothing else",
+            f"the tensor {clipped(others[0])} and {len(others) - 1} more that {network} does not have",
+            expected=f"a {network} generator and nothing else",
             remedy=RESAVE_GENERATOR,
         )
 

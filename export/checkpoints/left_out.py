@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from export.checkpoints.stand_ins import NvObject, TfNetwork
 from export.checkpoints.stored_tensors import StoredTensor
@@ -19,7 +19,12 @@ _REASONS = {
     "num_batches_tracked": "a counter of training",
     "D": "the discriminator, which only training needs",
     "d": "the discriminator, which only training needs",
-    "discriminator": "the discriminator of training, whose classifier toonify-export classifier reads",
+    "discriminator": "the discriminator, which only training needs",
+    "generator": "the weights of the last step; their running average is used",
+    "ToRGB_lod*/weight": "toRGB of lower resolutions, which only progressive growing uses",
+    "ToRGB_lod*/bias": "toRGB of lower resolutions, which only progressive growing uses",
+    "output*": "toRGB of lower resolutions, which only progressive growing uses",
+    "truncation": "a default of the truncation, which is chosen at run time",
     "out_src": "the branch of the discriminator that only training needs",
     "mapnet": "the ISF head; its classifier was read",
     "G": "the weights of the last step; their running average is used",
@@ -35,6 +40,11 @@ _REASONS = {
 }
 """The reason by the name of the part, in whichever format it occurs."""
 
+_REASONS_OF_ISF = {
+    "discriminator": "the discriminator of training, whose classifier toonify-export classifier reads",
+}
+"""The reason in the checkpoint of an ISF head."""
+
 
 def left_out(content: object) -> tuple[str, ...]:
     """Return a line for each part of ``content`` whose tensors were never converted to an array.
@@ -45,7 +55,9 @@ def left_out(content: object) -> tuple[str, ...]:
     tensors = list(_tensors(content))
     used = {path[:n] for path, tensor in tensors if tensor.converted for n in range(len(path) + 1)}
     parts = Counter(_part(path, used) for path, tensor in tensors if not tensor.converted)
-    lines = [_line(part, count) for part, count in parts.items()]
+    is_isf = isinstance(content, dict) and "mapnet" in content
+    reasons = _REASONS | (_REASONS_OF_ISF if is_isf else {})
+    lines = [_line(part, count, reasons) for part, count in parts.items()]
     others = [f"{len(lines) - _MOST_LINES} parts more"] if len(lines) > _MOST_LINES else []
     return (*lines[:_MOST_LINES], *others)
 
@@ -97,6 +109,6 @@ def _part(path: Path, used: set[Path]) -> str:
     return ascii(".".join(names)[:100])[1:-1]
 
 
-def _line(part: str, count: int) -> str:
-    reason = _REASONS.get(part.rpartition(".")[2], "it is not part of the network that was read")
+def _line(part: str, count: int, reasons: Mapping[str, str]) -> str:
+    reason = reasons.get(part.rpartition(".")[2], "it is not part of the network that was read")
     return f"{part} ({count} tensor{'s' * (count != 1)}): {reason}"

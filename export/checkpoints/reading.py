@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from export.checkpoints import nvlabs, tensorflow
+from export.checkpoints import nvlabs, stylegan1, tensorflow
 from export.checkpoints.checkpoint import Checkpoint, state_dict
 from export.checkpoints.classifier import classifier_from_discriminator
 from export.checkpoints.isf import is_isf, isf_from_mapnet
@@ -24,7 +24,7 @@ Network = Literal["generator", "encoder", "isf"]
 
 
 def read_generator(path: Path) -> GeneratorWeights:
-    """Read a StyleGAN2 generator of any supported format; from a pSp or e4e checkpoint its decoder is read.
+    """Read a generator of any supported format; from a pSp or e4e checkpoint its decoder is read.
 
     Raises:
         CheckpointError: the file is damaged, unsafe, or holds another network.
@@ -105,6 +105,7 @@ def _is_generator(content: object) -> bool:
         isinstance(content, SafetensorsFile)
         or nvlabs.generator_of(content) is not None
         or tensorflow.generator_of(content) is not None
+        or stylegan1.state_of(content) is not None
         or any(name.endswith("input.input") for part in parts for name in state_dict(part))
     )
 
@@ -132,6 +133,8 @@ def _generator(checkpoint: Checkpoint) -> GeneratorWeights:
         return nvlabs.generator_from_nvlabs(checkpoint, module)
     if (network := tensorflow.generator_of(content)) is not None:
         return tensorflow.generator_from_tensorflow(checkpoint, network)
+    if (state := stylegan1.state_of(content)) is not None:
+        return stylegan1.generator_from_genforce(checkpoint, *state)
     return generator_from_rosinality(checkpoint)
 
 

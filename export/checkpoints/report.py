@@ -12,6 +12,8 @@ from export.checkpoints.pixel2style2pixel import NO_LATENT_AVG, EncoderKind
 from export.checkpoints.reading import Network, read_checkpoint
 from export.weights import EncoderWeights, GeneratorWeights, IsfWeights
 
+_ARCHITECTURES = {"StyleGAN1": "StyleGAN1, adaptive instance normalisation", "StyleGAN2": "StyleGAN2, skip connections"}
+
 
 @dataclass(frozen=True)
 class CheckpointReport:
@@ -66,7 +68,7 @@ def _generator_report(weights: GeneratorWeights) -> CheckpointReport:
         kind="generator",
         format=weights.source.format,
         sha256=weights.source.sha256,
-        architecture="StyleGAN2, skip connections",
+        architecture=_ARCHITECTURES[weights.architecture],
         rows=weights.rows,
         w_dim=weights.w_dim,
         resolution=weights.resolution,

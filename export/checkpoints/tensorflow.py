@@ -1,6 +1,6 @@
 """Reader of NVIDIA's TensorFlow pickles ``(G, D, Gs)``, of which each is a ``dnnlib.tflib.network.Network``.
 
-Gs is the generator with the running average of the weights.
+The variables of StyleGAN1 go on to ``stylegan1.py``. Gs is the generator with the running average of the weights.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from export.checkpoints import stylegan1
 from export.checkpoints.checkpoint import Checkpoint
 from export.checkpoints.layout import (
     NO_NOISE,
@@ -70,12 +71,15 @@ def generator_from_tensorflow(checkpoint: Checkpoint, network: TfNetwork) -> Gen
     """Read Gs.
 
     Raises:
-        CheckpointError: the generator is of a configuration before E, conditional, not 'skip', or damaged.
+        CheckpointError: the generator is of configurations B to D, conditional, not 'skip', or damaged; see also
+            ``stylegan1.generator_from_tensorflow``.
     """
     context = checkpoint.context
     variables = _variables(context, network)
     options = network.state.get("static_kwargs")
     options = options if isinstance(options, dict) else {}
+    if stylegan1.is_tensorflow(variables):
+        return stylegan1.generator_from_tensorflow(checkpoint, variables, options)
     _check_architecture(context, variables, options)
     resolutions = [int(m[1]) for name in variables if (m := re.fullmatch(r"synthesis/(\d{1,5})x\1/ToRGB/weight", name))]
     resolution = checked_resolution(context, max(resolutions, default=0))
@@ -143,7 +147,7 @@ def _other_architecture(variables: StoredTensors, options: dict[str, object]) ->
         if options.get(option, value) not in (value, None):
             return f"the option {option} = {_printable(options[option])}"
     markers = {
-        "/ToRGB_lod": "a generator of configurations A to D",
+        "/ToRGB_lod": "a generator of configurations B to D",
         "/Skip/": "the architecture 'resnet'",
         "/Label": "a conditional generator, which takes class labels",
     }

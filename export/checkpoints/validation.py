@@ -8,9 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
-from export.checkpoints.layout import Layer, checked_resolution, layers_of
+from export.checkpoints import stylegan1_layout
+from export.checkpoints.layout import Layer, checked_resolution, layers_of, width
 from export.checkpoints.stored_tensors import ReadContext, clipped
-from export.weights import Tensors
+from export.weights import Tensors, architecture_of
 
 Shape = tuple[int, ...]
 
@@ -60,7 +61,12 @@ def check_generator(context: ReadContext, tensors: Tensors) -> None:
     """
     _check_square(context, tensors)
     _check_rgb(context, tensors)
-    check_shapes(context, tensors, _generator_shapes(context, tensors), "StyleGAN2 generator")
+    matches = (re.match(r"synthesis\.(\d{1,5})\.", name) for name in tensors)
+    resolution = checked_resolution(context, max((int(match[1]) for match in matches if match), default=0))
+    architecture = architecture_of(tensors)
+    shapes = stylegan1_layout.synthesis_shapes if architecture == "StyleGAN1" else _synthesis_shapes
+    expected = shapes(resolution, tensors) | _mapping_shapes(tensors)
+    check_shapes(context, tensors, expected, f"{architecture} generator")
     check_finite(context, tensors)
 
 
@@ -75,32 +81,32 @@ def _check_square(context: ReadContext, tensors: Tensors) -> None:
 
 
 def _check_rgb(context: ReadContext, tensors: Tensors) -> None:
-    to_rgb = tensors.get("synthesis.4.rgb.weight")
-    if to_rgb is not None and to_rgb.ndim == 2 and to_rgb.shape[0] != 3:
-        raise context.error(
-            f"a generator of pictures with {to_rgb.shape[0]} channels",
-            expected="3, red, green and blue",
-            remedy="choose a generator of colour pictures",
-        )
+    for name, to_rgb in tensors.items():
+        if name.endswith(".rgb.weight") and to_rgb.ndim == 2 and to_rgb.shape[0] != 3:
+            raise context.error(
+                f"a generator of pictures with {to_rgb.shape[0]} channels",
+                expected="3, red, green and blue",
+                remedy="choose a generator of colour pictures",
+            )
 
 
-def _generator_shapes(context: ReadContext, tensors: Tensors) -> dict[str, Shape]:
-    matches = (re.match(r"synthesis\.(\d{1,5})\.", name) for name in tensors)
-    layers = layers_of(checked_resolution(context, max((int(match[1]) for match in matches if match), default=0)))
+def _synthesis_shapes(resolution: int, tensors: Tensors) -> dict[str, Shape]:
+    layers = layers_of(resolution)
 
-    # The width of w and of each resolution is read from one tensor; check_shapes compares all others with it.
-    def width(name: str) -> int:
-        array = tensors.get(name)
-        return array.shape[-1] if array is not None and array.ndim else 0
-
-    w_dim = width("synthesis.4.conv.affine.weight")
-    channels = {layer.resolution: width(f"synthesis.{layer.resolution}.conv.bias") for layer in layers}
+    w_dim = width(tensors, "synthesis.4.conv.affine.weight")
+    channels = {layer.resolution: width(tensors, f"synthesis.{layer.resolution}.conv.bias") for layer in layers}
     shapes: dict[str, Shape] = {"synthesis.4.const": (channels[4], 4, 4)}
     for layer in layers:
         shapes |= _layer_shapes(layer, channels, w_dim)
+    return shapes
+
+
+def _mapping_shapes(tensors: Tensors) -> dict[str, Shape]:
+    shapes: dict[str, Shape] = {}
+    w_dim = width(tensors, "synthesis.4.conv.affine.weight")
     depth = sum(name.startswith("mapping.") and name.endswith(".weight") for name in tensors)
     for i in range(depth):
-        inputs = w_dim if i else width("mapping.0.weight")
+        inputs = w_dim if i else width(tensors, "mapping.0.weight")
         shapes |= {f"mapping.{i}.weight": (w_dim, inputs), f"mapping.{i}.bias": (w_dim,)}
     if "mapping.w_avg" in tensors:
         shapes["mapping.w_avg"] = (w_dim,)

@@ -30,10 +30,17 @@ def write_rosinality(
     """Write a generator as ``{"g_ema": ..., "latent_avg": ...}``; ``half`` stores float16.
 
     Raises:
-        CheckpointError: the generator has a conv_clamp, which the format cannot hold, and ``drop_clamp`` is false; or a
-            weight is too large for float16.
+        CheckpointError: the generator is no StyleGAN2; it has a conv_clamp, which the format cannot hold, and
+            ``drop_clamp`` is false; or a weight is too large for float16.
         ExportError: ``path`` exists and ``force`` is false.
     """
+    if weights.architecture != "StyleGAN2":
+        raise CheckpointError(
+            str(path),
+            got=f"a {weights.architecture} generator",
+            expected="a StyleGAN2 generator, the only one for which rosinality's format has names",
+            remedy="write .safetensors",
+        )
     if weights.conv_clamp is not None and not drop_clamp:
         raise CheckpointError(
             str(path),

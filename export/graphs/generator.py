@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import onnx
-from onnx import TensorProto
 from torch import nn
 
 from engines.contract.tensors import Signature
 from engines.graph.generator_weights import MODULATED_CONV, MODULATED_CONV_UP, WEIGHT_BLEND
 from engines.graph.writer import GraphWriter
+from export.graphs.codes import write_picture, write_rows
 from export.graphs.functions import DOMAIN, PLUGIN_ATTRIBUTES, blend_function, modulated_conv_function
 from export.graphs.layers import array
 from export.graphs.operands import ConstantOperands, ConvolutionOperands, LayerOperands
@@ -35,7 +35,7 @@ def write_generator(
 ) -> onnx.ModelProto:
     """Write the layers of a generator with the given operands, and finish the graph."""
     blocks = dict(generator.blocks)
-    rows = _write_rows(graph, generator, 1 + row_of(max(blocks), "rgb"))
+    rows = write_rows(graph, generator, 1 + row_of(max(blocks), "rgb"))
     x, image = operands.constant_input(), ""
     for resolution, block in blocks.items():
         for name, layer in block.named_children():
@@ -48,21 +48,11 @@ def write_generator(
                     image = _write_to_rgb(graph, layer, x, style, image, operands.to_rgb(resolution))
                 else:
                     x = _write_modulated_conv(graph, layer, x, style, operands.convolution(resolution, name))
-    _write_picture(graph, image)
+    write_picture(graph, image)
     clamp = blocks[4].conv.clamp is not None
     used = {node.op_type for node in graph.nodes if node.domain == DOMAIN}
     functions = [modulated_conv_function(name, clamp=clamp) for name in sorted(used - {WEIGHT_BLEND})]
     return graph.model(signature, functions=functions + [blend_function()] * (WEIGHT_BLEND in used))
-
-
-def _write_rows(graph: GraphWriter, generator: Generator, count: int) -> list[str]:
-    """Add the truncation of w towards its average; return its rows [N, D] that the layers read."""
-    with graph.scope("mapping"):
-        w_avg = graph.constant(array(generator.mapping.w_avg), "w_avg")
-        towards = graph.node("Sub", 1.0, graph.node("Unsqueeze", "psi", [2]))
-        w = graph.node("Add", "w", graph.node("Mul", towards, graph.node("Sub", w_avg, "w")))
-        slices = [graph.node("Slice", w, [row], [row + 1], [1]) for row in range(count)]
-        return [graph.node("Squeeze", part, [1]) for part in slices]
 
 
 def _write_modulated_conv(
@@ -96,9 +86,3 @@ def _write_to_rgb(
         return rgb
     fir = graph.constant(array(layer.fir), "fir")
     return graph.node("Add", graph.node("ConvTranspose", skip, fir, strides=[2, 2], pads=[1, 1, 1, 1], group=3), rgb)
-
-
-def _write_picture(graph: GraphWriter, image: str) -> None:
-    """Add the nodes of ``export.networks.generator.picture_from_output``."""
-    levels = graph.node("Clip", graph.node("Add", graph.node("Mul", image, 127.5), 128.0), 0.0, 255.0)
-    graph.node("Cast", graph.node("Transpose", levels, perm=[0, 2, 3, 1]), to=TensorProto.UINT8, named="image")

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engines.contract.errors import ExportError
 from export.weights import GeneratorWeights, row_of
 
 DEMODULATION_EPSILON = 1e-8
@@ -160,22 +161,17 @@ class Mapping(nn.Module):
         return x
 
 
-class Generator(nn.Module):
-    """The generator, W+ -> picture; ``channels`` maps each resolution 4, 8, ..., R to its number of channels."""
+class StyleGenerator(nn.Module):
+    """A generator of any architecture: W+ -> picture, with its mapping network and the truncation of its codes.
 
-    def __init__(self, channels: dict[int, int], w_dim: int, *, z_dim: int = 0, mapping_depth: int = 0) -> None:
+    ``truncated_rows`` is the number of rows, counted from the first, that the truncation changes; None means all.
+    """
+
+    truncated_rows: int | None = None
+
+    def __init__(self, mapping: Mapping) -> None:
         super().__init__()
-        self.mapping = Mapping(z_dim or w_dim, w_dim, mapping_depth)
-        self.synthesis = nn.ModuleDict(
-            {str(r): SynthesisBlock(channels.get(r // 2, 0), width, w_dim, r) for r, width in sorted(channels.items())}
-        )
-
-    @property
-    def blocks(self) -> Iterable[tuple[int, SynthesisBlock]]:
-        """Pairs of resolution and block, lowest resolution first."""
-        for name, block in self.synthesis.items():
-            assert isinstance(block, SynthesisBlock)
-            yield int(name), block
+        self.mapping = mapping
 
     def forward(self, w: Tensor, psi: Tensor) -> Tensor:
         """Truncate and synthesise.
@@ -188,9 +184,32 @@ class Generator(nn.Module):
             RGB pictures [N, 3, R, R], nominally in -1..1 but not clamped.
         """
         w_avg: Tensor = self.mapping.w_avg
-        return self.synthesise(w + (1 - psi[:, :, None]) * (w_avg - w))
+        truncated = w + (1 - psi[:, :, None]) * (w_avg - w)
+        if self.truncated_rows is not None:
+            truncated = torch.cat([truncated[:, : self.truncated_rows], w[:, self.truncated_rows :]], 1)
+        return self.synthesise(truncated)
 
     def synthesise(self, w: Tensor) -> Tensor:  # [N, L, D] -> [N, 3, R, R]
+        raise NotImplementedError
+
+
+class Generator(StyleGenerator):
+    """StyleGAN2's generator; ``channels`` maps each resolution 4, 8, ..., R to its number of channels."""
+
+    def __init__(self, channels: dict[int, int], w_dim: int, *, z_dim: int = 0, mapping_depth: int = 0) -> None:
+        super().__init__(Mapping(z_dim or w_dim, w_dim, mapping_depth))
+        self.synthesis = nn.ModuleDict(
+            {str(r): SynthesisBlock(channels.get(r // 2, 0), width, w_dim, r) for r, width in sorted(channels.items())}
+        )
+
+    @property
+    def blocks(self) -> Iterable[tuple[int, SynthesisBlock]]:
+        """Pairs of resolution and block, lowest resolution first."""
+        for name, block in self.synthesis.items():
+            assert isinstance(block, SynthesisBlock)
+            yield int(name), block
+
+    def synthesise(self, w: Tensor) -> Tensor:
         rows = w.unbind(1)
         image: Tensor | None = None
         x: Tensor = next(iter(self.blocks))[1].const[None]  # [1, C, 4, 4]; the first style broadcasts it to N
@@ -209,20 +228,36 @@ def picture_from_output(image: Tensor) -> Tensor:
 
 
 def generator_from_weights(weights: GeneratorWeights) -> Generator:
-    """Build a generator and load the raw weights; a missing w_avg is estimated from 4096 seeded z."""
+    """Build a StyleGAN2 generator; see ``load_weights``. ``network_from_weights`` builds one of any architecture.
+
+    Raises:
+        ExportError: the weights are those of another architecture.
+    """
+    if weights.architecture != "StyleGAN2":
+        raise ExportError(
+            str(weights.source.path),
+            got=f"a {weights.architecture} generator",
+            expected="a StyleGAN2 generator, the only one for which this is made",
+            remedy="give a StyleGAN2 checkpoint",
+        )
     generator = Generator(weights.channels, weights.w_dim, z_dim=weights.z_dim, mapping_depth=weights.mapping_depth)
-    tensors = {name: torch.from_numpy(value) for name, value in weights.tensors.items()}
-    estimate = "mapping.w_avg" not in tensors
-    tensors.setdefault("mapping.w_avg", generator.mapping.w_avg)
-    generator.load_state_dict(tensors)
+    load_weights(generator, weights)
     for _, block in generator.blocks:
         for layer in block.children():
             if isinstance(layer, SynthesisLayer | ToRgb):
                 layer.clamp = weights.conv_clamp
+    return generator
+
+
+def load_weights(generator: StyleGenerator, weights: GeneratorWeights) -> None:
+    """Load the raw weights for inference; a missing w_avg is estimated from 4096 seeded z."""
+    tensors = {name: torch.from_numpy(value) for name, value in weights.tensors.items()}
+    estimate = "mapping.w_avg" not in tensors
+    tensors.setdefault("mapping.w_avg", generator.mapping.w_avg)
+    generator.load_state_dict(tensors)
     generator.eval().requires_grad_(False)
     if estimate and weights.mapping_depth:
         generator.mapping.w_avg.copy_(estimated_w_avg(generator.mapping, weights.z_dim))
-    return generator
 
 
 def estimated_w_avg(mapping: Mapping, z_dim: int) -> Tensor:

@@ -12,6 +12,7 @@ from checkpoint_files import isf_state, nvlabs_pickle, saved, tensorflow_pickle,
 from generators import random_generator
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stylegan1_files import tensorflow_file, variables
 
 from engines.contract.errors import CheckpointError
 from export.checkpoints import read_checkpoint, write_generator_safetensors, write_rosinality
@@ -60,7 +61,11 @@ def fuzz(path: Path, original: bytes, file_from: Callable[[bytes], bytes] = byte
     read_changed()
 
 
-@pytest.mark.parametrize("file", [zip_file, legacy_file, safetensors_file, plain_pickle])
+def stylegan1_pickle(path: Path) -> bytes:
+    return tensorflow_file(path, variables(channels={4: 2, 8: 2}, depth=1)).read_bytes()
+
+
+@pytest.mark.parametrize("file", [zip_file, legacy_file, safetensors_file, plain_pickle, stylegan1_pickle])
 def test_a_file_with_changed_bytes_is_read_or_refused(tmp_path: Path, file: Callable[[Path], bytes]) -> None:
     fuzz(tmp_path / "network.pt", file(tmp_path / "original.pt"))
 

@@ -142,7 +142,7 @@ def test_another_generator_in_an_nvidia_pickle_is_refused(
         ({"resample_kernel": [1, 1]}, r"the option resample_kernel = \['1', '1'\]"),
         ({"conv_clamp": "256"}, "conv_clamp = '256', expected a positive number or None"),
         ({"more_variables": {"16x16/Skip/weight": np.zeros(1)}}, "the architecture 'resnet'"),
-        ({"more_variables": {"ToRGB_lod0/weight": np.zeros(1)}}, "a generator of configurations A to D"),
+        ({"more_variables": {"ToRGB_lod0/weight": np.zeros(1)}}, "a generator of configurations B to D"),
         ({"more_variables": {"LabelConcat/weight": np.zeros(1)}}, "a conditional generator"),
         ({"more_variables": {"16x16/Conv2/weight": np.zeros(1)}}, "'synthesis/16x16/Conv2/weight' and 0 more"),
         (
