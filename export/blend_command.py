@@ -19,6 +19,7 @@ from export.checkpoints import read_generator
 from export.options import (
     AsJson,
     Engine,
+    Label,
     Licences,
     Name,
     PictureSize,
@@ -73,6 +74,7 @@ def blend_command(
         Literal["base", "transfer"] | None,
         typer.Option(help="Which model gives the mapping network and w_avg; base, unless --compat says otherwise."),
     ] = None,
+    label: Label = None,
     resolution: PictureSize = None,
     name: Name = None,
     target: TargetOption = "cpu",
@@ -118,7 +120,7 @@ def blend_command(
     base, transfer = _parents(base, transfer)
     with stages() as report:
         report(f"reading {', '.join(path.name for path in (base, *transfer))}")
-        models = [read_generator(path) for path in (base, *transfer)]
+        models = [read_generator(path, label) for path in (base, *transfer)]
         size = models[0].resolution
         schedules = [schedule_from_options(size, one.r_swap, one.schedule, compat, reverse) for one in requests]
         parts = zip(schedules, outputs, candidates, strict=True)

@@ -32,6 +32,7 @@ from export.options import (
     DirectoryOption,
     EncoderKind,
     Engine,
+    Label,
     Licences,
     Name,
     PictureSize,
@@ -65,10 +66,11 @@ def inspect(
     file: Annotated[Path, typer.Argument(help="Any checkpoint that this package reads.")],
     kind: EncoderKind = None,
     attributes: AttributeNames = None,
+    label: Label = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Describe a checkpoint's content, without running any code in it."""
-    fields = describe(file, kind=kind, attributes=attribute_names(attributes)).as_json()
+    fields = describe(file, kind=kind, attributes=attribute_names(attributes), label=label).as_json()
     if as_json:
         typer.echo(json.dumps(fields, indent=2))
         return
@@ -85,6 +87,7 @@ def convert(
     drop_clamp: Annotated[
         bool, typer.Option("--drop-clamp", help="Write .pt without the conv_clamp, which it cannot hold.")
     ] = False,
+    label: Label = None,
     force: Force = False,
 ) -> None:
     """Convert a generator to another file format."""
@@ -92,7 +95,7 @@ def convert(
         raise ExportError(
             str(output), got=f"the suffix {output.suffix!r}", expected=".pt or .safetensors", remedy="choose one"
         )
-    weights = read_generator(file)
+    weights = read_generator(file, label)
     if output.suffix == ".pt":
         write_rosinality(weights, output, drop_clamp=drop_clamp, force=force)
     else:
@@ -103,6 +106,7 @@ def convert(
 @app.command()
 def generator(
     checkpoint: Checkpoint | None = None,
+    label: Label = None,
     resolution: PictureSize = None,
     name: Name = None,
     target: TargetOption = "cpu",
@@ -127,7 +131,7 @@ def generator(
     path = checkpoint or demo_files().base
     with stages() as report:
         report(f"reading {path.name}")
-        weights = read_generator(path)
+        weights = read_generator(path, label)
         from export.build import build_generator
 
         sources = [("generator", weights.source)]

@@ -47,6 +47,10 @@ Retry = Annotated[
 EncoderKind = Annotated[
     Literal["psp", "e4e"] | None, typer.Option(help="The encoder's kind; needed only if its file does not record it.")
 ]
+Label = Annotated[
+    int | None,
+    typer.Option(min=0, help="The class of a conditional generator, which is folded into its mapping network."),
+]
 AttributeNames = Annotated[
     str | None, typer.Option(help="An ISF head's attributes in its own order, such as gender,glasses,age,expression.")
 ]

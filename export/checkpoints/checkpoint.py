@@ -50,6 +50,18 @@ def state_dict(content: object) -> dict[str, object]:
     return plain if len(plain) == len(named) else named
 
 
+def entry_names(checkpoint: Checkpoint) -> set[str]:
+    """Return the names in a file's dict and in the dicts in it, as ``state_dict`` returns them."""
+    content = checkpoint.content
+    names: set[str] = set()
+    for part in [content, *content.values()] if isinstance(content, dict) else []:
+        if isinstance(part, dict):
+            # A file can name one dict many times.
+            checkpoint.context.spend_entries(len(part))
+            names |= state_dict(part).keys()
+    return names
+
+
 def tensors_of(context: ReadContext, content: object, what: str) -> StoredTensors:
     """Return ``content`` as a state dict, under names as ``state_dict`` returns them.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from export.checkpoints.checkpoint import Checkpoint
+from export.checkpoints.labels import folded_label
 from export.checkpoints.layout import (
     NO_NOISE,
     RESAVE_GENERATOR,
@@ -30,6 +31,9 @@ from export.checkpoints.stand_ins import NvObject
 from export.checkpoints.stored_tensors import ReadContext, StoredTensor, StoredTensors, clipped
 from export.checkpoints.validation import check_generator
 from export.weights import Array, GeneratorWeights
+
+_EMBEDDING = ("mapping.embed.weight", "mapping.embed.bias")
+"""The embedding of labels in a conditional generator."""
 
 
 @dataclass
@@ -55,11 +59,12 @@ def generator_of(content: object) -> NvObject | None:
     return content if isinstance(content, NvObject) else None
 
 
-def generator_from_nvlabs(checkpoint: Checkpoint, generator: NvObject) -> GeneratorWeights:
-    """Read ``G_ema``.
+def generator_from_nvlabs(checkpoint: Checkpoint, generator: NvObject, label: int | None = None) -> GeneratorWeights:
+    """Read ``G_ema``; ``label`` is the class of a conditional generator, see ``labels.py``.
 
     Raises:
-        CheckpointError: the generator is conditional, a StyleGAN3, not of the 'skip' architecture, or damaged.
+        CheckpointError: a conditional generator is given without its class, or the generator is a StyleGAN3, not of the
+            'skip' architecture, or damaged.
     """
     context = checkpoint.context
     modules = _flattened(context, generator)
@@ -74,18 +79,20 @@ def generator_from_nvlabs(checkpoint: Checkpoint, generator: NvObject) -> Genera
     absent = {name for layer in noiseless for name in layer.noise_names}
     absent |= {"mapping.w_avg"} - modules.tensors.keys()
     names = {name: official for name, official in names.items() if name not in absent}
-    check_no_other_tensors(context, modules.tensors, {*names.values(), *filters})
+    check_no_other_tensors(context, modules.tensors, {*names.values(), *filters, *_EMBEDDING})
     tensors = {
         name: _canonical(context, name, require_tensor(context, modules.tensors, official).array())
         for name, official in names.items()
     } | zero_noise(noiseless)
+    first_layer, notes = folded_label(context, tensors, _embedding(context, modules), label)
+    tensors |= first_layer
     check_generator(context, tensors)
     return GeneratorWeights(
         tensors,
         checkpoint.source("NVlabs"),
         conv_clamp=_conv_clamp(context, modules),
         fp16_from=min((r for r, block in blocks.items() if block.get("use_fp16") is True), default=None),
-        notes=(NO_NOISE,) if noiseless else (),
+        notes=((NO_NOISE,) if noiseless else ()) + notes,
     )
 
 
@@ -130,9 +137,7 @@ def _entries(context: ReadContext, module: NvObject, group: str) -> dict[str, ob
 def _check_architecture(context: ReadContext, modules: _Modules) -> None:
     other = _other_architecture(modules)
     if other:
-        raise context.error(
-            other, expected="an unconditional StyleGAN2 generator of the 'skip' architecture", remedy=RESAVE_GENERATOR
-        )
+        raise context.error(other, expected="a StyleGAN2 generator of the 'skip' architecture", remedy=RESAVE_GENERATOR)
 
 
 def _other_architecture(modules: _Modules) -> str | None:
@@ -143,8 +148,6 @@ def _other_architecture(modules: _Modules) -> str | None:
         return f"the architecture {clipped(next(iter(architectures.values())))}"
     if any(name.endswith(".skip") for name in modules.attributes):
         return "the architecture 'resnet'"
-    if "mapping.embed" in modules.attributes or modules.every("c_dim", 0):
-        return "a conditional generator, which takes class labels"
     if any(name.startswith("mapping.fc") for name in modules.every("bias_gain", 0.01)):
         return "a mapping network whose learning-rate multiplier is not 0.01"
     if activation := _other_activation(modules):
@@ -153,11 +156,11 @@ def _other_architecture(modules: _Modules) -> str | None:
 
 
 def _other_activation(modules: _Modules) -> object:
-    """Return an activation that is not StyleGAN2's: linear in affine layers, lrelu elsewhere."""
+    """Return an activation that is not StyleGAN2's: linear in affine layers and the embedding, lrelu elsewhere."""
     others = (
         activation
         for module, activation in modules.every("activation").items()
-        if activation != ("linear" if module.endswith(".affine") else "lrelu")
+        if activation != ("linear" if module.endswith((".affine", ".embed")) else "lrelu")
     )
     return next(others, None)
 
@@ -188,6 +191,14 @@ def _canonical(context: ReadContext, name: str, array: Array) -> Array:
 
 def _is_noiseless(modules: _Modules, layer: Layer) -> bool:
     return layer.kind != "rgb" and modules.attributes.get(_module(layer), {}).get("use_noise") is False
+
+
+def _embedding(context: ReadContext, modules: _Modules) -> tuple[Array, Array] | None:
+    """Return weight and bias of a conditional generator's embedding of labels."""
+    if "mapping.embed" not in modules.attributes and not modules.every("c_dim", 0):
+        return None
+    weight, bias = (require_tensor(context, modules.tensors, name).array() for name in _EMBEDDING)
+    return weight, bias
 
 
 def _conv_clamp(context: ReadContext, modules: _Modules) -> float | None:

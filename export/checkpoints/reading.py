@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from export.checkpoints import nvlabs, stylegan1, tensorflow
-from export.checkpoints.checkpoint import Checkpoint, state_dict
+from export.checkpoints.checkpoint import Checkpoint, entry_names
 from export.checkpoints.classifier import classifier_from_discriminator
 from export.checkpoints.isf import is_isf, isf_from_mapnet
+from export.checkpoints.labels import check_unconditional
 from export.checkpoints.opening import open_checkpoint
 from export.checkpoints.pixel2style2pixel import (
     EncoderKind,
@@ -16,6 +17,7 @@ from export.checkpoints.pixel2style2pixel import (
     encoder_from_pixel2style2pixel,
     is_pixel2style2pixel,
 )
+from export.checkpoints.relatives import check_not_a_relative
 from export.checkpoints.rosinality import generator_from_rosinality
 from export.checkpoints.safetensors_files import SafetensorsFile, generator_from_safetensors
 from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights
@@ -23,13 +25,18 @@ from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, 
 Network = Literal["generator", "encoder", "isf"]
 
 
-def read_generator(path: Path) -> GeneratorWeights:
+def read_generator(path: Path, label: int | None = None) -> GeneratorWeights:
     """Read a generator of any supported format; from a pSp or e4e checkpoint its decoder is read.
 
+    Args:
+        path: a checkpoint file.
+        label: the class of a conditional generator, which is folded into the mapping network.
+
     Raises:
-        CheckpointError: the file is damaged, unsafe, or holds another network.
+        CheckpointError: the file is damaged, unsafe, or holds another network; or the class is missing, or is none of
+            the network's.
     """
-    return _generator(open_checkpoint(path))
+    return _generator(_opened(path), label)
 
 
 def read_encoder(path: Path, kind: EncoderKind | None = None) -> EncoderWeights:
@@ -38,7 +45,7 @@ def read_encoder(path: Path, kind: EncoderKind | None = None) -> EncoderWeights:
     Raises:
         CheckpointError: the file is damaged, unsafe, or holds another network; or the encoder's kind is unknown.
     """
-    return _encoder(open_checkpoint(path), kind)
+    return _encoder(_opened(path), kind)
 
 
 def read_isf(path: Path, attributes: tuple[str, ...] | None = None, *, residual: bool = False) -> IsfWeights:
@@ -52,7 +59,7 @@ def read_isf(path: Path, attributes: tuple[str, ...] | None = None, *, residual:
     Raises:
         CheckpointError: the file is damaged, unsafe, or holds another network; or the attributes' names are unknown.
     """
-    return _isf(open_checkpoint(path), attributes, residual=residual)
+    return _isf(_opened(path), attributes, residual=residual)
 
 
 def read_classifier(path: Path, attributes: tuple[str, ...] | None = None) -> ClassifierWeights:
@@ -66,7 +73,7 @@ def read_classifier(path: Path, attributes: tuple[str, ...] | None = None) -> Cl
         CheckpointError: the file is damaged, unsafe, holds another network or no classifier; or the attributes' names
             are unknown.
     """
-    checkpoint = open_checkpoint(path)
+    checkpoint = _opened(path)
     _require(checkpoint, "isf")
     return classifier_from_discriminator(checkpoint, attributes)
 
@@ -77,20 +84,25 @@ def read_checkpoint(
     kind: EncoderKind | None = None,
     attributes: tuple[str, ...] | None = None,
     residual: bool = False,
+    label: int | None = None,
 ) -> GeneratorWeights | EncoderWeights | IsfWeights:
     """Read whichever network the file holds; from a pSp or e4e checkpoint the encoder is read.
 
     Raises:
         CheckpointError: see ``read_generator``, ``read_encoder`` and ``read_isf``.
     """
+    checkpoint = _opened(path)
+    network = _network_of(checkpoint.content)
+    if network == "generator":
+        return _generator(checkpoint, label)
+    check_unconditional(checkpoint.context, label)
+    return _encoder(checkpoint, kind) if network == "encoder" else _isf(checkpoint, attributes, residual=residual)
+
+
+def _opened(path: Path) -> Checkpoint:
     checkpoint = open_checkpoint(path)
-    match _network_of(checkpoint.content):
-        case "isf":
-            return _isf(checkpoint, attributes, residual=residual)
-        case "encoder":
-            return _encoder(checkpoint, kind)
-        case "generator":
-            return _generator(checkpoint)
+    check_not_a_relative(checkpoint)
+    return checkpoint
 
 
 def _network_of(content: object) -> Network:
@@ -99,14 +111,14 @@ def _network_of(content: object) -> Network:
     return "encoder" if is_pixel2style2pixel(content) else "generator"
 
 
-def _is_generator(content: object) -> bool:
-    parts = [content, *content.values()] if isinstance(content, dict) else []
+def _is_generator(checkpoint: Checkpoint) -> bool:
+    content = checkpoint.content
     return (
         isinstance(content, SafetensorsFile)
         or nvlabs.generator_of(content) is not None
         or tensorflow.generator_of(content) is not None
         or stylegan1.state_of(content) is not None
-        or any(name.endswith("input.input") for part in parts for name in state_dict(part))
+        or any(name.endswith("input.input") for name in entry_names(checkpoint))
     )
 
 
@@ -114,7 +126,7 @@ def _require(checkpoint: Checkpoint, expected: Network) -> None:
     network = _network_of(checkpoint.content)
     names = {"generator": "a generator", "encoder": "an encoder", "isf": "an ISF head"}
     if network != expected:
-        known = network != "generator" or _is_generator(checkpoint.content)
+        known = network != "generator" or _is_generator(checkpoint)
         raise checkpoint.context.error(
             names[network] if known else "no network that is known here",
             expected=names[expected],
@@ -122,17 +134,19 @@ def _require(checkpoint: Checkpoint, expected: Network) -> None:
         )
 
 
-def _generator(checkpoint: Checkpoint) -> GeneratorWeights:
+def _generator(checkpoint: Checkpoint, label: int | None) -> GeneratorWeights:
     content = checkpoint.content
+    if (module := nvlabs.generator_of(content)) is not None:
+        return nvlabs.generator_from_nvlabs(checkpoint, module, label)
+    if (network := tensorflow.generator_of(content)) is not None:
+        return tensorflow.generator_from_tensorflow(checkpoint, network, label)
+    if not is_pixel2style2pixel(content):
+        _require(checkpoint, "generator")
+    check_unconditional(checkpoint.context, label)
     if is_pixel2style2pixel(content):
         return decoder_of(checkpoint)
-    _require(checkpoint, "generator")
     if isinstance(content, SafetensorsFile):
         return generator_from_safetensors(checkpoint, content)
-    if (module := nvlabs.generator_of(content)) is not None:
-        return nvlabs.generator_from_nvlabs(checkpoint, module)
-    if (network := tensorflow.generator_of(content)) is not None:
-        return tensorflow.generator_from_tensorflow(checkpoint, network)
     if (state := stylegan1.state_of(content)) is not None:
         return stylegan1.generator_from_genforce(checkpoint, *state)
     return generator_from_rosinality(checkpoint)

@@ -47,14 +47,18 @@ class CheckpointReport:
 
 
 def describe(
-    path: Path, *, kind: EncoderKind | None = None, attributes: tuple[str, ...] | None = None
+    path: Path,
+    *,
+    kind: EncoderKind | None = None,
+    attributes: tuple[str, ...] | None = None,
+    label: int | None = None,
 ) -> CheckpointReport:
     """Read a checkpoint with all its checks, and summarise it.
 
     Raises:
         CheckpointError: the checkpoint cannot be read; see ``read_checkpoint``.
     """
-    match read_checkpoint(path, kind=kind, attributes=attributes):
+    match read_checkpoint(path, kind=kind, attributes=attributes, label=label):
         case GeneratorWeights() as weights:
             return _generator_report(weights)
         case EncoderWeights() as weights:

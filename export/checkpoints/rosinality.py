@@ -8,7 +8,6 @@ import numpy as np
 
 from export.checkpoints.checkpoint import Checkpoint, strip_prefix, tensors_of
 from export.checkpoints.layout import (
-    RESAVE_GENERATOR,
     SEEDED_NOISE,
     Layer,
     check_fir,
@@ -84,7 +83,7 @@ def generator_from_state(
         CheckpointError: the state dict is that of another architecture, or damaged.
     """
     context = checkpoint.context
-    _check_not_a_relative(context, state)
+    _check_known(context, state)
     resolution = _resolution(context, state)
     names = official_names(resolution, count_matching(state, r"style\.\d{1,3}\.weight"))
     filters = filter_names(resolution)
@@ -108,18 +107,7 @@ def generator_from_state(
     return GeneratorWeights(tensors, checkpoint.source(layout), notes=notes)
 
 
-def _check_not_a_relative(context: ReadContext, state: StoredTensors) -> None:
-    relatives = {
-        "style_conv1.bias": "a GFPGAN-clean generator, whose upsampling and noise are not StyleGAN2's",
-        "stylegan_decoder.style_conv1.bias": "a GFPGAN-clean network, whose upsampling and noise are not StyleGAN2's",
-        "style_conv1.activate.bias": "a generator in BasicSR's names",
-        "style_mapping.1.linear.weight_orig": "a generator in mmgeneration's names",
-        "synthesis.early_layer.const": "a generator in genforce's names",
-        "generator.input.input": "a DualStyleGAN or VToonify network",
-    }
-    for name, what in relatives.items():
-        if name in state:
-            raise context.error(what, expected="a StyleGAN2 generator in rosinality's names", remedy=RESAVE_GENERATOR)
+def _check_known(context: ReadContext, state: StoredTensors) -> None:
     if "input.input" not in state:
         raise context.error(
             "tensors of an unknown network",

@@ -229,7 +229,8 @@ def _check_options(context: ReadContext, variables: StoredTensors, options: Mapp
 def _check_unconditional(context: ReadContext, tensors: StoredTensors) -> None:
     if any(name.endswith(("LabelConcat/weight", "label_weight")) for name in tensors):
         raise context.error(
-            "a conditional StyleGAN1 generator, which takes class labels",
+            "a conditional StyleGAN1 generator, whose labels are normalised together with z, so that no class of it "
+            "can be folded into the mapping network",
             expected="an unconditional one",
             remedy=RESAVE_GENERATOR,
         )

@@ -12,6 +12,7 @@ import numpy as np
 
 from export.checkpoints import stylegan1
 from export.checkpoints.checkpoint import Checkpoint
+from export.checkpoints.labels import check_unconditional, folded_label
 from export.checkpoints.layout import (
     NO_NOISE,
     RESAVE_GENERATOR,
@@ -59,6 +60,9 @@ _PARTS: dict[str, tuple[str, _Conversion]] = {
     "affine.bias": ("mod_bias", lambda x: x + np.float32(1)),
 }
 
+_EMBEDDING = ("mapping/LabelEmbed/weight", "mapping/LabelEmbed/bias")
+"""The embedding of labels in a conditional generator of stylegan2-ada."""
+
 
 def generator_of(content: object) -> TfNetwork | None:
     """Return Gs of a TensorFlow checkpoint; None if ``content`` is of another kind."""
@@ -67,11 +71,12 @@ def generator_of(content: object) -> TfNetwork | None:
     return content if isinstance(content, TfNetwork) else None
 
 
-def generator_from_tensorflow(checkpoint: Checkpoint, network: TfNetwork) -> GeneratorWeights:
-    """Read Gs.
+def generator_from_tensorflow(checkpoint: Checkpoint, network: TfNetwork, label: int | None = None) -> GeneratorWeights:
+    """Read Gs; ``label`` is the class of a conditional generator of stylegan2-ada, see ``labels.py``.
 
     Raises:
-        CheckpointError: the generator is of configurations B to D, conditional, not 'skip', or damaged; see also
+        CheckpointError: a conditional generator is given without its class, or is older than stylegan2-ada; or the
+            generator is of configurations B to D, not 'skip', or damaged; see also
             ``stylegan1.generator_from_tensorflow``.
     """
     context = checkpoint.context
@@ -79,15 +84,15 @@ def generator_from_tensorflow(checkpoint: Checkpoint, network: TfNetwork) -> Gen
     options = network.state.get("static_kwargs")
     options = options if isinstance(options, dict) else {}
     if stylegan1.is_tensorflow(variables):
+        check_unconditional(context, label)
         return stylegan1.generator_from_tensorflow(checkpoint, variables, options)
     _check_architecture(context, variables, options)
     resolutions = [int(m[1]) for name in variables if (m := re.fullmatch(r"synthesis/(\d{1,5})x\1/ToRGB/weight", name))]
     resolution = checked_resolution(context, max(resolutions, default=0))
     names = _official_names(resolution, count_matching(variables, r"mapping/Dense\d{1,3}/weight"))
     official_names = {official for official, _ in names.values()}
-    check_no_other_tensors(
-        context, variables, official_names | {name for name in variables if name.rpartition("/")[2] == "lod"}
-    )
+    unused = {name for name in variables if name.rpartition("/")[2] == "lod"}
+    check_no_other_tensors(context, variables, official_names.union(_EMBEDDING, unused))
     noiseless = _noiseless(names, variables, resolution)
     absent = {name for layer in noiseless for name in layer.noise_names}
     absent |= set() if "dlatent_avg" in variables else {"mapping.w_avg"}
@@ -96,13 +101,15 @@ def generator_from_tensorflow(checkpoint: Checkpoint, network: TfNetwork) -> Gen
         name: _converted(context, official, require_tensor(context, variables, official), convert)
         for name, (official, convert) in names.items()
     } | zero_noise(noiseless)
+    first_layer, notes = folded_label(context, tensors, _embedding(context, variables), label)
+    tensors |= first_layer
     check_generator(context, tensors)
     return GeneratorWeights(
         tensors,
         checkpoint.source("TensorFlow"),
         conv_clamp=checked_clamp(context, options.get("conv_clamp")),
         fp16_from=_fp16_from(resolution, options),
-        notes=(NO_NOISE,) if noiseless else (),
+        notes=((NO_NOISE,) if noiseless else ()) + notes,
     )
 
 
@@ -130,9 +137,7 @@ def _variables(context: ReadContext, root: TfNetwork) -> StoredTensors:
 def _check_architecture(context: ReadContext, variables: StoredTensors, options: dict[str, object]) -> None:
     other = _other_architecture(variables, options)
     if other:
-        raise context.error(
-            other, expected="an unconditional StyleGAN2 generator of configuration E or F", remedy=RESAVE_GENERATOR
-        )
+        raise context.error(other, expected="a StyleGAN2 generator of configuration E or F", remedy=RESAVE_GENERATOR)
 
 
 def _other_architecture(variables: StoredTensors, options: dict[str, object]) -> str | None:
@@ -141,7 +146,6 @@ def _other_architecture(variables: StoredTensors, options: dict[str, object]) ->
         "nonlinearity": "lrelu",
         "resample_kernel": [1, 3, 3, 1],
         "mapping_lrmul": 0.01,
-        "label_size": 0,
     }
     for option, value in supported.items():
         if options.get(option, value) not in (value, None):
@@ -149,7 +153,8 @@ def _other_architecture(variables: StoredTensors, options: dict[str, object]) ->
     markers = {
         "/ToRGB_lod": "a generator of configurations B to D",
         "/Skip/": "the architecture 'resnet'",
-        "/Label": "a conditional generator, which takes class labels",
+        "/LabelConcat": "a conditional generator whose labels are normalised together with z, so that no class of it "
+        "can be folded into the mapping network",
     }
     return next((what for marker, what in markers.items() if any(marker in name for name in variables)), None)
 
@@ -189,6 +194,14 @@ def _noiseless(names: dict[str, tuple[str, _Conversion]], variables: StoredTenso
     layers = [layer for layer in layers_of(resolution) if layer.noise_names]
     has_strengths = any(names[f"{layer.name}.noise_strength"][0] in variables for layer in layers)
     return [] if has_strengths else layers
+
+
+def _embedding(context: ReadContext, variables: StoredTensors) -> tuple[Array, Array] | None:
+    """Return weight and bias of a conditional generator's embedding of labels."""
+    if not variables.keys() & {*_EMBEDDING}:
+        return None
+    weight, bias = (require_tensor(context, variables, name).array() for name in _EMBEDDING)
+    return weight.T, bias
 
 
 def _converted(context: ReadContext, name: str, tensor: StoredTensor, convert: _Conversion) -> Array:

@@ -169,8 +169,10 @@ def nvlabs_generator(
     fir: Array | None = None,
     synthesis_modules: Mapping[str, NvModule] | None = None,
     c_dim: int = 0,
+    embedding: tuple[Array, Array] | None = None,
     bias_gain: float = 0.01,
 ) -> NvModule:
+    """``embedding`` holds the weight [E, C] and the bias [E] of a conditional generator's embedding of labels."""
     fir = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64 if fir is None else fir
     clamps = conv_clamp or dict.fromkeys(weights.resolutions, weights.conv_clamp)
 
@@ -202,6 +204,9 @@ def nvlabs_generator(
         f"fc{i}": NvModule("FullyConnectedLayer", part(f"mapping.{i}."), bias_gain=bias_gain)
         for i in range(weights.mapping_depth)
     }
+    if embedding:
+        own = dict(zip(("weight", "bias"), embedding, strict=True))
+        layers["embed"] = NvModule("FullyConnectedLayer", own, bias_gain=1, activation="linear")
     mapping = NvModule("MappingNetwork", part("mapping."), c_dim=c_dim, **layers)
     synthesis = NvModule("SynthesisNetwork", {}, **blocks)
     return NvModule("Generator", {}, c_dim=c_dim, mapping=mapping, synthesis=synthesis)
@@ -245,6 +250,7 @@ def tensorflow_network(
     *,
     use_noise: bool = True,
     more_variables: Mapping[str, Array] | None = None,
+    embedding: tuple[Array, Array] | None = None,
     **static_kwargs: Any,
 ) -> Network:
     tensors = weights.tensors
@@ -252,6 +258,8 @@ def tensorflow_network(
     for i in range(weights.mapping_depth):
         mapping[f"Dense{i}/weight"] = tensors[f"mapping.{i}.weight"].T
         mapping[f"Dense{i}/bias"] = tensors[f"mapping.{i}.bias"]
+    if embedding:
+        mapping |= {"LabelEmbed/weight": embedding[0].T, "LabelEmbed/bias": embedding[1]}
     synthesis = {"4x4/Const/const": tensors["synthesis.4.const"][None]}
     for level, r in enumerate(weights.resolutions, start=2):
         synthesis |= _tensorflow_layer(tensors, r, "rgb", "ToRGB")

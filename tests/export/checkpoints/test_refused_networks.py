@@ -50,7 +50,20 @@ def with_tensor(name: str, value: Array) -> Callable[[State], State]:
     [
         (with_tensor("style_conv1.bias", np.zeros(3)), "a GFPGAN-clean generator, whose upsampling and noise are not"),
         (with_tensor("style_conv1.activate.bias", np.zeros(3)), "a generator in BasicSR's names"),
-        (with_tensor("generator.input.input", np.zeros(3)), "a DualStyleGAN or VToonify network"),
+        (with_tensor("res.0.norm.style.weight", np.zeros(3)), "a DualStyleGAN network.* give the StyleGAN2 generator"),
+        (
+            with_tensor("fusion_out.0.weight", np.zeros(3)),
+            "a VToonify-T network, which redraws .* give the StyleGAN2 gen",
+        ),
+        (
+            with_tensor("fusion_out.0.conv.weight", np.zeros(3)),
+            "a VToonify-D network, which redraws .* run it with VToon",
+        ),
+        (
+            with_tensor("style_mapping.1.linear.weight_orig", np.zeros(3)),
+            "a generator in mmgeneration's names.* give the",
+        ),
+        (with_tensor("synthesis.early_layer.const", np.zeros(3)), "a StyleGAN2 generator in genforce's names"),
         (without("input.input"), "tensors of an unknown network, expected a StyleGAN2 generator"),
         (with_tensor("input.input", np.zeros((1, 8, 5, 3))), "a learned constant of 5 x 3, expected 4 x 4, a square"),
         (
@@ -109,11 +122,11 @@ def test_an_average_latent_that_is_not_one_vector_is_refused(tmp_path: Path, lat
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"architecture": "resnet"}, "the architecture 'resnet', expected an unconditional StyleGAN2"),
+        ({"architecture": "resnet"}, "the architecture 'resnet', expected a StyleGAN2 generator"),
         ({"architecture": "orig"}, "the architecture 'orig'"),
         ({"synthesis_modules": {"b8": NvModule("Block", skip=NvModule("Conv2dLayer"))}}, "the architecture 'resnet'"),
         ({"synthesis_modules": {"input": NvModule("SynthesisInput")}}, "a StyleGAN3 generator"),
-        ({"c_dim": 10}, "a conditional generator, which takes class labels"),
+        ({"c_dim": 10}, r"no tensor 'mapping\.embed\.weight'"),
         ({"bias_gain": 0.1}, r"whose learning-rate multiplier is not 0\.01"),
         ({"conv_clamp": {4: None, 8: 256, 16: 256}}, "layers with different conv_clamp"),
         ({"conv_clamp": dict.fromkeys((4, 8, 16), -1)}, "conv_clamp = -1, expected a positive number or None"),
@@ -137,13 +150,15 @@ def test_another_generator_in_an_nvidia_pickle_is_refused(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"architecture": "resnet"}, "the option architecture = 'resnet', expected an unconditional StyleGAN2"),
-        ({"label_size": 10}, "the option label_size = 10"),
+        ({"architecture": "resnet"}, "the option architecture = 'resnet', expected a StyleGAN2 generator"),
         ({"resample_kernel": [1, 1]}, r"the option resample_kernel = \['1', '1'\]"),
         ({"conv_clamp": "256"}, "conv_clamp = '256', expected a positive number or None"),
         ({"more_variables": {"16x16/Skip/weight": np.zeros(1)}}, "the architecture 'resnet'"),
         ({"more_variables": {"ToRGB_lod0/weight": np.zeros(1)}}, "a generator of configurations B to D"),
-        ({"more_variables": {"LabelConcat/weight": np.zeros(1)}}, "a conditional generator"),
+        (
+            {"more_variables": {"LabelConcat/weight": np.zeros(1)}},
+            "a conditional generator whose labels are normalised",
+        ),
         ({"more_variables": {"16x16/Conv2/weight": np.zeros(1)}}, "'synthesis/16x16/Conv2/weight' and 0 more"),
         (
             {"more_variables": {"16x16/Conv1/weight": np.zeros(1)}},
@@ -156,6 +171,19 @@ def test_another_generator_in_a_tensorflow_pickle_is_refused(
 ) -> None:
     with pytest.raises(CheckpointError, match=sentence):
         read_generator(written(tmp_path / "network.pkl", tensorflow_pickle(generator, **options)))
+
+
+def test_a_relative_is_named_wherever_it_lies_in_the_file(tmp_path: Path) -> None:
+    dual = {"generator.generator.input.input": np.zeros(3), "encoder.0.0.weight": np.zeros(3)}
+    state = torch_tensors(
+        dual | {"fusion_out.0.conv.weight": np.zeros(3), "generator.res.0.norm.style.weight": np.zeros(3)}
+    )
+    wrapped = {f"module.{name}": value for name, value in state.items()}
+    for content in (state, {"g_ema": wrapped, "d": {}}, {"meta": {"epoch": 1}, "state_dict": state}):
+        path = saved(tmp_path / "vtoonify.pt", content)
+        for read in (read_generator, read_encoder, read_isf):
+            with pytest.raises(CheckpointError, match="a VToonify-D network, which redraws frames and takes no codes"):
+                read(path)
 
 
 def encoder_with(name: str, shape: tuple[int, ...] | None) -> dict[str, Any]:
