@@ -44,6 +44,7 @@ check: for-tests
 
 generate: for-tests
 	$(BIN)/python -m serving.triton.reference_configurations model_repository
+	$(BIN)/python -m tests.formats
 
 bench: for-tests
 	$(BIN)/python -m benchmarks.latency $(BENCH)

@@ -34,6 +34,7 @@ GENERATED = {
     ("benchmarks/README.md", "benchmarks.growth.report"),
     ("benchmarks/README.md", "benchmarks.commands"),
     ("benchmarks/video/README.md", "benchmarks.video"),
+    ("export/checkpoints/README.md", "tests.formats"),
     ("export/demo_models/README.md", "benchmarks.demo_models"),
     ("serving/faces/README.md", "benchmarks.faces"),
     ("serving/triton/README.md", "benchmarks.growth.report"),

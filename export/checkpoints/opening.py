@@ -32,7 +32,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(path, "zip", read_zip(data, context), context)
     if is_legacy(head):
         return Checkpoint(path, "legacy", read_legacy(data, context), context)
-    if head.startswith(b"\x80"):
+    # The size of a safetensors header may begin with the byte of a pickle; no pickle begins with a size that fits.
+    fits = int.from_bytes(head[:8], "little") <= context.file_size
+    if head.startswith(b"\x80") and not (head[8:9] == b"{" and fits):
         return Checkpoint(path, "pickle", read_pickle(data, context), context)
     if head[8:9] == b"{":
         return Checkpoint(path, "safetensors", read_safetensors(path, head, context), context)

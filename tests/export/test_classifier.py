@@ -38,10 +38,11 @@ def checkpoint(path: Path, changes: Mapping[str, torch.Tensor | None] = MappingP
     return saved(path, {"mapnet": torch_tensors(isf_state()), "discriminator": discriminator})
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_the_official_discriminators_logits_are_reproduced(tmp_path: Path, prefix: str) -> None:
+def test_the_official_discriminators_logits_are_reproduced_under_names_of_data_parallel_training(
+    tmp_path: Path,
+) -> None:
     tensors = torch_tensors(state_dict("public", shapes(), discriminator_value))
-    discriminator = {prefix + name: tensor for name, tensor in tensors.items()}
+    discriminator = {f"module.{name}": tensor for name, tensor in tensors.items()}
     weights = read_classifier(saved(tmp_path / "isf.ckpt", {"mapnet": {}, "discriminator": discriminator}))
     assert weights.attributes == ISF_ATTRIBUTES
     with np.load(DATA / RECORDED) as recorded:

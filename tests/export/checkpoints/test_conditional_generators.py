@@ -19,6 +19,7 @@ from checkpoint_files import (
 )
 from generators import random_generator
 from numpy.typing import NDArray
+from stylegan2_formula import official_code
 
 from engines.contract.errors import CheckpointError
 from export import cli
@@ -46,20 +47,12 @@ WEIGHTS = conditional()
 
 
 def official_codes(label: int) -> NDArray[np.float64]:
-    """The mapping network of stylegan2-ada for the rows of Z and one class, in float64."""
-
-    def normalised(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        scaled: NDArray[np.float64] = x / np.sqrt((x**2).mean(1, keepdims=True) + 1e-8)
-        return scaled
-
-    one_hot = np.eye(CLASSES)[[label] * len(Z)]
-    embedded = one_hot @ (EMBEDDING[0].T / np.sqrt(CLASSES)) + EMBEDDING[1]
-    x = np.concatenate([normalised(Z), normalised(embedded)], 1)
-    for i in range(3):
-        weight, bias = (WEIGHTS.tensors[f"mapping.{i}.{part}"].astype(float) for part in ("weight", "bias"))
-        x = x @ weight.T * (0.01 / np.sqrt(x.shape[1])) + 0.01 * bias
-        x = np.where(x > 0, x, 0.2 * x) * np.sqrt(2)
-    return x
+    """The codes of stylegan2-ada's mapping network for the rows of Z and one class."""
+    embedded = EMBEDDING[0][:, label] / np.sqrt(CLASSES) + EMBEDDING[1].astype(float)
+    codes: NDArray[np.float64] = official_code(
+        WEIGHTS.tensors, torch.from_numpy(Z), embedded=torch.from_numpy(embedded)
+    )[0].numpy()
+    return codes
 
 
 def pickled(form: str) -> bytes:

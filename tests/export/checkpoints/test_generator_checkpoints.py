@@ -167,6 +167,15 @@ def test_safetensors_keep_clamp_precision_and_notes(tmp_path: Path) -> None:
     assert weights.source.format == "toonify-serve (safetensors)"
 
 
+def test_a_header_whose_size_begins_like_a_pickle_is_one_of_safetensors(tmp_path: Path) -> None:
+    path, state = tmp_path / "generator.safetensors", rosinality_state()
+    save_file(state, path, metadata={"about": ""})
+    # The header's size grows with the metadata.
+    save_file(state, path, metadata={"about": " " * ((0x80 - path.read_bytes()[0]) % 256)})
+    assert path.read_bytes()[0] == 0x80
+    assert read_generator(path).resolution == 32
+
+
 def test_safetensors_of_others_may_hold_rosinalitys_names(tmp_path: Path) -> None:
     save_file(rosinality_state(), tmp_path / "generator.safetensors")
     assert read_generator(tmp_path / "generator.safetensors").resolution == 32
