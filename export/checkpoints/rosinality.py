@@ -20,7 +20,7 @@ from export.checkpoints.layout import (
     strip_unit_axes,
     w_avg_from,
 )
-from export.checkpoints.stored_tensors import ReadContext, StoredTensors
+from export.checkpoints.stored_tensors import ReadContext, StoredTensors, clipped
 from export.checkpoints.validation import check_generator
 from export.weights import Array, GeneratorWeights
 
@@ -108,12 +108,20 @@ def generator_from_state(
 
 
 def _check_known(context: ReadContext, state: StoredTensors) -> None:
-    if "input.input" not in state:
+    """Raise CheckpointError unless the generator's names begin here; a larger network is told from an unknown one."""
+    if "input.input" in state:
+        return
+    prefix = next((name.removesuffix("input.input") for name in state if name.endswith(".input.input")), "")
+    others = sorted(name for name in state if not name.startswith(prefix))
+    if others:
         raise context.error(
-            "tensors of an unknown network",
-            expected="a StyleGAN2 generator",
-            remedy="check which network the file holds",
+            f"a larger network, of which {clipped(prefix[:-1])} is a generator and {clipped(others[0])} is not",
+            expected="a StyleGAN2 generator, beside which there is at most its discriminator",
+            remedy="save only the generator's state_dict()",
         )
+    raise context.error(
+        "tensors of an unknown network", expected="a StyleGAN2 generator", remedy="check which network the file holds"
+    )
 
 
 def _resolution(context: ReadContext, state: StoredTensors) -> int:

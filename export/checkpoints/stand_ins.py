@@ -36,7 +36,6 @@ _NAMESPACES = ("argparse.Namespace", "types.SimpleNamespace")
 
 _BESIDE = (
     "collections.Counter",
-    "collections.deque",
     "copyreg._reconstructor",
     "datetime.date",
     "datetime.datetime",
@@ -71,6 +70,16 @@ class OrderedDict(dict[Any, Any], Stateful):
     def __init__(self, pairs: object = ()) -> None:
         """Python 2 wrote an OrderedDict as a list of pairs."""
         super().__init__((checked_key(key), value) for key, value in map(_pair, _expect_type(list | tuple, pairs)))
+
+    def set_state(self, state: object) -> None:
+        pass
+
+
+class Deque(list[Any], Stateful):
+    """Stand-in for ``collections.deque``, whose greatest length is dropped."""
+
+    def __init__(self, items: object = (), _: object = None) -> None:
+        super().__init__(_expect_type(list | tuple, items))
 
     def set_state(self, state: object) -> None:
         pass
@@ -171,6 +180,7 @@ def stand_ins(context: ReadContext) -> dict[str, object]:
         **dict.fromkeys(_BESIDE, StandIn(Inert)),
         **_builtins(),
         "collections.defaultdict": StandIn(DefaultDict),
+        "collections.deque": StandIn(Deque),
         "_codecs.encode": StandIn(lambda text, _: _expect_type(str, text).encode("latin-1")),
         "numpy.dtype": StandIn(NumpyType),
         "numpy.ndarray": None,

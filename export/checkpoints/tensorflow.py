@@ -146,6 +146,8 @@ def _other_architecture(variables: StoredTensors, options: dict[str, object]) ->
         "nonlinearity": "lrelu",
         "resample_kernel": [1, 3, 3, 1],
         "mapping_lrmul": 0.01,
+        "mapping_nonlinearity": "lrelu",
+        "normalize_latents": True,
     }
     for option, value in supported.items():
         if options.get(option, value) not in (value, None):

@@ -50,13 +50,17 @@ def _value(seed: str, name: str, shape: Shape) -> Array:
 
 def tensorflow_file(path: Path, tensors: Mapping[str, Array], **static_kwargs: Any) -> Path:
     """An official pickle of Gs with these variables."""
+    return written(path, pickled_networks((None, None, tensorflow_network_of(tensors, **static_kwargs))))
+
+
+def tensorflow_network_of(tensors: Mapping[str, Array], **static_kwargs: Any) -> Network:
+    """Gs with these variables."""
     parts: dict[str, dict[str, Array]] = {"mapping": {}, "synthesis": {}, "": {}}
     for name, array in tensors.items():
         component, _, rest = name.partition("/")
         parts[component if rest else ""][rest or name] = array
     components = {name: Network(parts[name]) for name in ("mapping", "synthesis")}
-    network = Network(parts[""], components=components, static_kwargs=static_kwargs)
-    return written(path, pickled_networks((None, None, network)))
+    return Network(parts[""], components=components, static_kwargs=static_kwargs)
 
 
 _GENFORCE = {"StyleMod": "style", "Noise": "apply_noise"}

@@ -105,9 +105,16 @@ def test_a_generator_that_is_a_part_of_a_module_is_read(tmp_path: Path, prefix: 
 
 def test_a_dualstylegan_is_still_told_by_its_other_branches(tmp_path: Path) -> None:
     state = {f"generator.{name}": value for name, value in torch_tensors(rosinality_state()).items()}
-    state |= {"res.0.conv.weight": torch.zeros(3), "style.1.weight": torch.zeros(3)}
-    with pytest.raises(CheckpointError, match="a DualStyleGAN or VToonify network"):
+    state |= {"res.0.norm.style.weight": torch.zeros(3), "style.1.weight": torch.zeros(3)}
+    with pytest.raises(CheckpointError, match="a DualStyleGAN network"):
         read_generator(saved(tmp_path / "generator.pt", {"g_ema": state}))
+
+
+def test_a_generator_beside_parts_that_are_unknown_is_refused_by_the_first_of_them(tmp_path: Path) -> None:
+    state = {f"generator.{name}": value for name, value in torch_tensors(rosinality_state()).items()}
+    sentence = "a larger network, of which 'generator' is a generator and 'light.weight' is not, .* save only the gen"
+    with pytest.raises(CheckpointError, match=sentence):
+        read_generator(saved(tmp_path / "generator.pt", {"g_ema": {**state, "light.weight": torch.zeros(3)}}))
 
 
 @pytest.mark.parametrize("channels", [1, 4])

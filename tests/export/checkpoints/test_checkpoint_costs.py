@@ -131,6 +131,7 @@ def test_a_stand_in_that_gets_a_large_object_again_and_again_stays_within_the_bu
     "target",
     [
         b"ccollections\nOrderedDict\n)R",
+        b"ccollections\ndeque\n)R",
         b"cargparse\nNamespace\n)R",
         b"cdnnlib.tflib.network\nNetwork\n)R",
         b"ctorch\ndevice\n)R",
@@ -148,7 +149,7 @@ def test_a_state_that_is_set_again_and_again_stays_within_the_budget(target: byt
 
 def test_every_stateful_stand_in_is_tried() -> None:
     names = {kind.__name__ for kind in Stateful.__subclasses__()}
-    assert names == {"Inert", "OrderedDict", "Namespace", "TfNetwork", "NumpyType", "NumpyArray"}
+    assert names == {"Inert", "OrderedDict", "Deque", "Namespace", "TfNetwork", "NumpyType", "NumpyArray"}
 
 
 def test_arguments_that_a_function_ignores_are_paid_for(tmp_path: Path) -> None:

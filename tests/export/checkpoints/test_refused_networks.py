@@ -151,6 +151,8 @@ def test_another_generator_in_an_nvidia_pickle_is_refused(
     ("options", "sentence"),
     [
         ({"architecture": "resnet"}, "the option architecture = 'resnet', expected a StyleGAN2 generator"),
+        ({"normalize_latents": False}, "the option normalize_latents = False"),
+        ({"mapping_nonlinearity": "relu"}, "the option mapping_nonlinearity = 'relu'"),
         ({"resample_kernel": [1, 1]}, r"the option resample_kernel = \['1', '1'\]"),
         ({"conv_clamp": "256"}, "conv_clamp = '256', expected a positive number or None"),
         ({"more_variables": {"16x16/Skip/weight": np.zeros(1)}}, "the architecture 'resnet'"),
