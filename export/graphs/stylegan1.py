@@ -46,7 +46,7 @@ def _write_normalised(graph: GraphWriter, name: str, layer: StyledLayer, x: str)
     bias = array(layer.bias)
     with graph.scope(name):
         if layer.up:
-            # A quarter of the multiplications of a convolution of repeated pixels.
+            # It takes 4 multiplications for a pixel and two channels, a convolution of repeated pixels 9.
             weight = graph.constant(array(layer.doubling_weight().contiguous()), "weight")
             x = graph.node("ConvTranspose", x, weight, strides=[2, 2], pads=[1, 1, 1, 1])
             blur = graph.constant(array(layer.blur), "blur"), graph.constant(bias, "bias")
