@@ -120,6 +120,16 @@ class TfNetwork(Stateful):
         self.state = _expect_type(dict, state)
 
 
+class Parameter(StoredTensor, Stateful):
+    """Stand-in for a ``torch.nn.Parameter`` as torch stored it before version 0.4; its state holds no numbers."""
+
+    def __init__(self, data: object, *_: object) -> None:
+        tensor = _expect_type(StoredTensor, data)
+        super().__init__(tensor.storage, tensor._offset, tensor.shape, tensor._strides, tensor.element)
+
+    def set_state(self, state: object) -> None: ...
+
+
 class NumpyType(Stateful):
     """Stand-in for ``numpy.dtype``, which would accept an unchecked state."""
 
@@ -184,10 +194,12 @@ def stand_ins(context: ReadContext) -> dict[str, object]:
         "_codecs.encode": StandIn(lambda text, _: _expect_type(str, text).encode("latin-1")),
         "numpy.dtype": StandIn(NumpyType),
         "numpy.ndarray": None,
+        "torch._utils._rebuild_tensor": StandIn(_tensor),
         "torch._utils._rebuild_tensor_v2": StandIn(_tensor),
         "torch._utils._rebuild_tensor_v3": StandIn(_tensor_of_type),
         "torch._utils._rebuild_parameter": StandIn(lambda data, *_: data),
         "torch._utils._rebuild_parameter_with_state": StandIn(lambda data, *_: data),
+        "torch.nn.parameter.Parameter": StandIn(Parameter),
         "torch_utils.persistence._reconstruct_persistent_obj": StandIn(_nv_object),
         "dnnlib.tflib.network.Network": StandIn(TfNetwork),
     }

@@ -180,3 +180,20 @@ def test_altered_bytes_of_a_storage_are_noticed(tmp_path: Path) -> None:
     assert content.count(FOUR) == 1
     with pytest.raises(CheckpointError, match="altered bytes in zip member 'data/0'"):
         open_checkpoint(written(tmp_path / "a.pt", content.replace(FOUR, FOUR[::-1])))
+
+
+def test_tensors_and_parameters_of_torch_before_0_4_are_read(tmp_path: Path) -> None:
+    """torchvision's VGG16 and the heads of LPIPS are stored so."""
+
+    class OldTensor:
+        def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+            return torch._utils._rebuild_tensor, (RawStorage("0", 4), 1, (3,), (1,))
+
+    class OldParameter:
+        def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...], object]:
+            return torch.nn.Parameter, (OldTensor(),), (True, False, {})
+
+    content = torch_legacy(torch_pickle({"a": OldTensor(), "b": OldParameter()}, legacy=True), {"0": FOUR})
+    loaded = content_of(written(tmp_path / "a.pth", content))
+    for name in ("a", "b"):
+        np.testing.assert_array_equal(loaded[name].array(), np.float32([1, 2, 3]), strict=True)

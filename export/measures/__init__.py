@@ -1,0 +1,1 @@
+"""Measures of generators, encoders and heads: distances of pictures, and the figures of the papers."""
