@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from torch import Tensor
 
@@ -33,11 +34,13 @@ from export.graphs.classifier import onnx_from_classifier
 from export.graphs.encoder import onnx_from_encoder
 from export.graphs.isf import onnx_from_isf
 from export.graphs.mapping import onnx_from_mapping
+from export.graphs.restyle import onnx_from_restyle
 from export.networks.architectures import network_from_weights
 from export.networks.classifier import classifier_from_weights
-from export.networks.encoder import encoder_from_weights, input_from_face
+from export.networks.encoder import input_from_face
 from export.networks.generator import StyleGenerator, picture_from_output
 from export.networks.isf import isf_from_weights
+from export.networks.restyle import Restyle, face_encoder_from_weights
 from export.selection import ProgressCallback
 from export.targets import EngineChoice, ExportOptions
 from export.verification import seeded_codes
@@ -165,10 +168,12 @@ def build_isf(
 def build_encoder(
     weights: EncoderWeights, options: ExportOptions, report: ProgressCallback, *, light: bool = False
 ) -> Manifest:
-    """Export a pSp or e4e encoder with its average latent; ``light`` exports the first rows of W+ only.
+    """Export an encoder with its average latent and, if it is ReStyle's, its decoder and all steps, as one network.
+
+    ``light`` exports the first rows of W+ only.
 
     Raises:
-        ExportError: the directory already exists.
+        ExportError: the directory already exists, or the encoder has no light form.
         EngineError: the engine or precision is not available on this machine.
         VerificationError: no engine's output is within its bound; nothing was written.
     """
@@ -176,15 +181,21 @@ def build_encoder(
     rows = kept.rows if kept.rows < weights.rows else None
     sizes = Sizes(resolution=resolution_of(weights.rows), w_dim=weights.w_dim, rows=rows)
     signature = encoder_signature(sizes.geometry)
-    encoder = encoder_from_weights(kept)
+    network = face_encoder_from_weights(kept)
 
     def reference(face: Tensor) -> Tensor:
-        w: Tensor = encoder(input_from_face(face))
+        w: Tensor = network(input_from_face(face))
         return w
 
-    details = {"kind": weights.kind, "notes": list(weights.notes)}
+    def graph() -> onnx.ModelProto:
+        if isinstance(network, Restyle):
+            return onnx_from_restyle(network, signature)
+        return onnx_from_encoder(network, signature)
+
+    details: dict[str, Any] = {"kind": weights.kind, "architecture": weights.architecture, "notes": list(weights.notes)}
+    details |= {"steps": weights.steps} if weights.decoder else {}
     job = Job("encoder", sizes, signature, [("encoder", weights.source)], details, "seeded pictures")
-    return build_directory(job, reference, lambda: onnx_from_encoder(encoder, signature), options, report)
+    return build_directory(job, reference, graph, options, report)
 
 
 def build_classifier(weights: ClassifierWeights, options: ExportOptions, report: ProgressCallback) -> Manifest:

@@ -39,6 +39,7 @@ from export.options import (
     Plugins,
     Precision,
     Retry,
+    Steps,
     TargetOption,
     attribute_names,
     console,
@@ -46,6 +47,7 @@ from export.options import (
     export_options,
     joined_name,
     print_result,
+    with_steps,
 )
 from export.repository_commands import repository, seal, sign
 from export.targets import check_export
@@ -208,6 +210,7 @@ def encoder(
         bool,
         typer.Option("--light", help="For toonify video --light-encoder: pose and expression only, half the work."),
     ] = False,
+    steps: Steps = None,
     name: Name = None,
     target: TargetOption = "cpu",
     engine: Engine = "auto",
@@ -218,7 +221,7 @@ def encoder(
     retry: Retry = False,
     as_json: AsJson = False,
 ) -> None:
-    """Export a pSp or e4e encoder."""
+    """Export an encoder of pSp, e4e or ReStyle; the latter with its decoder, in as many steps as it is run."""
     options = export_options(
         name or joined_name("encoder", "light" * light),
         *(output, target, engine, precision, licences),
@@ -232,7 +235,7 @@ def encoder(
         weights = read_encoder(path, kind=kind)
         from export.build import build_encoder
 
-        manifest = build_encoder(weights, options, report, light=light)
+        manifest = build_encoder(with_steps(weights, steps), options, report, light=light)
     print_result(options.directory, manifest, as_json=as_json)
 
 

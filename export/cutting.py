@@ -47,7 +47,18 @@ def cut_generator(weights: GeneratorWeights, resolution: int) -> GeneratorWeight
 
 
 def light_encoder(weights: EncoderWeights) -> EncoderWeights:
-    """Keep only the first ``LIGHT_ENCODER_ROWS`` style heads, which give the same rows as the full encoder."""
+    """Keep only the first ``LIGHT_ENCODER_ROWS`` style heads, which give the same rows as the full encoder.
+
+    Raises:
+        ExportError: the encoder's heads read no pyramid, so that this would save no work, or all rows are needed.
+    """
+    if weights.heads != "pyramid" or weights.decoder:
+        raise ExportError(
+            "--light",
+            got=f"an encoder of the architecture {weights.architecture}",
+            expected="pSp or e4e, whose finest style heads are half of the work",
+            remedy="leave --light out",
+        )
     heads = {f"styles.{row}" for row in range(LIGHT_ENCODER_ROWS)}
     tensors = {
         name: value

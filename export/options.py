@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,9 +17,11 @@ from engines.model_directory import Manifest, manifest_of
 from engines.rtx_metadata import unverified_sentence
 from engines.tensorrt.options import PlanOptions
 from engines.user_cache import user_cache
+from export.checkpoints.pixel2style2pixel import MAX_STEPS
 from export.demo_models.files import DESCRIPTION, DemoFiles
 from export.engine_choices import EngineChoices
 from export.targets import EngineChoice, ExportOptions, PrecisionChoice
+from export.weights import EncoderWeights
 
 Checkpoint = Annotated[Path, typer.Option(help="The checkpoint file; without it, the package's demo model.")]
 Name = Annotated[str | None, typer.Option(help="The model's name; letters, digits, _ and -.")]
@@ -50,6 +53,10 @@ EncoderKind = Annotated[
 Label = Annotated[
     int | None,
     typer.Option(min=0, help="The class of a conditional generator, which is folded into its mapping network."),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, max=MAX_STEPS, help="Steps of a ReStyle encoder; without it, as many as in its training."),
 ]
 AttributeNames = Annotated[
     str | None, typer.Option(help="An ISF head's attributes in its own order, such as gender,glasses,age,expression.")
@@ -107,6 +114,24 @@ def demo_files() -> DemoFiles:
 def attribute_names(attributes: str | None) -> tuple[str, ...] | None:
     """Return the names in an option's value."""
     return tuple(attributes.split(",")) if attributes else None
+
+
+def with_steps(weights: EncoderWeights, steps: int | None) -> EncoderWeights:
+    """Return a ReStyle encoder with another number of steps, or any encoder unchanged if ``steps`` is None.
+
+    Raises:
+        ExportError: steps are given for another encoder.
+    """
+    if steps is None:
+        return weights
+    if weights.decoder is None:
+        raise ExportError(
+            f"--steps {steps}",
+            got=f"an encoder of the architecture {weights.architecture}",
+            expected="ReStyle, which corrects its code in steps",
+            remedy="leave --steps out",
+        )
+    return replace(weights, steps=steps)
 
 
 def joined_name(*parts: str | int | None) -> str:

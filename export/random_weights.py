@@ -11,10 +11,11 @@ import numpy as np
 from torch import nn
 
 from engines.contract.tensors import ISF_ATTRIBUTES
-from export.networks.encoder import STAGE_UNITS, Encoder, EncoderWidths
+from export.networks.encoder import HeadsEncoder
 from export.networks.generator import Generator
 from export.networks.isf import Isf
-from export.weights import Array, EncoderWeights, GeneratorWeights, IsfWeights, Source
+from export.networks.trunk import TrunkWidths
+from export.weights import STAGE_UNITS, Array, EncoderWeights, GeneratorWeights, IsfWeights, Source
 
 Distribution = tuple[float, float]
 """Mean and standard deviation."""
@@ -58,9 +59,11 @@ def random_encoder(stages: tuple[int, int, int, int], seed: int, *, latent_avg: 
         seed: the seed of all tensors.
         latent_avg: the average latent, float32 [L, D].
     """
-    squeezed = [max(width // 16, 1) for width, units in zip(stages, STAGE_UNITS, strict=True) for _ in range(units)]
+    squeezed = [
+        max(width // 16, 1) for width, units in zip(stages, STAGE_UNITS["irse50"], strict=True) for _ in range(units)
+    ]
     rows, w_dim = latent_avg.shape
-    network = Encoder(EncoderWidths(stages[0], stages, tuple(squeezed)), rows, w_dim, "e4e")
+    network = HeadsEncoder(TrunkWidths(stages[0], stages, tuple(squeezed)), rows, w_dim, "e4e")
     tensors = _sampled(network, seed, _encoder_distribution)
     del tensors["latent_avg"]
     for name, value in tensors.items():

@@ -27,7 +27,8 @@ Those of a StyleGAN1 generator (``up`` also for r = 4, where it is the constant 
     synthesis.{r}.{up,conv}.noise [r, r]
     synthesis.{R}.rgb.weight [3, I], .bias [3]    only at the highest resolution
 
-The tensors of an encoder and of an ISF head keep the names of the official checkpoints, without prefixes.
+The tensors of an encoder and of an ISF head keep the names of the official checkpoints, without prefixes, but for the
+stem of a ResNet-34; see ``export.networks.trunk``.
 """
 
 from __future__ import annotations
@@ -44,6 +45,16 @@ from engines.contract.tensors import rows_of
 
 Array = NDArray[np.float32]
 Tensors = Mapping[str, Array]
+
+EncoderKind = Literal["psp", "e4e"]
+Trunk = Literal["irse50", "resnet34"]
+Heads = Literal["pyramid", "last", "one", "all"]
+
+STAGE_UNITS: Mapping[Trunk, tuple[int, int, int, int]] = {"irse50": (3, 4, 14, 3), "resnet34": (3, 4, 6, 3)}
+"""Residual units in each stage of an encoder's trunk."""
+
+POOLED = 7
+"""Side to which an encoder of all rows by one layer averages the trunk's last map."""
 
 
 Architecture = Literal["StyleGAN1", "StyleGAN2"]
@@ -134,21 +145,51 @@ class GeneratorWeights:
 
 @dataclass(frozen=True)
 class EncoderWeights:
-    """A pSp or e4e encoder with its average latent, float32 [L, D]; zeros if the encoder was trained without one."""
+    """An encoder with its average latent, float32 [L, D]; zeros if the encoder was trained without one.
+
+    ``kind`` states whether rows are independent (pSp) or offsets from the first (e4e). A ReStyle encoder has a
+    ``decoder``, whose picture of the last step's code is part of the next step's input, and the number of ``steps``.
+    """
 
     tensors: Tensors
     source: Source
-    kind: Literal["psp", "e4e"]
+    kind: EncoderKind
     latent_avg: Array
     notes: tuple[str, ...] = ()
+    decoder: GeneratorWeights | None = None
+    steps: int = 1
 
     @property
     def rows(self) -> int:
-        return len({name.split(".")[1] for name in self.tensors if name.startswith("styles.")})
+        return len(self.latent_avg)
 
     @property
     def w_dim(self) -> int:
-        return int(self.tensors["styles.0.linear.weight"].shape[0])
+        return int(self.latent_avg.shape[1])
+
+    @property
+    def trunk(self) -> Trunk:
+        return "irse50" if "body.0.res_layer.1.weight" in self.tensors else "resnet34"
+
+    @property
+    def heads(self) -> Heads:
+        """Whether heads read a pyramid or the last map, or there is one code for all rows or one layer for them all."""
+        if "styles.0.linear.weight" in self.tensors:
+            return "pyramid" if "latlayer1.weight" in self.tensors else "last"
+        return "all" if "output_layer_2.0.weight" in self.tensors else "one"
+
+    @property
+    def architecture(self) -> str:
+        """The architecture in words, such as "ReStyle-e4e, IR-SE-50, heads on the last map"."""
+        name = {"psp": "pSp", "e4e": "e4e"}[self.kind]
+        heads = {
+            "pyramid": "",
+            "last": ", heads on the last map",
+            "one": ", one code for all rows",
+            "all": ", all rows by one layer",
+        }
+        trunk = {"irse50": "IR-SE-50", "resnet34": "ResNet-34"}[self.trunk]
+        return f"{'ReStyle-' if self.decoder else ''}{name}, {trunk}{heads[self.heads]}"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ viewers group them and how errors of other libraries can be understood.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -67,6 +67,27 @@ class GraphWriter:
         name = self._unique(kind)
         names = [f"{name}.{output}" for output in outputs]
         self._model.graph.node.append(helper.make_node(kind, self._names(inputs), names, name, **attributes))
+        return names
+
+    def repeat(self, nodes: Sequence[NodeProto], inputs: Mapping[str, str], scope: str) -> dict[str, str]:
+        """Add nodes once more with the same constants, but other inputs.
+
+        Args:
+            nodes: nodes of this graph in their order.
+            inputs: the new name of each value that is to be replaced.
+            scope: stands before the names of the new nodes and of their outputs.
+
+        Returns:
+            The name of each output of the nodes -> that of the same output of the new ones.
+        """
+        names = dict(inputs)
+        for node in nodes:
+            names |= {output: f"{scope}.{output}" for output in node.output}
+            copy = self._model.graph.node.add()
+            copy.CopyFrom(node)
+            copy.name = f"{scope}.{node.name}"
+            copy.input[:] = [names.get(name, name) for name in node.input]
+            copy.output[:] = [names[name] for name in node.output]
         return names
 
     def constant(self, value: ArrayLike, name: str = "constant") -> str:

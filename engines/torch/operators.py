@@ -36,16 +36,23 @@ def _symmetric_padding(pads: Shape) -> Shape:
 
 
 def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    x = x.to(weight.dtype)
-    return functional.conv2d(x, weight, bias, a["strides"], _symmetric_padding(a["pads"]), a["dilations"], a["group"])
+    x, padding = x.to(weight.dtype), _symmetric_padding(a.get("pads", (0, 0, 0, 0)))
+    strides, dilations = a.get("strides", (1, 1)), a.get("dilations", (1, 1))
+    return functional.conv2d(x, weight, bias, strides, padding, dilations, a.get("group", 1))
 
 
 def _conv_transpose(a: Attributes, x: Tensor, weight: Tensor) -> Tensor:
-    return functional.conv_transpose2d(x.to(weight.dtype), weight, None, a["strides"], _symmetric_padding(a["pads"]))
+    padding, groups = _symmetric_padding(a["pads"]), a.get("group", 1)
+    return functional.conv_transpose2d(x.to(weight.dtype), weight, None, a["strides"], padding, groups=groups)
 
 
 def _gemm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return functional.linear(x.to(weight.dtype), weight if a.get("transB") else weight.T, bias)
+
+
+def _matmul(a: Attributes, x: Tensor, y: Tensor) -> Tensor:
+    dtype = torch.promote_types(x.dtype, y.dtype)
+    return x.to(dtype) @ y.to(dtype)
 
 
 def _max_pool(a: Attributes, x: Tensor) -> Tensor:
@@ -104,12 +111,13 @@ OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
     "LeakyRelu": lambda a, x: functional.leaky_relu(x, a["alpha"]),
-    "MatMul": lambda a, x, y: x @ y,
+    "MatMul": _matmul,
     "MaxPool": _max_pool,
     "Mul": lambda a, x, y: x * y,
     "PRelu": lambda a, x, slope: functional.prelu(x, slope.flatten()),
     "ReduceMean": lambda a, x, axes: x.mean(axes, keepdim=bool(a.get("keepdims", 1))),
     "ReduceSum": lambda a, x, axes: x.sum(axes, keepdim=bool(a.get("keepdims", 1))),
+    "Reciprocal": lambda a, x: x.reciprocal(),
     "Relu": lambda a, x: functional.relu(x),
     "Reshape": _reshape,
     "Resize": _resize,

@@ -12,7 +12,6 @@ from export.checkpoints.isf import is_isf, isf_from_mapnet
 from export.checkpoints.labels import check_unconditional
 from export.checkpoints.opening import open_checkpoint
 from export.checkpoints.pixel2style2pixel import (
-    EncoderKind,
     decoder_of,
     encoder_from_pixel2style2pixel,
     is_pixel2style2pixel,
@@ -20,7 +19,7 @@ from export.checkpoints.pixel2style2pixel import (
 from export.checkpoints.relatives import check_not_a_relative
 from export.checkpoints.rosinality import generator_from_rosinality
 from export.checkpoints.safetensors_files import SafetensorsFile, generator_from_safetensors
-from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights
+from export.weights import ClassifierWeights, EncoderKind, EncoderWeights, GeneratorWeights, IsfWeights
 
 Network = Literal["generator", "encoder", "isf"]
 
@@ -40,7 +39,7 @@ def read_generator(path: Path, label: int | None = None) -> GeneratorWeights:
 
 
 def read_encoder(path: Path, kind: EncoderKind | None = None) -> EncoderWeights:
-    """Read a pSp or e4e encoder; ``kind`` is needed only if the file does not record it.
+    """Read an encoder of pSp, e4e or ReStyle; ``kind`` is needed only if the file does not record it.
 
     Raises:
         CheckpointError: the file is damaged, unsafe, or holds another network; or the encoder's kind is unknown.

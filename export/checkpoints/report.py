@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from engines.contract.tensors import resolution_of
 from export.checkpoints.layout import NO_NOISE, SEEDED_NOISE
-from export.checkpoints.pixel2style2pixel import NO_LATENT_AVG, EncoderKind
+from export.checkpoints.pixel2style2pixel import NO_LATENT_AVG
 from export.checkpoints.reading import Network, read_checkpoint
-from export.weights import EncoderWeights, GeneratorWeights, IsfWeights
+from export.weights import EncoderKind, EncoderWeights, GeneratorWeights, IsfWeights
 
 _ARCHITECTURES = {"StyleGAN1": "StyleGAN1, adaptive instance normalisation", "StyleGAN2": "StyleGAN2, skip connections"}
 
@@ -20,7 +20,8 @@ class CheckpointReport:
     """The summary of a checkpoint; a field is None if it does not apply to the network or the file does not record it.
 
     ``w_avg`` states whether the file holds the average latent. ``architecture`` is a description for people.
-    ``left_out`` names the parts of the file that were not used, each with its reason.
+    ``steps`` is the number of steps of a ReStyle encoder. ``left_out`` names the parts of the file that were not used,
+    each with its reason.
     """
 
     kind: Network
@@ -38,6 +39,7 @@ class CheckpointReport:
     w_avg: bool | None = None
     attributes: tuple[str, ...] | None = None
     noise_size: int | None = None
+    steps: int | None = None
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
@@ -92,11 +94,12 @@ def _encoder_report(weights: EncoderWeights) -> CheckpointReport:
         kind="encoder",
         format=weights.source.format,
         sha256=weights.source.sha256,
-        architecture={"psp": "pSp, IR-SE-50", "e4e": "e4e, IR-SE-50"}[weights.kind],
+        architecture=weights.architecture,
         rows=weights.rows,
         w_dim=weights.w_dim,
         resolution=resolution_of(weights.rows),
         w_avg=NO_LATENT_AVG not in weights.notes,
+        steps=weights.steps if weights.decoder else None,
         notes=weights.notes,
         left_out=weights.source.left_out,
     )

@@ -73,14 +73,20 @@ def write_generator_safetensors(
 
 
 def write_encoder(weights: EncoderWeights, path: Path, *, half: bool = False, force: bool = False) -> None:
-    """Write an encoder as ``{"state_dict": {"encoder.*"}, "opts": ..., "latent_avg": ...}``; ``half`` stores float16.
+    """Write a pSp or e4e encoder as ``{"state_dict": {"encoder.*"}, "opts": ..., "latent_avg": ...}``.
+
+    ``half`` stores float16.
 
     Raises:
-        CheckpointError: a weight is too large for float16.
+        CheckpointError: the encoder has another architecture, or a weight is too large for float16.
         ExportError: ``path`` exists and ``force`` is false.
     """
     import torch
 
+    if weights.heads != "pyramid" or weights.trunk != "irse50" or weights.decoder:
+        raise CheckpointError(
+            str(path), got=weights.architecture, expected="pSp or e4e on IR-SE-50", remedy="keep its own checkpoint"
+        )
     state = _torch_tensors(path, {f"encoder.{name}": array for name, array in weights.tensors.items()}, half=half)
     # The official classes expect BatchNorm's counters, which inference does not use.
     means = [name for name in state if name.endswith("running_mean")]

@@ -23,8 +23,10 @@ from torch.nn import functional
 from engines.contract.tensors import rows_of
 from export.demo_models.dataset import Faces
 from export.demo_models.training import Schedule, mixed_precision, optimise
-from export.networks.encoder import STAGE_UNITS, Encoder, EncoderWidths, input_from_face
+from export.networks.encoder import HeadsEncoder, input_from_face
 from export.networks.generator import Generator
+from export.networks.trunk import TrunkWidths
+from export.weights import STAGE_UNITS
 
 STAGES = (16, 24, 32, 48)
 WIDENING_UNIT = 3
@@ -39,11 +41,13 @@ JITTER = (0.012, 0.02, 1.5)
 """Standard deviations of the crop's shift (a fraction of its side), of its scale, and of its angle in degrees."""
 
 
-def new_encoder(w_avg: Tensor, rows: int, seed: int) -> Encoder:
+def new_encoder(w_avg: Tensor, rows: int, seed: int) -> HeadsEncoder:
     """Return an untrained e4e encoder of the demo's size that outputs the average face's code."""
     torch.manual_seed(seed)
-    squeezed = tuple(max(width // 8, 2) for width, units in zip(STAGES, STAGE_UNITS, strict=True) for _ in range(units))
-    encoder = Encoder(EncoderWidths(STAGES[0], STAGES, squeezed), rows, len(w_avg), "e4e")
+    squeezed = tuple(
+        max(width // 8, 2) for width, units in zip(STAGES, STAGE_UNITS["irse50"], strict=True) for _ in range(units)
+    )
+    encoder = HeadsEncoder(TrunkWidths(STAGES[0], STAGES, squeezed), rows, len(w_avg), "e4e")
     with torch.no_grad():
         encoder.latent_avg.copy_(w_avg.expand(rows, -1))
         for name, parameter in encoder.named_parameters():
@@ -61,7 +65,7 @@ def new_encoder(w_avg: Tensor, rows: int, seed: int) -> Encoder:
 
 def train_encoder(
     generator: Generator, faces: Faces, schedule: Schedule, state: Path, *, seed: int, compiled: bool = True
-) -> Encoder:
+) -> HeadsEncoder:
     """Train an encoder for a frozen generator."""
     encoder = new_encoder(generator.mapping.w_avg, rows_of(faces.pictures.shape[1]), seed)
     trained = TrainedLayers(encoder)
@@ -114,7 +118,7 @@ def code_loss(predicted: Tensor, true: Tensor) -> Tensor:
 class TrainedLayers(nn.Module):
     """The trained layers of an encoder: they give its first row without the average latent, skipping identity units."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: HeadsEncoder) -> None:
         super().__init__()
         self.stem = encoder.input_layer
         self.widening = encoder.body.get_submodule(f"{WIDENING_UNIT}.shortcut_layer")

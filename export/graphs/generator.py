@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import onnx
@@ -23,6 +24,8 @@ from export.networks.generator import (
 )
 from export.weights import row_of
 
+ConvWriter = Callable[[GraphWriter, nn.Module, str, str, ConvolutionOperands], str]
+
 
 def onnx_from_generator(generator: Generator, signature: Signature) -> onnx.ModelProto:
     """Write the graph of ``picture_from_output(generator(w, psi))``."""
@@ -36,8 +39,30 @@ def write_generator(
     """Write the layers of a generator with the given operands, and finish the graph."""
     blocks = dict(generator.blocks)
     rows = write_rows(graph, generator, 1 + row_of(max(blocks), "rgb"))
+    write_picture(graph, write_synthesis(graph, generator, rows, operands, _write_modulated_conv))
+    clamp = blocks[4].conv.clamp is not None
+    used = {node.op_type for node in graph.nodes if node.domain == DOMAIN}
+    functions = [modulated_conv_function(name, clamp=clamp) for name in sorted(used - {WEIGHT_BLEND})]
+    return graph.model(signature, functions=functions + [blend_function()] * (WEIGHT_BLEND in used))
+
+
+def write_synthesis(
+    graph: GraphWriter, generator: Generator, rows: Sequence[str], operands: LayerOperands, convolution: ConvWriter
+) -> str:
+    """Add the layers of a generator.
+
+    Args:
+        graph: where they are added.
+        generator: the network.
+        rows: the names of the rows of W+, [N, D] each.
+        operands: the constants of the layers, or what takes their place.
+        convolution: adds a modulated convolution: graph, layer, input, style, operands -> output.
+
+    Returns:
+        The name of the image [N, 3, R, R], nominally in -1..1.
+    """
     x, image = operands.constant_input(), ""
-    for resolution, block in blocks.items():
+    for resolution, block in generator.blocks:
         for name, layer in block.named_children():
             with graph.scope(f"synthesis.{resolution}.{name}"):
                 with graph.scope("affine"):
@@ -47,29 +72,31 @@ def write_generator(
                 if name == "rgb":
                     image = _write_to_rgb(graph, layer, x, style, image, operands.to_rgb(resolution))
                 else:
-                    x = _write_modulated_conv(graph, layer, x, style, operands.convolution(resolution, name))
-    write_picture(graph, image)
-    clamp = blocks[4].conv.clamp is not None
-    used = {node.op_type for node in graph.nodes if node.domain == DOMAIN}
-    functions = [modulated_conv_function(name, clamp=clamp) for name in sorted(used - {WEIGHT_BLEND})]
-    return graph.model(signature, functions=functions + [blend_function()] * (WEIGHT_BLEND in used))
+                    x = convolution(graph, layer, x, style, operands.convolution(resolution, name))
+    return image
 
 
 def _write_modulated_conv(
     graph: GraphWriter, layer: nn.Module, x: str, style: str, operands: ConvolutionOperands
 ) -> str:
     assert isinstance(layer, SynthesisLayer)
-    # rsqrt((q + eps) / 2) = sqrt(2) * rsqrt(q + eps), so the activation's gain costs nothing.
-    products = graph.node("MatMul", graph.node("Mul", style, style), operands.squares)
-    root = graph.node("Sqrt", graph.node("Add", products, DEMODULATION_EPSILON / ACTIVATION_GAIN**2))
+    demodulation = write_demodulation(graph, style, operands)
     channels = len(layer.weight)
     fir = [graph.constant(array(layer.fir.expand(channels, 1, 4, 4)), "fir")] if layer.up else []
     attributes: dict[str, Any] = {**PLUGIN_ATTRIBUTES, "up": int(layer.up), "channels": channels}
     if layer.clamp is not None:
         attributes["clamp"] = layer.clamp
-    inputs = [x, operands.weight, *fir, style, graph.node("Reciprocal", root), operands.noise, operands.bias]
+    inputs = [x, operands.weight, *fir, style, demodulation, operands.noise, operands.bias]
     function = MODULATED_CONV_UP if layer.up else MODULATED_CONV
     return graph.outputs(function, inputs, ["y"], domain=DOMAIN, **attributes)[0]
+
+
+def write_demodulation(graph: GraphWriter, style: str, operands: ConvolutionOperands) -> str:
+    """Add the factors by which demodulation multiplies a convolution's outputs, [N, O]."""
+    # rsqrt((q + eps) / 2) = sqrt(2) * rsqrt(q + eps), so the activation's gain costs nothing.
+    products = graph.node("MatMul", graph.node("Mul", style, style), operands.squares)
+    root = graph.node("Sqrt", graph.node("Add", products, DEMODULATION_EPSILON / ACTIVATION_GAIN**2))
+    return graph.node("Reciprocal", root)
 
 
 def _write_to_rgb(

@@ -1,77 +1,27 @@
-"""The pSp and e4e encoders: IR-SE-50 with a feature pyramid and one style head per row of W+.
+"""Encoders of faces into W+: those of pSp and e4e, and the simpler ones beside them.
 
-In pSp (Richardson et al., arXiv 2008.00951) each row is its head's output; in e4e (Tov et al., arXiv 2102.02766) only
-the first row is, and the other heads give offsets from it. Both have the same parameters and names. All widths follow
-from the tensors; the depth is that of IR-SE-50.
+In pSp (Richardson et al., arXiv 2008.00951) each row is its style head's output; in e4e (Tov et al., arXiv 2102.02766)
+only the first row is, and the other heads give offsets from it. Both have the same parameters and names. Their heads
+read a feature pyramid; those of ReStyle's encoders (Alaluf et al., arXiv 2104.02699) all read the last map. Other
+encoders have no style heads: one gives a single code for all rows, one gives all rows by one linear layer. All widths
+follow from the tensors.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import sqrt
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.weights import EncoderWeights
+from export.networks.trunk import TrunkNetwork, TrunkWidths
+from export.weights import POOLED, STAGE_UNITS, EncoderKind, EncoderWeights
 
-STAGE_UNITS = (3, 4, 14, 3)
-PYRAMID_TAPS = (6, 20, 23)
-"""The blocks after which the pyramid's three levels branch off: 1/4, 1/8 and 1/16 of the input size."""
 COARSE_ROWS, MIDDLE_ROWS = 3, 7
 """Rows 0-2 come from the coarsest level, 3-6 from the middle one, the others from the finest."""
-
-
-@dataclass(frozen=True)
-class EncoderWidths:
-    """Numbers of channels of the stem, of the four stages, and of each residual unit's squeeze."""
-
-    stem: int
-    stages: tuple[int, int, int, int]
-    squeezed: tuple[int, ...]
-
-
-class SqueezeExcitation(nn.Module):
-    """Squeeze and excitation: each channel is multiplied by a gate that depends on the channels' global means."""
-
-    def __init__(self, channels: int, squeezed: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Conv2d(channels, squeezed, 1, bias=False)
-        self.fc2 = nn.Conv2d(squeezed, channels, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gates = self.fc2(functional.relu(self.fc1(x.mean((2, 3), keepdim=True))))
-        return x * torch.sigmoid(gates)
-
-
-class Bottleneck(nn.Module):
-    """A pre-activation residual unit with squeeze and excitation.
-
-    The first batch normalisation cannot be folded into the convolution after it: that one is zero-padded, and its
-    output would change at the border.
-    """
-
-    def __init__(self, channels_in: int, channels: int, squeezed: int, stride: int) -> None:
-        super().__init__()
-        self.shortcut_layer: nn.Module = (
-            nn.MaxPool2d(1, stride)
-            if channels_in == channels
-            else nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
-        )
-        self.res_layer = nn.Sequential(
-            nn.BatchNorm2d(channels_in),
-            nn.Conv2d(channels_in, channels, 3, 1, 1, bias=False),
-            nn.PReLU(channels),
-            nn.Conv2d(channels, channels, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(channels),
-            SqueezeExcitation(channels, squeezed),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.res_layer(x) + self.shortcut_layer(x)
-        return out
+LAST = 2
+"""The level of the trunk's last map; a style head halves the map of level n 6 - n times."""
 
 
 class EqualLinear(nn.Module):
@@ -106,51 +56,87 @@ class StyleHead(nn.Module):
         return row
 
 
-class Encoder(nn.Module):
-    """The encoder: aligned faces [N, 3, 256, 256] in -1..1 -> W+ codes [N, L, D], the average latent included."""
+class Encoder(TrunkNetwork):
+    """The common part: pictures [N, C, 256, 256] in -1..1 -> W+ codes [N, L, D], the average latent included."""
 
     latent_avg: Tensor
 
-    def __init__(self, widths: EncoderWidths, rows: int, w_dim: int, kind: Literal["psp", "e4e"]) -> None:
-        super().__init__()
-        self.kind = kind
-        stem, stages = widths.stem, widths.stages
-        self.input_layer = nn.Sequential(nn.Conv2d(3, stem, 3, 1, 1, bias=False), nn.BatchNorm2d(stem), nn.PReLU(stem))
-        blocks: list[nn.Module] = []
-        channels = stem
-        for stage, units in zip(stages, STAGE_UNITS, strict=True):
-            for unit in range(units):
-                blocks.append(Bottleneck(channels, stage, widths.squeezed[len(blocks)], stride=2 if unit == 0 else 1))
-                channels = stage
-        self.body = nn.Sequential(*blocks)
-        self.styles = nn.ModuleList(StyleHead(stages[3], w_dim, 6 - level_of(row)) for row in range(rows))
-        self.latlayer1 = nn.Conv2d(stages[2], stages[3], 1)
-        self.latlayer2 = nn.Conv2d(stages[1], stages[3], 1)
+    def __init__(self, widths: TrunkWidths, rows: int, w_dim: int) -> None:
+        super().__init__(widths)
         self.register_buffer("latent_avg", torch.zeros(rows, w_dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        levels = self.pyramid(x)
-        rows = [head(levels[level_of(row)]) for row, head in enumerate(self.styles)]
+        return self.codes(x) + self.latent_avg
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Return the codes without the average latent, [N, L, D] or, if all rows are equal, [N, 1, D]."""
+        raise NotImplementedError
+
+
+class HeadsEncoder(Encoder):
+    """An encoder with one style head for each row; without a ``pyramid`` all heads read the last map."""
+
+    def __init__(self, widths: TrunkWidths, rows: int, w_dim: int, kind: EncoderKind, *, pyramid: bool = True) -> None:
+        super().__init__(widths, rows, w_dim)
+        self.kind, self.pyramid = kind, pyramid
+        _, second, third, fourth = widths.stages
+        self.styles = nn.ModuleList(StyleHead(fourth, w_dim, 6 - self.level_of(row)) for row in range(rows))
+        if pyramid:
+            self.latlayer1 = nn.Conv2d(third, fourth, 1)
+            self.latlayer2 = nn.Conv2d(second, fourth, 1)
+
+    def codes(self, x: Tensor) -> Tensor:
+        levels = self.levels(x)
+        rows = [head(levels[self.level_of(row)]) for row, head in enumerate(self.styles)]
         if self.kind == "e4e":
             rows = rows[:1] + [rows[0] + offset for offset in rows[1:]]
-        return torch.stack(rows, 1) + self.latent_avg
+        return torch.stack(rows, 1)
 
-    def pyramid(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return feature maps of 64x64, 32x32 and 16x16, the levels 0 to 2."""
-        x = self.input_layer(x)
-        taps = []
-        for index, block in enumerate(self.body):
-            x = block(x)
-            if index in PYRAMID_TAPS:
-                taps.append(x)
-        middle = upsample_2x(taps[2]) + self.latlayer1(taps[1])
-        fine = upsample_2x(middle) + self.latlayer2(taps[0])
-        return fine, middle, taps[2]
+    def level_of(self, row: int) -> int:
+        """Return the level that a row's head reads: 0 for 64x64, 1 for 32x32, 2 for 16x16."""
+        if not self.pyramid:
+            return LAST
+        return 2 if row < COARSE_ROWS else 1 if row < MIDDLE_ROWS else 0
+
+    def levels(self, x: Tensor) -> dict[int, Tensor]:
+        """Return the feature maps by level."""
+        taps = self.maps(x)
+        levels = {LAST: taps[2]}
+        if self.pyramid:
+            levels[1] = upsample_2x(taps[2]) + self.latlayer1(taps[1])
+            levels[0] = upsample_2x(levels[1]) + self.latlayer2(taps[0])
+        return levels
 
 
-def level_of(row: int) -> int:
-    """Return the pyramid's level that a row's head reads: 0 for 64x64, 1 for 32x32, 2 for 16x16."""
-    return 2 if row < COARSE_ROWS else 1 if row < MIDDLE_ROWS else 0
+class OneCodeEncoder(Encoder):
+    """An encoder of one code for all rows: ``BackboneEncoderUsingLastLayerIntoW``, e4e's ``SingleStyleCodeEncoder``."""
+
+    def __init__(self, widths: TrunkWidths, rows: int, w_dim: int) -> None:
+        super().__init__(widths, rows, w_dim)
+        self.linear = EqualLinear(widths.stages[-1], w_dim)
+
+    def codes(self, x: Tensor) -> Tensor:
+        code: Tensor = self.linear(self.maps(x)[LAST].mean((2, 3)))
+        return code[:, None]
+
+
+class AllRowsEncoder(Encoder):
+    """An encoder of all rows by one linear layer: ``BackboneEncoderUsingLastLayerIntoWPlus``."""
+
+    def __init__(self, widths: TrunkWidths, rows: int, w_dim: int) -> None:
+        super().__init__(widths, rows, w_dim)
+        channels = widths.stages[-1]
+        self.output_layer_2 = nn.Sequential(
+            nn.BatchNorm2d(channels),
+            nn.AdaptiveAvgPool2d(POOLED),
+            nn.Flatten(),
+            nn.Linear(channels * POOLED**2, w_dim),
+        )
+        self.linear = EqualLinear(w_dim, w_dim * rows)
+
+    def codes(self, x: Tensor) -> Tensor:
+        codes: Tensor = self.linear(self.output_layer_2(self.maps(x)[LAST]))
+        return codes.reshape(-1, *self.latent_avg.shape)
 
 
 def upsample_2x(x: Tensor) -> Tensor:
@@ -165,19 +151,33 @@ def input_from_face(face: Tensor) -> Tensor:
 
 
 def encoder_from_weights(weights: EncoderWeights) -> Encoder:
-    """Build an encoder with the widths that the tensors have, and load the tensors."""
-    shapes = {name: value.shape for name, value in weights.tensors.items()}
-    ends = [sum(STAGE_UNITS[: stage + 1]) - 1 for stage in range(4)]
-    first, second, third, fourth = (shapes[f"body.{end}.res_layer.1.weight"][0] for end in ends)
-    widths = EncoderWidths(
-        stem=shapes["input_layer.0.weight"][0],
-        stages=(first, second, third, fourth),
-        squeezed=tuple(shapes[f"body.{k}.res_layer.5.fc1.weight"][0] for k in range(sum(STAGE_UNITS))),
-    )
+    """Build an encoder with the widths that the tensors have, and load the tensors; its decoder is left aside."""
     with torch.device("meta"):  # random weights would take seconds, and are not needed
-        encoder = Encoder(widths, weights.rows, weights.w_dim, weights.kind)
+        encoder = _network(weights)
     tensors = {name: torch.from_numpy(value) for name, value in weights.tensors.items()}
     tensors["latent_avg"] = torch.from_numpy(weights.latent_avg)
     encoder.load_state_dict(tensors, assign=True)
     encoder.eval().requires_grad_(False)
     return encoder
+
+
+def _network(weights: EncoderWeights) -> Encoder:
+    sizes = _widths(weights), weights.rows, weights.w_dim
+    match weights.heads:
+        case "one":
+            return OneCodeEncoder(*sizes)
+        case "all":
+            return AllRowsEncoder(*sizes)
+        case heads:
+            return HeadsEncoder(*sizes, weights.kind, pyramid=heads == "pyramid")
+
+
+def _widths(weights: EncoderWeights) -> TrunkWidths:
+    shapes = {name: value.shape for name, value in weights.tensors.items()}
+    units = STAGE_UNITS[weights.trunk]
+    last = "res_layer.1.weight" if weights.trunk == "irse50" else "conv2.weight"
+    first, second, third, fourth = (shapes[f"body.{sum(units[: n + 1]) - 1}.{last}"][0] for n in range(4))
+    squeezes = (f"body.{unit}.res_layer.5.fc1.weight" for unit in range(sum(units)))
+    stem, inputs, *_ = shapes["input_layer.0.weight"]
+    squeezed = tuple(shapes[name][0] for name in squeezes) if weights.trunk == "irse50" else ()
+    return TrunkWidths(stem, (first, second, third, fourth), squeezed, inputs)

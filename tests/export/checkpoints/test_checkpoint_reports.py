@@ -74,6 +74,7 @@ def test_a_report_says_what_a_generator_is(tmp_path: Path) -> None:
         "w_avg": True,
         "attributes": None,
         "noise_size": None,
+        "steps": None,
         "notes": [],
         "left_out": [],
     }

@@ -201,10 +201,10 @@ def encoder_with(name: str, shape: tuple[int, ...] | None) -> dict[str, Any]:
     [
         (
             lambda: encoder_with("input_layer.0.weight", (4, 6, 3, 3)),
-            "a ReStyle encoder, which takes the previous output",
+            "a decoder of 8 rows of 8, expected 18 rows of 10, as the encoder gives",
         ),
         (lambda: encoder_with("input_layer.0.weight", (4, 1, 3, 3)), "an encoder of 1-channel pictures"),
-        (lambda: encoder_with("latlayer1.weight", None), "an encoder with a single style code"),
+        (lambda: encoder_with("latlayer1.weight", None), r"the tensor 'latlayer1\.bias', expected only those of the"),
         (lambda: encoder_checkpoint(opts={"encoder_type": "SingleStyleCodeEncoder"}), "type 'SingleStyleCodeEncoder'"),
         (lambda: encoder_checkpoint(opts={"z_plus_latent": True}), r"an encoder whose codes are Z\+"),
         (lambda: encoder_checkpoint(opts={}), "does not say whether it is pSp or e4e.*give --kind psp or --kind e4e"),

@@ -1,0 +1,170 @@
+"""The formulas of the official encoders, written down once more on state dicts in their own names.
+
+``models/encoders/psp_encoders.py`` of pixel2style2pixel and encoder4editing, and ``restyle_psp_encoders.py``,
+``restyle_e4e_encoders.py``, ``psp.py`` and ``utils/inference_utils.py`` of restyle-encoder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from checkpoint_files import encoder_state, rosinality_state, torch_tensors
+from deterministic_weights import Array, Shape, encoder_value, state_dict
+from torch import Tensor
+from torch.nn import functional
+
+State = Mapping[str, Tensor]
+Head = Literal["last", "one", "all"]
+
+CHANNELS, ROWS = 10, 8
+"""Width of the last stage and of w, and number of rows: those of a 32x32 generator."""
+
+_RESNET_UNITS, _RESNET_STAGES = (3, 4, 6, 3), (4, 6, 8, CHANNELS)
+
+
+@cache
+def official_encoder(trunk: str, head: Head, inputs: int) -> Mapping[str, Array]:
+    """A narrow encoder's state dict: ``trunk`` is "irse50" or "resnet34"."""
+    shapes = dict(_irse50_shapes(inputs) if trunk == "irse50" else _resnet34_shapes(inputs))
+    if head == "last":
+        for row in range(ROWS):
+            shapes |= {f"styles.{row}.convs.{i}.weight": (CHANNELS, CHANNELS, 3, 3) for i in (0, 2, 4, 6)}
+            shapes |= {f"styles.{row}.convs.{i}.bias": (CHANNELS,) for i in (0, 2, 4, 6)}
+            shapes |= _linear(f"styles.{row}.linear", CHANNELS, CHANNELS)
+    elif head == "one":
+        shapes |= _linear("linear", CHANNELS, CHANNELS)
+    else:
+        shapes |= _linear("output_layer_2.3", 49 * CHANNELS, CHANNELS) | _linear("linear", CHANNELS, ROWS * CHANNELS)
+        shapes |= _norm("output_layer_2.0", CHANNELS)
+    return state_dict("official", shapes, encoder_value)
+
+
+def official_checkpoint(encoder: Mapping[str, Array], **changes: Any) -> dict[str, Any]:
+    """A checkpoint with a 32x32 decoder; ``changes`` replace its entries."""
+    state = {f"encoder.{name}": value for name, value in encoder.items()}
+    state |= {f"decoder.{name}": value for name, value in rosinality_state(width=CHANNELS).items()}
+    latent_avg = torch.linspace(-1, 1, CHANNELS).repeat(ROWS, 1)
+    return {"state_dict": torch_tensors(state), "latent_avg": latent_avg, "opts": {}} | changes
+
+
+def official_codes(state: State, x: Tensor, *, progressive: bool = False) -> Tensor:
+    """The encoder's output for pictures in -1..1: [N, L, D], or [N, D] for one code."""
+    x = _irse50(state, x) if "input_layer.0.weight" in state else _resnet34(state, x)
+    if "output_layer_2.0.weight" in state:
+        x = functional.adaptive_avg_pool2d(_batch_norm(state, "output_layer_2.0", x), (7, 7)).flatten(1)
+        x = functional.linear(x, state["output_layer_2.3.weight"], state["output_layer_2.3.bias"])
+        return _equal_linear(state, "linear", x).view(-1, ROWS, CHANNELS)
+    if "linear.weight" in state:
+        return _equal_linear(state, "linear", functional.adaptive_avg_pool2d(x, (1, 1)).view(-1, CHANNELS))
+    outputs = [_style(state, f"styles.{row}", x) for row in range(ROWS)]
+    if not progressive:
+        return torch.stack(outputs, dim=1)
+    w = outputs[0].repeat(ROWS, 1, 1).permute(1, 0, 2).clone()
+    for row in range(1, ROWS):
+        w[:, row] += outputs[row]
+    return w
+
+
+def official_restyle(
+    state: State, x: Tensor, latent_avg: Tensor, decoder: Callable[[Tensor], Tensor], steps: int, **options: bool
+) -> Tensor:
+    """The code after all iterations; ``decoder`` maps codes to images."""
+    pool = torch.nn.AdaptiveAvgPool2d((256, 256))
+    y_hat = pool(decoder(latent_avg.unsqueeze(0))).repeat(len(x), 1, 1, 1)
+    latent = None
+    for _ in range(steps):
+        codes = official_codes(state, torch.cat([x, y_hat], dim=1), **options)
+        latent = codes + (latent_avg.repeat(len(x), 1, 1) if latent is None else latent)
+        y_hat = pool(decoder(latent))
+    assert latent is not None
+    return latent
+
+
+def _irse50(state: State, x: Tensor) -> Tensor:
+    x = functional.conv2d(x, state["input_layer.0.weight"], padding=1)
+    x = functional.prelu(_batch_norm(state, "input_layer.1", x), state["input_layer.2.weight"])
+    for unit in range(24):
+        stride, name = 2 if unit in (0, 3, 7, 21) else 1, f"body.{unit}"
+        shortcut = x[:, :, ::stride, ::stride]
+        if f"{name}.shortcut_layer.0.weight" in state:
+            shortcut = functional.conv2d(shortcut, state[f"{name}.shortcut_layer.0.weight"])
+            shortcut = _batch_norm(state, f"{name}.shortcut_layer.1", shortcut)
+        y = functional.conv2d(
+            _batch_norm(state, f"{name}.res_layer.0", x), state[f"{name}.res_layer.1.weight"], None, 1, 1
+        )
+        y = functional.prelu(y, state[f"{name}.res_layer.2.weight"])
+        y = functional.conv2d(y, state[f"{name}.res_layer.3.weight"], None, stride, 1)
+        y = _batch_norm(state, f"{name}.res_layer.4", y)
+        gate = functional.conv2d(functional.adaptive_avg_pool2d(y, 1), state[f"{name}.res_layer.5.fc1.weight"]).relu()
+        x = y * functional.conv2d(gate, state[f"{name}.res_layer.5.fc2.weight"]).sigmoid() + shortcut
+    return x
+
+
+def _resnet34(state: State, x: Tensor) -> Tensor:
+    x = _batch_norm(state, "bn1", functional.conv2d(x, state["conv1.weight"], None, 2, 3))
+    x = functional.prelu(x, state["relu.weight"])
+    for unit in range(sum(_RESNET_UNITS)):
+        stride, name = 2 if unit in (3, 7, 13) else 1, f"body.{unit}"
+        y = _batch_norm(state, f"{name}.bn1", functional.conv2d(x, state[f"{name}.conv1.weight"], None, stride, 1))
+        y = _batch_norm(state, f"{name}.bn2", functional.conv2d(y.relu(), state[f"{name}.conv2.weight"], None, 1, 1))
+        if f"{name}.downsample.0.weight" in state:
+            x = functional.conv2d(x, state[f"{name}.downsample.0.weight"], None, stride)
+            x = _batch_norm(state, f"{name}.downsample.1", x)
+        x = (x + y).relu()
+    return x
+
+
+def _style(state: State, name: str, x: Tensor) -> Tensor:
+    for i in (0, 2, 4, 6):
+        x = functional.conv2d(x, state[f"{name}.convs.{i}.weight"], state[f"{name}.convs.{i}.bias"], 2, 1)
+        x = functional.leaky_relu(x)
+    return _equal_linear(state, f"{name}.linear", x.view(-1, CHANNELS))
+
+
+def _equal_linear(state: State, name: str, x: Tensor) -> Tensor:
+    weight = state[f"{name}.weight"]
+    return functional.linear(x, weight * (1 / math.sqrt(weight.shape[1])), state[f"{name}.bias"])
+
+
+def _batch_norm(state: State, name: str, x: Tensor) -> Tensor:
+    mean, variance = state[f"{name}.running_mean"], state[f"{name}.running_var"]
+    return functional.batch_norm(x, mean, variance, state[f"{name}.weight"], state[f"{name}.bias"])
+
+
+def _irse50_shapes(inputs: int) -> Iterator[tuple[str, Shape]]:
+    for name, value in encoder_state().items():
+        if name == "input_layer.0.weight":
+            yield name, (len(value), inputs, 3, 3)
+        elif not name.startswith(("styles.", "latlayer")):
+            yield name, value.shape
+
+
+def _resnet34_shapes(inputs: int) -> Iterator[tuple[str, Shape]]:
+    before = _RESNET_STAGES[0]
+    yield "conv1.weight", (before, inputs, 7, 7)
+    yield "relu.weight", (before,)
+    yield from _norm("bn1", before).items()
+    widths = np.repeat(_RESNET_STAGES, _RESNET_UNITS).tolist()
+    for unit, width in enumerate(widths):
+        name = f"body.{unit}"
+        yield f"{name}.conv1.weight", (width, before, 3, 3)
+        yield f"{name}.conv2.weight", (width, width, 3, 3)
+        yield from (_norm(f"{name}.bn1", width) | _norm(f"{name}.bn2", width)).items()
+        if width != before:
+            yield f"{name}.downsample.0.weight", (width, before, 1, 1)
+            yield from _norm(f"{name}.downsample.1", width).items()
+        before = width
+
+
+def _norm(name: str, channels: int) -> dict[str, Shape]:
+    parts = ("weight", "bias", "running_mean", "running_var")
+    return {f"{name}.{part}": (channels,) for part in parts} | {f"{name}.num_batches_tracked": ()}
+
+
+def _linear(name: str, inputs: int, outputs: int) -> dict[str, Shape]:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
