@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from threading import Lock
@@ -13,6 +14,7 @@ import typer
 from engines.contract.atomic import check_output
 from engines.contract.tensors import FACE_SIZE
 from serving.client.defaults import DEFAULT_TIMEOUT
+from serving.code_files import is_code_file, read_codes
 from serving.connection import connection_from_options
 from serving.faces.alignment import Photo
 from serving.faces.images import check_suffix, read_picture, write_picture
@@ -63,10 +65,14 @@ from serving.reporting import reporter
 MAX_STEPS = 100
 """Largest number of pictures in a sheet; of 1024x1024 they have 300 MB."""
 
+FACES = replace(PICTURES, found=PICTURES.found | {".npz"})
+"""What a folder is searched for; an .npy may hold anything and is taken only by its name."""
+
 
 def image(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="IN...", help="PNG, JPEG, WebP or AVIF pictures, or folders of them.")
+        list[Path],
+        typer.Argument(metavar="IN...", help="PNG, JPEG, WebP, AVIF pictures, codes (.npz, .npy), or folders."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Output file; a folder for several pictures.")],
     url: Url = None,
@@ -106,11 +112,13 @@ def image(
     progress: ShowProgress = "auto",
     force: Force = False,
 ) -> None:
-    """Toonify pictures of faces: whole photographs, or aligned crops, which are square.
+    """Toonify pictures of faces: whole photographs, or aligned crops, which are square; or codes in files.
 
-    Among several, those already done are skipped, and a failure does not stop the others.
+    A file of several codes gives a sheet. Among several inputs, those already done are skipped, and a failure does not
+    stop the others.
     """
     from serving.back_end import BackEnd  # imported late: ``--help`` needs no back end
+    from serving.code_pictures import picture_of_codes
     from serving.interpolation import sheets_of_steps
 
     if faces == "all" and (align == "none" or not paste):
@@ -120,11 +128,11 @@ def image(
             "a sheet shows the edit of one face; give --attribute and one face", param_hint="--steps"
         )
     share = share_from_option(shard)
-    pictures = files_in(inputs, PICTURES)
+    pictures = files_in(inputs, FACES)
     several = len(pictures) > 1 or inputs[0].is_dir()
     if not (several or output.is_dir()):
         check_suffix(output)
-    jobs = jobs_of(pictures, output, PICTURES, in_folder=several or output.is_dir(), in_place=force)
+    jobs = jobs_of(pictures, output, FACES, in_folder=several or output.is_dir(), in_place=force)
     if not several:
         check_output(jobs[0].target, force=force)
     edit = edit_from_options(attribute, keep, rows, exact=exact)
@@ -135,6 +143,9 @@ def image(
     style = back_end.style(edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha)
 
     def run(source: Path, target: Path) -> None:
+        if is_code_file(source):
+            write_picture(target, picture_of_codes(toonifier, read_codes(source), style, steps), force=force)
+            return
         photo, name = read_picture(source), str(source)
         found = find(photo, source.name)
         if found is None:

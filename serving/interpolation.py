@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engines.contract.arrays import Pictures
+from engines.contract.arrays import AnyArray, Codes, Pictures
 from serving.controls import Style
 from serving.sheet import sheet_of
 from serving.toonifier import Toonifier
@@ -29,6 +29,13 @@ def interpolated(toonifier: Toonifier, faces: Pictures, style: Style, steps: int
     """
     w = toonifier.encode(faces)
     shown = toonifier.read_attributes(faces) if style.keeps else None
+    yield from interpolated_codes(toonifier, w, style, steps, shown)
+
+
+def interpolated_codes(
+    toonifier: Toonifier, w: Codes, style: Style, steps: int, shown: AnyArray | None
+) -> Iterator[Pictures]:
+    """Yield what ``interpolated`` does for codes, whose faces show the attributes ``shown``."""
     for strength in np.linspace(0, style.strength, steps).tolist():
         yield toonifier.render(w, replace(style, strength=strength), shown)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from threading import Event, Lock
 from time import perf_counter
 
 import numpy as np
 
 from engines.contract.arrays import Pictures
+from serving.code_pictures import shown_by_codes
 from serving.faces.alignment import Photo, crop, prealigned
 from serving.faces.following import following
 from serving.faces.images import bytes_from_picture, picture_from_bytes
@@ -72,13 +72,8 @@ class Studio:
         style = controls.style
         w = self._toonifier.sample_codes(controls.face, style)
         _raise_if(cancel)
-        shown = None
-        if style.keeps:
-            (unedited,) = self._toonifier.render(w, replace(style, attributes=None))
-            _raise_if(cancel)
-            face, _ = prealigned(unedited, name="picture")
-            shown = self._toonifier.read_attributes(face[None])
-            _raise_if(cancel)
+        shown = shown_by_codes(self._toonifier, w, style)
+        _raise_if(cancel)
         (picture,) = self._toonifier.render(w, style, shown)
         return bytes_from_picture(picture, ".png")
 
