@@ -49,6 +49,7 @@ from export.options import (
     print_result,
     with_steps,
 )
+from export.project_command import project_command
 from export.repository_commands import repository, seal, sign
 from export.targets import check_export
 from serving.command_line import common_options, run, stages
@@ -61,6 +62,7 @@ app = typer.Typer(
 )
 app.callback()(common_options)
 app.command("blend")(blend_command)
+app.command("project")(project_command)
 
 
 @app.command()

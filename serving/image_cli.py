@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Annotated, Literal
 
 import typer
 
 from engines.contract.atomic import check_output
-from engines.contract.tensors import FACE_SIZE
 from serving.client.defaults import DEFAULT_TIMEOUT
 from serving.code_files import is_code_file, read_codes
 from serving.connection import connection_from_options
-from serving.faces.alignment import Photo
 from serving.faces.images import check_suffix, read_picture, write_picture
-from serving.faces.landmarks import Face
 from serving.faces.photograph import (
     Pasting,
     Toonify,
-    is_aligned,
     toonified_crop,
     toonified_face,
     toonified_photograph,
 )
 from serving.faces.picture_files import PICTURES
+from serving.finding import face_finder
 from serving.jobs import files_in, jobs_of, run_jobs
 from serving.options import (
     Align,
@@ -57,7 +52,6 @@ from serving.options import (
     TlsKey,
     Url,
     edit_from_options,
-    landmarker_from_option,
     share_from_option,
 )
 from serving.reporting import reporter
@@ -136,7 +130,7 @@ def image(
     if not several:
         check_output(jobs[0].target, force=force)
     edit = edit_from_options(attribute, keep, rows, exact=exact)
-    find, pasting = _finder(align), Pasting(mask, colour_match)
+    find, pasting = face_finder(align), Pasting(mask, colour_match)
     server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
     back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, jpeg=jpeg, classifier=classifier)
     psi = 1.0 if psi is None else psi
@@ -167,25 +161,3 @@ def image(
         succeeded = run_jobs(mine, run, reports, skip_existing=several and not force, in_flight=in_flight)
     if not succeeded:
         raise typer.Exit(1)
-
-
-def _finder(align: str) -> Callable[[Photo, str], Sequence[Face] | None]:
-    """Return what finds the faces of a picture by its name, for threads to share; None stands for an aligned crop.
-
-    With "auto", a picture of the encoder's own size is a crop without a search, so that crops need no landmarker; any
-    other square picture is searched.
-    """
-    # "auto" is made when it is first needed, which may download its models; all others report a mistake at once.
-    landmarker = cache(partial(landmarker_from_option, align))
-    if align not in ("auto", "none"):
-        landmarker()
-    one_at_a_time = Lock()
-
-    def find(photo: Photo, name: str) -> Sequence[Face] | None:
-        if align == "none" or (align == "auto" and photo.shape[:2] == (FACE_SIZE, FACE_SIZE)):
-            return None
-        with one_at_a_time:
-            faces = landmarker()(photo, name)
-        return None if align == "auto" and is_aligned(photo, faces) else faces
-
-    return find

@@ -32,7 +32,12 @@ class Restyle(nn.Module):
 
     def picture(self, w: Tensor) -> Tensor:  # [N, L, D] -> [N, 3, 256, 256]
         """Return the decoder's picture in the size of a face."""
-        return functional.adaptive_avg_pool2d(self.decoder.synthesise(w), FACE_SIZE)
+        return face_sized(self.decoder.synthesise(w))
+
+
+def face_sized(image: Tensor) -> Tensor:
+    """Average an image [N, 3, R, R] to the size of a face, or repeat the pixels of a smaller one."""
+    return functional.adaptive_avg_pool2d(image, FACE_SIZE)
 
 
 def restyle_from_weights(weights: EncoderWeights) -> Restyle:

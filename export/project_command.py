@@ -1,0 +1,86 @@
+"""The command ``toonify-export project``: the code of a photograph's face, found by optimisation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from engines.contract.atomic import check_output
+from engines.contract.errors import ExportError
+from engines.hashed_files import sha256_of
+from export.checkpoints import read_encoder, read_generator
+from export.options import AsJson, EncoderKind, console, demo_files
+from serving.code_files import write_codes
+from serving.command_line import stages
+from serving.faces.images import read_picture
+from serving.finding import aligned_face
+from serving.options import Align, Force
+
+
+def project_command(
+    photo: Annotated[Path, typer.Argument(help="A photograph, or an aligned crop, which is square.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file of the code, NAME.npz.")],
+    generator: Annotated[
+        Path | None, typer.Option(help="The generator's checkpoint; without it, the demo's generator and encoder.")
+    ] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="An encoder's checkpoint, whose code is the start; without it, the average.")
+    ] = None,
+    kind: EncoderKind = None,
+    start: Annotated[
+        Literal["encoder", "average"] | None, typer.Option(help="The code at which the search begins.")
+    ] = None,
+    lpips: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="NETWORK HEADS",
+            help="Compare by LPIPS: torchvision's VGG16 or AlexNet, and the lpips package's vgg.pth or alex.pth.",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, max=100_000, help="Largest number of steps.")] = 1000,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the noise with which a search from the average begins.")
+    ] = 0,
+    align: Align = "auto",
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to compute.")] = "cpu",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a search that was interrupted.")] = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the code from which a generator draws a face best, by optimisation in W+.
+
+    It starts from the encoder's code, and ends when it no longer improves. toonify image takes the file in place of the
+    photograph. For example:
+
+    toonify-export project photo.jpg -o face.npz --generator ffhq.pkl --encoder e4e_ffhq_encode.pt
+    """
+    if output.suffix != ".npz":
+        raise ExportError(
+            str(output), got=f"the suffix {output.suffix!r}", expected=".npz", remedy="choose such a name"
+        )
+    check_output(output, force=force)
+    face = aligned_face(read_picture(photo), align, photo.name)
+    if generator is None:
+        demo = demo_files()
+        generator, encoder = demo.base, encoder or demo.encoder
+    with stages() as report:
+        report(f"reading {generator.name}")
+        weights = read_generator(generator)
+        encoder_weights = read_encoder(encoder, kind) if encoder else None
+        from export.measures.lpips import read_lpips
+        from export.projection.run import Request, project
+
+        distance = (read_lpips(*lpips), "".join(map(sha256_of, lpips))) if lpips else None
+        request = Request(face, weights, encoder_weights, distance, start, steps, seed, device)
+        progress = output.with_name(f"{output.name}.progress")
+        projection = project(request, report, progress=progress, resume=resume)
+    write_codes(output, projection.code, force=force)
+    if as_json:
+        fields = {"output": str(output), "psnr": projection.psnr, "start_psnr": projection.start_psnr}
+        typer.echo(json.dumps({**fields, "steps": projection.steps}))
+        return
+    gain = f"{projection.psnr:.1f} dB after {projection.steps} steps, {projection.start_psnr:.1f} dB at the start"
+    console.print(f"{output}: {gain}")

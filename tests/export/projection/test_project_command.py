@@ -1,0 +1,83 @@
+"""``toonify-export project``: from a picture file to a file of its code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from generators import random_generator
+
+from export import cli
+from export.checkpoints import write_generator_safetensors
+from export.demo_face import demo_face, demo_photograph
+from serving.code_files import read_codes
+from serving.faces.alignment import align
+from serving.faces.images import write_picture
+from serving.finding import aligned_face
+
+PHOTO, POINTS = demo_photograph()
+
+
+@pytest.fixture
+def generator(tmp_path: Path) -> Path:
+    write_generator_safetensors(random_generator(32, 4), tmp_path / "generator.safetensors")
+    return tmp_path / "generator.safetensors"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr("sys.argv", ["toonify-export", "project", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    return int(left.value.code or 0)
+
+
+def test_a_crop_becomes_a_file_of_its_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, generator: Path
+) -> None:
+    write_picture(tmp_path / "face.png", demo_face())
+    output = tmp_path / "face.npz"
+    options = ("--generator", generator, "--align", "none", "--steps", 21, "--json")
+    assert run(monkeypatch, tmp_path / "face.png", "-o", output, *options) == 0
+    printed = capsys.readouterr()
+    fields = json.loads(printed.out)
+    assert (fields["output"], fields["steps"]) == (str(output), 21)
+    assert fields["psnr"] > fields["start_psnr"]
+    assert "step 20: " in printed.err
+    assert read_codes(output).shape == (1, 8, 16)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["face.npz", "face.png", "generator.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "sentence"),
+    [
+        ("face.png", (), "face.png: got the suffix '.png', expected .npz"),
+        ("there.npz", (), "already there"),
+        ("new.npz", ("--resume",), "no file of an interrupted search"),
+    ],
+)
+def test_mistakes_are_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    generator: Path,
+    output: str,
+    options: tuple[str, ...],
+    sentence: str,
+) -> None:
+    write_picture(tmp_path / "picture.png", demo_face())
+    (tmp_path / "there.npz").write_bytes(b"mine")
+    common = ("--generator", generator, "--align", "none", "--steps", 1)
+    assert run(monkeypatch, tmp_path / "picture.png", "-o", tmp_path / output, *common, *options) == 1
+    assert sentence in capsys.readouterr().err
+    assert (tmp_path / "there.npz").read_bytes() == b"mine"
+    assert not (tmp_path / "new.npz").exists()
+
+
+def test_the_face_of_a_photograph_is_aligned_as_for_toonify_image(tmp_path: Path) -> None:
+    record = {"picture": "photo.png", "faces": [{"points": POINTS.tolist()}]}
+    (tmp_path / "landmarks.json").write_text(json.dumps([record]))
+    face = aligned_face(PHOTO, f"file:{tmp_path / 'landmarks.json'}", "photo.png")
+    np.testing.assert_array_equal(face, align(PHOTO, POINTS)[0])
+    np.testing.assert_array_equal(aligned_face(demo_face(), "none", "face.png"), demo_face())
