@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.growth.live import CASES, LiveRun
+from benchmarks.growth.live import CASES, ROUNDS, LiveRun
 from benchmarks.growth.live_models import build_live
 from benchmarks.growth.live_rows import LIVE, LiveRow
 from benchmarks.growth.results import GROWTH
@@ -63,15 +63,15 @@ def growth(
     groups = [resolution_group(built, resolutions)] if "resolution" in parts else []
     groups += [batch_group(built, sizes)] if "batch" in parts else []
     starts = start_cases(blends) if "starts" in parts else []
-    lives = len(CASES) if "live" in parts else 0
-    with progress_bar(steps_of(options, groups) + len(starts) * options.rounds + lives * (1 + options.rounds)) as step:
+    live_rounds = ROUNDS * options.rounds if "live" in parts else 0
+    live_steps = len(CASES) * (1 + live_rounds) if live_rounds else 0
+    with progress_bar(steps_of(options, groups) + len(starts) * options.rounds + live_steps) as step:
         measure(options, groups, results / GROWTH.name, step)
         if starts:
             append = partial(append_records, results / STARTS.name, StartRow)
             measure_starts(built, starts, options.rounds, 1 if quick else 2, step, append)
-        if lives:
-            live_run = LiveRun(built, options.rounds, options.seconds)
-            live_run.measure(step, partial(append_records, results / LIVE.name, LiveRow))
+        if live_rounds:
+            LiveRun(built, live_rounds).measure(step, partial(append_records, results / LIVE.name, LiveRow))
     console.print(f"Rows are in {results}; tables and plots: python -m benchmarks.growth.report")
 
 

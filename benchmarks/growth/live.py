@@ -32,6 +32,9 @@ TIMEOUT = 600.0
 
 MIB = 2**20
 
+ROUNDS = 4
+"""Rounds of these cases for each round of the benchmark's other parts: a case is timed once in each of them."""
+
 Shares = Callable[[int, int, int], AnyArray]
 """Returns the blends [N, G] of a call, given its number, the batch N and the number of resolutions G."""
 
@@ -56,6 +59,11 @@ def every_swap(_: int, batch: int, count: int) -> AnyArray:
     return np.arange(count) < (np.arange(batch) % (count + 1))[:, None]
 
 
+def every_fraction(_: int, batch: int, count: int) -> AnyArray:
+    """Another fraction for every picture, the same in every call."""
+    return np.tile((np.arange(batch)[:, None] + 1) / (batch + 1), count)
+
+
 @dataclass(frozen=True)
 class LiveCase:
     """One row: the models that a process holds, and what is asked of the last one."""
@@ -74,6 +82,7 @@ CASES = (
     LiveCase("two exported blends", _TWO),
     LiveCase("live, hard swap", (LIVE,), shares=hard_swap),
     LiveCase("live, 8 pictures of different hard swaps", (LIVE,), LARGEST_BATCH, every_swap),
+    LiveCase("live, 8 pictures of different fractions", (LIVE,), LARGEST_BATCH, every_fraction),
     LiveCase("live, fraction that was made before", (LIVE,), shares=one_fraction),
     LiveCase("live, new fraction in every call", (LIVE,), shares=new_fraction, first_calls=4),
 )
@@ -86,18 +95,21 @@ class LiveState:
 
     case: LiveCase
     reason: str = ""
-    calls: int = 0
     number: int = 0
     held: int = 0
-    rounds: list[list[float]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
 
 class LiveRun:
-    """One run of the benchmark."""
+    """One run of the benchmark.
 
-    def __init__(self, models: BenchmarkModels, rounds: int, seconds: float) -> None:
-        """Time each case for about ``seconds`` in all rounds, at least one call in each."""
-        self._models, self._rounds, self._seconds = models, rounds, seconds
+    A round times one call of each case, so that a busy moment slows neighbours alike. The call before it is not timed:
+    it makes again what the other cases of the same process have displaced, such as a blend from the cache of blends.
+    """
+
+    def __init__(self, models: BenchmarkModels, rounds: int) -> None:
+        """Time each case once in each round."""
+        self._models, self._rounds = models, rounds
         self._geometry = models.scale.geometry
         self._run = machine.now()
         shape = (LARGEST_BATCH, self._geometry.rows, self._geometry.w_dim)
@@ -123,7 +135,7 @@ class LiveRun:
                     step(f"round {number + 1}: {state.case.name}")
                     self._attempt(state, partial(self._time_round, state, workers))
             finally:
-                keep([self._row(state) for state in states if state.rounds or state.reason])
+                keep([self._row(state) for state in states if state.seconds or state.reason])
 
     def _worker(self, names: Sequence[str]) -> Worker:
         directories = tuple(self._models.directory(name) for name in names)
@@ -137,17 +149,17 @@ class LiveRun:
                 state.reason = str(error)
 
     def _first_calls(self, state: LiveState, workers: dict[tuple[str, ...], Worker]) -> None:
-        seconds = self._call(state, workers, state.case.first_calls)[-1]
+        self._call(state, workers, state.case.first_calls)
         state.held = workers[state.case.held].ask("held", timeout=TIMEOUT)
-        state.calls = max(1, round(self._seconds / self._rounds / seconds))
 
     def _time_round(self, state: LiveState, workers: dict[tuple[str, ...], Worker]) -> None:
-        state.rounds.append(self._call(state, workers, state.calls))
+        state.seconds.append(self._call(state, workers, 2))
 
-    def _call(self, state: LiveState, workers: dict[tuple[str, ...], Worker], calls: int) -> list[float]:
+    def _call(self, state: LiveState, workers: dict[tuple[str, ...], Worker], calls: int) -> float:
+        """Call a case several times, and return the seconds of the last call."""
         inputs = [self._inputs(state.case, number) for number in range(state.number, state.number + calls)]
         state.number += calls
-        seconds: list[float] = workers[state.case.held].ask("time_calls", inputs, timeout=TIMEOUT)
+        seconds: float = workers[state.case.held].ask("time_last", inputs, timeout=TIMEOUT)
         return seconds
 
     def _inputs(self, case: LiveCase, number: int) -> dict[str, AnyArray]:
@@ -173,16 +185,16 @@ class LiveRun:
         }
         if state.reason:
             return LiveRow(**common, status="failed", reason=state.reason)
-        rounds_ms = [1e3 * np.asarray(seconds) for seconds in state.rounds]
-        p5, p50, p95 = percentiles(np.concatenate(rounds_ms))
+        times = [1e3 * seconds for seconds in state.seconds]
+        p5, p50, p95 = percentiles(times)
         return LiveRow(
             **common,
-            status="ok" if len(state.rounds) == self._rounds else "interrupted",
-            n=sum(map(len, state.rounds)),
+            status="ok" if len(times) == self._rounds else "interrupted",
+            n=len(times),
             p5_ms=p5,
             p50_ms=p50,
             p95_ms=p95,
-            rounds_ms=text_of_medians(rounds_ms),
+            rounds_ms=text_of_medians([[ms] for ms in times]),
             held_mib=state.held / MIB,
         )
 
@@ -196,13 +208,12 @@ class _HeldEngines:
             self._stack.enter_context(engine_from_directory(directory, threads=threads)) for directory in directories
         ]
 
-    def time_calls(self, inputs: Sequence[dict[str, AnyArray]]) -> list[float]:
-        """Run once with each of the inputs, and return the seconds of each."""
-        return [self._seconds(one) for one in inputs]
-
-    def _seconds(self, inputs: dict[str, AnyArray]) -> float:
-        start = time.perf_counter()
-        self._engines[-1].run(inputs)
+    def time_last(self, inputs: Sequence[dict[str, AnyArray]]) -> float:
+        """Run once with each of the inputs, and return the seconds of the last run."""
+        start = 0.0
+        for one in inputs:
+            start = time.perf_counter()
+            self._engines[-1].run(one)
         return time.perf_counter() - start
 
     def held(self) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.growth.live import CASES, every_swap, hard_swap, new_fraction
+from benchmarks.growth.live import CASES, ROUNDS, every_fraction, every_swap, hard_swap, new_fraction
 from benchmarks.growth.live_rows import LiveRow
 from benchmarks.growth.report import README, SERVER_README, summary, tables, with_growth
 from benchmarks.growth.results import (
@@ -234,7 +234,7 @@ def test_a_quick_run_measures_a_live_model_beside_exported_blends(tmp_path: Path
     rows = read_records(tmp_path / "live.csv", LiveRow)
     assert [row.case for row in rows] == [case.name for case in CASES]
     assert {row.status for row in rows} == {"ok"}, [row.reason for row in rows]
-    assert all(row.n and row.held_mib for row in rows)
+    assert all(row.n == len(row.rounds) == ROUNDS and row.held_mib for row in rows)
     text = tables(LatestRows([], [], [], rows))
     assert "**A live model beside exported blends, 32x32," in text
     assert text.count("1.00 (1.00 to 1.00)") >= 2
@@ -243,6 +243,7 @@ def test_a_quick_run_measures_a_live_model_beside_exported_blends(tmp_path: Path
 def test_a_live_model_is_asked_for_what_its_rows_say() -> None:
     assert hard_swap(0, 2, 4).tolist() == [[1, 1, 1, 0]] * 2
     assert every_swap(0, 3, 2).tolist() == [[0, 0], [1, 0], [1, 1]]
+    assert every_fraction(0, 3, 2).tolist() == [[0.25, 0.25], [0.5, 0.5], [0.75, 0.75]]
     assert len({new_fraction(call, 1, 1)[0, 0] for call in range(1000)}) == 1000
 
 
