@@ -72,12 +72,12 @@ class BaseEngine(Closing):
         self.signature = signature
 
     def run(self, inputs: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
-        live = self.signature.takes_blend
-        if live and BLEND in inputs:
-            check_blend(inputs[BLEND], self.signature.outputs[0].dims[0])
+        blend = self.signature.blend
+        if blend and BLEND in inputs:
+            check_blend(inputs[BLEND], blend)
         check_tensors(self.signature, inputs, EngineError, whole="engine input", part="engine input")
         arrays = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
-        return self._run_by_blend(arrays) if live else self._run(arrays)
+        return self._run_by_blend(arrays) if blend else self._run(arrays)
 
     def _run_by_blend(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         """Run the rows of each blend as a batch of their own: one run has one set of weights."""

@@ -175,7 +175,7 @@ def engine_from_onnx(
             plans are missing or were built for another machine.
     """
     _check(engine, precision)
-    if signature.takes_blend:
+    if signature.blend:
         check_live(f"engine {engine}", [engine])
     options = EngineOptions(precision, threads, cache, plans, hashes or {}, opened)
     return _module(engine).open_engine(model, signature, options)

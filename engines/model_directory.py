@@ -97,15 +97,17 @@ class Verification(ManifestEntry):
 
 
 class LiveBlend(ManifestEntry):
-    """What makes a generator live: it holds both parents of a blend, and every request may choose the blend.
+    """What makes a generator live: it holds the parents of a blend, and every request may choose the blend.
 
     Attributes:
-        resolutions: the resolutions 4, 8, ..., R, for each of which a request gives one share.
-        default: the transferred model's share at each of them, 0..1, for requests that give none.
+        resolutions: the resolutions 4, 8, ..., R, for each of which a request gives each transferred model's share.
+        default: the shares, 0..1, of requests that give none: [G], or for several transferred models [G, T] row by row.
+        models: names of the transferred models.
     """
 
     resolutions: tuple[int, ...]
     default: tuple[Annotated[float, Field(ge=0, le=1)], ...]
+    models: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], ...] = ("transfer",)
 
 
 class Manifest(ManifestEntry):
@@ -144,20 +146,27 @@ class Manifest(ManifestEntry):
         if self.live is not None:
             if self.component != "generator":
                 raise PydanticCustomError("live_component", "Only a generator can be live")
-            resolutions = resolutions_to(self.sizes.resolution)
-            if self.live.resolutions != resolutions or len(self.live.default) != len(resolutions):
+            resolutions, models = resolutions_to(self.sizes.resolution), len(set(self.live.models))
+            if not 0 < models == len(self.live.models):
+                raise PydanticCustomError("live_models", "A live generator should have models of different names")
+            if self.live.resolutions != resolutions or len(self.live.default) != len(resolutions) * models:
                 raise PydanticCustomError("live_shares", "A live generator should have one share for each resolution")
         return self
 
     @property
     def geometry(self) -> Geometry:
         """The sizes from which the signature follows."""
-        return replace(self.sizes.geometry, live=self.live is not None)
+        return replace(self.sizes.geometry, transferred=len(self.live.models) if self.live else 0)
 
     @property
     def default_blend(self) -> tuple[float, ...]:
-        """The shares of a live generator for requests that give none; empty if it is not live."""
+        """The shares of a live generator for requests that give none, as in ``LiveBlend``; empty if it is not live."""
         return self.live.default if self.live else ()
+
+    @property
+    def transferred_models(self) -> tuple[str, ...]:
+        """Names of a live generator's transferred models; none if it is not live."""
+        return self.live.models if self.live else ()
 
     @property
     def signature(self) -> Signature:

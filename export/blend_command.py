@@ -14,7 +14,7 @@ from engines.contract.errors import ExportError
 from engines.model_directory import Manifest
 from export.blend_requests import LIVE_R_SWAP, names_of, requests_from_options
 from export.blending import Blend, BlendReport, BlendSchedule, blend, schedule_from_options
-from export.blending.live import live_parents, live_shares
+from export.blending.live import live_names, live_parents, live_schedule, live_shares
 from export.checkpoints import read_generator
 from export.options import (
     AsJson,
@@ -42,7 +42,10 @@ from serving.options import Force
 def blend_command(
     base: Annotated[Path | None, typer.Option(help="The generator that gives the mapping network.")] = None,
     transfer: Annotated[
-        list[Path] | None, typer.Option(help="Its fine-tuned sibling; repeat for schedules of more models.")
+        list[Path] | None,
+        typer.Option(
+            "--transfer", "--model", help="Its fine-tuned sibling; repeat for --live, or a schedule, of more models."
+        ),
     ] = None,
     r_swap: Annotated[
         str | None,
@@ -65,7 +68,7 @@ def blend_command(
         bool,
         typer.Option(
             "--live",
-            help="One model of both generators: every request chooses the blend; --r-swap or --schedule, by default "
+            help="One model of all the generators: every request chooses the blend; --r-swap or --schedule, by default "
             f"--r-swap {LIVE_R_SWAP}, is that of requests that choose none.",
         ),
     ] = False,
@@ -124,10 +127,12 @@ def blend_command(
         size = models[0].resolution
         schedules = [schedule_from_options(size, one.r_swap, one.schedule, compat, reverse) for one in requests]
         parts = zip(schedules, outputs, candidates, strict=True)
-        for number, (blend_schedule, options, to_try) in enumerate(parts, 1):
+        for number, (rule, options, to_try) in enumerate(parts, 1):
+            blend_schedule = live_schedule(rule, len(models)) if live else rule
             report(f"blending {options.name}, {number} of {len(outputs)}" if len(outputs) > 1 else "blending")
             blended = blend(models, blend_schedule, mapping=mapping)
             if live:  # refused before anything is printed or written
+                live_names(models)
                 live_shares(blend_schedule, size)
                 live_parents(models, blend_schedule, blended)
             _print_report(blended.report, similarities=number == 1)

@@ -42,7 +42,7 @@ class Job:
         details: the manifest's ``details``.
         inputs: the verification's inputs in words.
         live: what makes a generator live.
-        blends: the blends at which a live generator is verified, [K, G].
+        blends: the blends at which a live generator is verified, [K, G] or [K, G, T].
     """
 
     component: Component

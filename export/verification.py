@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import get_args
 
 import numpy as np
@@ -117,7 +118,7 @@ def batches_for(
     Args:
         signature: the inputs to draw.
         w: W+ codes [K, L, D] to use in turn for the input w; None draws it from a normal distribution.
-        blends: blends [K, G] to use in turn for the input blend; None takes ``blends_to_verify``.
+        blends: blends [K, G] or [K, G, T] to use in turn for the input blend; None takes ``blends_to_verify``.
         sizes: the batch sizes.
         seed: the seed of all inputs.
     """
@@ -130,21 +131,24 @@ def batches_for(
         "z": lambda dims: rng.standard_normal((count, *dims)),
         "row_strength": lambda dims: np.linspace(0, 1, count)[:, None] * np.ones((count, *dims)),
         "psi": lambda dims: np.linspace(1, 0.5, count)[:, None] * np.ones((count, *dims)),
-        BLEND: lambda dims: _in_turn(blends_to_verify(*dims) if blends is None else blends, count),
+        BLEND: lambda dims: _in_turn(blends_to_verify(dims) if blends is None else blends, count),
     }
     drawn = {spec.name: samplers[spec.name](spec.dims).astype(spec.dtype.numpy) for spec in signature.inputs}
     return [{name: value[:size] for name, value in drawn.items()} for size in sizes]
 
 
-def blends_to_verify(shares: int) -> AnyArray:
-    """Return the blends at which a live generator is verified, [G + 2, G]: every hard swap, and a smooth one.
+def blends_to_verify(dims: tuple[int, ...]) -> AnyArray:
+    """Return the blends at which a live generator is verified, for its input's dims [G] or [G, T]: [K, *dims].
 
-    The hard swaps go from the base, without the transferred model's layers, to the transferred model.
+    They are the base, every hard swap to each transferred model, and a smooth blend of all.
     """
-    swaps = np.arange(shares) < np.arange(shares + 1)[:, None]
-    smooth = np.linspace(1, 0, shares + 2)[1:-1]
-    blends: AnyArray = np.concatenate([swaps, smooth[None]]).astype(np.float32)
-    return blends
+    count, models = dims[0], prod(dims[1:])
+    steps = np.arange(count) < np.arange(1, count + 1)[:, None]
+    swaps = [step[:, None] * (np.arange(models) == model) for model in range(models) for step in steps]
+    parts = np.arange(1, models + 1) / np.arange(1, models + 1).sum()
+    smooth = np.linspace(1, 0, count + 2)[1:-1, None] * parts
+    blends: AnyArray = np.stack([np.zeros((count, models)), *swaps, smooth]).astype(np.float32)
+    return blends.reshape(-1, *dims)
 
 
 def seeded_codes(generator: StyleGenerator, rows: int) -> AnyArray:

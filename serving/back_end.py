@@ -12,6 +12,7 @@ from engines.model_directory import Manifest, manifest_of
 from serving.client.defaults import DEFAULT_MODEL
 from serving.connection import Connection
 from serving.controls import Edit, Style, row_strength_for
+from serving.live_blends import BlendChoices, choices_of_directory
 from serving.toonifier import EngineToonifier, SamplingToonifier, ServedToonifier
 
 if TYPE_CHECKING:  # models in this process need no gRPC
@@ -93,6 +94,7 @@ class BackEnd:
         psi: float,
         r_swap: int | None = None,
         alpha: float | None = None,
+        transfer: str | None = None,
     ) -> Style:
         """Return the style of the pictures; with rows "preset" an edit is confined to the rows of its attributes.
 
@@ -112,6 +114,7 @@ class BackEnd:
             model=self.model if self.in_process else None,
             r_swap=r_swap,
             alpha=alpha,
+            transfer=transfer,
         )
 
     def resolution(self) -> int:
@@ -122,6 +125,10 @@ class BackEnd:
             ServerError: the server does not answer.
         """
         return self.manifests()[0].sizes.resolution if self.in_process else self._describe_served().resolution
+
+    def blend_choices(self) -> BlendChoices:
+        """Return the blends that a request to the selected generator may choose; raises as ``resolution`` does."""
+        return choices_of_directory(self.manifests()[0]) if self.in_process else self._describe_served().blend_choices
 
     def manifests(self) -> list[Manifest]:
         """Return the manifests of the generators in this process, the selected generator's first.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +37,10 @@ def filled_controls(
             signature; and any of ``attributes`` float32 [N, A] (the target; NaN keeps what the face shows), ``z``
             float32 [N, Z] or ``seed`` int64 [N, 1] (seed 0 if neither is given), ``row_strength`` float32 [N, L]
             (default 1 with attributes; 0 without, so that w passes the ISF head unchanged) and ``psi`` float32 [N, 1]
-            (default 1) and, for a live generator, ``blend`` float32 [N, G] (default ``default_blend``).
+            (default 1) and, for a live generator, ``blend`` float32 [N, G] or, for T transferred models, [N, G, T]
+            (default ``default_blend``).
         classify: reads the attributes that are kept from ``face``; without it none can be kept.
-        default_blend: a live generator's default: the transferred model's share at each resolution, G numbers.
+        default_blend: a live generator's default: the share of each transferred model, resolution by resolution.
 
     Returns:
         The signature's outputs: every control under its name with the suffix ``_filled``.
@@ -91,27 +93,26 @@ def _with_kept(target: AnyArray, face: AnyArray | None, classify: Classify | Non
 def filled_generator_controls(
     signature: Signature, given: Mapping[str, AnyArray], batch: int, default_blend: Sequence[float]
 ) -> dict[str, AnyArray]:
-    """Return ``psi`` [batch, 1] and, if the signature has it, ``blend`` [batch, G]; their defaults are 1 and G shares.
+    """Return ``psi`` [batch, 1], by default 1, and ``blend`` [batch, ...], if the signature has it.
 
     Raises:
         RequestError: there is neither a blend nor a default for it.
     """
     filled = {"psi": given.get("psi", np.ones((batch, 1), np.float32))}
-    for spec in signature.inputs:
-        if spec.name == BLEND:
-            filled[BLEND] = given[BLEND] if BLEND in given else _repeated(default_blend, batch, spec.dims[0])
+    if signature.blend:
+        filled[BLEND] = given[BLEND] if BLEND in given else _repeated(default_blend, batch, signature.blend.dims)
     return filled
 
 
-def _repeated(default: Sequence[float], batch: int, count: int) -> AnyArray:
-    if len(default) != count:
+def _repeated(default: Sequence[float], batch: int, dims: tuple[int, ...]) -> AnyArray:
+    if len(default) != prod(dims):
         raise RequestError(
             f"tensor {BLEND!r}",
             got="none, and no default of the model's",
-            expected=f"{count} shares, one for each resolution",
+            expected=f"{prod(dims)} shares, one for each resolution and transferred model",
             remedy="give r_swap or blend",
         )
-    return np.tile(np.asarray(default, np.float32), (batch, 1))
+    return np.tile(np.asarray(default, np.float32), (batch, 1)).reshape(batch, *dims)
 
 
 def z_from_seed(seed: int, size: int) -> NDArray[np.float32]:

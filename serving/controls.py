@@ -11,7 +11,7 @@ tensors that are absent, with their defaults.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 import numpy as np
@@ -40,6 +40,7 @@ class GeneratorControls(TypedDict, total=False):
     r_swap: ArrayLike | None
     blend: ArrayLike | None
     alpha: ArrayLike | None
+    transfer: str | Sequence[str] | None
 
 
 class Controls(GeneratorControls, total=False):
@@ -62,6 +63,8 @@ class Controls(GeneratorControls, total=False):
     ``blend`` [G]: instead, the transferred model's share, 0 to 1, at each resolution 4, 8, ..., R. The model's default
     holds where neither is given.
     ``alpha``: factor of all shares, 0 to 1, and so the transferred model's share in the layers of ``r_swap``.
+    ``transfer``: where there are several transferred models, the name of the one whose share ``r_swap`` or ``blend``
+    is. Without it ``r_swap`` takes the first one, and ``blend`` [G, T] has the share of each, in sum at most 1.
     """
 
     attributes: Mapping[str, float] | ArrayLike | None
@@ -94,7 +97,7 @@ class Style:
     ``row_strength`` [L]: multiplies ``strength`` row by row; None is 1 for every row.
     ``psi``: truncation towards the generator's average code, from 1 (none) to 0 (the average itself).
     ``model``: the generator's name, such as "blend_r16"; None selects the default generator.
-    ``r_swap``, ``blend``, ``alpha``: the blend of a live model, see ``Controls``; None is the model's own.
+    ``r_swap``, ``blend``, ``alpha``, ``transfer``: a live model's blend, see ``Controls``; None is the model's own.
     """
 
     attributes: Mapping[str, float] | None = None
@@ -106,8 +109,9 @@ class Style:
     keep: Mapping[str, float] | None = None
     exact: bool = False
     r_swap: int | None = None
-    blend: tuple[float, ...] | None = None
+    blend: tuple[float, ...] | tuple[tuple[float, ...], ...] | None = None
     alpha: float | None = None
+    transfer: str | None = None
 
     @property
     def keeps(self) -> bool:
@@ -120,6 +124,7 @@ class Style:
         ``shown`` [N, A] are attributes read from the faces, which ``keep`` replaces.
         """
         controls = Controls(psi=self.psi, r_swap=self.r_swap, blend=self.blend, alpha=self.alpha)
+        controls["transfer"] = self.transfer
         if self.attributes is not None:
             by_row = np.ones(rows) if self.row_strength is None else np.asarray(self.row_strength)
             controls |= Controls(attributes=self.attributes, seed=self.seed, row_strength=self.strength * by_row)
@@ -175,7 +180,7 @@ def control_tensors(
 ) -> dict[str, AnyArray]:
     """Convert the controls that are given, not None, to tensors [batch, ...] with the model's dtypes.
 
-    ``keep`` and ``exact`` become part of the attributes, ``r_swap`` and ``alpha`` of the blend.
+    ``keep`` and ``exact`` become part of the attributes, ``r_swap``, ``alpha`` and ``transfer`` of the blend.
 
     Raises:
         RequestError: the model does not take a control, or a value cannot be converted to the control's tensor.
@@ -204,19 +209,52 @@ def control_tensors(
 
 
 def _blend_tensor(controls: Mapping[str, Any], choices: BlendChoices, batch: int) -> AnyArray:
-    """Return the shares [batch, G] of ``r_swap`` or ``blend``, or else the model's own, times ``alpha``."""
+    """Return the shares, [batch, G] or [batch, G, T], of ``r_swap``, ``blend`` or the default, times ``alpha``."""
     choices.check_live(next(iter(controls)))
+    _refuse_contradicting_blends(controls)
+    dims = (len(choices.resolutions), len(choices.transferred))
+    spec = TensorSpec(BLEND, DType.FLOAT32, dims if dims[1] > 1 else dims[:1])
+    if "r_swap" in controls:
+        swaps = _per_face(TensorSpec("r_swap", DType.INT64, (1,)), controls["r_swap"], batch)
+        own = np.array([swapped_shares(int(swap), choices.resolutions[-1]) for (swap,) in swaps], np.float32)
+        shares = _shares_of_one(own, controls.get("transfer"), choices).reshape(batch, *spec.dims)
+    elif "transfer" in controls:
+        own = _per_face(replace(spec, dims=dims[:1]), controls[BLEND], batch)
+        shares = _shares_of_one(own, controls["transfer"], choices).reshape(batch, *spec.dims)
+    else:
+        shares = _per_face(spec, controls.get(BLEND, np.reshape(choices.default, spec.dims)), batch)
+    return scaled(shares, _per_face(TensorSpec("alpha", DType.FLOAT32, (1,)), controls.get("alpha", 1.0), batch))
+
+
+def _refuse_contradicting_blends(controls: Mapping[str, Any]) -> None:
     if "r_swap" in controls and BLEND in controls:
         raise RequestError(
             "controls", got="both 'r_swap' and 'blend'", expected="one of them or neither", remedy="leave one out"
         )
-    if "r_swap" in controls:
-        swaps = _per_face(TensorSpec("r_swap", DType.INT64, (1,)), controls["r_swap"], batch)
-        shares = np.array([swapped_shares(int(swap), choices.resolutions[-1]) for (swap,) in swaps], np.float32)
-    else:
-        spec = TensorSpec(BLEND, DType.FLOAT32, (len(choices.default),))
-        shares = _per_face(spec, controls.get(BLEND, choices.default), batch)
-    return scaled(shares, _per_face(TensorSpec("alpha", DType.FLOAT32, (1,)), controls.get("alpha", 1.0), batch))
+    if "transfer" in controls and not {"r_swap", BLEND} & controls.keys():
+        raise RequestError(
+            "controls",
+            got="'transfer' without 'r_swap' or 'blend'",
+            expected="one of them, the share of the model that it names",
+            remedy="add r_swap or leave it out",
+        )
+
+
+def _shares_of_one(shares: AnyArray, transfer: str | Sequence[str] | None, choices: BlendChoices) -> AnyArray:
+    """Return [N, G, T], in which the shares [N, G] are those of a named model, one for all faces or one for each."""
+    names = choices.transferred[0] if transfer is None else transfer
+    of_face = [names] * len(shares) if isinstance(names, str) else [*names]
+    if len(of_face) != len(shares):
+        raise RequestError(
+            "control 'transfer'",
+            got=f"{len(of_face)} names",
+            expected=f"one for all faces or {len(shares)}",
+            remedy="name one model for each face",
+        )
+    all_shares = np.zeros((*shares.shape, len(choices.transferred)), np.float32)
+    for face, name in enumerate(of_face):
+        all_shares[face, :, choices.number_of(name)] = shares[face]
+    return all_shares
 
 
 def _per_face(spec: TensorSpec, value: ArrayLike, batch: int) -> AnyArray:

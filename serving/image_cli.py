@@ -50,6 +50,7 @@ from serving.options import (
     TlsCa,
     TlsCert,
     TlsKey,
+    Transfer,
     Url,
     edit_from_options,
     share_from_option,
@@ -94,6 +95,7 @@ def image(
     psi: Psi = None,
     r_swap: RSwap = None,
     alpha: Alpha = None,
+    transfer: Transfer = None,
     align: Align = "auto",
     paste: Annotated[bool, typer.Option(help="Put the face back into its photograph.")] = True,
     mask: Mask = "ellipse",
@@ -134,7 +136,9 @@ def image(
     server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
     back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, jpeg=jpeg, classifier=classifier)
     psi = 1.0 if psi is None else psi
-    style = back_end.style(edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha)
+    style = back_end.style(
+        edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha, transfer=transfer
+    )
 
     def run(source: Path, target: Path) -> None:
         if is_code_file(source):

@@ -88,6 +88,12 @@ Alpha = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="With a live model: the transferred model's share in those layers; default 1."),
 ]
+Transfer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="With a live model of several transferred models: the one for --r-swap; default the first."
+    ),
+]
 Mask = Annotated[
     MaskKind, typer.Option(help="What is put back of a picture: an ellipse, or the face's outline with its hair.")
 ]

@@ -17,8 +17,8 @@ from serving.requests import check_request
 class Pipeline:
     """Encoder, optional ISF head and generator, in the same steps as the served ensemble: the pictures are the same.
 
-    With a ``classifier`` of its attributes, an edit keeps those that it does not name. ``default_blend`` [G] are the
-    shares of a live generator, which its manifest states, for requests that give none.
+    With a ``classifier`` of its attributes, an edit keeps those that it does not name. ``default_blend`` are
+    the shares of a live generator, which its manifest states, for requests that give none.
 
     The caller opens and closes the engines. One pipeline may be used by one thread at a time.
     """
@@ -32,7 +32,7 @@ class Pipeline:
         *,
         default_blend: Sequence[float] = (),
     ) -> None:
-        self.default_blend = tuple(default_blend)
+        self._default_blend = tuple(default_blend)
         self._encoder, self._generator, self._isf, self._classifier = encoder, generator, isf, classifier
         geometry = _geometry(generator.signature, isf.signature if isf else None)
         self.signature = toonify_signature(geometry)
@@ -96,7 +96,7 @@ class Pipeline:
             RequestError: see ``run``.
             EngineError: the engines were not made for each other.
         """
-        filled = filled_controls(self._condition, {"w": w, **controls}, default_blend=self.default_blend)
+        filled = filled_controls(self._condition, {"w": w, **controls}, default_blend=self._default_blend)
         if self._isf:
             w = self._isf.run({"w": w} | inputs_of(self._isf, filled))["w_edited"]
         return self._generator.run({"w": w} | inputs_of(self._generator, filled))["image"]
@@ -110,9 +110,9 @@ def inputs_of(engine: Engine, filled: Mapping[str, AnyArray]) -> dict[str, AnyAr
 def _geometry(generator: Signature, isf: Signature | None) -> Geometry:
     resolution = generator.outputs[0].dims[0]
     rows, w_dim = generator.inputs[0].dims
-    live = generator.takes_blend
+    models = generator.transferred
     if isf is None:
-        return Geometry(resolution, w_dim, (), 0, rows, live=live)
+        return Geometry(resolution, w_dim, (), 0, rows, transferred=models)
     dims = {spec.name: spec.dims[0] for spec in isf.inputs}
     # Only the number of attributes matters here. Their names are in the manifest; a signature does not hold them.
-    return Geometry(resolution, w_dim, tuple(map(str, range(dims["attributes"]))), dims["z"], rows, live=live)
+    return Geometry(resolution, w_dim, tuple(map(str, range(dims["attributes"]))), dims["z"], rows, transferred=models)

@@ -27,8 +27,8 @@ def filled_sample(
     Args:
         signature: ``engines.contract.tensors.draw_z_signature``.
         given: at least one of ``z`` float32 [N, Z] or ``seed`` int64 [N, 1] (seed 0 if neither is given); ``psi``
-            float32 [N, 1] (default 1); and, for a live generator, ``blend`` float32 [N, G] (default ``default_blend``).
-        default_blend: a live generator's default shares, G numbers.
+            float32 [N, 1] (default 1); and, for a live generator, ``blend``; see ``serving.condition.filled_controls``.
+        default_blend: a live generator's default shares.
 
     Returns:
         ``z_filled``, ``psi_filled`` and, for a live generator, ``blend_filled``.

@@ -10,7 +10,7 @@ from engines.contract.arrays import AnyArray
 from engines.contract.blends import check_blend
 from engines.contract.checks import check_tensors
 from engines.contract.errors import RequestError
-from engines.contract.tensors import BLEND, Signature, resolution_of_shares
+from engines.contract.tensors import BLEND, Signature
 
 KEPT = np.float32(np.nan)
 """The target of an attribute that stays as it is in the face."""
@@ -22,7 +22,7 @@ def check_request(signature: Signature, given: Mapping[str, AnyArray]) -> None:
     Raises:
         RequestError: a tensor is missing or unknown, has another dtype or shape than the signature says or another
             batch size than its neighbours, holds infinity, or NaN in another tensor than ``attributes``, or a live
-            blend's share is outside 0..1.
+            blend's share is outside 0..1, or several have a sum above 1.
     """
     check_tensors(signature, given, RequestError, whole="request", part="tensor")
     for name, value in given.items():
@@ -35,8 +35,8 @@ def check_request(signature: Signature, given: Mapping[str, AnyArray]) -> None:
                 remedy="check the step that produced it",
             )
 
-    if BLEND in given:
-        check_blend(given[BLEND], resolution_of_shares(given[BLEND].shape[1]))
+    if signature.blend and BLEND in given:
+        check_blend(given[BLEND], signature.blend)
 
 
 def check_code_array(w: object) -> None:

@@ -18,7 +18,7 @@ from serving.command_line import stages
 from serving.connection import Connection, connection_from_options
 from serving.controls import GeneratorControls
 from serving.faces.images import check_suffix, write_picture
-from serving.options import Alpha, Force, Headers, Model, Psi, RSwap, Timeout, TlsCa, TlsCert, TlsKey, Url
+from serving.options import Alpha, Force, Headers, Model, Psi, RSwap, Timeout, TlsCa, TlsCert, TlsKey, Transfer, Url
 from serving.reporting import LineReporter
 from serving.sheet import sheet_of, shrunk
 
@@ -41,6 +41,7 @@ def sample(
     psi: Psi = None,
     r_swap: RSwap = None,
     alpha: Alpha = None,
+    transfer: Transfer = None,
     url: Url = None,
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
@@ -68,7 +69,7 @@ def sample(
             raise typer.BadParameter(f"a sheet holds {MAX_IN_SHEET}; name a folder as output", param_hint="--seeds")
         check_suffix(output)
         check_output(output, force=force)
-    controls = GeneratorControls(psi=psi, r_swap=r_swap, alpha=alpha)
+    controls = GeneratorControls(psi=psi, r_swap=r_swap, alpha=alpha, transfer=transfer)
     with _drawing(server, model, generator, timeout, controls) as draw:
         if in_folder:
             _write_files(draw, numbers, output, force=force)

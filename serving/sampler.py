@@ -14,7 +14,7 @@ from engines.contract.tensors import draw_z_signature
 from engines.matching import mapping_of
 from engines.model_directory import manifest_of
 from serving.controls import GeneratorControls, control_tensors
-from serving.live_blends import BlendChoices
+from serving.live_blends import choices_of_directory
 from serving.pipeline import inputs_of
 from serving.random_faces import Seeds, filled_sample, no_mapping, seed_list, z_of_seeds
 
@@ -62,7 +62,7 @@ class EngineSampler(Closing):
             self._generator = stack.enter_context(engine_from_directory(generator, threads=threads))
             self._engines = stack.pop_all()
         manifest = manifest_of(generator)
-        self._choices = BlendChoices(manifest.name, manifest.default_blend)
+        self._choices = choices_of_directory(manifest)
         z_dim = self._mapping.signature.inputs[0].dims[0]
         self._draw_z = draw_z_signature(replace(manifest.geometry, z_dim=z_dim))
 

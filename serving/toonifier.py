@@ -21,7 +21,7 @@ from serving.client.defaults import DEFAULT_MODEL
 from serving.controls import Controls, Style, control_tensors
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
-from serving.live_blends import BlendChoices
+from serving.live_blends import choices_of_directory
 from serving.pipeline import Pipeline
 from serving.random_faces import Seeds
 from serving.requests import check_code_array, check_request
@@ -112,6 +112,7 @@ class EngineToonifier(Closing):
         manifests = [manifest_of(generator) for generator in generators]
         names = _distinct_names(manifests)
         self._default, self._directories = names[0], dict(zip(names, generators, strict=True))
+        self._choices = {manifest.name: choices_of_directory(manifest) for manifest in manifests}
         self._mappings: dict[Path, Engine] = {}
         self._loading, self._threads = Lock(), threads
         encoder_manifest, isf_manifest = manifest_of(encoder), manifest_of(isf) if isf else None
@@ -180,7 +181,7 @@ class EngineToonifier(Closing):
         return _LockedEngine(self._engines.enter_context(engine))
 
     def _tensors(self, pipeline: Pipeline, style: Style, controls: Controls, batch: int) -> dict[str, AnyArray]:
-        choices = BlendChoices(style.model or self._default, pipeline.default_blend)
+        choices = self._choices[style.model or self._default]
         return control_tensors(pipeline.signature, self._attributes, controls, batch, choices)
 
     def _pipeline(self, model: str | None) -> Pipeline:

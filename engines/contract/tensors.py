@@ -2,7 +2,7 @@
 
 Letters in shapes: N batch, L rows of W+ (``2 * log2(R) - 2``), R resolution, D width of w (512 in public models),
 A attributes, Z size of the ISF noise or of the mapping network's z, G resolutions 4, 8, ..., R of the generator's
-layers (``log2(R) - 1``).
+layers (``log2(R) - 1``), T transferred models of a live generator, whose blends have the base and these as parents.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from math import prod
 
 import numpy as np
 
@@ -70,9 +71,14 @@ class Signature:
         return iter(self.inputs + self.outputs)
 
     @property
-    def takes_blend(self) -> bool:
-        """True if the blend is an input, as it is of a live generator."""
-        return any(spec.name == BLEND for spec in self.inputs)
+    def blend(self) -> TensorSpec | None:
+        """The blend, which is an input of a live generator; None for any other model."""
+        return next((spec for spec in self.inputs if spec.name == BLEND), None)
+
+    @property
+    def transferred(self) -> int:
+        """How many transferred models a live generator blends with the base; 0 for any other model."""
+        return prod(self.blend.dims[1:]) if self.blend else 0
 
 
 def rows_of(resolution: int) -> int:
@@ -101,8 +107,8 @@ class Geometry:
 
     ``resolution`` is the side of the pictures in pixels. ``rows`` is the number of W+ rows; 0 is replaced by that of
     ``resolution``. A generator without its highest layers still takes as many rows as the complete one. ``z_dim`` is
-    the width of the mapping network's z, where there is such a network. The generator of a ``live`` pipeline holds both
-    parents of a blend and takes the blend with each request.
+    the width of the mapping network's z, where there is such a network. The generator of a live pipeline blends
+    ``transferred`` models with the base as each request says; 0 stands for a generator of one blend.
     """
 
     resolution: int
@@ -111,11 +117,16 @@ class Geometry:
     noise_size: int = 64
     rows: int = 0
     z_dim: int = 0
-    live: bool = False
+    transferred: int = 0
 
     def __post_init__(self) -> None:
         if not self.rows:
             object.__setattr__(self, "rows", rows_of(self.resolution))
+
+    @property
+    def live(self) -> bool:
+        """True if each request chooses the blend."""
+        return self.transferred > 0
 
 
 def _face() -> TensorSpec:
@@ -147,13 +158,14 @@ def _controls(g: Geometry, suffix: str = "", *, optional: bool) -> tuple[TensorS
 
 def _generator_controls(g: Geometry, suffix: str = "", *, optional: bool) -> tuple[TensorSpec, ...]:
     psi = TensorSpec(f"psi{suffix}", DType.FLOAT32, (1,), optional)
-    shares = (len(resolutions_to(g.resolution)),)
-    return (psi, TensorSpec(f"{BLEND}{suffix}", DType.FLOAT32, shares, optional)) if g.live else (psi,)
+    shares = (len(resolutions_to(g.resolution)), g.transferred)
+    dims = shares if g.transferred > 1 else shares[:1]
+    return (psi, TensorSpec(f"{BLEND}{suffix}", DType.FLOAT32, dims, optional)) if g.live else (psi,)
 
 
 BLEND = "blend"
-"""The input of a live generator: the transferred model's share at each resolution, lowest first; the rest is the
-base's."""
+"""The input of a live generator: the transferred model's share at each resolution, lowest first, [G]; if there are
+several such models, the share of each, [G, T]. The rest is the base's."""
 
 SEED = TensorSpec("seed", DType.INT64, (1,), optional=True)
 

@@ -1,7 +1,8 @@
 """A live generator's graph -> its weights at any blend, one resolution at a time.
 
-The graph computes each weight of a layer: a ``Blend`` of both parents' raw parameters by the share of the layer's
+The graph computes each weight of a layer: a ``Blend`` of the parents' raw parameters by the shares of the layer's
 resolution, then a gain. The same operations are done here, with the arithmetic of a blend that is made at export.
+The parents are the base, number 0, and the transferred models; shares are those of the transferred models.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from engines.contract.arrays import AnyArray
-from engines.contract.blends import combined
+from engines.contract.blends import TransferShares, combined
 from engines.contract.tensors import Signature
 from engines.graph.expectations import check_weights
 from engines.graph.generator_weights import (
@@ -33,15 +34,20 @@ MAX_DEPTH = 3
 
 
 class LiveGeneratorWeights:
-    """The weights of a live generator; both parents' are checked when they are read."""
+    """The weights of a live generator; those of each parent are checked when they are read.
 
-    def __init__(self, graph: OnnxGraph, signature: Signature | None = None) -> None:
+    Attributes:
+        parents: the number of parents.
+    """
+
+    def __init__(self, graph: OnnxGraph, signature: Signature) -> None:
         """Find the layers of a graph, whose parameters are kept for blends.
 
         Raises:
             EngineError: the graph is not a live generator as this package exports it.
         """
         self._graph, self._signature = graph, signature
+        self.parents = 1 + signature.transferred
         lookup = generator_lookup(graph)
         if not any(node.operator == WEIGHT_BLEND for node in graph.nodes):
             raise lookup.error("a blend of two networks, as a live generator has")
@@ -49,17 +55,17 @@ class LiveGeneratorWeights:
         if len(self._blocks) > MAX_RESOLUTIONS:
             raise lookup.error(f"at most {MAX_RESOLUTIONS} resolutions")
 
-    def parent(self, share: float) -> ExportedGeneratorWeights:
-        """Read the base, of share 0, or the transferred model, of share 1.
+    def parent(self, number: int) -> ExportedGeneratorWeights:
+        """Read a parent's weights.
 
         Raises:
             EngineError: the graph is not a live generator of the signature.
         """
-        reader = self._reader(0, share)
+        shares = tuple(float(number == other) for other in range(1, self.parents))
         weights = ExportedGeneratorWeights(
-            w_avg=reader.w_avg(),
-            constant=self.constant(share),
-            resolutions=tuple(self.block(number, share) for number in range(len(self._blocks))),
+            w_avg=self._reader(0, shares).w_avg(),
+            constant=self.constant(shares),
+            resolutions=tuple(self.block(level, shares) for level in range(len(self._blocks))),
         )
         lookup = generator_lookup(self._graph)
         check_weights(lookup.subject, weights, self._signature, lookup.stored_numbers)
@@ -73,24 +79,26 @@ class LiveGeneratorWeights:
         """
         self._graph = replace(self._graph, constants=StoredConstants(path, self._graph.constants))
 
-    def constant(self, share: float) -> AnyArray:
-        """Return the constant input, [1, I, 4, 4], at a share of the transferred model."""
-        return self._reader(0, share).constant(self._blocks[0])
+    def constant(self, shares: TransferShares) -> AnyArray:
+        """Return the constant input of a blend, [1, I, 4, 4]."""
+        return self._reader(0, shares).constant(self._blocks[0])
 
-    def block(self, number: int, share: float) -> SynthesisBlockWeights:
-        """Return the weights of a resolution, counted from the lowest, at a share of the transferred model."""
-        return self._reader(number, share).block(self._blocks[number])
+    def block(self, level: int, shares: TransferShares) -> SynthesisBlockWeights:
+        """Return the weights of a blend at a resolution, counted from the lowest."""
+        return self._reader(level, shares).block(self._blocks[level])
 
-    def _reader(self, number: int, share: float) -> GeneratorReader:
-        constants = _BlendedConstants(generator_lookup(self._graph), number, share)
+    def _reader(self, level: int, shares: TransferShares) -> GeneratorReader:
+        constants = _BlendedConstants(generator_lookup(self._graph), level, shares)
         return GeneratorReader(generator_lookup(replace(self._graph, constants=constants)))
 
 
 class _BlendedConstants(Mapping[str, AnyArray]):
-    """The constants of a graph, and the tensors that are computed from them, at one resolution's share."""
+    """The constants of a graph, and the tensors that are computed from them, at the shares of one resolution."""
 
-    def __init__(self, lookup: GraphLookup, number: int, share: float) -> None:
-        self._lookup, self._number, self._share = lookup, number, share
+    def __init__(self, lookup: GraphLookup, level: int, shares: TransferShares) -> None:
+        self._lookup, self._shares = lookup, shares
+        first = level * len(shares)
+        self._places = [*range(first, first + len(shares))]  # of the shares in the flattened blend
         self._stored = lookup.graph.constants
 
     def __getitem__(self, name: str) -> AnyArray:
@@ -118,10 +126,14 @@ class _BlendedConstants(Mapping[str, AnyArray]):
         return np.asarray(value / gain if node.operator == "Div" else value * gain).reshape(value.shape)
 
     def _blended(self, node: Node) -> AnyArray:
-        number = self._lookup.integer(self._lookup.before(node, 2, "Gather"), 1)
-        if number != self._number:
-            raise self._lookup.error(f"the share {self._number} of {node.outputs[:1]}, which has share {number}")
-        base, transfer = (self._stored[self._lookup.input(node, index)] for index in (0, 1))
-        if {base.dtype, transfer.dtype} != {np.dtype(np.float32)} or base.shape != transfer.shape:
-            raise self._lookup.error(f"two float32 arrays of one shape before {node.outputs[:1]}")
-        return np.asarray(combined([base, transfer], [1 - self._share, self._share]))
+        count = len(self._shares)
+        if len(node.inputs) != 2 * count + 1:
+            raise self._lookup.error(f"{count + 1} arrays and {count} shares before {node.outputs[:1]}")
+        gathers = [self._lookup.before(node, index, "Gather") for index in range(count + 1, 2 * count + 1)]
+        places = [self._lookup.integer(gather, 1) for gather in gathers]
+        if places != self._places:
+            raise self._lookup.error(f"the shares {self._places} of {node.outputs[:1]}, which has the shares {places}")
+        values = [self._stored[self._lookup.input(node, index)] for index in range(count + 1)]
+        if {value.dtype for value in values} != {np.dtype(np.float32)} or len({value.shape for value in values}) > 1:
+            raise self._lookup.error(f"float32 arrays of one shape before {node.outputs[:1]}")
+        return np.asarray(combined(values, self._shares))

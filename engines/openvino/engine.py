@@ -16,7 +16,7 @@ import openvino
 from openvino import opset13 as opset
 
 from engines.contract.arrays import AnyArray
-from engines.contract.tensors import Signature
+from engines.contract.tensors import BLEND, Signature
 from engines.engine import BaseEngine, EngineOptions
 from engines.graph.onnx_graph import parse_model
 from engines.library_errors import check_model_tensors, library_errors
@@ -110,7 +110,8 @@ def _read_model(path: Path, opened: Path | None) -> tuple[openvino.Model, bool]:
     onnx.load_external_data_for_model(model, str(path.parent))
     graph = openvino.Core().read_model(_inlined(model).SerializeToString())
     graph.reshape({value.any_name: [1, *list(value.partial_shape)[1:]] for value in graph.inputs})
-    _prevent_noise_bias_folding(graph)
+    if not any(value.any_name == BLEND for value in graph.inputs):  # a live generator's biases are no constants
+        _prevent_noise_bias_folding(graph)
     return graph, True
 
 

@@ -120,9 +120,9 @@ class TorchEngine(BaseEngine):
             RequestError: a live generator's ``blend`` is no blend; see ``engines.contract.blends.check_blend``.
         """
         check_on_device(self.signature, inputs, self._device)
-        if BLEND in inputs:
+        if self.signature.blend:
             inputs = {**inputs, BLEND: inputs[BLEND].cpu()}
-            check_blend(inputs[BLEND].numpy(), self.signature.outputs[0].dims[0])
+            check_blend(inputs[BLEND].numpy(), self.signature.blend)
         return self._network(inputs)
 
     def close(self) -> None:
@@ -144,7 +144,7 @@ def network_from_onnx(
         EngineError: the model was not exported by this package.
     """
     graph = read_graph(model, opened)
-    if signature.takes_blend:
+    if signature.blend:
         return LiveNetwork(LiveTorchGenerator(LiveGeneratorWeights(graph, signature), _backend(half=half), device))
     if is_generator(graph):
         return generator_network(generator_weights_from_graph(graph, signature), device, half=half)

@@ -1,17 +1,18 @@
-"""A generator's parameters on a device, as the parents of a live generator are kept; all are linear in a blend's share.
+"""A generator's parameters on a device, as a live generator keeps its parents'; all are linear in a blend's shares.
 
 Letters in shapes: D width of w, I and O input and output channels, H and W a layer's output height and width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from engines.contract.blends import terms
+from engines.contract.blends import TransferShares, terms
 from engines.graph.generator_weights import ModulatedConvWeights, SynthesisBlockWeights, ToRgbWeights
 
 
@@ -63,15 +64,14 @@ def _shared(layer: ModulatedConvWeights | ToRgbWeights, device: torch.device) ->
     return tensor(layer.affine.weight.T), tensor(layer.affine.bias), tensor(layer.weight), tensor(layer.bias)
 
 
-def blended(base: Parameters, transfer: Parameters, share: float) -> Parameters:
-    """Return the sum of two layers' parameters, of which the second one has the share; see ``blended_tensor``."""
-    return type(base)(*(blended_tensor(*pair, share) for pair in zip(base, transfer, strict=True)))
+def blended(parents: Sequence[Parameters], shares: TransferShares) -> Parameters:
+    """Return the blend of a layer's parameters of each parent; see ``blended_tensor``."""
+    return type(parents[0])(*(blended_tensor(values, shares) for values in zip(*parents, strict=True)))
 
 
-def blended_tensor(base: Tensor, transfer: Tensor, share: float) -> Tensor:
-    """Return ``engines.contract.blends.combined`` of two float32 tensors; a tensor that has all is returned itself."""
-    values = (base, transfer)
-    (first, factor), *others = terms([1 - share, share])
+def blended_tensor(values: Sequence[Tensor], shares: TransferShares) -> Tensor:
+    """Return ``engines.contract.blends.combined`` of float32 tensors; a tensor that has all is returned itself."""
+    (first, factor), *others = terms(shares)
     if not others:
         return values[first]
     total = factor * values[first]

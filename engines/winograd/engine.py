@@ -63,7 +63,7 @@ def _network(
     file: Path, graph: OnnxGraph, signature: Signature, kernels: WinogradKernels
 ) -> Callable[[Mapping[str, AnyArray]], AnyArray]:
     """Build the network as a function of one row of a batch."""
-    if signature.takes_blend:
+    if signature.blend:
         weights = LiveGeneratorWeights(graph, signature)
         live = LiveWinogradGenerator(weights, kernels)
         weights.keep_in_file(file)

@@ -116,7 +116,7 @@ def blended_synthesis(models: Sequence[GeneratorWeights], schedule: BlendSchedul
         if name.endswith(".noise"):
             tensors[name] = values[_noise_index(schedule, shares)]
         else:
-            tensors[name] = combined(values, shares.models)
+            tensors[name] = combined(values, shares.models[1:])
             if shares.masks and _has_output_channels(name):
                 tensors[name] = _masked(name, tensors[name], values, shares)
     return tensors
@@ -137,7 +137,7 @@ def _masked(name: str, unmasked: Array, values: Sequence[Array], shares: Shares)
                 remedy="correct the schedule",
             )
         channels = list(mask.channels)
-        masked[channels] = combined([value[channels] for value in values], mask.models)
+        masked[channels] = combined([value[channels] for value in values], mask.models[1:])
     return masked
 
 

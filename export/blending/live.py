@@ -1,42 +1,64 @@
-"""What a live model can blend: its default's share at each resolution, and what its parents have in common."""
+"""What a live model can blend: its default's shares at each resolution, and what its parents have in common."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from engines.contract.blends import TransferShares
 from engines.contract.errors import BlendError
 from engines.contract.tensors import resolutions_to
 from export.blending.blend import Blend
-from export.blending.groups import PARTS, BlendSchedule, Group
+from export.blending.groups import PARTS, BlendSchedule, Group, Shares
 from export.weights import GeneratorWeights
 
 
-def live_shares(schedule: BlendSchedule, resolution: int) -> tuple[float, ...]:
-    """Return the transferred model's share at each resolution of a generator.
+def live_schedule(schedule: BlendSchedule, models: int) -> BlendSchedule:
+    """Return a schedule for this many models, of which those that ``schedule`` does not have get no share."""
+    more = (0.0,) * (models - schedule.model_count)
+    shares = {group: Shares((*own.models, *more), own.masks) for group, own in schedule.shares.items()}
+    return replace(schedule, shares=shares)
+
+
+def live_names(models: Sequence[GeneratorWeights]) -> tuple[str, ...]:
+    """Return the names by which requests choose a transferred model: those of the files, without their ends.
 
     Raises:
-        BlendError: the schedule has more than two models, or layers of one resolution or channels of one layer have
-            different shares.
+        BlendError: two of them are equal.
     """
-    if schedule.model_count != 2:
-        raise _not_live(schedule, f"{schedule.model_count} models", "two, a base and one transferred model")
+    names = [re.sub(r"[^A-Za-z0-9_.-]+", "-", model.source.path.stem) for model in models[1:]]
+    for name in names:
+        if names.count(name) > 1:
+            raise BlendError(
+                "The models with --live",
+                got=f"{names.count(name)} files named {name}",
+                expected="a name of its own for each, by which requests choose it",
+                remedy="rename all of them but one",
+            )
+    return tuple(names)
+
+
+def live_shares(schedule: BlendSchedule, resolution: int) -> list[TransferShares]:
+    """Return the transferred models' shares at each resolution of a generator, lowest first.
+
+    Raises:
+        BlendError: layers of one resolution or channels of one layer have different shares.
+    """
     shares = []
     for size in resolutions_to(resolution):
-        groups = [schedule.shares[Group(size, part)] for part in PARTS]
-        own = {group.models[1] for group in groups}
-        if len(own) > 1 or any(group.masks for group in groups):
+        parts = [schedule.shares[Group(size, part)] for part in PARTS]
+        own = {part.models[1:] for part in parts}
+        if len(own) > 1 or any(part.masks for part in parts):
             raise _not_live(schedule, f"layers of {size}x{size} with different shares", "one share for each resolution")
-        shares.append(float(np.float32(own.pop())))
-    return tuple(shares)
+        shares.append(tuple(float(np.float32(share)) for share in own.pop()))
+    return shares
 
 
-def live_parents(
-    models: Sequence[GeneratorWeights], schedule: BlendSchedule, blended: Blend
-) -> tuple[GeneratorWeights, GeneratorWeights]:
-    """Return base and transferred model with what all blends have in common: mapping, noise maps and clamp.
+def live_parents(models: Sequence[GeneratorWeights], schedule: BlendSchedule, blended: Blend) -> list[GeneratorWeights]:
+    """Return the models, base first, with what all blends have in common: mapping, noise maps and clamp.
 
     Raises:
         BlendError: the models are no StyleGAN2 generators, or the noise maps differ and come from the model with the
@@ -50,7 +72,7 @@ def live_parents(
     ):
         raise _not_live(schedule, "noise maps that depend on the shares", "the same noise maps for all blends")
     mapping = {name: value for name, value in blended.weights.tensors.items() if name.startswith("mapping.")}
-    base, transfer = (
+    return [
         replace(
             model,
             tensors={
@@ -61,8 +83,7 @@ def live_parents(
             conv_clamp=blended.weights.conv_clamp,
         )
         for model in models
-    )
-    return base, transfer
+    ]
 
 
 def _not_live(schedule: BlendSchedule, got: str, expected: str) -> BlendError:

@@ -65,19 +65,24 @@ def modulated_conv_function(name: str, *, clamp: bool) -> onnx.FunctionProto:
 """)
 
 
-def blend_function() -> onnx.FunctionProto:
-    """Return the function ``y = (1 - share) * base + share * transfer``, for two arrays of one shape and share [1].
+def blend_function(parents: int) -> onnx.FunctionProto:
+    """Return the function of a blend, for arrays of one shape and shares [1]: the base has what the others leave.
 
+    For two parents it is ``y = (1 - share1) * parent0 + share1 * parent1``, its inputs ``parent0, parent1, share1``.
     Its arithmetic is that of ``engines.contract.blends.combined``.
     """
+    others = range(1, parents)
+    inputs = [f"parent{number}" for number in range(parents)] + [f"share{number}" for number in others]
+    rests = [f"rest{number} = Sub (rest{number - 1}, share{number})" for number in others]
+    parts = [f"part{number} = Mul (parent{number}, share{number})" for number in others]
+    sums = [f"sum{number} = Add (sum{number - 1}, part{number})" for number in others]
+    lines = [*rests, f"sum0 = Mul (parent0, rest{parents - 1})", *parts, *sums]
+    body = "\n  ".join(lines)
     return onnx.parser.parse_function(f"""
 <domain: "{DOMAIN}", opset_import: ["": {OPSET}]>
-{WEIGHT_BLEND} (base, transfer, share) => (y)
+{WEIGHT_BLEND} ({", ".join(inputs)}) => (sum{parents - 1})
 {{
-  one = Constant <value_float = 1.0> ()
-  rest = Sub (one, share)
-  kept = Mul (base, rest)
-  added = Mul (transfer, share)
-  y = Add (kept, added)
+  rest0 = Constant <value_float = 1.0> ()
+  {body}
 }}
 """)

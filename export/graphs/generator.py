@@ -43,7 +43,8 @@ def write_generator(
     clamp = blocks[4].conv.clamp is not None
     used = {node.op_type for node in graph.nodes if node.domain == DOMAIN}
     functions = [modulated_conv_function(name, clamp=clamp) for name in sorted(used - {WEIGHT_BLEND})]
-    return graph.model(signature, functions=functions + [blend_function()] * (WEIGHT_BLEND in used))
+    blends = [blend_function(1 + signature.transferred)] if signature.transferred else []
+    return graph.model(signature, functions=functions + blends)
 
 
 def write_synthesis(

@@ -1,6 +1,6 @@
-"""A live generator's graph: (w, psi, blend) -> uint8 pictures, with the parameters of both parents of a blend.
+"""A live generator's graph: (w, psi, blend) -> uint8 pictures, with the parameters of all parents of a blend.
 
-The graph is the generator's, but its weights are computed: the parents' raw parameters are blended by the share of
+The graph is the generator's, but its weights are computed: the parents' raw parameters are blended by the shares of
 their resolution, then multiplied by the gains that are part of the constants in other generators' graphs. The order of
 these operations is that of an exported blend, whose weights therefore are the same bit for bit. All rows of a batch get
 the blend of its first row; engines run the rows of each blend on their own.
@@ -8,7 +8,7 @@ the blend of its first row; engines run the rows of each blend on their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import sqrt
 
 import numpy as np
@@ -27,32 +27,33 @@ from export.graphs.operands import ConvolutionOperands
 from export.networks.generator import ACTIVATION_GAIN, Generator
 
 DESCRIPTION = (
-    "StyleGAN2's generator with both parents of a blend: W+ codes w, truncation psi and blend, the transferred model's "
-    "share at each resolution -> RGB pictures; all rows of a batch get the blend of the first row"
+    "StyleGAN2's generator with the parents of a blend: W+ codes w, truncation psi and blend, the share of each "
+    "transferred model at each resolution -> RGB pictures; all rows of a batch get the blend of the first row"
 )
 
 
-def onnx_from_live_generator(base: Generator, transfer: Generator, signature: Signature) -> onnx.ModelProto:
-    """Write the graph of a blend of two generators of one architecture.
+def onnx_from_live_generator(parents: Sequence[Generator], signature: Signature) -> onnx.ModelProto:
+    """Write the graph of a blend of generators of one architecture, base first.
 
-    Mapping's average w, noise maps and clamps are those of ``base``.
+    Mapping's average w, noise maps and clamps are those of the base.
     """
     graph = GraphWriter("generator", DESCRIPTION)
-    return write_generator(graph, base, signature, _LiveOperands(graph, base, transfer))
+    return write_generator(graph, parents[0], signature, _LiveOperands(graph, parents))
 
 
 class _LiveOperands:
     """The operands of a live generator, computed in the graph; see ``LayerOperands``."""
 
-    def __init__(self, graph: GraphWriter, base: Generator, transfer: Generator) -> None:
+    def __init__(self, graph: GraphWriter, parents: Sequence[Generator]) -> None:
         self._graph = graph
-        self._base, self._transfer = dict(base.state_dict()), dict(transfer.state_dict())
+        self._parents = [dict(parent.state_dict()) for parent in parents]
+        resolutions = resolutions_to(max(resolution for resolution, _ in parents[0].blocks))
         with graph.scope("blend"):
-            first = graph.node("Gather", tensors.BLEND, np.int64(0), axis=0)
-            resolutions = resolutions_to(max(resolution for resolution, _ in base.blocks))
+            shares = graph.node("Reshape", tensors.BLEND, [-1])  # those of the first row come first
+            places = np.arange(len(resolutions) * (len(parents) - 1)).reshape(len(resolutions), -1, 1)
             self._shares = {
-                resolution: graph.node("Gather", first, np.array([number]), axis=0)
-                for number, resolution in enumerate(resolutions)
+                resolution: [graph.node("Gather", shares, place, axis=0) for place in row]
+                for resolution, row in zip(resolutions, places, strict=True)
             }
 
     def constant_input(self) -> str:
@@ -69,7 +70,7 @@ class _LiveOperands:
         squares = self._graph.node("ReduceSumSquare", weight, np.array([2, 3]), keepdims=0)
         squares = squares if up else self._graph.node("Transpose", squares, perm=[1, 0])
         strength = self._graph.node("Mul", self._blended(f"{path}.noise_strength"), gain)
-        noise = self._graph.constant(array(self._base[f"{path}.noise"][None, None]), "noise")
+        noise = self._graph.constant(array(self._parents[0][f"{path}.noise"][None, None]), "noise")
         return ConvolutionOperands(
             squares=self._graph.node("Div", squares, np.float32(ACTIVATION_GAIN**2)),
             weight=weight,
@@ -84,16 +85,16 @@ class _LiveOperands:
 
     def _scaled(self, name: str, view: Callable[[Tensor], Tensor] = Tensor.contiguous) -> str:
         """Add a blended weight with the gain of the equalised learning rate."""
-        inputs = self._base[name][0].numel()
+        inputs = self._parents[0][name][0].numel()
         return self._graph.node("Div", self._blended(name, view), np.float32(sqrt(inputs)))
 
     def _blended(self, name: str, view: Callable[[Tensor], Tensor] = Tensor.contiguous) -> str:
-        """Add a parameter of both parents, which is stored once if they have it in common, and its blend."""
+        """Add a parameter of all parents, which those that have it in common share, and its blend."""
         _, resolution, *_, last = name.split(".")
-        base, transfer = (_array(parent[name], view) for parent in (self._base, self._transfer))
-        first = self._graph.constant(base, f"{last}.base")
-        second = first if np.array_equal(base, transfer) else self._graph.constant(transfer, f"{last}.transfer")
-        inputs = [first, second, self._shares[int(resolution)]]
+        arrays = [_array(parent[name], view) for parent in self._parents]
+        firsts = [next(i for i, other in enumerate(arrays) if np.array_equal(other, array)) for array in arrays]
+        stored = {i: self._graph.constant(arrays[i], f"{last}.parent{i}") for i in sorted({*firsts})}
+        inputs = [*(stored[i] for i in firsts), *self._shares[int(resolution)]]
         return self._graph.outputs(WEIGHT_BLEND, inputs, ["y"], domain=DOMAIN)[0]
 
 

@@ -17,7 +17,7 @@ from engines.contract.errors import RequestError, ServerError
 from engines.contract.tensors import FILLED, Geometry, Signature, TensorSpec, condition_signature, rows_of
 from serving.condition import filled_controls, refuse_kept
 from serving.controls import control_tensors
-from serving.live_blends import DEFAULT_BLEND, BlendChoices, blend_from_text
+from serving.live_blends import BlendChoices, choices_of_served
 from serving.random_faces import Seeds, no_mapping, seed_list, z_of_seeds
 from serving.requests import check_code_array, check_request
 from serving.signatures import signature_from_config
@@ -52,9 +52,17 @@ class ServedModel:
         return "classifier_manifest_sha256" in self.parameters
 
     @property
+    def blend_choices(self) -> BlendChoices:
+        """The blends that a request may choose."""
+        return choices_of_served(self.name, self.parameters)
+
+    @property
     def default_blend(self) -> tuple[float, ...]:
-        """The shares [G] of a live model for requests that choose no blend; empty if the model is not live."""
-        return blend_from_text(self.parameters.get(DEFAULT_BLEND, ""))
+        """The shares of a live model for requests that choose no blend; empty if the model is not live.
+
+        They are those of each of ``transferred_models`` at the first of ``blend_resolutions``, then at the next one.
+        """
+        return tuple(self.blend_choices.default)
 
     @property
     def blend_resolutions(self) -> tuple[int, ...]:
@@ -62,9 +70,9 @@ class ServedModel:
         return self.blend_choices.resolutions
 
     @property
-    def blend_choices(self) -> BlendChoices:
-        """The blends that a request may choose."""
-        return BlendChoices(self.name, self.default_blend)
+    def transferred_models(self) -> tuple[str, ...]:
+        """Names of the models that a live model blends with its base; empty if the model is not live."""
+        return tuple(self.blend_choices.transferred) if self.default_blend else ()
 
     @property
     def mapping(self) -> str:
@@ -139,8 +147,8 @@ def filled_inputs(model: ServedModel, w: AnyArray, controls: Mapping[str, Any]) 
     check_code_array(w)
     tensors = {"w": w, **_control_tensors(model, controls, len(w))}
     noise = next((spec.dims[0] for spec in model.signature.inputs if spec.name == "z"), 0)
-    live = bool(model.default_blend)
-    geometry = Geometry(model.resolution, w.shape[-1], model.attributes, noise, model.rows, live=live)
+    transferred = model.signature.transferred
+    geometry = Geometry(model.resolution, w.shape[-1], model.attributes, noise, model.rows, transferred=transferred)
     filled = filled_controls(condition_signature(geometry), tensors, default_blend=model.default_blend)
     return {name.removesuffix(FILLED): value for name, value in filled.items()}
 

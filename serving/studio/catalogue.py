@@ -10,6 +10,7 @@ from engines.matching import mapping_of
 from engines.model_directory import Manifest, manifest_of
 from serving.back_end import BackEnd
 from serving.client.defaults import DEFAULT_MODEL
+from serving.live_blends import BlendChoices, choices_of_directory
 
 if TYPE_CHECKING:  # models in this process need no gRPC
     from serving.client.calls import ServedModel
@@ -24,7 +25,8 @@ class Choice:
     ``name``: its name in ``serving.controls.Style.model``; None is the server's default.
     ``blend``: the schedule by which it was blended, such as "--r-swap 16"; empty if it is not a blend.
     ``resolution``: side of its pictures in pixels.
-    ``resolutions``, ``shares``: of a live model the resolutions 4, 8, ..., R and its default shares at them.
+    ``resolutions``, ``shares``: of a live model the resolutions 4, 8, ..., R and its default shares at them, which are
+    those of the first of the models ``transferred``.
     ``samples``: it draws random faces, with its mapping network.
     """
 
@@ -33,6 +35,7 @@ class Choice:
     resolution: int
     resolutions: tuple[int, ...] = ()
     shares: tuple[float, ...] = ()
+    transferred: tuple[str, ...] = ()
     samples: bool = False
 
 
@@ -83,28 +86,29 @@ def _loaded(back_end: BackEnd) -> Catalogue:
 
 
 def _loaded_choice(manifest: Manifest, *, samples: bool) -> Choice:
-    return Choice(
-        manifest.name,
-        manifest.details.get("blend", {}).get("schedule", ""),
-        manifest.sizes.resolution,
-        manifest.live.resolutions if manifest.live else (),
-        manifest.default_blend,
-        samples=samples,
-    )
+    blend, resolution = manifest.details.get("blend", {}).get("schedule", ""), manifest.sizes.resolution
+    return _choice(manifest.name, blend, resolution, choices_of_directory(manifest), samples=samples)
 
 
 def _served(back_end: BackEnd) -> Catalogue:
     with back_end.client() as client:
         default = client.describe(back_end.model or DEFAULT_MODEL)
         siblings = [client.describe(name) for name in client.models() if name.startswith(_ENSEMBLE)]
-    choices = [_choice(model.name.removeprefix(_ENSEMBLE), model) for model in siblings]
+    choices = [_served_choice(model.name.removeprefix(_ENSEMBLE), model) for model in siblings]
     generator = default.parameters.get("generator")
     if generator not in [choice.name for choice in choices]:
-        choices.insert(0, _choice(None, default))
+        choices.insert(0, _served_choice(None, default))
     choices.sort(key=lambda choice: choice.name != generator)
     return Catalogue(tuple(choices), default.attributes, default.reads_attributes)
 
 
-def _choice(name: str | None, model: ServedModel) -> Choice:
-    blend, resolutions = model.parameters.get("blend", ""), model.blend_resolutions
-    return Choice(name, blend, model.resolution, resolutions, model.default_blend, samples=bool(model.mapping))
+def _served_choice(name: str | None, model: ServedModel) -> Choice:
+    blend = model.parameters.get("blend", "")
+    return _choice(name, blend, model.resolution, model.blend_choices, samples=bool(model.mapping))
+
+
+def _choice(name: str | None, blend: str, resolution: int, blends: BlendChoices, *, samples: bool) -> Choice:
+    if not blends.default:
+        return Choice(name, blend, resolution, samples=samples)
+    shares = tuple(blends.default[:: len(blends.transferred)])
+    return Choice(name, blend, resolution, blends.resolutions, shares, tuple(blends.transferred), samples=samples)

@@ -13,7 +13,8 @@ from serving.controls import Style
 class PageControls(BaseModel):
     """The settings of the page; all are optional, and the defaults give the first generator's unedited picture.
 
-    ``model``, ``attributes``, ``seed``, ``strength``, ``psi``, ``blend``: see ``serving.controls.Style``.
+    ``model``, ``attributes``, ``seed``, ``strength``, ``psi``, ``blend``, ``transfer``: see
+    ``serving.controls.Style``.
     ``face``: the seed of a random face.
     ``look``: "paste" pastes every face in its place, "crop" shows the largest face alone, and "aligned" detects no
     faces, since the picture, or each frame, is an aligned face.
@@ -27,13 +28,22 @@ class PageControls(BaseModel):
     strength: float = 1.0
     psi: float = 1.0
     blend: tuple[float, ...] | None = Field(None, max_length=16)
+    transfer: str | None = None
     face: int = Field(0, ge=0, lt=2**63)
     look: Literal["paste", "crop", "aligned"] = "paste"
 
     @property
     def style(self) -> Style:
         """The settings that concern the toonifier."""
-        return Style(self.attributes, self.seed, self.strength, psi=self.psi, model=self.model, blend=self.blend)
+        return Style(
+            self.attributes,
+            self.seed,
+            self.strength,
+            psi=self.psi,
+            model=self.model,
+            blend=self.blend,
+            transfer=self.transfer,
+        )
 
 
 def controls_from_json(text: str | bytes) -> PageControls:

@@ -31,7 +31,7 @@ from engines.contract.tensors import (
     toonify_signature,
 )
 from engines.model_directory import Component
-from serving.live_blends import blend_parameters, swapped_shares
+from serving.live_blends import BlendChoices, blend_parameters, swapped_shares
 from serving.triton.model_configurations import (
     Runtime,
     Step,
@@ -67,6 +67,7 @@ class ServedGenerator:
     ``parameters``: what clients can read about it.
     ``resolution``: side of its pictures in pixels; None is the geometry's.
     ``default_blend``: the shares of a live generator for requests that give none; empty if it is not live.
+    ``transferred``: the names of a live generator's transferred models.
     ``mapping``: its mapping network, with which ``sample_NAME`` draws random faces.
     """
 
@@ -74,16 +75,18 @@ class ServedGenerator:
     parameters: Mapping[str, str]
     resolution: int | None = None
     default_blend: tuple[float, ...] = ()
+    transferred: tuple[str, ...] = ("transfer",)
     mapping: ServedMapping | None = None
 
     def geometry(self, shared: Geometry) -> Geometry:
         """Return the sizes of the generator's own models, given those that all models of the repository share."""
-        return replace(shared, resolution=self.resolution or shared.resolution, live=bool(self.default_blend))
+        transferred = len(self.transferred) if self.default_blend else 0
+        return replace(shared, resolution=self.resolution or shared.resolution, transferred=transferred)
 
     @property
     def blend_parameters(self) -> dict[str, str]:
         """The parameters by which clients know a live generator's blends."""
-        return blend_parameters(self.default_blend)
+        return blend_parameters(BlendChoices(self.name, self.default_blend, self.transferred))
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ REFERENCE = RepositorySpec(
     Geometry(1024),
     (
         ServedGenerator("blend_r16", {"blend": "--r-swap 16"}, mapping=_MAPPING),
-        ServedGenerator("live", {"blend": "--r-swap 16"}, None, swapped_shares(16, 1024), _MAPPING),
+        ServedGenerator("live", {"blend": "--r-swap 16"}, None, swapped_shares(16, 1024), mapping=_MAPPING),
     ),
     classifier=True,
 )

@@ -191,7 +191,11 @@ def _served_generator(generator: _Model, models: Sequence[_Model], shared: dict[
     """Describe a generator with that of the models which is its mapping network; ``shared`` are further parameters."""
     manifest = generator.manifest
     served = ServedGenerator(
-        manifest.name, generator.parameters | shared, manifest.sizes.resolution, manifest.default_blend
+        manifest.name,
+        generator.parameters | shared,
+        manifest.sizes.resolution,
+        manifest.default_blend,
+        manifest.transferred_models,
     )
     directory = mapping_of(generator.directory)
     if directory is None:

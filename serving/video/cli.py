@@ -39,6 +39,7 @@ from serving.options import (
     TlsCa,
     TlsCert,
     TlsKey,
+    Transfer,
     Url,
     edit_from_options,
     share_from_option,
@@ -109,6 +110,7 @@ def video(
     psi: Psi = None,
     r_swap_or_ends: SweptRSwap = None,
     alpha: Alpha = None,
+    transfer: Transfer = None,
     output_style: OutputStyle = "paste",
     mask: Mask = "ellipse",
     colour_match: ColourMatch = 0.0,
@@ -159,8 +161,10 @@ def video(
     server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
     back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
     edit, psi = edit_from_options(attribute, keep, rows, exact=exact), 1.0 if psi is None else psi
-    style = back_end.style(edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha)
-    sweep = Sweep(*ends, back_end.resolution()) if ends else None
+    style = back_end.style(
+        edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha, transfer=transfer
+    )
+    sweep = Sweep(*ends, back_end.blend_choices()) if ends else None
 
     with _runner(back_end, align, style, progress, stats) as runner:
 
@@ -230,6 +234,7 @@ def cam(
     psi: Psi = None,
     r_swap: RSwap = None,
     alpha: Alpha = None,
+    transfer: Transfer = None,
     output_style: OutputStyle = "paste",
     mask: Mask = "ellipse",
     colour_match: ColourMatch = 0.0,
@@ -253,7 +258,9 @@ def cam(
     server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
     back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
     edit, psi = edit_from_options(attribute, keep, rows, exact=exact), 1.0 if psi is None else psi
-    style = back_end.style(edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha)
+    style = back_end.style(
+        edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha, transfer=transfer
+    )
     with _runner(back_end, align, style, progress, stats) as runner:
 
         def reported(state: VideoProgress) -> None:

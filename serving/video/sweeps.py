@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from math import log2
 
 from engines.contract.errors import VideoError
-from engines.contract.tensors import resolutions_to
 from serving.controls import Style
-from serving.live_blends import swapped_shares
+from serving.live_blends import BlendChoices, swapped_shares
 from serving.video.session import StyleByTime
 
 STEPS = 8
@@ -17,19 +16,20 @@ STEPS = 8
 
 @dataclass(frozen=True)
 class Sweep:
-    """The values of r_swap at the two ends of a clip, and the side of the model's pictures in pixels.
+    """The values of r_swap at the two ends of a clip, and the blends of the model that makes its pictures.
 
     Raises:
-        RequestError: an r_swap is no power of two from 1 to the resolution.
+        RequestError: the model is not live, or an r_swap is no power of two from 1 to its resolution.
     """
 
     first: int
     last: int
-    resolution: int
+    choices: BlendChoices
 
     def __post_init__(self) -> None:
+        self.choices.check_live("r_swap")
         for r_swap in (self.first, self.last):
-            swapped_shares(r_swap, self.resolution)
+            swapped_shares(r_swap, self.choices.resolutions[-1])
 
     def shares(self, position: float) -> tuple[float, ...]:
         """Return the shares [G] at a position in the clip, 0..1.
@@ -38,7 +38,7 @@ class Sweep:
         """
         octaves = log2(self.last / self.first)
         level = log2(self.first) + round(STEPS * octaves * min(max(position, 0.0), 1.0)) / STEPS
-        return tuple(min(max(level - log2(r) + 1, 0.0), 1.0) for r in resolutions_to(self.resolution))
+        return tuple(min(max(level - log2(r) + 1, 0.0), 1.0) for r in self.choices.resolutions)
 
     def style(self, style: Style, start: float, duration: float | None) -> StyleByTime:
         """Return the style of each frame by its time.
@@ -58,4 +58,5 @@ class Sweep:
                 expected="one, to spread the sweep of r_swap over it",
                 remedy="give one r_swap",
             )
-        return lambda pts: replace(style, blend=self.shares((float(pts) - start) / duration))
+        swept = replace(style, transfer=style.transfer or self.choices.transferred[0])
+        return lambda pts: replace(swept, blend=self.shares((float(pts) - start) / duration))

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from live_generators import W_DIM, LivePair, hard_swaps, live_pair
+from live_generators import W_DIM, LiveFamily, hard_swaps, live_family
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from engines.contract.arrays import AnyArray
+from engines.contract.blends import TransferShares, shares_by_resolution
 from engines.contract.errors import EngineError, RequestError
-from engines.contract.tensors import Geometry, Signature, generator_signature, rows_of
+from engines.contract.tensors import Geometry, generator_signature, rows_of
 from engines.graph.generator_weights import generator_weights_from_graph
 from engines.graph.live_generator import LiveGeneratorWeights
 from engines.graph.onnx_graph import read_graph
@@ -31,22 +32,20 @@ CPU = torch.device("cpu")
 BACKENDS = [ReferenceBackend(), ReferenceBackend(torch.float16), FusedBackend(fused_from=16)]
 
 
-@pytest.fixture(scope="module", params=[(32, None), (64, 0.7)], ids=["32", "64, clamped"])
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LivePair:
-    resolution, clamp = request.param
-    return live_pair(tmp_path_factory.mktemp("live"), resolution, conv_clamp=clamp)
+@pytest.fixture(
+    scope="module", params=[(32, None, 1), (64, 0.7, 1), (16, None, 2)], ids=["32", "64, clamped", "3 models"]
+)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LiveFamily:
+    resolution, clamp, transferred = request.param
+    return live_family(tmp_path_factory.mktemp("live"), resolution, conv_clamp=clamp, transferred=transferred)
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> LivePair:
-    return live_pair(tmp_path_factory.mktemp("small"), 16)
+def small(tmp_path_factory: pytest.TempPathFactory) -> LiveFamily:
+    return live_family(tmp_path_factory.mktemp("small"), 16)
 
 
-def signature(pair: LivePair) -> Signature:
-    return generator_signature(pair.geometry)
-
-
-def inputs(pair: LivePair, *blends: AnyArray) -> dict[str, AnyArray]:
+def inputs(pair: LiveFamily, *blends: AnyArray) -> dict[str, AnyArray]:
     """A row for each blend; its code and psi depend on its place alone."""
     count = len(blends)
     w = np.random.default_rng(0).standard_normal((8, rows_of(pair.resolution), W_DIM), np.float32)[:count]
@@ -58,14 +57,14 @@ def tensors(rows: Mapping[str, AnyArray]) -> dict[str, Tensor]:
     return {name: torch.tensor(value) for name, value in rows.items()}
 
 
-def exported_pictures(path: Path, pair: LivePair, rows: dict[str, AnyArray]) -> AnyArray:
+def exported_pictures(path: Path, pair: LiveFamily, rows: dict[str, AnyArray]) -> AnyArray:
     plain = generator_signature(Geometry(pair.resolution, W_DIM))
     with TorchEngine(path, plain, device="cpu") as engine:
         return engine.run({name: rows[name] for name in ("w", "psi")})["image"]
 
 
-def live_generator(pair: LivePair, backend: LayerBackend) -> LiveTorchGenerator:
-    return LiveTorchGenerator(LiveGeneratorWeights(read_graph(pair.live), signature(pair)), backend, CPU)
+def live_generator(pair: LiveFamily, backend: LayerBackend) -> LiveTorchGenerator:
+    return LiveTorchGenerator(LiveGeneratorWeights(read_graph(pair.live), pair.signature), backend, CPU)
 
 
 def weights(generator: TorchGenerator) -> list[Tensor]:
@@ -76,21 +75,21 @@ def weights(generator: TorchGenerator) -> list[Tensor]:
     return found + generator._rgb_weights + generator._rgb_biases
 
 
-def test_the_pictures_of_every_hard_swap_are_those_of_the_exported_blend_bit_for_bit(pair: LivePair) -> None:
+def test_the_pictures_of_every_hard_swap_are_those_of_the_exported_blend_bit_for_bit(pair: LiveFamily) -> None:
     pictures = []
-    with TorchEngine(pair.live, signature(pair), device="cpu") as live:
-        for schedule in [*hard_swaps(pair.resolution), *hard_swaps(pair.resolution)[::-2]]:
+    with TorchEngine(pair.live, pair.signature, device="cpu") as live:
+        for schedule in [*pair.hard_swaps(), *pair.hard_swaps()[::-2]]:
             path, shares = pair.exported(schedule)
             rows = inputs(pair, shares, shares)
             pictures.append(live.run(rows)["image"])
             assert np.array_equal(pictures[-1], exported_pictures(path, pair, rows))
-    assert len({picture.tobytes() for picture in pictures}) == len(hard_swaps(pair.resolution))
+    assert len({picture.tobytes() for picture in pictures}) == len(pair.hard_swaps())
 
 
-def test_the_pictures_of_fractions_differ_from_the_exported_blends_by_a_level_at_most(pair: LivePair) -> None:
-    with TorchEngine(pair.live, signature(pair), device="cpu") as live:
-        for rule in ("sigmoid:8,1", "linear:4,32", "sigmoid:16,0.05"):
-            path, shares = pair.exported(schedule_from_options(pair.resolution, schedule=rule))
+def test_the_pictures_of_fractions_differ_from_the_exported_blends_by_a_level_at_most(pair: LiveFamily) -> None:
+    with TorchEngine(pair.live, pair.signature, device="cpu") as live:
+        for schedule in pair.smooth_schedules():
+            path, shares = pair.exported(schedule)
             rows = inputs(pair, shares, shares)
             difference = np.abs(live.run(rows)["image"].astype(int) - exported_pictures(path, pair, rows))
             assert difference.max() <= 1
@@ -99,23 +98,23 @@ def test_the_pictures_of_fractions_differ_from_the_exported_blends_by_a_level_at
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=["single", "half", "fused"])
 def test_all_weights_of_a_hard_swap_are_the_exported_blends_in_every_format(
-    small: LivePair, backend: LayerBackend
+    small: LiveFamily, backend: LayerBackend
 ) -> None:
     live = live_generator(small, backend)
-    live.set_blend([0.5, 0.25, 0.75])
+    live.set_blend([(0.5,), (0.25,), (0.75,)])
     for schedule in hard_swaps(16):
         path, shares = small.exported(schedule)
-        live.set_blend(shares.tolist())
+        live.set_blend(shares_by_resolution(shares))
         expected = TorchGenerator(generator_weights_from_graph(read_graph(path)), backend, CPU)
         for own, other in zip(weights(live.generator), weights(expected), strict=True):
             assert own.stride() == other.stride()
             assert torch.equal(own, other)
 
 
-def test_a_batch_of_different_blends_gives_each_row_the_picture_that_it_has_alone(small: LivePair) -> None:
+def test_a_batch_of_different_blends_gives_each_row_the_picture_that_it_has_alone(small: LiveFamily) -> None:
     blends = [np.zeros(3), np.ones(3), np.array([1, 0.5, 0.25]), np.zeros(3), np.ones(3)]
     rows = inputs(small, *blends)
-    with TorchEngine(small.live, signature(small), device="cpu") as live:
+    with TorchEngine(small.live, small.signature, device="cpu") as live:
         together = live.run(rows)["image"]
         on_device = live.run_on_gpu(tensors(rows))["image"].numpy()
         for row, blend in enumerate(blends):
@@ -126,23 +125,23 @@ def test_a_batch_of_different_blends_gives_each_row_the_picture_that_it_has_alon
     assert len({picture.tobytes() for picture in together}) == 5
 
 
-def test_only_resolutions_whose_share_changes_are_written(small: LivePair, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[tuple[int, float]] = []
+def test_only_resolutions_whose_share_changes_are_written(small: LiveFamily, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[int, TransferShares]] = []
     live = live_generator(small, ReferenceBackend())
     write = live._write
 
-    def counted(number: int, share: float) -> None:
-        written.append((number, share))
-        write(number, share)
+    def counted(level: int, shares: TransferShares) -> None:
+        written.append((level, shares))
+        write(level, shares)
 
     monkeypatch.setattr(live, "_write", counted)
     for blend in ([0.0, 0.0, 0.0], [1.0, 0.0, 0.5], [1.0, 0.0, 0.5], [1.0, 0.25, 0.5]):
-        live.set_blend(blend)
-    assert written == [(0, 1.0), (2, 0.5), (1, 0.25)]
+        live.set_blend([(share,) for share in blend])
+    assert written == [(0, (1.0,)), (2, (0.5,)), (1, (0.25,))]
 
 
 def test_a_resolution_that_could_not_be_written_is_written_next_time(
-    small: LivePair, monkeypatch: pytest.MonkeyPatch
+    small: LiveFamily, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = live_generator(small, ReferenceBackend())
 
@@ -152,8 +151,8 @@ def test_a_resolution_that_could_not_be_written_is_written_next_time(
     with monkeypatch.context() as patch:
         patch.setattr(TorchGenerator, "write_rgb", no_memory)
         with pytest.raises(torch.OutOfMemoryError):
-            live.set_blend([0.0, 1.0, 0.0])
-    live.set_blend([0.0, 0.0, 0.0])
+            live.set_blend([(0.0,), (1.0,), (0.0,)])
+    live.set_blend([(0.0,)] * 3)
     expected = live_generator(small, ReferenceBackend())
     assert all(map(torch.equal, weights(live.generator), weights(expected.generator)))
 
@@ -174,7 +173,7 @@ class RecordedOperators:
 
 
 def test_another_blend_replays_the_same_graphs_with_the_weights_in_their_places(
-    small: LivePair, monkeypatch: pytest.MonkeyPatch
+    small: LiveFamily, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     captured: list[int] = []
 
@@ -186,8 +185,8 @@ def test_another_blend_replays_the_same_graphs_with_the_weights_in_their_places(
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(_CapturedGraph, "__init__", capture)
-    network = network_from_onnx(small.live, signature(small), CPU)
-    graphs = with_graphs(network, signature(small), CPU, (1, 4))
+    network = network_from_onnx(small.live, small.signature, CPU)
+    graphs = with_graphs(network, small.signature, CPU, (1, 4))
     places = [tensor.data_ptr() for tensor in weights(network.live.generator)]  # type: ignore[attr-defined]
     for schedule in hard_swaps(16):
         path, shares = small.exported(schedule)
@@ -200,18 +199,18 @@ def test_another_blend_replays_the_same_graphs_with_the_weights_in_their_places(
     assert places == [tensor.data_ptr() for tensor in weights(network.live.generator)]  # type: ignore[attr-defined]
 
 
-def test_a_blend_that_is_none_is_refused_on_the_device_too(small: LivePair) -> None:
+def test_a_blend_that_is_none_is_refused_on_the_device_too(small: LiveFamily) -> None:
     rows = inputs(small, np.array([0, 0, 2]))
-    with TorchEngine(small.live, signature(small), device="cpu") as live:
+    with TorchEngine(small.live, small.signature, device="cpu") as live:
         for run in (lambda: live.run(rows), lambda: live.run_on_gpu(tensors(rows))):
             with pytest.raises(RequestError, match="tensor 'blend': got the share 2, expected shares within"):
                 run()
 
 
-def test_a_manifest_that_calls_another_generator_live_is_refused(small: LivePair) -> None:
+def test_a_manifest_that_calls_another_generator_live_is_refused(small: LiveFamily) -> None:
     path, _ = small.exported(schedule_from_options(16, r_swap=8))
     with pytest.raises(EngineError, match="a graph without a blend of two networks"):
-        TorchEngine(path, signature(small), device="cpu")
+        TorchEngine(path, small.signature, device="cpu")
     with pytest.raises(EngineError, match=r"live\.onnx"):
         TorchEngine(small.live, generator_signature(Geometry(16, W_DIM)), device="cpu")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from generators import random_generator
+from generators import random_generator, random_sibling
 from tiny_models import TinyModels, write_generator
 
 from engines import Engine, engine_from_directory, read_manifest
@@ -136,6 +136,24 @@ def test_a_live_blend_is_one_model_of_both_networks(command: Command) -> None:
     manifest = read_manifest(Path("build/live_64"))
     assert manifest.live is not None
     assert manifest.live.default == (1, 1, 1, 0, 0)
+
+
+def test_a_live_blend_of_three_networks_names_the_transferred_ones(command: Command, tmp_path: Path) -> None:
+    base = random_generator(16, {4: 8, 8: 8, 16: 8})
+    models = [base, random_sibling(base, 1), random_sibling(base, 2)]
+    files = [tmp_path / f"{name}.safetensors" for name in ("ffhq", "cartoon", "an anime")]
+    for model, path in zip(models, files, strict=True):
+        write_generator_safetensors(model, path)
+    parents = ("--base", files[0], "--transfer", files[1], "--model", files[2])
+    code, _, err = command("blend", "--live", *parents, "--r-swap", "8", "--engine", "onnxruntime")
+    assert code == 0, err
+    manifest = read_manifest(Path("build/live"))
+    assert manifest.transferred_models == ("cartoon", "an-anime")
+    assert manifest.default_blend == (1, 0, 1, 0, 0, 0)
+    assert [source.role for source in manifest.sources] == ["base", "transfer", "transfer"]
+    code, _, err = command("blend", "--live", *parents, "--model", tmp_path / "ffhq.safetensors", "--force")
+    assert code == 1
+    assert "the same synthesis weights in both" in err
 
 
 @pytest.mark.parametrize("arguments", [["unknown"], ["blend", "--precision", "fp12"], ["convert", "one"]])

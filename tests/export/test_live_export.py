@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from live_generators import LivePair, live_pair
+from live_generators import LiveFamily, live_family
 from torch import Tensor
 
 from engines import engine_from_directory, read_manifest
@@ -16,7 +16,7 @@ from engines.contract.errors import BlendError, EngineError, VerificationError
 from engines.tensorrt.options import PlanOptions
 from export import live
 from export.blending import blend, schedule_from_options
-from export.blending.live import live_parents, live_shares
+from export.blending.live import live_names, live_parents, live_schedule, live_shares
 from export.build import build_generator
 from export.live import build_live_generator
 from export.plans import rebuild_plans
@@ -29,28 +29,32 @@ def silent(_: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> LivePair:
-    return live_pair(tmp_path_factory.mktemp("pair"), 32)
+def pair(tmp_path_factory: pytest.TempPathFactory) -> LiveFamily:
+    return live_family(tmp_path_factory.mktemp("pair"), 32)
 
 
-def export(pair: LivePair, directory: Path, *, resolution: int | None = None, **options: str | int | bool) -> Path:
+def export(pair: LiveFamily, directory: Path, *, resolution: int | None = None, **options: str | int | bool) -> Path:
     """Export a live generator whose default is the schedule of the options."""
-    models = [pair.base, pair.transfer]
-    schedule = schedule_from_options(pair.resolution, **options)  # type: ignore[arg-type]
+    schedule = live_schedule(schedule_from_options(pair.resolution, **options), len(pair.models))  # type: ignore[arg-type]
     output = ExportOptions(directory, directory.name, precision="fp32")
-    build_live_generator(models, schedule, blend(models, schedule), output, silent, resolution=resolution)
+    build_live_generator(pair.models, schedule, blend(pair.models, schedule), output, silent, resolution=resolution)
     return directory
 
 
 @pytest.fixture(scope="module")
-def exported(pair: LivePair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(pair: LiveFamily, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(pair, tmp_path_factory.mktemp("models") / "live", r_swap=8)
 
 
 def picture(directory: Path, *shares: float) -> AnyArray:
     with engine_from_directory(directory) as engine:
         codes = {spec.name: np.full((1, *spec.dims), 0.5, np.float32) for spec in engine.signature.inputs}
-        return engine.run(codes | ({"blend": np.array([shares], np.float32)} if shares else {}))["image"]
+        blend = {
+            s.name: np.array(shares, np.float32).reshape(1, *s.dims)
+            for s in engine.signature.inputs
+            if s.name == "blend"
+        }
+        return engine.run(codes | blend)["image"]
 
 
 def test_the_manifest_says_what_a_request_may_choose_and_at_which_blends_it_was_verified(exported: Path) -> None:
@@ -64,7 +68,7 @@ def test_the_manifest_says_what_a_request_may_choose_and_at_which_blends_it_was_
     assert manifest.verification.worst <= 1
 
 
-def test_a_live_model_gives_the_pictures_of_exported_blends(exported: Path, pair: LivePair, tmp_path: Path) -> None:
+def test_a_live_model_gives_the_pictures_of_exported_blends(exported: Path, pair: LiveFamily, tmp_path: Path) -> None:
     blended = blend([pair.base, pair.transfer], schedule_from_options(32, r_swap=16))
     output = ExportOptions(tmp_path / "r16", "r16", engine=read_manifest(exported).engine, precision="fp32")
     build_generator(blended.weights, [], output, silent)
@@ -72,7 +76,29 @@ def test_a_live_model_gives_the_pictures_of_exported_blends(exported: Path, pair
     assert not np.array_equal(picture(exported, 1, 1, 0, 0), picture(tmp_path / "r16"))
 
 
-def test_its_layers_up_to_a_resolution_are_a_live_model_too(pair: LivePair, tmp_path: Path) -> None:
+def test_a_live_model_of_several_transferred_models_names_them_and_gives_the_pictures_of_each(tmp_path: Path) -> None:
+    family = live_family(tmp_path, 16, transferred=2)
+    exported = export(family, tmp_path / "live", r_swap=8)
+    manifest = read_manifest(exported)
+    assert manifest.transferred_models == ("generator-0-sibling-1", "generator-0-sibling-2")
+    assert manifest.default_blend == (1, 0, 1, 0, 0, 0)
+    assert [source.role for source in manifest.sources] == ["base", "transfer", "transfer"]
+    assert "every hard swap" in manifest.verification.inputs
+    assert "batches of 1 and 8" in manifest.verification.inputs
+    blended = blend([family.base, family.models[2]], schedule_from_options(16, r_swap=8))
+    output = ExportOptions(tmp_path / "r8", "r8", engine=manifest.engine, precision="fp32")  # type: ignore[arg-type]
+    build_generator(blended.weights, [], output, silent)
+    second = [0.0, 1.0, 0.0, 1.0, 0.0, 0.0]
+    assert np.array_equal(picture(exported, *second), picture(tmp_path / "r8"))
+    assert not np.array_equal(picture(exported, *manifest.default_blend), picture(tmp_path / "r8"))
+
+
+def test_transferred_models_of_one_name_are_refused(pair: LiveFamily) -> None:
+    with pytest.raises(BlendError, match=r"--live: got 2 files named .*, expected a name of its own for each"):
+        live_names([pair.base, pair.transfer, pair.transfer])
+
+
+def test_its_layers_up_to_a_resolution_are_a_live_model_too(pair: LiveFamily, tmp_path: Path) -> None:
     directory = export(pair, tmp_path / "small", resolution=16, r_swap=8)
     manifest = read_manifest(directory)
     assert manifest.live is not None
@@ -83,7 +109,7 @@ def test_its_layers_up_to_a_resolution_are_a_live_model_too(pair: LivePair, tmp_
 
 
 def test_a_model_that_is_wrong_at_one_blend_only_is_not_written(
-    pair: LivePair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: LiveFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class WrongAtTheTransferredModel(live.LiveReference):
         def __call__(self, w: Tensor, psi: Tensor, blend: Tensor) -> Tensor:
@@ -97,7 +123,9 @@ def test_a_model_that_is_wrong_at_one_blend_only_is_not_written(
 
 
 def test_a_live_model_is_verified_at_every_hard_swap_and_at_a_smooth_blend() -> None:
-    assert blends_to_verify(3).tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [0.75, 0.5, 0.25]]
+    assert blends_to_verify((3,)).tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [0.75, 0.5, 0.25]]
+    of_two = blends_to_verify((1, 2))
+    np.testing.assert_allclose(of_two, [[[0, 0]], [[1, 0]], [[0, 1]], [[1 / 6, 1 / 3]]], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -116,16 +144,16 @@ def test_schedules_that_are_not_one_share_for_each_resolution_are_refused(
         live_shares(schedule, 32)
 
 
-def test_the_tools_presets_that_are_one_share_for_each_resolution_are_defaults_too(pair: LivePair) -> None:
+def test_the_tools_presets_that_are_one_share_for_each_resolution_are_defaults_too(pair: LiveFamily) -> None:
     schedule = schedule_from_options(32, r_swap=8, compat="dvschultz")
-    assert live_shares(schedule, 32) == (1, 1, 0, 0)
+    assert live_shares(schedule, 32) == [(1,), (1,), (0,), (0,)]
     models = [pair.base, pair.transfer]
     base, transfer = live_parents(models, schedule, blend(models, schedule))
     for name in ("synthesis.8.up.noise", "mapping.0.weight"):
         assert base.tensors[name] is transfer.tensors[name] is pair.transfer.tensors[name]
 
 
-def test_noise_maps_that_depend_on_the_shares_are_refused_unless_all_are_equal(pair: LivePair) -> None:
+def test_noise_maps_that_depend_on_the_shares_are_refused_unless_all_are_equal(pair: LiveFamily) -> None:
     schedule = schedule_from_options(32, r_swap=8, compat="bryandlee:width=none")
     models = [pair.base, pair.transfer]
     with pytest.raises(BlendError, match="got noise maps that depend on the shares"):

@@ -35,7 +35,7 @@ from export.networks.generator import generator_from_weights
 
 GEOMETRIES = {
     "g": Geometry(32, 16),
-    "l": Geometry(32, 16, live=True),
+    "l": Geometry(32, 16, transferred=1),
     "e": Geometry(32, W_DIM, rows=ROWS),
 }
 LIBRARIES = ("onnxruntime", "openvino", "torch")

@@ -29,7 +29,7 @@ def main() -> None:
     for line in sys.stdin:
         path, letter, resolution, rows, w_dim = json.loads(line)
         build = {"g": generator_signature, "l": generator_signature, "e": encoder_signature}[letter]
-        signature = build(Geometry(resolution, w_dim, rows=rows, live=letter == "l"))
+        signature = build(Geometry(resolution, w_dim, rows=rows, transferred=int(letter == "l")))
         answer = _answer(engine, kernels, Path(path), signature)
         sys.stdout.write(answer.replace("\n", " | ") + "\n")
         sys.stdout.flush()

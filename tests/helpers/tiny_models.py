@@ -78,9 +78,14 @@ def write_tiny_models(folder: Path) -> TinyModels:
     return TinyModels(encoder, isf, write_classifier(folder / "classifier"), generators, live)
 
 
-def gain_of_blend(blend: ArrayLike) -> NDArray[np.float32]:
-    """The gain of the generator "live" for shares [N, 4] or [4]: [N, 1]."""
-    return np.float32(1) - np.atleast_2d(np.asarray(blend, np.float32)) @ BLEND_WEIGHTS
+def blend_weights(models: int) -> NDArray[np.float32]:
+    """What each share takes from the gain, [4 * models, 1]: the k-th of the models a k-th of the first one's part."""
+    return np.reshape(BLEND_WEIGHTS / np.arange(1, models + 1), (-1, 1)).astype(np.float32)
+
+
+def gain_of_blend(blend: ArrayLike, models: int = 1) -> NDArray[np.float32]:
+    """The gain of a live generator for shares [N, 4 * models] or [4 * models]: [N, 1]."""
+    return np.float32(1) - np.atleast_2d(np.asarray(blend, np.float32)) @ blend_weights(models)
 
 
 def expected_pictures(
@@ -154,7 +159,8 @@ def write_generator(directory: Path, name: str, sizes: Sizes = SIZES, live: Live
     resolution = sizes.resolution
     times = resolution**2 * 3 // (sizes.geometry.rows * sizes.w_dim)
     of_blend = [
-        helper.make_node("MatMul", ["blend", "weights"], ["less"]),
+        helper.make_node("Reshape", ["blend", "flat"], ["all_shares"]),
+        helper.make_node("MatMul", ["all_shares", "weights"], ["less"]),
         helper.make_node("Sub", ["one", "less"], ["gain"]),
     ]
     nodes = [
@@ -169,7 +175,9 @@ def write_generator(directory: Path, name: str, sizes: Sizes = SIZES, live: Live
         helper.make_node("Clip", ["levels", "low", "high"], ["clamped"]),
         helper.make_node("Cast", ["clamped"], ["image"], to=TensorProto.UINT8),
     ]
-    gain: dict[str, ArrayLike] = {"one": 1.0, "weights": BLEND_WEIGHTS} if live else {"gain": GAINS.get(name, 1.0)}
+    gain: dict[str, ArrayLike] = (
+        {"one": 1.0, "weights": blend_weights(len(live.models))} if live else {"gain": GAINS.get(name, 1.0)}
+    )
     numbers = {**gain, "scale": 127.5, "middle": 128.0, "low": 0.0, "high": 255.0}
     shapes = {"flat": [0, -1], "times": [1, times], "shape": [0, resolution, resolution, 3]}
     details = {"blend": {"schedule": "--r-swap 16"}}

@@ -44,7 +44,7 @@ export function offerDownload(result, name = '') {
 
 // The settings as the studio expects them; ``more`` replaces some.
 export function controls(more = {}) {
-  const { model, editing, seed, strength, psi, look } = form.elements;
+  const { model, editing, seed, strength, psi, look, transfer } = form.elements;
   const sliders = [...form.querySelectorAll('#attributes input:not([data-kept])')];
   return JSON.stringify({
     model: model.value || null,
@@ -53,6 +53,7 @@ export function controls(more = {}) {
     strength: strength.valueAsNumber,
     psi: psi.valueAsNumber,
     blend: shares(),
+    transfer: transfer.value || null,
     look: look.value,
     ...more,
   });

@@ -93,6 +93,9 @@ function chooseModel() {
   $('shares').replaceChildren(...(model ? model.resolutions.map((r, index) => bar(r, model.shares[index])) : []));
   $('r-swap').max = model?.resolutions.length ?? 0;
   followShares();
+  const names = model?.transferred.length > 1 ? model.transferred : []; // nothing to choose from one
+  form.elements.transfer.replaceChildren(...names.map((name) => element('option', { textContent: name })));
+  $('transferred').hidden = !names.length;
 }
 
 function element(tag, properties, ...children) {

@@ -141,8 +141,12 @@ def test_a_served_style_chooses_the_blend(triton_server: TritonServer) -> None:
 def test_a_live_model_tells_its_resolutions_and_its_default(triton_server: TritonServer) -> None:
     with ToonifyClient(triton_server.url) as client:
         live, plain = client.describe("toonify_live"), client.describe("toonify_plain")
-    assert (live.blend_resolutions, live.default_blend) == ((4, 8, 16, 32), DEFAULT_BLEND)
-    assert (plain.blend_resolutions, plain.default_blend) == ((), ())
+    assert (live.blend_resolutions, live.default_blend, live.transferred_models) == (
+        (4, 8, 16, 32),
+        DEFAULT_BLEND,
+        ("transfer",),
+    )
+    assert (plain.blend_resolutions, plain.default_blend, plain.transferred_models) == ((), (), ())
 
 
 @pytest.mark.parametrize("choice", [{"r_swap": 16}, {"blend": (1, 0, 0, 0)}, {"alpha": 0.5}])

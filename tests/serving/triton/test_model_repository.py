@@ -155,6 +155,18 @@ def test_a_live_generator_is_served_with_a_condition_that_knows_its_default_blen
     assert steps == ["encoder", "condition_live", "isf", "generator_live"]
 
 
+def test_a_live_generator_of_several_models_takes_the_share_of_each_and_names_them() -> None:
+    duo = ServedGenerator("duo", {}, default_blend=(1.0, 0.0) * 4, transferred=("cartoon", "anime"))
+    files = repository_configs(RepositorySpec(WITH_ISF, (duo,)))
+    for name in ("toonify_duo", "condition_duo", "generator_duo"):
+        config = text_format.Parse(files[f"{name}/config.pbtxt"], ModelConfig())
+        assert [[*spec.dims] for spec in config.input if spec.name == "blend"] == [[4, 2]]
+    parameters = text_format.Parse(files["toonify_duo/config.pbtxt"], ModelConfig()).parameters
+    assert parameters["transferred_models"].string_value == "cartoon,anime"
+    assert parameters["default_blend"].string_value == "1.0,0.0,1.0,0.0,1.0,0.0,1.0,0.0"
+    assert parameters["blend_resolutions"].string_value == "4,8,16,32"
+
+
 def test_without_an_isf_there_is_no_isf_model_and_no_control_but_psi() -> None:
     files = configs(WITHOUT_ISF)
     assert not any(path.startswith("isf/") for path in files)
