@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Event, Thread
 
 from aiohttp import web
@@ -22,8 +23,9 @@ CATALOGUE = Catalogue(
     keeps=True,
 )
 
-LIVE = Choice("live", "--r-swap 8", 64, (4, 8, 16, 32, 64), (1.0, 1.0, 0.0, 0.0, 0.0))
-LIVE_CATALOGUE = Catalogue((CATALOGUE.models[0], LIVE), ("age", "smile"))
+LIVE = Choice("live", "--r-swap 8", 64, (4, 8, 16, 32, 64), (1.0, 1.0, 0.0, 0.0, 0.0), ("toon",))
+DUO = replace(LIVE, name="duo", transferred=("cartoon", "anime"))
+LIVE_CATALOGUE = Catalogue((CATALOGUE.models[0], LIVE, DUO), ("age", "smile"))
 
 MAX_UPLOAD = 2**20
 

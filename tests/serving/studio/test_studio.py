@@ -45,7 +45,7 @@ from serving.toonifier import EngineToonifier
 from serving.triton.server import TritonServer
 from serving.video.reading import VideoReader
 
-LIVE = Choice("live", "--r-swap 16", 32, (4, 8, 16, 32), DEFAULT_BLEND, samples=True)
+LIVE = Choice("live", "--r-swap 16", 32, (4, 8, 16, 32), DEFAULT_BLEND, ("transfer",), samples=True)
 PHOTO = room()
 JPEG = jpeg_from_picture(PHOTO)
 
@@ -170,7 +170,7 @@ def test_the_page_needs_nothing_from_elsewhere(browser: Browser) -> None:
 
 
 def test_the_models_are_told(browser: Browser) -> None:
-    fixed = {"resolution": 64, "resolutions": [], "shares": []}
+    fixed = {"resolution": 64, "resolutions": [], "shares": [], "transferred": []}
     assert browser.json("GET", "/api/models") == (
         200,
         {

@@ -157,7 +157,7 @@ def page(chrome: Chrome, toonifier: FakeToonifier) -> Iterator[Page]:
 def live_page(chrome: Chrome, toonifier: FakeToonifier) -> Iterator[Page]:
     """A page whose second model is live, and chosen."""
     with studio(toonifier, LIVE_CATALOGUE) as port:
-        page = Page(chrome, port)
+        page = Page(chrome, port, choices=3)
         page.find("[name=model][value=live]").click()
         yield page
         chrome.get("about:blank")
@@ -446,6 +446,20 @@ def test_faces_that_the_studio_gave_up_are_sent_again(
         live_page.drag("#r-swap", position)
         live_page.until(lambda: abs(live_page.colour[2] - 20 * position) < 8)  # noqa: B023
     assert asked[0] == asked[1] != asked[2]
+
+
+def test_one_of_several_transferred_models_is_chosen_beside_the_slider(
+    live_page: Page, photo: Path, toonifier: FakeToonifier
+) -> None:
+    assert not live_page.find("#transferred").is_displayed()
+    live_page.choose(photo)
+    live_page.says("Done")
+    assert toonifier.styles[-1].transfer is None
+    live_page.find("[name=model][value=duo]").click()
+    live_page.until(lambda: toonifier.styles[-1].transfer == "cartoon")
+    live_page.find("[name=transfer]").send_keys("anime")
+    live_page.until(lambda: toonifier.styles[-1].transfer == "anime")
+    assert live_page.blend == ("r_swap 8", [1, 1, 0, 0, 0])
 
 
 def test_a_sheet_of_every_r_swap_is_downloaded(live_page: Page, photo: Path, toonifier: FakeToonifier) -> None:

@@ -129,6 +129,13 @@ def test_a_sheet_shows_the_face_and_every_r_swap(page: Page, toonifier: FakeToon
     assert {colour[2] for colour in blues} >= {0, 20, 40, 60, 80, 100}
 
 
+def test_one_of_several_transferred_models_is_rendered(page: Page, toonifier: FakeToonifier) -> None:
+    assert page.post(page.encode(), model="duo", blend=BLEND, transfer="anime")[0] == 200
+    assert page.post("/api/sheet", JPEG, model="duo", transfer="anime")[0] == 200
+    assert toonifier.rendered[0] == Style(model="duo", blend=tuple(BLEND), transfer="anime")
+    assert {style.transfer for style in toonifier.rendered} == {"anime"}
+
+
 def test_a_sheet_of_a_model_that_is_not_live_is_refused(page: Page, toonifier: FakeToonifier) -> None:
     status, answer = page.post("/api/sheet", JPEG, model="blend_r16")
     assert status == 422
