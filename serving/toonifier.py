@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from engines import Engine, Manifest, engine_from_directory
+from engines import Engine, engine_from_directory
 from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.closing import Closing, ContextManager
 from engines.contract.errors import RequestError
 from engines.contract.tensors import Signature
-from engines.matching import check_classifier, check_codes
+from engines.matching import check_classifier
 from engines.model_directory import manifest_of
 from serving.client.defaults import DEFAULT_MODEL
 from serving.controls import Controls, Style, control_tensors
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
 from serving.live_blends import choices_of_directory
+from serving.loaded_models import check_all_codes, check_light_encoder, distinct_names
 from serving.pipeline import Pipeline
 from serving.random_faces import Seeds
 from serving.requests import check_code_array, check_request
@@ -110,7 +111,7 @@ class EngineToonifier(Closing):
         threads: int = 0,
     ) -> None:
         manifests = [manifest_of(generator) for generator in generators]
-        names = _distinct_names(manifests)
+        names = distinct_names(manifests)
         self._default, self._directories = names[0], dict(zip(names, generators, strict=True))
         self._choices = {manifest.name: choices_of_directory(manifest) for manifest in manifests}
         self._mappings: dict[Path, Engine] = {}
@@ -118,9 +119,9 @@ class EngineToonifier(Closing):
         encoder_manifest, isf_manifest = manifest_of(encoder), manifest_of(isf) if isf else None
         self._rows = encoder_manifest.sizes.geometry.rows
         self._attributes = isf_manifest.sizes.attributes if isf_manifest else ()
-        _check_codes([*manifests, *([isf_manifest] if isf_manifest else [])], encoder_manifest)
+        check_all_codes([*manifests, *([isf_manifest] if isf_manifest else [])], encoder_manifest)
         if light_encoder:
-            _check_light_encoder(light_encoder, encoder_manifest)
+            check_light_encoder(light_encoder, encoder_manifest)
         if classifier:
             check_classifier(manifest_of(classifier), isf_manifest, RequestError, subject=str(classifier))
         with ExitStack() as stack:
@@ -257,41 +258,6 @@ class ServedToonifier(Closing):
     def close(self) -> None:
         """Close the client."""
         self._client.close()
-
-
-def _distinct_names(generators: Sequence[Manifest]) -> list[str]:
-    names = [generator.name for generator in generators]
-    if not names or len({*names}) < len(names):
-        raise RequestError(
-            "generators",
-            got=", ".join(names) or "none",
-            expected="at least one, each with a name of its own",
-            remedy="give model directories with different names",
-        )
-    return names
-
-
-def _check_codes(models: Sequence[Manifest], encoder: Manifest) -> None:
-    for model in models:
-        check_codes(
-            model,
-            encoder,
-            RequestError,
-            subject=f"{model.component} {model.name}",
-            remedy="give models that were trained for each other, and an encoder exported without --light",
-        )
-
-
-def _check_light_encoder(directory: Path, encoder_manifest: Manifest) -> None:
-    light = manifest_of(directory)
-    same = [source.sha256 for source in light.sources] == [source.sha256 for source in encoder_manifest.sources]
-    if light.component != "encoder" or not same:
-        raise RequestError(
-            f"light encoder {directory}",
-            got="an encoder of another checkpoint" if light.component == "encoder" else f"a {light.component}",
-            expected=f"an encoder of the same checkpoint as {encoder_manifest.name}",
-            remedy="export it with toonify-export encoder --light",
-        )
 
 
 class _LockedEngine(Closing):
