@@ -20,7 +20,8 @@ from serving.options import Headers, TlsCa, TlsCert, TlsKey, Url
 from serving.quiet_grpc import quiet_grpc
 from serving.sample_cli import sample
 from serving.studio.cli import studio
-from serving.video.cli import cam, video
+from serving.video.cam_cli import cam
+from serving.video.cli import video
 
 app = typer.Typer(
     help="Serve models that toonify faces, and use them.",

@@ -1,9 +1,8 @@
-"""``toonify video`` and ``toonify cam``."""
+"""The command ``toonify video``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +10,7 @@ import typer
 
 from serving.client.defaults import DEFAULT_TIMEOUT
 from serving.connection import connection_from_options
-from serving.jobs import Job, files_in, jobs_of
+from serving.jobs import files_in, jobs_of
 from serving.options import (
     Align,
     Alpha,
@@ -30,7 +29,6 @@ from serving.options import (
     Model,
     Psi,
     Rows,
-    RSwap,
     Seed,
     ShardOption,
     ShowProgress,
@@ -44,21 +42,14 @@ from serving.options import (
     edit_from_options,
     share_from_option,
 )
+from serving.video.command import OutputStyle, Quality, Size, Smooth, Stats, open_runner
 from serving.video.option_values import part_from_option, side_from_option, swaps_from_option
 from serving.video.targets import DEFAULT_QUALITY, FORMATS, VIDEOS
 
 if TYPE_CHECKING:
-    from serving.back_end import BackEnd
-    from serving.controls import Style
-    from serving.reporting import ProgressStyle
     from serving.video.frames import FrameSink
-    from serving.video.pipeline import VideoProgress, VideoReport
-    from serving.video.running import Runner
+    from serving.video.pipeline import VideoReport
 
-OutputStyle = Annotated[
-    Literal["paste", "crop", "side-by-side"],
-    typer.Option(help="The whole frame, the face alone, or the original beside the whole frame."),
-]
 SweptRSwap = Annotated[
     str | None,
     typer.Option(
@@ -68,20 +59,6 @@ SweptRSwap = Annotated[
         "8:64 moves from 8 to 64 over the clip.",
     ),
 ]
-Size = Annotated[
-    str,
-    typer.Option(
-        metavar="auto|N",
-        help="Side of the pictures with --output-style crop, in pixels. "
-        "auto: 256, 512 or 1024, at least the face's size in the video, but at most the generator's resolution.",
-    ),
-]
-Smooth = Annotated[
-    Literal["file", "live", "off"],
-    typer.Option(help="file looks ahead; live does not; off leaves faces where they are detected."),
-]
-Quality = Annotated[int, typer.Option(min=0, max=100, help="Video quality; 70 is hard to tell from the original.")]
-Stats = Annotated[bool, typer.Option("--stats", help="Report at the end how long each stage took.")]
 
 
 def video(
@@ -166,7 +143,7 @@ def video(
     )
     sweep = Sweep(*ends, back_end.blend_choices()) if ends else None
 
-    with _runner(back_end, align, style, progress, stats) as runner:
+    with open_runner(back_end, align, style, progress, stats) as runner:
 
         def crop_size(source: Path) -> int:
             with VideoReader(source, start=start, end=end) as reader:
@@ -205,94 +182,6 @@ def video(
         succeeded = runner.run_all(share.of(jobs), run, skip_existing=several and not force)
     if not succeeded:
         raise typer.Exit(runner.cancel.exit_code if runner.cancel.is_set() else 1)
-
-
-def cam(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Video file to write.")],
-    camera: Annotated[int, typer.Option(min=0, help="Number of the camera; 0 is the first.")] = 0,
-    seconds: Annotated[
-        float | None, typer.Option(min=0, help="Length of the recording; without it, until Ctrl-C.")
-    ] = None,
-    url: Url = None,
-    tls_ca: TlsCa = None,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
-    header: Headers = None,
-    model: Model = None,
-    encoder: Encoder = None,
-    isf: Isf = None,
-    classifier: Classifier = None,
-    generator: Generators = None,
-    light_encoder: LightEncoder = None,
-    align: Align = "auto",
-    attribute: AttributeOptions = None,
-    keep: KeepOptions = None,
-    exact: Exact = False,
-    rows: Rows = "all",
-    seed: Seed = None,
-    strength: Strength = 1.0,
-    psi: Psi = None,
-    r_swap: RSwap = None,
-    alpha: Alpha = None,
-    transfer: Transfer = None,
-    output_style: OutputStyle = "paste",
-    mask: Mask = "ellipse",
-    colour_match: ColourMatch = 0.0,
-    size: Size = "auto",
-    smoothing: Smooth = "live",
-    quality: Quality = DEFAULT_QUALITY,
-    timeout: Timeout = DEFAULT_TIMEOUT,
-    progress: ShowProgress = "auto",
-    stats: Stats = False,
-    force: Force = False,
-) -> None:
-    """Record a toonified camera until Ctrl-C; frames that arrive too fast are dropped."""
-    from serving.back_end import BackEnd
-    from serving.video.camera import CameraReader
-    from serving.video.composing import Paste, composed_size, crop_size_for
-    from serving.video.pipeline import toonify_video
-    from serving.video.running import composer_of
-    from serving.video.writing import VideoWriter
-
-    side = side_from_option(size, output_style)
-    server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
-    back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
-    edit, psi = edit_from_options(attribute, keep, rows, exact=exact), 1.0 if psi is None else psi
-    style = back_end.style(
-        edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha, transfer=transfer
-    )
-    with _runner(back_end, align, style, progress, stats) as runner:
-
-        def reported(state: VideoProgress) -> None:
-            runner.reporter.progress(state)
-            if seconds is not None and state.seconds >= seconds:
-                runner.cancel.set()
-
-        def recorded(_: Path, target: Path) -> VideoReport:
-            with CameraReader(camera) as reader:
-                composer = composer_of(
-                    output_style,
-                    lambda: side or crop_size_for(reader, runner.landmarker, back_end.resolution()),
-                    Paste(colour_match=colour_match, mask=mask),
-                )
-                shown = composed_size(composer, reader.size)
-                sink = VideoWriter(target, reader, size=shown, quality=quality, force=force)
-                with runner.session(composer, smoothing) as session:
-                    return toonify_video(reader, sink, session, live=True, progress=reported, cancel=runner.cancel)
-
-        succeeded = runner.run_all([Job(Path(), output)], recorded, skip_existing=False)
-    if not succeeded:
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _runner(back_end: BackEnd, align: str, style: Style, progress: ProgressStyle, stats: bool) -> Iterator[Runner]:
-    from serving.video.reporting import reporter
-    from serving.video.running import Runner, cancelled_by_signals, video_landmarker
-
-    landmarker = video_landmarker(align)
-    with back_end.toonifier() as toonifier, cancelled_by_signals() as cancel, reporter(progress) as reports:
-        yield Runner(toonifier, landmarker, style, reports, cancel, stats)
 
 
 def _refuse_numbered_landmarks(align: str, *, several: bool, preview: bool) -> None:
