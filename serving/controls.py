@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 from typing import Any, TypedDict
 
 import numpy as np
@@ -115,21 +116,27 @@ class Style:
 
     @property
     def keeps(self) -> bool:
-        """True if an edit keeps what the faces show: ``exact`` keeps nothing, and ``keep`` says itself what to keep."""
-        return self.attributes is not None and not self.exact and self.keep is None
+        """True if an edit may keep what the faces show: ``keep`` may leave attributes out, ``exact`` keeps nothing."""
+        return self.attributes is not None and not self.exact
 
     def controls(self, rows: int, shown: AnyArray | None = None) -> Controls:
         """Return the style as the controls of a request to a model whose codes have ``rows`` rows.
 
-        ``shown`` [N, A] are attributes read from the faces, which ``keep`` replaces.
+        ``shown`` [N, A] are attributes read from the faces, in the place of which stands what ``keep`` names.
         """
         controls = Controls(psi=self.psi, r_swap=self.r_swap, blend=self.blend, alpha=self.alpha)
         controls["transfer"] = self.transfer
         if self.attributes is not None:
             by_row = np.ones(rows) if self.row_strength is None else np.asarray(self.row_strength)
-            controls |= Controls(attributes=self.attributes, seed=self.seed, row_strength=self.strength * by_row)
-            controls |= Controls(keep=shown if self.keep is None else self.keep, exact=self.exact)
+            controls |= Controls(attributes=self._targets(), seed=self.seed, row_strength=self.strength * by_row)
+            controls |= Controls(keep=shown, exact=self.exact)
         return controls
+
+    def _targets(self) -> Mapping[str, float]:
+        """Return the attributes, and for those that are left out what ``keep`` says of them."""
+        named = {name: value for name, value in (self.attributes or {}).items() if self.exact or not isnan(value)}
+        kept = {} if self.exact else self.keep or {}
+        return {name: float(value > 0.5) for name, value in kept.items()} | named
 
 
 def row_strength_for(attributes: str | Iterable[str], rows: int) -> NDArray[np.float32]:
@@ -187,7 +194,8 @@ def control_tensors(
     """
     specs = {spec.name: spec for spec in signature.inputs if spec.optional}
     given = {name: value for name, value in controls.items() if value is not None}
-    keep, exact = given.pop("keep", None), given.pop("exact", False)
+    edits = "attributes" in specs
+    keep, exact = (given.pop("keep", None), given.pop("exact", False)) if edits else (None, False)
     blend = {name: given.pop(name) for name in BLEND_CONTROLS if name in given}
     # The order of the controls decides which one is named: a seed follows the attributes that it belongs to.
     for name in (name for name in given if name not in specs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,15 @@ def test_what_is_no_folder_of_a_mapping_network_is_said(plain: Path, tmp_path: P
             (copy / "mapping").symlink_to(tmp_path / "gone")
         with pytest.raises(ModelDirectoryError, match="got no folder, expected the model directory of a mapping"):
             EngineSampler(copy)
+
+
+@pytest.mark.parametrize("unknown", [{"keep": [0, 1]}, {"exact": True}, {"attributes": {"age": 1}}, {"noise": 1}])
+def test_a_sampler_refuses_what_it_does_not_take(tiny_model_directories: TinyModels, unknown: dict[str, Any]) -> None:
+    with (
+        EngineSampler(tiny_model_directories.generators["plain"]) as sampler,
+        pytest.raises(RequestError, match=f"control '{next(iter(unknown))}': got a model that does not take it"),
+    ):
+        sampler.sample([1], **unknown)
 
 
 def test_a_live_generator_draws_faces_at_its_default_blend(tiny_model_directories: TinyModels) -> None:

@@ -29,6 +29,8 @@ STYLES = {
     "psi": Style(psi=0.5),
     "model": Style(model="inverse"),
     "attributes": Style(attributes={"smile": 1.0}, seed=3),
+    "kept in part": Style(attributes={}, keep={"smile": 0.9}),
+    "kept, and named too": Style(attributes={"age": 1.0, "smile": float("nan")}, keep={"age": 0.0}),
     "rows": Style(attributes={"age": 0.5}, row_strength=(1, 0, 0.5, 0, 1, 0, 0, 2), strength=0.5, model="inverse"),
 }
 
