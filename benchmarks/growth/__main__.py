@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.growth.live import CASES, ROUNDS, LiveRun
+from benchmarks import machine
+from benchmarks.growth.live import CASES, CASES_OF_SMALL_PICTURES, ROUNDS, LiveRun
 from benchmarks.growth.live_models import build_live
 from benchmarks.growth.live_rows import LIVE, LiveRow
 from benchmarks.growth.results import GROWTH
@@ -53,8 +54,9 @@ def growth(
     built = models_for(TINY if quick else FULL, models)
     largest = built.scale.geometry.resolution
     resolutions = (largest // 2, largest) if quick else (largest // 4, largest // 2, largest)
-    if "live" in parts:
-        in_subprocess(partial(build_live, built))
+    lives = [(built, CASES), (built.at(resolutions[0]), CASES_OF_SMALL_PICTURES)] if "live" in parts else []
+    for pair, _ in lives:
+        in_subprocess(partial(build_live, pair))
     sizes_to_prepare = () if parts == ["live"] else resolutions if "resolution" in parts else (largest,)
     for resolution in sizes_to_prepare:
         whole = ("ensemble",) if resolution == largest else ("pipeline",)
@@ -63,15 +65,16 @@ def growth(
     groups = [resolution_group(built, resolutions)] if "resolution" in parts else []
     groups += [batch_group(built, sizes)] if "batch" in parts else []
     starts = start_cases(blends) if "starts" in parts else []
-    live_rounds = ROUNDS * options.rounds if "live" in parts else 0
-    live_steps = len(CASES) * (1 + live_rounds) if live_rounds else 0
+    live_rounds, live_run = ROUNDS * options.rounds, machine.now()
+    live_steps = sum(len(cases) for _, cases in lives) * (1 + live_rounds)
     with progress_bar(steps_of(options, groups) + len(starts) * options.rounds + live_steps) as step:
         measure(options, groups, results / GROWTH.name, step)
         if starts:
             append = partial(append_records, results / STARTS.name, StartRow)
             measure_starts(built, starts, options.rounds, 1 if quick else 2, step, append)
-        if live_rounds:
-            LiveRun(built, live_rounds).measure(step, partial(append_records, results / LIVE.name, LiveRow))
+        for pair, cases in lives:
+            keep = partial(append_records, results / LIVE.name, LiveRow)
+            LiveRun(pair, cases, live_rounds, live_run).measure(step, keep)
     console.print(f"Rows are in {results}; tables and plots: python -m benchmarks.growth.report")
 
 

@@ -25,6 +25,7 @@ from benchmarks.worker import Worker
 from engines import engine_from_directory
 from engines.contract.arrays import AnyArray
 from engines.contract.tensors import BLEND, resolution_of_shares, resolutions_to
+from serving.faces.jpeg import jpeg_from_picture
 from serving.live_blends import swapped_shares
 
 TIMEOUT = 600.0
@@ -64,20 +65,41 @@ def every_fraction(_: int, batch: int, count: int) -> AnyArray:
     return np.tile((np.arange(batch)[:, None] + 1) / (batch + 1), count)
 
 
+def next_swap(call: int, batch: int, count: int) -> AnyArray:
+    """The next hard swap in every call, as a slider over r_swap is dragged."""
+    return np.tile(np.arange(count) < call % (count + 1), (batch, 1))
+
+
+def moved_share(call: int, batch: int, count: int) -> AnyArray:
+    """A hard swap in which the share of the middle resolution is another one in every call, as its bar is dragged."""
+    shares = hard_swap(call, batch, count)
+    shares[:, count // 2] = new_fraction(call, 1, 1)
+    return shares
+
+
 @dataclass(frozen=True)
 class LiveCase:
-    """One row: the models that a process holds, and what is asked of the last one."""
+    """One row: the models that a process holds, and what is asked of the last one.
+
+    With ``as_jpeg`` each picture is encoded too, as the studio sends it.
+    """
 
     name: str
     held: tuple[str, ...]
     batch: int = 1
     shares: Shares | None = None
     first_calls: int = 2
+    as_jpeg: bool = False
 
 
 _ONE, _TWO = (blend_name(FIRST_SWAP),), (blend_name(FIRST_SWAP), blend_name(SECOND_SWAP))
+_EXPORTED = LiveCase("an exported blend", _ONE)
+_DRAGGED = (
+    LiveCase("studio, r_swap dragged", (LIVE,), shares=next_swap, as_jpeg=True),
+    LiveCase("studio, a share dragged", (LIVE,), shares=moved_share, as_jpeg=True),
+)
 CASES = (
-    LiveCase("an exported blend", _ONE),
+    _EXPORTED,
     LiveCase("an exported blend, 8 pictures", _ONE, LARGEST_BATCH),
     LiveCase("two exported blends", _TWO),
     LiveCase("live, hard swap", (LIVE,), shares=hard_swap),
@@ -85,8 +107,10 @@ CASES = (
     LiveCase("live, 8 pictures of different fractions", (LIVE,), LARGEST_BATCH, every_fraction),
     LiveCase("live, fraction that was made before", (LIVE,), shares=one_fraction),
     LiveCase("live, new fraction in every call", (LIVE,), shares=new_fraction, first_calls=4),
+    *_DRAGGED,
 )
 """The first case of each batch is what the others are compared with."""
+CASES_OF_SMALL_PICTURES = (_EXPORTED, *_DRAGGED)
 
 
 @dataclass
@@ -101,17 +125,16 @@ class LiveState:
 
 
 class LiveRun:
-    """One run of the benchmark.
+    """One run of the benchmark with models of one resolution.
 
     A round times one call of each case, so that a busy moment slows neighbours alike. The call before it is not timed:
     it makes again what the other cases of the same process have displaced, such as a blend from the cache of blends.
     """
 
-    def __init__(self, models: BenchmarkModels, rounds: int) -> None:
-        """Time each case once in each round."""
-        self._models, self._rounds = models, rounds
+    def __init__(self, models: BenchmarkModels, cases: Sequence[LiveCase], rounds: int, run: str) -> None:
+        """Time each case once in each round; ``run`` names the run in its rows."""
+        self._models, self._cases, self._rounds, self._run = models, cases, rounds, run
         self._geometry = models.scale.geometry
-        self._run = machine.now()
         shape = (LARGEST_BATCH, self._geometry.rows, self._geometry.w_dim)
         self._w = np.random.default_rng(SEED).standard_normal(shape, np.float32)
 
@@ -122,7 +145,7 @@ class LiveRun:
             step: called with a phrase before each case is loaded and before it is timed.
             keep: called once with the rows, after an interruption too; then they hold the rounds that were finished.
         """
-        states = [LiveState(case) for case in CASES]
+        states = [LiveState(case) for case in self._cases]
         with ExitStack() as stack:
             try:
                 workers: dict[tuple[str, ...], Worker] = {}
@@ -159,7 +182,7 @@ class LiveRun:
         """Call a case several times, and return the seconds of the last call."""
         inputs = [self._inputs(state.case, number) for number in range(state.number, state.number + calls)]
         state.number += calls
-        seconds: float = workers[state.case.held].ask("time_last", inputs, timeout=TIMEOUT)
+        seconds: float = workers[state.case.held].ask("time_last", inputs, state.case.as_jpeg, timeout=TIMEOUT)
         return seconds
 
     def _inputs(self, case: LiveCase, number: int) -> dict[str, AnyArray]:
@@ -208,12 +231,14 @@ class _HeldEngines:
             self._stack.enter_context(engine_from_directory(directory, threads=threads)) for directory in directories
         ]
 
-    def time_last(self, inputs: Sequence[dict[str, AnyArray]]) -> float:
-        """Run once with each of the inputs, and return the seconds of the last run."""
+    def time_last(self, inputs: Sequence[dict[str, AnyArray]], as_jpeg: bool) -> float:
+        """Run once with each of the inputs, and return the seconds of the last run, with its pictures' encoding."""
         start = 0.0
         for one in inputs:
             start = time.perf_counter()
-            self._engines[-1].run(one)
+            pictures = self._engines[-1].run(one)["image"]
+            if as_jpeg:
+                [jpeg_from_picture(picture) for picture in pictures]
         return time.perf_counter() - start
 
     def held(self) -> int:

@@ -87,18 +87,18 @@ def _cache(cached: Mapping[str, StartRow]) -> Iterator[str]:
 
 def _live(rows: Sequence[LiveRow]) -> Iterator[str]:
     if rows:
-        size, engine = rows[0].resolution, f"{rows[0].engine} {rows[0].precision}"
-        yield f"**A live model beside exported blends, {size}x{size}, {engine}**\n"
-        yield "| case | ms | p5 to p95 | n | times the exported blend | held, MiB |"
-        yield "|---|--:|--:|--:|--:|--:|"
+        yield "**A live model beside exported blends**\n"
+        yield "| case | resolution | engine | ms | p5 to p95 | n | pictures/s | times the exported blend | held, MiB |"
+        yield "|---|--:|---|--:|--:|--:|--:|--:|--:|"
     for row in rows:
-        exported = next(other for other in rows if other.batch == row.batch)
+        about = row.case, str(row.resolution), f"{row.engine} {row.precision}"
+        exported = next(one for one in rows if (one.batch, one.resolution) == (row.batch, row.resolution))
         if row.p50_ms is None:
-            yield line(row.case, f"{row.status}: {row.reason}".replace("|", "/"), "", "", "", "")
+            yield line(*about, f"{row.status}: {row.reason}".replace("|", "/"), "", "", "", "", "")
             continue
         ratio = ratio_over_rounds([a / b for a, b in zip(row.rounds, exported.rounds, strict=False)] or [math.nan])
-        spread = f"{number(row.p5_ms)} to {number(row.p95_ms)}"
-        yield line(row.case, number(row.p50_ms), spread, str(row.n), str(ratio), number(row.held_mib))
+        spread, rate = f"{number(row.p5_ms)} to {number(row.p95_ms)}", number(1000 * row.batch / row.p50_ms)
+        yield line(*about, number(row.p50_ms), spread, str(row.n), rate, str(ratio), number(row.held_mib))
 
 
 def _origins(latest: LatestRows) -> list[str]:

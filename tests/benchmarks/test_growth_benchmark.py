@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.growth.live import CASES, ROUNDS, every_fraction, every_swap, hard_swap, new_fraction
+from benchmarks.growth.live import (
+    CASES,
+    CASES_OF_SMALL_PICTURES,
+    ROUNDS,
+    every_fraction,
+    every_swap,
+    hard_swap,
+    moved_share,
+    new_fraction,
+    next_swap,
+)
 from benchmarks.growth.live_rows import LiveRow
 from benchmarks.growth.report import README, SERVER_README, summary, tables, with_growth
 from benchmarks.growth.results import (
@@ -232,25 +242,31 @@ def test_a_quick_run_measures_growth_and_starts(tmp_path: Path) -> None:
 def test_a_quick_run_measures_a_live_model_beside_exported_blends(tmp_path: Path) -> None:
     quick(tmp_path, "--only", "live")
     rows = read_records(tmp_path / "live.csv", LiveRow)
-    assert [row.case for row in rows] == [case.name for case in CASES]
+    cases = {32: CASES, 16: CASES_OF_SMALL_PICTURES}
+    assert [(row.resolution, row.case) for row in rows] == [(size, one.name) for size in cases for one in cases[size]]
+    assert len({row.run for row in rows}) == 1
     assert {row.status for row in rows} == {"ok"}, [row.reason for row in rows]
     assert all(row.n == len(row.rounds) == ROUNDS and row.held_mib for row in rows)
     text = tables(LatestRows([], [], [], rows))
-    assert "**A live model beside exported blends, 32x32," in text
-    assert text.count("1.00 (1.00 to 1.00)") >= 2
+    assert "| studio, r_swap dragged | 16 |" in text
+    assert text.count("1.00 (1.00 to 1.00)") >= 3
 
 
 def test_a_live_model_is_asked_for_what_its_rows_say() -> None:
     assert hard_swap(0, 2, 4).tolist() == [[1, 1, 1, 0]] * 2
     assert every_swap(0, 3, 2).tolist() == [[0, 0], [1, 0], [1, 1]]
     assert every_fraction(0, 3, 2).tolist() == [[0.25, 0.25], [0.5, 0.5], [0.75, 0.75]]
+    assert [next_swap(call, 1, 2).tolist() for call in range(4)] == [[[0, 0]], [[1, 0]], [[1, 1]], [[0, 0]]]
+    assert moved_share(1023, 2, 4).tolist() == [[1, 1, 0.5, 0]] * 2
     assert len({new_fraction(call, 1, 1)[0, 0] for call in range(1000)}) == 1000
 
 
 def test_a_live_case_that_fails_is_a_line_with_its_reason() -> None:
     ok = LiveRow("r", "t", "c", "an exported blend", 1, 32, "winograd", "fp32", "ok", p50_ms=1.0, rounds_ms="1 1")
     failed = replace(ok, case="live, hard swap", status="failed", reason="no memory", p50_ms=None, rounds_ms="")
-    assert "| live, hard swap | failed: no memory |" in tables(LatestRows([], [], [], [ok, failed]))
+    assert "| live, hard swap | 32 | winograd fp32 | failed: no memory |" in tables(
+        LatestRows([], [], [], [ok, failed])
+    )
 
 
 def test_a_quick_runs_rows_stay_out_of_the_results() -> None:
