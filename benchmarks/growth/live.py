@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.errors import SubjectError
 from benchmarks.growth.live_models import FIRST_SWAP, LIVE, SECOND_SWAP, blend_name
-from benchmarks.growth.live_rows import LiveRow
+from benchmarks.growth.live_rows import EXPORTED, HARD_SWAP, NEW_FRACTION, TWO_EXPORTED, LiveRow
 from benchmarks.memory import return_freed_memory, smaps_bytes
 from benchmarks.networks import SEED, BenchmarkModels
 from benchmarks.reference import LARGEST_BATCH, PSI
@@ -93,7 +93,7 @@ class LiveCase:
 
 
 _ONE, _TWO = (blend_name(FIRST_SWAP),), (blend_name(FIRST_SWAP), blend_name(SECOND_SWAP))
-_EXPORTED = LiveCase("an exported blend", _ONE)
+_EXPORTED = LiveCase(EXPORTED, _ONE)
 _DRAGGED = (
     LiveCase("studio, r_swap dragged", (LIVE,), shares=next_swap, as_jpeg=True),
     LiveCase("studio, a share dragged", (LIVE,), shares=moved_share, as_jpeg=True),
@@ -101,12 +101,12 @@ _DRAGGED = (
 CASES = (
     _EXPORTED,
     LiveCase("an exported blend, 8 pictures", _ONE, LARGEST_BATCH),
-    LiveCase("two exported blends", _TWO),
-    LiveCase("live, hard swap", (LIVE,), shares=hard_swap),
+    LiveCase(TWO_EXPORTED, _TWO),
+    LiveCase(HARD_SWAP, (LIVE,), shares=hard_swap),
     LiveCase("live, 8 pictures of different hard swaps", (LIVE,), LARGEST_BATCH, every_swap),
     LiveCase("live, 8 pictures of different fractions", (LIVE,), LARGEST_BATCH, every_fraction),
     LiveCase("live, fraction that was made before", (LIVE,), shares=one_fraction),
-    LiveCase("live, new fraction in every call", (LIVE,), shares=new_fraction, first_calls=4),
+    LiveCase(NEW_FRACTION, (LIVE,), shares=new_fraction, first_calls=4),
     *_DRAGGED,
 )
 """The first case of each batch is what the others are compared with."""

@@ -9,6 +9,10 @@ from benchmarks.rounds import medians_from_text
 
 LIVE = RESULTS_FOLDER / "live.csv"
 
+EXPORTED, TWO_EXPORTED = "an exported blend", "two exported blends"
+HARD_SWAP, NEW_FRACTION = "live, hard swap", "live, new fraction in every call"
+"""Names of the cases whose memory is compared."""
+
 
 @dataclass(frozen=True)
 class LiveRow:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from benchmarks.generated import README, SERVER_README, line, number, with_section
-from benchmarks.growth.live_rows import LiveRow
+from benchmarks.growth.live_rows import EXPORTED, HARD_SWAP, NEW_FRACTION, TWO_EXPORTED, LiveRow
 from benchmarks.growth.results import CAPTIONS, LatestRows, first_answer_ratio, mib_per_blend, plotted, read_latest_rows
 from benchmarks.growth.start_rows import StartRow
 from benchmarks.latency.report import quality, times
@@ -29,6 +29,7 @@ def tables(latest: LatestRows) -> str:
         _blends(latest),
         _cache(latest.cached),
         _live(latest.live),
+        _live_memory(latest.live),
     )
     failures = [f"- {row.blends} blends, cache {row.cache}: {row.reason}" for row in latest.starts if row.reason]
     plots = [f"![{CAPTIONS[name]}](results/{name}.png)" for name in plotted(latest)]
@@ -99,6 +100,21 @@ def _live(rows: Sequence[LiveRow]) -> Iterator[str]:
         ratio = ratio_over_rounds([a / b for a, b in zip(row.rounds, exported.rounds, strict=False)] or [math.nan])
         spread, rate = f"{number(row.p5_ms)} to {number(row.p95_ms)}", number(1000 * row.batch / row.p50_ms)
         yield line(*about, number(row.p50_ms), spread, str(row.n), rate, str(ratio), number(row.held_mib))
+
+
+def _live_memory(rows: Sequence[LiveRow]) -> Iterator[str]:
+    """Compare what a live model holds with any number of exported blends, of which two are measured."""
+    held = {row.case: row.held_mib for row in reversed(rows)}  # the largest pictures come first
+    one, two, hard, new = (held.get(case) for case in (EXPORTED, TWO_EXPORTED, HARD_SWAP, NEW_FRACTION))
+    if one and two and hard and new:
+        counts = (1, 2, 4, 8)
+        exported = [f"{one + (count - 1) * (two - one):.0f}" for count in counts]
+        yield "**MiB of a live model beside exported blends**; those of more than two by the cost of the second\n"
+        yield line("blends", *map(str, counts))
+        yield "|---|--:|--:|--:|--:|"
+        yield line("exported", *exported)
+        yield line("live, hard swaps", *[f"{hard:.0f}"] * len(counts))
+        yield line("live, with the fractions that it keeps", *[f"{new:.0f}"] * len(counts))
 
 
 def _origins(latest: LatestRows) -> list[str]:

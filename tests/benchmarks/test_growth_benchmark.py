@@ -21,7 +21,7 @@ from benchmarks.growth.live import (
     new_fraction,
     next_swap,
 )
-from benchmarks.growth.live_rows import LiveRow
+from benchmarks.growth.live_rows import EXPORTED, HARD_SWAP, NEW_FRACTION, TWO_EXPORTED, LiveRow
 from benchmarks.growth.report import README, SERVER_README, summary, tables, with_growth
 from benchmarks.growth.results import (
     GROWTH,
@@ -267,6 +267,17 @@ def test_a_live_case_that_fails_is_a_line_with_its_reason() -> None:
     assert "| live, hard swap | 32 | winograd fp32 | failed: no memory |" in tables(
         LatestRows([], [], [], [ok, failed])
     )
+
+
+def test_a_live_models_memory_is_compared_with_that_of_many_exported_blends() -> None:
+    held = {EXPORTED: 400.0, TWO_EXPORTED: 700.0, HARD_SWAP: 600.0, NEW_FRACTION: 900.0}
+    row = LiveRow("r", "t", "c", "", 1, 1024, "winograd", "int16", "ok", p50_ms=1.0, rounds_ms="1")
+    rows = [replace(row, case=case, held_mib=mib) for case, mib in held.items()]
+    text = tables(LatestRows([], [], [], [*rows, replace(rows[0], resolution=256, held_mib=50.0)]))
+    assert "| exported | 400 | 700 | 1300 | 2500 |" in text
+    assert "| live, hard swaps | 600 | 600 | 600 | 600 |" in text
+    assert "| live, with the fractions that it keeps | 900 | 900 | 900 | 900 |" in text
+    assert "MiB of a live model" not in tables(LatestRows([], [], [], rows[:1]))
 
 
 def test_a_quick_runs_rows_stay_out_of_the_results() -> None:
