@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from serving.client.client import AsyncToonifyClient, ToonifyClient
+    from serving.client.async_client import AsyncToonifyClient
+    from serving.client.client import ToonifyClient
     from serving.client.defaults import DEFAULT_MODEL, DEFAULT_TIMEOUT, DEFAULT_URL
     from serving.client.tls import tls_credentials
 
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "AsyncToonifyClient": "serving.client.client",
+    "AsyncToonifyClient": "serving.client.async_client",
     "ToonifyClient": "serving.client.client",
     "tls_credentials": "serving.client.tls",
 }

@@ -1,15 +1,14 @@
 """The clients' operations, written once: each one yields the steps that it needs and receives their answers.
 
-``serving.client.client`` drives the same operations with tritonclient's blocking and asyncio clients, whose methods
-have the same names and arguments.
+``serving.client.client`` and ``serving.client.async_client`` drive the same operations with tritonclient's blocking and
+asyncio clients, whose methods have the same names and arguments.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any, TypeVar
@@ -52,9 +51,12 @@ from serving.client.failures import (
 from serving.client.headers import Metadata
 from serving.client.retries import Retries
 from serving.client.shared_memory import SharedRegion
+from serving.client.steps import Blocking, Operation, Pause, Rpc
 from serving.client.tls import expects_tls
 from serving.controls import Controls, GeneratorControls
 from serving.random_faces import Seeds
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -62,33 +64,6 @@ _RELEASE_SECONDS = 2.0
 
 CLOSING_ATTEMPTS = 20
 """Attempts to release shared memory on closing; an attempt takes a fraction of a millisecond, as the server does."""
-
-
-@dataclass(frozen=True)
-class Rpc:
-    """A remote call: a method of tritonclient's ``InferenceServerClient`` and its arguments."""
-
-    method: str
-    arguments: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Pause:
-    """A wait of this many seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Blocking:
-    """A call of this function, which blocks for a moment, without stopping an event loop."""
-
-    function: Callable[[], Any]
-
-
-T = TypeVar("T")
-Step = Rpc | Pause | Blocking
-Operation = Generator[Step, Any, T]
 
 
 class Operations:
