@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import RequestError
-from engines.contract.tensors import BLEND, DType, Signature, TensorSpec
+from engines.contract.tensors import BLEND, DType, Signature, TensorSpec, blend_dims
 from serving.condition import kept_attributes
 from serving.live_blends import BLEND_CONTROLS, BlendChoices, scaled, swapped_shares
 from serving.requests import KEPT
@@ -136,7 +136,7 @@ class Style:
         """Return the attributes, and for those that are left out what ``keep`` says of them."""
         named = {name: value for name, value in (self.attributes or {}).items() if self.exact or not isnan(value)}
         kept = {} if self.exact else self.keep or {}
-        return {name: float(value > 0.5) for name, value in kept.items()} | named
+        return {name: float(value > 0.5) for name, value in kept.items() if not isnan(value)} | named
 
 
 def row_strength_for(attributes: str | Iterable[str], rows: int) -> NDArray[np.float32]:
@@ -220,14 +220,13 @@ def _blend_tensor(controls: Mapping[str, Any], choices: BlendChoices, batch: int
     """Return the shares, [batch, G] or [batch, G, T], of ``r_swap``, ``blend`` or the default, times ``alpha``."""
     choices.check_live(next(iter(controls)))
     _refuse_contradicting_blends(controls)
-    dims = (len(choices.resolutions), len(choices.transferred))
-    spec = TensorSpec(BLEND, DType.FLOAT32, dims if dims[1] > 1 else dims[:1])
+    spec = TensorSpec(BLEND, DType.FLOAT32, blend_dims(choices.resolutions[-1], len(choices.transferred)))
     if "r_swap" in controls:
         swaps = _per_face(TensorSpec("r_swap", DType.INT64, (1,)), controls["r_swap"], batch)
         own = np.array([swapped_shares(int(swap), choices.resolutions[-1]) for (swap,) in swaps], np.float32)
         shares = _shares_of_one(own, controls.get("transfer"), choices).reshape(batch, *spec.dims)
     elif "transfer" in controls:
-        own = _per_face(replace(spec, dims=dims[:1]), controls[BLEND], batch)
+        own = _per_face(replace(spec, dims=spec.dims[:1]), controls[BLEND], batch)
         shares = _shares_of_one(own, controls["transfer"], choices).reshape(batch, *spec.dims)
     else:
         shares = _per_face(spec, controls.get(BLEND, np.reshape(choices.default, spec.dims)), batch)
@@ -250,18 +249,17 @@ def _refuse_contradicting_blends(controls: Mapping[str, Any]) -> None:
 
 def _shares_of_one(shares: AnyArray, transfer: str | Sequence[str] | None, choices: BlendChoices) -> AnyArray:
     """Return [N, G, T], in which the shares [N, G] are those of a named model, one for all faces or one for each."""
-    names = choices.transferred[0] if transfer is None else transfer
-    of_face = [names] * len(shares) if isinstance(names, str) else [*names]
-    if len(of_face) != len(shares):
+    names = np.atleast_1d(np.asarray(choices.transferred[0] if transfer is None else transfer, object)).tolist()
+    if len(names) not in (1, len(shares)):
         raise RequestError(
             "control 'transfer'",
-            got=f"{len(of_face)} names",
-            expected=f"one for all faces or {len(shares)}",
+            got=f"{len(names)} names",
+            expected=f"one for all faces or {len(shares)}, one for each",
             remedy="name one model for each face",
         )
     all_shares = np.zeros((*shares.shape, len(choices.transferred)), np.float32)
-    for face, name in enumerate(of_face):
-        all_shares[face, :, choices.number_of(name)] = shares[face]
+    numbers = [choices.number_of(name) for name in names]
+    all_shares[np.arange(len(shares)), :, np.broadcast_to(numbers, len(shares))] = shares
     return all_shares
 
 

@@ -50,7 +50,7 @@ def check_blend(blend: AnyArray, spec: TensorSpec) -> None:
             expected="shares within 0..1",
             remedy="give the transferred model's share at each resolution",
         )
-    sums = blend.reshape(len(blend), spec.dims[0], -1).sum(-1, dtype=np.float64)
+    sums = blend.sum(tuple(range(2, blend.ndim)), np.float64)
     if (sums > 1 + ROUNDING).any():
         raise RequestError(
             f"tensor {BLEND!r}",

@@ -158,9 +158,14 @@ def _controls(g: Geometry, suffix: str = "", *, optional: bool) -> tuple[TensorS
 
 def _generator_controls(g: Geometry, suffix: str = "", *, optional: bool) -> tuple[TensorSpec, ...]:
     psi = TensorSpec(f"psi{suffix}", DType.FLOAT32, (1,), optional)
-    shares = (len(resolutions_to(g.resolution)), g.transferred)
-    dims = shares if g.transferred > 1 else shares[:1]
-    return (psi, TensorSpec(f"{BLEND}{suffix}", DType.FLOAT32, dims, optional)) if g.live else (psi,)
+    blend = TensorSpec(f"{BLEND}{suffix}", DType.FLOAT32, blend_dims(g.resolution, g.transferred), optional)
+    return (psi, blend) if g.live else (psi,)
+
+
+def blend_dims(resolution: int, transferred: int) -> tuple[int, ...]:
+    """Return the dims of the input ``BLEND``: [G] for one transferred model, and [G, T] for several."""
+    count = len(resolutions_to(resolution))
+    return (count, transferred) if transferred > 1 else (count,)
 
 
 BLEND = "blend"

@@ -1,6 +1,6 @@
 """A live generator in the compiled kernels: the parents' blocks in memory, and the blends that were last asked for.
 
-Where one parent has all, its block is picked, which takes no time. Any other block is blended, transformed and, in
+Where one parent has all, its block is picked, which takes no time. Any other block is computed, transformed and, in
 fixed point, quantised when it is first asked for, one resolution at a time, and kept in a cache.
 """
 

@@ -80,6 +80,7 @@ def test_the_resolutions_of_a_generator_are_the_powers_of_two_from_4() -> None:
 
 def test_hard_swaps_and_fractions_are_blends() -> None:
     check_blend(shares([1, 1, 0, 0], [0, 0.25, 1, 0.999]), spec(1))
+    check_blend(np.zeros((0, 4), np.float32), spec(1))  # an empty batch is refused for what it is
     check_blend(np.array([[[1, 0], [0, 1], [0.7, 0.3], [0, 0]]], np.float32), spec(2))
 
 
@@ -164,6 +165,11 @@ def inputs(blend: AnyArray) -> dict[str, AnyArray]:
 def test_an_engine_runs_the_rows_of_each_blend_together_and_returns_them_in_order() -> None:
     pictures = RowNumbers().run(inputs(shares([1], [0], [1], [0.5])))["image"]
     assert pictures[:, 0, 0, 0].tolist() == [102, 11, 122, 81]
+
+
+def test_an_engine_refuses_an_empty_batch() -> None:
+    with pytest.raises(EngineError, match="engine input"):
+        RowNumbers().run({name: value[:0] for name, value in inputs(shares([1])).items()})
 
 
 def test_an_engine_refuses_what_is_no_blend() -> None:

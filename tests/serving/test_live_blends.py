@@ -114,7 +114,12 @@ def test_a_blend_names_one_of_several_models_or_has_the_share_of_each(
     ("controls", "sentence"),
     [
         ({"r_swap": 8, "transfer": "oil"}, "control 'transfer': got 'oil', expected one of cartoon, anime; choose one"),
-        ({"r_swap": 8, "transfer": ["anime"]}, "control 'transfer': got 1 names, expected one for all faces or 2"),
+        ({"r_swap": 8, "transfer": ["anime"] * 3}, "control 'transfer': got 3 names, expected one for all faces or 2"),
+        ({"r_swap": 8, "transfer": 1}, "control 'transfer': got 1, expected one of cartoon, anime"),
+        (
+            {"r_swap": 8, "transfer": [["anime"]]},
+            r"control 'transfer': got \['anime'\], expected one of",
+        ),
         ({"transfer": "anime"}, "controls: got 'transfer' without 'r_swap' or 'blend'"),
         ({"alpha": 0.5, "transfer": "anime"}, "controls: got 'transfer' without 'r_swap' or 'blend'"),
         ({"blend": (1, 1, 0, 0)}, r"control 'blend': got shape \[4\], expected float32 \[4, 2\] for all faces"),
