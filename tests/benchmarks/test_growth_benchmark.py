@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,12 +15,14 @@ from benchmarks.growth.live import (
     CASES,
     CASES_OF_SMALL_PICTURES,
     ROUNDS,
+    LiveRun,
     every_fraction,
     every_swap,
     hard_swap,
     moved_share,
     new_fraction,
     next_swap,
+    one_fraction,
 )
 from benchmarks.growth.live_rows import EXPORTED, HARD_SWAP, NEW_FRACTION, TWO_EXPORTED, LiveRow
 from benchmarks.growth.report import README, SERVER_README, summary, tables, with_growth
@@ -39,6 +42,7 @@ from benchmarks.latency.rows import LatencyRow, read_rows
 from benchmarks.memory import PROC, smaps_bytes
 from benchmarks.networks import CONFIG_F, FULL, TINY, BenchmarkModels
 from benchmarks.records import append_records, read_records
+from engines.contract.closing import Closing
 from engines.contract.errors import ServerError
 
 ROOT = Path(__file__).parents[2]
@@ -259,6 +263,38 @@ def test_a_live_model_is_asked_for_what_its_rows_say() -> None:
     assert [next_swap(call, 1, 2).tolist() for call in range(4)] == [[[0, 0]], [[1, 0]], [[1, 1]], [[0, 0]]]
     assert moved_share(1023, 2, 4).tolist() == [[1, 1, 0.5, 0]] * 2
     assert len({new_fraction(call, 1, 1)[0, 0] for call in range(1000)}) == 1000
+
+
+class RecordingWorker(Closing):
+    """A worker that only notes the blends of each call, the last of which is timed."""
+
+    asked: ClassVar[list[list[float]]] = []
+
+    def __init__(self, factory: object, log: Path) -> None:
+        self.asked.clear()
+
+    def ask(self, method: str, *arguments: Any, timeout: float) -> float:
+        if method == "time_last":
+            self.asked.append([one["blend"][0, 0].item() for one in arguments[0]])
+        return 1.0
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_kept_fraction_is_asked_for_before_it_is_timed_since_new_ones_displace_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.growth.live.Worker", RecordingWorker)
+    monkeypatch.setattr(BenchmarkModels, "served", lambda self, stage: ("winograd", "int16"))
+    cases = [case for case in CASES if case.shares in (one_fraction, new_fraction)]
+    rows: list[LiveRow] = []
+    LiveRun(BenchmarkModels(tmp_path, TINY), cases, 2, "run").measure(lambda _: None, rows.extend)
+    assert [(row.n, row.run, row.status) for row in rows] == [(2, "run", "ok")] * 2
+    kept = [blends for blends in RecordingWorker.asked if 0.5 in blends]
+    assert kept == [[0.5, 0.5]] * 3
+    new = [share for blends in RecordingWorker.asked if 0.5 not in blends for share in blends]
+    assert len({*new}) == len(new) == 4 + 2 * 2
 
 
 def test_a_live_case_that_fails_is_a_line_with_its_reason() -> None:
