@@ -13,6 +13,7 @@ from rich.table import Table
 from serving.client.defaults import DEFAULT_MODEL
 from serving.command_line import common_options, print_table, run, stages
 from serving.connection import connection_from_options
+from serving.deploy.cli import edge
 from serving.faces.cli import faces
 from serving.faces.models_cli import models
 from serving.image_cli import image
@@ -36,6 +37,7 @@ app.command()(video)
 app.command()(cam)
 app.command()(studio)
 app.command()(faces)
+app.command()(edge)
 app.add_typer(models, name="models")
 
 

@@ -59,10 +59,11 @@ def atomic_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_file(target: Path, *, force: bool = False) -> Iterator[Path]:
+def atomic_file(target: Path, *, force: bool = False, mode: int = 0o666) -> Iterator[Path]:
     """Yield the path of an empty file that becomes ``target`` when the block ends without an error.
 
-    The path has the suffix of ``target``. The file gets the permissions of every new file, whatever writes it.
+    The path has the suffix of ``target``. The file gets the permissions of every new file, whatever writes it, or from
+    its beginning those of ``mode``, from which the umask takes what it takes from every file.
 
     Raises:
         ExportError: see ``check_output``; ``target`` is a folder, or was made meanwhile and ``force`` is false; or the
@@ -76,13 +77,13 @@ def atomic_file(target: Path, *, force: bool = False) -> Iterator[Path]:
     with _disk_errors(target):
         with _refusals(target):
             # O_EXCL never follows a link that another user planted in a shared folder.
-            file = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            file = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
         try:
-            mode = os.fstat(file).st_mode
+            permissions = os.fstat(file).st_mode
             os.close(file)
             yield partial
             with _refusals(target):
-                partial.chmod(mode)
+                partial.chmod(permissions)
                 partial.replace(target) if force else _publish_file(partial, target)
         finally:
             partial.unlink(missing_ok=True)

@@ -55,7 +55,7 @@ def addresses_from(url: str | Sequence[str]) -> Addresses:
     encrypted = {part.startswith(_HTTPS) for part in parts}
     if len(encrypted) != 1:
         raise _refused(", ".join(map(_shown, parts)), "some with https:// and some without, or none")
-    places = [_host_and_port(part) for part in parts]
+    places = [host_and_port(part) for part in parts]
     written = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in places]
     if len(places) == 1:
         return Addresses(written[0], written[0], True in encrypted)
@@ -66,7 +66,12 @@ def _without_list_scheme(text: str) -> str:
     return next((text.removeprefix(scheme) for scheme in _LISTS if text.startswith(scheme)), text)
 
 
-def _host_and_port(part: str) -> tuple[str, int]:
+def host_and_port(part: str) -> tuple[str, int]:
+    """Read HOST:PORT or https://HOST:PORT.
+
+    Raises:
+        RequestError: the text has another form.
+    """
     text = part.strip()
     if text.startswith(_HTTPS):
         text = text.removeprefix(_HTTPS).removesuffix("/")

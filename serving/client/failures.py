@@ -101,7 +101,8 @@ def _has(status: str, *parts: str) -> _Applies:
 
 
 def _wants_a_certificate(error: InferenceServerException, asked: Asked) -> bool:
-    signs = ("Socket closed", "reset by peer", "CERTIFICATE_REQUIRED")
+    # The last one is what gRPC makes of an alert that follows the handshake, as TLS 1.3 has it.
+    signs = ("Socket closed", "reset by peer", "CERTIFICATE_REQUIRED", "TSI_DATA_CORRUPTED")
     hung_up = address_that_hung_up(error) is not None
     return asked.encrypted and hung_up and any(sign in message_of(error) for sign in signs)
 

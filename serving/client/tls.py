@@ -32,11 +32,11 @@ def tls_credentials(
     if (certificate is None) != (key is None):
         missing = "the certificate" if certificate is None else "the key"
         _refuse("TLS", f"a client's certificate or its key without {missing}", "both", "give --tls-cert and --tls-key")
-    roots = _authorities(ca) if ca else None
+    roots = authorities(ca) if ca else None
     if certificate is None or key is None:
         return grpc.ssl_channel_credentials(roots)
     chain, private = _read(certificate), _read(key)
-    _check_pair(certificate, key)
+    check_pair(certificate, key)
     return grpc.ssl_channel_credentials(roots, private, chain)
 
 
@@ -61,7 +61,12 @@ def _read(path: Path) -> bytes:
         _refuse(str(path), error.strerror or "a file that cannot be read", "a PEM file", "correct the path")
 
 
-def _authorities(path: Path) -> bytes:
+def authorities(path: Path) -> bytes:
+    """Read certificates of authorities from a PEM file.
+
+    Raises:
+        RequestError: the file cannot be read, or holds none.
+    """
     pem = _read(path)
     with suppress(ssl.SSLError):
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
@@ -69,7 +74,12 @@ def _authorities(path: Path) -> bytes:
     _refuse(str(path), "a file without certificates", "certificates of authorities, in PEM", "give another file")
 
 
-def _check_pair(certificate: Path, key: Path) -> None:
+def check_pair(certificate: Path, key: Path) -> None:
+    """Check that PEM files are a certificate and its private key, without a password.
+
+    Raises:
+        RequestError: they are not.
+    """
     with suppress(ssl.SSLError, ValueError, OSError):
         # A key with a password would be asked for on the terminal; "" opens none.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password="")

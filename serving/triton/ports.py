@@ -11,14 +11,18 @@ from contextlib import ExitStack
 from engines.contract.errors import ServerError
 
 
-def free_ports(address: str, requested: Mapping[str, int]) -> dict[str, int]:
+def free_ports(address: str, requested: Mapping[str, int], *, option: str = "--{}-port") -> dict[str, int]:
     """Return each service's port after checking that it can be listened on; 0 becomes any free port.
+
+    ``option`` is the command's option for a service's port, with {} for the service's name.
 
     Raises:
         ServerError: a port is taken, or the address does not belong to this machine.
     """
     with ExitStack() as stack:  # all probes stay open until the end, so that no port is chosen twice
-        probes = {service: stack.enter_context(_probe(address, service, port)) for service, port in requested.items()}
+        probes = {
+            service: stack.enter_context(_probe(address, service, port, option)) for service, port in requested.items()
+        }
         return {service: probe.getsockname()[1] for service, probe in probes.items()}
 
 
@@ -39,7 +43,7 @@ def is_loopback(address: str) -> bool:
         return address == "localhost"
 
 
-def _probe(address: str, service: str, port: int) -> socket.socket:
+def _probe(address: str, service: str, port: int, option: str) -> socket.socket:
     try:
         return socket.create_server((address, port))
     except OSError as error:
@@ -47,5 +51,5 @@ def _probe(address: str, service: str, port: int) -> socket.socket:
             f"{service} port {port} of {address}",
             got=os.strerror(error.errno) if error.errno else str(error),
             expected="a port that is free to listen on",
-            remedy=f"stop the program that uses it or choose another with --{service}-port",
+            remedy=f"stop the program that uses it or choose another with {option.format(service)}",
         ) from None

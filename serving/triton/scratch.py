@@ -18,9 +18,12 @@ _SHORTAGES = DISK_ERRORS | {errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFI
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Make a folder in the user's folder for temporary files, or in /tmp, and remove it at the end of the block."""
-    with tempfile.TemporaryDirectory(prefix="toonify-", dir=_parent()) as folder:
+def scratch_folder(*, longest: int | None = None) -> Iterator[Path]:
+    """Make a folder in the user's folder for temporary files, or in /tmp, and remove it at the end of the block.
+
+    ``longest`` bounds the path of the user's folder, since a socket's path has at most 107 bytes.
+    """
+    with tempfile.TemporaryDirectory(prefix="toonify-", dir=_parent(longest)) as folder:
         yield Path(folder)
 
 
@@ -41,11 +44,12 @@ def shortages() -> Iterator[None]:
         ) from None
 
 
-def _parent() -> str | None:
-    """Return "/tmp" if the path of the user's folder for temporary files is not shell-safe, else None (the default).
+def _parent(longest: int | None) -> str | None:
+    """Return "/tmp" if the path of the user's folder for temporary files does not do, else None (the default).
 
-    Triton's python backend starts its processes by ``bash -c`` with unquoted paths: a space in one ends the process
-    while the server waits for it forever, and ``$(command)`` would be executed.
+    It must be shell-safe: Triton's python backend starts its processes by ``bash -c`` with unquoted paths. A space in
+    one ends the process while the server waits for it forever, and ``$(command)`` would be executed.
     """
     safe = re.fullmatch(r"[\w.,:+@%=/-]+", tempfile.gettempdir(), re.ASCII)
-    return None if safe else "/tmp"
+    short = longest is None or len(tempfile.gettempdir()) <= longest
+    return None if safe and short else "/tmp"

@@ -52,7 +52,7 @@ def serve(
     check_repository(repository)
     check()
     log = log or repository.resolve().with_name(f"{repository.resolve().name}.log")
-    progress = partial(_tell, progress or (lambda phrase: None))
+    progress = partial(tell, progress or (lambda phrase: None))
     server = TritonServer(
         repository,
         log=log,
@@ -68,7 +68,7 @@ def serve(
     with ExitStack() as stack:
         stack.enter_context(locked(log))
         rotate(log, largest=0)  # the log of the run before stays, as LOG.1
-        stack.enter_context(_signals_as_interrupt())
+        stack.enter_context(signals_as_interrupt())
         stack.enter_context(suppress(KeyboardInterrupt))
         stack.enter_context(server)
         _serve_until_interrupted(server, check, progress, canary_interval)
@@ -77,26 +77,26 @@ def serve(
 def _serve_until_interrupted(
     server: TritonServer, check: Callable[[], None], progress: Progress, canary_interval: float
 ) -> None:
-    pauses = _pauses()
+    left = pauses()
     while True:
         progress(f"serving {', '.join(server.ensembles)} at {server.url}")
         start = time.monotonic()
         failure = server.watch(canary_interval)
         if time.monotonic() - start > CALM:
-            pauses = _pauses()
-        _restart(server, check, failure, pauses, progress)
+            left = pauses()
+        _restart(server, check, failure, left, progress)
 
 
 def _restart(
     server: TritonServer,
     check: Callable[[], None],
     failure: ToonifyError,
-    pauses: Iterator[float],
+    left: Iterator[float],
     progress: Progress,
 ) -> None:
-    """Stop the server, and start it as often as it takes."""
+    """Stop the server, and start it as often as it takes, after the pauses that are left."""
     server.stop()
-    for pause in pauses:
+    for pause in left:
         progress(f"restarting{f' in {pause:g} s' if pause else ''}: {failure}")
         time.sleep(pause)
         try:
@@ -109,12 +109,14 @@ def _restart(
             return
 
 
-def _tell(progress: Progress, phrase: str) -> None:
+def tell(progress: Progress, phrase: str) -> None:
+    """Say what is done, if it can be said."""
     with suppress(OSError):  # a full disk behind the output must not end the server
         progress(phrase)
 
 
-def _pauses() -> Iterator[float]:
+def pauses() -> Iterator[float]:
+    """Yield the seconds before each attempt to start again."""
     yield 0.0
     pause = 1.0
     while True:
@@ -123,7 +125,8 @@ def _pauses() -> Iterator[float]:
 
 
 @contextmanager
-def _signals_as_interrupt() -> Iterator[None]:
+def signals_as_interrupt() -> Iterator[None]:
+    """Within the block SIGTERM and SIGINT raise KeyboardInterrupt."""
     # SIGINT is included because a shell without job control starts background commands with SIGINT ignored, and Python
     # keeps that setting.
     signals = (signal.SIGTERM, signal.SIGINT)

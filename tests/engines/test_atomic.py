@@ -232,3 +232,14 @@ def test_what_the_system_does_not_allow_is_one_sentence(
     with pytest.raises(ExportError, match=sentence), made(tmp_path / "output", force=True):
         pass
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_file_of_its_owner_alone_is_so_from_its_beginning(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with atomic_file(tmp_path / "secret.txt", mode=0o600) as path:
+            assert path.stat().st_mode & 0o777 == 0o600
+            path.write_text("secret")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "secret.txt").stat().st_mode & 0o777 == 0o600

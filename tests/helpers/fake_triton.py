@@ -59,6 +59,7 @@ class FakeTriton(GRPCInferenceServiceServicer):
         requests: the tensors of the answered requests.
         metadata: the headers of all inferences.
         trailing: metadata that a failure comes with, such as a proxy's pushback.
+        healthy: whether it says that it is ready, by gRPC's own health check too.
         busy: how many times it refuses to unregister shared memory, as Triton does for a moment after an answer.
     """
 
@@ -73,6 +74,7 @@ class FakeTriton(GRPCInferenceServiceServicer):
     allow_shared_memory: bool = False
     refusal_of_shared_memory: grpc.StatusCode = grpc.StatusCode.UNIMPLEMENTED
     registrations: Iterator[int] = field(default_factory=count)
+    healthy: bool = True
     busy: int = 0
     regions: dict[str, str] = field(default_factory=dict)
     url: str = ""
@@ -105,7 +107,7 @@ class FakeTriton(GRPCInferenceServiceServicer):
         return RepositoryIndexResponse(models=[model(name=name, state=state) for name, state in states.items()])
 
     def ServerReady(self, request: Any, context: grpc.ServicerContext) -> ServerReadyResponse:
-        return ServerReadyResponse(ready=True)
+        return ServerReadyResponse(ready=self.healthy)
 
     def ModelReady(self, request: Any, context: grpc.ServicerContext) -> ModelReadyResponse:
         return ModelReadyResponse(ready=request.name in self.models)
@@ -172,6 +174,7 @@ def running(fake: FakeTriton, credentials: grpc.ServerCredentials | None = None)
     with ThreadPoolExecutor(8) as threads:
         server = grpc.server(threads, options=limits)
         add_GRPCInferenceServiceServicer_to_server(fake, server)
+        server.add_generic_rpc_handlers((_health_check(fake),))
         address = "127.0.0.1:0"
         port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         fake.url = f"127.0.0.1:{port}"
@@ -180,6 +183,12 @@ def running(fake: FakeTriton, credentials: grpc.ServerCredentials | None = None)
             yield fake
         finally:
             server.stop(grace=None).wait()
+
+
+def _health_check(fake: FakeTriton) -> grpc.GenericRpcHandler:
+    """gRPC's health service, whose answer has the single field ``status``: 1 is SERVING, 2 is not."""
+    answer = grpc.unary_unary_rpc_method_handler(lambda request, context: b"\x08\x01" if fake.healthy else b"\x08\x02")
+    return grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": answer})
 
 
 def _refuse(context: grpc.ServicerContext, message: str) -> NoReturn:

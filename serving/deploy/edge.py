@@ -1,0 +1,169 @@
+"""What an edge does: its servers, where it listens, whom it admits and how much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from engines.contract.errors import RequestError
+from serving.client.addresses import host_and_port
+from serving.client.tls import authorities, check_pair
+from serving.deploy.callers import ApiKeys, Tokens, api_keys_from_file, tokens_from_file
+from serving.triton.ports import is_loopback
+
+MIB = 2**20
+REQUESTS_A_SERVER = 8
+"""Requests in flight for each server unless told otherwise: Triton's largest batch is computed while these wait."""
+
+LARGEST_MESSAGE = 16
+"""MiB of a request unless told otherwise: eight faces take 1.5 MiB, and a JPEG of a camera 10 MiB."""
+
+LONGEST_REQUEST = 300.0
+"""Seconds after which a request is given up, if its client sets no earlier deadline."""
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM files: the edge's certificate and key, and the authorities of its clients' certificates if it asks for one.
+
+    Raises:
+        RequestError: a file cannot be read, holds something else, or certificate and key do not belong together.
+    """
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_pair(self.certificate, self.key)
+        if self.client_ca:
+            authorities(self.client_ca)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An edge in front of Triton servers of the same models.
+
+    Attributes:
+        upstreams: HOST:PORT of each server's gRPC endpoint; a name may stand for several servers.
+        address: address to listen on.
+        port: port to listen on.
+        tls: the edge's certificate; None means no encryption.
+        callers: who may call; None admits everyone, or with ``tls.client_ca`` everyone with a certificate.
+        max_requests: requests in flight at all servers together; further ones are refused at once.
+            0 stands for ``REQUESTS_A_SERVER`` for each of ``upstreams``.
+        max_message: bytes of the largest request.
+        timeout: seconds after which a request is given up, if its client sets no earlier deadline.
+        http: take JPEG files over HTTP too (``POST /toonify``).
+
+    Raises:
+        RequestError: there is no server, an address has another form, a number is not positive, or other machines
+            could reach the edge without TLS or without saying who they are.
+    """
+
+    upstreams: tuple[str, ...]
+    address: str = "127.0.0.1"
+    port: int = 9001
+    tls: Tls | None = None
+    callers: ApiKeys | Tokens | None = field(default=None, repr=False)
+    max_requests: int = 0
+    max_message: int = LARGEST_MESSAGE * MIB
+    timeout: float = LONGEST_REQUEST
+    http: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.upstreams:
+            _refuse("edge", "no server", "one or more", "give --upstream HOST:PORT")
+        for upstream in self.upstreams:
+            _check_upstream(upstream)
+        if self.max_requests < 0 or self.max_message <= 0 or not self.timeout > 0:
+            _refuse("edge", "a limit that is not positive", "limits above 0", "leave the option out")
+        if not is_loopback(self.address):
+            self._check_open_address()
+
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        """Host and port of each server."""
+        return [host_and_port(upstream) for upstream in self.upstreams]
+
+    @property
+    def admitted(self) -> int:
+        """Requests in flight at all servers together."""
+        return self.max_requests or REQUESTS_A_SERVER * len(self.upstreams)
+
+    @property
+    def url(self) -> str:
+        """The address as clients on this machine give it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.address, self.address)  # noqa: S104  # to tell it apart
+        place = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        return f"https://{place}" if self.tls else place
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The texts of the configuration that stay secret."""
+        return tuple(self.callers.keys.values()) if isinstance(self.callers, ApiKeys) else ()
+
+    def _check_open_address(self) -> None:
+        """Raise RequestError unless callers are encrypted and known, since other machines reach the address."""
+        if self.tls and (self.callers or self.tls.client_ca):
+            return
+        _refuse(
+            f"edge at {self.address}",
+            f"an address that other machines can reach, without {'known callers' if self.tls else 'TLS'}",
+            "a certificate, and callers who say who they are",
+            "give --tls-cert and --tls-key, and --api-keys, --jwks or --client-ca",
+        )
+
+
+def edge_from_files(
+    upstreams: tuple[str, ...],
+    *,
+    tls: tuple[Path | None, Path | None, Path | None],
+    api_keys: Path | None,
+    tokens: tuple[Path | None, str | None, str | None],
+    **others: Any,
+) -> Edge:
+    """Make an edge whose certificates and callers are in files.
+
+    Args:
+        upstreams: see ``Edge``.
+        tls: files of the certificate, of its key and of the clients' authorities.
+        api_keys: file of keys; see ``api_keys_from_file``.
+        tokens: file of public keys, issuer and audience; see ``tokens_from_file``.
+        **others: the other fields of ``Edge``.
+
+    Raises:
+        RequestError: a file does not hold what it should, or what is given contradicts itself.
+    """
+    jwks, issuer, audience = tokens
+    if api_keys and jwks:
+        _refuse("edge", "keys and tokens", "one of the two", "leave out --api-keys or --jwks")
+    if (issuer or audience) and not jwks:
+        _refuse("edge", "an issuer or audience of tokens without --jwks", "both or neither", "give --jwks")
+    callers = api_keys_from_file(api_keys) if api_keys else tokens_from_file(jwks, issuer, audience) if jwks else None
+    return Edge(upstreams, tls=_tls(*tls), callers=callers, **others)
+
+
+def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> Tls | None:
+    if certificate and key:
+        # Envoy gets whole paths: its working folder need not be this one.
+        return Tls(certificate.resolve(), key.resolve(), client_ca.resolve() if client_ca else None)
+    if certificate or key or client_ca:
+        _refuse("edge", "a part of what TLS needs", "a certificate and its key", "give --tls-cert and --tls-key")
+    return None
+
+
+def _refuse(subject: str, got: str, expected: str, remedy: str) -> NoReturn:
+    raise RequestError(subject, got=got, expected=expected, remedy=remedy)
+
+
+def _check_upstream(upstream: str) -> None:
+    if upstream.startswith("https://"):
+        _refuse(
+            f"upstream {upstream!r}",
+            "an address with TLS",
+            "HOST:PORT of a server's gRPC endpoint, which has none",
+            "leave https:// out, and keep edge and servers in one network that others do not reach",
+        )
+    host_and_port(upstream)
