@@ -139,6 +139,10 @@ class FakeTriton(GRPCInferenceServiceServicer):
         raw = iter(request.raw_input_contents)
         types = {"UINT8": np.uint8, "FP32": np.float32, "INT64": np.int64}
         for tensor in request.inputs:
+            if tensor.HasField("contents"):  # as from other languages
+                contents = list(tensor.contents.bytes_contents or tensor.contents.fp32_contents)
+                yield tensor.name, np.array(contents, object).reshape(tensor.shape)
+                continue
             data = self._memory(tensor)[1] if tensor.parameters else next(raw)
             values = (
                 deserialize_bytes_tensor(data)
