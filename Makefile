@@ -4,9 +4,11 @@
 # make bench   latency at 1024x1024, appended to benchmarks/results; BENCH="--batches 1" for less
 # make bench-growth  how time and memory grow with resolution, batch and blends; starts of a server
 # make bench-video  speed, memory and flicker of videos, some minutes
+# make bench-edge  what an edge adds to the time of a request, two minutes
 # make bench-gpu  checks and latency on an NVIDIA GPU, nine minutes; needs torch, triton, numpy, onnx
 # make models  measures the demo models again, writes their tables and pictures
-# make chaos   kills, stops, fills and floods a server of the demo models under load, half an hour; CHAOS="--kills 1"
+# make chaos   kills, stops, fills and floods a server of the demo models under load, forty minutes; CHAOS="--kills 1"
+# make chaos-fleet  breaks two and three servers behind an edge under load, twenty minutes; CHAOS="--calls 1000"
 # make fuzz    ten minutes of altered input for each fuzzer of tests/fuzzing; FUZZ="--seconds 60 NAME" for less
 # make wheel   dist/*.whl, which installs on other machines without a compiler, and dist/*.tar.gz
 # make generate  writes the generated files anew
@@ -20,7 +22,7 @@ BIN := $(VENV)/bin
 PYTHON3 = $(firstword $(foreach name,python3 python3.12 python3.11,$(shell command -v $(name) 2>/dev/null)) $(PYTHON) python3)
 ENVIRONMENT = $(PYTHON3) environment.py --venv $(VENV) $(if $(PYTHON),--python $(PYTHON)) $(if $(CPU),--cpu $(CPU))
 
-.PHONY: help demo test check wheel bench bench-growth bench-video bench-gpu models chaos fuzz generate clean for-demo for-tests
+.PHONY: help demo test check wheel bench bench-growth bench-video bench-edge bench-gpu models chaos chaos-fleet fuzz generate clean for-demo for-tests
 
 help:
 	@sed -n "/^$$/q; s/^# \{0,1\}//p" Makefile
@@ -57,6 +59,9 @@ bench-growth: for-tests
 bench-video: for-tests
 	$(BIN)/python -m benchmarks.video
 
+bench-edge: for-tests
+	$(BIN)/python -m benchmarks.edge $(BENCH)
+
 # No environment of its own: it runs in whatever image has PyTorch for CUDA.
 bench-gpu:
 	$(or $(PYTHON),python3) -m benchmarks.gpu $(BENCH)
@@ -65,6 +70,10 @@ chaos: for-tests
 	test -d build/demo/model_repository || $(BIN)/python -m export.demo --output build/demo
 	$(BIN)/python -m benchmarks.chaos $(CHAOS)
 	$(BIN)/python -m benchmarks.chaos.report
+
+chaos-fleet: for-tests
+	$(BIN)/python -m benchmarks.chaos.fleet_command $(CHAOS)
+	$(BIN)/python -m benchmarks.chaos.fleet_report
 
 fuzz: for-tests
 	$(BIN)/python -m tests.fuzzing $(FUZZ)

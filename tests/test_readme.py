@@ -36,6 +36,8 @@ GENERATED = {
     ("benchmarks/video/README.md", "benchmarks.video"),
     ("export/checkpoints/README.md", "tests.formats"),
     ("export/demo_models/README.md", "benchmarks.demo_models"),
+    ("serving/deploy/README.md", "benchmarks.chaos.fleet_report"),
+    ("serving/deploy/README.md", "benchmarks.edge"),
     ("serving/faces/README.md", "benchmarks.faces"),
     ("serving/triton/README.md", "benchmarks.growth.report"),
     ("serving/triton/README.md", "benchmarks.chaos.report"),

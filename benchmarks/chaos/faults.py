@@ -59,7 +59,7 @@ class Plan:
     stops: int = 5
     before_stop: int = 200
     queue: int = 1000
-    bad_requests: int = 2000
+    bad_requests: int = 100_000
     messages: Sequence[int] = (64, 256, 550)
     soak: float = 120.0
 

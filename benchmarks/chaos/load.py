@@ -1,9 +1,11 @@
-"""Clients of NVIDIA's library that send requests without pause and without retries, and what became of each request."""
+"""Clients that send requests without pause, and what became of each request."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,12 +42,36 @@ class Outcome:
         return bool(self.error) and not self.refused
 
 
+Ask = Callable[[], str]
+"""Sends one request, and returns its error, "" for an answer."""
+
+
+@contextmanager
+def plain_client(url: str) -> Iterator[Ask]:
+    """A client of NVIDIA's library, which repeats nothing: it asks for pictures of a black face."""
+    face = InferInput("face", [1, 256, 256, 3], "UINT8")
+    face.set_data_from_numpy(np.zeros((1, 256, 256, 3), np.uint8))
+
+    def ask() -> str:
+        try:
+            client.infer("toonify", [face], client_timeout=60)
+        except InferenceServerException as failure:
+            return str(failure)
+        return ""
+
+    with InferenceServerClient(url) as client:
+        yield ask
+
+
 class Load(Closing):
     """Threads with a client each; use it in a ``with`` block, at whose end they stop."""
 
-    def __init__(self, url: str, threads: int = 8) -> None:
-        """Start sending black faces to the ensemble ``toonify``."""
+    def __init__(
+        self, url: str, threads: int = 8, client: Callable[[str], AbstractContextManager[Ask]] = plain_client
+    ) -> None:
+        """Start sending."""
         self.outcomes: list[Outcome] = []
+        self._client = client
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._send, args=(url,)) for _ in range(threads)]
         for thread in self._threads:
@@ -62,14 +88,10 @@ class Load(Closing):
             thread.join()
 
     def _send(self, url: str) -> None:
-        face = InferInput("face", [1, 256, 256, 3], "UINT8")
-        face.set_data_from_numpy(np.zeros((1, 256, 256, 3), np.uint8))
-        with InferenceServerClient(url) as client:
+        with self._client(url) as ask:
             while not self._stop.is_set():
-                start, error = time.monotonic(), ""
-                try:
-                    client.infer("toonify", [face], client_timeout=60)
-                except InferenceServerException as failure:
-                    error = str(failure)
-                    self._stop.wait(0.05)
+                start = time.monotonic()
+                error = ask()
                 self.outcomes.append(Outcome(start, time.monotonic(), error))
+                if error:
+                    self._stop.wait(0.05)

@@ -1,4 +1,4 @@
-"""``serve`` in a process of its own, and what belongs to its server."""
+"""``serve``, or an edge before several of them, in a process of its own, and what belongs to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +31,22 @@ serve(
 )
 """
 
+_EDGE = """import sys, time
+from pathlib import Path
+from serving.deploy.edge import Edge
+from serving.deploy.supervision import run_edge
+log, port, *upstreams = sys.argv[1:]
+run_edge(
+    lambda: Edge(tuple(upstreams), port=int(port)),
+    log=Path(log),
+    progress=lambda phrase: print(time.monotonic(), phrase, flush=True),
+)
+"""
+
 
 @dataclass(frozen=True)
 class Serving:
-    """A running ``serve``: its process, the file of its phrases, its gRPC address, the folder of all its files."""
+    """A running ``serve`` or edge: its process, the file of its phrases, its gRPC address, the folder of its files."""
 
     process: subprocess.Popen[bytes]
     told: Path
@@ -90,6 +102,7 @@ def serving(
     patience: float = 60,
     log: Path | None = None,
     small: tuple[Path, int] | None = None,
+    port: int = 0,
 ) -> Iterator[Serving]:
     """Start ``serve`` and wait until it serves; the block's end stops it in order.
 
@@ -100,26 +113,44 @@ def serving(
         patience: seconds after which a model that answers nothing counts as hung.
         log: the server's log, by default beside the repository.
         small: a folder that is a file system of so many MiB for ``serve`` alone.
+        port: its gRPC port; 0 takes any free one.
 
     Raises:
         ServerError: it does not start.
     """
-    ports = free_ports("127.0.0.1", {"grpc": 0, "metrics": 0})
+    ports = free_ports("127.0.0.1", {"grpc": port, "metrics": 0})
+    arguments = (repository, log or "", ports["grpc"], ports["metrics"], interval, patience)
+    with _running(_SERVE, arguments, folder, ports["grpc"], "serving toonify", _with_file_system(small)) as served:
+        yield served
+
+
+@contextmanager
+def edge_before(upstreams: Sequence[str], folder: Path) -> Iterator[Serving]:
+    """Start an edge in front of servers; the block's end stops it in order. The arguments are those of ``serving``."""
+    port = free_ports("127.0.0.1", {"edge": 0})["edge"]
+    with _running(_EDGE, (folder / "edge.log", port, *upstreams), folder, port, "serving") as edge:
+        yield edge
+
+
+@contextmanager
+def _running(
+    script: str, arguments: Sequence[object], folder: Path, port: int, beginning: str, prefix: Sequence[str] = ()
+) -> Iterator[Serving]:
+    """Run a script until the block's end, from the moment on at which it says a phrase that begins so."""
     told = folder / "told"
     with told.open("w") as output:
-        arguments = (repository, log or "", *ports.values(), interval, patience)
         # SIGINT is ignored, as a shell without job control starts background commands.
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
         process = subprocess.Popen(
-            [*_with_file_system(small), sys.executable, "-c", _SERVE, *map(str, arguments)],
+            [*prefix, sys.executable, "-c", script, *map(str, arguments)],
             env={**os.environ, "TMPDIR": str(folder)},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
         signal.signal(signal.SIGINT, previous)
-    served = Serving(process, told, f"127.0.0.1:{ports['grpc']}", folder)
+    served = Serving(process, told, f"127.0.0.1:{port}", folder)
     try:
-        wait_until(lambda: served.phrases("serving toonify") or process.poll() is not None, "a start", 300)
+        wait_until(lambda: served.phrases(beginning) or process.poll() is not None, "a start", 300)
         if process.poll() is not None:
             raise ServerError("serve", got=told.read_text()[-500:], expected="a running server", remedy="see its log")
         yield served
