@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from engines.contract.atomic import check_output
 from engines.matching import mapping_of
 from engines.model_directory import MANIFEST, Manifest, read_manifest
 from engines.rtx_metadata import unverified_sentence
@@ -31,12 +32,17 @@ def repository(
         Path | None, typer.Option(help="Model directory of the classifier, by which edits keep what they do not name.")
     ] = None,
     output: Annotated[Path, typer.Option(help="The repository to write.")] = Path("build/model_repository"),
+    perf_data: Annotated[
+        Path | None, typer.Option(help="Also write a folder of faces for NVIDIA's perf_analyzer (--input-data).")
+    ] = None,
     force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Combine model directories into a Triton model repository."""
     with quiet_grpc():
         from serving.triton.repository import check_repository, write_repository
+    if perf_data:
+        check_output(perf_data, force=force)
     models = check_repository(
         output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, force=force
     )
@@ -47,6 +53,10 @@ def repository(
     measured = not unverified and not all_float32(models.values())
     errors = verify_end_to_end(ModelSet(encoder, isf, generator)) if measured else {}
     write_repository(output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, force=force)
+    if perf_data:
+        from export.perf_data import write_perf_data
+
+        write_perf_data(perf_data, force=force)
     if as_json:
         end_to_end = {directory.name: error.model_dump(mode="json") for directory, error in errors.items()}
         fields = {"repository": str(output), "end_to_end": end_to_end, "unverified": [*map(str, unverified)]}

@@ -38,6 +38,8 @@ def channel_arguments(certificate_name: str = "") -> list[tuple[str, int | str]]
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
         ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        # An edge that restarts listens again after less than half a second; gRPC would ask for it after a whole one.
+        ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2000),
         # Proxies set in the environment are meant for web pages; few of them support gRPC.
         ("grpc.enable_http_proxy", 0),
