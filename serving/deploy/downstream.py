@@ -87,8 +87,8 @@ def transport_socket(tls: Tls) -> Json:
 def connection_manager(edge: Edge) -> Json:
     """Speak HTTP with clients, as an edge that strangers reach should.
 
-    Streams of one connection are bounded, and a windows's worth of a message is taken before it is read on. A client's
-    own ``x-forwarded-for`` counts for nothing.
+    The requests of one connection are bounded in number, and each fills no more than a window before it is read. What a
+    client says of itself (``x-forwarded-for``, ``x-client-id``) counts for nothing.
     """
     kind = "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
     return typed(
@@ -99,6 +99,7 @@ def connection_manager(edge: Edge) -> Json:
         normalize_path=True,
         merge_slashes=True,
         path_with_escaped_slashes_action="REJECT_REQUEST",
+        early_header_mutation_extensions=[_without_own_name()],
         common_http_protocol_options={"idle_timeout": "3600s"},
         http2_protocol_options={
             "max_concurrent_streams": 128,
@@ -111,7 +112,7 @@ def connection_manager(edge: Edge) -> Json:
         drain_timeout="1s",
         access_log=[access_log()],
         local_reply_config=local_replies(),
-        route_config=_route_configuration(edge),
+        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes(edge)}]},
         http_filters=http_filters(edge),
     )
 
@@ -199,11 +200,11 @@ def access_log() -> Json:
     return named("envoy.access_loggers.stdout", typed(kind, log_format={"json_format": fields}))
 
 
-def _route_configuration(edge: Edge) -> Json:
-    host = {"name": "all", "domains": ["*"], "routes": routes(edge)}
-    # A key or token names its holder before the routes are taken; without them nobody has a name.
-    removed = [] if edge.callers else [CALLER_HEADER]
-    return {"name": "edge", "virtual_hosts": [host], "request_headers_to_remove": removed}
+def _without_own_name() -> Json:
+    """Remove the caller's name that a client sends, before a key or token gives it its own."""
+    kind = "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+    mutation = typed(kind, mutations=[{"remove": CALLER_HEADER}])
+    return named("envoy.http.early_header_mutation.header_mutation", mutation)
 
 
 def _key_check(callers: ApiKeys) -> Json:

@@ -57,7 +57,7 @@ def check_configuration(edge: Edge) -> None:
     Raises:
         ServerError: there is no Envoy, or it refuses.
     """
-    with shortages(), scratch_folder(longest=_LONGEST_FOLDER) as folder:
+    with shortages("Envoy"), scratch_folder(longest=_LONGEST_FOLDER) as folder:
         command = [str(find_envoy()), "--mode", "validate", "--config-path", str(_written(edge, folder))]
         done = subprocess.run([*command, "--log-level", "error"], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -82,7 +82,7 @@ class Envoy(Closing):
         Raises:
             ServerError: it does not start; nothing is left running.
         """
-        with shortages(), ExitStack() as stack:
+        with shortages("Envoy"), ExitStack() as stack:
             folder = stack.enter_context(scratch_folder(longest=_LONGEST_FOLDER))
             self._admin = folder / "admin"
             command = [str(find_envoy()), "--config-path", str(_written(edge, folder, self._admin))]

@@ -16,11 +16,12 @@ from serving.deploy.edge import Edge
 from serving.deploy.envoy import Envoy, check_configuration
 from serving.triton.log import locked, rotate
 from serving.triton.ports import free_ports
+from serving.triton.server import Progress
 from serving.triton.supervision import pauses, signals_as_interrupt, tell
 
-Progress = Callable[[str], None]
-
 _TICK = 0.5
+_CALM = 5.0
+"""Seconds that an Envoy must have run for the pauses before restarts to begin anew."""
 
 
 def run_edge(edge: Callable[[], Edge], *, log: Path, progress: Progress | None = None) -> None:
@@ -58,6 +59,7 @@ class _Supervised:
 
     def __init__(self, edge: Callable[[], Edge], log: Path, progress: Progress) -> None:
         self._edge, self._log, self._progress = edge, log, progress
+        self._pauses = pauses()
 
     def __enter__(self) -> _Supervised:
         self._start()
@@ -79,12 +81,14 @@ class _Supervised:
 
     def _start(self) -> None:
         edge = self._edge()
-        self._envoy = Envoy(edge, self._log)
+        self._envoy, self._since = Envoy(edge, self._log), time.monotonic()
         self._progress(f"serving {', '.join(edge.upstreams)} at {edge.url}")
 
     def _restart(self) -> None:
         self._envoy.close()
-        for pause in pauses():
+        if time.monotonic() - self._since > _CALM:
+            self._pauses = pauses()
+        for pause in self._pauses:
             self._progress(f"restarting{f' in {pause:g} s' if pause else ''}: Envoy has ended, see {self._log}")
             time.sleep(pause)
             try:

@@ -28,8 +28,8 @@ def scratch_folder(*, longest: int | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def shortages() -> Iterator[None]:
-    """Raise ServerError where the machine lacks what it may have again later, so that a server is started then."""
+def shortages(subject: str = "Triton server") -> Iterator[None]:
+    """Raise ServerError about ``subject`` where the machine lacks what it may have again later, for another start."""
     try:
         yield
     except OSError as error:
@@ -37,7 +37,7 @@ def shortages() -> Iterator[None]:
             raise
         place = error.filename2 or error.filename
         raise ServerError(
-            f"Triton server{f' at {place}' if place else ''}",
+            f"{subject}{f' at {place}' if place else ''}",
             got=os.strerror(error.errno or 0),
             expected="memory and room for its processes and files",
             remedy="free some of it",

@@ -134,7 +134,7 @@ def test_shared_memory_is_refused_and_pictures_travel_as_bytes(fake: FakeTriton,
 
 def test_a_key_opens_the_edge_and_does_not_reach_the_servers(fake: FakeTriton, tmp_path: Path) -> None:
     with edge_before([fake], tmp_path, callers=KEYS) as (edge, _):
-        with ToonifyClient(edge.url, headers={"x-api-key": KEY}) as client:
+        with ToonifyClient(edge.url, headers={"x-api-key": KEY, "x-client-id": "somebody-else"}) as client:
             client.toonify(FACE)
         for headers in ({}, {"x-api-key": "wrong-key-that-is-long"}, {"x-client-id": "studio"}):
             with (
@@ -158,7 +158,7 @@ def test_nobody_names_himself(fake: FakeTriton, tmp_path: Path) -> None:
 
 
 def test_a_token_opens_the_edge(fake: FakeTriton, tmp_path: Path, issuer: TokenIssuer) -> None:
-    headers = {"authorization": f"Bearer {issuer.token()}"}
+    headers = {"authorization": f"Bearer {issuer.token()}", "x-client-id": "somebody-else"}
     callers = issuer.tokens()
     with (
         edge_before([fake], tmp_path, callers=callers) as (edge, _),

@@ -12,15 +12,21 @@ import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 
+import numpy as np
 import pytest
 from certificates import Authority
 from edges import needs_envoy
 from fake_triton import FakeTriton, running
+from tokens import TokenIssuer
 from toonify_command import Toonify
 
 from serving.client import ToonifyClient
+from serving.deploy.cli import edge as edge_command
+from serving.deploy.edge import MIB, Edge
+from serving.deploy.envoy import find_envoy
 from serving.faces.images import write_picture
 from serving.triton.ports import free_ports
 
@@ -64,15 +70,19 @@ def test_the_written_configuration_has_the_keys_and_is_for_its_owner_alone(
     assert "already there" in err
 
 
+def test_the_options_have_the_defaults_of_an_edge() -> None:
+    options = {name: parameter.default for name, parameter in signature(edge_command).parameters.items()}
+    bare = Edge(("a:1",))
+    assert (options["address"], options["port"], options["http"]) == (bare.address, bare.port, bare.http)
+    assert (options["max_requests"], options["timeout"]) == (bare.max_requests, bare.timeout)
+    assert options["max_message"] * MIB == bare.max_message
+
+
 @needs_envoy
 @pytest.mark.parametrize("callers", ["keys", "tokens", "nobody"])
 def test_envoy_itself_takes_what_is_written(
     toonify: Toonify, keys: Path, authority: Authority, tmp_path: Path, callers: str
 ) -> None:
-    from tokens import TokenIssuer
-
-    from serving.deploy.envoy import find_envoy
-
     key_set = tmp_path / "jwks.json"
     key_set.write_text(TokenIssuer("issuer", "toonify").key_set)
     here = authority.issue("here", "localhost")
@@ -237,8 +247,6 @@ def test_a_second_edge_is_refused_at_the_port_and_at_the_log(fake: FakeTriton, k
 
 @needs_envoy
 def test_a_picture_goes_through_with_a_key_from_a_file(fake: FakeTriton, keys: Path, toonify: Toonify) -> None:
-    import numpy as np
-
     face, own = keys.with_name("face.png"), keys.with_name("own")
     write_picture(face, np.zeros((256, 256, 3), np.uint8))
     own.write_text(KEY)

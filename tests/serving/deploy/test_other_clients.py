@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -49,7 +50,7 @@ def shell(script: str, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Server:
-    """A real server with HTTP, and the reference pictures of the face."""
+    """The addresses of a real server."""
 
     http: str
     grpc: str
@@ -95,8 +96,6 @@ def test_a_jpeg_by_the_servers_http(server: Server, folder: Path) -> None:
 @needs_curl
 @pytest.mark.triton
 def test_numbers_by_the_servers_http(server: Server, folder: Path) -> None:
-    import json
-
     shell(block("json", {"127.0.0.1:8000": server.http}), folder)
     (output,) = json.loads((folder / "answer.json").read_text())["outputs"]
     picture = np.array(output["data"], np.uint8).reshape(output["shape"])
