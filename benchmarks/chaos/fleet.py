@@ -45,7 +45,7 @@ class FleetPlan:
     faults: int | None = None
 
 
-QUICK = FleetPlan(replicas=(2,), calls=60, tries=1, faults=2)
+QUICK = FleetPlan(replicas=(2,), calls=60, tries=1, faults=1)
 
 
 class Fleet:
@@ -112,11 +112,11 @@ class Fault:
 
 
 FAULTS = (
-    Fault("the edge reloaded (SIGHUP)", Fleet.reload_edge),
     Fault("a model's process killed (SIGKILL)", Fleet.kill_model),
     Fault("a server killed (SIGKILL)", Fleet.kill),
     Fault("a server stopped (SIGTERM) and replaced", Fleet.stop_and_start),
     Fault("a server's disk full, and its process killed", Fleet.fill_disk, once=True),
+    Fault("the edge reloaded (SIGHUP)", Fleet.reload_edge),
     Fault("Envoy killed (SIGKILL)", Fleet.kill_edge),
 )
 

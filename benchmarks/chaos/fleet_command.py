@@ -18,7 +18,7 @@ from benchmarks.records import RESULTS_FOLDER, append_records
 
 def chaos_fleet(
     calls: Annotated[int, typer.Option(min=16, help="Calls for each fault.")] = FleetPlan.calls,
-    quick: Annotated[bool, typer.Option("--quick", help="Two faults, once: only checks that it runs.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="One fault, once: only checks that it runs.")] = False,
     results: Annotated[Path, typer.Option(help="Folder of the CSV file.")] = RESULTS_FOLDER,
 ) -> None:
     """Break two and three servers behind an edge, one after the other, under load."""
