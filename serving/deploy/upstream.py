@@ -111,7 +111,7 @@ def outlier_detection() -> Json:
     """Leave out a server that fails three requests in a row, for a second and then longer.
 
     This sees what health checks do not: Triton is "ready" while it withdraws its models, and after a model's process
-    died. One of two servers may be left out, and the only one never is.
+    died. One of two servers may be left out, two of three, and the only one never is.
     """
     return {
         "consecutive_5xx": 3,
