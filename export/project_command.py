@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,6 +18,9 @@ from serving.command_line import stages
 from serving.faces.images import read_picture
 from serving.finding import aligned_face
 from serving.options import Align, Force
+
+if TYPE_CHECKING:
+    from export.projection.run import Projection
 
 
 def project_command(
@@ -57,15 +60,12 @@ def project_command(
 
     toonify-export project photo.jpg -o face.npz --generator ffhq.pkl --encoder e4e_ffhq_encode.pt
     """
-    if output.suffix != ".npz":
-        raise ExportError(
-            str(output), got=f"the suffix {output.suffix!r}", expected=".npz", remedy="choose such a name"
-        )
-    check_output(output, force=force)
+    _check(output, force=force)
     face = aligned_face(read_picture(photo), align, photo.name)
     if generator is None:
         demo = demo_files()
         generator, encoder = demo.base, encoder or demo.encoder
+    progress = output.with_name(f"{output.name}.progress")
     with stages() as report:
         report(f"reading {generator.name}")
         weights = read_generator(generator)
@@ -75,9 +75,20 @@ def project_command(
 
         distance = (read_lpips(*lpips), "".join(map(sha256_of, lpips))) if lpips else None
         request = Request(face, weights, encoder_weights, distance, start, steps, seed, device)
-        progress = output.with_name(f"{output.name}.progress")
         projection = project(request, report, progress=progress, resume=resume)
     write_codes(output, projection.code, force=force)
+    progress.unlink(missing_ok=True)
+    _print(output, projection, as_json=as_json)
+
+
+def _check(output: Path, *, force: bool) -> None:
+    if output.suffix != ".npz":
+        got = f"the suffix {output.suffix!r}"
+        raise ExportError(str(output), got=got, expected=".npz", remedy="choose such a name")
+    check_output(output, force=force)
+
+
+def _print(output: Path, projection: Projection, *, as_json: bool) -> None:
     if as_json:
         fields = {"output": str(output), "psnr": projection.psnr, "start_psnr": projection.start_psnr}
         typer.echo(json.dumps({**fields, "steps": projection.steps}))

@@ -32,6 +32,7 @@ _REASONS = {
     "augment_pipe": "the augmentation of training",
     "decoder": "the generator; the encoder was read",
     "encoder": "the encoder; the generator was read",
+    "style": "the mapping network, which an encoder does not need",
     "lod": "progressive growing, which this architecture does not use",
     "g_optim": "the state of an optimizer",
     "d_optim": "the state of an optimizer",

@@ -7,7 +7,6 @@ summed, which pSp and e4e do differently: only ``opts`` records that.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -91,7 +90,8 @@ def encoder_from_pixel2style2pixel(checkpoint: Checkpoint, kind: EncoderKind | N
     decoder = _restyle_decoder(checkpoint, rows, w_dim) if iterates else None
     steps = _steps(context, opts) if iterates else 1
     source = checkpoint.source("ReStyle" if iterates else "pSp/e4e")
-    return EncoderWeights(tensors, source, network_kind, latent_avg, notes + size_notes, decoder, steps)
+    notes += size_notes + (decoder.notes if decoder else ())
+    return EncoderWeights(tensors, source, network_kind, latent_avg, notes, decoder, steps)
 
 
 def _checked_architecture(
@@ -118,7 +118,7 @@ def _checked_architecture(
 
 
 def _restyle_decoder(checkpoint: Checkpoint, rows: int, w_dim: int) -> GeneratorWeights:
-    """Read the decoder, whose pictures a ReStyle encoder takes, without its mapping network, which it does not use."""
+    """Read the decoder, whose pictures a ReStyle encoder takes, without its mapping network, which is not needed."""
     context = checkpoint.context
     decoder = strip_prefix(_state(checkpoint.content), "decoder.")
     if not decoder:
@@ -127,15 +127,15 @@ def _restyle_decoder(checkpoint: Checkpoint, rows: int, w_dim: int) -> Generator
             expected="one with its decoder, whose pictures are part of the encoder's input",
             remedy="give the checkpoint as its training wrote it",
         )
-    weights = generator_from_state(checkpoint, tensors_of(context, decoder, "a decoder"), None, "ReStyle decoder")
+    synthesis = {name: tensor for name, tensor in decoder.items() if not name.startswith("style.")}
+    weights = generator_from_state(checkpoint, tensors_of(context, synthesis, "a decoder"), None, "ReStyle decoder")
     if (weights.rows, weights.w_dim) != (rows, w_dim):
         raise context.error(
             f"a decoder of {weights.rows} rows of {weights.w_dim}",
             expected=f"{rows} rows of {w_dim}, as the encoder gives",
             remedy="give the checkpoint as its training wrote it",
         )
-    synthesis = {name: value for name, value in weights.tensors.items() if not name.startswith("mapping.")}
-    return replace(weights, tensors=synthesis)
+    return weights
 
 
 def _steps(context: ReadContext, opts: Mapping[object, object]) -> int:

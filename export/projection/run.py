@@ -85,7 +85,7 @@ def project(
     Args:
         request: what is projected.
         report: called with a phrase now and then.
-        progress: the file in which the search is saved every few steps, and which is removed at the end.
+        progress: the file in which the search is saved every few steps; the caller removes it when the code is written.
         resume: continue the search that is saved there.
 
     Raises:
@@ -102,8 +102,6 @@ def project(
             report(f"step {projector.step}: {projector.psnr():.1f} dB, at the start {start_psnr:.1f} dB")
             if progress:
                 write_search(progress, projector, request.key)
-    if progress:
-        progress.unlink(missing_ok=True)
     return Projection(projector.best.cpu().numpy(), projector.psnr(), start_psnr, projector.step)
 
 

@@ -152,6 +152,8 @@ def test_a_decoders_large_picture_is_averaged_to_the_size_of_a_face(faces: Pictu
 def test_inspect_names_the_architecture(tmp_path: Path, name: str, architecture: str, steps: int | None) -> None:
     report = describe(saved(tmp_path / "encoder.pt", checkpoint_of(name)))
     assert (report.kind, report.architecture, report.rows, report.steps) == ("encoder", architecture, ROWS, steps)
+    unused = "decoder.style (16 tensors): the mapping network" if steps else "decoder ("
+    assert any(line.startswith(f"state_dict.{unused}") for line in report.left_out), report.left_out
 
 
 def test_restyle_starts_from_the_average_whatever_its_options_say(tmp_path: Path) -> None:

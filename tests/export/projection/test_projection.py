@@ -84,7 +84,6 @@ def test_a_resumed_search_equals_an_uninterrupted_one(tmp_path: Path, request_: 
     np.testing.assert_array_equal(resumed.code, whole.code)
     assert replace(resumed, code=whole.code) == whole
     assert whole.steps == 13
-    assert not progress.exists()
 
 
 def test_a_search_from_the_average_depends_on_its_seed_and_comes_nearer() -> None:
