@@ -10,6 +10,8 @@ import io
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 
@@ -54,15 +56,18 @@ def read_codes(path: Path) -> Codes:
     Raises:
         RequestError: the file is missing, too large, damaged, or holds something else.
     """
-    try:
+    with _in_one_sentence(str(path)):
         return _codes(_array(_bytes_of(path)))
-    except _UnusableError as error:
-        raise RequestError(
-            str(path),
-            got=str(error),
-            expected=f"codes [N, rows, width] as numbers in .npz or .npy, of at most {MAX_BYTES // 2**20} MiB",
-            remedy="give a file of toonify-export project, or save the array with numpy.savez(FILE, w=codes)",
-        ) from None
+
+
+def codes_from_bytes(data: bytes, name: str) -> Codes:
+    """Read the bytes of a file of codes as ``read_codes`` does; ``name`` stands for it in errors.
+
+    Raises:
+        RequestError: the bytes are too many, damaged, or hold something else.
+    """
+    with _in_one_sentence(name):
+        return _codes(_array(_checked_size(data)))
 
 
 def write_codes(path: Path, w: Codes, *, force: bool = False) -> None:
@@ -81,9 +86,27 @@ def _bytes_of(path: Path) -> bytes:
             data = file.read(MAX_BYTES + 1)  # a device has no size, and no end
     except OSError as error:
         raise _UnusableError(error.strerror or "an unreadable file") from None
+    return _checked_size(data)
+
+
+def _checked_size(data: bytes) -> bytes:
     if len(data) > MAX_BYTES:
         raise _UnusableError(f"more than {MAX_BYTES // 2**20} MiB")
     return data
+
+
+@contextmanager
+def _in_one_sentence(name: str) -> Iterator[None]:
+    """Within the block, an _UnusableError becomes a RequestError about the file ``name``."""
+    try:
+        yield
+    except _UnusableError as error:
+        raise RequestError(
+            name,
+            got=str(error),
+            expected=f"codes [N, rows, width] as numbers in .npz or .npy, of at most {MAX_BYTES // 2**20} MiB",
+            remedy="give a file of toonify-export project, or save the array with numpy.savez(FILE, w=codes)",
+        ) from None
 
 
 def _array(data: bytes) -> AnyArray:

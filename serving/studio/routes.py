@@ -72,6 +72,7 @@ class Interface:
             web.post("/api/face/{id}", self.face),
             web.post("/api/sheet", self.sheet),
             web.post("/api/sample", self.sample),
+            web.post("/api/codes", self.codes),
             web.get("/api/camera", self.camera),
             web.post("/api/clip", self.new_clip),
             web.get("/api/clip/{id}", self.clip),
@@ -87,6 +88,9 @@ class Interface:
 
     async def picture(self, request: web.Request) -> web.Response:
         return web.Response(body=await self._of_picture(request, self._studio.picture), content_type="image/png")
+
+    async def codes(self, request: web.Request) -> web.Response:
+        return web.Response(body=await self._of_picture(request, self._studio.codes), content_type="image/png")
 
     async def attributes(self, request: web.Request) -> web.Response:
         read = await self._of_picture(request, self._studio.attributes)

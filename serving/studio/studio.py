@@ -8,7 +8,8 @@ from time import perf_counter
 
 import numpy as np
 
-from engines.contract.arrays import Pictures
+from engines.contract.arrays import Codes, Pictures
+from serving.code_files import codes_from_bytes
 from serving.code_pictures import shown_by_codes
 from serving.faces.alignment import Photo, crop, prealigned
 from serving.faces.following import following
@@ -69,12 +70,24 @@ class Studio:
             RequestError: the generator has no mapping network, or the toonifier refuses the controls.
             ServerError, EngineError: the toonifier fails.
         """
-        style = controls.style
-        w = self._toonifier.sample_codes(controls.face, style)
+        w = self._toonifier.sample_codes(controls.face, controls.style)
+        return self._rendered(w, controls, cancel)
+
+    def codes(self, data: bytes, controls: PageControls, cancel: Event) -> bytes:
+        """Render the first code of a file of codes, edited as a random face is, and return a PNG.
+
+        Raises:
+            Refusal: ``cancel`` is set.
+            RequestError: the file holds no codes, they do not fit the model, or the toonifier refuses the controls.
+            ServerError, EngineError: the toonifier fails.
+        """
+        return self._rendered(codes_from_bytes(data, "codes")[:1], controls, cancel)
+
+    def _rendered(self, w: Codes, controls: PageControls, cancel: Event) -> bytes:
         _raise_if(cancel)
-        shown = shown_by_codes(self._toonifier, w, style)
+        shown = shown_by_codes(self._toonifier, w, controls.style)
         _raise_if(cancel)
-        (picture,) = self._toonifier.render(w, style, shown)
+        (picture,) = self._toonifier.render(w, controls.style, shown)
         return bytes_from_picture(picture, ".png")
 
     def attributes(self, data: bytes, controls: PageControls, cancel: Event) -> list[float] | None:

@@ -124,15 +124,48 @@ function setSlider(slider, value) {
   slider.dispatchEvent(new Event('input', { bubbles: true }));
 }
 
-// A face that the generator draws; its unedited picture takes the place of a file.
-export class RandomFace extends Picture {
+// A face that the generator draws from a code; its unedited picture takes the place of a file. A subclass has the name of
+// the face, and drawn(), which asks the studio for its picture.
+export class DrawnFace extends Picture {
+  own = { look: 'aligned' };
+
+  constructor() { super(null); }
+
+  open() {
+    $('cancel').hidden = true;
+    return this.changed();
+  }
+
+  async toonify(signal) {
+    const { model, psi } = form.elements;
+    const unedited = [this.name, model.value, psi.value].join();
+    if (this.unedited !== unedited) {
+      const picture = await this.drawn(signal, { attributes: null, blend: shares()?.map(() => 0) ?? null });
+      this.file = new File([picture], `${this.name}.png`, { type: 'image/png' });
+      this.unedited = unedited;
+      this.showFile();
+    }
+    await super.toonify(signal);
+  }
+
+  preview(signal) {
+    return this.toonify(signal); // its code is not that of its picture
+  }
+
+  toon(signal) {
+    return form.elements.editing.checked || shares() ? this.drawn(signal) : this.file;
+  }
+}
+
+export class RandomFace extends DrawnFace {
   constructor() {
-    super(null);
+    super();
     this.choose();
   }
 
   choose() {
     this.own = { look: 'aligned', face: Math.floor(Math.random() * 2 ** 32) };
+    this.name = `face_${this.own.face}`;
   }
 
   open() {
@@ -145,33 +178,25 @@ export class RandomFace extends Picture {
     return this.changed();
   }
 
-  async toonify(signal) {
-    const { model, psi } = form.elements;
-    const { face } = this.own;
-    const drawn = [face, model.value, psi.value].join();
-    if (this.drawn !== drawn) {
-      const picture = await this.sample(signal, { attributes: null, blend: shares()?.map(() => 0) ?? null });
-      this.file = new File([picture], `face_${face}.png`, { type: 'image/png' });
-      this.drawn = drawn;
-      this.showFile();
-    }
-    await super.toonify(signal);
-  }
-
-  preview(signal) {
-    return this.toonify(signal); // its code is not that of its picture
-  }
-
-  toon(signal) {
-    return form.elements.editing.checked || shares() ? this.sample(signal) : this.file;
-  }
-
-  async sample(signal, more) {
+  async drawn(signal, more) {
     return (await send('/api/sample', null, signal, { ...this.own, ...more })).blob();
   }
 
   close() {
     super.close();
     setSlider(form.elements.psi, form.elements.psi.defaultValue);
+  }
+}
+
+// The first code of a file of codes.
+export class CodeFile extends DrawnFace {
+  constructor(codes) {
+    super();
+    this.codes = codes;
+    this.name = codes.name.replace(/\.\w+$/, '');
+  }
+
+  async drawn(signal, more) {
+    return (await send('/api/codes', this.codes, signal, { ...this.own, ...more })).blob();
   }
 }

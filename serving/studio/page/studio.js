@@ -1,7 +1,7 @@
 // The page of toonify studio: passes the user's actions on to the picture, clip or webcam on the stage.
 
 import { $, form, keptText, offerDownload, request, shares, showError, showStatus } from './page.js';
-import { Picture, RandomFace } from './pictures.js';
+import { CodeFile, DrawnFace, Picture, RandomFace } from './pictures.js';
 import { Camera, Clip } from './streams.js';
 
 let stage = null;
@@ -16,10 +16,10 @@ function setStage(next) {
   $('compare').classList.toggle('mirrored', camera);
   form.querySelector('option[value=aligned]').disabled = camera; // a webcam's frames are never aligned faces
   if (camera && form.elements.look.value === 'aligned') form.elements.look.value = 'paste';
-  const random = next instanceof RandomFace;
-  $('sheet').hidden = next?.kind !== 'picture' || random;
-  $('another').hidden = !random;
-  form.elements.look.disabled = random; // its picture is the face alone
+  const drawn = next instanceof DrawnFace;
+  $('sheet').hidden = next?.kind !== 'picture' || drawn;
+  $('another').hidden = !(next instanceof RandomFace);
+  form.elements.look.disabled = drawn; // its picture is the face alone
   showStatus('');
   offerDownload(null);
   arrange();
@@ -31,6 +31,7 @@ function openFile([file]) {
   const mib = (bytes) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
   const tooLarge = `${file.name} has ${mib(file.size)}; the studio takes ${mib(largest)} at most.`;
   if (file.size > largest) showStatus(tooLarge, true);
+  else if (/\.np[yz]$/i.test(file.name)) setStage(new CodeFile(file));
   else setStage(file.type.startsWith('image/') ? new Picture(file) : new Clip(file));
 }
 

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
+from io import BytesIO
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -209,6 +210,27 @@ def test_an_edit_of_a_random_face_keeps_what_its_picture_shows(browser: Browser,
     assert toonifier.shown[0] is None
     assert toonifier.shown[1] is not None
     np.testing.assert_array_equal(toonifier.shown[1], [[0.25, 1]])
+
+
+def code_file(w: object) -> bytes:
+    buffer = BytesIO()
+    np.savez(buffer, w=w)
+    return buffer.getvalue()
+
+
+def test_the_first_code_of_a_file_is_drawn_and_edited(browser: Browser, toonifier: FakeToonifier) -> None:
+    toonifier.attributes = lambda faces: np.float32([[0.25, 1]] * len(faces))
+    codes = code_file(np.repeat(np.float32([0.2, 0.8]), 14 * 4).reshape(2, 14, 4))
+    status, answer = browser.post("/api/codes", codes, seed=5, attributes={"age": 1})
+    assert status == 200
+    assert picture_from_bytes(answer, "answer")[0, 0].tolist() == [51, 5, 0]
+    assert toonifier.calls == [("render", 1), ("attributes", 1), ("render", 1)]
+
+
+def test_a_file_without_codes_is_refused_in_one_sentence(browser: Browser) -> None:
+    status, answer = browser.post("/api/codes", code_file(np.array([None])))
+    assert status == 422
+    assert b"codes: got Python objects, which are not read, expected codes" in answer
 
 
 @pytest.mark.parametrize("face", [-1, 2**63, "x"])

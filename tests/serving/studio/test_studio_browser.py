@@ -243,6 +243,18 @@ def test_a_random_face_is_drawn_edited_and_followed_by_another(page: Page, tooni
     assert page.find("#random").is_displayed()
 
 
+def test_a_file_of_codes_is_drawn_and_edited(page: Page, toonifier: FakeToonifier, tmp_path: Path) -> None:
+    np.savez(tmp_path / "projected.npz", w=np.full((1, 14, 4), 0.6, np.float32))
+    page.choose(tmp_path / "projected.npz")
+    page.says("Done")
+    assert page.colour == [153, 0, 0]
+    assert not page.find("#another").is_displayed()
+    page.find("[name=editing]").click()
+    page.set("#seed", 200)
+    page.until(lambda: page.colour == [153, 200, 0])
+    assert page.find("#download").get_attribute("download") == "projected_toon.png"
+
+
 def test_a_random_face_of_a_generator_that_draws_none_is_refused(page: Page, toonifier: FakeToonifier) -> None:
     def refuse() -> None:
         raise no_mapping("model 'toonify'")
