@@ -4,8 +4,9 @@ No reader runs code from a file: pickles go through ``pickles.py``, which knows 
 
     opening.py      path -> container (torch_files.py, pickles.py, stand_ins.py, safetensors_files.py,
                     stored_tensors.py)
-    reading.py      container -> network (rosinality.py, nvlabs.py, tensorflow.py, stylegan1.py, pixel2style2pixel.py,
-                    isf.py, classifier.py; layout.py and stylegan1_layout.py hold what generator formats share,
+    reading.py      container -> network (rosinality.py, nvlabs.py, tensorflow.py, stylegan1.py, pixel2style2pixel.py
+                    with encoder_shapes.py, isf.py, classifier.py; layout.py and stylegan1_layout.py hold what generator
+                    formats share,
                     validation.py the checks on every network, left_out.py names the tensors that no reader used)
     writing.py      network -> file
     report.py       summary of a file
