@@ -25,6 +25,7 @@ from export.checkpoints import (
     write_rosinality,
 )
 from export.demo_models.files import ISF_IS_RESIDUAL
+from export.measure_command import measure_command
 from export.options import (
     AsJson,
     AttributeNames,
@@ -63,6 +64,7 @@ app = typer.Typer(
 app.callback()(common_options)
 app.command("blend")(blend_command)
 app.command("project")(project_command)
+app.command("measure")(measure_command)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from continuous_integration import pytest_runtest_makereport  # noqa: F401  # pytest calls it
+from export_command import Command, export_command
 from installed_wheel import InstalledWheel, install_wheel
 from toonify_command import Toonify, toonify_command
 from typer.main import get_command
@@ -57,6 +58,13 @@ def built_cli() -> Any:
 def toonify(built_cli: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Toonify:
     """A function that runs ``toonify`` with its arguments."""
     return toonify_command(built_cli, monkeypatch, capsys)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """A function that runs ``toonify-export`` in an empty folder: its exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    return export_command(monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ and outlines.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,15 +94,21 @@ def estimate_faces(judge: Judge, pictures: NDArray[np.uint8], batch: int = 64) -
     return FaceEstimates(traits.numpy(), torch.sigmoid(attributes).numpy(), true_scale.numpy(), features)
 
 
-def perceptual_distance(a: FaceEstimates, b: FaceEstimates) -> NDArray[np.float32]:
-    """Return the perceptual distance of corresponding pictures, [N].
+class JudgePerception:
+    """LPIPS (Zhang et al., arXiv 1801.03924) on the judge's features without learned weights, as a ``Perception``.
 
-    It is LPIPS (Zhang et al., arXiv 1801.03924) on the judge's features without learned weights: squared differences of
-    unit features, averaged over positions and summed over levels.
+    The distance is that of unit features: squared differences, averaged over positions and summed over levels.
     """
-    levels = [(x - y).square().sum(1).mean((1, 2)) for x, y in zip(a.features, b.features, strict=True)]
-    total: NDArray[np.float32] = torch.stack(levels).sum(0).numpy()
-    return total
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+
+    def features(self, pictures: NDArray[np.uint8]) -> Sequence[Tensor]:
+        return estimate_faces(self._judge, pictures).features
+
+    def distance(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+        levels = [(x - y).square().sum(1).mean((1, 2)) for x, y in zip(a, b, strict=True)]
+        return torch.stack(levels).sum(0)
 
 
 def input_from_pictures(pictures: NDArray[np.uint8]) -> Tensor:

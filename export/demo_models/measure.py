@@ -7,35 +7,33 @@ PIR; Liu et al.). The judge, a network trained on drawings only, replaces the pa
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from itertools import combinations, pairwise
+from dataclasses import asdict, dataclass, replace
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engines.contract.arrays import Pictures
+from engines.contract.arrays import AnyArray, Pictures
 from engines.contract.tensors import ISF_ATTRIBUTES
 from export.blending import blend, schedule_from_options
 from export.checkpoints import read_classifier, read_encoder, read_generator, read_isf
 from export.demo_models.faces import CARTOON, MEASURES, PHOTO, Domain, draw_face, measures_of
 from export.demo_models.files import ISF_IS_RESIDUAL, DemoFiles
 from export.demo_models.isf_training import NOISE_SIZE
-from export.demo_models.judge import FaceEstimates, Judge, estimate_faces, perceptual_distance, read_judge
+from export.demo_models.judge import Judge, JudgePerception, estimate_faces, read_judge
 from export.demo_models.traits import ATTRIBUTE_MODES, IDENTITY, INDEX, Codes, attributes_of, random_codes
+from export.measures.measuring import FacesToEdit, Figure, Instruments, Sample, edit_figures, similarity
+from export.measures.subjects import MeasuredHead, measured_generator, network_on_faces
 from export.networks.classifier import Classifier, classifier_from_weights
-from export.networks.encoder import Encoder, encoder_from_weights, input_from_face
-from export.networks.generator import Generator, generator_from_weights, picture_from_output
+from export.networks.encoder import Encoder, encoder_from_weights
+from export.networks.generator import Generator, generator_from_weights
 from export.networks.isf import Isf, isf_from_weights
 from export.weights import GeneratorWeights
 
 HELD_OUT_SEED = 20_000_003
 R_SWAPS = (4, 8, 16, 32, 64, 128, 256)
-PATH_STEPS = 20
-"""Number of pictures on the path from w to w', as in the paper's evaluation."""
-DIVERSITY_SAMPLES = 10
-"""Number of z for which the diversity is measured."""
+EDIT_SEED = 0
+"""The seed of the first face's z."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,7 @@ class EditMeasures:
         likeness: cosine similarity of the judge's estimates before and after the edit, of the identity's traits and of
             the looks of the other attributes.
         diversity: mean perceptual distance of pairs of pictures that differ only in z.
-        path_length: PPL, the mean perceptual distance of neighbours on the path from w to w'.
-        path_range: PIR, (longest - shortest step) / (distance of the path's ends + 1e-6).
+        path_length, path_range: PPL and PIR of the path from w to w', see ``export.measures.perception``.
     """
 
     attribute: str
@@ -134,38 +131,27 @@ def measure(models: Models, faces: int, seed: int = HELD_OUT_SEED) -> Measuremen
     photos = np.stack([draw_face(code) for code in codes])
     toons = np.stack([draw_face(code, CARTOON) for code in codes])
     base = generator_from_weights(models.base)
-    exact = Subjects(rows_of_codes(base, codes), attributes_of(codes))
-    photo_estimates = estimate_faces(models.judge, photos)
+    w = rows_of_codes(base, codes)
+    exact = FacesToEdit(w.numpy(), synthesised(base, w), attributes_of(codes))
     encodings = encoded(models.encoder, photos)
+    reconstructed = synthesised(base, encodings)
     # What the generator draws from an encoder's code is what an edit of it starts from.
-    seen = (estimate_faces(models.judge, synthesised(base, encodings)).attributes > 0.5).astype(np.float32)
-    from_photos = Subjects(encodings, seen)
+    seen = (estimate_faces(models.judge, reconstructed).attributes > 0.5).astype(np.float32)
+    from_photos = FacesToEdit(encodings.numpy(), reconstructed, seen)
     return Measurement(
         faces=faces,
-        judge_accuracy=_accuracy(photo_estimates.attributes, codes),
-        classifier_accuracy=_accuracy(_classified(models.classifier, photos), codes),
+        judge_accuracy=_accuracy(estimate_faces(models.judge, photos).attributes, codes),
+        classifier_accuracy=_accuracy(
+            torch.from_numpy(network_on_faces(models.classifier)(photos)).sigmoid().numpy(), codes
+        ),
         judge_errors=_judge_errors(models.judge, codes, photos, toons),
         drawn={"photograph": _drawn_means(codes, PHOTO), "cartoon": _drawn_means(codes, CARTOON)},
-        reconstruction=reconstruction(photos, synthesised(base, encodings)),
+        reconstruction=reconstruction(photos, reconstructed),
         blends=tuple(
-            blend_measures(models, exact.w, r_swap, reverse=reverse) for reverse in (False, True) for r_swap in R_SWAPS
+            blend_measures(models, w, r_swap, reverse=reverse) for reverse in (False, True) for r_swap in R_SWAPS
         ),
-        edits=tuple(edit_measures(models, base, exact, from_photos, index) for index in range(len(ISF_ATTRIBUTES))),
+        edits=tuple(edit_measures(models, exact, from_photos, index) for index in range(len(ISF_ATTRIBUTES))),
     )
-
-
-@dataclass(frozen=True)
-class Subjects:
-    """Faces to edit: codes [N, L, D] and the attributes that their pictures show, 0 or 1, [N, A]."""
-
-    w: torch.Tensor
-    attributes: NDArray[np.float32]
-
-    def flipped(self, attribute: int) -> NDArray[np.float32]:
-        """The target attributes with one of them changed in every face."""
-        target = self.attributes.copy()
-        target[:, attribute] = 1 - target[:, attribute]
-        return target
 
 
 def rows_of_codes(generator: Generator, codes: Codes) -> torch.Tensor:
@@ -176,51 +162,24 @@ def rows_of_codes(generator: Generator, codes: Codes) -> torch.Tensor:
     return rows
 
 
-def encoded(encoder: Encoder, pictures: Pictures, batch: int = 16) -> torch.Tensor:
+def encoded(encoder: Encoder, pictures: Pictures) -> torch.Tensor:
     """Encode pictures, uint8 [N, 256, 256, 3] -> W+ codes [N, L, D]."""
-    with torch.no_grad():
-        parts = [
-            encoder(input_from_face(torch.from_numpy(pictures[start : start + batch])))
-            for start in range(0, len(pictures), batch)
-        ]
-    return torch.cat(parts)
+    return torch.from_numpy(network_on_faces(encoder)(pictures))
 
 
-def synthesised(generator: Generator, w: torch.Tensor, batch: int = 16) -> Pictures:
+def synthesised(generator: Generator, w: torch.Tensor) -> Pictures:
     """Synthesise pictures, W+ codes [N, L, D] -> uint8 [N, R, R, 3]."""
-    with torch.no_grad():
-        parts = [picture_from_output(generator.synthesise(codes)) for codes in torch.split(w, batch)]
-    pictures: Pictures = torch.cat(parts).numpy()
-    return pictures
+    return measured_generator("a network", generator).draw(w.numpy(), 1.0)
 
 
 def reconstruction(photos: Pictures, reconstructed: Pictures) -> Reconstruction:
     """Compare pictures with their reconstructions, both uint8 [N, R, R, 3]."""
-    psnr = [cv2.PSNR(a, b) for a, b in zip(photos, reconstructed, strict=True)]
-    ssims = [ssim(a, b) for a, b in zip(photos, reconstructed, strict=True)]
-    means = (
-        float(np.mean(psnr)),
-        float(np.percentile(psnr, 5)),
-        float(np.mean(ssims)),
-        float(np.percentile(ssims, 5)),
-    )
-    return Reconstruction(*means)
+    return Reconstruction(*map(_value, similarity("reconstruction:", photos, reconstructed)))
 
 
-def ssim(a: Pictures, b: Pictures) -> float:
-    """Return the structural similarity (Wang et al. 2004) of two uint8 RGB pictures [H, W, 3].
-
-    The window is a Gaussian with a standard deviation of 1.5 pixels.
-    """
-    x, y = a.astype(np.float64), b.astype(np.float64)
-
-    def mean(picture: NDArray[np.float64]) -> NDArray[np.float64]:
-        return cv2.GaussianBlur(picture, (11, 11), 1.5).astype(np.float64)
-
-    mx, my = mean(x), mean(y)
-    vx, vy, vxy = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    return float((((2 * mx * my + c1) * (2 * vxy + c2)) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean())
+def _value(figure: Figure) -> float:
+    assert figure.value is not None, figure.measure
+    return figure.value
 
 
 def blended(models: Models, r_swap: int, *, reverse: bool) -> Generator:
@@ -235,73 +194,50 @@ def blend_measures(models: Models, w: torch.Tensor, r_swap: int, *, reverse: boo
     return BlendMeasures(r_swap, reverse, *map(float, seen))
 
 
-def edit_measures(
-    models: Models, base: Generator, exact: Subjects, from_photos: Subjects, attribute: int
-) -> EditMeasures:
-    """Flip one attribute of every face with the ISF head, all rows at full strength."""
-    w, target = exact.w, exact.flipped(attribute)
-    rng = torch.Generator().manual_seed(attribute)
-    z = torch.randn(DIVERSITY_SAMPLES, len(w), NOISE_SIZE, generator=rng)
-    goal = torch.from_numpy(target)
-    with torch.no_grad():
-        edited = models.isf.edit(w, z[0], goal)
-        edited_photos = models.isf.edit(from_photos.w, z[0], torch.from_numpy(from_photos.flipped(attribute)))
-    before, after, photos = (
-        estimate_faces(models.judge, synthesised(base, rows)) for rows in (w, edited, edited_photos)
+def edit_measures(models: Models, exact: FacesToEdit, from_photos: FacesToEdit, attribute: int) -> EditMeasures:
+    """Flip one attribute of every face with the ISF head, all rows at full strength; the judge measures it."""
+    base = measured_generator("base", generator_from_weights(models.base))
+    head = MeasuredHead(ISF_ATTRIBUTES, NOISE_SIZE, lambda *inputs: _edited(models.isf, *inputs))
+    by_judge = Instruments(head=head, classifier=lambda faces: estimate_faces(models.judge, faces).attributes)
+    tools = replace(
+        by_judge,
+        perception=JudgePerception(models.judge),
+        recognition=LikenessOfTraits(models.judge, attribute),
     )
-    accuracy, kept = _hits(after, target, attribute)
-    encoded_accuracy, encoded_kept = _hits(photos, from_photos.flipped(attribute), attribute)
-    few = slice(0, min(len(w), 24))  # each face has 20 pictures on its path and 10 for diversity: the mean is stable
-    length, spread = _path(models, base, w[few], edited[few])
+    sample = Sample(len(exact.w), EDIT_SEED, psi=1.0)
+    figures = {figure.measure: _value(figure) for figure in edit_figures(base, tools, exact, sample, attribute)}
+    encoded = {
+        figure.measure: _value(figure) for figure in edit_figures(base, by_judge, from_photos, sample, attribute)
+    }
     return EditMeasures(
         attribute=ISF_ATTRIBUTES[attribute],
-        accuracy=accuracy,
-        kept=kept,
-        encoded_accuracy=encoded_accuracy,
-        encoded_kept=encoded_kept,
-        likeness=float(_cosine(before.traits, after.traits, attribute).mean()),
-        diversity=_diversity(models, base, w[few], z[:, few], goal[few]),
-        path_length=length,
-        path_range=spread,
+        accuracy=figures["mAcc"],
+        kept=figures["others kept"],
+        encoded_accuracy=encoded["mAcc"],
+        encoded_kept=encoded["others kept"],
+        likeness=figures["FRS"],
+        diversity=figures["diversity"],
+        path_length=figures["PPL of edits"],
+        path_range=figures["PIR"],
     )
 
 
-def _hits(after: FaceEstimates, target: NDArray[np.float32], attribute: int) -> tuple[float, float]:
-    """The fractions of faces with the target of the edited attribute, and of unchanged other attributes."""
-    hits = (after.attributes > 0.5) == (target > 0.5)
-    return float(hits[:, attribute].mean()), float(np.delete(hits, attribute, axis=1).mean())
+class LikenessOfTraits:
+    """The judge's estimates of the identity's traits, and of how the attributes look that are not edited."""
+
+    def __init__(self, judge: Judge, attribute: int) -> None:
+        edited = ISF_ATTRIBUTES[attribute]
+        looks = [mode for name, modes in ATTRIBUTE_MODES.items() if name != edited for mode in modes]
+        self._judge, self._columns = judge, [INDEX[name] for name in (*IDENTITY, *looks)]
+
+    def vectors(self, pictures: Pictures) -> AnyArray:
+        return estimate_faces(self._judge, pictures).traits[:, self._columns]
 
 
-def _classified(classifier: Classifier, pictures: Pictures, batch: int = 32) -> NDArray[np.float32]:
-    starts = range(0, len(pictures), batch)
+def _edited(isf: Isf, w: AnyArray, target: AnyArray, z: AnyArray) -> AnyArray:
     with torch.no_grad():
-        logits = [classifier(input_from_face(torch.from_numpy(pictures[start : start + batch]))) for start in starts]
-    probabilities: NDArray[np.float32] = torch.sigmoid(torch.cat(logits)).numpy()
-    return probabilities
-
-
-def _cosine(a: NDArray[np.float32], b: NDArray[np.float32], attribute: int) -> NDArray[np.float32]:
-    looks = [mode for name, modes in ATTRIBUTE_MODES.items() if name != ISF_ATTRIBUTES[attribute] for mode in modes]
-    columns = [INDEX[name] for name in (*IDENTITY, *looks)]
-    x, y = a[:, columns], b[:, columns]
-    cosine: NDArray[np.float32] = (x * y).sum(1) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))
-    return cosine
-
-
-def _diversity(models: Models, base: Generator, w: torch.Tensor, z: torch.Tensor, goal: torch.Tensor) -> float:
-    with torch.no_grad():
-        estimates = [estimate_faces(models.judge, synthesised(base, models.isf.edit(w, noise, goal))) for noise in z]
-    return float(np.mean([perceptual_distance(a, b) for a, b in combinations(estimates, 2)]))
-
-
-def _path(models: Models, base: Generator, w: torch.Tensor, edited: torch.Tensor) -> tuple[float, float]:
-    estimates = [
-        estimate_faces(models.judge, synthesised(base, torch.lerp(w, edited, float(fraction))))
-        for fraction in np.linspace(0, 1, PATH_STEPS)
-    ]
-    steps = np.stack([perceptual_distance(a, b) for a, b in pairwise(estimates)])
-    ends = perceptual_distance(estimates[0], estimates[-1])
-    return float(steps.mean()), float(((steps.max(0) - steps.min(0)) / (ends + 1e-6)).mean())
+        edited: AnyArray = isf.edit(*map(torch.from_numpy, (w, z, target))).numpy()
+    return edited
 
 
 def _accuracy(probabilities: NDArray[np.float32], codes: Codes) -> dict[str, float]:

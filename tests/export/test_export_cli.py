@@ -5,44 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from export_command import Command
 from generators import random_generator, random_sibling
 from tiny_models import TinyModels, write_generator
 
 from engines import Engine, engine_from_directory, read_manifest
 from engines.model_directory import Sizes
-from export import cli, end_to_end
+from export import end_to_end
 from export.checkpoints import read_generator, write_generator_safetensors
 from export.demo_models.files import DemoFiles
-
-Result = tuple[int, str, str]
-"""Exit code, standard output, standard error."""
-
-Command = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
 def demo() -> DemoFiles:
     return DemoFiles()
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Run the command in an empty folder; return its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> Result:
-        monkeypatch.setattr("sys.argv", ["toonify-export", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(left.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 def test_inspect_describes_every_kind_of_checkpoint(command: Command, demo: DemoFiles) -> None:

@@ -24,10 +24,10 @@ from export.demo_models.measure import (
     load_models,
     reconstruction,
     rows_of_codes,
-    ssim,
     synthesised,
 )
 from export.demo_models.traits import attributes_of, random_codes
+from export.measures.pictures import ssim
 from export.networks.generator import generator_from_weights
 
 pytestmark = pytest.mark.usefixtures("no_gradients")

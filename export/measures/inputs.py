@@ -1,0 +1,43 @@
+"""The paths from which measures are taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from engines.contract.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The paths that the command was given, under the names of its options; an option that is left out is empty."""
+
+    generator: tuple[Path, ...] = ()
+    encoder: Path | None = None
+    isf: Path | None = None
+    classifier: Path | None = None
+    faces: Path | None = None
+    real: Path | None = None
+    lpips: Path | None = None
+    lpips_heads: Path | None = None
+    face_recognition: Path | None = None
+    inception: Path | None = None
+
+    def given(self) -> dict[str, list[str]]:
+        """Return the paths that are there, by option."""
+        values = {each.name.replace("_", "-"): getattr(self, each.name) for each in fields(self)}
+        return {name: [*map(str, v if isinstance(v, tuple) else (v,))] for name, v in values.items() if v}
+
+    def check(self) -> None:
+        """Raise RequestError about a path that needs another one."""
+        for first, second in (("lpips", "lpips_heads"), ("inception", "real")):
+            if bool(getattr(self, first)) != bool(getattr(self, second)):
+                names = " and ".join(f"--{name.replace('_', '-')}" for name in (first, second))
+                raise RequestError(names, got="one of them", expected="both or neither", remedy="give the other too")
+        models = (self.encoder, self.isf, self.classifier)
+        if any(models) and not self.generator:
+            raise RequestError("--generator", got="none", expected="one or more", remedy="give what draws the pictures")
+        if self.faces and not self.encoder and self.generator:
+            raise RequestError("--faces", got="no --encoder", expected="the encoder of the faces", remedy="give it")
+        if self.classifier and not self.isf:
+            raise RequestError("--classifier", got="no --isf", expected="the head of the edits", remedy="give it")

@@ -1,0 +1,189 @@
+"""What is measured: generators, encoders, heads and classifiers, from checkpoints or from exported model directories.
+
+All of them become functions of arrays, so that a checkpoint in PyTorch and an engine are measured alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engines import Engine, engine_from_directory
+from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.errors import ExportError
+from engines.contract.tensors import BLEND
+from engines.model_directory import Component, manifest_of
+from export.checkpoints import read_classifier, read_encoder, read_generator, read_isf
+from export.networks.classifier import classifier_from_weights
+from export.networks.encoder import encoder_from_weights, input_from_face
+from export.networks.generator import Generator, generator_from_weights, picture_from_output
+from export.networks.isf import isf_from_weights
+from serving.sampler import mapping_engine
+
+BATCH = 8
+
+Encoder = Callable[[Pictures], Codes]
+"""Aligned faces, uint8 [N, 256, 256, 3] -> codes [N, L, D]."""
+
+Classifier = Callable[[Pictures], NDArray[np.float32]]
+"""Aligned faces, uint8 [N, 256, 256, 3] -> probabilities [N, A]."""
+
+
+@dataclass(frozen=True)
+class MeasuredGenerator:
+    """A generator.
+
+    Attributes:
+        name: its name in reports.
+        z_dim: the width of the mapping network's z; 0 without such a network.
+        rows: the rows of its codes.
+        map: z float32 [N, Z] -> codes [N, L, D], untruncated.
+        draw: codes [N, L, D] and psi -> pictures uint8 [N, R, R, 3].
+        network: the network in PyTorch, for measures that need its pictures unrounded; None for an engine.
+    """
+
+    name: str
+    z_dim: int
+    rows: int
+    map: Callable[[AnyArray], Codes]
+    draw: Callable[[Codes, float], Pictures]
+    network: Generator | None
+
+
+@dataclass(frozen=True)
+class MeasuredHead:
+    """An ISF head; ``edit`` takes codes [N, L, D], targets [N, A] and z [N, Z], and gives the edited codes."""
+
+    attributes: tuple[str, ...]
+    noise_size: int
+    edit: Callable[[Codes, AnyArray, AnyArray], Codes]
+
+
+def open_generator(path: Path, stack: ExitStack) -> MeasuredGenerator:
+    """Open a checkpoint in PyTorch, or a model directory with its engine, which ``stack`` closes.
+
+    Raises:
+        CheckpointError, ModelDirectoryError, EngineError: the file or directory cannot be used.
+        RequestError: a model directory has no mapping network.
+        ExportError: a model directory holds another component.
+    """
+    if path.is_dir():
+        return _generator_of_engine(path, stack)
+    return measured_generator(path.stem, generator_from_weights(read_generator(path)))
+
+
+def measured_generator(name: str, network: Generator) -> MeasuredGenerator:
+    """Return a network in PyTorch as a generator to measure."""
+    rows = 2 * len(network.synthesis)
+
+    def map_(z: AnyArray) -> Codes:
+        with torch.no_grad():
+            return np.repeat(network.mapping(torch.from_numpy(z)).numpy()[:, None], rows, 1)
+
+    def draw(w: Codes, psi: float) -> Pictures:
+        with torch.no_grad():
+            return picture_from_output(network(torch.from_numpy(w), torch.full((len(w), 1), psi))).numpy()
+
+    z_dim = network.mapping.z_dim if any(True for _ in network.mapping.children()) else 0
+    return MeasuredGenerator(name, z_dim, rows, map_, lambda w, psi: _in_batches(draw, w, psi), network)
+
+
+def _generator_of_engine(path: Path, stack: ExitStack) -> MeasuredGenerator:
+    engine, mapping = _engine(path, "generator", stack), stack.enter_context(mapping_engine(path))
+    manifest = manifest_of(path)
+
+    def draw(w: Codes, psi: float) -> Pictures:
+        inputs = {"w": w, "psi": np.full((len(w), 1), psi, np.float32)}
+        if manifest.live:
+            inputs[BLEND] = np.tile(np.asarray(manifest.default_blend, np.float32), (len(w), 1))
+        return engine.run(inputs)["image"]
+
+    return MeasuredGenerator(
+        f"{manifest.name} ({manifest.engine} {manifest.precision})",
+        mapping.signature.inputs[0].dims[0],
+        engine.signature.inputs[0].dims[0],
+        lambda z: mapping.run({"z": z})["w"],
+        lambda w, psi: _in_batches(draw, w, psi),
+        None,
+    )
+
+
+def open_encoder(path: Path, stack: ExitStack) -> Encoder:
+    """Open an encoder's checkpoint or model directory; see ``open_generator``."""
+    if path.is_dir():
+        engine = _engine(path, "encoder", stack)
+        return lambda faces: _in_batches(lambda part: engine.run({"face": part})["w"], faces)
+    network = encoder_from_weights(read_encoder(path))
+    return network_on_faces(network)
+
+
+def open_head(path: Path, attributes: tuple[str, ...] | None, stack: ExitStack, *, residual: bool) -> MeasuredHead:
+    """Open an ISF head's checkpoint or model directory; see ``open_generator`` and ``read_isf``."""
+    if path.is_dir():
+        engine, sizes = _engine(path, "isf", stack), manifest_of(path).sizes
+        return MeasuredHead(
+            sizes.attributes, sizes.noise_size, lambda *inputs: _in_batches(_edit_by_engine(engine), *inputs)
+        )
+    weights = read_isf(path, attributes, residual=residual)
+    network = isf_from_weights(weights)
+
+    def edit(w: Codes, target: AnyArray, z: AnyArray) -> Codes:
+        with torch.no_grad():
+            return network.edit(*map(torch.from_numpy, (w, z, target))).numpy()
+
+    return MeasuredHead(weights.attributes, weights.noise_size, lambda *inputs: _in_batches(edit, *inputs))
+
+
+def open_classifier(path: Path, attributes: tuple[str, ...] | None, stack: ExitStack) -> Classifier:
+    """Open the classifier of an ISF checkpoint, or its model directory; see ``open_generator``."""
+    if path.is_dir():
+        engine = _engine(path, "classifier", stack)
+        return lambda faces: _in_batches(lambda part: engine.run({"face": part})["probabilities"], faces)
+    logits = network_on_faces(classifier_from_weights(read_classifier(path, attributes)))
+    return lambda faces: (1 / (1 + np.exp(-logits(faces).astype(np.float64)))).astype(np.float32)
+
+
+def network_on_faces(network: torch.nn.Module) -> Callable[[Pictures], NDArray[np.float32]]:
+    """Return a network of faces, such as an encoder or a classifier, as a function of pictures [N, 256, 256, 3]."""
+
+    def run(faces: Pictures) -> NDArray[np.float32]:
+        with torch.no_grad():
+            output: NDArray[np.float32] = network(input_from_face(torch.from_numpy(faces))).numpy()
+        return output
+
+    return lambda faces: _in_batches(run, faces)
+
+
+def _edit_by_engine(engine: Engine) -> Callable[[Codes, AnyArray, AnyArray], Codes]:
+    def edit(w: Codes, target: AnyArray, z: AnyArray) -> Codes:
+        strength = np.ones(w.shape[:2], np.float32)
+        return engine.run({"w": w, "attributes": target, "z": z, "row_strength": strength})["w_edited"]
+
+    return edit
+
+
+def _engine(path: Path, component: Component, stack: ExitStack) -> Engine:
+    manifest = manifest_of(path)
+    if manifest.component != component:
+        raise ExportError(
+            str(path),
+            got=f"a model directory of component {manifest.component}",
+            expected=component,
+            remedy="give that directory under its own option",
+        )
+    return stack.enter_context(engine_from_directory(path))
+
+
+def _in_batches(function: Callable[..., AnyArray], first: AnyArray, *others: AnyArray | float) -> AnyArray:
+    """Apply a function to parts of arrays of equal length; a number goes to every part."""
+    parts = []
+    for start in range(0, len(first), BATCH):
+        part = slice(start, start + BATCH)
+        parts.append(function(first[part], *(x if isinstance(x, float) else x[part] for x in others)))
+    return np.concatenate(parts)
