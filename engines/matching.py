@@ -31,6 +31,13 @@ def check_codes(model: Manifest, encoder: Manifest, error: type[ToonifyError], *
 def check_classifier(classifier: Manifest, isf: Manifest | None, error: type[ToonifyError], *, subject: str) -> None:
     """Raise ``error`` unless the model is a classifier of the ISF head's attributes, in the same order."""
     expected = isf.sizes.attributes if isf else ()
+    if isf and isf.ranges:
+        raise error(
+            subject,
+            got="a classifier beside a head of directions",
+            expected="none: a direction that is not named stays at rest, whatever the face shows",
+            remedy="leave --classifier out",
+        )
     if classifier.component != "classifier" or not isf or classifier.sizes.attributes != expected:
         names = ", ".join(classifier.sizes.attributes) or "none"
         raise error(

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from engines.contract.atomic import atomic_file
+from engines.contract.attributes import AttributeRange
 from engines.contract.errors import ModelDirectoryError
 from engines.contract.tensors import (
     Geometry,
@@ -111,7 +112,7 @@ class LiveBlend(ManifestEntry):
 
 
 class Manifest(ManifestEntry):
-    """The content of ``manifest.json``; ``live`` is set for a live generator.
+    """The content of ``manifest.json``; ``live`` is set for a live generator, ``ranges`` for a head of directions.
 
     ``plans`` is set if the engine is TensorRT, or TensorRT for RTX. The ``verification`` of an engine that
     ``is_unverified`` is that of its graph, in ONNX Runtime on a processor.
@@ -130,6 +131,15 @@ class Manifest(ManifestEntry):
     verification: Verification
     plans: PlanMetadata | RtxMetadata | None = None
     live: LiveBlend | None = None
+    ranges: dict[str, AttributeRange] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _ranges_fit_attributes(self) -> Manifest:
+        if self.ranges and (self.component != "isf" or tuple(self.ranges) != self.sizes.attributes):
+            raise PydanticCustomError("ranges", "Only an isf should have ranges, one for each attribute in their order")
+        if not all(each.is_usable for each in self.ranges.values()):
+            raise PydanticCustomError("range", "A range should be low < high, with rest between them")
+        return self
 
     @model_validator(mode="after")
     def _sizes_fit_component(self) -> Manifest:

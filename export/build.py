@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from engines.contract.arrays import AnyArray
+from engines.contract.attributes import AttributeRange
 from engines.contract.errors import ExportError
 from engines.contract.tensors import (
     FACE_SIZE,
@@ -31,12 +32,14 @@ from export.cutting import cut_generator, cut_parity, light_encoder
 from export.directory import Job, build_directory
 from export.graphs.architectures import onnx_from_network
 from export.graphs.classifier import onnx_from_classifier
+from export.graphs.directions import onnx_from_directions
 from export.graphs.encoder import onnx_from_encoder
 from export.graphs.isf import onnx_from_isf
 from export.graphs.mapping import onnx_from_mapping
 from export.graphs.restyle import onnx_from_restyle
 from export.networks.architectures import network_from_weights
 from export.networks.classifier import classifier_from_weights
+from export.networks.directions import Directions
 from export.networks.encoder import input_from_face
 from export.networks.generator import StyleGenerator, picture_from_output
 from export.networks.isf import isf_from_weights
@@ -44,7 +47,7 @@ from export.networks.restyle import Restyle, face_encoder_from_weights
 from export.selection import ProgressCallback
 from export.targets import EngineChoice, ExportOptions
 from export.verification import seeded_codes
-from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights, Source
+from export.weights import ClassifierWeights, DirectionWeights, EncoderWeights, GeneratorWeights, IsfWeights, Source
 
 
 def build_generator(
@@ -163,6 +166,27 @@ def build_isf(
     inputs = "seeded codes, attributes and z, strength 0 to 1"
     job = Job("isf", sizes, signature, [("isf", weights.source)], details, inputs)
     return build_directory(job, isf, lambda: onnx_from_isf(isf, signature), options, report)
+
+
+def build_directions(
+    weights: DirectionWeights, limit: float, options: ExportOptions, report: ProgressCallback
+) -> Manifest:
+    """Export linear directions as a head in the place of an ISF head; each attribute ranges from -limit to limit.
+
+    Raises:
+        ExportError: the directory already exists.
+        EngineError: the engine or precision is not available on this machine.
+        VerificationError: no engine's output is within its bound; nothing was written.
+    """
+    _, rows, w_dim = weights.directions.shape
+    sizes = Sizes(resolution=resolution_of(rows), w_dim=w_dim, attributes=weights.attributes)
+    signature = isf_signature(sizes.geometry)
+    ranges = dict.fromkeys(weights.attributes, AttributeRange(-limit, limit, 0.0))
+    network = Directions(torch.from_numpy(weights.directions))
+    sources = [(f"direction {name}", source) for name, source in zip(weights.attributes, weights.sources, strict=True)]
+    inputs = "seeded codes and attributes, strength 0 to 1"
+    job = Job("isf", sizes, signature, sources, {"kind": "directions"}, inputs, ranges=ranges)
+    return build_directory(job, network, lambda: onnx_from_directions(network, signature), options, report)
 
 
 def build_encoder(

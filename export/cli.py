@@ -25,6 +25,7 @@ from export.checkpoints import (
     write_rosinality,
 )
 from export.demo_models.files import ISF_IS_RESIDUAL
+from export.directions_command import directions_command
 from export.measure_command import measure_command
 from export.options import (
     AsJson,
@@ -43,6 +44,7 @@ from export.options import (
     Steps,
     TargetOption,
     attribute_names,
+    check_resolution,
     console,
     demo_files,
     export_options,
@@ -64,6 +66,7 @@ app = typer.Typer(
 app.callback()(common_options)
 app.command("blend")(blend_command)
 app.command("project")(project_command)
+app.command("directions")(directions_command)
 app.command("measure")(measure_command)
 
 
@@ -165,6 +168,7 @@ def isf(
 ) -> None:
     """Export an ISF head."""
     options = export_options(name or "isf", *(output, target, engine, precision, licences), force=force, retry=retry)
+    check_resolution(resolution)
     check_export("isf", options)
     path = checkpoint or demo_files().isf
     with stages() as report:

@@ -6,7 +6,7 @@ A directory appears under its name complete and verified, or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import onnx
 
 from engines.contract.arrays import AnyArray
 from engines.contract.atomic import atomic_directory
+from engines.contract.attributes import Ranges
 from engines.contract.tensors import Signature
 from engines.hashed_files import sha256_of
 from engines.model_directory import Component, EngineName, LiveBlend, Manifest, Precision, Sizes, write_manifest
@@ -43,6 +44,7 @@ class Job:
         inputs: the verification's inputs in words.
         live: what makes a generator live.
         blends: the blends at which a live generator is verified, [K, G] or [K, G, T].
+        ranges: the ranges of a head of directions.
     """
 
     component: Component
@@ -53,6 +55,7 @@ class Job:
     inputs: str
     live: LiveBlend | None = None
     blends: AnyArray | None = None
+    ranges: Ranges = field(default_factory=dict)
 
 
 def build_directory(
@@ -116,6 +119,7 @@ def build_directory(
             verification=chosen.verification,
             plans=plans,
             live=job.live,
+            ranges=dict(job.ranges),
         )
         write_manifest(directory, manifest)
         add_more(directory)

@@ -111,6 +111,14 @@ def demo_files() -> DemoFiles:
     return DemoFiles()
 
 
+def check_resolution(resolution: int | None) -> None:
+    """Raise ExportError if a generator's resolution is given that no generator has."""
+    if resolution is not None and (resolution.bit_count() != 1 or not 4 <= resolution <= 8192):
+        raise ExportError(
+            "--resolution", got=str(resolution), expected="a power of two from 4 to 8192", remedy="correct it"
+        )
+
+
 def attribute_names(attributes: str | None) -> tuple[str, ...] | None:
     """Return the names in an option's value."""
     return tuple(attributes.split(",")) if attributes else None

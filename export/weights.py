@@ -209,6 +209,18 @@ class ClassifierWeights:
 
 
 @dataclass(frozen=True)
+class DirectionWeights:
+    """Linear directions of edits in W+, float32 [A, L, D]: a value x of attribute a adds x * directions[a] to a code.
+
+    Each comes from the file of ``sources`` that stands in the same place.
+    """
+
+    directions: Array
+    attributes: tuple[str, ...]
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
 class IsfWeights:
     """An ISF head (MappingNetwork of ISF-GAN); tensors are named as in its checkpoints, without ``module.``.
 

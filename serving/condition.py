@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract.arrays import AnyArray
+from engines.contract.attributes import Ranges
 from engines.contract.errors import RequestError
 from engines.contract.tensors import BLEND, FILLED, Signature
 from serving.requests import check_request
@@ -25,11 +27,12 @@ def filled_controls(
     given: Mapping[str, AnyArray],
     classify: Classify | None = None,
     default_blend: Sequence[float] = (),
+    ranges: Ranges = MappingProxyType({}),
 ) -> dict[str, AnyArray]:
     """Fill in the defaults of the controls that a request leaves out.
 
-    Values need only be finite. Attributes, row strengths and psi beyond 0..1 extrapolate: that is a legitimate use, and
-    the worst that a finite value causes is an ugly picture.
+    Values need only be finite. Labels, row strengths and psi beyond 0..1 extrapolate: that is a legitimate use, and the
+    worst that a finite value causes is an ugly picture. Directions have ranges, which their exporter chose.
 
     Args:
         signature: ``engines.contract.tensors.condition_signature``.
@@ -41,13 +44,15 @@ def filled_controls(
             (default ``default_blend``).
         classify: reads the attributes that are kept from ``face``; without it none can be kept.
         default_blend: a live generator's default: the share of each transferred model, resolution by resolution.
+        ranges: of a head of directions; NaN becomes the rest, and values outside are refused.
 
     Returns:
         The signature's outputs: every control under its name with the suffix ``_filled``.
 
     Raises:
         RequestError: a tensor does not fit the signature, is not finite, or contradicts another one; or attributes are
-            kept that nothing reads from the face; or there is neither a blend nor a default for it.
+            outside their ranges, or kept where nothing reads them from the face; or there is neither a blend nor a
+            default for it.
     """
     check_request(signature, given)
     batch = len(given["w"])
@@ -55,12 +60,37 @@ def filled_controls(
     dims = {spec.name: spec.dims for spec in signature.inputs}
     if "attributes" in dims:
         refuse_contradictions(given)
-        filled["z"] = given["z"] if "z" in given else z_from_seed_tensor(given, batch, dims["z"])
+        if "z" in dims:
+            filled["z"] = given["z"] if "z" in given else z_from_seed_tensor(given, batch, dims["z"])
         strength = np.float32("attributes" in given)
         filled["row_strength"] = given.get("row_strength", np.full((batch, *dims["row_strength"]), strength))
-        target = given.get("attributes", np.zeros((batch, *dims["attributes"]), np.float32))
-        filled["attributes"] = _with_kept(target, given.get("face"), classify)
+        target = np.zeros((batch, *dims["attributes"]), np.float32)
+        if "attributes" in given:
+            target = _with_kept(rested_attributes(given["attributes"], ranges), given.get("face"), classify)
+        filled["attributes"] = target
     return {name + FILLED: value for name, value in filled.items()}
+
+
+def rested_attributes(target: AnyArray, ranges: Ranges) -> AnyArray:
+    """Return the target [N, A] with the attributes' values at rest in place of NaN, where they have such values.
+
+    Raises:
+        RequestError: a value is outside its attribute's range.
+    """
+    target = target.copy()
+    for column, (name, bounds) in zip(target.T, ranges.items(), strict=False):
+        if bounds.rest is None:
+            continue
+        column[np.isnan(column)] = bounds.rest
+        outside = column[(column < np.float32(bounds.low)) | (column > np.float32(bounds.high))]
+        if outside.size:
+            raise RequestError(
+                f"attribute {name!r}",
+                got=f"{outside[0]:g}",
+                expected=f"a number within {bounds.low:g}..{bounds.high:g}",
+                remedy="correct the value, or export the directions with a larger --limit",
+            )
+    return target
 
 
 def kept_attributes(target: AnyArray, shown: AnyArray) -> AnyArray:

@@ -49,7 +49,8 @@ class Controls(GeneratorControls, total=False):
 
     ``attributes`` [A]: the target of the edit, 0 or 1 per attribute; values between and beyond interpolate and
     extrapolate. An attribute that a mapping by name leaves out, or that is NaN, stays as it is in the face, which the
-    model's classifier reads. Without ``attributes`` a face passes unedited.
+    model's classifier reads. Without ``attributes`` a face passes unedited. A direction has a range, outside which it
+    is refused, and stays at 0 where it is left out.
     ``keep`` [A]: what the faces show, 0 to 1 per attribute, by name or as ``read_attributes`` returns it; it replaces
     the classifier.
     ``exact``: an attribute that is left out becomes 0 instead of staying as it is.

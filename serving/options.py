@@ -61,7 +61,10 @@ LightEncoder = Annotated[
 Timeout = Annotated[float, typer.Option(help="Seconds for each request to the server.")]
 AttributeOptions = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="Target of the edit, 0 or 1; other attributes stay as they are."),
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="Target of the edit, 0 or 1, or within a direction's range; others stay as they are.",
+    ),
 ]
 KeepOptions = Annotated[
     list[str] | None,

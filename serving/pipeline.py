@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
 from engines.contract.arrays import AnyArray
+from engines.contract.attributes import Ranges
 from engines.contract.errors import RequestError
 from engines.contract.tensors import BLEND, FILLED, Geometry, Signature, condition_signature, toonify_signature
 from engines.engine import Engine
@@ -17,8 +19,9 @@ from serving.requests import check_request
 class Pipeline:
     """Encoder, optional ISF head and generator, in the same steps as the served ensemble: the pictures are the same.
 
-    With a ``classifier`` of its attributes, an edit keeps those that it does not name. ``default_blend`` are
-    the shares of a live generator, which its manifest states, for requests that give none.
+    With a ``classifier`` of its attributes, an edit keeps those that it does not name. ``default_blend`` are the shares
+    of a live generator, for requests that give none, and ``ranges`` those of a head of directions; the manifests state
+    them.
 
     The caller opens and closes the engines. One pipeline may be used by one thread at a time.
     """
@@ -31,8 +34,10 @@ class Pipeline:
         classifier: Engine | None = None,
         *,
         default_blend: Sequence[float] = (),
+        ranges: Ranges = MappingProxyType({}),
     ) -> None:
         self._default_blend = tuple(default_blend)
+        self._ranges = ranges
         self._encoder, self._generator, self._isf, self._classifier = encoder, generator, isf, classifier
         geometry = _geometry(generator.signature, isf.signature if isf else None)
         self.signature = toonify_signature(geometry)
@@ -96,7 +101,8 @@ class Pipeline:
             RequestError: see ``run``.
             EngineError: the engines were not made for each other.
         """
-        filled = filled_controls(self._condition, {"w": w, **controls}, default_blend=self._default_blend)
+        given = {"w": w, **controls}
+        filled = filled_controls(self._condition, given, default_blend=self._default_blend, ranges=self._ranges)
         if self._isf:
             w = self._isf.run({"w": w} | inputs_of(self._isf, filled))["w_edited"]
         return self._generator.run({"w": w} | inputs_of(self._generator, filled))["image"]
@@ -115,4 +121,5 @@ def _geometry(generator: Signature, isf: Signature | None) -> Geometry:
         return Geometry(resolution, w_dim, (), 0, rows, transferred=models)
     dims = {spec.name: spec.dims[0] for spec in isf.inputs}
     # Only the number of attributes matters here. Their names are in the manifest; a signature does not hold them.
-    return Geometry(resolution, w_dim, tuple(map(str, range(dims["attributes"]))), dims["z"], rows, transferred=models)
+    attributes, noise = tuple(map(str, range(dims["attributes"]))), dims.get("z", 0)
+    return Geometry(resolution, w_dim, attributes, noise, rows, transferred=models)

@@ -139,6 +139,7 @@ class EngineToonifier(Closing):
                     isf_engine,
                     self._classifier,
                     default_blend=manifest.default_blend,
+                    ranges=isf_manifest.ranges if isf_manifest else {},
                 )
                 for manifest, path in zip(manifests, generators, strict=True)
             }

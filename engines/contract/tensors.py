@@ -148,11 +148,16 @@ def _jpeg(name: str) -> TensorSpec:
 def _controls(g: Geometry, suffix: str = "", *, optional: bool) -> tuple[TensorSpec, ...]:
     if not g.attributes:  # no ISF head: its controls would be tensors without elements, which Triton refuses
         return _generator_controls(g, suffix, optional=optional)
+    return *_edit_controls(g, suffix, optional=optional), *_generator_controls(g, suffix, optional=optional)
+
+
+def _edit_controls(g: Geometry, suffix: str = "", *, optional: bool) -> tuple[TensorSpec, ...]:
+    """The head's controls; a head of directions has no noise."""
+    noise = (TensorSpec(f"z{suffix}", DType.FLOAT32, (g.noise_size,), optional),) if g.noise_size else ()
     return (
         TensorSpec(f"attributes{suffix}", DType.FLOAT32, (len(g.attributes),), optional),
-        TensorSpec(f"z{suffix}", DType.FLOAT32, (g.noise_size,), optional),
+        *noise,
         TensorSpec(f"row_strength{suffix}", DType.FLOAT32, (g.rows,), optional),
-        *_generator_controls(g, suffix, optional=optional),
     )
 
 
@@ -191,9 +196,11 @@ def classifier_signature(g: Geometry) -> Signature:
 
 
 def isf_signature(g: Geometry) -> Signature:
-    """``w_edited = w + row_strength * (F(w, z, attributes) - w)``; attributes are the full target vector."""
-    attributes, z, row_strength, *_ = _controls(g, optional=False)
-    return Signature((_w(g), attributes, z, row_strength), (_w(g, "w_edited"),))
+    """``w_edited = w + row_strength * (F(w, z, attributes) - w)``; attributes are the full target vector.
+
+    A head of directions, without noise, has no input z.
+    """
+    return Signature((_w(g), *_edit_controls(g, optional=False)), (_w(g, "w_edited"),))
 
 
 def generator_signature(g: Geometry) -> Signature:

@@ -13,9 +13,10 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import np_to_triton_dtype
 
 from engines.contract.arrays import AnyArray, Pictures
+from engines.contract.attributes import ATTRIBUTE_RANGES, LABEL, AttributeRange, ranges_from_text
 from engines.contract.errors import RequestError, ServerError
 from engines.contract.tensors import FILLED, Geometry, Signature, TensorSpec, condition_signature, rows_of
-from serving.condition import filled_controls, refuse_kept
+from serving.condition import filled_controls, refuse_kept, rested_attributes
 from serving.controls import control_tensors
 from serving.live_blends import BlendChoices, choices_of_served
 from serving.random_faces import Seeds, no_mapping, seed_list, z_of_seeds
@@ -45,6 +46,12 @@ class ServedModel:
     def attributes(self) -> tuple[str, ...]:
         """Names of the ISF attributes, in the tensor's order; empty if the ensemble has no ISF head."""
         return tuple(name for name in self.parameters.get("attributes", "").split(",") if name)
+
+    @property
+    def attribute_ranges(self) -> dict[str, AttributeRange]:
+        """The range of each attribute's values, by its name."""
+        ranges = ranges_from_text(self.parameters.get(ATTRIBUTE_RANGES, ""))
+        return ranges or dict.fromkeys(self.attributes, LABEL)
 
     @property
     def reads_attributes(self) -> bool:
@@ -149,7 +156,9 @@ def filled_inputs(model: ServedModel, w: AnyArray, controls: Mapping[str, Any]) 
     noise = next((spec.dims[0] for spec in model.signature.inputs if spec.name == "z"), 0)
     transferred = model.signature.transferred
     geometry = Geometry(model.resolution, w.shape[-1], model.attributes, noise, model.rows, transferred=transferred)
-    filled = filled_controls(condition_signature(geometry), tensors, default_blend=model.default_blend)
+    filled = filled_controls(
+        condition_signature(geometry), tensors, default_blend=model.default_blend, ranges=model.attribute_ranges
+    )
     return {name.removesuffix(FILLED): value for name, value in filled.items()}
 
 
@@ -254,7 +263,7 @@ def _calls(model: ServedModel, first: AnyArray, controls: Mapping[str, Any]) -> 
     check_request(Signature(model.signature.inputs[:1], ()), tensors)
     tensors |= _control_tensors(model, controls, len(first))
     if "attributes" in tensors and not model.reads_attributes:
-        refuse_kept(tensors["attributes"])
+        refuse_kept(rested_attributes(tensors["attributes"], model.attribute_ranges))
     return _split(model, tensors)
 
 

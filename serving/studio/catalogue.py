@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from engines.contract.attributes import Ranges
 from engines.contract.errors import RequestError
 from engines.matching import mapping_of
 from engines.model_directory import Manifest, manifest_of
@@ -44,11 +45,13 @@ class Catalogue:
     """The generators, the default one first, and the ISF head's attributes in its order; none without a head.
 
     ``keeps``: a classifier reads the attributes that an edit does not name, so that they stay.
+    ``ranges``: the ranges of directions; empty for labels.
     """
 
     models: tuple[Choice, ...]
     attributes: tuple[str, ...]
     keeps: bool = False
+    ranges: Ranges = field(default_factory=dict)
 
     def r_swaps(self, model: str | None) -> tuple[int, ...]:
         """Return every r_swap of a live model, from the base alone to the transferred model alone.
@@ -81,8 +84,9 @@ def catalogue_of(back_end: BackEnd) -> Catalogue:
 def _loaded(back_end: BackEnd) -> Catalogue:
     samples = {manifest_of(directory).name for directory in back_end.generators if mapping_of(directory)}
     models = tuple(_loaded_choice(manifest, samples=manifest.name in samples) for manifest in back_end.manifests())
-    attributes = manifest_of(back_end.isf).sizes.attributes if back_end.isf else ()
-    return Catalogue(models, attributes, back_end.classifier is not None)
+    head = manifest_of(back_end.isf) if back_end.isf else None
+    attributes, ranges = (head.sizes.attributes, head.ranges) if head else ((), {})
+    return Catalogue(models, attributes, back_end.classifier is not None, ranges)
 
 
 def _loaded_choice(manifest: Manifest, *, samples: bool) -> Choice:
@@ -99,7 +103,8 @@ def _served(back_end: BackEnd) -> Catalogue:
     if generator not in [choice.name for choice in choices]:
         choices.insert(0, _served_choice(None, default))
     choices.sort(key=lambda choice: choice.name != generator)
-    return Catalogue(tuple(choices), default.attributes, default.reads_attributes)
+    ranges = {name: bounds for name, bounds in default.attribute_ranges.items() if bounds.rest is not None}
+    return Catalogue(tuple(choices), default.attributes, default.reads_attributes, ranges)
 
 
 def _served_choice(name: str | None, model: ServedModel) -> Choice:

@@ -20,6 +20,7 @@ import numpy as np
 import triton_python_backend_utils as pb
 
 from engines.contract.arrays import AnyArray
+from engines.contract.attributes import ATTRIBUTE_RANGES, ranges_from_text
 from engines.contract.errors import ModelDirectoryError, RequestError
 from engines.contract.tensors import Signature
 from serving.condition import filled_controls
@@ -75,16 +76,19 @@ class DefaultsModel(RequestModel):
 
     def initialize(self, args: Mapping[str, str]) -> None:
         super().initialize(args)
-        parameters = json.loads(args["model_config"]).get("parameters", {})
-        self.default_blend = blend_from_text(parameters.get(DEFAULT_BLEND, {}).get("string_value", ""))
+        self.default_blend = blend_from_text(_parameter(args, DEFAULT_BLEND))
 
 
 class ConditionModel(DefaultsModel):
-    """Fills in the defaults of the controls."""
+    """Fills in the defaults of the controls; the ranges of directions are in the model's configuration."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        super().initialize(args)
+        self.ranges = ranges_from_text(_parameter(args, ATTRIBUTE_RANGES))
 
     def answer(self, given: Tensors) -> Tensors:
         classify = _classified if "face" in given else None
-        return filled_controls(self.signature, given, classify, self.default_blend)
+        return filled_controls(self.signature, given, classify, self.default_blend, self.ranges)
 
 
 class DrawZModel(DefaultsModel):
@@ -146,6 +150,12 @@ class EngineModel(RequestModel):
     def finalize(self) -> None:
         """Triton calls this once, before the process ends."""
         self.engine.close()
+
+
+def _parameter(args: Mapping[str, str], name: str) -> str:
+    """Return a parameter of the model's configuration; empty if it is not there."""
+    parameters = json.loads(args["model_config"]).get("parameters", {})
+    return str(parameters.get(name, {}).get("string_value", ""))
 
 
 def _allow_large_files() -> None:

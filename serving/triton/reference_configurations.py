@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from engines.contract.attributes import Ranges, range_parameters
 from engines.contract.tensors import (
     FILLED,
     Geometry,
@@ -93,12 +94,14 @@ class ServedGenerator:
 class RepositorySpec:
     """The content of a repository; the first generator is the default one.
 
-    With a ``classifier`` an edit keeps the attributes that it does not name.
+    With a ``classifier`` an edit keeps the attributes that it does not name; ``ranges`` are those of a head of
+    directions.
     """
 
     geometry: Geometry
     generators: tuple[ServedGenerator, ...]
     classifier: bool = False
+    ranges: Ranges = field(default_factory=dict)
 
 
 _MAPPING = ServedMapping("blend_r16", 512)
@@ -120,10 +123,10 @@ def reference_configs() -> dict[str, str]:
 
 def repository_configs(spec: RepositorySpec) -> dict[str, str]:
     """Return the text of every file of a repository, except the exported models, by its relative path."""
-    g = spec.geometry
+    g, ranges = spec.geometry, range_parameters(spec.ranges)
     files = {
         **_engine_files("encoder", "encoder", encoder_signature(g)),
-        **_python_files("condition", "ConditionModel", condition_signature(g, face=spec.classifier)),
+        **_python_files("condition", "ConditionModel", condition_signature(g, face=spec.classifier), ranges),
         **_python_files("decode_face", "DecodeFaceModel", decode_face_signature()),
     }
     if g.attributes:
@@ -136,7 +139,7 @@ def repository_configs(spec: RepositorySpec) -> dict[str, str]:
         files |= _python_files(_encode_picture(own), "EncodePictureModel", encode_picture_signature(own))
         condition = condition_signature(own, face=spec.classifier)
         if own.live:
-            parameters = generator.blend_parameters
+            parameters = generator.blend_parameters | ranges
             files |= _python_files(_condition(own, generator.name), "ConditionModel", condition, parameters)
         steps = _steps(own, generator.name, condition)
         files |= _ensembles(f"toonify_{generator.name}", own, generator, steps)

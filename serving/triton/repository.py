@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engines.contract.atomic import atomic_directory, check_output
+from engines.contract.attributes import range_parameters
 from engines.contract.errors import RepositoryError
 from engines.contract.tensors import Geometry
 from engines.hashed_files import sha256_of
@@ -179,11 +180,13 @@ def _repository_spec(models: Sequence[_Model]) -> RepositorySpec:
         )
     _check_names([model.manifest.name for model in generators])
     sizes, edits = encoder.manifest.sizes, isf.manifest.sizes if isf else None
+    ranges = isf.manifest.ranges if isf else {}
     shared = encoder.hash | (isf.hash if isf else {}) | (classifier.hash if classifier else {})
     return RepositorySpec(
         Geometry(sizes.resolution, sizes.w_dim, *((edits.attributes, edits.noise_size) if edits else ((), 0))),
-        tuple(_served_generator(model, models, shared) for model in generators),
+        tuple(_served_generator(model, models, shared | range_parameters(ranges)) for model in generators),
         classifier is not None,
+        ranges,
     )
 
 

@@ -114,9 +114,15 @@ function choice({ name, blend, resolution, shares: own }, index) {
     element('small', { textContent: about }));
 }
 
-// An attribute whose slider was not moved stays as it is in the face, if the studio can read it there.
-function attribute(name, keeps) {
-  const slider = element('input', { type: 'range', min: 0, max: 1, step: 0.05, defaultValue: keeps ? 0.5 : 0 });
+// A label whose slider was not moved stays as it is in the face, if the studio can read it there. A direction begins at
+// its rest, where it changes nothing.
+function attribute(name, readable, range) {
+  const { low, high, rest } = range ?? { low: 0, high: 1, rest: null };
+  const keeps = readable && rest === null;
+  // A decimal, so that the rest is one of the steps.
+  const fine = 10 ** Math.floor(Math.log10(high - low)) / 100;
+  const [step, start] = rest === null ? [0.05, keeps ? 0.5 : 0] : [fine, rest];
+  const slider = element('input', { type: 'range', min: low, max: high, step, defaultValue: start });
   slider.dataset.name = name;
   if (keeps) {
     slider.dataset.kept = '';
@@ -157,14 +163,14 @@ addEventListener('drop', (event) => {
 addEventListener('paste', ({ clipboardData }) => openFile(clipboardData.files));
 addEventListener('pagehide', () => setStage(null));
 
-request('/api/models').then((answer) => answer.json()).then(({ models, attributes, keeps, max_upload }) => {
+request('/api/models').then((answer) => answer.json()).then(({ models, attributes, keeps, ranges, max_upload }) => {
   largest = max_upload;
   $('models').append(...models.map(choice));
   live = new Map(models.filter((model) => model.shares.length).map((model) => [model.name ?? '', model]));
   $('models').hidden = models.length === 1 && live.size === 1;
   $('random').hidden = !models.some(({ samples }) => samples);
   chooseModel();
-  $('attributes').append(...attributes.map((name) => attribute(name, keeps)));
+  $('attributes').append(...attributes.map((name) => attribute(name, keeps, ranges[name])));
   $('edit').hidden = !attributes.length;
   changed();
 }).catch(showError);

@@ -181,6 +181,7 @@ def test_the_models_are_told(browser: Browser) -> None:
             ],
             "attributes": ["age", "smile"],
             "keeps": True,
+            "ranges": {},
             "max_upload": MAX_UPLOAD,
         },
     )

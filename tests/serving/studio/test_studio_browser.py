@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from studio_pages import LIVE, LIVE_CATALOGUE, MAX_UPLOAD, studio
+from studio_pages import CATALOGUE, LIVE, LIVE_CATALOGUE, MAX_UPLOAD, studio
 from toon_fakes import FakeToonifier, room
 from video_files import STEADY, write_video
 
+from engines.contract.attributes import AttributeRange
 from serving.faces.images import read_picture, write_picture
 from serving.random_faces import no_mapping
 from serving.studio.catalogue import Catalogue
@@ -218,6 +220,25 @@ def test_an_attribute_whose_slider_was_not_moved_is_kept(page: Page, photo: Path
     page.until(lambda: toonifier.styles[-1].attributes is None)
     page.find("[name=editing]").click()
     page.until(lambda: toonifier.styles[-1].attributes == {})
+
+
+def test_sliders_of_directions_have_their_ranges_and_begin_where_nothing_changes(
+    chrome: Chrome, photo: Path, toonifier: FakeToonifier
+) -> None:
+    ranges = {"age": AttributeRange(-2.0, 2.0, 0.0), "smile": AttributeRange(-5.0, 5.0, 0.0)}
+    with studio(toonifier, replace(CATALOGUE, keeps=False, ranges=ranges)) as port:
+        page = Page(chrome, port)
+        slider = page.find("#attributes [data-name=smile]")
+        assert [slider.get_attribute(name) for name in ("min", "max", "value")] == ["-5", "5", "0"]
+        page.choose(photo)
+        page.says("Done")
+        page.find("[name=editing]").click()
+        page.set("#attributes [data-name=smile]", -2.5)
+        page.until(lambda: toonifier.styles[-1].attributes == {"age": 0, "smile": -2.5})
+        assert page.sliders == {"age": ["0", "0.00"], "smile": ["-2.5", "-2.50"]}
+        page.find("[type=reset]").click()
+        page.until(lambda: page.sliders["smile"] == ["0", "0.00"])
+        chrome.get("about:blank")
 
 
 def test_a_random_face_is_drawn_edited_and_followed_by_another(page: Page, toonifier: FakeToonifier) -> None:

@@ -19,6 +19,7 @@ from google.protobuf import json_format
 from tiny_models import ISF_SIZES, SIZES, TinyModels, expected_pictures
 
 from engines import Engine, engine_from_directory, loading
+from engines.contract.attributes import AttributeRange, range_parameters
 from engines.contract.errors import ModelDirectoryError
 from engines.contract.tensors import (
     Geometry,
@@ -164,6 +165,22 @@ def test_condition_fills_the_defaults_of_each_request(adapters: ModuleType) -> N
     assert not plain.outputs["row_strength_filled"].any()
     assert edited.outputs["row_strength_filled"].all()
     assert bad.error.message.startswith("request: got the tensors ['attributes'], expected ['w']")
+
+
+def test_condition_knows_the_ranges_of_directions(adapters: ModuleType) -> None:
+    ranges = {"age": AttributeRange(-2.0, 2.0, 0.0), "smile": AttributeRange(-1.0, 5.0, 0.5)}
+    signature = condition_signature(Geometry(32, 16, ("age", "smile"), noise_size=0))
+    model = adapters.ConditionModel()
+    model.initialize(arguments(python_config("condition", signature, range_parameters(ranges))))
+    named, outside = model.execute(
+        [
+            fake.InferenceRequest(w=codes(0), attributes=np.float32([[1.5, np.nan]]), seed=np.int64([[3]])),
+            fake.InferenceRequest(w=codes(0), attributes=np.float32([[0, -1.5]])),
+        ]
+    )
+    assert named.outputs["attributes_filled"].tolist() == [[1.5, 0.5]]
+    assert "z_filled" not in named.outputs
+    assert outside.error.message.startswith("attribute 'smile': got -1.5, expected a number within -1..5")
 
 
 def test_a_broken_jpeg_fails_alone(adapters: ModuleType) -> None:
