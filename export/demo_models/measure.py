@@ -197,7 +197,7 @@ def blend_measures(models: Models, w: torch.Tensor, r_swap: int, *, reverse: boo
 def edit_measures(models: Models, exact: FacesToEdit, from_photos: FacesToEdit, attribute: int) -> EditMeasures:
     """Flip one attribute of every face with the ISF head, all rows at full strength; the judge measures it."""
     base = measured_generator("base", generator_from_weights(models.base))
-    head = MeasuredHead(ISF_ATTRIBUTES, NOISE_SIZE, lambda *inputs: _edited(models.isf, *inputs))
+    head = MeasuredHead(base.codes, ISF_ATTRIBUTES, NOISE_SIZE, lambda *inputs: _edited(models.isf, *inputs))
     by_judge = Instruments(head=head, classifier=lambda faces: estimate_faces(models.judge, faces).attributes)
     tools = replace(
         by_judge,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.errors import RequestError
 from engines.contract.tensors import FACE_SIZE
 from export.measures.attributes import edit_accuracy
 from export.measures.frechet import frechet_distance
@@ -109,26 +110,40 @@ def measured(
     """Yield every figure whose instruments are there; ``report`` is told each step.
 
     Raises:
-        RequestError: FID has fewer than two pictures on a side.
+        RequestError: FID has fewer than two pictures on a side, or encoder or head have other codes than the generator.
     """
     if tools.faces is not None and tools.encoder:
         report(f"{generator.name}: reconstruction")
-        yield from similarity("reconstruction:", tools.faces, generator.draw(tools.encoder(tools.faces), 1.0))
+        codes = tools.encoder(tools.faces)
+        _check_codes("--encoder", codes.shape[1:], generator)
+        yield from similarity("reconstruction:", tools.faces, generator.draw(codes, 1.0))
     w = generator.map(z_of_seeds(range(sample.seed, sample.seed + sample.count), generator.z_dim))
     if tools.real is not None and tools.inception:
         report(f"{generator.name}: FID")
-        yield Figure(
-            "FID", None, frechet_distance(_features(generator, tools.inception, w, sample.psi), tools.real), len(w)
-        )
+        drawn = _features(generator, tools.inception, w, sample.psi)
+        yield Figure("FID", None, frechet_distance(drawn, tools.real), len(w))
     if tools.lpips and generator.network:
         report(f"{generator.name}: PPL")
         yield _smoothness(generator, tools.lpips, sample)
     if tools.head:
         report(f"{generator.name}: random faces")
+        _check_codes("--isf", tools.head.codes, generator)
         faces = _faces_to_edit(generator, tools.classifier, w, len(tools.head.attributes), sample.psi)
         for index, attribute in enumerate(tools.head.attributes):
             report(f"{generator.name}: edits of {attribute}")
             yield from edit_figures(generator, tools, faces, sample, index)
+
+
+def _check_codes(option: str, got: tuple[int, ...], generator: MeasuredGenerator) -> None:
+    """Raise RequestError unless codes have the generator's width and rows; 0 rows fit any."""
+    rows, width = got
+    if width != generator.codes[1] or rows not in (0, generator.codes[0]):
+        raise RequestError(
+            option,
+            got=f"codes of {rows or 'any number of'} rows of {width}",
+            expected="{} rows of {}, as the generator {} takes them".format(*generator.codes, generator.name),
+            remedy="give models that were trained for each other",
+        )
 
 
 def similarity(name: str, pictures: Pictures, others: Pictures) -> list[Figure]:

@@ -42,7 +42,7 @@ class MeasuredGenerator:
     Attributes:
         name: its name in reports.
         z_dim: the width of the mapping network's z; 0 without such a network.
-        rows: the rows of its codes.
+        codes: rows and width of its codes.
         map: z float32 [N, Z] -> codes [N, L, D], untruncated.
         draw: codes [N, L, D] and psi -> pictures uint8 [N, R, R, 3].
         network: the network in PyTorch, for measures that need its pictures unrounded; None for an engine.
@@ -50,7 +50,7 @@ class MeasuredGenerator:
 
     name: str
     z_dim: int
-    rows: int
+    codes: tuple[int, ...]
     map: Callable[[AnyArray], Codes]
     draw: Callable[[Codes, float], Pictures]
     network: Generator | None
@@ -58,8 +58,12 @@ class MeasuredGenerator:
 
 @dataclass(frozen=True)
 class MeasuredHead:
-    """An ISF head; ``edit`` takes codes [N, L, D], targets [N, A] and z [N, Z], and gives the edited codes."""
+    """An ISF head; ``edit`` takes codes [N, L, D], targets [N, A] and z [N, Z], and gives the edited codes.
 
+    ``codes`` are rows and width of its codes, 0 rows for a head on W.
+    """
+
+    codes: tuple[int, ...]
     attributes: tuple[str, ...]
     noise_size: int
     edit: Callable[[Codes, AnyArray, AnyArray], Codes]
@@ -91,7 +95,8 @@ def measured_generator(name: str, network: Generator) -> MeasuredGenerator:
             return picture_from_output(network(torch.from_numpy(w), torch.full((len(w), 1), psi))).numpy()
 
     z_dim = network.mapping.z_dim if any(True for _ in network.mapping.children()) else 0
-    return MeasuredGenerator(name, z_dim, rows, map_, lambda w, psi: _in_batches(draw, w, psi), network)
+    codes = rows, len(network.mapping.w_avg)
+    return MeasuredGenerator(name, z_dim, codes, map_, lambda w, psi: _in_batches(draw, w, psi), network)
 
 
 def _generator_of_engine(path: Path, stack: ExitStack) -> MeasuredGenerator:
@@ -107,7 +112,7 @@ def _generator_of_engine(path: Path, stack: ExitStack) -> MeasuredGenerator:
     return MeasuredGenerator(
         f"{manifest.name} ({manifest.engine} {manifest.precision})",
         mapping.signature.inputs[0].dims[0],
-        engine.signature.inputs[0].dims[0],
+        engine.signature.inputs[0].dims,
         lambda z: mapping.run({"z": z})["w"],
         lambda w, psi: _in_batches(draw, w, psi),
         None,
@@ -127,8 +132,18 @@ def open_head(path: Path, attributes: tuple[str, ...] | None, stack: ExitStack, 
     """Open an ISF head's checkpoint or model directory; see ``open_generator`` and ``read_isf``."""
     if path.is_dir():
         engine, sizes = _engine(path, "isf", stack), manifest_of(path).sizes
+        if not sizes.noise_size:
+            raise ExportError(
+                str(path),
+                got="a head of directions",
+                expected="an ISF head, whose attributes a picture shows or not",
+                remedy="leave --isf out",
+            )
         return MeasuredHead(
-            sizes.attributes, sizes.noise_size, lambda *inputs: _in_batches(_edit_by_engine(engine), *inputs)
+            (sizes.geometry.rows, sizes.w_dim),
+            sizes.attributes,
+            sizes.noise_size,
+            lambda *inputs: _in_batches(_edit_by_engine(engine), *inputs),
         )
     weights = read_isf(path, attributes, residual=residual)
     network = isf_from_weights(weights)
@@ -137,7 +152,8 @@ def open_head(path: Path, attributes: tuple[str, ...] | None, stack: ExitStack, 
         with torch.no_grad():
             return network.edit(*map(torch.from_numpy, (w, z, target))).numpy()
 
-    return MeasuredHead(weights.attributes, weights.noise_size, lambda *inputs: _in_batches(edit, *inputs))
+    codes = (weights.rows if weights.rows > 1 else 0), weights.w_dim
+    return MeasuredHead(codes, weights.attributes, weights.noise_size, lambda *inputs: _in_batches(edit, *inputs))
 
 
 def open_classifier(path: Path, attributes: tuple[str, ...] | None, stack: ExitStack) -> Classifier:

@@ -100,6 +100,14 @@ def test_a_repository_serves_them_and_its_clients_know_the_ranges(
     assert "got a classifier beside a head of directions" in err
 
 
+def test_edits_by_directions_are_not_measured(
+    command: Command, directions: Path, tiny_model_directories: TinyModels
+) -> None:
+    code, _, err = command("measure", "--generator", tiny_model_directories.generators["plain"], "--isf", directions)
+    assert code == 1
+    assert "got a head of directions, expected an ISF head" in err
+
+
 def test_the_studio_is_told_the_ranges(directions: Path, tiny_model_directories: TinyModels) -> None:
     tiny = tiny_model_directories
     plain = tiny.generators["plain"]

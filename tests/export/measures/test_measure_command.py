@@ -12,6 +12,7 @@ from export_command import Command
 from lpips_files import write_lpips
 from tiny_models import TinyModels, expected_pictures, expected_samples
 
+from export.demo_models.files import DemoFiles
 from export.measures.attributes import edit_accuracy
 from export.measures.pictures import resized
 from export.parity import parity
@@ -98,6 +99,11 @@ def test_a_generators_checkpoint_alone_has_its_ppl(command: Command, tmp_path: P
         (["-o", "report.txt"], "report.txt: got the suffix '.txt', expected .md or .json"),
         (["--generator", "a.pt"], "a.pt: got No such file or directory"),
         (["--generator", "ENCODER"], "a model directory of component encoder, expected generator"),
+        (
+            ["--generator", "DEMO", "--isf", "ISF", "--count", 2],
+            "--isf: got codes of 8 rows of 16, expected 14 rows of 46",
+        ),
+        (["--generator", "DEMO", "--encoder", "ENCODER", "--faces", "faces"], "--encoder: got codes of 8 rows of 16"),
         (["--generator", "SMALL"], "got a generator without a mapping network"),
         (
             ["--generator", "PLAIN", "--encoder", "ENCODER", "--faces", "wide"],
@@ -110,7 +116,9 @@ def test_what_cannot_be_measured_is_refused_in_one_sentence(
 ) -> None:
     tiny = tiny_model_directories
     write_picture(tmp_path / "wide/face.png", np.zeros((20, 40, 3), np.uint8))
+    write_picture(tmp_path / "faces/face.png", np.zeros((40, 40, 3), np.uint8))
     paths = {"ENCODER": tiny.encoder, "SMALL": tiny.generators["small"], "PLAIN": tiny.generators["plain"]}
+    paths |= {"DEMO": DemoFiles().base, "ISF": tiny.isf}
     code, out, err = command("measure", *(paths.get(argument, argument) for argument in arguments))
     assert (code, out) == (1, "")
     assert sentence in err
