@@ -87,12 +87,13 @@ def _instruments(
     inputs: Inputs, attributes: tuple[str, ...] | None, stack: ExitStack, *, residual: bool
 ) -> tuple[Instruments, LeftOut]:
     left_out = _without_networks(inputs)
+    head = open_head(inputs.isf, attributes, stack, residual=residual) if inputs.isf else None
     inception = read_inception(inputs.inception) if inputs.inception else None
     lpips = read_lpips(inputs.lpips, inputs.lpips_heads) if inputs.lpips and inputs.lpips_heads else None
     tools = Instruments(
         encoder=open_encoder(inputs.encoder, stack) if inputs.encoder else None,
-        head=open_head(inputs.isf, attributes, stack, residual=residual) if inputs.isf else None,
-        classifier=_classifier(inputs, attributes, stack, left_out) if inputs.isf else None,
+        head=head,
+        classifier=_classifier(inputs, head.attributes, stack, left_out) if head else None,
         lpips=lpips,
         perception=LpipsPerception(lpips) if lpips else None,
         recognition=FaceRecognition(inputs.face_recognition) if inputs.face_recognition else None,
@@ -117,9 +118,7 @@ def _without_networks(inputs: Inputs) -> LeftOut:
     return {name: options for name, (options, given) in missing.items() if not given}
 
 
-def _classifier(
-    inputs: Inputs, attributes: tuple[str, ...] | None, stack: ExitStack, left_out: LeftOut
-) -> Classifier | None:
+def _classifier(inputs: Inputs, attributes: tuple[str, ...], stack: ExitStack, left_out: LeftOut) -> Classifier | None:
     """The classifier that is given, or that the head's checkpoint holds."""
     if inputs.classifier:
         return open_classifier(inputs.classifier, attributes, stack)

@@ -94,7 +94,7 @@ def measured_generator(name: str, network: Generator) -> MeasuredGenerator:
         with torch.no_grad():
             return picture_from_output(network(torch.from_numpy(w), torch.full((len(w), 1), psi))).numpy()
 
-    z_dim = network.mapping.z_dim if any(True for _ in network.mapping.children()) else 0
+    z_dim = network.mapping.z_dim if list(network.mapping.children()) else 0
     codes = rows, len(network.mapping.w_avg)
     return MeasuredGenerator(name, z_dim, codes, map_, lambda w, psi: _in_batches(draw, w, psi), network)
 
@@ -156,10 +156,21 @@ def open_head(path: Path, attributes: tuple[str, ...] | None, stack: ExitStack, 
     return MeasuredHead(codes, weights.attributes, weights.noise_size, lambda *inputs: _in_batches(edit, *inputs))
 
 
-def open_classifier(path: Path, attributes: tuple[str, ...] | None, stack: ExitStack) -> Classifier:
-    """Open the classifier of an ISF checkpoint, or its model directory; see ``open_generator``."""
+def open_classifier(path: Path, attributes: tuple[str, ...], stack: ExitStack) -> Classifier:
+    """Open the classifier of an ISF checkpoint, or its model directory, for a head of ``attributes``.
+
+    Raises:
+        ExportError: a model directory holds another component, or other attributes; see also ``open_generator``.
+    """
     if path.is_dir():
-        engine = _engine(path, "classifier", stack)
+        engine, own = _engine(path, "classifier", stack), manifest_of(path).sizes.attributes
+        if own != attributes:
+            raise ExportError(
+                str(path),
+                got=f"a classifier of {', '.join(own)}",
+                expected=f"one of {', '.join(attributes)}, as the head has them",
+                remedy="export classifier and ISF head from one checkpoint with the same --attributes",
+            )
         return lambda faces: _in_batches(lambda part: engine.run({"face": part})["probabilities"], faces)
     logits = network_on_faces(classifier_from_weights(read_classifier(path, attributes)))
     return lambda faces: (1 / (1 + np.exp(-logits(faces).astype(np.float64)))).astype(np.float32)

@@ -104,6 +104,7 @@ def test_a_generators_checkpoint_alone_has_its_ppl(command: Command, tmp_path: P
             "--isf: got codes of 8 rows of 16, expected 14 rows of 46",
         ),
         (["--generator", "DEMO", "--encoder", "ENCODER", "--faces", "faces"], "--encoder: got codes of 8 rows of 16"),
+        (["--generator", "PLAIN", "--isf", "DEMO_ISF", "--classifier", "CLASSIFIER"], "got a classifier of age, smile"),
         (["--generator", "SMALL"], "got a generator without a mapping network"),
         (
             ["--generator", "PLAIN", "--encoder", "ENCODER", "--faces", "wide"],
@@ -118,7 +119,7 @@ def test_what_cannot_be_measured_is_refused_in_one_sentence(
     write_picture(tmp_path / "wide/face.png", np.zeros((20, 40, 3), np.uint8))
     write_picture(tmp_path / "faces/face.png", np.zeros((40, 40, 3), np.uint8))
     paths = {"ENCODER": tiny.encoder, "SMALL": tiny.generators["small"], "PLAIN": tiny.generators["plain"]}
-    paths |= {"DEMO": DemoFiles().base, "ISF": tiny.isf}
+    paths |= {"CLASSIFIER": tiny.classifier, "DEMO_ISF": DemoFiles().isf, "DEMO": DemoFiles().base, "ISF": tiny.isf}
     code, out, err = command("measure", *(paths.get(argument, argument) for argument in arguments))
     assert (code, out) == (1, "")
     assert sentence in err
