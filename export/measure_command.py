@@ -14,7 +14,7 @@ from engines.contract.atomic import atomic_file, check_output
 from engines.contract.errors import RequestError
 from export.demo_models.files import ISF_IS_RESIDUAL
 from export.measures.inputs import Inputs
-from export.options import AttributeNames, attribute_names, demo_files
+from export.options import AttributeNames, LpipsFiles, attribute_names, demo_files
 from serving.command_line import stages
 from serving.options import Force
 
@@ -31,10 +31,7 @@ def measure_command(
     ] = None,
     faces: Annotated[Path | None, typer.Option(help="Folder of aligned faces to reconstruct.")] = None,
     real: Annotated[Path | None, typer.Option(help="Folder of pictures to which FID compares the generator's.")] = None,
-    lpips: Annotated[
-        Path | None, typer.Option(help="torchvision's vgg16-397923af.pth or alexnet-owt-7be5be79.pth.")
-    ] = None,
-    lpips_heads: Annotated[Path | None, typer.Option(help="The lpips package's v0.1/vgg.pth or v0.1/alex.pth.")] = None,
+    lpips: LpipsFiles = None,
     face_recognition: Annotated[Path | None, typer.Option(help="OpenCV's face_recognition_sface_2021dec.onnx.")] = None,
     inception: Annotated[
         Path | None, typer.Option(help="pytorch-fid's pt_inception-2015-12-05-6726825d.pth, for FID.")
@@ -54,9 +51,7 @@ def measure_command(
 
     Measures whose networks are not given are left out, and named with what to give.
     """
-    inputs = Inputs(
-        tuple(generator or ()), encoder, isf, classifier, faces, real, lpips, lpips_heads, face_recognition, inception
-    )
+    inputs = Inputs(tuple(generator or ()), encoder, isf, classifier, faces, real, lpips, face_recognition, inception)
     inputs.check()
     _check_report(output, force=force)
     if not inputs.generator:

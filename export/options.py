@@ -50,6 +50,13 @@ Retry = Annotated[
 EncoderKind = Annotated[
     Literal["psp", "e4e"] | None, typer.Option(help="The encoder's kind; needed only if its file does not record it.")
 ]
+LpipsFiles = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(
+        metavar="NETWORK HEADS",
+        help="Files of LPIPS: torchvision's VGG16 or AlexNet, and the lpips package's v0.1/vgg.pth or v0.1/alex.pth.",
+    ),
+]
 Label = Annotated[
     int | None,
     typer.Option(min=0, help="The class of a conditional generator, which is folded into its mapping network."),

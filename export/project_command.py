@@ -12,7 +12,7 @@ from engines.contract.atomic import check_output
 from engines.contract.errors import ExportError
 from engines.hashed_files import sha256_of
 from export.checkpoints import read_encoder, read_generator
-from export.options import AsJson, EncoderKind, console, demo_files
+from export.options import AsJson, EncoderKind, LpipsFiles, console, demo_files
 from serving.code_files import write_codes
 from serving.command_line import stages
 from serving.faces.images import read_picture
@@ -36,13 +36,7 @@ def project_command(
     start: Annotated[
         Literal["encoder", "average"] | None, typer.Option(help="The code at which the search begins.")
     ] = None,
-    lpips: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(
-            metavar="NETWORK HEADS",
-            help="Compare by LPIPS: torchvision's VGG16 or AlexNet, and the lpips package's vgg.pth or alex.pth.",
-        ),
-    ] = None,
+    lpips: LpipsFiles = None,
     steps: Annotated[int, typer.Option(min=1, max=100_000, help="Largest number of steps.")] = 1000,
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of the noise with which a search from the average begins.")

@@ -10,7 +10,10 @@ from engines.contract.errors import RequestError
 
 @dataclass(frozen=True)
 class Inputs:
-    """The paths that the command was given, under the names of its options; an option that is left out is empty."""
+    """The paths that the command was given, under the names of its options; an option that is left out is empty.
+
+    ``lpips``: the file of the network, and that of its heads.
+    """
 
     generator: tuple[Path, ...] = ()
     encoder: Path | None = None
@@ -18,8 +21,7 @@ class Inputs:
     classifier: Path | None = None
     faces: Path | None = None
     real: Path | None = None
-    lpips: Path | None = None
-    lpips_heads: Path | None = None
+    lpips: tuple[Path, Path] | None = None
     face_recognition: Path | None = None
     inception: Path | None = None
 
@@ -30,10 +32,10 @@ class Inputs:
 
     def check(self) -> None:
         """Raise RequestError about a path that needs another one."""
-        for first, second in (("lpips", "lpips_heads"), ("inception", "real")):
-            if bool(getattr(self, first)) != bool(getattr(self, second)):
-                names = " and ".join(f"--{name.replace('_', '-')}" for name in (first, second))
-                raise RequestError(names, got="one of them", expected="both or neither", remedy="give the other too")
+        if bool(self.inception) != bool(self.real):
+            raise RequestError(
+                "--inception and --real", got="one of them", expected="both or neither", remedy="give the other too"
+            )
         models = (self.encoder, self.isf, self.classifier)
         if any(models) and not self.generator:
             raise RequestError("--generator", got="none", expected="one or more", remedy="give what draws the pictures")

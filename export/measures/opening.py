@@ -89,7 +89,7 @@ def _instruments(
     left_out = _without_networks(inputs)
     head = open_head(inputs.isf, attributes, stack, residual=residual) if inputs.isf else None
     inception = read_inception(inputs.inception) if inputs.inception else None
-    lpips = read_lpips(inputs.lpips, inputs.lpips_heads) if inputs.lpips and inputs.lpips_heads else None
+    lpips = read_lpips(*inputs.lpips) if inputs.lpips else None
     tools = Instruments(
         encoder=open_encoder(inputs.encoder, stack) if inputs.encoder else None,
         head=head,
@@ -109,12 +109,12 @@ def _without_networks(inputs: Inputs) -> LeftOut:
     missing = {
         "reconstruction (PSNR, SSIM)": ("--encoder and --faces", inputs.encoder and inputs.faces),
         "FID": ("--inception and --real", inputs.inception),
-        "PPL": ("--lpips and --lpips-heads", inputs.lpips),
+        "PPL": ("--lpips", inputs.lpips),
         "edits (mAcc, FRS, PPL, PIR, diversity)": ("--isf", inputs.isf),
     }
     if inputs.isf:
         missing["FRS"] = ("--face-recognition", inputs.face_recognition)
-        missing["PPL, PIR and diversity of edits"] = ("--lpips and --lpips-heads", inputs.lpips)
+        missing["PPL, PIR and diversity of edits"] = ("--lpips", inputs.lpips)
     return {name: options for name, (options, given) in missing.items() if not given}
 
 

@@ -408,7 +408,7 @@ def test_the_doctor_fails_where_no_picture_can_be_made(toonify: Toonify, monkeyp
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "findings", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("serving.doctor.findings", lambda *arguments: 1 / 0)
     monkeypatch.setattr("sys.argv", ["toonify", "doctor"])
     with pytest.raises(ZeroDivisionError):
         cli.main()

@@ -36,7 +36,7 @@ def test_two_generators_are_measured_side_by_side(
     network, heads = write_lpips(tmp_path, "alexnet")
     models = ["--encoder", tiny.encoder, "--isf", tiny.isf, "--classifier", tiny.classifier, "--faces", "faces"]
     generators = ["--generator", tiny.generators["plain"], "--generator", tiny.generators["inverse"]]
-    options = ["--lpips", network, "--lpips-heads", heads, "--count", 3, "--seed", 5, "--json", "-o", "report.md"]
+    options = ["--lpips", network, heads, "--count", 3, "--seed", 5, "--json", "-o", "report.md"]
     code, out, _ = command("measure", *generators, *models, *options)
     assert code == 0
     report = json.loads(out)
@@ -74,7 +74,7 @@ def test_two_generators_are_measured_side_by_side(
 def test_a_generators_checkpoint_alone_has_its_ppl(command: Command, tmp_path: Path) -> None:
     checkpoint = saved(tmp_path / "ffhq.pt", {"g_ema": torch_tensors(rosinality_state())})
     network, heads = write_lpips(tmp_path, "alexnet")
-    options = ["--lpips", network, "--lpips-heads", heads, "--count", 4, "-o", "report.json"]
+    options = ["--lpips", network, heads, "--count", 4, "-o", "report.json"]
     code, out, _ = command("measure", "--generator", checkpoint, *options)
     assert code == 0
     report = json.loads(Path("report.json").read_text())
@@ -91,7 +91,6 @@ def test_a_generators_checkpoint_alone_has_its_ppl(command: Command, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--lpips", "a.pth"], "--lpips and --lpips-heads: got one of them, expected both or neither"),
         (["--inception", "a.pth"], "--inception and --real: got one of them"),
         (["--encoder", "a.pt"], "--generator: got none, expected one or more"),
         (["--generator", "a.pt", "--faces", "f"], "--faces: got no --encoder"),
