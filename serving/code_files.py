@@ -33,7 +33,8 @@ _NAMES = ("w", "codes", "latents", "projected_w")
 """The names under which an ``.npz`` may hold its codes beside other arrays; the last one is NVIDIA's projector's."""
 
 _HEADER = re.compile(
-    rb"\{'descr': '([<>|=][\w]{1,9})', 'fortran_order': (False|True), 'shape': \(((?:\d{1,9}L?,? ?){0,8})\), \} *\n?"
+    rb"\{'descr': '([<>|=]\w{1,9})', 'fortran_order': (False|True), "
+    rb"'shape': \(((?:\d{1,9}L?, ?){0,8}(?:\d{1,9}L?)?)\), \} *\n?"
 )
 """The header as NumPy writes it, which NumPy itself reads as a Python expression."""
 
