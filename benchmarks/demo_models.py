@@ -61,7 +61,7 @@ def tables(figures: Figures) -> str:
     reconstruction = figures["reconstruction"]
     edits = figures["edits"]
     shown = {"accuracy": "%", "kept": "%", "encoded_accuracy": "%", "encoded_kept": "%"}
-    shown |= {"likeness": ".3f", "diversity": ".3f", "path_length": ".3f", "path_range": ".2f"}
+    shown |= {"likeness": ".3f", "diversity": ".3f", "path_length": ".2f", "path_range": ".2f"}
     mean = {"attribute": "mean", **{name: np.mean([edit[name] for edit in edits]) for name in shown}}
     classifier = ", ".join(f"{name} {100 * share:.1f} %" for name, share in figures["classifier_accuracy"].items())
     return "\n".join([
