@@ -46,16 +46,19 @@ def folded_label(
     if embedding is None:
         check_unconditional(context, label)
         return {}, ()
+    size, classes = _checked_shape(context, tensors, embedding)
+    chosen = _checked_label(context, label, classes)
     weight, bias = tensors["mapping.0.weight"], tensors["mapping.0.bias"]
-    size, classes = _checked_shape(context, weight, embedding)
-    of_class = _embedded(embedding, _checked_label(context, label, classes))
     inputs = weight.shape[1]
     z_dim = inputs - size
-    # The gain of the equalised learning rate is 1 / sqrt(Z + E) in the file, and 1 / sqrt(Z) for the folded layer.
-    layer = {
-        "mapping.0.weight": (weight[:, :z_dim] * np.sqrt(z_dim / inputs)).astype(np.float32),
-        "mapping.0.bias": (bias + weight[:, z_dim:] @ of_class / np.sqrt(inputs)).astype(np.float32),
-    }
+    # Numbers that overflow are refused with all others that are not finite.
+    with np.errstate(over="ignore", invalid="ignore"):
+        added = weight[:, z_dim:] @ _embedded(embedding, chosen) / np.sqrt(inputs)
+        # The gain of the equalised learning rate is 1 / sqrt(Z + E) in the file, and 1 / sqrt(Z) for the folded layer.
+        layer = {
+            "mapping.0.weight": (weight[:, :z_dim] * np.sqrt(z_dim / inputs)).astype(np.float32),
+            "mapping.0.bias": (bias + added).astype(np.float32),
+        }
     return layer, (f"class {label} of {classes} is folded into the mapping network",)
 
 
@@ -77,13 +80,14 @@ def _checked_label(context: ReadContext, label: int | None, classes: int) -> int
     return label
 
 
-def _checked_shape(context: ReadContext, weight: Array, embedding: tuple[Array, Array]) -> tuple[int, int]:
+def _checked_shape(context: ReadContext, tensors: Tensors, embedding: tuple[Array, Array]) -> tuple[int, int]:
     """Return the width of the embedding and the number of classes."""
-    shapes = weight.shape, embedding[0].shape, embedding[1].shape
-    match shapes:
-        case (_, inputs), (size, classes), (other,) if size == other < inputs:
+    layer = [tensors[name] for name in ("mapping.0.weight", "mapping.0.bias") if name in tensors]
+    match [array.shape for array in (*layer, *embedding)]:
+        case (outputs, inputs), (rows,), (size, classes), (other,) if outputs == rows and size == other < inputs:
             return size, classes
+    shapes = [", ".join(str([*array.shape]) for array in pair) or "none" for pair in (layer, embedding)]
     raise context.error(
-        f"an embedding of labels of the shapes {', '.join(str([*shape]) for shape in shapes[1:])}",
-        expected="[E, C] and [E], with an E below the inputs of the mapping network",
+        f"an embedding of labels of the shapes {shapes[1]} before a first layer of the shapes {shapes[0]}",
+        expected="[E, C] and [E] before a layer of [D, Z + E] and [D]",
     )

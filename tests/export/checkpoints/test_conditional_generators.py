@@ -126,6 +126,24 @@ def test_an_embedding_that_does_not_fit_is_refused(
         read_generator(path, 0)
 
 
+@pytest.mark.parametrize("bias", [None, np.ones(3, np.float32), np.ones((), np.float32)], ids=["none", "other", "one"])
+def test_a_first_layer_that_does_not_fit_is_refused(tmp_path: Path, bias: NDArray[np.float32] | None) -> None:
+    kept = {name: value for name, value in WEIGHTS.tensors.items() if bias is not None or "mapping." not in name}
+    weights = replace(WEIGHTS, tensors=kept | ({} if bias is None else {"mapping.0.bias": bias}))
+    path = written(tmp_path / "network.pkl", nvlabs_pickle(weights, c_dim=CLASSES, embedding=EMBEDDING))
+    with pytest.raises(CheckpointError, match="before a first layer of the shapes"):
+        read_generator(path, 0)
+
+
+def test_a_sum_that_overflows_is_refused(tmp_path: Path) -> None:
+    wide = np.full_like(WEIGHTS.tensors["mapping.0.weight"], 3e38)
+    weights = replace(WEIGHTS, tensors={**WEIGHTS.tensors, "mapping.0.weight": wide})
+    ones = np.zeros((EMBEDDED, CLASSES), np.float32), np.ones(EMBEDDED, np.float32)
+    path = written(tmp_path / "network.pkl", nvlabs_pickle(weights, c_dim=CLASSES, embedding=ones))
+    with pytest.raises(CheckpointError, match=r"NaN or infinity in 'mapping\.0\.bias'"):
+        read_generator(path, 1)
+
+
 def test_the_command_folds_the_class(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
