@@ -104,8 +104,8 @@ CASES = (
     LiveCase(TWO_EXPORTED, _TWO),
     LiveCase(HARD_SWAP, (LIVE,), shares=hard_swap),
     LiveCase("live, 8 pictures of different hard swaps", (LIVE,), LARGEST_BATCH, every_swap),
-    LiveCase("live, 8 pictures of different fractions", (LIVE,), LARGEST_BATCH, every_fraction),
     LiveCase("live, fraction that was made before", (LIVE,), shares=one_fraction),
+    LiveCase("live, 8 pictures of different fractions", (LIVE,), LARGEST_BATCH, every_fraction),
     LiveCase(NEW_FRACTION, (LIVE,), shares=new_fraction, first_calls=4),
     *_DRAGGED,
 )
