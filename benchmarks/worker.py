@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -12,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from benchmarks.errors import SubjectError, one_line
+from benchmarks.errors import SubjectError, subject_error
 from benchmarks.memory import prefer_oom_kill
 from engines.contract.closing import Closing
 
@@ -82,6 +83,7 @@ def _serve(connection: Connection, factory: Callable[[], object], log: Path) -> 
     with log.open("ab") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
+    faulthandler.enable()  # a fault of a library leaves its stack in the log
     remote: object = None
     with ExitStack() as stack:
         while True:
@@ -96,7 +98,7 @@ def _serve(connection: Connection, factory: Callable[[], object], log: Path) -> 
                         stack.callback(remote.close)
                 answer = getattr(remote, method)(*arguments)
             except Exception as error:  # whatever the subject raises is its result
-                answer = SubjectError(one_line(error))
+                answer = subject_error(error)
             try:
                 connection.send(answer)
             except BrokenPipeError:

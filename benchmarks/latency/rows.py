@@ -88,6 +88,6 @@ def read_rows(path: Path) -> list[LatencyRow]:
     """All rows of the CSV; none where the file does not exist.
 
     Raises:
-        pydantic.ValidationError: a row does not match the schema.
+        ValueError, TypeError: a row does not match the schema.
     """
     return read_records(path, LatencyRow)
