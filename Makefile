@@ -5,7 +5,8 @@
 # make bench-growth  how time and memory grow with resolution, batch and blends; starts of a server
 # make bench-video  speed, memory and flicker of videos, some minutes
 # make bench-edge  what an edge adds to the time of a request, two minutes
-# make bench-gpu  checks and latency on an NVIDIA GPU, nine minutes; needs torch, triton, numpy, onnx
+# make bench-gpu  checks and latency on an NVIDIA GPU, at most nine minutes, then again for the rest; BENCH="--first-look"
+# make bench-gpu-prepare  computes its references here, into build/bench-gpu.npz, for a machine whose time is short
 # make models  measures the demo models again, writes their tables and pictures
 # make chaos   kills, stops, fills and floods a server of the demo models under load, forty minutes; CHAOS="--kills 1"
 # make chaos-fleet  breaks two and three servers behind an edge under load, twenty minutes; CHAOS="--calls 1000"
@@ -22,7 +23,7 @@ BIN := $(VENV)/bin
 PYTHON3 = $(firstword $(foreach name,python3 python3.12 python3.11,$(shell command -v $(name) 2>/dev/null)) $(PYTHON) python3)
 ENVIRONMENT = $(PYTHON3) environment.py --venv $(VENV) $(if $(PYTHON),--python $(PYTHON)) $(if $(CPU),--cpu $(CPU))
 
-.PHONY: help demo test check wheel bench bench-growth bench-video bench-edge bench-gpu models chaos chaos-fleet fuzz generate clean for-demo for-tests
+.PHONY: help demo test check wheel bench bench-growth bench-video bench-edge bench-gpu bench-gpu-prepare models chaos chaos-fleet fuzz generate clean for-demo for-tests
 
 help:
 	@sed -n "/^$$/q; s/^# \{0,1\}//p" Makefile
@@ -65,6 +66,9 @@ bench-edge: for-tests
 # No environment of its own: it runs in whatever image has PyTorch for CUDA.
 bench-gpu:
 	$(or $(PYTHON),python3) -m benchmarks.gpu $(BENCH)
+
+bench-gpu-prepare: for-tests
+	$(BIN)/python -m benchmarks.gpu.prepare
 
 chaos: for-tests
 	test -d build/demo/model_repository || $(BIN)/python -m export.demo --output build/demo

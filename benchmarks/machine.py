@@ -55,6 +55,15 @@ def commit() -> str:
     return f"{head}+changes" if changed else head
 
 
+def tracked_files() -> list[Path]:
+    """The files of the working tree that git tracks.
+
+    Raises:
+        subprocess.CalledProcessError: there is no git repository.
+    """
+    return [path for name in _git("ls-files", "-z").split("\0") if (path := ROOT / name).is_file()]
+
+
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
     return done.stdout.strip()

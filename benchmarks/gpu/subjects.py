@@ -11,14 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.clock import event_times, host_times
+from benchmarks.gpu.clock import device_times, host_times
+from benchmarks.gpu.torch_engines import EagerEngine, GraphAlone, profiled
 from benchmarks.networks import BenchmarkModels, encoder_weights, generator_weights, isf_weights, signature_of
 from benchmarks.reference import ReferenceData
-from engines.contract.arrays import AnyArray
-from engines.contract.tensors import Signature
 from engines.engine import BaseEngine
+from engines.graph.generator_weights import generator_weights_from_graph
+from engines.graph.onnx_graph import read_graph
 from engines.torch.cuda_graphs import Network
 from engines.torch.engine import TorchEngine, network_from_onnx, resolve_device
+from engines.torch.generator import TorchGenerator
+from engines.torch.layer_backends import FusedBackend, ReferenceBackend
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import Generator, generator_from_weights, picture_from_output
 from export.networks.isf import isf_from_weights
@@ -29,6 +32,9 @@ PORT = "port eager"
 EAGER = "eager channels_last"
 COMPILED = "torch.compile max-autotune"
 ONNX_CUDA = "onnxruntime-cuda"
+GRAPH_ALONE = "torch-cuda, graph alone"
+FUSED_FROM = "torch-cuda, graph alone, fused from "
+"""An engine's name up to the resolution from which the generator uses this package's convolutions."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,8 @@ class RemoteSubject:
             return GpuTimings((), tuple(host_times(lambda: self._engine.run(inputs), seconds)), 0)
         on_device = {name: torch.from_numpy(value.copy()).to(self._device) for name, value in inputs.items()}
         # The first calls may compile, choose algorithms and allocate memory.
-        event_times(lambda: self._engine.run_on_gpu(on_device), self._device, 0)
-        device = event_times(lambda: self._engine.run_on_gpu(on_device), self._device, seconds / 2)
+        device_times(lambda: self._engine.run_on_gpu(on_device), self._device, 0)
+        device = device_times(lambda: self._engine.run_on_gpu(on_device), self._device, seconds / 2)
         host = host_times(lambda: self._engine.run(inputs), seconds / 2)
         peak = 0
         if self._device.type == "cuda":
@@ -98,26 +104,16 @@ class RemoteSubject:
             torch.cuda.empty_cache()  # for the other processes that alternate with this one
         return GpuTimings(tuple(device), tuple(host), peak)
 
+    def profile(self, batch: int) -> list[tuple[str, int, float]]:
+        """Kernels of one call from GPU memory to GPU memory: name, number of launches, microseconds of all of them."""
+        inputs = self._reference.inputs(self._subject.stage, batch)
+        on_device = {name: torch.from_numpy(value.copy()).to(self._device) for name, value in inputs.items()}
+        return profiled(lambda: self._engine.run_on_gpu(on_device), self._device)
+
     def close(self) -> None:
         """Close the engine, if one is loaded."""
         if self._engine is not None:
             self._engine.close()
-
-
-class EagerEngine(BaseEngine):
-    """A function of tensors as its users call it: copy the inputs to the GPU, run the network, copy the output back."""
-
-    def __init__(self, signature: Signature, forward: Callable[..., Tensor], device: torch.device) -> None:
-        super().__init__(signature)
-        self._forward, self._device = forward, device
-
-    def _run(self, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
-        sent = {name: torch.from_numpy(value).to(self._device) for name, value in inputs.items()}
-        return {name: value.cpu().numpy() for name, value in self.run_on_gpu(sent).items()}
-
-    @torch.inference_mode()
-    def run_on_gpu(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {self.signature.outputs[0].name: self._forward(*(inputs[spec.name] for spec in self.signature.inputs))}
 
 
 def _open_engine(
@@ -132,11 +128,23 @@ def _open_engine(
     if subject.engine == OURS:
         network = partial(_network, subject.stage, models)
         return TorchEngine(network, signature, device=str(device), batches=batches)
+    if subject.engine.startswith(GRAPH_ALONE):
+        return GraphAlone(_graph_network(subject, models, device), signature, device, batches)
     if subject.engine == ONNX_CUDA:
         from benchmarks.gpu.onnxruntime import OnnxRuntimeCuda
 
         return OnnxRuntimeCuda(models.onnx(subject.stage), signature, device)
     return EagerEngine(signature, _forward(subject, models, device), device)
+
+
+def _graph_network(subject: Subject, models: BenchmarkModels, device: torch.device) -> Network:
+    """The engine's network of a stage, or a generator that is fused from the resolution in the subject's name."""
+    if not subject.engine.startswith(FUSED_FROM):
+        return _network(subject.stage, models, device)
+    graph = read_graph(models.onnx(subject.stage))
+    weights = generator_weights_from_graph(graph, signature_of(subject.stage, models.scale.geometry))
+    start = int(subject.engine.removeprefix(FUSED_FROM))
+    return TorchGenerator(weights, FusedBackend(start) if device.type == "cuda" else ReferenceBackend(), device)
 
 
 def _network(stage: str, models: BenchmarkModels, device: torch.device) -> Network:

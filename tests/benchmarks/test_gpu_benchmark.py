@@ -1,109 +1,39 @@
-"""The GPU benchmark: a whole run with tiny networks on a CPU, its counts of operations, its tables."""
+"""The parts of the GPU benchmark: its counts of operations, its variants of kernels, its rows and tables."""
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import triton
+from gpu_benchmark_fakes import LONG, RemoteObject
+from triton.backends.compiler import GPUTarget
 
 from benchmarks.costs import generator_macs
 from benchmarks.errors import SubjectError
-from benchmarks.gpu.clock import MIN_CALLS
+from benchmarks.generated import README
 from benchmarks.gpu.kernels import KernelWorkload, kernel_workloads
-from benchmarks.gpu.measure import GpuOptions, GpuRun
-from benchmarks.gpu.preparation import Preparation
-from benchmarks.gpu.report import README, tables, with_tables
-from benchmarks.gpu.rows import KERNELS, LATENCIES, GpuRow, KernelRow
-from benchmarks.gpu.subjects import OURS, Subject
-from benchmarks.networks import CONFIG_F, TINY, models_for
-from benchmarks.records import read_records
+from benchmarks.gpu.report import failures, keep_rows, tables, with_tables
+from benchmarks.gpu.results import Results, RunIdentity, resumed_run
+from benchmarks.gpu.rows import CaseRow, GpuRow, KernelRow, StepRow
+from benchmarks.gpu.variants import AS_IS, CacheLevel, KernelVariant, copied_by
+from benchmarks.networks import CONFIG_F
+from benchmarks.records import RESULTS_FOLDER, read_records
 from benchmarks.worker import Worker
+from engines.kernels.ahead_of_time import _source
+from engines.kernels.conv_rgb import conv_rgb_spec
+from engines.kernels.conv_up import conv_up_spec
+from engines.kernels.launch import KernelSpec
+from engines.kernels.rgb import ToRgbVariant
 from export.parity import parity
 
-ROOT = Path(__file__).parents[2]
-
-HIDE_PACKAGES = """
-import sys
-HIDDEN = "typer rich pydantic cv2 onnxscript onnx_ir pytest onnxruntime openvino tritonclient safetensors".split()
-class Hiding:
-    def __init__(self, finder):
-        self.finder = finder
-    def find_spec(self, name, path=None, target=None):
-        return None if name.partition(".")[0] in HIDDEN else self.finder.find_spec(name, path, target)
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
-"""
-"""A sitecustomize.py that hides packages; every interpreter runs it at its start, the benchmark's processes too."""
+IDENTITY = RunIdentity("2026-01-01T00:00:00Z", "abc", "a GPU", "torch")
 
 
-def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks.gpu", *arguments],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-
-
-def test_a_quick_run_needs_torch_triton_numpy_and_onnx_only(tmp_path: Path) -> None:
-    pytest.importorskip("triton")
-    (tmp_path / "sitecustomize.py").write_text(HIDE_PACKAGES)
-    folders = ["--models", str(tmp_path / "models"), "--results", str(tmp_path)]
-    done = command("--quick", "--device", "cpu", *folders, PYTHONPATH=str(tmp_path))
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = read_records(tmp_path / LATENCIES.name, GpuRow)
-    assert {row.status for row in rows} == {"ok", "unavailable"}
-    assert {row.stage for row in rows if row.status == "ok"} == {"generator", "encoder", "isf", "pipeline"}
-    assert {row.engine for row in rows if row.status == "unavailable"} == {
-        "onnxruntime-cuda",
-        "torch-cuda",  # the ensemble
-        "torch.compile max-autotune",
-    }
-    assert all(row.psnr_db is not None and row.psnr_db > 40 for row in rows if row.status == "ok")
-    assert all(row.reason for row in rows if row.status == "unavailable")
-    kernels = read_records(tmp_path / KERNELS.name, KernelRow)
-    assert {row.kernel for row in kernels if row.status == "ok"} >= {"copy", "product", "tail", "conv_up", "conv_rgb"}
-
-
-@pytest.mark.triton
-def test_a_server_is_measured_by_the_times_of_its_answers(tmp_path: Path) -> None:
-    models = models_for(TINY, tmp_path)
-    models.folder.mkdir()
-    preparation = Preparation(models)
-    preparation.references()
-    assert preparation.repository("cpu") == ""
-    ensemble = Subject("ensemble", OURS, "fp16")
-    run = GpuRun(GpuOptions(models, "cpu", (2,), 1, 0, minutes=5), "a processor", "", lambda phrase: None)
-    (row,) = run.group("stages", [ensemble], {})
-    assert (row.status, row.reason, row.p50_ms, row.peak_mib) == ("ok", "", None, None)
-    assert row.psnr_db is not None
-    assert row.psnr_db > 40
-    assert row.n == MIN_CALLS
-    cells = re.search(r"\| ensemble \| torch-cuda \| fp16 \| 2 \| (.*)", tables([row], []))
-    assert cells is not None
-    assert [bool(cell.strip()) for cell in cells[1].split("|")[:4]] == [False, False, True, True]
-
-
-def test_a_machine_without_a_gpu_is_told_so(tmp_path: Path) -> None:
-    folders = ["--models", str(tmp_path / "models"), "--results", str(tmp_path)]
-    done = command("--quick", *folders, CUDA_VISIBLE_DEVICES="")
-    assert done.returncode == 1
-    assert "expected an NVIDIA GPU" in done.stderr
-    assert not list(tmp_path.glob("*.csv"))
-
-
-def test_a_quick_runs_rows_are_kept_out_of_the_results() -> None:
-    done = command("--quick")
-    assert done.returncode == 2
-    assert "times mean nothing" in done.stderr
+def convolution() -> KernelSpec:
+    return conv_rgb_spec(32, 32, 64, 64, ToRgbVariant())
 
 
 def test_the_layers_operations_are_the_generators() -> None:
@@ -124,16 +54,6 @@ def test_a_nan_counts_as_an_infinite_error() -> None:
     assert difference.psnr == -np.inf
 
 
-class RemoteObject:
-    def answer(self, value: int) -> int:
-        if value < 0:
-            raise ValueError("below zero")
-        return value + 1
-
-    def die(self) -> None:
-        os._exit(3)
-
-
 def test_a_worker_outlives_errors_but_not_its_process(tmp_path: Path) -> None:
     with Worker(RemoteObject, tmp_path / "log") as worker:
         with pytest.raises(SubjectError, match="ValueError: below zero"):
@@ -144,7 +64,88 @@ def test_a_worker_outlives_errors_but_not_its_process(tmp_path: Path) -> None:
                 worker.ask("die", timeout=60)
 
 
+def test_a_workers_error_has_the_whole_traceback(tmp_path: Path) -> None:
+    with Worker(RemoteObject, tmp_path / "log") as worker, pytest.raises(SubjectError) as caught:
+        worker.ask("answer", -1, timeout=60)
+    assert "in answer\n" in caught.value.details
+    assert f"below zero: {LONG}" in caught.value.details
+
+
+def test_a_variant_changes_a_kernels_launch() -> None:
+    spec = convolution()
+    assert AS_IS.of(spec) == spec
+    varied = KernelVariant(block_i=16, stages=2, warps=8).of(spec)
+    assert (varied.constants["BLOCK_I"], varied.stages, varied.warps, varied.grid) == (16, 2, 8, spec.grid)
+    assert KernelVariant(tile=(4, 32)).of(spec).grid == (2, 16)
+
+
+def test_a_variant_that_a_kernel_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="the kernel has no TILE_H, TILE_W"):
+        KernelVariant(tile=(4, 32)).of(conv_up_spec(32, 32, 64, 64))
+
+
+@pytest.mark.parametrize("level", ["ca", "cg"])
+def test_a_variants_copies_have_its_cache_level(
+    level: CacheLevel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    spec = convolution()
+    with copied_by(level):
+        compiled = triton.compile(_source(spec), target=GPUTarget("cuda", 80, 32), options=spec.options)
+    other = {"ca": "cg", "cg": "ca"}[level]
+    assert f"cp.async.{level}.shared" in compiled.asm["ptx"]
+    assert f"cp.async.{other}.shared" not in compiled.asm["ptx"]
+
+
+def test_a_row_is_read_as_it_was_written_and_the_last_one_counts(tmp_path: Path) -> None:
+    results = Results(tmp_path, IDENTITY)
+    case = {"kernel": "tail", "channels_in": 8, "channels_out": 8, "size": 16, "batch": 1}
+    results.add(KernelRow, **case, status="interrupted")
+    assert not results.has(KernelRow, "tail", 8, 8, 16, 1, "")
+    row = results.add(KernelRow, **case, status="ok", p50_ms=0.5)
+    assert results.rows(KernelRow) == [row]
+    assert results.has(KernelRow, "tail", 8, 8, 16, 1, "")
+
+
+def test_a_row_that_was_cut_off_is_left_out_and_overwritten(tmp_path: Path) -> None:
+    results = Results(tmp_path, IDENTITY)
+    results.add(CaseRow, case="first", status="ok")
+    file = tmp_path / "gpu_cases.csv"
+    file.write_text(file.read_text() + "2026-01-01T00:00:0")
+    assert [row.case for row in results.rows(CaseRow)] == ["first"]
+    results.add(CaseRow, case="second", status="ok")
+    assert [row.case for row in results.rows(CaseRow)] == ["first", "second"]
+
+
+def test_a_run_is_resumed_only_by_the_same_code_on_the_same_device(tmp_path: Path) -> None:
+    assert resumed_run(tmp_path, "abc", "a GPU") is None
+    Results(tmp_path, IDENTITY).add(CaseRow, case="first", status="ok")
+    assert resumed_run(tmp_path, "abc", "a GPU") == IDENTITY.run
+    assert resumed_run(tmp_path, "abd", "a GPU") is None
+    assert resumed_run(tmp_path, "abc", "another GPU") is None
+
+
+def test_a_report_is_made_from_what_is_there(tmp_path: Path) -> None:
+    results = Results(tmp_path, IDENTITY)
+    results.add(StepRow, step="facts", status="ok", seconds=1.0, note="1980 MHz")
+    assert "| facts | ok | 1 | 1980 MHz |" in tables(tmp_path)
+    latency = {"stage": "generator", "engine": "torch-cuda", "precision": "fp16", "resolution": 1024, "batch": 1}
+    results.add(GpuRow, group="generator", **latency, status="interrupted", p50_ms=0.9, psnr_db=39.0)
+    assert "| generator | generator | torch-cuda | fp16 | 1 | 0.9 (interrupted) |" in tables(tmp_path)
+    assert failures(results.rows(GpuRow)) == ["generator, torch-cuda, batch 1: 39.0 dB"]
+
+
+def test_rows_that_are_kept_are_the_last_ones_of_the_last_run(tmp_path: Path) -> None:
+    Results(tmp_path / "run", replace(IDENTITY, run="2025-01-01T00:00:00Z")).add(CaseRow, case="old", status="ok")
+    results = Results(tmp_path / "run", IDENTITY)
+    for status in ("interrupted", "ok"):
+        results.add(CaseRow, case="first", status=status)
+    keep_rows(tmp_path / "run", tmp_path / "kept")
+    kept = read_records(tmp_path / "kept" / "gpu_cases.csv", CaseRow)
+    assert [(row.case, row.status) for row in kept] == [("first", "ok")]
+
+
 def test_the_tables_are_current() -> None:
     text = README.read_text()
-    rows, kernels = read_records(LATENCIES, GpuRow), read_records(KERNELS, KernelRow)
-    assert with_tables(text, rows, kernels) == text, "run python -m benchmarks.gpu.report"
+    assert with_tables(text, RESULTS_FOLDER) == text, "run python -m benchmarks.gpu.report"
