@@ -103,9 +103,12 @@ def graph_without_plugins(model: Path, signature: Signature, batch: int | None, 
 def exported_graph(model: ModelProto, batch: int | None, precision: Precision) -> ModelProto:
     """An exported model for one batch size or, if ``batch`` is None, for any.
 
-    With "fp16", its arithmetic and constants are in half precision.
+    With "fp16", its arithmetic and constants are in half precision. Every node has a name of its own, by which TensorRT
+    reports and profiles its layer.
     """
     graph = onnx.inliner.inline_local_functions(model)
+    for node in graph.graph.node:
+        node.name = node.name or node.output[0]  # nodes of a function have no names
     if batch is not None:
         for value in [*graph.graph.input, *graph.graph.output]:
             value.type.tensor_type.shape.dim[0].dim_value = batch

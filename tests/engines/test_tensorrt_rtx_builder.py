@@ -5,6 +5,7 @@ They run without a GPU. They know the operators and types that TensorRT knows, b
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -31,17 +32,21 @@ from engines.contract.tensors import (
     encoder_signature,
     generator_signature,
     isf_signature,
+    mapping_signature,
 )
 from engines.graph.generator_weights import ExportedGeneratorWeights, generator_weights_from_graph
 from engines.graph.onnx_graph import read_graph
+from engines.model_directory import Precision
 from engines.tensorrt.graph import exported_graph, graph_of_native_layers
 from export.graphs.classifier import onnx_from_classifier
 from export.graphs.encoder import onnx_from_encoder
 from export.graphs.generator import onnx_from_generator
 from export.graphs.isf import onnx_from_isf
+from export.graphs.live_generator import onnx_from_live_generator
+from export.graphs.mapping import onnx_from_mapping
 from export.networks.classifier import Classifier
 from export.networks.encoder import encoder_from_weights
-from export.networks.generator import generator_from_weights
+from export.networks.generator import Generator, generator_from_weights
 from export.random_weights import random_encoder, random_generator
 
 GEOMETRY = Geometry(32, WIDTH, ATTRIBUTES, NOISE)
@@ -53,9 +58,23 @@ needs_builder = pytest.mark.skipif(
 
 
 @cache
+def network() -> Generator:
+    return generator_from_weights(random_generator(SMALL, 0, w_dim=WIDTH, mapping_depth=2, conv_clamp=256.0))
+
+
+@cache
 def generator() -> ModelProto:
-    network = generator_from_weights(random_generator(SMALL, 0, w_dim=WIDTH, mapping_depth=2, conv_clamp=256.0))
-    return onnx_from_generator(network, generator_signature(GEOMETRY))
+    return onnx_from_generator(network(), generator_signature(GEOMETRY))
+
+
+@cache
+def live_generator() -> ModelProto:
+    return onnx_from_live_generator(network(), network(), generator_signature(replace(GEOMETRY, live=True)))
+
+
+@cache
+def mapping() -> ModelProto:
+    return onnx_from_mapping(network().mapping, mapping_signature(replace(GEOMETRY, z_dim=WIDTH)))
 
 
 @cache
@@ -98,22 +117,29 @@ NETWORKS: dict[str, Callable[[], ModelProto]] = {
     "e4e encoder": partial(encoder, "e4e"),
     "ISF head": isf,
     "classifier": classifier,
+    "mapping network": mapping,
 }
+PRECISIONS: list[Precision] = ["fp32", "fp16"]
+BUILT = [pair for pair in itertools.product(NETWORKS, PRECISIONS) if pair != ("mapping network", "fp16")]
+"""The networks in the precisions of engines; mapping networks are in float32 only."""
+SHARED_BODY = "already exists, the output tensors of this new instance will not be queryable"
+"""The parser's warning about a function's body, whose nodes have the same names in each of its instances."""
+
+
+def graph_for_engine(network: str, precision: Precision, batch: int | None, folder: Path) -> ModelProto:
+    """The graph of which an engine is built."""
+    if (network, precision) == ("generator", "fp16"):
+        return graph_of_native_layers(weights_of(generator(), folder), generator_signature(GEOMETRY), batch)
+    return exported_graph(NETWORKS[network](), batch, precision)
 
 
 @needs_builder
-@pytest.mark.parametrize("batch", [1, 8, None])
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("batch", [1, 4, 8, None])
+@pytest.mark.parametrize(("network", "precision"), BUILT)
 def test_an_exported_network_is_parsed_and_built(
-    tmp_path: Path, network: str, precision: Literal["fp32", "fp16"], batch: int | None
+    tmp_path: Path, network: str, precision: Precision, batch: int | None
 ) -> None:
-    if (network, precision) == ("generator", "fp16"):
-        signature = generator_signature(GEOMETRY)
-        model = graph_of_native_layers(weights_of(generator(), tmp_path), signature, batch)
-    else:
-        model = exported_graph(NETWORKS[network](), batch, precision)
-    answer = built(model, tmp_path, (batch or 1, batch or 8))
+    answer = built(graph_for_engine(network, precision, batch, tmp_path), tmp_path, (batch or 1, batch or 8))
     assert not answer["errors"]
     assert not answer["warnings"]
     assert answer["bytes"] > 0
@@ -124,6 +150,7 @@ def test_an_exported_network_is_parsed_and_built(
 def test_the_file_as_exported_is_parsed_and_built(tmp_path: Path, network: str) -> None:
     answer = built(NETWORKS[network](), tmp_path, (1, 8))
     assert not answer["errors"]
+    assert all(SHARED_BODY in warning for warning in answer["warnings"])
     assert answer["bytes"] > 0
 
 
@@ -137,10 +164,20 @@ def test_the_generator_of_the_papers_size_is_parsed_and_built(tmp_path: Path) ->
     assert answer["bytes"] > 50_000_000
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("network", "precision"), BUILT)
+def test_every_node_of_an_engines_graph_has_a_name_of_its_own(
+    tmp_path: Path, network: str, precision: Precision
+) -> None:
+    names = [node.name for node in graph_for_engine(network, precision, None, tmp_path).graph.node]
+    assert all(names)
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("network", [*NETWORKS, "live generator"])
 def test_uint8_is_only_cast(network: str) -> None:
     # TensorRT has no other operator on it.
-    graph = onnx.inliner.inline_local_functions(NETWORKS[network]()).graph
+    model = live_generator() if network == "live generator" else NETWORKS[network]()
+    graph = onnx.inliner.inline_local_functions(model).graph
     tensors = {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.UINT8}
     tensors |= {
         node.output[0]
