@@ -31,16 +31,20 @@ class Closeable(Protocol):
 class Worker(Closing):
     """Calls methods of an object that lives in another process; use it in a ``with`` block."""
 
-    def __init__(self, factory: Callable[[], object], log: Path) -> None:
+    def __init__(self, factory: Callable[[], object], log: Path, preloaded: str = "") -> None:
         """Start a process, in which the first call creates the remote object.
 
         Args:
             factory: returns the remote object; must be picklable.
             log: file to which the process's output is appended.
+            preloaded: a module that one process imports once, from which all such workers are forked; without it, the
+                process begins with nothing imported, as one whose memory is measured must.
         """
-        spawn = multiprocessing.get_context("spawn")
-        self._connection, child = spawn.Pipe()
-        self._process = spawn.Process(target=_serve, args=(child, factory, log))
+        context: Any = multiprocessing.get_context("forkserver" if preloaded else "spawn")
+        if preloaded:
+            context.set_forkserver_preload([preloaded])
+        self._connection, child = context.Pipe()
+        self._process = context.Process(target=_serve, args=(child, factory, log))
         self._process.start()
         child.close()  # only the process holds its end from here on: when it dies, reading here ends
 

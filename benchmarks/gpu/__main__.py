@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks import machine
 from benchmarks.errors import SubjectError
-from benchmarks.gpu.course import Course, GpuOptions
+from benchmarks.gpu.course import PRELOADED, Course, GpuOptions
 from benchmarks.gpu.preparation import Preparation
 from benchmarks.gpu.prepare import PREPARED
 from benchmarks.gpu.report import summary
@@ -95,7 +95,7 @@ def identify(options: GpuOptions, results: Path, *, again: bool) -> RunIdentity:
         SubjectError: there is no such device.
     """
     preparation = partial(Preparation, options.models, options.prepared)
-    with TemporaryDirectory() as folder, Worker(preparation, Path(folder) / "log") as worker:
+    with TemporaryDirectory() as folder, Worker(preparation, Path(folder) / "log", PRELOADED) as worker:
         device, versions = worker.ask("describe_device", options.device, timeout=PREPARATION_TIMEOUT)
     commit = machine.commit()
     if commit == "unknown" or commit.endswith("+changes"):
