@@ -18,7 +18,7 @@ from torch import Tensor
 from engines.contract.arrays import Pictures
 from export.measures.lpips import Lpips
 from export.measures.pictures import centred, reduced
-from export.networks.generator import Generator
+from export.networks.generator import StyleGenerator
 
 PATH_STEPS = 20
 """Steps of a path, as in the evaluation of the ISF paper's code."""
@@ -74,7 +74,7 @@ def diversity(perception: Perception, pictures: Pictures) -> float:
     return float(perception.distance([level[a] for level in features], [level[b] for level in features]).mean())
 
 
-def step_distances(generator: Generator, lpips: Lpips, z: Tensor) -> NDArray[np.float32]:
+def step_distances(generator: StyleGenerator, lpips: Lpips, z: Tensor) -> NDArray[np.float32]:
     """Return d / e^2 for small steps e = ``EPSILON`` from one w towards another, without truncation.
 
     Args:

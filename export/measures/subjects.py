@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from engines import Engine, engine_from_directory
 from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.errors import ExportError
-from engines.contract.tensors import BLEND
 from engines.model_directory import Component, manifest_of
 from export.checkpoints import read_classifier, read_encoder, read_generator, read_isf
+from export.networks.architectures import network_from_weights
 from export.networks.classifier import classifier_from_weights
-from export.networks.encoder import encoder_from_weights, input_from_face
-from export.networks.generator import Generator, generator_from_weights, picture_from_output
+from export.networks.encoder import input_from_face
+from export.networks.generator import StyleGenerator, picture_from_output
 from export.networks.isf import isf_from_weights
+from export.networks.restyle import face_encoder_from_weights
+from serving.condition import filled_generator_controls
 from serving.sampler import mapping_engine
 
 BATCH = 8
@@ -53,7 +55,7 @@ class MeasuredGenerator:
     codes: tuple[int, ...]
     map: Callable[[AnyArray], Codes]
     draw: Callable[[Codes, float], Pictures]
-    network: Generator | None
+    network: StyleGenerator | None
 
 
 @dataclass(frozen=True)
@@ -79,23 +81,22 @@ def open_generator(path: Path, stack: ExitStack) -> MeasuredGenerator:
     """
     if path.is_dir():
         return _generator_of_engine(path, stack)
-    return measured_generator(path.stem, generator_from_weights(read_generator(path)))
+    return measured_generator(path.stem, network_from_weights(read_generator(path)))
 
 
-def measured_generator(name: str, network: Generator) -> MeasuredGenerator:
+def measured_generator(name: str, network: StyleGenerator) -> MeasuredGenerator:
     """Return a network in PyTorch as a generator to measure."""
-    rows = 2 * len(network.synthesis)
 
     def map_(z: AnyArray) -> Codes:
         with torch.no_grad():
-            return np.repeat(network.mapping(torch.from_numpy(z)).numpy()[:, None], rows, 1)
+            return np.repeat(network.mapping(torch.from_numpy(z)).numpy()[:, None], network.rows, 1)
 
     def draw(w: Codes, psi: float) -> Pictures:
         with torch.no_grad():
             return picture_from_output(network(torch.from_numpy(w), torch.full((len(w), 1), psi))).numpy()
 
     z_dim = network.mapping.z_dim if list(network.mapping.children()) else 0
-    codes = rows, len(network.mapping.w_avg)
+    codes = network.rows, len(network.mapping.w_avg)
     return MeasuredGenerator(name, z_dim, codes, map_, lambda w, psi: _in_batches(draw, w, psi), network)
 
 
@@ -104,10 +105,9 @@ def _generator_of_engine(path: Path, stack: ExitStack) -> MeasuredGenerator:
     manifest = manifest_of(path)
 
     def draw(w: Codes, psi: float) -> Pictures:
-        inputs = {"w": w, "psi": np.full((len(w), 1), psi, np.float32)}
-        if manifest.live:
-            inputs[BLEND] = np.tile(np.asarray(manifest.default_blend, np.float32), (len(w), 1))
-        return engine.run(inputs)["image"]
+        given = {"psi": np.full((len(w), 1), psi, np.float32)}
+        controls = filled_generator_controls(engine.signature, given, len(w), manifest.default_blend)
+        return engine.run({"w": w, **controls})["image"]
 
     return MeasuredGenerator(
         f"{manifest.name} ({manifest.engine} {manifest.precision})",
@@ -124,8 +124,7 @@ def open_encoder(path: Path, stack: ExitStack) -> Encoder:
     if path.is_dir():
         engine = _engine(path, "encoder", stack)
         return lambda faces: _in_batches(lambda part: engine.run({"face": part})["w"], faces)
-    network = encoder_from_weights(read_encoder(path))
-    return network_on_faces(network)
+    return network_on_faces(face_encoder_from_weights(read_encoder(path)))
 
 
 def open_head(path: Path, attributes: tuple[str, ...] | None, stack: ExitStack, *, residual: bool) -> MeasuredHead:

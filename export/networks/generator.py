@@ -168,6 +168,7 @@ class StyleGenerator(nn.Module):
     """
 
     truncated_rows: int | None = None
+    synthesis: nn.ModuleDict
 
     def __init__(self, mapping: Mapping) -> None:
         super().__init__()
@@ -188,6 +189,11 @@ class StyleGenerator(nn.Module):
         if self.truncated_rows is not None:
             truncated = torch.cat([truncated[:, : self.truncated_rows], w[:, self.truncated_rows :]], 1)
         return self.synthesise(truncated)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of W+ that the layers read."""
+        return 2 * len(self.synthesis)
 
     def synthesise(self, w: Tensor) -> Tensor:  # [N, L, D] -> [N, 3, R, R]
         raise NotImplementedError

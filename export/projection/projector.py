@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from export.networks.generator import Generator, Mapping
+from export.networks.generator import Mapping, StyleGenerator
 from export.projection.objective import Objective
 
 RATE = 0.05
@@ -70,7 +70,7 @@ class Projector:
         best: the code with the least distance so far, without noise.
     """
 
-    def __init__(self, generator: Generator, objective: Objective, search: Search) -> None:
+    def __init__(self, generator: StyleGenerator, objective: Objective, search: Search) -> None:
         self._generator, self._objective, self.search = generator, objective, search
         self.step = 0
         self.w = search.start.clone().requires_grad_()

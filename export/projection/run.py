@@ -14,8 +14,9 @@ from torch import Tensor
 from engines.contract.arrays import Codes, Picture
 from engines.contract.errors import EngineError, ExportError
 from export.measures.lpips import Lpips
+from export.networks.architectures import network_from_weights
 from export.networks.encoder import Encoder, input_from_face
-from export.networks.generator import Generator, generator_from_weights
+from export.networks.generator import StyleGenerator
 from export.networks.restyle import Restyle, face_encoder_from_weights
 from export.projection.objective import Objective
 from export.projection.projector import Projector, Search, spread_of_w
@@ -111,7 +112,7 @@ def _prepared(request: Request) -> tuple[Projector, float]:
         raise EngineError(
             f"--device {request.device}", got="no GPU that PyTorch finds", expected="one", remedy="leave --device out"
         )
-    generator = generator_from_weights(request.generator).to(request.device)
+    generator = network_from_weights(request.generator).to(request.device)
     network = _encoder(request)
     face = input_from_face(torch.from_numpy(request.face[None])).to(request.device)
     lpips = request.lpips[0].to(request.device) if request.lpips else None
@@ -136,7 +137,7 @@ def _encoder(request: Request) -> Encoder | Restyle | None:
     return network
 
 
-def _search(request: Request, generator: Generator, network: Encoder | Restyle | None, face: Tensor) -> Search:
+def _search(request: Request, generator: StyleGenerator, network: Encoder | Restyle | None, face: Tensor) -> Search:
     """Return the search from the encoder's code or from the average one."""
     spread = spread_of_w(generator.mapping)
     if request.begins_at == "encoder":

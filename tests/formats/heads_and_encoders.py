@@ -20,11 +20,13 @@ from checkpoint_files import (
 from deterministic_weights import discriminator_value, isf_value, state_dict
 from encoder_formula import official_encoding
 from isf_formula import official_edit
+from official_encoders import OTHER_ENCODERS, EncoderForm
 
 from export.checkpoints import read_classifier, read_encoder, read_isf
 from export.networks.classifier import classifier_from_weights
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.isf import isf_from_weights
+from export.networks.restyle import face_encoder_from_weights
 from tests.formats.differences import Compare, Difference, Row, of_codes
 
 FORMULA, RECORDED = "formula", "recorded output"
@@ -82,6 +84,16 @@ def _encoder(encoder_type: str, *, average: bool = True) -> Compare:
     return compare
 
 
+def _other_encoder(form: EncoderForm) -> Compare:
+    def compare(folder: Path) -> Difference:
+        path = saved(folder / "encoder.pt", form.checkpoint())
+        network = face_encoder_from_weights(read_encoder(path))
+        face = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8).repeat(4, 1).repeat(4, 2)
+        return of_codes(network(input_from_face(torch.from_numpy(face))), form.codes(path, face))
+
+    return compare
+
+
 ROWS = (
     Row("ISF head", "as published", RECORDED, _recorded_isf),
     *(
@@ -97,5 +109,9 @@ ROWS = (
     Row("pSp", "`GradualStyleEncoder`", FORMULA, _encoder("GradualStyleEncoder")),
     Row("pSp", "without `latent_avg`", FORMULA, _encoder("GradualStyleEncoder", average=False)),
     Row("e4e", "`Encoder4Editing`", FORMULA, _encoder("Encoder4Editing")),
+    *(
+        Row(name.split(" on ")[0].split(",")[-1].strip(), f"`{form.encoder_type}`", FORMULA, _other_encoder(form))
+        for name, form in OTHER_ENCODERS.items()
+    ),
 )
 """Formats of ISF heads, classifiers and encoders."""

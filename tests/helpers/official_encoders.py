@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +20,13 @@ from deterministic_weights import Array, Shape, encoder_value, state_dict
 from torch import Tensor
 from torch.nn import functional
 
+from engines.contract.arrays import Pictures
+from export.checkpoints import read_generator
+from export.networks.encoder import input_from_face
+from export.networks.generator import generator_from_weights
+
 State = Mapping[str, Tensor]
+Trunk = Literal["irse50", "resnet34"]
 Head = Literal["last", "one", "all"]
 
 CHANNELS, ROWS = 10, 8
@@ -28,8 +36,8 @@ _RESNET_UNITS, _RESNET_STAGES = (3, 4, 6, 3), (4, 6, 8, CHANNELS)
 
 
 @cache
-def official_encoder(trunk: str, head: Head, inputs: int) -> Mapping[str, Array]:
-    """A narrow encoder's state dict: ``trunk`` is "irse50" or "resnet34"."""
+def official_encoder(trunk: Trunk, head: Head, inputs: int) -> Mapping[str, Array]:
+    """A narrow encoder's state dict."""
     shapes = dict(_irse50_shapes(inputs) if trunk == "irse50" else _resnet34_shapes(inputs))
     if head == "last":
         for row in range(ROWS):
@@ -50,6 +58,48 @@ def official_checkpoint(encoder: Mapping[str, Array], **changes: Any) -> dict[st
     state |= {f"decoder.{name}": value for name, value in rosinality_state(width=CHANNELS).items()}
     latent_avg = torch.linspace(-1, 1, CHANNELS).repeat(ROWS, 1)
     return {"state_dict": torch_tensors(state), "latent_avg": latent_avg, "opts": {}} | changes
+
+
+@dataclass(frozen=True)
+class EncoderForm:
+    """A form of encoder by the name of its class; one of ReStyle's takes ``steps``, and the others none."""
+
+    encoder_type: str
+    trunk: Trunk
+    head: Head
+    steps: int = 0
+
+    def checkpoint(self, **changes: Any) -> dict[str, Any]:
+        """A checkpoint of this form; ``changes`` replace its entries."""
+        opts: dict[str, Any] = {"encoder_type": self.encoder_type}
+        opts |= {"n_iters_per_batch": self.steps} if self.steps else {}
+        return official_checkpoint(self._encoder(), **{"opts": opts, **changes})
+
+    def codes(self, path: Path, faces: Pictures) -> Tensor:
+        """The codes of faces by the official formula; ``path`` is the checkpoint, which holds ReStyle's decoder."""
+        state, x = torch_tensors(self._encoder()), input_from_face(torch.from_numpy(faces))
+        latent_avg = self.checkpoint()["latent_avg"]
+        if not self.steps:
+            codes = official_codes(state, x)
+            return (codes[:, None] if codes.ndim == 2 else codes) + latent_avg
+        decoder = generator_from_weights(read_generator(path)).synthesise
+        progressive = "Progressive" in self.encoder_type
+        return official_restyle(state, x, latent_avg, decoder, self.steps, progressive=progressive)
+
+    def _encoder(self) -> Mapping[str, Array]:
+        return official_encoder(self.trunk, self.head, 6 if self.steps else 3)
+
+
+OTHER_ENCODERS = {
+    "into W, pSp": EncoderForm("BackboneEncoderUsingLastLayerIntoW", "irse50", "one"),
+    "into W, e4e": EncoderForm("SingleStyleCodeEncoder", "irse50", "one"),
+    "into W+": EncoderForm("BackboneEncoderUsingLastLayerIntoWPlus", "irse50", "all"),
+    "ReStyle-pSp": EncoderForm("BackboneEncoder", "irse50", "last", steps=2),
+    "ReStyle-e4e": EncoderForm("ProgressiveBackboneEncoder", "irse50", "last", steps=2),
+    "ReStyle-pSp on ResNet": EncoderForm("ResNetBackboneEncoder", "resnet34", "last", steps=1),
+    "ReStyle-e4e on ResNet": EncoderForm("ResNetProgressiveBackboneEncoder", "resnet34", "last", steps=3),
+}
+"""ReStyle's encoders, and those without style heads."""
 
 
 def official_codes(state: State, x: Tensor, *, progressive: bool = False) -> Tensor:

@@ -12,15 +12,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from checkpoint_files import saved, torch_tensors
-from official_encoders import (
-    CHANNELS,
-    ROWS,
-    official_checkpoint,
-    official_codes,
-    official_encoder,
-    official_restyle,
-)
+from checkpoint_files import saved
+from official_encoders import CHANNELS, OTHER_ENCODERS, ROWS, official_checkpoint, official_encoder
 from onnx_operators import FORBIDDEN
 from torch import Tensor
 
@@ -30,13 +23,12 @@ from engines.contract.errors import CheckpointError, EngineError, ExportError
 from engines.contract.tensors import Geometry, encoder_signature
 from engines.torch.engine import network_from_onnx
 from export.build import build_encoder
-from export.checkpoints import describe, read_encoder, read_generator, write_encoder
+from export.checkpoints import describe, read_encoder, write_encoder
 from export.cutting import light_encoder
 from export.demo_face import demo_face
 from export.graphs.encoder import onnx_from_encoder
 from export.graphs.restyle import onnx_from_restyle
 from export.networks.encoder import Encoder, input_from_face
-from export.networks.generator import generator_from_weights
 from export.networks.restyle import Restyle, face_encoder_from_weights, restyle_from_weights
 from export.options import with_steps
 from export.random_weights import random_encoder, random_generator
@@ -44,48 +36,14 @@ from export.targets import ExportOptions
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
+RESTYLE, INTO_W = OTHER_ENCODERS["ReStyle-e4e"], OTHER_ENCODERS["into W, e4e"]
 SIGNATURE = encoder_signature(Geometry(32, CHANNELS))
-
-ENCODERS = {
-    "into W, pSp": ("irse50", "one", 3, {"encoder_type": "BackboneEncoderUsingLastLayerIntoW"}),
-    "into W, e4e": ("irse50", "one", 3, {"encoder_type": "SingleStyleCodeEncoder"}),
-    "into W+": ("irse50", "all", 3, {"encoder_type": "BackboneEncoderUsingLastLayerIntoWPlus"}),
-    "ReStyle-pSp": ("irse50", "last", 6, {"encoder_type": "BackboneEncoder", "n_iters_per_batch": 2}),
-    "ReStyle-e4e": ("irse50", "last", 6, {"encoder_type": "ProgressiveBackboneEncoder", "n_iters_per_batch": 2}),
-    "ReStyle-pSp on ResNet": ("resnet34", "last", 6, {"encoder_type": "ResNetBackboneEncoder", "n_iters_per_batch": 1}),
-    "ReStyle-e4e on ResNet": (
-        "resnet34",
-        "last",
-        6,
-        {"encoder_type": "ResNetProgressiveBackboneEncoder", "n_iters_per_batch": 3},
-    ),
-}
 
 
 @pytest.fixture(scope="module")
 def faces() -> Pictures:
     face = demo_face()
     return np.stack([face, 255 - face[:, ::-1]])
-
-
-def checkpoint_of(name: str, **changes: Any) -> dict[str, Any]:
-    trunk, head, inputs, opts = ENCODERS[name]
-    return official_checkpoint(official_encoder(trunk, head, inputs), **{"opts": opts, **changes})  # type: ignore[arg-type]
-
-
-def official(name: str, path: Path, faces: Pictures) -> Tensor:
-    """The codes by the official formula."""
-    trunk, head, inputs, opts = ENCODERS[name]
-    state, x = torch_tensors(official_encoder(trunk, head, inputs)), input_from_face(torch.from_numpy(faces))  # type: ignore[arg-type]
-    latent_avg = checkpoint_of(name)["latent_avg"]
-    if inputs == 3:
-        codes = official_codes(state, x)
-        return (codes[:, None] if codes.ndim == 2 else codes) + latent_avg
-    decoder = generator_from_weights(read_generator(path)).synthesise
-    progressive = "Progressive" in str(opts["encoder_type"])
-    steps = opts["n_iters_per_batch"]
-    assert isinstance(steps, int)
-    return official_restyle(state, x, latent_avg, decoder, steps, progressive=progressive)
 
 
 def graph_of(network: Encoder | Restyle) -> onnx.ModelProto:
@@ -100,10 +58,10 @@ def assert_codes(codes: Any, expected: Tensor) -> None:
     np.testing.assert_allclose(codes, expected, rtol=0, atol=1e-5 * spread)
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", OTHER_ENCODERS)
 def test_an_encoder_and_its_graph_equal_the_official_formula(tmp_path: Path, name: str, faces: Pictures) -> None:
-    path = saved(tmp_path / "encoder.pt", checkpoint_of(name))
-    expected = official(name, path, faces)
+    path = saved(tmp_path / "encoder.pt", OTHER_ENCODERS[name].checkpoint())
+    expected = OTHER_ENCODERS[name].codes(path, faces)
     network = face_encoder_from_weights(read_encoder(path))
     assert_codes(network(input_from_face(torch.from_numpy(faces))), expected)
     model = graph_of(network)
@@ -119,9 +77,9 @@ def test_an_encoder_and_its_graph_equal_the_official_formula(tmp_path: Path, nam
 
 @pytest.mark.parametrize("name", ["into W+", "ReStyle-e4e on ResNet"])
 def test_the_other_engines_run_every_operator_of_them(tmp_path: Path, name: str, faces: Pictures) -> None:
-    path = saved(tmp_path / "encoder.pt", checkpoint_of(name))
+    path = saved(tmp_path / "encoder.pt", OTHER_ENCODERS[name].checkpoint())
     onnx.save(graph_of(face_encoder_from_weights(read_encoder(path))), tmp_path / "encoder.onnx")
-    expected = official(name, path, faces)
+    expected = OTHER_ENCODERS[name].codes(path, faces)
     with engine_from_onnx(tmp_path / "encoder.onnx", SIGNATURE, "openvino") as engine:
         assert_codes(engine.run({"face": faces})["w"], expected)
     in_torch = network_from_onnx(tmp_path / "encoder.onnx", SIGNATURE, torch.device("cpu"))
@@ -150,7 +108,7 @@ def test_a_decoders_large_picture_is_averaged_to_the_size_of_a_face(faces: Pictu
     ],
 )
 def test_inspect_names_the_architecture(tmp_path: Path, name: str, architecture: str, steps: int | None) -> None:
-    report = describe(saved(tmp_path / "encoder.pt", checkpoint_of(name)))
+    report = describe(saved(tmp_path / "encoder.pt", OTHER_ENCODERS[name].checkpoint()))
     assert (report.kind, report.architecture, report.rows, report.steps) == ("encoder", architecture, ROWS, steps)
     unused = "decoder.style (16 tensors): the mapping network" if steps else "decoder ("
     assert any(line.startswith(f"state_dict.{unused}") for line in report.left_out), report.left_out
@@ -158,7 +116,7 @@ def test_inspect_names_the_architecture(tmp_path: Path, name: str, architecture:
 
 def test_restyle_starts_from_the_average_whatever_its_options_say(tmp_path: Path) -> None:
     opts = {"encoder_type": "BackboneEncoder", "start_from_latent_avg": False}
-    weights = read_encoder(saved(tmp_path / "encoder.pt", checkpoint_of("ReStyle-pSp", opts=opts)))
+    weights = read_encoder(saved(tmp_path / "encoder.pt", OTHER_ENCODERS["ReStyle-pSp"].checkpoint(opts=opts)))
     assert weights.latent_avg.any()
     assert (weights.steps, weights.notes) == (5, ())
 
@@ -175,7 +133,7 @@ def test_one_code_is_for_as_many_rows_as_the_file_records(
     tmp_path: Path, average: Tensor, opts: dict[str, Any], rows: int, notes: int
 ) -> None:
     opts = {"encoder_type": "SingleStyleCodeEncoder", **opts}
-    weights = read_encoder(saved(tmp_path / "encoder.pt", checkpoint_of("into W, e4e", latent_avg=average, opts=opts)))
+    weights = read_encoder(saved(tmp_path / "encoder.pt", INTO_W.checkpoint(latent_avg=average, opts=opts)))
     assert weights.latent_avg.shape == (rows, CHANNELS)
     assert [note for note in weights.notes if "1024x1024 is assumed" in note] == list(weights.notes)
     assert len(weights.notes) == notes
@@ -189,15 +147,18 @@ def without_decoder(checkpoint: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (lambda: without_decoder(checkpoint_of("ReStyle-e4e")), "a ReStyle encoder without its decoder, expected one"),
-        (lambda: checkpoint_of("ReStyle-e4e", latent_avg=None), "a latent_avg of another form"),
-        (lambda: checkpoint_of("ReStyle-e4e", opts={}), "does not say whether it is pSp or e4e"),
         (
-            lambda: checkpoint_of("ReStyle-e4e", opts={"encoder_type": "BackboneEncoder", "n_iters_per_batch": 99}),
+            lambda: without_decoder(RESTYLE.checkpoint()),
+            "a ReStyle encoder without its decoder, expected one",
+        ),
+        (lambda: RESTYLE.checkpoint(latent_avg=None), "a latent_avg of another form"),
+        (lambda: RESTYLE.checkpoint(opts={}), "does not say whether it is pSp or e4e"),
+        (
+            lambda: RESTYLE.checkpoint(opts={"encoder_type": "BackboneEncoder", "n_iters_per_batch": 99}),
             "n_iters_per_batch = 99, expected 1 to 20 steps",
         ),
         (
-            lambda: checkpoint_of("into W+", opts={"encoder_type": "Encoder4Editing"}),
+            lambda: OTHER_ENCODERS["into W+"].checkpoint(opts={"encoder_type": "Encoder4Editing"}),
             "the encoder type 'Encoder4Editing', expected one with the tensors of this file: BackboneEncoderUsing",
         ),
         (
@@ -214,16 +175,16 @@ def test_a_damaged_encoder_is_refused(tmp_path: Path, content: Callable[[], dict
 
 
 def test_steps_are_those_of_restyle(tmp_path: Path) -> None:
-    restyle = read_encoder(saved(tmp_path / "restyle.pt", checkpoint_of("ReStyle-e4e")))
+    restyle = read_encoder(saved(tmp_path / "restyle.pt", RESTYLE.checkpoint()))
     assert with_steps(restyle, 3).steps == 3
     assert with_steps(restyle, None).steps == 2
-    one = read_encoder(saved(tmp_path / "one.pt", checkpoint_of("into W, pSp")))
+    one = read_encoder(saved(tmp_path / "one.pt", OTHER_ENCODERS["into W, pSp"].checkpoint()))
     with pytest.raises(ExportError, match=r"--steps 3: got an encoder of the architecture pSp, .* leave --steps out"):
         with_steps(one, 3)
 
 
 def test_what_only_pyramids_have_is_refused_for_others(tmp_path: Path) -> None:
-    one = read_encoder(saved(tmp_path / "one.pt", checkpoint_of("into W, pSp")))
+    one = read_encoder(saved(tmp_path / "one.pt", OTHER_ENCODERS["into W, pSp"].checkpoint()))
     with pytest.raises(ExportError, match="--light: got an encoder of the architecture pSp, IR-SE-50, one code"):
         light_encoder(one)
     with pytest.raises(CheckpointError, match=r"expected pSp or e4e on IR-SE-50"):
@@ -232,7 +193,7 @@ def test_what_only_pyramids_have_is_refused_for_others(tmp_path: Path) -> None:
 
 
 def test_a_model_directory_of_restyle_says_its_steps(tmp_path: Path) -> None:
-    weights = read_encoder(saved(tmp_path / "encoder.pt", checkpoint_of("ReStyle-pSp on ResNet")))
+    weights = read_encoder(saved(tmp_path / "encoder.pt", OTHER_ENCODERS["ReStyle-pSp on ResNet"].checkpoint()))
     options = ExportOptions(tmp_path / "encoder", "encoder", engine="onnxruntime")
     manifest = build_encoder(weights, options, lambda _: None)
     assert (manifest.details["kind"], manifest.details["steps"], manifest.engine) == ("psp", 1, "onnxruntime")

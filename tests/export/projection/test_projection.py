@@ -11,6 +11,7 @@ import pytest
 import torch
 from generators import random_generator
 from lpips_files import write_lpips
+from stylegan1_files import genforce_file, variables
 from torch import Tensor
 from torch.nn import functional
 
@@ -92,6 +93,11 @@ def test_a_search_from_the_average_depends_on_its_seed_and_comes_nearer() -> Non
     np.testing.assert_array_equal(first.code, again.code)
     assert not np.array_equal(first.code, other.code)
     assert first.psnr > first.start_psnr
+
+
+def test_a_stylegan1_generator_is_projected_into_too(tmp_path: Path) -> None:
+    generator = read_generator(genforce_file(tmp_path / "v1.pth", variables()))
+    assert project(Request(FACE, generator, steps=2), ignored).code.shape == (1, generator.rows, generator.w_dim)
 
 
 def test_more_steps_can_be_added_to_a_search_from_the_encoder(tmp_path: Path) -> None:
