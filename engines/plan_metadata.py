@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from engines.contract.errors import EngineError
+from engines.kernels.capabilities import capability_for
 from engines.manifest_entry import ManifestEntry
 
 Compatibility = Literal["none", "same_compute_capability", "ampere_plus"]
@@ -53,7 +54,7 @@ class PlanMetadata(ManifestEntry):
 
 
 def kernel_capability(gpu: int, compatibility: Compatibility) -> int:
-    """The compute capability, times 10, to compile plugins for: 9.0 runs on Hopper alone, 8.x also on later GPUs.
+    """The compute capability, times 10, to compile plugins for; "ampere_plus" takes what runs on every GPU from 8.0 on.
 
     Raises:
         EngineError: a GPU older than Ampere.
@@ -65,9 +66,7 @@ def kernel_capability(gpu: int, compatibility: Compatibility) -> int:
             expected="8.0 or newer",
             remedy="build with --plugins off",
         )
-    if compatibility == "ampere_plus":
-        return 80
-    return gpu if gpu == 90 else max(known for known in (80, 86, 89) if known <= gpu)
+    return 80 if compatibility == "ampere_plus" else capability_for(gpu)
 
 
 def check_platform(metadata: PlanMetadata, here: Platform, directory: Path) -> None:

@@ -1,8 +1,4 @@
-"""Kernel specifications -> PTX and launch geometry, for TensorRT plans and the CUDA driver; no GPU is needed.
-
-PTX for compute capability 8.x runs on that GPU and all later ones. 9.0 is compiled for sm_90a, whose matrix
-instructions exist on Hopper only.
-"""
+"""Kernel specifications -> PTX and launch geometry, for TensorRT plans and the CUDA driver; no GPU is needed."""
 
 from __future__ import annotations
 
@@ -20,13 +16,9 @@ import triton
 from triton.backends.compiler import GPUTarget
 
 from engines.contract.errors import EngineError
+from engines.kernels.capabilities import CAPABILITIES, PTX_VERSIONS
+from engines.kernels.l1_copies import copies_kept_in_l1
 from engines.kernels.launch import KernelSpec
-
-CAPABILITIES = (80, 86, 89, 90)
-"""The GPUs that kernels are compiled for: A100; A10 and RTX 30; L4, L40 and RTX 40; H100 and H200."""
-
-PTX_VERSION = 80
-"""The PTX version 8.0, which every driver since CUDA 12.0 loads; Triton's default is that of its newest assembler."""
 
 _POINTERS = {torch.float16: "*fp16", torch.float32: "*fp32", torch.uint8: "*u8"}
 _ALIGNED = [["tt.divisibility", 16]]
@@ -70,7 +62,7 @@ def compile_ahead(spec: KernelSpec, capability: int) -> CompiledKernel:
             "ahead-of-time compilation",
             got=f"compute capability {capability / 10}",
             expected=f"one of {', '.join(str(known / 10) for known in CAPABILITIES)}",
-            remedy="take the highest one that is not above the GPU's, but 9.0 for a GPU of 9.0 only",
+            remedy="take the one that engines.kernels.capabilities.capability_for names for the GPU",
         )
     if triton.knobs.runtime.interpret:
         raise EngineError(
@@ -79,13 +71,12 @@ def compile_ahead(spec: KernelSpec, capability: int) -> CompiledKernel:
             expected="kernels to compile",
             remedy="unset TRITON_INTERPRET and start the process again",
         )
-    with _temporary_cache():
+    with _temporary_cache(), copies_kept_in_l1():
         target = GPUTarget("cuda", capability, 32)
-        compiled: Any = triton.compile(
-            _source(spec), target=target, options=spec.options | {"ptx_version": PTX_VERSION}
-        )
+        options = spec.options | {"ptx_version": PTX_VERSIONS[capability]}
+        compiled: Any = triton.compile(_source(spec), target=target, options=options)
     ptx = keep_first_parameters(compiled.asm["ptx"], len(spec.arguments))
-    registers, spilled_bytes = register_usage(ptx)
+    registers, spilled_bytes = register_usage(ptx, capability)
     return CompiledKernel(
         name=compiled.metadata.name,
         ptx=ptx,
@@ -143,14 +134,15 @@ def keep_first_parameters(ptx: str, count: int) -> str:
     return ptx[: entry.start(1)] + ",".join(parameters[:count]).rstrip() + "\n" + ptx[entry.end(1) :]
 
 
-def register_usage(ptx: str) -> tuple[int, int]:
-    """Registers and spilled bytes per thread, as reported by Triton's own ptxas."""
+def register_usage(ptx: str, capability: int) -> tuple[int, int]:
+    """Registers and spilled bytes per thread, as reported by the assembler that Triton brings for the capability."""
     target = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)
     assert target is not None
     with TemporaryDirectory() as folder:
         source = Path(folder) / "kernel.ptx"
         source.write_text(ptx)
-        command = [triton.knobs.nvidia.ptxas.path, "-v", f"-arch={target[1]}", str(source), "-o", f"{source}.cubin"]
+        assembler = triton.knobs.nvidia.ptxas_blackwell if capability >= 100 else triton.knobs.nvidia.ptxas
+        command = [assembler.path, "-v", f"-arch={target[1]}", str(source), "-o", f"{source}.cubin"]
         report = subprocess.run(command, check=True, capture_output=True, text=True).stderr
     registers, spilled = re.search(r"Used (\d+) registers", report), re.search(r"(\d+) bytes spill stores", report)
     assert registers is not None

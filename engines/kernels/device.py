@@ -16,7 +16,7 @@ def activate(
 ) -> tl.tensor:
     """clamp(leaky_relu(x * demodulation + noise + bias)), in float32."""
     x = x * demodulation + noise + bias
-    x = tl.where(x > 0, x, 0.2 * x)
+    x = tl.maximum(x, 0.2 * x)  # leaky_relu, without the register that a comparison takes
     if CLAMP is not None:
         x = tl.clamp(x, -CLAMP, CLAMP)
     return x

@@ -14,6 +14,8 @@ from typing import Any, TypeVar, cast
 import torch
 import triton
 
+from engines.kernels.l1_copies import copies_kept_in_l1
+
 Function = TypeVar("Function", bound=Callable[..., object])
 Constant = int | float | bool | None
 
@@ -34,7 +36,6 @@ class KernelSpec:
         grid: the number of blocks in x and y; z is the batch.
         warps: the number of warps of 32 threads per block.
         stages: the depth of the software pipeline in loops over matrix products.
-        registers: the maximum number of registers per thread; None leaves the choice to the assembler.
     """
 
     kernel: Callable[..., object]
@@ -43,7 +44,6 @@ class KernelSpec:
     grid: tuple[int, int]
     warps: int = 4
     stages: int = 1
-    registers: int | None = None
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -53,14 +53,14 @@ class KernelSpec:
     @property
     def options(self) -> dict[str, Any]:
         """Triton's compile options; without fusion, a FIR tap costs a product and a sum instead of one FMA."""
-        limit = {} if self.registers is None else {"maxnreg": self.registers}
-        return {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True, **limit}
+        return {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True}
 
     def launch(self, batch: int, operands: Mapping[str, torch.Tensor | None]) -> None:
         """Launch on the current CUDA stream; ``operands`` has a tensor for each of ``arguments``."""
         tensors = {name: dtype and operands[name] for name, dtype in self.pointers.items()}
         kernel: Any = self.kernel
-        kernel[(*self.grid, batch)](**tensors, **self.constants, **self.options)
+        with copies_kept_in_l1():
+            kernel[(*self.grid, batch)](**tensors, **self.constants, **self.options)
 
 
 def ceil_div(size: int, block: int) -> int:

@@ -104,8 +104,6 @@ def to_rgb_spec(
             **variant.constants,
         },
         grid=(ceil_div(height * width, block_p), 1),
-        # By default the assembler of triton 3.7 takes 56 for sm_86 and sm_89 and spills one; with 64 it spills none.
-        registers=64,
     )
 
 

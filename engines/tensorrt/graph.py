@@ -70,7 +70,7 @@ def graph_with_plugins(
         weights: the generator's weights.
         signature: its inputs and output.
         batch: the only batch size.
-        capability: the GPU's compute capability times 10, one of ``engines.kernels.ahead_of_time.CAPABILITIES``.
+        capability: the GPU's compute capability times 10, one of ``engines.kernels.capabilities.CAPABILITIES``.
         fused_from: the lowest resolution whose convolutions are plugins, if their channels are not too many.
     """
     return _GeneratorGraph(weights, batch, capability, fused_from).build(signature)

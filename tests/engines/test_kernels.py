@@ -11,7 +11,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
-from driver_launch import compiled_for, launch_by_driver
+from driver_launch import launch_by_driver
 from kernel_cases import AHEAD_OF_TIME, CASES, LARGE_CASES, Errors, run_case
 from torch import Tensor
 from torch.nn import functional
@@ -89,11 +89,6 @@ def test_the_driver_is_given_a_kernels_geometry_and_its_operands_in_order(monkey
     assert driver.passed == [tensor.data_ptr() for tensor in operands.values()]
     assert driver.geometry == [*spec.grid, 3, 32 * spec.warps, 1, 1, compile_ahead(spec, 80).shared_bytes]
     driver.cuModuleUnload.assert_called_once()
-
-
-@pytest.mark.parametrize(("gpu", "expected"), [((8, 0), 80), ((8, 7), 86), ((9, 0), 90), ((10, 0), 89), ((12, 1), 89)])
-def test_a_gpu_gets_kernels_that_run_on_it(gpu: tuple[int, int], expected: int) -> None:
-    assert compiled_for(*gpu) == expected
 
 
 def test_a_weight_merged_along_rows_leaves_the_filter_along_columns() -> None:

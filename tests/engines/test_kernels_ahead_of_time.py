@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
+import triton
 from kernel_cases import SPECS, compiled
 
 from engines.contract.errors import EngineError
-from engines.kernels.ahead_of_time import CAPABILITIES, CompiledKernel, compile_ahead, keep_first_parameters
+from engines.kernels.ahead_of_time import CompiledKernel, compile_ahead, keep_first_parameters
+from engines.kernels.capabilities import CAPABILITIES, PTX_VERSIONS
+from engines.kernels.l1_copies import copies_kept_in_l1
 from engines.kernels.tail import tail_spec
 
 SHARED_BYTES = 48 * 1024
@@ -59,8 +64,13 @@ def test_maps_are_read_and_written_16_bytes_at_a_time(kernel: CompiledKernel) ->
     assert writes or not {"y_ptr", "next_ptr"} & {*kernel.arguments}
 
 
+def test_a_convolution_reads_its_pixels_and_weights_through_l1(kernel: CompiledKernel) -> None:
+    copies = set(re.findall(r"cp\.async\.c\w\.", kernel.ptx))
+    assert copies == ({"cp.async.ca."} if "weight_ptr" in kernel.arguments else set())
+
+
 def test_products_run_on_tensor_cores(kernel: CompiledKernel) -> None:
-    instruction = "wgmma.mma_async" if kernel.capability == 90 else "mma.sync"
+    instruction = {90: "wgmma.mma_async", 100: "tcgen05.mma"}.get(kernel.capability, "mma.sync")
     assert (instruction in kernel.ptx) == ("weight_ptr" in kernel.arguments)
 
 
@@ -74,7 +84,7 @@ def test_a_kernel_takes_its_operands_and_nothing_else(kernel: CompiledKernel) ->
 
 def test_ptx_names_no_file_and_a_version_that_older_drivers_load(kernel: CompiledKernel) -> None:
     assert ".file" not in kernel.ptx
-    assert ".version 8.0" in kernel.ptx
+    assert f".version {PTX_VERSIONS[kernel.capability] / 10}" in kernel.ptx
     assert f".target sm_{kernel.capability}" in kernel.ptx
 
 
@@ -103,6 +113,35 @@ def test_a_parameter_that_nothing_uses_is_dropped() -> None:
     assert keep_first_parameters(ptx, 1) == ptx.replace(",\n\t.param .u64 k_1", "")
 
 
+def compiled_by_the_hook(stage: str) -> str:
+    """What Triton's stage ``ptx`` gives if it gave ``stage`` before, with the hook that is installed now."""
+    stages = {"ptx": lambda program, metadata: stage}
+    hook = triton.knobs.runtime.add_stages_inspection_hook
+    if hook is not None:
+        hook(None, stages, None, None, 90)
+    return stages["ptx"](None, None)
+
+
+COPY = "cp.async.cg.shared.global [ %r1 + 0 ], [ %rd1 + 0 ], 0x10, %r2;"
+
+
+def test_a_launched_kernel_is_compiled_with_copies_that_l1_keeps() -> None:
+    kernel, programs = MagicMock(), []
+    kernel.__getitem__.return_value = lambda **operands: programs.append(compiled_by_the_hook(COPY))
+    spec = replace(tail_spec(8, 8, 8), kernel=kernel)
+    spec.launch(1, dict.fromkeys(spec.arguments))
+    assert programs == [COPY.replace(".cg.", ".ca.")]
+    assert compiled_by_the_hook(COPY) == COPY
+
+
+def test_what_other_threads_compile_in_the_meantime_stays_as_it_is() -> None:
+    with copies_kept_in_l1(), ThreadPoolExecutor(1) as other:
+        assert other.submit(compiled_by_the_hook, COPY).result() == COPY
+        assert compiled_by_the_hook(COPY) != COPY
+
+
 def test_an_unknown_gpu_is_refused() -> None:
-    with pytest.raises(EngineError, match=r"got compute capability 7\.5, expected one of 8\.0, 8\.6, 8\.9, 9\.0"):
+    with pytest.raises(
+        EngineError, match=r"got compute capability 7\.5, expected one of 8\.0, 8\.6, 8\.9, 9\.0, 10\.0"
+    ):
         compile_ahead(tail_spec(8, 8, 8), 75)

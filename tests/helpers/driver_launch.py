@@ -11,7 +11,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from engines.kernels.ahead_of_time import CAPABILITIES, compile_ahead
+from engines.kernels.ahead_of_time import compile_ahead
+from engines.kernels.capabilities import capability_for
 from engines.kernels.launch import KernelSpec
 
 
@@ -19,19 +20,14 @@ from engines.kernels.launch import KernelSpec
 def launched_by_the_driver() -> Iterator[None]:
     """Inside the block, kernels are compiled ahead of time for the current GPU, and the driver launches them."""
     driver: Any = ctypes.CDLL("libcuda.so.1")
-    capability = compiled_for(*torch.cuda.get_device_capability())
+    major, minor = torch.cuda.get_device_capability()
+    capability = capability_for(10 * major + minor)
 
     def launch(spec: KernelSpec, batch: int, operands: Mapping[str, Tensor | None]) -> None:
         launch_by_driver(driver, spec, capability, batch, operands)
 
     with patch.object(KernelSpec, "launch", launch):
         yield
-
-
-def compiled_for(major: int, minor: int) -> int:
-    """The newest compiled capability that runs on a GPU: 9.0 runs on no other GPU, 8.x on all later ones."""
-    gpu = 10 * major + minor
-    return max(known for known in CAPABILITIES if known == gpu or (known <= gpu and known != 90))
 
 
 def launch_by_driver(

@@ -247,6 +247,7 @@ def run_case(case: str, device: str) -> list[Errors]:
 
 SPECS: dict[str, Callable[[], KernelSpec]] = {
     "FIR tail at 256": partial(tail_spec, 128, 256, 256, up=True, styled=True),
+    "ToRGB at 128": partial(to_rgb_spec, 256, 128, 128, ToRgbVariant(clamp=256.0, rgb_clamp=256.0)),
     "ToRGB at 256": partial(to_rgb_spec, 128, 256, 256, ToRgbVariant(clamp=256.0, rgb_clamp=256.0)),
     "convolution at 512": partial(conv_rgb_spec, 64, 64, 512, 512, ToRgbVariant()),
     "up-convolution at 1024": partial(conv_up_spec, 64, 32, 1024, 1024),

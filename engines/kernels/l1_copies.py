@@ -1,0 +1,59 @@
+"""Copies to shared memory that L1 keeps: ``cp.async.ca`` instead of ``cp.async.cg``.
+
+The taps of a convolution read almost the same pixels, and all blocks of a multiprocessor the same weights. The kernels
+ask for L1 by ``cache_modifier=".ca"``, which Triton's pipeliner drops in some versions (3.6 and 3.7): it writes
+``cp.async.cg``, which goes past L1, so that each tap of each block reads L2 again. PTX allows ``.ca`` for copies of
+4, 8 and 16 bytes, and ``.cg`` for those of 16 only; a copy of 16 bytes therefore takes either.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+import triton
+
+Stage = Callable[[Any, Any], Any]
+"""A stage of Triton's compiler: (program, metadata) -> the program in the stage's language."""
+
+_KEY = "copies are kept in L1"
+_LOCK = threading.RLock()
+
+
+def keep_copies_in_l1(ptx: str) -> str:
+    """The PTX whose copies to shared memory are kept in L1."""
+    return ptx.replace("cp.async.cg.shared", "cp.async.ca.shared")
+
+
+@contextmanager
+def copies_kept_in_l1() -> Iterator[None]:
+    """Inside the block, the kernels that this thread compiles, ahead of time or by a launch, keep their copies in L1.
+
+    Triton has one such hook for the process: blocks of several threads take turns, and what other threads compile in
+    the meantime stays as it is.
+    """
+    owner, runtime = threading.get_ident(), triton.knobs.runtime
+
+    # Triton calls it without arguments for what identifies the hook in a cache, and otherwise once per compilation.
+    def hook(
+        backend: object = None, stages: MutableMapping[str, Stage] | None = None, *others: object
+    ) -> tuple[str, str]:
+        if threading.get_ident() != owner:
+            return "", ""
+        if stages is not None:
+            stages["ptx"] = _followed_by(keep_copies_in_l1, stages["ptx"])
+        return _KEY, repr(_KEY)
+
+    with _LOCK:
+        outer = runtime.add_stages_inspection_hook
+        runtime.add_stages_inspection_hook = hook
+        try:
+            yield
+        finally:
+            runtime.add_stages_inspection_hook = outer
+
+
+def _followed_by(change: Callable[[str], str], stage: Stage) -> Stage:
+    return lambda program, metadata: change(stage(program, metadata))
