@@ -11,6 +11,7 @@ MAIN_README = _ROOT / "README.md"
 README = _ROOT / "benchmarks" / "README.md"
 VIDEO_README = _ROOT / "benchmarks" / "video" / "README.md"
 DEPLOY_README = _ROOT / "serving" / "deploy" / "README.md"
+KERNELS_README = _ROOT / "engines" / "kernels" / "README.md"
 SERVER_README = _ROOT / "serving" / "triton" / "README.md"
 
 END = "<!-- end -->"

@@ -1,0 +1,89 @@
+"""The table of the generator's launches: how it is counted, and that it is the one that the code gives now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.generated import KERNELS_README
+from benchmarks.gpu.launch_costs import MULTIPROCESSORS, Launch, generator_launches
+from benchmarks.gpu.launches import COMPILED, CompiledRow, compiled_rows, record, with_tables
+from benchmarks.networks import CONFIG_F
+from benchmarks.records import read_records
+
+SHORT = Launch("k", 8, MULTIPROCESSORS, 0, 0, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> list[CompiledRow]:
+    return read_records(COMPILED, CompiledRow)
+
+
+def find(kernel: str, size: int, batch: int = 1, *, through_l1: bool = True) -> Launch:
+    launches = generator_launches(CONFIG_F, batch, through_l1=through_l1)
+    return next(launch for launch in launches if (launch.kernel, launch.size) == (kernel, size))
+
+
+@pytest.mark.parametrize(
+    ("launch", "seconds"),
+    [
+        (SHORT, 2.2e-6),
+        (replace(SHORT, count=3), 6.6e-6),
+        (replace(SHORT, floor=2.55e9), 1e-3),
+        (replace(SHORT, emitted=5.5e9), 1e-3),
+        (replace(SHORT, emitted=5.5e9, blocks=MULTIPROCESSORS // 2), 2e-3),
+        (replace(SHORT, block_operations=798e9 / MULTIPROCESSORS), 1e-3),
+        (replace(SHORT, block_operations=798e9 / MULTIPROCESSORS, blocks=MULTIPROCESSORS + 1), 2e-3),
+    ],
+    ids=["small", "three", "memory", "L2", "half of the GPU", "one wave", "two waves"],
+)
+def test_a_launch_takes_as_long_as_its_narrowest_limit(launch: Launch, seconds: float) -> None:
+    assert launch.seconds == pytest.approx(seconds)
+
+
+def test_a_fused_convolution_reads_each_pixel_with_its_tiles_border_once_through_l1() -> None:
+    launch, past_l1 = find("conv_rgb", 1024), find("conv_rgb", 1024, through_l1=False)
+    tiles = (1024 // 8) * (1024 // 16)
+    assert launch.blocks == tiles
+    # Picture, skip and noise; of the map and its weight one copy is in the floor.
+    others = launch.floor - 2 * 32 * (1024**2 + 9 * 32)
+    assert launch.emitted - others == tiles * 2 * 32 * (10 * 18 + 9 * 32)
+    assert past_l1.emitted - others == tiles * 2 * 32 * 9 * (8 * 16 + 32)
+
+
+def test_maps_grow_with_the_batch_and_weights_do_not() -> None:
+    one, eight = find("library convolution", 64), find("library convolution", 64, batch=8)
+    weight = 18 * 512 * 512
+    assert eight.floor - weight == 8 * (one.floor - weight)
+    assert eight.operations == 8 * one.operations
+
+
+def test_every_kernel_was_compiled_by_two_compilers_and_spills_nothing(recorded: list[CompiledRow]) -> None:
+    kernels = {(x.kernel, x.size) for x in generator_launches(CONFIG_F, 1) if x.spec is not None}
+    compilers = {row.triton for row in recorded}
+    assert len(compilers) == 2
+    assert {(row.triton, row.kernel, row.size) for row in recorded} == {(c, *k) for c in compilers for k in kernels}
+    assert not any(row.spilled_bytes for row in recorded)
+
+
+def test_the_recorded_registers_are_those_of_the_kernels_as_they_are(recorded: list[CompiledRow]) -> None:
+    launches = [find("conv_up", 512), find("conv_rgb", 512), find("to_rgb", 64)]
+    compiled = [*compiled_rows(launches)]
+    known = {row.triton for row in recorded}
+    assert not {row.triton for row in compiled} & known or {*compiled} <= {*recorded}
+
+
+def test_the_page_has_the_table_of_the_recorded_rows(recorded: list[CompiledRow]) -> None:
+    page = KERNELS_README.read_text()
+    assert with_tables(page, recorded) == page
+
+
+def test_rows_of_the_same_compiler_are_replaced(tmp_path: Path) -> None:
+    path, old = tmp_path / "rows.csv", CompiledRow("3.6.0", "tail", 8, 60, 0, 0)
+    other = replace(old, triton="3.7.1")
+    record(path, [old])
+    record(path, [other])
+    assert record(path, [replace(old, registers=61)]) == [replace(old, registers=61), other]
+    assert read_records(path, CompiledRow) == [replace(old, registers=61), other]
