@@ -22,6 +22,7 @@ from engines.kernels.conv_rgb import MAX_CHANNELS_OUT, conv_rgb_spec
 from engines.kernels.conv_up import conv_up_spec
 from engines.kernels.launch import KernelSpec, ceil_div
 from engines.kernels.rgb import ToRgbVariant
+from engines.kernels.styles import demodulation_blocks, demodulations_spec, style_blocks, styles_spec
 from engines.kernels.tail import tail_spec
 from engines.kernels.to_rgb import to_rgb_spec
 from engines.torch.layer_backends import FUSED_FROM
@@ -32,13 +33,15 @@ L2_RATE = 5.5e12
 OPERATION_RATE = 798e12
 MULTIPROCESSORS = 132
 
+W_DIM = 512
+
 TILE = 128
 """Rows and columns of a library's tiles."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch, or ``count`` equal ones.
+    """One launch.
 
     Attributes:
         kernel: its name.
@@ -49,7 +52,6 @@ class Launch:
         operations: its floating-point operations.
         block_operations: those of a block, with what a tile computes past the map's edge.
         spec: its specification, for a kernel of this package.
-        count: the number of launches.
     """
 
     kernel: str
@@ -60,7 +62,6 @@ class Launch:
     operations: float
     block_operations: float
     spec: KernelSpec | None = None
-    count: int = 1
 
     @property
     def seconds(self) -> float:
@@ -69,7 +70,7 @@ class Launch:
         waves = ceil_div(self.blocks, MULTIPROCESSORS)
         arithmetic = waves * self.block_operations * MULTIPROCESSORS / OPERATION_RATE
         traffic = self.emitted / (L2_RATE * busy)
-        return self.count * max(SMALL_LAUNCH, self.floor / MEMORY_RATE, traffic, arithmetic)
+        return max(SMALL_LAUNCH, self.floor / MEMORY_RATE, traffic, arithmetic)
 
 
 def generator_launches(channels: Mapping[int, int], batch: int, *, through_l1: bool = True) -> Iterator[Launch]:
@@ -95,30 +96,22 @@ def generator_launches(channels: Mapping[int, int], batch: int, *, through_l1: b
 
 
 def style_launches(channels: Mapping[int, int], batch: int) -> Iterator[Launch]:
-    """The launches that compute styles and demodulations, and the first map, by PyTorch's operators."""
+    """The launches that compute styles and demodulations, and the first map; each sample reads all weights."""
     widths = [width for _, width in sorted(channels.items())]
-    widest, layers = max(widths), 2 * len(widths) - 1
-    styles = 4 * batch * widest
-    narrow = sum(width < widest for width in widths)
-    wide_below = sum(width < widest <= below for below, width in pairwise(widths))
-    # A narrower slice of several samples is copied: styles of convolutions, demodulations, styles of ToRGB.
-    copies = (2 * narrow - wide_below) + 2 * narrow + narrow
-    yield _small("truncation and rows of w", 5, 2 * styles)
-    yield _product("affine maps", layers + len(widths), widest, batch)
-    yield _small("bias and normalisation", 11, 2 * layers * styles)
-    yield _product("demodulations", layers, widest, batch)
-    if batch > 1:
-        yield _small("copies without padding", copies, 2 * styles)
-    yield _small("constant input", 3, 16 * styles)
+    widths_out = [widths[0], *(width for width in widths[1:] for _ in range(2))]
+    widths_in = [widths[0], *(width for pair in pairwise(widths) for width in pair)]
+    style_widths = [*widths_in, *widths]
+    codes = styles_spec(2 * len(widths), W_DIM, len(style_blocks([0] * len(style_widths), style_widths)))
+    demodulations = demodulations_spec(max(widths), len(demodulation_blocks(widths_in, widths_out)))
+    yield _vector_product("styles", codes, batch, W_DIM * sum(style_widths))
+    yield _vector_product("demodulations", demodulations, batch, max(widths) * sum(widths_out))
+    constant = 32 * widths[0] * (2 + batch)
+    yield Launch("constant input", 4, ceil_div(batch * widths[0] * 16, 1024), constant, constant, 0, 0)
 
 
-def _small(kernel: str, count: int, moved: float) -> Launch:
-    return Launch(kernel, 0, MULTIPROCESSORS, moved, moved, 0, 0, count=count)
-
-
-def _product(kernel: str, layers: int, width: int, batch: int) -> Launch:
-    moved, operations = 4 * layers * width**2, 2 * layers * batch * width**2
-    return Launch(kernel, 0, MULTIPROCESSORS, moved, moved, operations, 0)
+def _vector_product(kernel: str, spec: KernelSpec, batch: int, weights: int) -> Launch:
+    blocks, operations = batch * prod(spec.grid), 2 * batch * weights
+    return Launch(kernel, 0, blocks, 2 * weights, 2 * weights * batch, operations, operations / blocks, spec)
 
 
 def _own(layer: KernelWorkload, batch: int, spec: KernelSpec, *, extra: float = 0) -> Launch:

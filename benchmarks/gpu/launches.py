@@ -55,12 +55,12 @@ def with_tables(text: str, rows: Sequence[CompiledRow]) -> str:
 def table(launches: Sequence[Launch], batch: int, rows: Sequence[CompiledRow]) -> str:
     """The launches of one batch size, their sum, and the sum if copies went past L1."""
     total = _milliseconds(launches)
+    rate = f"{1e3 * batch / total:.0f} pictures/s"
     past_l1 = _milliseconds(generator_launches(CONFIG_F, batch, through_l1=False))
     compilers = ", ".join(sorted({row.triton for row in rows}))
-    count = sum(launch.count for launch in launches)
     return "\n".join(
         [
-            f"**Batch {batch}**: {count} launches, calculated {total:.3f} ms, {1e3 * batch / total:.0f} pictures/s; "
+            f"**Batch {batch}**: {len(launches)} launches, calculated {total:.3f} ms, {rate}; "
             f"{past_l1:.3f} ms if copies went past L1.\n",
             f"| launch | output | blocks | registers (triton {compilers}) | spilled, bytes | shared, KiB "
             "| MB at least | MB through L2 | GFLOP | calculated us |",
@@ -74,12 +74,11 @@ def table(launches: Sequence[Launch], batch: int, rows: Sequence[CompiledRow]) -
 def _launch_line(launch: Launch, rows: Sequence[CompiledRow]) -> str:
     own = [row for row in rows if (row.kernel, row.size) == (launch.kernel, launch.size)]
     own.sort(key=lambda row: row.triton)
-    name = launch.kernel if launch.count == 1 else f"{launch.count} x {launch.kernel}"
     facts = [_values(row.registers for row in own), _values(row.spilled_bytes for row in own)]
     facts.append(_values(round(row.shared_bytes / 1024, 1) for row in own))
     moved = [number(launch.floor / 1e6), number(launch.emitted / 1e6), number(launch.operations / 1e9)]
-    size, blocks = (str(value) if launch.size else "" for value in (launch.size, launch.blocks))
-    return line(name, size, blocks, *facts, *moved, f"{1e6 * launch.seconds:.1f}")
+    size = str(launch.size or "")
+    return line(launch.kernel, size, str(launch.blocks), *facts, *moved, f"{1e6 * launch.seconds:.1f}")
 
 
 def _values(values: Iterable[float]) -> str:

@@ -4,6 +4,7 @@ A convolution's tail is its epilogue: everything between its sums and the next c
 
 | module | one pass over |
 |---|---|
+| ``styles`` | the codes: every layer's style; then every convolution's demodulation |
 | ``tail`` | a convolution's output: FIR filter if the size doubled, demodulation, noise, bias, activation, style |
 | ``to_rgb`` | a convolution's output: the tail, and ToRGB added to the images of lower resolutions, or the picture |
 | ``conv_rgb`` | a convolution's input: the 3x3 convolution with its tail and ToRGB |

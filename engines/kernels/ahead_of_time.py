@@ -20,7 +20,7 @@ from engines.kernels.capabilities import CAPABILITIES, PTX_VERSIONS
 from engines.kernels.l1_copies import copies_kept_in_l1
 from engines.kernels.launch import KernelSpec
 
-_POINTERS = {torch.float16: "*fp16", torch.float32: "*fp32", torch.uint8: "*u8"}
+_POINTERS = {torch.float16: "*fp16", torch.float32: "*fp32", torch.uint8: "*u8", torch.int32: "*i32"}
 _ALIGNED = [["tt.divisibility", 16]]
 
 

@@ -1,57 +1,23 @@
-"""StyleGAN2's generator in PyTorch: all styles are one batched matrix product, all demodulations another.
+"""StyleGAN2's generator in PyTorch, whose styles and layers a back end computes.
 
-Letters in shapes: N batch, L rows of W+, D width of w, A affine maps, K convolutions, C channels of the widest layer,
-I and O input and output channels.
+Letters in shapes: N batch, L rows of W+, D width of w, C channels of the lowest resolution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from engines.graph.generator_weights import ExportedGeneratorWeights
-from engines.graph.style_weights import StyleWeights, style_weights
+from engines.graph.style_weights import style_weights
 from engines.kernels.operands import Activation, channels_last
 from engines.kernels.rgb import ToRgbOperands
-from engines.kernels.weights import NormalisedWeight, modulation, normalise_weight
+from engines.kernels.weights import NormalisedWeight, normalise_weight
 from engines.torch.layer_backends import LayerBackend
 from engines.torch.layer_parameters import ConvParameters, RgbParameters
-
-
-@dataclass(frozen=True)
-class _LayerStyles:
-    """Each convolution's style [N, I] and demodulation [N, O], and each ToRGB's style [N, I], in float32."""
-
-    styles: tuple[Tensor, ...]
-    demodulations: tuple[Tensor, ...]
-    rgb_styles: tuple[Tensor, ...]
-
-
-class _StyleComputation:
-    """(w [N, L, D], psi [N, 1]) -> the styles of all layers, in float32."""
-
-    def __init__(self, w_avg: Tensor, weights: StyleWeights) -> None:
-        self._w_avg, self._weights = w_avg, weights
-
-    def __call__(self, w: Tensor, psi: Tensor) -> _LayerStyles:  # [N, L, D], [N, 1]
-        w = w + (1 - psi[:, :, None]) * (self._w_avg - w)
-        weights, count = self._weights, len(self._weights.demodulation_widths)
-        rows = w.index_select(1, weights.rows).transpose(0, 1)  # [A, N, D]
-        styles, rgb_styles = torch.baddbmm(weights.bias, rows, weights.affine).tensor_split([count])
-        styles, demodulations = modulation(styles, weights.squares, weights.epsilon)  # [K, N, C] each
-        return _LayerStyles(
-            _unpadded(styles, weights.style_widths[:count]),
-            _unpadded(demodulations, weights.demodulation_widths),
-            _unpadded(rgb_styles, weights.style_widths[count:]),
-        )
-
-
-def _unpadded(layers: Tensor, widths: Sequence[int]) -> tuple[Tensor, ...]:
-    return tuple(layer[:, :width].contiguous() for layer, width in zip(layers, widths, strict=True))
 
 
 class TorchGenerator:
@@ -63,9 +29,8 @@ class TorchGenerator:
         layers, rgbs = weights.convolutions, [resolution.rgb for resolution in weights.resolutions]
         self._backend, self._dtype = backend, backend.dtype
         normalised = [normalise_weight(tensor(layer.weight)) for layer in layers]
-        self._styles = style_weights(weights, normalised)
-        self._compute_styles = _StyleComputation(tensor(weights.w_avg), self._styles)
-        self._constant = tensor(weights.constant)  # [1, C, 4, 4]
+        self._styles = backend.styles(style_weights(weights, normalised), tensor(weights.w_avg))
+        self._constant = channels_last(tensor(weights.constant))  # [1, C, 4, 4]
         self._noises = [tensor(layer.noise, dtype=backend.dtype) for layer in layers]
         self._biases = [tensor(layer.bias) for layer in layers]
         self._clamps = [layer.clamp for layer in layers]
@@ -88,23 +53,23 @@ class TorchGenerator:
         """Overwrite a convolution's weights in place; its kernel and demodulation follow from ``weight``."""
         weight = normalise_weight(parameters.weight)
         self._kernels[index].copy_(self._kernel(index, weight))
-        self._styles.write_demodulation(index, weight)
-        self._styles.write_affine(index, parameters.affine, parameters.affine_bias)
+        self._styles.weights.write_demodulation(index, weight)
+        self._styles.weights.write_affine(index, parameters.affine, parameters.affine_bias)
         self._noises[index].copy_(parameters.noise)
         self._biases[index].copy_(parameters.bias)
 
     def write_rgb(self, level: int, parameters: RgbParameters) -> None:
         """Overwrite the weights of a resolution's toRGB in place."""
-        self._styles.write_affine(len(self._kernels) + level, parameters.affine, parameters.affine_bias)
+        self._styles.weights.write_affine(len(self._kernels) + level, parameters.affine, parameters.affine_bias)
         self._rgb_weights[level].copy_(parameters.weight)
         self._rgb_biases[level].copy_(parameters.bias)
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run a batch: the tensors w and psi -> the tensor image."""
-        layer_styles = self._compute_styles(inputs["w"], inputs["psi"])
+        layer_styles = self._styles(inputs["w"], inputs["psi"])
         operands = zip(layer_styles.demodulations, self._noises, self._biases, self._clamps, strict=True)
         activations = [Activation(*layer) for layer in operands]
-        x: Tensor | None = (self._constant * layer_styles.styles[0][:, :, None, None]).to(self._dtype)
+        x: Tensor | None = self._first_map(layer_styles.styles[0])
         image: Tensor | None = None
         for level, conv_to_rgb in enumerate(self._convs_to_rgb):
             assert x is not None
@@ -123,3 +88,9 @@ class TorchGenerator:
             image, x = conv_to_rgb(channels_last(x), activations[2 * level], rgb)
         assert image is not None
         return {"image": image}
+
+    def _first_map(self, style: Tensor) -> Tensor:
+        """The constant input times the first style, [N, C, 4, 4], rounded once, in one launch."""
+        shape = (len(style), *self._constant.shape[1:])
+        x = torch.empty(shape, dtype=self._dtype, device=style.device, memory_format=torch.channels_last)
+        return torch.mul(self._constant, style[:, :, None, None], out=x)

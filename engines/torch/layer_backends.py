@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from engines.graph.style_weights import StyleWeights
 from engines.kernels import reference
 from engines.kernels.conv_rgb import MAX_CHANNELS_OUT, conv_rgb
 from engines.kernels.conv_up import conv_up
@@ -22,6 +23,7 @@ from engines.kernels.rgb import ToRgbOperands
 from engines.kernels.tail import tail
 from engines.kernels.to_rgb import to_rgb
 from engines.kernels.weights import NormalisedWeight
+from engines.torch.styles import BatchedStyles, FusedStyles, StyleComputation
 
 FUSED_FROM = 512
 """The lowest resolution whose convolutions use this package's kernels; below, arithmetic is the limit, not memory."""
@@ -39,6 +41,8 @@ class LayerBackend(Protocol):
     @property
     def dtype(self) -> torch.dtype: ...
 
+    def styles(self, weights: StyleWeights, w_avg: Tensor) -> StyleComputation: ...
+
     def kernel(self, weight: NormalisedWeight, size: int, *, up: bool) -> Tensor:
         """Convert a weight for ``upsample_conv``, or for ``conv_to_rgb``."""
         ...
@@ -53,6 +57,9 @@ class ReferenceBackend:
 
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         self.dtype = dtype
+
+    def styles(self, weights: StyleWeights, w_avg: Tensor) -> StyleComputation:
+        return BatchedStyles(weights, w_avg)
 
     def kernel(self, weight: NormalisedWeight, size: int, *, up: bool) -> Tensor:
         return weight.kernel
@@ -80,12 +87,17 @@ def _reference_conv_to_rgb(
 class FusedBackend:
     """A back end with the fused kernels in float16.
 
-    The kernels compute the tails of PyTorch's convolutions; from the size ``fused_from`` on, also the convolutions."""
+    The kernels compute the styles and the tails of PyTorch's convolutions, and from the size ``fused_from`` on the
+    convolutions too.
+    """
 
     dtype = torch.float16
 
     def __init__(self, fused_from: int = FUSED_FROM) -> None:
         self._fused_from = fused_from
+
+    def styles(self, weights: StyleWeights, w_avg: Tensor) -> StyleComputation:
+        return FusedStyles(weights, w_avg)
 
     def kernel(self, weight: NormalisedWeight, size: int, *, up: bool) -> Tensor:
         if not up:

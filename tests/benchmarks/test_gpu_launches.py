@@ -30,14 +30,13 @@ def find(kernel: str, size: int, batch: int = 1, *, through_l1: bool = True) -> 
     ("launch", "seconds"),
     [
         (SHORT, 2.2e-6),
-        (replace(SHORT, count=3), 6.6e-6),
         (replace(SHORT, floor=2.55e9), 1e-3),
         (replace(SHORT, emitted=5.5e9), 1e-3),
         (replace(SHORT, emitted=5.5e9, blocks=MULTIPROCESSORS // 2), 2e-3),
         (replace(SHORT, block_operations=798e9 / MULTIPROCESSORS), 1e-3),
         (replace(SHORT, block_operations=798e9 / MULTIPROCESSORS, blocks=MULTIPROCESSORS + 1), 2e-3),
     ],
-    ids=["small", "three", "memory", "L2", "half of the GPU", "one wave", "two waves"],
+    ids=["small", "memory", "L2", "half of the GPU", "one wave", "two waves"],
 )
 def test_a_launch_takes_as_long_as_its_narrowest_limit(launch: Launch, seconds: float) -> None:
     assert launch.seconds == pytest.approx(seconds)
@@ -58,6 +57,15 @@ def test_maps_grow_with_the_batch_and_weights_do_not() -> None:
     weight = 18 * 512 * 512
     assert eight.floor - weight == 8 * (one.floor - weight)
     assert eight.operations == 8 * one.operations
+
+
+def test_every_sample_reads_the_weights_of_all_styles_from_l2() -> None:
+    launch = find("styles", 0, batch=8)
+    # Convolutions and ToRGB of nine resolutions; 16 channels are a block.
+    channels = (10 * 512 + 2 * 256 + 2 * 128 + 2 * 64 + 32) + (5 * 512 + 256 + 128 + 64 + 32)
+    assert launch.floor == 2 * 512 * channels
+    assert launch.emitted == 8 * launch.floor
+    assert launch.blocks == 8 * channels // 16
 
 
 def test_every_kernel_was_compiled_by_two_compilers_and_spills_nothing(recorded: list[CompiledRow]) -> None:

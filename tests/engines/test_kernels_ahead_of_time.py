@@ -78,8 +78,8 @@ def test_a_kernel_takes_its_operands_and_nothing_else(kernel: CompiledKernel) ->
     entry = re.search(rf"\.visible \.entry {kernel.name}\(([^)]*)\)", kernel.ptx)
     assert entry is not None
     assert entry[1].count(".param .u64 .ptr") == len(kernel.arguments)
-    assert kernel.arguments[0] == "x_ptr"
-    assert kernel.arguments[-1] in ("y_ptr", "image_ptr")
+    assert kernel.arguments[0] in ("x_ptr", "w_ptr", "raw_ptr")
+    assert kernel.arguments[-1] in ("y_ptr", "image_ptr", "raw_ptr", "demodulation_ptr")
 
 
 def test_ptx_names_no_file_and_a_version_that_older_drivers_load(kernel: CompiledKernel) -> None:

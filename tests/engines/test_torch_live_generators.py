@@ -69,7 +69,7 @@ def live_generator(pair: LiveFamily, backend: LayerBackend) -> LiveTorchGenerato
 
 def weights(generator: TorchGenerator) -> list[Tensor]:
     """All tensors that the layers read."""
-    styles = generator._styles
+    styles = generator._styles.weights
     found = [generator._constant, styles.affine, styles.bias, styles.squares, styles.epsilon]
     found += generator._kernels + generator._noises + generator._biases
     return found + generator._rgb_weights + generator._rgb_biases

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from driver_launch import launched_by_the_driver
 from torch import Tensor
 
+from engines.graph.style_weights import StyleWeights
 from engines.kernels import reference
 from engines.kernels.ahead_of_time import CompiledKernel, compile_ahead
 from engines.kernels.conv_rgb import conv_rgb, conv_rgb_spec
@@ -22,9 +23,11 @@ from engines.kernels.conv_up import conv_up, conv_up_spec
 from engines.kernels.launch import KernelSpec
 from engines.kernels.operands import Activation, channels_last
 from engines.kernels.rgb import ToRgbOperands, ToRgbVariant
+from engines.kernels.styles import demodulations_spec, styles_spec
 from engines.kernels.tail import tail, tail_spec
 from engines.kernels.to_rgb import to_rgb, to_rgb_spec
 from engines.kernels.weights import modulation, normalise_weight
+from engines.torch.styles import BatchedStyles, FusedStyles
 from export.networks.generator import SynthesisBlock, SynthesisLayer, ToRgb
 
 _DTYPES = (torch.float64, torch.float16)
@@ -145,6 +148,33 @@ def rgb_errors(
         yield errors("next", next_map, exact * style.double(), half * style.half())
 
 
+def styles_errors(
+    batch: int, depth: int, style_widths: tuple[int, ...], demodulation_widths: tuple[int, ...], device: str
+) -> Iterator[Errors]:
+    """Errors of all layers' styles and demodulations; the first styles are the convolutions'."""
+    draw = RandomOperands(device)
+    layers, widest = len(style_widths), max(style_widths)
+    kernels = [
+        normalise_weight(draw.normal(channels, channels_in, 3, 3))
+        for channels_in, channels in zip(style_widths, demodulation_widths, strict=False)
+    ]
+    zeros = torch.zeros(len(kernels), widest, widest, device=device)
+    rows = torch.arange(layers, device=device) % 3
+    affine, bias = draw.normal(layers, depth, widest, scale=depth**-0.5), 1 + draw.normal(layers, 1, widest, scale=0.2)
+    for layer, width in enumerate(style_widths):
+        affine[layer, :, width:] = bias[layer, :, width:] = 0
+    weights = StyleWeights(rows, affine, bias, zeros, zeros[:, :1].clone(), style_widths, demodulation_widths)
+    for layer, kernel in enumerate(kernels):
+        weights.write_demodulation(layer, kernel)
+    w_avg, w, psi = draw.normal(depth), draw.normal(batch, 3, depth), draw.normal(batch, 1).sigmoid()
+    results = [FusedStyles(weights, w_avg)(w, psi)]
+    for dtype in _DTYPES:
+        tensors = {name: getattr(weights, name).to(dtype) for name in ("affine", "bias", "squares", "epsilon")}
+        results.append(BatchedStyles(replace(weights, **tensors), w_avg.to(dtype))(w.to(dtype), psi.to(dtype)))
+    for name in ("styles", "demodulations", "rgb_styles"):
+        yield errors(name, *(torch.cat([y.flatten() for y in getattr(result, name)]) for result in results))
+
+
 def block_errors(device: str, *, fused: bool) -> Iterator[Errors]:
     """Errors of one block of the reference network, with fused convolutions or with PyTorch's and separate passes."""
     torch.manual_seed(0)
@@ -219,11 +249,14 @@ CASES: dict[str, Callable[..., Iterator[Errors]]] = {
     "convolution, 32 to 32 channels, 12x16, last": partial(conv_rgb_errors, 2, 32, 32, 12, 16, last=True),
     "up-convolution, 40 to 20 channels, 6x18": partial(conv_up_errors, 2, 40, 20, 6, 18, clamp=None),
     "up-convolution, 5 to 7 channels, 6x134, clamped": partial(conv_up_errors, 1, 5, 7, 6, 134, clamp=0.8),
+    "styles, 3 convolutions and 2 of ToRGB": partial(styles_errors, 3, 300, (40, 40, 21, 40, 21), (40, 21, 21)),
+    "styles of one narrow layer": partial(styles_errors, 1, 5, (3, 7), (7,)),
     "a resolution, fused": partial(block_errors, fused=True),
     "a resolution, library convolutions": partial(block_errors, fused=False),
 }
 
 LARGE_CASES: dict[str, Callable[..., Iterator[Errors]]] = {
+    "styles, 512 channels": partial(styles_errors, 8, 512, (512, 512, 64, 512, 64), (512, 64, 64)),
     "FIR tail, 128 channels, 256x256": partial(tail_errors, 2, 128, 256, 256, up=True),
     "ToRGB, 512 channels, 64x64": partial(to_rgb_errors, 2, 512, 64, 64, last=False),
     "up-convolution, 128 to 64 channels, 512x512": partial(conv_up_errors, 2, 128, 64, 512, 512, clamp=None),
@@ -246,6 +279,8 @@ def run_case(case: str, device: str) -> list[Errors]:
 
 
 SPECS: dict[str, Callable[[], KernelSpec]] = {
+    "styles": partial(styles_spec, 18, 512, 568),
+    "demodulations": partial(demodulations_spec, 512, 696),
     "FIR tail at 256": partial(tail_spec, 128, 256, 256, up=True, styled=True),
     "ToRGB at 128": partial(to_rgb_spec, 256, 128, 128, ToRgbVariant(clamp=256.0, rgb_clamp=256.0)),
     "ToRGB at 256": partial(to_rgb_spec, 128, 256, 256, ToRgbVariant(clamp=256.0, rgb_clamp=256.0)),
