@@ -13,12 +13,13 @@ A library's convolution is taken as an implicit GEMM in tiles of 128 x 128 whose
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 
 from benchmarks.gpu.kernels import KernelWorkload
 from engines.kernels.conv_rgb import MAX_CHANNELS_OUT, conv_rgb_spec
+from engines.kernels.conv_sums import DIVIDED_UP_TO, TAPS, conv_sums_spec
 from engines.kernels.conv_up import conv_up_spec
 from engines.kernels.launch import KernelSpec, ceil_div
 from engines.kernels.rgb import ToRgbVariant
@@ -89,10 +90,12 @@ def generator_launches(channels: Mapping[int, int], batch: int, *, through_l1: b
             yield _tail(KernelWorkload("tail", width, width, size), batch)
         if size >= FUSED_FROM and width <= MAX_CHANNELS_OUT:
             yield _conv_rgb(KernelWorkload("conv_rgb", width, width, size, last), batch, variant, through_l1=through_l1)
+        elif size <= DIVIDED_UP_TO:
+            yield _conv_sums(KernelWorkload("conv_sums", width, width, size), batch)
+            yield _to_rgb(KernelWorkload("to_rgb", width, width, size, last), batch, variant, sums=TAPS)
         else:
             yield _library_convolution(KernelWorkload("library convolution", width, width, size), batch)
-            spec = to_rgb_spec(width, size, size, variant)
-            yield _own(KernelWorkload("to_rgb", width, width, size, last), batch, spec)
+            yield _to_rgb(KernelWorkload("to_rgb", width, width, size, last), batch, variant)
 
 
 def style_launches(channels: Mapping[int, int], batch: int) -> Iterator[Launch]:
@@ -146,6 +149,26 @@ def _conv_up(layer: KernelWorkload, batch: int, *, through_l1: bool) -> Launch:
         read = 2 * layer.channels_in * (rows + 2) * 3 * (width + 3 * columns)
     once = 2 * layer.channels_in * (batch * layer.size**2 / 4 + 18 * layer.channels_out)
     return _own(layer, batch, spec, extra=batch * prod(spec.grid) * read - once)
+
+
+def _conv_sums(layer: KernelWorkload, batch: int) -> Launch:
+    ins, outs, pixels = layer.channels_in, layer.channels_out, batch * layer.size**2
+    spec = conv_sums_spec(ins, outs, layer.size, layer.size)
+    rows, columns = _sizes(spec, "BLOCK_P", "BLOCK_O")
+    blocks, written = batch * prod(spec.grid), 4 * TAPS * outs * pixels
+    floor = 2 * ins * pixels + 18 * ins * outs + written
+    emitted = blocks * 2 * ins * (rows + columns) + written
+    return Launch(
+        layer.kernel, layer.size, blocks, floor, emitted, 18 * ins * outs * pixels, 2 * ins * rows * columns, spec
+    )
+
+
+def _to_rgb(layer: KernelWorkload, batch: int, variant: ToRgbVariant, sums: int = 0) -> Launch:
+    launch = _own(layer, batch, to_rgb_spec(layer.channels_out, layer.size, layer.size, variant, sums=sums))
+    if not sums:
+        return launch
+    more = (4 * sums - 2) * layer.channels_out * batch * layer.size**2
+    return replace(launch, floor=launch.floor + more, emitted=launch.emitted + more)
 
 
 def _library_convolution(layer: KernelWorkload, batch: int, *, phases: int = 1) -> Launch:

@@ -5,10 +5,11 @@
     image = clamp(sum over channels of y * style * weight, + bias) + FIR-upsampled skip
 
 Only these two outputs use y, so that y itself is never written. The last image is the picture in uint8 [N, H, W, 3],
-trunc(clamp(127.5 image + 128, 0, 255)). A block holds BLOCK_P pixels and loops over their channels.
+trunc(clamp(127.5 image + 128, 0, 255)). A block holds BLOCK_P pixels and loops over their channels. After
+``conv_sums``, x is the sum of its float32 maps.
 
-Bytes: 2 read and, if a resolution follows, 2 written for each of N * C * H * W numbers; 2 read for each of H * W noise
-values; 3 read and 12 (the picture: 3) written for the colours of each pixel. FLOPs: 13 per number.
+Bytes: 2 read (4 of each sum) and, if a resolution follows, 2 written for each of N * C * H * W numbers; 2 read for each
+of H * W noise values; 3 read and 12 (the picture: 3) written for the colours of each pixel. FLOPs: 13 per number.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from engines.kernels.device import activate, rgb_contribution, store_image
 from engines.kernels.launch import KernelSpec, ceil_div, jit, next_power_of_two
-from engines.kernels.operands import ACTIVATION_POINTERS, Activation, check_map
+from engines.kernels.operands import ACTIVATION_POINTERS, Activation, check_map, check_operand
 from engines.kernels.rgb import ToRgbOperands, ToRgbVariant
 
 
@@ -42,6 +43,7 @@ def _to_rgb(
     CLAMP: tl.constexpr,
     RGB_CLAMP: tl.constexpr,
     QUANTISED: tl.constexpr,
+    SUMS: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ) -> None:
@@ -63,6 +65,9 @@ def _to_rgb(
         mask = on_map[:, None] & inside[None, :]
         offset = pixel[:, None] * CHANNELS + channels[None, :]
         y = tl.load(x_ptr + offset, mask=mask, other=0).to(tl.float32)
+        for number in tl.static_range(1, SUMS):
+            map_ptr = x_ptr + number * tl.num_programs(2).to(tl.int64) * HEIGHT * WIDTH * CHANNELS
+            y += tl.load(map_ptr + offset, mask=mask, other=0)
         if demodulation_ptr is not None:
             demodulation = tl.load(demodulation_ptr + n * CHANNELS + channels, mask=inside, other=0)
             bias = tl.load(bias_ptr + channels, mask=inside, other=0)
@@ -82,16 +87,20 @@ def _to_rgb(
 
 
 def to_rgb_spec(
-    channels: int, height: int, width: int, variant: ToRgbVariant, *, activated: bool = False
+    channels: int, height: int, width: int, variant: ToRgbVariant, *, activated: bool = False, sums: int = 0
 ) -> KernelSpec:
-    """The launch for a map [N, channels, height, width]; ``activated`` maps take no activation operands."""
-    # 128 threads handle 2048 numbers at a time, 16 each: two 16-byte accesses.
+    """The launch for a map [N, channels, height, width], or for as many ``sums`` of ``conv_sums``.
+
+    ``activated`` maps take no activation operands.
+    """
+    # 128 threads handle 2048 numbers at a time, 16 each: two 16-byte accesses. Sums are those of small maps,
+    # which make more blocks with a quarter of that: 4 numbers each, 16 bytes in float32.
     block_c = next_power_of_two(channels, maximum=64)
-    block_p = 2048 // block_c
+    block_p = (512 if sums else 2048) // block_c
     return KernelSpec(
         kernel=_to_rgb,
         pointers={
-            "x_ptr": torch.float16,
+            "x_ptr": torch.float32 if sums else torch.float16,
             **(dict.fromkeys(ACTIVATION_POINTERS) if activated else ACTIVATION_POINTERS),
             **variant.pointers,
         },
@@ -99,6 +108,7 @@ def to_rgb_spec(
             "CHANNELS": channels,
             "HEIGHT": height,
             "WIDTH": width,
+            "SUMS": sums,
             "BLOCK_P": block_p,
             "BLOCK_C": block_c,
             **variant.constants,
@@ -111,7 +121,8 @@ def to_rgb(x: Tensor, rgb: ToRgbOperands, activation: Activation | None = None) 
     """Apply a convolution's tail and ToRGB to its output.
 
     Args:
-        x: float16 [N, O, H, W], channels last: a convolution's output, or an activated map if ``activation`` is None.
+        x: float16 [N, O, H, W], channels last: a convolution's output, or an activated map if ``activation`` is None;
+            or the float32 [SUMS, N, H, W, O] of ``conv_sums``.
         rgb: ToRGB's operands.
         activation: the convolution's operands.
 
@@ -122,11 +133,17 @@ def to_rgb(x: Tensor, rgb: ToRgbOperands, activation: Activation | None = None) 
     Raises:
         EngineError: an operand does not fit.
     """
-    pointers = {"x_ptr": check_map("x", x)}
-    batch, channels, height, width = x.shape
+    sums = len(x) if x.ndim == 5 else 0
+    if sums:
+        batch, height, width, channels = x.shape[1:]
+        pointers = {"x_ptr": check_operand("sums", x, torch.float32, x.shape)}
+    else:
+        pointers = {"x_ptr": check_map("x", x)}
+        batch, channels, height, width = x.shape
     if activation is not None:
         pointers |= activation.pointers(batch, channels, height, width)
     pointers |= rgb.pointers(batch, channels, height, width) | rgb.outputs(batch, channels, height, width)
     variant = rgb.variant(activation)
-    to_rgb_spec(channels, height, width, variant, activated=activation is None).launch(batch, pointers)
+    spec = to_rgb_spec(channels, height, width, variant, activated=activation is None, sums=sums)
+    spec.launch(batch, pointers)
     return pointers["image_ptr"], pointers.get("next_ptr")

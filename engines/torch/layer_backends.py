@@ -17,6 +17,7 @@ from torch.nn import functional
 from engines.graph.style_weights import StyleWeights
 from engines.kernels import reference
 from engines.kernels.conv_rgb import MAX_CHANNELS_OUT, conv_rgb
+from engines.kernels.conv_sums import DIVIDED_UP_TO, conv_sums
 from engines.kernels.conv_up import conv_up
 from engines.kernels.operands import Activation, channels_last
 from engines.kernels.rgb import ToRgbOperands
@@ -87,8 +88,8 @@ def _reference_conv_to_rgb(
 class FusedBackend:
     """A back end with the fused kernels in float16.
 
-    The kernels compute the styles and the tails of PyTorch's convolutions, and from the size ``fused_from`` on the
-    convolutions too.
+    The kernels compute the styles and the tails of PyTorch's convolutions, and the convolutions too from the size
+    ``fused_from`` on and, of those that do not double the size, up to ``DIVIDED_UP_TO``.
     """
 
     dtype = torch.float16
@@ -111,8 +112,9 @@ class FusedBackend:
         return partial(_fused_upsample_conv if size >= self._fused_from else _library_upsample_conv, kernel)
 
     def conv_to_rgb(self, kernel: Tensor, size: int) -> ConvToRgb:
-        fused = size >= self._fused_from and len(kernel) <= MAX_CHANNELS_OUT
-        return partial(_fused_conv_to_rgb if fused else _library_conv_to_rgb, kernel)
+        if size >= self._fused_from and len(kernel) <= MAX_CHANNELS_OUT:
+            return partial(_fused_conv_to_rgb, kernel)
+        return partial(_divided_conv_to_rgb if size <= DIVIDED_UP_TO else _library_conv_to_rgb, kernel)
 
 
 def _fused_upsample_conv(kernel: Tensor, x: Tensor, activation: Activation, style: Tensor) -> Tensor:
@@ -123,6 +125,12 @@ def _fused_conv_to_rgb(
     kernel: Tensor, x: Tensor, activation: Activation, rgb: ToRgbOperands
 ) -> tuple[Tensor, Tensor | None]:
     return conv_rgb(x, kernel, activation, rgb)
+
+
+def _divided_conv_to_rgb(
+    kernel: Tensor, x: Tensor, activation: Activation, rgb: ToRgbOperands
+) -> tuple[Tensor, Tensor | None]:
+    return to_rgb(conv_sums(x, kernel), rgb, activation)
 
 
 def _library_upsample_conv(kernel: Tensor, x: Tensor, activation: Activation, style: Tensor) -> Tensor:

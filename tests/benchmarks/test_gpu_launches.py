@@ -59,6 +59,14 @@ def test_maps_grow_with_the_batch_and_weights_do_not() -> None:
     assert eight.operations == 8 * one.operations
 
 
+def test_a_divided_convolution_writes_its_sums_and_to_rgb_reads_them() -> None:
+    launch, to_rgb = find("conv_sums", 4, batch=2), find("to_rgb", 4, batch=2)
+    sums = 4 * 9 * 2 * 16 * 512
+    assert launch.floor == 2 * 2 * 16 * 512 + 18 * 512 * 512 + sums
+    assert launch.blocks == 2 * 9 * 512 // 32
+    assert sums < to_rgb.floor < 1.2 * sums
+
+
 def test_every_sample_reads_the_weights_of_all_styles_from_l2() -> None:
     launch = find("styles", 0, batch=8)
     # Convolutions and ToRGB of nine resolutions; 16 channels are a block.

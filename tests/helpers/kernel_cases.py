@@ -19,6 +19,7 @@ from engines.graph.style_weights import StyleWeights
 from engines.kernels import reference
 from engines.kernels.ahead_of_time import CompiledKernel, compile_ahead
 from engines.kernels.conv_rgb import conv_rgb, conv_rgb_spec
+from engines.kernels.conv_sums import conv_sums, conv_sums_spec
 from engines.kernels.conv_up import conv_up, conv_up_spec
 from engines.kernels.launch import KernelSpec
 from engines.kernels.operands import Activation, channels_last
@@ -118,6 +119,19 @@ def conv_rgb_errors(
     rgb = draw.rgb(batch, channels, height, width, last=last)
     activated = [reference.tail(reference.convolve(x.to(d), weight.half), activation) for d in _DTYPES]
     yield from rgb_errors(conv_rgb(x, weight.half, activation, rgb), *activated, rgb)
+
+
+def conv_sums_errors(
+    batch: int, channels_in: int, channels: int, height: int, width: int, device: str
+) -> Iterator[Errors]:
+    """Errors of a convolution whose taps are divided, followed by its tail and ToRGB."""
+    draw = RandomOperands(device)
+    weight = normalise_weight(draw.normal(channels, channels_in, 3, 3)).half
+    x = draw.map(batch, channels_in, height, width)
+    activation = draw.activation(batch, channels, height, width, None)
+    rgb = draw.rgb(batch, channels, height, width, last=False)
+    activated = [reference.tail(reference.convolve(x.to(d), weight), activation) for d in _DTYPES]
+    yield from rgb_errors(to_rgb(conv_sums(x, weight), rgb, activation), *activated, rgb)
 
 
 def conv_up_errors(
@@ -247,6 +261,8 @@ CASES: dict[str, Callable[..., Iterator[Errors]]] = {
     "convolution, 40 to 20 channels, 10x18": partial(conv_rgb_errors, 2, 40, 20, 10, 18, last=False),
     "convolution, 5 to 7 channels, 7x9, no skip": partial(conv_rgb_errors, 3, 5, 7, 7, 9, last=False),
     "convolution, 32 to 32 channels, 12x16, last": partial(conv_rgb_errors, 2, 32, 32, 12, 16, last=True),
+    "divided convolution, 72 to 20 channels, 4x4": partial(conv_sums_errors, 2, 72, 20, 4, 4),
+    "divided convolution, 20 to 70 channels, 8x12": partial(conv_sums_errors, 1, 20, 70, 8, 12),
     "up-convolution, 40 to 20 channels, 6x18": partial(conv_up_errors, 2, 40, 20, 6, 18, clamp=None),
     "up-convolution, 5 to 7 channels, 6x134, clamped": partial(conv_up_errors, 1, 5, 7, 6, 134, clamp=0.8),
     "styles, 3 convolutions and 2 of ToRGB": partial(styles_errors, 3, 300, (40, 40, 21, 40, 21), (40, 21, 21)),
@@ -257,6 +273,8 @@ CASES: dict[str, Callable[..., Iterator[Errors]]] = {
 
 LARGE_CASES: dict[str, Callable[..., Iterator[Errors]]] = {
     "styles, 512 channels": partial(styles_errors, 8, 512, (512, 512, 64, 512, 64), (512, 64, 64)),
+    "divided convolution, 512 channels, 4x4": partial(conv_sums_errors, 8, 512, 512, 4, 4),
+    "divided convolution, 512 channels, 8x8": partial(conv_sums_errors, 2, 512, 512, 8, 8),
     "FIR tail, 128 channels, 256x256": partial(tail_errors, 2, 128, 256, 256, up=True),
     "ToRGB, 512 channels, 64x64": partial(to_rgb_errors, 2, 512, 64, 64, last=False),
     "up-convolution, 128 to 64 channels, 512x512": partial(conv_up_errors, 2, 128, 64, 512, 512, clamp=None),
@@ -284,6 +302,8 @@ SPECS: dict[str, Callable[[], KernelSpec]] = {
     "FIR tail at 256": partial(tail_spec, 128, 256, 256, up=True, styled=True),
     "ToRGB at 128": partial(to_rgb_spec, 256, 128, 128, ToRgbVariant(clamp=256.0, rgb_clamp=256.0)),
     "ToRGB at 256": partial(to_rgb_spec, 128, 256, 256, ToRgbVariant(clamp=256.0, rgb_clamp=256.0)),
+    "divided convolution at 8": partial(conv_sums_spec, 512, 512, 8, 8),
+    "ToRGB of sums at 8": partial(to_rgb_spec, 512, 8, 8, ToRgbVariant(), sums=9),
     "convolution at 512": partial(conv_rgb_spec, 64, 64, 512, 512, ToRgbVariant()),
     "up-convolution at 1024": partial(conv_up_spec, 64, 32, 1024, 1024),
     "convolution at 1024": partial(conv_rgb_spec, 32, 32, 1024, 1024, ToRgbVariant(has_next=False, quantised=True)),
