@@ -66,7 +66,7 @@ def select_graph(
             # Six pictures of 1024x1024 at once would take seven gigabytes on a processor.
             description = f"the first two of {inputs}, the engine's graph in ONNX Runtime"
             verification = verify(runner, samples[:2], description, bound)
-    chosen = Candidate(engine, precision, math.nan, verification, bound.holds(verification))
+    chosen = Candidate(engine, precision, math.nan, math.nan, verification, bound.holds(verification))
     if not chosen.passed:
         raise verification_error(model, chosen)
     return chosen, ()
