@@ -6,8 +6,9 @@ No reader runs code from a file: pickles go through ``pickles.py``, which knows 
                     stored_tensors.py)
     reading.py      container -> network (rosinality.py, nvlabs.py, tensorflow.py, stylegan1.py, pixel2style2pixel.py
                     with encoder_shapes.py, isf.py, classifier.py; layout.py and stylegan1_layout.py hold what generator
-                    formats share, validation.py the checks on every network, left_out.py names the tensors that no
-                    reader used)
+                    formats share, labels.py folds a class into a conditional generator, validation.py has the checks
+                    on every network, relatives.py refuses known networks of other kinds, left_out.py names the tensors
+                    that no reader used)
     directions.py   files of linear directions -> the weights of an editing head
     writing.py      network -> file
     report.py       summary of a file
