@@ -15,8 +15,8 @@ from export.checkpoints import read_encoder, read_generator
 from export.options import AsJson, EncoderKind, LpipsFiles, console, demo_files
 from serving.code_files import write_codes
 from serving.command_line import stages
+from serving.face_finder import aligned_face
 from serving.faces.images import read_picture
-from serving.finding import aligned_face
 from serving.options import Align, Force
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from engines.contract.atomic import check_output
 from serving.client.defaults import DEFAULT_TIMEOUT
 from serving.code_files import is_code_file, read_codes
 from serving.connection import connection_from_options
+from serving.face_finder import face_finder
 from serving.faces.images import check_suffix, read_picture, write_picture
 from serving.faces.photograph import (
     Pasting,
@@ -22,7 +23,6 @@ from serving.faces.photograph import (
     toonified_photograph,
 )
 from serving.faces.picture_files import PICTURES
-from serving.finding import face_finder
 from serving.jobs import files_in, jobs_of, run_jobs
 from serving.options import (
     Align,

@@ -14,13 +14,12 @@ from typing import Any
 
 from benchmarks.generated import README, line, number, with_section
 from benchmarks.gpu.results import Results, latest
-from benchmarks.gpu.rows import FILES, CaseRow, GpuRow, KernelRow, ProfileRow, RunRow, StepRow
+from benchmarks.gpu.rows import FILES, OURS, PORT, CaseRow, GpuRow, KernelRow, ProfileRow, RunRow, StepRow
 from benchmarks.records import RESULTS_FOLDER, append_records, read_records
 from benchmarks.rounds import ratio_over_rounds
 
 MIN_PSNR = 40.0
 """Least PSNR of this package's engine in dB; below it, differences are visible."""
-OWN_ENGINE, PORT = "torch-cuda", "port eager"
 PROFILED = 20
 """Number of kernels in the table of a profile."""
 
@@ -55,7 +54,7 @@ def failures(rows: Sequence[RunRow]) -> list[str]:
     wrong = [f"{row.step}: {row.reason}" for row in rows if isinstance(row, StepRow) and row.status == "failed"]
     wrong += [f"{row.case}: {row.reason}" for row in rows if isinstance(row, CaseRow) and row.status == "failed"]
     for row in rows:
-        if isinstance(row, GpuRow) and row.engine.startswith(OWN_ENGINE):
+        if isinstance(row, GpuRow) and row.engine.startswith(OURS):
             inexact = row.psnr_db is not None and not row.psnr_db >= MIN_PSNR
             if row.status == "failed" or inexact:
                 wrong.append(f"{row.stage}, {row.engine}, batch {row.batch}: {row.reason or f'{row.psnr_db:.1f} dB'}")

@@ -14,6 +14,9 @@ CASES = RESULTS_FOLDER / "gpu_cases.csv"
 PROFILES = RESULTS_FOLDER / "gpu_profile.csv"
 STEPS = RESULTS_FOLDER / "gpu_steps.csv"
 
+OURS, PORT = "torch-cuda", "port eager"
+"""The names in rows of this package's engine and of the usual port of StyleGAN2 to PyTorch."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:

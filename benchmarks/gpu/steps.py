@@ -9,15 +9,13 @@ from benchmarks.gpu import kernel_steps
 from benchmarks.gpu.course import Course, Step
 from benchmarks.gpu.groups import LOAD_TIMEOUT, TIMING_TIMEOUT, Group
 from benchmarks.gpu.preparation import Preparation, reason_without_onnxruntime
-from benchmarks.gpu.rows import ProfileRow
+from benchmarks.gpu.rows import OURS, PORT, ProfileRow
 from benchmarks.gpu.subjects import (
     COMPILED,
     EAGER,
-    FUSED_FROM,
     GRAPH_ALONE,
+    GRAPH_FUSED_FROM,
     ONNX_CUDA,
-    OURS,
-    PORT,
     RemoteSubject,
     Subject,
 )
@@ -67,7 +65,7 @@ def variants(course: Course) -> str:
     """Where the fused kernels begin, and variants of them."""
     prepare(course, "generator")
     starts = (32,) if course.options.quick else (256, 512, 1024, 2048)
-    subjects = [Subject("generator", f"{FUSED_FROM}{start}", "fp16") for start in starts]
+    subjects = [Subject("generator", f"{GRAPH_FUSED_FROM}{start}", "fp16") for start in starts]
     Group("variants", subjects, batches(course)).measure(course)
     kernel_steps.variants(course)
     return ""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.clock import device_times, host_times
+from benchmarks.gpu.rows import OURS, PORT
 from benchmarks.gpu.torch_engines import EagerEngine, GraphAlone, profiled
 from benchmarks.networks import BenchmarkModels, encoder_weights, generator_weights, isf_weights, signature_of
 from benchmarks.reference import ReferenceData
@@ -27,13 +28,11 @@ from export.networks.generator import Generator, generator_from_weights, picture
 from export.networks.isf import isf_from_weights
 from export.parity import Parity, parity
 
-OURS = "torch-cuda"
-PORT = "port eager"
 EAGER = "eager channels_last"
 COMPILED = "torch.compile max-autotune"
 ONNX_CUDA = "onnxruntime-cuda"
-GRAPH_ALONE = "torch-cuda, graph alone"
-FUSED_FROM = "torch-cuda, graph alone, fused from "
+GRAPH_ALONE = f"{OURS}, graph alone"
+GRAPH_FUSED_FROM = f"{GRAPH_ALONE}, fused from "
 """An engine's name up to the resolution from which the generator uses this package's convolutions."""
 
 
@@ -139,11 +138,11 @@ def _open_engine(
 
 def _graph_network(subject: Subject, models: BenchmarkModels, device: torch.device) -> Network:
     """The engine's network of a stage, or a generator that is fused from the resolution in the subject's name."""
-    if not subject.engine.startswith(FUSED_FROM):
+    if not subject.engine.startswith(GRAPH_FUSED_FROM):
         return _network(subject.stage, models, device)
     graph = read_graph(models.onnx(subject.stage))
     weights = generator_weights_from_graph(graph, signature_of(subject.stage, models.scale.geometry))
-    start = int(subject.engine.removeprefix(FUSED_FROM))
+    start = int(subject.engine.removeprefix(GRAPH_FUSED_FROM))
     return TorchGenerator(weights, FusedBackend(start) if device.type == "cuda" else ReferenceBackend(), device)
 
 

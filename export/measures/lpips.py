@@ -24,7 +24,7 @@ _SCALE = (0.458, 0.448, 0.450)
 _EPSILON = 1e-10
 
 
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     """The convolutions of a network, and the positions of the layers after which features are taken.
 
     Layers have torchvision's positions, and parameters therefore its names.
@@ -57,10 +57,10 @@ class Lpips(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, trunk: Trunk, heads: Sequence[Tensor]) -> None:
+    def __init__(self, backbone: Backbone, heads: Sequence[Tensor]) -> None:
         """Take a network, and the weights of its channels at each depth, [C]."""
         super().__init__()
-        self.trunk = trunk
+        self.backbone = backbone
         self.heads = nn.ParameterList([nn.Parameter(head) for head in heads])
         self.register_buffer("shift", torch.tensor(_SHIFT).view(1, 3, 1, 1))
         self.register_buffer("scale", torch.tensor(_SCALE).view(1, 3, 1, 1))
@@ -72,7 +72,7 @@ class Lpips(nn.Module):
 
     def unit_features(self, pictures: Tensor) -> list[Tensor]:
         """Compute the features of unit length of pictures in -1..1, which can be compared with many others'."""
-        return [_unit(level) for level in self.trunk((pictures - self.shift) / self.scale)]
+        return [_unit(level) for level in self.backbone((pictures - self.shift) / self.scale)]
 
     def distance(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
         """Compute the distances of pictures whose unit features are ``a`` and ``b``, [N]."""
@@ -88,7 +88,7 @@ def _unit(features: Tensor) -> Tensor:
     return features / (length + _EPSILON)
 
 
-def vgg16() -> Trunk:
+def vgg16() -> Backbone:
     """The convolutions of VGG16 (Simonyan & Zisserman, arXiv 1409.1556), without weights."""
     layers: list[nn.Module] = []
     widths = (3, 64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
@@ -99,10 +99,10 @@ def vgg16() -> Trunk:
             inputs = width
         else:
             layers.append(nn.MaxPool2d(2))
-    return Trunk(layers, (3, 8, 15, 22, 29))
+    return Backbone(layers, (3, 8, 15, 22, 29))
 
 
-def alexnet() -> Trunk:
+def alexnet() -> Backbone:
     """The convolutions of AlexNet (Krizhevsky, arXiv 1404.5997), without weights."""
     layers = [
         nn.Conv2d(3, 64, 11, 4, 2, device="meta"), nn.ReLU(), nn.MaxPool2d(3, 2),
@@ -111,7 +111,7 @@ def alexnet() -> Trunk:
         nn.Conv2d(384, 256, 3, padding=1, device="meta"), nn.ReLU(),
         nn.Conv2d(256, 256, 3, padding=1, device="meta"), nn.ReLU(),
     ]  # fmt: skip
-    return Trunk(layers, (1, 4, 7, 9, 11))
+    return Backbone(layers, (1, 4, 7, 9, 11))
 
 
 def read_lpips(network: Path, heads: Path) -> Lpips:
@@ -125,29 +125,29 @@ def read_lpips(network: Path, heads: Path) -> Lpips:
         CheckpointError: a file is damaged, unsafe, holds another network, or the heads are those of the other network.
     """
     checkpoint = open_checkpoint(network)
-    trunk = _trunk(checkpoint)
-    return Lpips(trunk, _heads(open_checkpoint(heads), trunk))
+    backbone = _backbone(checkpoint)
+    return Lpips(backbone, _heads(open_checkpoint(heads), backbone))
 
 
-def _trunk(checkpoint: Checkpoint) -> Trunk:
+def _backbone(checkpoint: Checkpoint) -> Backbone:
     context = checkpoint.context
     state = tensors_of(context, checkpoint.content, "VGG16 or AlexNet")
     # The layers behind the convolutions tell the classes of ImageNet.
     kept = {name: tensor for name, tensor in state.items() if name.startswith("features.")}
-    trunk = alexnet() if "features.0.weight" in kept and kept["features.0.weight"].shape[-1:] == (11,) else vgg16()
-    expected = {name: tuple(value.shape) for name, value in trunk.state_dict().items()}
+    backbone = alexnet() if "features.0.weight" in kept and kept["features.0.weight"].shape[-1:] == (11,) else vgg16()
+    expected = {name: tuple(value.shape) for name, value in backbone.state_dict().items()}
     check_shapes(context, kept, expected, "VGG16 or AlexNet of torchvision")
     arrays = {name: tensor.array() for name, tensor in kept.items()}
     check_finite(context, arrays)
-    trunk.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()}, assign=True)
-    return trunk
+    backbone.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()}, assign=True)
+    return backbone
 
 
-def _heads(checkpoint: Checkpoint, trunk: Trunk) -> list[Tensor]:
+def _heads(checkpoint: Checkpoint, backbone: Backbone) -> list[Tensor]:
     context = checkpoint.context
     state = tensors_of(context, checkpoint.content, "the heads of LPIPS")
     expected: dict[str, Shape] = {
-        f"lin{depth}.model.1.weight": (1, width, 1, 1) for depth, width in enumerate(trunk.widths)
+        f"lin{depth}.model.1.weight": (1, width, 1, 1) for depth, width in enumerate(backbone.widths)
     }
     check_shapes(context, state, expected, "file of the heads that belong to this network, vgg.pth or alex.pth")
     arrays = {name: state[name].array() for name in expected}

@@ -26,7 +26,7 @@ from export.measures.perception import (
 )
 from export.measures.pictures import resized, ssim
 from export.measures.recognition import recognition_score
-from export.measures.subjects import BATCH, Classifier, Encoder, MeasuredGenerator, MeasuredHead
+from export.measures.subjects import BATCH, ClassifyFaces, EncodeFaces, MeasuredGenerator, MeasuredHead
 from export.parity import parity
 from serving.condition import z_from_seed
 from serving.random_faces import z_of_seeds
@@ -93,9 +93,9 @@ class Instruments:
         faces: aligned faces to reconstruct, uint8 [M, 256, 256, 3].
     """
 
-    encoder: Encoder | None = None
+    encoder: EncodeFaces | None = None
     head: MeasuredHead | None = None
-    classifier: Classifier | None = None
+    classifier: ClassifyFaces | None = None
     lpips: Lpips | None = None
     perception: Perception | None = None
     recognition: Recognition | None = None
@@ -241,7 +241,7 @@ def _several_edits(head: MeasuredHead, w: Codes, target: AnyArray, seed: int) ->
 
 
 def _faces_to_edit(
-    generator: MeasuredGenerator, classifier: Classifier | None, w: Codes, attributes: int, psi: float
+    generator: MeasuredGenerator, classifier: ClassifyFaces | None, w: Codes, attributes: int, psi: float
 ) -> FacesToEdit:
     """Draw random faces and read their attributes; without a classifier every other face passes for one with all."""
     pictures = resized(generator.draw(w, psi), FACE_SIZE)

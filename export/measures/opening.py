@@ -20,7 +20,7 @@ from export.measures.pictures import resized
 from export.measures.recognition import FaceRecognition
 from export.measures.report import Measurements
 from export.measures.subjects import (
-    Classifier,
+    ClassifyFaces,
     MeasuredGenerator,
     open_classifier,
     open_encoder,
@@ -118,7 +118,9 @@ def _without_networks(inputs: Inputs) -> LeftOut:
     return {name: options for name, (options, given) in missing.items() if not given}
 
 
-def _classifier(inputs: Inputs, attributes: tuple[str, ...], stack: ExitStack, left_out: LeftOut) -> Classifier | None:
+def _classifier(
+    inputs: Inputs, attributes: tuple[str, ...], stack: ExitStack, left_out: LeftOut
+) -> ClassifyFaces | None:
     """The classifier that is given, or that the head's checkpoint holds."""
     if inputs.classifier:
         return open_classifier(inputs.classifier, attributes, stack)

@@ -30,10 +30,10 @@ from serving.sampler import mapping_engine
 
 BATCH = 8
 
-Encoder = Callable[[Pictures], Codes]
+EncodeFaces = Callable[[Pictures], Codes]
 """Aligned faces, uint8 [N, 256, 256, 3] -> codes [N, L, D]."""
 
-Classifier = Callable[[Pictures], NDArray[np.float32]]
+ClassifyFaces = Callable[[Pictures], NDArray[np.float32]]
 """Aligned faces, uint8 [N, 256, 256, 3] -> probabilities [N, A]."""
 
 
@@ -119,7 +119,7 @@ def _generator_of_engine(path: Path, stack: ExitStack) -> MeasuredGenerator:
     )
 
 
-def open_encoder(path: Path, stack: ExitStack) -> Encoder:
+def open_encoder(path: Path, stack: ExitStack) -> EncodeFaces:
     """Open an encoder's checkpoint or model directory; see ``open_generator``."""
     if path.is_dir():
         engine = _engine(path, "encoder", stack)
@@ -155,7 +155,7 @@ def open_head(path: Path, attributes: tuple[str, ...] | None, stack: ExitStack, 
     return MeasuredHead(codes, weights.attributes, weights.noise_size, lambda *inputs: _in_batches(edit, *inputs))
 
 
-def open_classifier(path: Path, attributes: tuple[str, ...], stack: ExitStack) -> Classifier:
+def open_classifier(path: Path, attributes: tuple[str, ...], stack: ExitStack) -> ClassifyFaces:
     """Open the classifier of an ISF checkpoint, or its model directory, for a head of ``attributes``.
 
     Raises:

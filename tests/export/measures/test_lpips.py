@@ -70,7 +70,7 @@ def test_the_gradient_leads_to_a_nearer_picture_and_stays_finite_where_features_
     (gradient,) = torch.autograd.grad(distance.sum(), start)
     assert lpips(start - 0.01 * gradient / gradient.abs().mean(), target) < distance
     with torch.no_grad():
-        for layer in lpips.trunk.features:
+        for layer in lpips.backbone.features:
             if isinstance(layer, torch.nn.Conv2d) and layer.bias is not None:
                 layer.bias.fill_(-100.0)  # every feature is 0
     (gradient,) = torch.autograd.grad(lpips(start, target).sum(), start)

@@ -13,9 +13,9 @@ from export import cli
 from export.checkpoints import write_generator_safetensors
 from export.demo_face import demo_face, demo_photograph
 from serving.code_files import read_codes
+from serving.face_finder import aligned_face
 from serving.faces.alignment import align
 from serving.faces.images import write_picture
-from serving.finding import aligned_face
 
 PHOTO, POINTS = demo_photograph()
 
