@@ -15,6 +15,7 @@ from export.demo_models.traits import random_codes
 from serving.faces.jpeg import jpeg_from_picture
 
 FACES = 8
+"""Number of requests in a file, which perf_analyzer sends in turn."""
 _SEED = 1
 
 

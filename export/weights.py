@@ -47,8 +47,11 @@ Array = NDArray[np.float32]
 Tensors = Mapping[str, Array]
 
 EncoderKind = Literal["psp", "e4e"]
+"""Whether rows are independent (pSp) or offsets from the first one (e4e)."""
 Trunk = Literal["irse50", "resnet34"]
+"""The residual network that reads the face."""
 Heads = Literal["pyramid", "last", "one", "all"]
+"""How the codes are read from the trunk's maps, see ``EncoderWeights.heads``."""
 
 STAGE_UNITS: Mapping[Trunk, tuple[int, int, int, int]] = {"irse50": (3, 4, 14, 3), "resnet34": (3, 4, 6, 3)}
 """Residual units in each stage of an encoder's trunk."""
@@ -58,6 +61,11 @@ POOLED = 7
 
 
 Architecture = Literal["StyleGAN1", "StyleGAN2"]
+
+
+def trunk_of(names: Container[str]) -> Trunk:
+    """Return the trunk of an encoder whose tensors have these names."""
+    return "resnet34" if "body.0.conv1.weight" in names else "irse50"
 
 
 def architecture_of(names: Container[str]) -> Architecture:
@@ -169,7 +177,7 @@ class EncoderWeights:
 
     @property
     def trunk(self) -> Trunk:
-        return "irse50" if "body.0.res_layer.1.weight" in self.tensors else "resnet34"
+        return trunk_of(self.tensors)
 
     @property
     def heads(self) -> Heads:

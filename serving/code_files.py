@@ -27,6 +27,8 @@ MAX_BYTES = 64 * 2**20
 """Codes of 1800 faces of 18 rows of 512."""
 
 _MAX_MEMBERS = 100
+"""Most arrays in an ``.npz``; each entry of its directory costs memory before any array is read."""
+
 _ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"
 _ZIP_MEMBER = b"PK\x01\x02"
 _NAMES = ("w", "codes", "latents", "projected_w")

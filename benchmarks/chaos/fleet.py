@@ -22,6 +22,7 @@ from serving.client import ToonifyClient
 Fields = dict[str, Any]
 
 _SMALL_DISK = 8
+"""MiB of the first server's file system, which a fault fills."""
 
 
 @dataclass(frozen=True)

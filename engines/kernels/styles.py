@@ -30,6 +30,7 @@ from engines.kernels.operands import check_operand
 
 STYLE_BLOCK = 16
 DEMODULATION_BLOCK = 8
+"""Channels of a block, for the number of blocks."""
 
 
 @jit

@@ -23,6 +23,8 @@ from export.checkpoints.stored_tensors import StoredTensor
 from export.weights import Array, DirectionWeights, Source
 
 _MOST_ROWS, _WIDEST = 64, 4096
+"""The largest shape of a direction, far above any generator's, which bounds what a file makes this reader allocate."""
+
 _PLACE = re.compile(r"(?P<file>.+?)(#(?P<component>\d{1,6}))?(:(?P<first>\d{1,3})-(?P<last>\d{1,3}))?", re.DOTALL)
 
 

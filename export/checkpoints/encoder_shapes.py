@@ -9,7 +9,7 @@ from itertools import accumulate
 from export.checkpoints.checkpoint import strip_prefix
 from export.checkpoints.stored_tensors import ReadContext, StoredTensors
 from export.checkpoints.validation import Shape
-from export.weights import POOLED, STAGE_UNITS, Heads, Trunk
+from export.weights import POOLED, STAGE_UNITS, Heads, trunk_of
 
 _RESNET_STEM = {"conv1.": "input_layer.0.", "bn1.": "input_layer.1.", "relu.": "input_layer.2."}
 
@@ -21,11 +21,6 @@ def with_canonical_stem(state: StoredTensors) -> StoredTensors:
         for part in strip_prefix(state, official):
             renamed[f"{name}{part}"] = renamed.pop(f"{official}{part}")
     return renamed
-
-
-def trunk_of(state: Mapping[str, object]) -> Trunk:
-    """Return the trunk whose residual units the tensors have."""
-    return "resnet34" if "body.0.conv1.weight" in state else "irse50"
 
 
 def heads_of(state: Mapping[str, object]) -> Heads | None:

@@ -22,6 +22,7 @@ from export.checkpoints.opening import open_checkpoint
 from export.checkpoints.validation import check_finite, check_shapes
 
 _SIDE = 299
+"""Side in pixels of the network's input."""
 
 _MEAN, _MAXIMUM = nn.AvgPool2d(3, 1, 1, count_include_pad=False), nn.MaxPool2d(3, 1, 1)
 _HALVING = nn.MaxPool2d(3, 2)

@@ -22,6 +22,7 @@ _SCALE = (0.458, 0.448, 0.450)
 """ImageNet's mean and standard deviation, for pictures in -1..1, as the heads were trained."""
 
 _EPSILON = 1e-10
+"""Added to a length as in the official code, so that features of zeros are not divided by 0."""
 
 
 class Backbone(nn.Module):

@@ -17,6 +17,7 @@ _ROWS, _COLUMNS = slice(35, 223), slice(32, 220)
 """The part of an FFHQ-aligned face of 256 pixels that the ISF paper's code gives to such networks."""
 
 _SIDE = 112
+"""Side in pixels of the networks' input."""
 
 
 class FaceRecognition:

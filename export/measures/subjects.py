@@ -29,6 +29,7 @@ from serving.condition import filled_generator_controls
 from serving.sampler import mapping_engine
 
 BATCH = 8
+"""Pictures that are computed together, which bounds the memory of feature maps at 1024x1024."""
 
 EncodeFaces = Callable[[Pictures], Codes]
 """Aligned faces, uint8 [N, 256, 256, 3] -> codes [N, L, D]."""

@@ -23,7 +23,9 @@ from export.weights import GeneratorWeights
 ACTIVATION_GAIN = sqrt(2)
 """The gain of leaky ReLU, which is part of the weights."""
 INSTANCE_EPSILON = 1e-8
+"""Added to a channel's variance, as in the official code."""
 TRUNCATED_ROWS = 8
+"""Number of rows that the official code truncates (``truncation_cutoff``)."""
 
 
 def blur_kernel() -> Tensor:

@@ -13,7 +13,9 @@ from serving.deploy.upstream import cluster
 
 _OWNER_ONLY = 0o600
 _MEMORY = 512 * MIB
+"""Memory of Envoy itself and of small requests, beside that of the largest requests which are admitted."""
 _CONNECTIONS = 4096
+"""Most connections of clients, each of which costs memory also when it is idle."""
 
 
 def configuration(edge: Edge, admin: Path | None = None) -> Json:

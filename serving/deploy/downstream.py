@@ -44,6 +44,7 @@ _NEVER_AGAIN = {
     "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
 }
 _WINDOW, _WINDOW_OF_ALL = 2**20, 16 * 2**20
+"""Bytes that one request, and all requests of a connection, may send before they are read."""
 
 
 def listener(edge: Edge) -> Json:

@@ -23,11 +23,14 @@ from serving.triton.process_group import Deaths, process_group
 from serving.triton.scratch import scratch_folder, shortages
 
 START_SECONDS = 30.0
+"""Seconds within which Envoy must be ready."""
 DRAIN_SECONDS = 60.0
 """Seconds for the answers to what was accepted, as a server has."""
 
 _LONGEST_LOG = 2**30
+"""Bytes of a file that Envoy may write; its log is rotated long before."""
 _LONGEST_FOLDER = 60
+"""Characters of the folder for temporary files, which leave room in a socket's path for the names below it."""
 _FAREWELL_SECONDS = 2.0
 """Seconds for clients to take their next requests elsewhere, after the last answer."""
 

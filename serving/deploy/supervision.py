@@ -20,6 +20,7 @@ from serving.triton.server import Progress
 from serving.triton.supervision import pauses, signals_as_interrupt, tell
 
 _TICK = 0.5
+"""Seconds between two looks at the log's size and for a wish to reload."""
 _CALM = 5.0
 """Seconds that an Envoy must have run for the pauses before restarts to begin anew."""
 
