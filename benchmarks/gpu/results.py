@@ -67,7 +67,7 @@ class Results:
 
 
 def latest(rows: Iterable[Row]) -> list[Row]:
-    """Of rows with the same key, the last one."""
+    """The last one of the rows with each key."""
     return list({row.key: row for row in rows}.values())
 
 

@@ -1,12 +1,11 @@
-"""The formulas of the official encoders, written down once more on state dicts in their own names.
+"""ReStyle's encoders and those without style heads: stand-ins in the official names, and the official formulas.
 
-``models/encoders/psp_encoders.py`` of pixel2style2pixel and encoder4editing, and ``restyle_psp_encoders.py``,
-``restyle_e4e_encoders.py``, ``psp.py`` and ``utils/inference_utils.py`` of restyle-encoder.
+The formulas are those of ``models/encoders/psp_encoders.py`` of pixel2style2pixel and encoder4editing, and of
+``restyle_psp_encoders.py``, ``restyle_e4e_encoders.py``, ``psp.py`` and ``utils/inference_utils.py`` of restyle-encoder.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from checkpoint_files import encoder_state, rosinality_state, torch_tensors
 from deterministic_weights import Array, Shape, encoder_value, state_dict
+from encoder_formula import State, batch_norm, equal_linear, irse50_maps, style_head
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,9 +24,8 @@ from engines.contract.arrays import Pictures
 from export.checkpoints import read_generator
 from export.networks.encoder import input_from_face
 from export.networks.generator import generator_from_weights
+from export.weights import Trunk
 
-State = Mapping[str, Tensor]
-Trunk = Literal["irse50", "resnet34"]
 Head = Literal["last", "one", "all"]
 
 CHANNELS, ROWS = 10, 8
@@ -104,14 +103,14 @@ OTHER_ENCODERS = {
 
 def official_codes(state: State, x: Tensor, *, progressive: bool = False) -> Tensor:
     """The encoder's output for pictures in -1..1: [N, L, D], or [N, D] for one code."""
-    x = _irse50(state, x) if "input_layer.0.weight" in state else _resnet34(state, x)
+    x = irse50_maps(state, x)[-1] if "input_layer.0.weight" in state else _resnet34(state, x)
     if "output_layer_2.0.weight" in state:
-        x = functional.adaptive_avg_pool2d(_batch_norm(state, "output_layer_2.0", x), (7, 7)).flatten(1)
+        x = functional.adaptive_avg_pool2d(batch_norm(state, "output_layer_2.0", x), (7, 7)).flatten(1)
         x = functional.linear(x, state["output_layer_2.3.weight"], state["output_layer_2.3.bias"])
-        return _equal_linear(state, "linear", x).view(-1, ROWS, CHANNELS)
+        return equal_linear(state, "linear", x).view(-1, ROWS, CHANNELS)
     if "linear.weight" in state:
-        return _equal_linear(state, "linear", functional.adaptive_avg_pool2d(x, (1, 1)).view(-1, CHANNELS))
-    outputs = [_style(state, f"styles.{row}", x) for row in range(ROWS)]
+        return equal_linear(state, "linear", functional.adaptive_avg_pool2d(x, (1, 1)).view(-1, CHANNELS))
+    outputs = [style_head(state, f"styles.{row}", x) for row in range(ROWS)]
     if not progressive:
         return torch.stack(outputs, dim=1)
     w = outputs[0].repeat(ROWS, 1, 1).permute(1, 0, 2).clone()
@@ -135,55 +134,18 @@ def official_restyle(
     return latent
 
 
-def _irse50(state: State, x: Tensor) -> Tensor:
-    x = functional.conv2d(x, state["input_layer.0.weight"], padding=1)
-    x = functional.prelu(_batch_norm(state, "input_layer.1", x), state["input_layer.2.weight"])
-    for unit in range(24):
-        stride, name = 2 if unit in (0, 3, 7, 21) else 1, f"body.{unit}"
-        shortcut = x[:, :, ::stride, ::stride]
-        if f"{name}.shortcut_layer.0.weight" in state:
-            shortcut = functional.conv2d(shortcut, state[f"{name}.shortcut_layer.0.weight"])
-            shortcut = _batch_norm(state, f"{name}.shortcut_layer.1", shortcut)
-        y = functional.conv2d(
-            _batch_norm(state, f"{name}.res_layer.0", x), state[f"{name}.res_layer.1.weight"], None, 1, 1
-        )
-        y = functional.prelu(y, state[f"{name}.res_layer.2.weight"])
-        y = functional.conv2d(y, state[f"{name}.res_layer.3.weight"], None, stride, 1)
-        y = _batch_norm(state, f"{name}.res_layer.4", y)
-        gate = functional.conv2d(functional.adaptive_avg_pool2d(y, 1), state[f"{name}.res_layer.5.fc1.weight"]).relu()
-        x = y * functional.conv2d(gate, state[f"{name}.res_layer.5.fc2.weight"]).sigmoid() + shortcut
-    return x
-
-
 def _resnet34(state: State, x: Tensor) -> Tensor:
-    x = _batch_norm(state, "bn1", functional.conv2d(x, state["conv1.weight"], None, 2, 3))
+    x = batch_norm(state, "bn1", functional.conv2d(x, state["conv1.weight"], None, 2, 3))
     x = functional.prelu(x, state["relu.weight"])
     for unit in range(sum(_RESNET_UNITS)):
         stride, name = 2 if unit in (3, 7, 13) else 1, f"body.{unit}"
-        y = _batch_norm(state, f"{name}.bn1", functional.conv2d(x, state[f"{name}.conv1.weight"], None, stride, 1))
-        y = _batch_norm(state, f"{name}.bn2", functional.conv2d(y.relu(), state[f"{name}.conv2.weight"], None, 1, 1))
+        y = batch_norm(state, f"{name}.bn1", functional.conv2d(x, state[f"{name}.conv1.weight"], None, stride, 1))
+        y = batch_norm(state, f"{name}.bn2", functional.conv2d(y.relu(), state[f"{name}.conv2.weight"], None, 1, 1))
         if f"{name}.downsample.0.weight" in state:
             x = functional.conv2d(x, state[f"{name}.downsample.0.weight"], None, stride)
-            x = _batch_norm(state, f"{name}.downsample.1", x)
+            x = batch_norm(state, f"{name}.downsample.1", x)
         x = (x + y).relu()
     return x
-
-
-def _style(state: State, name: str, x: Tensor) -> Tensor:
-    for i in (0, 2, 4, 6):
-        x = functional.conv2d(x, state[f"{name}.convs.{i}.weight"], state[f"{name}.convs.{i}.bias"], 2, 1)
-        x = functional.leaky_relu(x)
-    return _equal_linear(state, f"{name}.linear", x.view(-1, CHANNELS))
-
-
-def _equal_linear(state: State, name: str, x: Tensor) -> Tensor:
-    weight = state[f"{name}.weight"]
-    return functional.linear(x, weight * (1 / math.sqrt(weight.shape[1])), state[f"{name}.bias"])
-
-
-def _batch_norm(state: State, name: str, x: Tensor) -> Tensor:
-    mean, variance = state[f"{name}.running_mean"], state[f"{name}.running_var"]
-    return functional.batch_norm(x, mean, variance, state[f"{name}.weight"], state[f"{name}.bias"])
 
 
 def _irse50_shapes(inputs: int) -> Iterator[tuple[str, Shape]]:
