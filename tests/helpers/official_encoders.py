@@ -1,7 +1,8 @@
 """ReStyle's encoders and those without style heads: stand-ins in the official names, and the official formulas.
 
 The formulas are those of ``models/encoders/psp_encoders.py`` of pixel2style2pixel and encoder4editing, and of
-``restyle_psp_encoders.py``, ``restyle_e4e_encoders.py``, ``psp.py`` and ``utils/inference_utils.py`` of restyle-encoder.
+``restyle_psp_encoders.py``, ``restyle_e4e_encoders.py``, ``psp.py`` and ``utils/inference_utils.py`` of
+restyle-encoder.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -32,6 +33,7 @@ from serving.triton.ports import free_ports
 
 KEY, OTHER_KEY = "0123456789abcdef-key", "fedcba9876543210-key"
 UPSTREAM = ("--upstream", "127.0.0.1:7001")
+PAGE = Path(__file__).parents[3] / "serving/deploy/README.md"
 
 
 @pytest.fixture
@@ -76,6 +78,17 @@ def test_the_options_have_the_defaults_of_an_edge() -> None:
     assert (options["address"], options["port"], options["http"]) == (bare.address, bare.port, bare.http)
     assert (options["max_requests"], options["timeout"]) == (bare.max_requests, bare.timeout)
     assert options["max_message"] * MIB == bare.max_message
+
+
+def test_the_page_has_every_option_and_its_default() -> None:
+    rows = re.findall(r"^\| (`--.+?) \| (.*?) ?\|", PAGE.read_text(), re.MULTILINE)
+    listed = {option for options, _ in rows for option in re.findall(r"--[\w-]+", options)}
+    defaults = {name: parameter.default for name, parameter in signature(edge_command).parameters.items()}
+    named = {"--" + name.removesuffix("_configuration").replace("_", "-") for name in defaults}
+    assert listed == named - {"--force"}
+    shown = {value.strip("`") for _, column in rows for value in column.split(", ")}
+    assert {f"{defaults[name]:g}" for name in ("port", "max_message", "timeout")} < shown
+    assert {defaults["address"], str(defaults["log"])} < shown
 
 
 @needs_envoy
