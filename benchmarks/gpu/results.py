@@ -38,7 +38,7 @@ class Results:
 
     folder: Path
     identity: RunIdentity
-    _lock: Any = field(default_factory=Lock)
+    _lock: Lock = field(default_factory=Lock)
 
     def add(self, kind: type[Row], **fields: Any) -> Row:
         """Write a row; the run's own columns are filled in."""

@@ -157,10 +157,7 @@ def generator_from_genforce(checkpoint: Checkpoint, key: str, content: object) -
     state = {_genforce_name(name): tensor for name, tensor in stored.items()} if older else stored
     _check_unconditional(context, state)
     resolution = _resolution(context, count_matching(state, r"synthesis\.layer\d{1,3}\.style\.weight"))
-    for name in sorted(name for name in state if name.endswith(".blur.kernel")):
-        blur = state[name].array()
-        if blur.shape[1:] != (1, 3, 3) or not np.allclose(blur, _BLUR, rtol=0, atol=1e-6):
-            raise context.error(f"a filter {clipped(name)} other than [1, 2, 1]", expected="StyleGAN1's filter")
+    _check_filters(context, state)
     used = _Format(
         "InterFaceGAN" if older else "genforce",
         _names(
@@ -234,6 +231,13 @@ def _check_unconditional(context: ReadContext, tensors: StoredTensors) -> None:
             expected="an unconditional one",
             remedy=RESAVE_GENERATOR,
         )
+
+
+def _check_filters(context: ReadContext, state: StoredTensors) -> None:
+    for name in sorted(name for name in state if name.endswith(".blur.kernel")):
+        blur = state[name].array()
+        if blur.shape[1:] != (1, 3, 3) or not np.allclose(blur, _BLUR, rtol=0, atol=1e-6):
+            raise context.error(f"a filter {clipped(name)} other than [1, 2, 1]", expected="StyleGAN1's filter")
 
 
 def _check_grown(context: ReadContext, tensors: StoredTensors) -> None:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -62,7 +62,7 @@ class Request:
     @property
     def key(self) -> str:
         """A hash of all on which the steps depend; the exploration from the average has its share of their number."""
-        parts: list[Any] = [sha256(self.face.tobytes()).hexdigest(), self.generator.source.sha256, self.begins_at]
+        parts: list[object] = [sha256(self.face.tobytes()).hexdigest(), self.generator.source.sha256, self.begins_at]
         parts += [self.encoder and self.encoder.source.sha256, self.lpips and self.lpips[1]]
         parts += [self.steps, self.seed] if self.begins_at == "average" else []
         return sha256(json.dumps(parts).encode()).hexdigest()
