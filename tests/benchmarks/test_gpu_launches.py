@@ -1,4 +1,4 @@
-"""The table of the generator's launches: how it is counted, and that it is the one that the code gives now."""
+"""The table of the generator's launches: how it is counted, and that the page has the one that the code gives."""
 
 from __future__ import annotations
 

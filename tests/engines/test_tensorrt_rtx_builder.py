@@ -69,7 +69,7 @@ def generator() -> ModelProto:
 
 @cache
 def live_generator() -> ModelProto:
-    return onnx_from_live_generator(network(), network(), generator_signature(replace(GEOMETRY, live=True)))
+    return onnx_from_live_generator([network()] * 2, generator_signature(replace(GEOMETRY, transferred=1)))
 
 
 @cache

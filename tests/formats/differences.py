@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+FORMULA, RECORDED = "formula", "recorded output"
+"""What a network is compared with, in the table's words."""
+
 BOUNDS = {"levels": (1e-2, 1e-1, 1.0), "of the range": (1e-5, 1e-4)}
 """The bounds that the table names, by unit; the last one is the largest difference that a format may have."""
 

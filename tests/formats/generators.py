@@ -24,9 +24,8 @@ from export.checkpoints.rosinality import filter_names, official_array, official
 from export.networks.architectures import network_from_weights
 from export.networks.generator import generator_from_weights
 from export.weights import GeneratorWeights
-from tests.formats.differences import Compare, Difference, Row, of_pictures
+from tests.formats.differences import FORMULA, RECORDED, Compare, Difference, Row, of_pictures
 
-FORMULA, RECORDED = "formula", "recorded output"
 PSI = 0.7
 CLASSES, CLASS = 5, 2
 

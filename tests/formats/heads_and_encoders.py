@@ -27,9 +27,9 @@ from export.networks.classifier import classifier_from_weights
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.isf import isf_from_weights
 from export.networks.restyle import face_encoder_from_weights
-from tests.formats.differences import Compare, Difference, Row, of_codes
+from tests.formats.differences import FORMULA, RECORDED, Compare, Difference, Row, of_codes
 
-FORMULA, RECORDED = "formula", "recorded output"
+FACES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8).repeat(4, 1).repeat(4, 2)
 
 
 def _recorded_isf(folder: Path) -> Difference:
@@ -75,8 +75,7 @@ def _encoder(encoder_type: str, *, average: bool = True) -> Compare:
         opts = {"encoder_type": encoder_type, "start_from_latent_avg": average}
         content = encoder_checkpoint(opts=opts, **changes)
         encoder = encoder_from_weights(read_encoder(saved(folder / "encoder.pt", content)))
-        face = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8).repeat(4, 1).repeat(4, 2)
-        x = input_from_face(torch.from_numpy(face))
+        x = input_from_face(torch.from_numpy(FACES))
         e4e = encoder_type == "Encoder4Editing"
         expected = official_encoding(torch_tensors(encoder_state()), x.double(), e4e=e4e)
         return of_codes(encoder(x), expected + content["latent_avg"] if average else expected)
@@ -88,8 +87,7 @@ def _other_encoder(form: EncoderForm) -> Compare:
     def compare(folder: Path) -> Difference:
         path = saved(folder / "encoder.pt", form.checkpoint())
         network = face_encoder_from_weights(read_encoder(path))
-        face = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8).repeat(4, 1).repeat(4, 2)
-        return of_codes(network(input_from_face(torch.from_numpy(face))), form.codes(path, face))
+        return of_codes(network(input_from_face(torch.from_numpy(FACES))), form.codes(path, FACES))
 
     return compare
 

@@ -52,7 +52,7 @@ def originals() -> dict[str, bytes]:
     generator, sibling = (generator_from_weights(one) for one in (weights, random_sibling(weights)))
     models = {
         "g": onnx_from_generator(generator, generator_signature(GEOMETRIES["g"])),
-        "l": onnx_from_live_generator(generator, sibling, generator_signature(GEOMETRIES["l"])),
+        "l": onnx_from_live_generator([generator, sibling], generator_signature(GEOMETRIES["l"])),
         "e": small_encoder(),
     }
     return {letter: model.SerializeToString() for letter, model in models.items()}
