@@ -1,11 +1,8 @@
 """A generator's launches on a GPU and what they cost by counting: bytes, operations, and the time that follows.
 
-Nothing here is measured. A launch takes the longest of four times, on an H100:
-
-- a small launch: 2.2 us;
-- what must be read and written, once, at 85 % of the memory's 3.0 TB/s;
-- what its blocks read and write through L2, at 5.5 TB/s if every multiprocessor has a block;
-- its waves of blocks, each at a multiprocessor's share of 798 TFLOP/s.
+Nothing here is measured. A launch on an H100 takes the longest of four times: that of a small launch; that of reading
+and writing, once, what must be read and written; that of what its blocks read and write through L2, if every
+multiprocessor has a block; that of its waves of blocks, each at a multiprocessor's share of the operations.
 
 A library's convolution is taken as an implicit GEMM in tiles of 128 x 128 whose depth is not split.
 """
@@ -29,9 +26,17 @@ from engines.kernels.to_rgb import to_rgb_spec
 from engines.torch.layer_backends import FUSED_FROM
 
 SMALL_LAUNCH = 2.2e-6
+"""Seconds."""
+
 MEMORY_RATE = 0.85 * 3.0e12
+"""Bytes a second: the part of the memory's rate that is taken as reached."""
+
 L2_RATE = 5.5e12
+"""Bytes a second, with a block on every multiprocessor."""
+
 OPERATION_RATE = 798e12
+"""Operations a second in half precision, on all multiprocessors."""
+
 MULTIPROCESSORS = 132
 
 W_DIM = 512

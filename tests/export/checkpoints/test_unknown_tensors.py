@@ -49,7 +49,7 @@ Read = Callable[[Path], Any]
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """A kind of file: its content, how it is written, how it is read, and an unknown tensor."""
 
     content: Callable[[], Content]
@@ -93,35 +93,35 @@ def torch_file(path: Path, content: Content) -> None:
 TORCH, NUMPY = torch.zeros(2), np.zeros(2, np.float32)
 
 KINDS = {
-    "rosinality": Kind(rosinality, torch_file, read_generator, TORCH),
-    "bare state dict": Kind(lambda: torch_tensors(rosinality_state(width=2)), torch_file, read_generator, TORCH),
-    "encoder": Kind(encoder_checkpoint, torch_file, read_encoder, TORCH),
-    "decoder": Kind(lambda: encoder_checkpoint(latent_avg=None), torch_file, read_generator, TORCH),
-    "isf": Kind(isf, torch_file, read_isf, TORCH),
-    "classifier": Kind(isf, torch_file, read_classifier, TORCH),
-    "genforce": Kind(
+    "rosinality": FileKind(rosinality, torch_file, read_generator, TORCH),
+    "bare state dict": FileKind(lambda: torch_tensors(rosinality_state(width=2)), torch_file, read_generator, TORCH),
+    "encoder": FileKind(encoder_checkpoint, torch_file, read_encoder, TORCH),
+    "decoder": FileKind(lambda: encoder_checkpoint(latent_avg=None), torch_file, read_generator, TORCH),
+    "isf": FileKind(isf, torch_file, read_isf, TORCH),
+    "classifier": FileKind(isf, torch_file, read_classifier, TORCH),
+    "genforce": FileKind(
         lambda: {"generator_smooth": torch_tensors(genforce_state(STYLEGAN1))}, torch_file, read_generator, TORCH
     ),
-    "interfacegan": Kind(lambda: torch_tensors(interfacegan_state(STYLEGAN1)), torch_file, read_generator, TORCH),
-    "nvlabs": Kind(
+    "interfacegan": FileKind(lambda: torch_tensors(interfacegan_state(STYLEGAN1)), torch_file, read_generator, TORCH),
+    "nvlabs": FileKind(
         lambda: {"G_ema": nvlabs_generator(GENERATOR)},
         lambda path, content: written(path, pickled_modules(content)),
         read_generator,
         TORCH,
     ),
-    "tensorflow": Kind(
+    "tensorflow": FileKind(
         lambda: [None, None, tensorflow_network(GENERATOR)],
         lambda path, content: written(path, pickled_networks(tuple(content))),
         read_generator,
         NUMPY,
     ),
-    "tensorflow stylegan1": Kind(
+    "tensorflow stylegan1": FileKind(
         lambda: [None, None, tensorflow_network_of(STYLEGAN1)],
         lambda path, content: written(path, pickled_networks(tuple(content))),
         read_generator,
         NUMPY,
     ),
-    "safetensors": Kind(own_safetensors, write_safetensors, read_generator, NUMPY),
+    "safetensors": FileKind(own_safetensors, write_safetensors, read_generator, NUMPY),
 }
 
 
@@ -152,7 +152,7 @@ def put(place: Content, unknown: Content) -> None:
         place.append((NAME, unknown))
 
 
-def left_out(kind: Kind, content: Content, file: Path) -> dict[str, int]:
+def left_out(kind: FileKind, content: Content, file: Path) -> dict[str, int]:
     """How many tensors of each part were left out, by the part's name."""
     kind.write(file, content)
     lines = kind.read(file).source.left_out
@@ -160,7 +160,7 @@ def left_out(kind: Kind, content: Content, file: Path) -> dict[str, int]:
     return {match[1]: int(match[2]) for match in matches if match}
 
 
-def check_named_or_refused(kind: Kind, content: Content, file: Path, without: dict[str, int]) -> None:
+def check_named_or_refused(kind: FileKind, content: Content, file: Path, without: dict[str, int]) -> None:
     """Check that the error names the tensor, or that a part that was left out has one tensor more."""
     try:
         parts, sentence = left_out(kind, content, file), ""

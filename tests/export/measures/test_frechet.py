@@ -1,4 +1,4 @@
-"""The Frechet distance against closed forms and the definition with a matrix root; Inception's layout and features."""
+"""The Frechet distance against closed forms and the definition with a matrix root."""
 
 from __future__ import annotations
 

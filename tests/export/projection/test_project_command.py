@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from export_command import Command
 from generators import random_generator
 
-from export import cli
 from export.checkpoints import write_generator_safetensors
 from export.demo_face import demo_face, demo_photograph
 from serving.code_files import read_codes
@@ -26,25 +26,16 @@ def generator(tmp_path: Path) -> Path:
     return tmp_path / "generator.safetensors"
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr("sys.argv", ["toonify-export", "project", *map(str, arguments)])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    return int(left.value.code or 0)
-
-
-def test_a_crop_becomes_a_file_of_its_code(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, generator: Path
-) -> None:
+def test_a_crop_becomes_a_file_of_its_code(command: Command, tmp_path: Path, generator: Path) -> None:
     write_picture(tmp_path / "face.png", demo_face())
     output = tmp_path / "face.npz"
     options = ("--generator", generator, "--align", "none", "--steps", 21, "--json")
-    assert run(monkeypatch, tmp_path / "face.png", "-o", output, *options) == 0
-    printed = capsys.readouterr()
-    fields = json.loads(printed.out)
+    code, printed, progress = command("project", tmp_path / "face.png", "-o", output, *options)
+    assert code == 0
+    fields = json.loads(printed)
     assert (fields["output"], fields["steps"]) == (str(output), 21)
     assert fields["psnr"] > fields["start_psnr"]
-    assert "step 20: " in printed.err
+    assert "step 20: " in progress
     assert read_codes(output).shape == (1, 8, 16)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["face.npz", "face.png", "generator.safetensors"]
 
@@ -58,19 +49,14 @@ def test_a_crop_becomes_a_file_of_its_code(
     ],
 )
 def test_mistakes_are_one_line(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    generator: Path,
-    output: str,
-    options: tuple[str, ...],
-    sentence: str,
+    command: Command, tmp_path: Path, generator: Path, output: str, options: tuple[str, ...], sentence: str
 ) -> None:
     write_picture(tmp_path / "picture.png", demo_face())
     (tmp_path / "there.npz").write_bytes(b"mine")
     common = ("--generator", generator, "--align", "none", "--steps", 1)
-    assert run(monkeypatch, tmp_path / "picture.png", "-o", tmp_path / output, *common, *options) == 1
-    assert sentence in capsys.readouterr().err
+    code, _, error = command("project", tmp_path / "picture.png", "-o", tmp_path / output, *common, *options)
+    assert code == 1
+    assert sentence in error
     assert (tmp_path / "there.npz").read_bytes() == b"mine"
     assert not (tmp_path / "new.npz").exists()
 
