@@ -10,15 +10,15 @@ from engines.contract.arrays import Picture
 from export.demo_models.canvas import Points
 from export.demo_models.clips import room
 from export.demo_models.faces import draw_face, draw_into
-from export.demo_models.traits import Codes, random_codes
+from export.demo_models.traits import TraitCodes, random_codes
 
 SEED = 344
 """The seed of a young woman without glasses who does not smile, so that every edit shows; no training set has her."""
 
 
-def demo_code() -> Codes:
+def demo_code() -> TraitCodes:
     """Return the code of the demo's face, float32 [traits]."""
-    code: Codes = random_codes(1, SEED)[0]
+    code: TraitCodes = random_codes(1, SEED)[0]
     return code
 
 

@@ -24,7 +24,7 @@ from export.checkpoints.layout import (
     strip_unit_axes,
 )
 from export.checkpoints.stored_tensors import ReadContext, StoredTensors, clipped
-from export.checkpoints.stylegan1_layout import StyledLayer, styled_layers
+from export.checkpoints.stylegan1_layout import LayerLayout, styled_layers
 from export.checkpoints.validation import check_generator
 from export.weights import Array, GeneratorWeights
 
@@ -253,7 +253,7 @@ def _check_grown(context: ReadContext, tensors: StoredTensors) -> None:
 
 
 def _names(
-    resolution: int, depth: int, layer_name: Callable[[StyledLayer, str], str], others: Mapping[str, str]
+    resolution: int, depth: int, layer_name: Callable[[LayerLayout, str], str], others: Mapping[str, str]
 ) -> dict[str, str]:
     """Return a format's names by the canonical ones; ``others`` are prefixes or names outside the layers."""
     names = {"mapping.w_avg": others["w_avg"], "synthesis.4.const": others["const"]}
@@ -265,7 +265,7 @@ def _names(
     return names
 
 
-def _tensorflow_name(layer: StyledLayer, part: str) -> str:
+def _tensorflow_name(layer: LayerLayout, part: str) -> str:
     if part == "noise":
         return f"synthesis/noise{layer.index}"
     lowest, r = layer.resolution == 4, layer.resolution
@@ -273,7 +273,7 @@ def _tensorflow_name(layer: StyledLayer, part: str) -> str:
     return f"synthesis/{r}x{r}/{module}/{_TENSORFLOW_PARTS.get(part, part)}"
 
 
-def _genforce_layer_name(layer: StyledLayer, part: str) -> str:
+def _genforce_layer_name(layer: LayerLayout, part: str) -> str:
     return f"synthesis.layer{layer.index}.{_GENFORCE_PARTS.get(part, part)}"
 
 

@@ -11,7 +11,7 @@ from export.weights import Tensors
 
 
 @dataclass(frozen=True)
-class StyledLayer:
+class LayerLayout:
     """A layer with a style; ``up`` is the first of its resolution, which at 4x4 is the constant."""
 
     resolution: int
@@ -36,10 +36,10 @@ class StyledLayer:
         return common if self.is_constant else ("weight", *common)
 
 
-def styled_layers(resolution: int) -> list[StyledLayer]:
+def styled_layers(resolution: int) -> list[LayerLayout]:
     """Return the layers from 4x4 to ``resolution`` in the order of computation."""
     sizes = [1 << level for level in range(2, resolution.bit_length())]
-    return [StyledLayer(size, kind) for size in sizes for kind in ("up", "conv")]
+    return [LayerLayout(size, kind) for size in sizes for kind in ("up", "conv")]
 
 
 def synthesis_shapes(resolution: int, tensors: Tensors) -> dict[str, tuple[int, ...]]:
@@ -57,7 +57,7 @@ def synthesis_shapes(resolution: int, tensors: Tensors) -> dict[str, tuple[int, 
     return shapes
 
 
-def _layer_shapes(layer: StyledLayer, channels: Mapping[int, int], w_dim: int) -> dict[str, tuple[int, ...]]:
+def _layer_shapes(layer: LayerLayout, channels: Mapping[int, int], w_dim: int) -> dict[str, tuple[int, ...]]:
     r = layer.resolution
     inputs, outputs = channels.get(r // 2 if layer.kind == "up" else r, 0), channels[r]
     shapes: dict[str, tuple[int, ...]] = {

@@ -14,7 +14,7 @@ from rich.progress import track
 
 from engines.contract.tensors import FACE_SIZE
 from export.demo_models.faces import Domain, draw_face, measures_of
-from export.demo_models.traits import Codes, random_codes
+from export.demo_models.traits import TraitCodes, random_codes
 
 _CHUNK = 64
 """Number of faces that a process draws at a time."""
@@ -24,7 +24,7 @@ _CHUNK = 64
 class Faces:
     """Codes float32 [N, traits], their pictures uint8 RGB [N, 256, 256, 3], and their measures float32 [N, 3]."""
 
-    codes: Codes
+    codes: TraitCodes
     pictures: NDArray[np.uint8]
     measures: NDArray[np.float32]
 
@@ -56,6 +56,6 @@ def drawn_faces(file: Path, count: int, seed: int, domain: Domain | None) -> Fac
     return Faces(codes, np.load(file, mmap_mode="r"), measures)
 
 
-def _draw(codes: Codes, domains: list[Domain]) -> NDArray[np.uint8]:
+def _draw(codes: TraitCodes, domains: list[Domain]) -> NDArray[np.uint8]:
     cv2.setNumThreads(1)  # there is already a process per core
     return np.stack([draw_face(code, domain) for code, domain in zip(codes, domains, strict=True)])

@@ -25,7 +25,7 @@ from export.demo_models.traits import (
     MIN_STRENGTH,
     MODES,
     TRAITS,
-    Codes,
+    TraitCodes,
     attributes_of,
     edited,
     random_codes,
@@ -91,7 +91,7 @@ def _init_as_identity(head: Isf) -> None:
         first[: len(used)], first[len(used) : 2 * len(used)] = used, -used
 
 
-def codes_from_noise(noise: Tensor | Codes) -> Codes:
+def codes_from_noise(noise: Tensor | TraitCodes) -> TraitCodes:
     """Return codes whose attribute strengths and modes are the noise, [N, noise] -> [N, traits]."""
     codes = np.zeros((len(noise), len(TRAITS)), np.float32)
     codes[:, NOISE_TRAITS] = np.asarray(noise)[:, : len(NOISE_TRAITS)]
@@ -99,7 +99,7 @@ def codes_from_noise(noise: Tensor | Codes) -> Codes:
     return codes
 
 
-def _targets(codes: Codes, rng: np.random.Generator) -> NDArray[np.float32]:
+def _targets(codes: TraitCodes, rng: np.random.Generator) -> NDArray[np.float32]:
     """Target attributes, of which a random share changes: none in some faces, all in few."""
     source = attributes_of(codes)
     changes = rng.random(source.shape) < MOST_CHANGES * rng.random((len(codes), 1))

@@ -21,7 +21,7 @@ from export.demo_models.faces import CARTOON, MEASURES, PHOTO, Domain, draw_face
 from export.demo_models.files import ISF_IS_RESIDUAL, DemoFiles
 from export.demo_models.isf_training import NOISE_SIZE
 from export.demo_models.judge import Judge, JudgePerception, estimate_faces, read_judge
-from export.demo_models.traits import ATTRIBUTE_MODES, IDENTITY, INDEX, Codes, attributes_of, random_codes
+from export.demo_models.traits import ATTRIBUTE_MODES, IDENTITY, INDEX, TraitCodes, attributes_of, random_codes
 from export.measures.measuring import FacesToEdit, Figure, Instruments, Sample, edit_figures, similarity
 from export.measures.subjects import MeasuredHead, measured_generator, network_on_faces
 from export.networks.classifier import Classifier, classifier_from_weights
@@ -154,7 +154,7 @@ def measure(models: Models, faces: int, seed: int = HELD_OUT_SEED) -> Measuremen
     )
 
 
-def rows_of_codes(generator: Generator, codes: Codes) -> torch.Tensor:
+def rows_of_codes(generator: Generator, codes: TraitCodes) -> torch.Tensor:
     """Return the codes' w, repeated in every row, [N, L, D]: blends and edits are measured on W, as in the papers."""
     with torch.no_grad():
         w = generator.mapping(torch.from_numpy(codes))
@@ -240,17 +240,17 @@ def _edited(isf: Isf, w: AnyArray, target: AnyArray, z: AnyArray) -> AnyArray:
     return edited
 
 
-def _accuracy(probabilities: NDArray[np.float32], codes: Codes) -> dict[str, float]:
+def _accuracy(probabilities: NDArray[np.float32], codes: TraitCodes) -> dict[str, float]:
     right = ((probabilities > 0.5) == (attributes_of(codes) > 0.5)).mean(0)
     return {name: float(value) for name, value in zip(ISF_ATTRIBUTES, right, strict=True)}
 
 
-def _judge_errors(judge: Judge, codes: Codes, photos: Pictures, toons: Pictures) -> dict[str, float]:
+def _judge_errors(judge: Judge, codes: TraitCodes, photos: Pictures, toons: Pictures) -> dict[str, float]:
     seen = np.concatenate([estimate_faces(judge, photos).measures, estimate_faces(judge, toons).measures])
     true = np.stack([measures_of(code, domain) for domain in (PHOTO, CARTOON) for code in codes])
     return {name: float(value) for name, value in zip(MEASURES, np.abs(seen - true).mean(0), strict=True)}
 
 
-def _drawn_means(codes: Codes, domain: Domain) -> dict[str, float]:
+def _drawn_means(codes: TraitCodes, domain: Domain) -> dict[str, float]:
     means = np.mean([measures_of(code, domain) for code in codes], axis=0)
     return {name: float(value) for name, value in zip(MEASURES, means, strict=True)}

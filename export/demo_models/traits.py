@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from engines.contract.tensors import ISF_ATTRIBUTES
 
-Codes = NDArray[np.float32]
+TraitCodes = NDArray[np.float32]
+"""Codes of drawings, [..., traits]."""
 
 ATTRIBUTE_MODES: dict[str, tuple[str, ...]] = {
     "gender": ("beard",),
@@ -51,7 +52,7 @@ MIN_STRENGTH = 0.3
 """The least absolute value of an attribute before normalisation, so that its sign is unambiguous."""
 
 
-def random_codes(count: int, seed: int) -> Codes:
+def random_codes(count: int, seed: int) -> TraitCodes:
     """Draw normalised codes, float32 [count, traits], in which every attribute is clearly present or absent."""
     rng = np.random.default_rng(seed)
     codes = rng.standard_normal((count, len(TRAITS)))
@@ -60,17 +61,17 @@ def random_codes(count: int, seed: int) -> Codes:
     return normalised(codes)
 
 
-def normalised(codes: NDArray[np.floating[Any]]) -> Codes:
+def normalised(codes: NDArray[np.floating[Any]]) -> TraitCodes:
     """Return codes [..., traits] divided by their root mean square."""
     return np.asarray(codes / np.sqrt(np.mean(codes**2, axis=-1, keepdims=True)), np.float32)
 
 
-def attributes_of(codes: Codes) -> NDArray[np.float32]:
+def attributes_of(codes: TraitCodes) -> NDArray[np.float32]:
     """Return 1 for present attributes and 0 for others, float32 [N, attributes] in the order of the ISF head."""
     return (codes[:, ATTRIBUTES] > 0).astype(np.float32)
 
 
-def edited(codes: Codes, attributes: NDArray[np.float32], appearance: Codes) -> Codes:
+def edited(codes: TraitCodes, attributes: NDArray[np.float32], appearance: TraitCodes) -> TraitCodes:
     """Return the same faces with other attributes, as an ideal ISF head would.
 
     The appearance of an attribute that changes, such as the shape of the frames, is taken from ``appearance``. An
