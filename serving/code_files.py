@@ -7,12 +7,10 @@ objects are refused.
 from __future__ import annotations
 
 import io
-import re
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ import numpy as np
 from engines.contract.arrays import AnyArray, Codes
 from engines.contract.atomic import atomic_file
 from engines.contract.errors import RequestError
+from serving.npy_arrays import UnusableFileError, array_from_npy, checked_size, file_content
 
 CODE_SUFFIXES = frozenset({".npz", ".npy"})
 
@@ -29,20 +28,9 @@ MAX_BYTES = 64 * 2**20
 _MAX_MEMBERS = 100
 """Most arrays in an ``.npz``; each entry of its directory costs memory before any array is read."""
 
-_ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"
-_ZIP_MEMBER = b"PK\x01\x02"
+_ZIP, _ZIP_MEMBER = b"PK\x03\x04", b"PK\x01\x02"
 _NAMES = ("w", "codes", "latents", "projected_w")
 """The names under which an ``.npz`` may hold its codes beside other arrays; the last one is NVIDIA's projector's."""
-
-_HEADER = re.compile(
-    rb"\{'descr': '([<>|=]\w{1,9})', 'fortran_order': (False|True), "
-    rb"'shape': \(((?:\d{1,9}L?, ?){0,8}(?:\d{1,9}L?)?)\), \} *\n?"
-)
-"""The header as NumPy writes it, which NumPy itself reads as a Python expression."""
-
-
-class _UnusableError(Exception):
-    """Why a file cannot be used, in a few words."""
 
 
 def is_code_file(path: Path) -> bool:
@@ -60,7 +48,7 @@ def read_codes(path: Path) -> Codes:
         RequestError: the file is missing, too large, damaged, or holds something else.
     """
     with _in_one_sentence(str(path)):
-        return _codes(_array(_bytes_of(path)))
+        return _codes(_array(file_content(path, MAX_BYTES)))
 
 
 def codes_from_bytes(data: bytes, name: str) -> Codes:
@@ -70,7 +58,7 @@ def codes_from_bytes(data: bytes, name: str) -> Codes:
         RequestError: the bytes are too many, damaged, or hold something else.
     """
     with _in_one_sentence(name):
-        return _codes(_array(_checked_size(data)))
+        return _codes(_array(checked_size(data, MAX_BYTES)))
 
 
 def write_codes(path: Path, w: Codes, *, force: bool = False) -> None:
@@ -83,80 +71,49 @@ def write_codes(path: Path, w: Codes, *, force: bool = False) -> None:
         np.savez(file, w=w)
 
 
-def _bytes_of(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)  # a device has no size, and no end
-    except OSError as error:
-        raise _UnusableError(error.strerror or "an unreadable file") from None
-    return _checked_size(data)
-
-
-def _checked_size(data: bytes) -> bytes:
-    if len(data) > MAX_BYTES:
-        raise _UnusableError(f"more than {MAX_BYTES // 2**20} MiB")
-    return data
-
-
 @contextmanager
 def _in_one_sentence(name: str) -> Iterator[None]:
-    """Within the block, an _UnusableError becomes a RequestError about the file ``name``."""
+    """Within the block, an UnusableFileError becomes a RequestError about the file ``name``."""
     try:
         yield
-    except _UnusableError as error:
+    except UnusableFileError as error:
         raise RequestError(
             name,
-            got=str(error),
+            got=error.why,
             expected=f"codes [N, rows, width] as numbers in .npz or .npy, of at most {MAX_BYTES // 2**20} MiB",
             remedy="give a file of toonify-export project, or save the array with numpy.savez(FILE, w=codes)",
         ) from None
 
 
 def _array(data: bytes) -> AnyArray:
-    return _npy(_member(data) if data.startswith(_ZIP) else data)
+    return array_from_npy(_member(data) if data.startswith(_ZIP) else data)
 
 
 def _member(data: bytes) -> bytes:
     """Return the array in an ``.npz``, which may be compressed."""
     if data.count(_ZIP_MEMBER) > _MAX_MEMBERS:
-        raise _UnusableError(f"more than {_MAX_MEMBERS} arrays")
+        raise UnusableFileError(f"more than {_MAX_MEMBERS} arrays")
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(_name_in(archive)) as member:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(_member_of(archive)) as member:
             content = member.read(MAX_BYTES + 1)
     # What zipfile and zlib raise about damaged files; RuntimeError is zipfile's about encrypted ones.
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError):
-        raise _UnusableError("a damaged file") from None
+        raise UnusableFileError("a damaged file") from None
     if len(content) > MAX_BYTES:
-        raise _UnusableError(f"an array of more than {MAX_BYTES // 2**20} MiB")
+        raise UnusableFileError(f"an array of more than {MAX_BYTES // 2**20} MiB")
     return content
 
 
-def _name_in(archive: zipfile.ZipFile) -> str:
-    """Return the name of the member that holds the codes."""
-    names = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
-    chosen = next((name for name in _NAMES if name in names), next(iter(names), ""))
-    if not names or (len(names) > 1 and chosen not in _NAMES):
-        raise _UnusableError(f"{len(names)} arrays, none of them called {' or '.join(_NAMES)}")
-    return names[chosen]
-
-
-def _npy(data: bytes) -> AnyArray:
-    """Read an ``.npy``: magic, version, length of the header, header, numbers."""
-    if not data.startswith(_NPY):
-        raise _UnusableError("a file of another format")
-    length, start = (data[8:10], 10) if data[6:7] == b"\x01" else (data[8:12], 12)
-    end = start + int.from_bytes(length, "little")
-    header = _HEADER.fullmatch(data[start:end])
-    if header is None:
-        raise _UnusableError("a damaged file, or one that NumPy did not write")
-    kind, order, sizes = (group.decode() for group in header.groups())
-    if kind[1:] not in ("f2", "f4", "f8"):
-        raise _UnusableError("Python objects, which are not read" if "O" in kind else f"numbers of the type {kind}")
-    shape = [int(size) for size in sizes.replace("L", "").split(",") if size.strip()]
-    # Compared first, so that no memory is taken for what a header only claims.
-    if prod(shape) * int(kind[2:]) != len(data) - end:
-        raise _UnusableError("a damaged file")
-    return np.frombuffer(data, kind, offset=end).reshape(shape, order="F" if order == "True" else "C")
+def _member_of(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    """Return the member that holds the codes."""
+    arrays = {m.filename.removesuffix(".npy"): m for m in archive.infolist() if m.filename.endswith(".npy")}
+    chosen = next((name for name in _NAMES if name in arrays), next(iter(arrays), ""))
+    if not arrays or (len(arrays) > 1 and chosen not in _NAMES):
+        raise UnusableFileError(f"{len(arrays)} arrays, none of them called {' or '.join(_NAMES)}")
+    # NumPy writes no other compressions, each of which has errors of its own.
+    if arrays[chosen].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UnusableFileError("an array in a compression that NumPy does not write")
+    return arrays[chosen]
 
 
 def _codes(array: AnyArray) -> Codes:
@@ -164,10 +121,10 @@ def _codes(array: AnyArray) -> Codes:
     if array.ndim == 4 and 1 in shape[:2]:
         array = array.reshape(-1, *shape[2:])
     array = array[None] if array.ndim == 2 else array
-    if array.ndim != 3 or not array.size:
-        raise _UnusableError(f"an array of shape {list(shape)[:8]}")
+    if array.ndim != 3:
+        raise UnusableFileError(f"an array of shape {list(shape)}")
     with np.errstate(over="ignore"):
         codes = array.astype(np.float32)
     if not np.isfinite(codes).all():
-        raise _UnusableError("NaN, infinity or numbers beyond float32")
+        raise UnusableFileError("NaN, infinity or numbers beyond float32")
     return codes

@@ -21,9 +21,13 @@ from export.checkpoints.checkpoint import Checkpoint
 from export.checkpoints.opening import open_checkpoint
 from export.checkpoints.stored_tensors import StoredTensor
 from export.weights import Array, DirectionWeights, Source
+from serving.npy_arrays import UnusableFileError, array_from_npy, file_content
 
 _MOST_ROWS, _WIDEST = 64, 4096
 """The largest shape of a direction, far above any generator's, which bounds what a file makes this reader allocate."""
+
+_MOST_BYTES = 3 * 2**20
+"""As many rows of that width in float64 take 2 MiB."""
 
 _PLACE = re.compile(r"(?P<file>.+?)(#(?P<component>\d{1,6}))?(:(?P<first>\d{1,3})-(?P<last>\d{1,3}))?", re.DOTALL)
 
@@ -43,7 +47,7 @@ class DirectionPlace:
     @classmethod
     def parsed(cls, text: str) -> DirectionPlace:
         """Parse the text of an argument; a file's name may itself contain the signs."""
-        if Path(text).exists():
+        if _exists(Path(text)):
             return cls(Path(text))
         match = _PLACE.fullmatch(text)
         if match is None:
@@ -91,6 +95,13 @@ def read_directions(
     return DirectionWeights(scaled, attributes, tuple(source for _, source in read))
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # about a name that no file can have
+        return False
+
+
 def _checked_names(names: Sequence[str], count: int) -> tuple[str, ...]:
     usable = [name for name in names if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name)]
     if len(names) != count or len({*usable}) != count or not 0 < count <= 64:
@@ -122,7 +133,7 @@ def _limited(direction: Array, place: DirectionPlace) -> Array:
 
 def _read(place: DirectionPlace) -> tuple[Array, Source]:
     """Read one direction as [1, D] or [L, D], and where it is from."""
-    if place.file.suffix == ".npy":
+    if place.file.suffix.lower() == ".npy":
         array, source = _read_npy(place), Source(place.file, "NumPy", sha256_of(place.file))
     else:
         checkpoint = open_checkpoint(place.file)
@@ -137,18 +148,13 @@ def _read(place: DirectionPlace) -> tuple[Array, Source]:
 
 
 def _read_npy(place: DirectionPlace) -> Array:
-    """Read an array of floating-point numbers; a header that claims more than the file holds allocates nothing."""
     _refuse_component(place)
     try:
-        mapped: Array = np.lib.format.open_memmap(place.file, mode="r")  # type: ignore[no-untyped-call]
-    except OSError as error:
-        raise _refused(place.file, f"{error.strerror}" if error.strerror else "a damaged file") from None
-    except (ValueError, EOFError, SyntaxError, MemoryError, OverflowError):
-        raise _refused(place.file, "a damaged file, or one with objects instead of numbers") from None
-    if mapped.dtype.kind != "f" or mapped.size > _MOST_ROWS * _WIDEST:
-        raise _refused(place.file, f"an array of {mapped.dtype} {list(mapped.shape)}")
+        array = array_from_npy(file_content(place.file, _MOST_BYTES))
+    except UnusableFileError as error:
+        raise _refused(place.file, error.why) from None
     with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite, which is refused
-        return np.array(mapped, np.float32)
+        return array.astype(np.float32)
 
 
 def _from_checkpoint(checkpoint: Checkpoint, place: DirectionPlace) -> Array:

@@ -33,9 +33,9 @@ def npy(array: Any, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def npz(**members: bytes) -> bytes:
+def npz(compression: int = zipfile.ZIP_DEFLATED, **members: bytes) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, content in members.items():
             archive.writestr(f"{name}.npy", content)
     return buffer.getvalue()
@@ -82,6 +82,7 @@ def test_the_forms_of_other_projects_are_read(tmp_path: Path, content: bytes, ex
 
 
 HUGE = "{'descr': '<f8', 'fortran_order': False, 'shape': (999999999, 18, 512), }"
+EMPTY = "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 999999999, 999999999, 999999999), }"
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,8 @@ HUGE = "{'descr': '<f8', 'fortran_order': False, 'shape': (999999999, 18, 512), 
         (npz(a=npy(CODES), b=npy(CODES)), "2 arrays, none of them called w or codes or latents or projected_w"),
         (npz(**{"w.npy/w": npy(CODES)}).replace(b".npy", b".txt"), "0 arrays"),
         (npz(**{f"a{i}": b"" for i in range(200)}), "more than 100 arrays"),
+        (npz(zipfile.ZIP_LZMA, w=npy(CODES)), "a compression that NumPy does not write"),
+        (with_header(EMPTY), r"an array of shape \[0, 999999999, 999999999, 999999999\]"),
     ],
 )
 def test_a_hostile_or_other_file_is_refused_in_one_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
