@@ -13,8 +13,16 @@ import typer
 from engines.contract.atomic import atomic_file, check_output
 from engines.contract.errors import RequestError
 from export.demo_models.files import ISF_IS_RESIDUAL
-from export.measures.inputs import Inputs
-from export.options import AttributeNames, LpipsFiles, attribute_names, demo_files
+from export.measures.inputs import Inputs, Unrecorded
+from export.options import (
+    AttributeNames,
+    EncoderKind,
+    Label,
+    LpipsFiles,
+    attribute_names,
+    check_finite,
+    demo_files,
+)
 from serving.command_line import stages
 from serving.options import Force
 
@@ -36,6 +44,8 @@ def measure_command(
     inception: Annotated[
         Path | None, typer.Option(help="pytorch-fid's pt_inception-2015-12-05-6726825d.pth, for FID.")
     ] = None,
+    label: Label = None,
+    kind: EncoderKind = None,
     attributes: AttributeNames = None,
     residual: Annotated[bool, typer.Option("--residual", help="For a head trained with use_residual.")] = False,
     count: Annotated[int, typer.Option(min=2, help="Number of random faces.")] = 100,
@@ -53,16 +63,18 @@ def measure_command(
     """
     inputs = Inputs(tuple(generator or ()), encoder, isf, classifier, faces, real, lpips, face_recognition, inception)
     inputs.check()
+    check_finite("--psi", psi)
     _check_report(output, force=force)
     if not inputs.generator:
         files, residual = demo_files(), ISF_IS_RESIDUAL
         inputs = replace(inputs, generator=(files.base,), encoder=files.encoder, isf=files.isf)
+    unrecorded = Unrecorded(label, kind, attribute_names(attributes), residual)
+    unrecorded.check(inputs)
     from export.measures.measuring import Sample
     from export.measures.opening import measure  # imported late: they load PyTorch
 
     with ExitStack() as stack, stages() as report:
-        sample = Sample(count, seed, psi)
-        measurements = measure(inputs, sample, attribute_names(attributes), report, stack, residual=residual)
+        measurements = measure(inputs, Sample(count, seed, psi), unrecorded, report, stack)
     text = json.dumps(measurements.as_json(), indent=1) + "\n"
     if output:
         with atomic_file(output, force=force) as partial:

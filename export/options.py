@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -124,6 +125,12 @@ def check_resolution(resolution: int | None) -> None:
         raise ExportError(
             "--resolution", got=str(resolution), expected="a power of two from 4 to 8192", remedy="correct it"
         )
+
+
+def check_finite(option: str, value: float) -> None:
+    """Raise ExportError if an option's number is infinite or none."""
+    if not isfinite(value):
+        raise ExportError(option, got=f"{value:g}", expected="a finite number", remedy="correct it")
 
 
 def attribute_names(attributes: str | None) -> tuple[str, ...] | None:

@@ -18,15 +18,20 @@ def frechet_distance(a: AnyArray, b: AnyArray) -> float:
     Raises:
         RequestError: a set has fewer than two rows, so that it has no covariance.
     """
-    for features in (a, b):
-        if len(features) < 2:
-            raise RequestError(
-                "FID", got=f"{len(features)} picture", expected="two or more on each side", remedy="give more pictures"
-            )
+    check_count(a)
+    check_count(b)
     (mean_a, factor_a), (mean_b, factor_b) = _mean_and_factor(a), _mean_and_factor(b)
     traces = np.square(factor_a).sum() + np.square(factor_b).sum()
     root = np.linalg.svd(factor_a @ factor_b.T, compute_uv=False).sum()
     return float(np.square(mean_a - mean_b).sum() + traces - 2 * root)
+
+
+def check_count(features: AnyArray) -> None:
+    """Raise RequestError if there are fewer than two rows of features."""
+    if len(features) < 2:
+        raise RequestError(
+            "FID", got=f"{len(features)} picture", expected="two or more on each side", remedy="give more pictures"
+        )
 
 
 def _mean_and_factor(features: AnyArray) -> tuple[AnyArray, AnyArray]:

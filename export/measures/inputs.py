@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from engines.contract.errors import RequestError
+from export.weights import EncoderKind
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Inputs:
             raise RequestError(
                 "--inception and --real", got="one of them", expected="both or neither", remedy="give the other too"
             )
+        if len({path.resolve() for path in self.generator}) < len(self.generator):
+            raise RequestError(
+                "--generator", got="one model twice", expected="each once", remedy="leave the others out"
+            )
         models = (self.encoder, self.isf, self.classifier)
         if any(models) and not self.generator:
             raise RequestError("--generator", got="none", expected="one or more", remedy="give what draws the pictures")
@@ -43,3 +48,30 @@ class Inputs:
             raise RequestError("--faces", got="no --encoder", expected="the encoder of the faces", remedy="give it")
         if self.classifier and not self.isf:
             raise RequestError("--classifier", got="no --isf", expected="the head of the edits", remedy="give it")
+
+
+@dataclass(frozen=True)
+class Unrecorded:
+    """What checkpoints may not record: see ``read_generator``, ``read_encoder`` and ``read_isf``."""
+
+    label: int | None = None
+    kind: EncoderKind | None = None
+    attributes: tuple[str, ...] | None = None
+    residual: bool = False
+
+    def check(self, inputs: Inputs) -> None:
+        """Raise RequestError about an option that no checkpoint among the inputs needs."""
+        options = {
+            "--label": (self.label is not None, inputs.generator),
+            "--kind": (self.kind, (inputs.encoder,)),
+            "--attributes": (self.attributes, (inputs.isf,)),
+            "--residual": (self.residual, (inputs.isf,)),
+        }
+        for option, (given, paths) in options.items():
+            if given and all(path is None or path.is_dir() for path in paths):
+                raise RequestError(
+                    option,
+                    got="no checkpoint that it is about",
+                    expected="one, since model directories record it",
+                    remedy="leave it out",
+                )

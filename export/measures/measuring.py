@@ -13,7 +13,7 @@ from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.errors import RequestError
 from engines.contract.tensors import FACE_SIZE
 from export.measures.attributes import edit_accuracy
-from export.measures.frechet import frechet_distance
+from export.measures.frechet import check_count, frechet_distance
 from export.measures.inception import Inception
 from export.measures.lpips import Lpips
 from export.measures.perception import (
@@ -26,7 +26,7 @@ from export.measures.perception import (
 )
 from export.measures.pictures import resized, ssim
 from export.measures.recognition import recognition_score
-from export.measures.subjects import BATCH, ClassifyFaces, EncodeFaces, MeasuredGenerator, MeasuredHead
+from export.measures.subjects import BATCH, ClassifyFaces, EncodeFaces, MeasuredGenerator, MeasuredHead, torch_batch
 from export.parity import parity
 from serving.condition import z_from_seed
 from serving.random_faces import z_of_seeds
@@ -55,6 +55,10 @@ class Sample:
     count: int
     seed: int
     psi: float
+
+    @property
+    def seeds(self) -> range:
+        return range(self.seed, self.seed + self.count)
 
 
 class Recognition(Protocol):
@@ -110,28 +114,36 @@ def measured(
     """Yield every figure whose instruments are there; ``report`` is told each step.
 
     Raises:
-        RequestError: FID has fewer than two pictures on a side, or encoder or head have other codes than the generator.
+        RequestError: see ``check_fits``, which finds it before the work.
     """
     if tools.faces is not None and tools.encoder:
         report(f"{generator.name}: reconstruction")
-        codes = tools.encoder(tools.faces)
-        _check_codes("--encoder", codes.shape[1:], generator)
-        yield from similarity("reconstruction:", tools.faces, generator.draw(codes, 1.0))
-    w = generator.map(z_of_seeds(range(sample.seed, sample.seed + sample.count), generator.z_dim))
+        side = min(generator.resolution, FACE_SIZE)
+        yield from similarity("reconstruction:", tools.faces, generator.sized(tools.encoder(tools.faces), 1.0, side))
     if tools.real is not None and tools.inception:
         report(f"{generator.name}: FID")
-        drawn = _features(generator, tools.inception, w, sample.psi)
-        yield Figure("FID", None, frechet_distance(drawn, tools.real), len(w))
+        drawn = _features(generator, tools.inception, sample)
+        yield Figure("FID", None, frechet_distance(drawn, tools.real), sample.count)
     if tools.lpips and generator.network:
         report(f"{generator.name}: PPL")
         yield _smoothness(generator, tools.lpips, sample)
     if tools.head:
         report(f"{generator.name}: random faces")
-        _check_codes("--isf", tools.head.codes, generator)
+        w = _codes(generator, sample.seeds)
         faces = _faces_to_edit(generator, tools.classifier, w, len(tools.head.attributes), sample.psi)
         for index, attribute in enumerate(tools.head.attributes):
             report(f"{generator.name}: edits of {attribute}")
             yield from edit_figures(generator, tools, faces, sample, index)
+
+
+def check_fits(generator: MeasuredGenerator, tools: Instruments) -> None:
+    """Raise RequestError if encoder or head have other codes than the generator, or FID has too few real pictures."""
+    if tools.faces is not None and tools.encoder:
+        _check_codes("--encoder", tools.encoder(tools.faces[:1]).shape[1:], generator)
+    if tools.head:
+        _check_codes("--isf", tools.head.codes, generator)
+    if tools.real is not None:
+        check_count(tools.real)
 
 
 def _check_codes(option: str, got: tuple[int, ...], generator: MeasuredGenerator) -> None:
@@ -159,7 +171,9 @@ def similarity(name: str, pictures: Pictures, others: Pictures) -> list[Figure]:
         ("PSNR", [parity(a, b).psnr for a, b in pairs]),
         ("SSIM", [ssim(a, b) for a, b in pairs]),
     ):
-        for suffix, value in (("", np.mean(values)), (", 5th percentile", np.percentile(values, 5))):
+        with np.errstate(invalid="ignore"):  # between the infinite PSNRs of equal pictures
+            percentile = np.percentile(values, 5)
+        for suffix, value in (("", np.mean(values)), (", 5th percentile", percentile)):
             finite = float(value) if np.isfinite(value) else None
             figures.append(Figure(f"{name} {measure}{suffix}", None, finite, len(values)))
     return figures
@@ -167,14 +181,18 @@ def similarity(name: str, pictures: Pictures, others: Pictures) -> list[Figure]:
 
 def agreement(generator: MeasuredGenerator, first: MeasuredGenerator, sample: Sample) -> list[Figure]:
     """Compare two generators' pictures of the same seeds: two engines of one blend, or two blends."""
-    seeds = range(sample.seed, sample.seed + min(sample.count, PATH_FACES))
-    pictures, others = (each.draw(each.map(z_of_seeds(seeds, each.z_dim)), sample.psi) for each in (generator, first))
+    seeds = sample.seeds[:PATH_FACES]
+    pictures, others = (each.draw(_codes(each, seeds), sample.psi) for each in (generator, first))
     return similarity("against the first:", pictures, others)
 
 
-def _features(generator: MeasuredGenerator, inception: Inception, w: Codes, psi: float) -> AnyArray:
-    parts = (w[start : start + BATCH] for start in range(0, len(w), BATCH))
-    return np.concatenate([inception.features(generator.draw(part, psi)) for part in parts])
+def _codes(generator: MeasuredGenerator, seeds: range) -> Codes:
+    return generator.map(z_of_seeds(seeds, generator.z_dim))
+
+
+def _features(generator: MeasuredGenerator, inception: Inception, sample: Sample) -> AnyArray:
+    parts = (sample.seeds[start : start + BATCH] for start in range(0, sample.count, BATCH))
+    return np.concatenate([inception.features(generator.draw(_codes(generator, part), sample.psi)) for part in parts])
 
 
 def _smoothness(generator: MeasuredGenerator, lpips: Lpips, sample: Sample) -> Figure:
@@ -182,7 +200,10 @@ def _smoothness(generator: MeasuredGenerator, lpips: Lpips, sample: Sample) -> F
     # A pair takes two seeds; the first of each is the random face of that seed.
     first, last = sample.seed, sample.seed + 2 * sample.count
     z = torch.from_numpy(z_of_seeds(range(first, last), generator.z_dim)).reshape(-1, 2, generator.z_dim)
-    parts = [step_distances(generator.network, lpips, part) for part in torch.split(z, BATCH)]
+    parts = [
+        step_distances(generator.network, lpips, part)
+        for part in torch.split(z, max(torch_batch(generator.resolution) // 2, 1))
+    ]
     return Figure("PPL", None, perceptual_path_length(np.concatenate(parts)), sample.count)
 
 
@@ -197,9 +218,9 @@ def edit_figures(
     head, w, target = tools.head, faces.w, faces.flipped(index)
     assert head is not None
     attribute = head.attributes[index]
-    z = np.stack([z_from_seed(seed, head.noise_size) for seed in range(sample.seed, sample.seed + len(w))])
+    z = np.stack([z_from_seed(seed, head.noise_size) for seed in sample.seeds[: len(w)]])
     edited = head.edit(w, target, z)
-    after = resized(generator.draw(edited, sample.psi), FACE_SIZE)
+    after = generator.sized(edited, sample.psi, FACE_SIZE)
     if tools.classifier:
         accuracy, kept = edit_accuracy(tools.classifier(after), target, index)
         yield Figure("mAcc", attribute, accuracy, len(w))
@@ -244,7 +265,7 @@ def _faces_to_edit(
     generator: MeasuredGenerator, classifier: ClassifyFaces | None, w: Codes, attributes: int, psi: float
 ) -> FacesToEdit:
     """Draw random faces and read their attributes; without a classifier every other face passes for one with all."""
-    pictures = resized(generator.draw(w, psi), FACE_SIZE)
+    pictures = generator.sized(w, psi, FACE_SIZE)
     if classifier:
         return FacesToEdit(w, pictures, (classifier(pictures) > 0.5).astype(np.float32))
     shown = np.zeros((len(w), attributes), np.float32)

@@ -12,9 +12,9 @@ from engines.contract.arrays import AnyArray, Picture, Pictures
 from engines.contract.errors import CheckpointError, RequestError
 from engines.contract.tensors import FACE_SIZE
 from export.measures.inception import Inception, read_inception
-from export.measures.inputs import Inputs
+from export.measures.inputs import Inputs, Unrecorded
 from export.measures.lpips import read_lpips
-from export.measures.measuring import Instruments, Sample, agreement, measured
+from export.measures.measuring import Instruments, Sample, agreement, check_fits, measured
 from export.measures.perception import LpipsPerception
 from export.measures.pictures import resized
 from export.measures.recognition import FaceRecognition
@@ -39,28 +39,27 @@ LeftOut = dict[str, str]
 def measure(
     inputs: Inputs,
     sample: Sample,
-    attributes: tuple[str, ...] | None,
+    unrecorded: Unrecorded,
     report: Callable[[str], None],
     stack: ExitStack,
-    *,
-    residual: bool,
 ) -> Measurements:
     """Measure every generator of ``inputs`` with whatever else is given.
 
     Args:
         inputs: the paths.
         sample: which random faces are drawn.
-        attributes: the names of a head's attributes, see ``read_isf``.
+        unrecorded: what the checkpoints do not record.
         report: is told each step.
         stack: closes the engines.
-        residual: whether the head was trained with ``use_residual``.
 
     Raises:
         ToonifyError: a path cannot be used, or a generator has no mapping network.
     """
     report("opening the models")
-    generators = _generators(inputs, stack)
-    tools, left_out = _instruments(inputs, attributes, stack, residual=residual)
+    generators = _generators(inputs, stack, unrecorded.label)
+    tools, left_out = _instruments(inputs, unrecorded, stack)
+    for generator in generators.values():  # before hours of measuring
+        check_fits(generator, tools)
     if tools.lpips and any(generator.network is None for generator in generators.values()):
         left_out["PPL of an engine"] = "the checkpoint: 8 bits hide the small steps that PPL takes"
     first = next(iter(generators.values()))
@@ -72,26 +71,25 @@ def measure(
     return Measurements(inputs.given(), sample, figures, left_out)
 
 
-def _generators(inputs: Inputs, stack: ExitStack) -> dict[str, MeasuredGenerator]:
+def _generators(inputs: Inputs, stack: ExitStack, label: int | None) -> dict[str, MeasuredGenerator]:
     """Open the generators; each has its own name, or its path where another has the same."""
     opened: dict[str, MeasuredGenerator] = {}
     for path in inputs.generator:
-        generator = open_generator(path, stack)
+        generator = open_generator(path, stack, label)
         if not generator.z_dim:
             raise no_mapping(str(path))
         opened[str(path) if generator.name in opened else generator.name] = generator
     return opened
 
 
-def _instruments(
-    inputs: Inputs, attributes: tuple[str, ...] | None, stack: ExitStack, *, residual: bool
-) -> tuple[Instruments, LeftOut]:
+def _instruments(inputs: Inputs, unrecorded: Unrecorded, stack: ExitStack) -> tuple[Instruments, LeftOut]:
     left_out = _without_networks(inputs)
-    head = open_head(inputs.isf, attributes, stack, residual=residual) if inputs.isf else None
+    names, residual = unrecorded.attributes, unrecorded.residual
+    head = open_head(inputs.isf, names, stack, residual=residual) if inputs.isf else None
     inception = read_inception(inputs.inception) if inputs.inception else None
     lpips = read_lpips(*inputs.lpips) if inputs.lpips else None
     tools = Instruments(
-        encoder=open_encoder(inputs.encoder, stack) if inputs.encoder else None,
+        encoder=open_encoder(inputs.encoder, stack, unrecorded.kind) if inputs.encoder else None,
         head=head,
         classifier=_classifier(inputs, head.attributes, stack, left_out) if head else None,
         lpips=lpips,

@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 from engines import Engine, engine_from_directory
 from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.errors import ExportError
+from engines.contract.tensors import FACE_SIZE, resolution_of
 from engines.model_directory import Component, manifest_of
 from export.checkpoints import read_classifier, read_encoder, read_generator, read_isf
+from export.measures.pictures import resized
 from export.networks.architectures import network_from_weights
 from export.networks.classifier import classifier_from_weights
 from export.networks.encoder import input_from_face
 from export.networks.generator import StyleGenerator, picture_from_output
 from export.networks.isf import isf_from_weights
 from export.networks.restyle import face_encoder_from_weights
+from export.weights import EncoderKind
 from serving.condition import filled_generator_controls
 from serving.sampler import mapping_engine
 
@@ -44,6 +47,7 @@ class MeasuredGenerator:
 
     Attributes:
         name: its name in reports.
+        resolution: the side of its pictures in pixels.
         z_dim: the width of the mapping network's z; 0 without such a network.
         codes: rows and width of its codes.
         map: z float32 [N, Z] -> codes [N, L, D], untruncated.
@@ -52,11 +56,16 @@ class MeasuredGenerator:
     """
 
     name: str
+    resolution: int
     z_dim: int
     codes: tuple[int, ...]
     map: Callable[[AnyArray], Codes]
     draw: Callable[[Codes, float], Pictures]
     network: StyleGenerator | None
+
+    def sized(self, w: Codes, psi: float, side: int) -> Pictures:
+        """Draw pictures with another side, a few at a time, since thousands in full size would fill the memory."""
+        return _in_batches(lambda part: resized(self.draw(part, psi), side), w)
 
 
 @dataclass(frozen=True)
@@ -72,8 +81,10 @@ class MeasuredHead:
     edit: Callable[[Codes, AnyArray, AnyArray], Codes]
 
 
-def open_generator(path: Path, stack: ExitStack) -> MeasuredGenerator:
+def open_generator(path: Path, stack: ExitStack, label: int | None = None) -> MeasuredGenerator:
     """Open a checkpoint in PyTorch, or a model directory with its engine, which ``stack`` closes.
+
+    ``label`` is the class of a conditional checkpoint, see ``read_generator``.
 
     Raises:
         CheckpointError, ModelDirectoryError, EngineError: the file or directory cannot be used.
@@ -82,7 +93,7 @@ def open_generator(path: Path, stack: ExitStack) -> MeasuredGenerator:
     """
     if path.is_dir():
         return _generator_of_engine(path, stack)
-    return measured_generator(path.stem, network_from_weights(read_generator(path)))
+    return measured_generator(path.stem, network_from_weights(read_generator(path, label)))
 
 
 def measured_generator(name: str, network: StyleGenerator) -> MeasuredGenerator:
@@ -97,8 +108,11 @@ def measured_generator(name: str, network: StyleGenerator) -> MeasuredGenerator:
             return picture_from_output(network(torch.from_numpy(w), torch.full((len(w), 1), psi))).numpy()
 
     z_dim = network.mapping.z_dim if list(network.mapping.children()) else 0
-    codes = network.rows, len(network.mapping.w_avg)
-    return MeasuredGenerator(name, z_dim, codes, map_, lambda w, psi: _in_batches(draw, w, psi), network)
+    codes, resolution = (network.rows, len(network.mapping.w_avg)), resolution_of(network.rows)
+    size = torch_batch(resolution)
+    return MeasuredGenerator(
+        name, resolution, z_dim, codes, map_, lambda w, psi: _in_batches(draw, w, psi, size=size), network
+    )
 
 
 def _generator_of_engine(path: Path, stack: ExitStack) -> MeasuredGenerator:
@@ -112,20 +126,26 @@ def _generator_of_engine(path: Path, stack: ExitStack) -> MeasuredGenerator:
 
     return MeasuredGenerator(
         f"{manifest.name} ({manifest.engine} {manifest.precision})",
+        manifest.sizes.resolution,
         mapping.signature.inputs[0].dims[0],
         engine.signature.inputs[0].dims,
-        lambda z: mapping.run({"z": z})["w"],
+        lambda z: _in_batches(lambda part: mapping.run({"z": part})["w"], z),
         lambda w, psi: _in_batches(draw, w, psi),
         None,
     )
 
 
-def open_encoder(path: Path, stack: ExitStack) -> EncodeFaces:
-    """Open an encoder's checkpoint or model directory; see ``open_generator``."""
+def torch_batch(resolution: int) -> int:
+    """Return how many pictures PyTorch draws at once: maps of 1024x1024 take 16 times the memory of 256x256."""
+    return max(BATCH * FACE_SIZE**2 // resolution**2, 1) if resolution > FACE_SIZE else BATCH
+
+
+def open_encoder(path: Path, stack: ExitStack, kind: EncoderKind | None = None) -> EncodeFaces:
+    """Open an encoder's checkpoint or model directory; see ``open_generator`` and ``read_encoder``."""
     if path.is_dir():
         engine = _engine(path, "encoder", stack)
         return lambda faces: _in_batches(lambda part: engine.run({"face": part})["w"], faces)
-    return network_on_faces(face_encoder_from_weights(read_encoder(path)))
+    return network_on_faces(face_encoder_from_weights(read_encoder(path, kind)))
 
 
 def open_head(path: Path, attributes: tuple[str, ...] | None, stack: ExitStack, *, residual: bool) -> MeasuredHead:
@@ -207,10 +227,12 @@ def _engine(path: Path, component: Component, stack: ExitStack) -> Engine:
     return stack.enter_context(engine_from_directory(path))
 
 
-def _in_batches(function: Callable[..., AnyArray], first: AnyArray, *others: AnyArray | float) -> AnyArray:
+def _in_batches(
+    function: Callable[..., AnyArray], first: AnyArray, *others: AnyArray | float, size: int = BATCH
+) -> AnyArray:
     """Apply a function to parts of arrays of equal length; a number goes to every part."""
     parts = []
-    for start in range(0, len(first), BATCH):
-        part = slice(start, start + BATCH)
+    for start in range(0, len(first), size):
+        part = slice(start, start + size)
         parts.append(function(first[part], *(x if isinstance(x, float) else x[part] for x in others)))
     return np.concatenate(parts)

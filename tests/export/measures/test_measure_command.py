@@ -105,6 +105,12 @@ def test_a_generators_checkpoint_alone_has_its_ppl(command: Command, tmp_path: P
         (["--generator", "DEMO", "--encoder", "ENCODER", "--faces", "faces"], "--encoder: got codes of 8 rows of 16"),
         (["--generator", "PLAIN", "--isf", "DEMO_ISF", "--classifier", "CLASSIFIER"], "got a classifier of age, smile"),
         (["--generator", "SMALL"], "got a generator without a mapping network"),
+        (["--generator", "PLAIN", "--generator", "PLAIN"], "--generator: got one model twice"),
+        (["--generator", "PLAIN", "--psi", "nan"], "--psi: got nan, expected a finite number"),
+        (["--generator", "PLAIN", "--label", 1], "--label: got no checkpoint that it is about"),
+        (["--generator", "PLAIN", "--encoder", "ENCODER", "--kind", "psp"], "--kind: got no checkpoint"),
+        (["--generator", "PLAIN", "--isf", "ISF", "--attributes", "a,b"], "--attributes: got no checkpoint"),
+        (["--generator", "PLAIN", "--residual"], "--residual: got no checkpoint"),
         (
             ["--generator", "PLAIN", "--encoder", "ENCODER", "--faces", "wide"],
             "got a picture of 40x20, expected a square",
@@ -112,14 +118,15 @@ def test_a_generators_checkpoint_alone_has_its_ppl(command: Command, tmp_path: P
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_sentence(
-    command: Command, tiny_model_directories: TinyModels, tmp_path: Path, arguments: list[str], sentence: str
+    command: Command, tiny_model_directories: TinyModels, tmp_path: Path, arguments: list[object], sentence: str
 ) -> None:
     tiny = tiny_model_directories
     write_picture(tmp_path / "wide/face.png", np.zeros((20, 40, 3), np.uint8))
     write_picture(tmp_path / "faces/face.png", np.zeros((40, 40, 3), np.uint8))
     paths = {"ENCODER": tiny.encoder, "SMALL": tiny.generators["small"], "PLAIN": tiny.generators["plain"]}
     paths |= {"CLASSIFIER": tiny.classifier, "DEMO_ISF": DemoFiles().isf, "DEMO": DemoFiles().base, "ISF": tiny.isf}
-    code, out, err = command("measure", *(paths.get(argument, argument) for argument in arguments))
+    code, out, err = command("measure", *(paths.get(str(argument), argument) for argument in arguments))
     assert (code, out) == (1, "")
     assert sentence in err
+    assert ": random faces" not in err  # nothing was measured in vain
     assert not list(tmp_path.glob("report*"))
