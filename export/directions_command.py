@@ -15,6 +15,7 @@ from export.options import (
     Precision,
     Retry,
     TargetOption,
+    check_finite,
     check_resolution,
     export_options,
     print_result,
@@ -56,6 +57,7 @@ def directions_command(
     """
     options = export_options("directions", *(output, target, engine, precision, licences), force=force, retry=retry)
     check_resolution(resolution)
+    check_finite("--limit", limit)
     check_export("isf", options)
     with stages() as report:
         report("reading the directions")

@@ -91,7 +91,15 @@ def read_directions(
             remedy="give directions of one generator, and its --resolution",
         )
     directions = [_limited(np.repeat(a, rows // len(a), 0), place) for place, (a, _) in zip(places, read, strict=True)]
-    scaled = np.stack(directions) * np.float32(scale)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = np.stack(directions) * np.float32(scale)
+    if not (np.isfinite(scaled).all() and scaled.any((1, 2)).all()):
+        raise ExportError(
+            "directions",
+            got=f"one of nothing but zeros, or of numbers that are not finite, by its rows and the scale {scale:g}",
+            expected="finite numbers",
+            remedy="correct --scale or the rows",
+        )
     return DirectionWeights(scaled, attributes, tuple(source for _, source in read))
 
 

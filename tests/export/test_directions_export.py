@@ -120,3 +120,22 @@ def test_a_resolution_that_no_generator_has_is_refused(command: Command) -> None
         code, _, err = command(*arguments, "--resolution", 1000)
         assert code == 1
         assert "--resolution: got 1000, expected a power of two" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--limit", "inf"), "--limit: got inf"),
+        (("--scale", "nan"), "numbers that are not finite, by its rows and the scale nan"),
+        (("--scale", "1e300"), "by its rows and the scale 1e+300"),
+        (("--scale", 0), "got one of nothing but zeros"),
+    ],
+)
+def test_numbers_by_which_no_edit_is_left_are_refused(
+    command: Command, tmp_path: Path, options: tuple[object, ...], sentence: str
+) -> None:
+    np.save(tmp_path / "age.npy", AGE)
+    code, _, err = command("directions", "age.npy", *options)
+    assert code == 1
+    assert sentence in err
+    assert not (tmp_path / "build").exists()
