@@ -12,7 +12,7 @@ from engines.contract.atomic import check_output
 from engines.contract.errors import ExportError
 from engines.hashed_files import sha256_of
 from export.checkpoints import read_encoder, read_generator
-from export.options import AsJson, EncoderKind, LpipsFiles, console, demo_files
+from export.options import AsJson, EncoderKind, Label, LpipsFiles, console, demo_files
 from serving.code_files import write_codes
 from serving.command_line import stages
 from serving.face_finder import aligned_face
@@ -32,6 +32,7 @@ def project_command(
     encoder: Annotated[
         Path | None, typer.Option(help="An encoder's checkpoint, whose code is the start; without it, the average.")
     ] = None,
+    label: Label = None,
     kind: EncoderKind = None,
     start: Annotated[
         Literal["encoder", "average"] | None, typer.Option(help="The code at which the search begins.")
@@ -59,10 +60,11 @@ def project_command(
     if generator is None:
         demo = demo_files()
         generator, encoder = demo.base, encoder or demo.encoder
+    _check_encoder(encoder, kind, start)
     progress = output.with_name(f"{output.name}.progress")
     with stages() as report:
         report(f"reading {generator.name}")
-        weights = read_generator(generator)
+        weights = read_generator(generator, label)
         encoder_weights = read_encoder(encoder, kind) if encoder else None
         from export.measures.lpips import read_lpips
         from export.projection.run import Request, project
@@ -80,6 +82,12 @@ def _check(output: Path, *, force: bool) -> None:
         got = f"the suffix {output.suffix!r}"
         raise ExportError(str(output), got=got, expected=".npz", remedy="choose such a name")
     check_output(output, force=force)
+
+
+def _check_encoder(encoder: Path | None, kind: str | None, start: str | None) -> None:
+    if encoder is None and (kind or start == "encoder"):
+        option = f"--kind {kind}" if kind else "--start encoder"
+        raise ExportError(option, got="no encoder", expected="one", remedy=f"give --encoder, or leave {option} out")
 
 
 def _print(output: Path, projection: Projection, *, as_json: bool) -> None:

@@ -63,6 +63,7 @@ class Request:
     def key(self) -> str:
         """A hash of all on which the steps depend; the exploration from the average has its share of their number."""
         parts: list[object] = [sha256(self.face.tobytes()).hexdigest(), self.generator.source.sha256, self.begins_at]
+        parts.append(self.generator.notes)  # the class of a conditional generator is one
         parts += [self.encoder and self.encoder.source.sha256, self.lpips and self.lpips[1]]
         parts += [self.steps, self.seed] if self.begins_at == "average" else []
         return sha256(json.dumps(parts).encode()).hexdigest()

@@ -28,6 +28,8 @@ _HEIFS: dict[HeifFormat, OtherKind] = {
     "HEIC": OtherKind("a HEIC", "save it as JPEG first"),
 }
 
+_CODES = OtherKind("a file of codes or of another array", "give codes to toonify image as .npz or .npy")
+
 _SIGNATURES = (
     (0, b"GIF8", OtherKind("a GIF", SAVE_FIRST)),
     (0, b"BM", OtherKind("a BMP", SAVE_FIRST)),
@@ -42,6 +44,8 @@ _SIGNATURES = (
     (0, b"\0\0\0\x0cJXL ", OtherKind("a JPEG XL", SAVE_FIRST)),
     (0, b"8BPS", OtherKind("a Photoshop document", SAVE_FIRST)),
     (0, b"%PDF", OtherKind("a PDF", "export its page as PNG first")),
+    (0, b"\x93NUMPY", _CODES),
+    (30, b"w.npy", _CODES),
     (0, b"PK\3\4", OtherKind("a ZIP archive", "unpack it first")),
     (0, b"\x1f\x8b", OtherKind("compressed data", "unpack it first")),
     (0, b"\x1aE\xdf\xa3", OtherKind("a video (MKV or WebM)", _VIDEO)),

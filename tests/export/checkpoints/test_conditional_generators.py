@@ -17,6 +17,7 @@ from checkpoint_files import (
     torch_tensors,
     written,
 )
+from export_command import Command
 from generators import random_generator
 from numpy.typing import NDArray
 from stylegan2_formula import official_code
@@ -24,8 +25,10 @@ from stylegan2_formula import official_code
 from engines.contract.errors import CheckpointError
 from export import cli
 from export.checkpoints import describe, read_checkpoint, read_generator
+from export.demo_face import demo_face
 from export.networks.generator import generator_from_weights
 from export.weights import GeneratorWeights
+from serving.faces.images import write_picture
 
 W_DIM, EMBEDDED, CLASSES = 8, 6, 5
 RNG = np.random.default_rng(0)
@@ -153,3 +156,14 @@ def test_the_command_folds_the_class(
         cli.main()
     assert not ended.value.code, capsys.readouterr().err
     assert read_generator(tmp_path / "class.safetensors").notes == ("class 2 of 5 is folded into the mapping network",)
+
+
+def test_every_command_that_reads_generators_takes_the_class(command: Command, file: Path, tmp_path: Path) -> None:
+    write_picture(tmp_path / "face.png", demo_face())
+    measure = ("measure", "--generator", file, "--count", 2)
+    project = ("project", "face.png", "-o", "face.npz", "--generator", file, "--align", "none", "--steps", 1)
+    for arguments in (measure, project):
+        code, _, err = command(*arguments)
+        assert (code, "give --label N with N from 0 to 4" in err) == (1, True)
+        code, _, err = command(*arguments, "--label", 1)
+        assert (code, "got" in err) == (0, False), err

@@ -46,6 +46,8 @@ def test_a_crop_becomes_a_file_of_its_code(command: Command, tmp_path: Path, gen
         ("face.png", (), "face.png: got the suffix '.png', expected .npz"),
         ("there.npz", (), "already there"),
         ("new.npz", ("--resume",), "no file of an interrupted search"),
+        ("new.npz", ("--kind", "psp"), "--kind psp: got no encoder, expected one; give --encoder, or leave --kind psp"),
+        ("new.npz", ("--start", "encoder"), "--start encoder: got no encoder"),
     ],
 )
 def test_mistakes_are_one_line(

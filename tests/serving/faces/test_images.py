@@ -186,6 +186,12 @@ def boxes(*brands: bytes) -> bytes:
         (b"8BPS" + bytes(40), "a Photoshop document", "save it as PNG or JPEG first"),
         (b"%PDF-1.7\n", "a PDF", "export its page as PNG first"),
         (b"PK\3\4" + bytes(40), "a ZIP archive", "unpack it first"),
+        (
+            b"PK\3\4" + bytes(26) + b"w.npy" + bytes(40),
+            "a file of codes or of another array",
+            "give codes to toonify image",
+        ),
+        (b"\x93NUMPY\1\0" + bytes(40), "a file of codes or of another array", "give codes to toonify image"),
         (b"\x1aE\xdf\xa3" + bytes(40), r"a video \(MKV or WebM\)", "give it to toonify video"),
         (b"RIFF\0\0\0\0AVI LIST", r"a video \(AVI\)", "give it to toonify video"),
         (b"G" + bytes(187) + b"G" + bytes(187), r"a video \(MPEG-TS\)", "give it to toonify video"),
