@@ -52,7 +52,7 @@ class Controls(GeneratorControls, total=False):
     model's classifier reads. Without ``attributes`` a face passes unedited. A direction has a range, outside which it
     is refused, and stays at 0 where it is left out.
     ``keep`` [A]: what the faces show, 0 to 1 per attribute, by name or as ``read_attributes`` returns it; it replaces
-    the classifier.
+    the classifier. A head of directions does not take it.
     ``exact``: an attribute that is left out becomes 0 instead of staying as it is.
     ``seed`` (default 0) or ``z`` [Z]: the noise that chooses among the possible edits.
     ``row_strength`` [L]: how far each row of W+ follows the edit, from 0 (not at all) to 1 (fully; the default).
@@ -129,8 +129,10 @@ class Style:
         controls["transfer"] = self.transfer
         if self.attributes is not None:
             by_row = np.ones(rows) if self.row_strength is None else np.asarray(self.row_strength)
-            controls |= Controls(attributes=self._targets(), seed=self.seed, row_strength=self.strength * by_row)
-            controls |= Controls(keep=shown, exact=self.exact)
+            attributes = self.attributes if shown is None else self._targets()
+            controls |= Controls(attributes=attributes, seed=self.seed, row_strength=self.strength * by_row)
+            kept = self.keep if shown is None and not self.exact else shown
+            controls |= Controls(keep=kept, exact=self.exact)
         return controls
 
     def _targets(self) -> Mapping[str, float]:
@@ -210,6 +212,13 @@ def control_tensors(
         given["attributes"] = attribute_vector(given["attributes"], attribute_names, 0.0 if exact else float(KEPT))
     tensors = {name: _per_face(specs[name], value, batch) for name, value in given.items()}
     if keep is not None and "attributes" in tensors:
+        if "z" not in specs:  # a head of directions has no noise
+            raise RequestError(
+                "control 'keep'",
+                got="a head of directions",
+                expected="an ISF head: a direction that is not named stays at rest, whatever the face shows",
+                remedy="leave it out",
+            )
         shown = attribute_vector(keep, attribute_names) if isinstance(keep, Mapping) else keep
         tensors["attributes"] = kept_attributes(tensors["attributes"], _per_face(specs["attributes"], shown, batch))
     if blend:

@@ -72,6 +72,9 @@ def test_a_value_adds_as_often_the_direction_and_what_is_not_named_stays(
         np.testing.assert_array_equal(half, pictures(age=1.0))
         with pytest.raises(RequestError, match=r"attribute 'age': got 2.5, expected a number within -2..2; correct"):
             pictures(age=2.5)
+        for kept in ({"age": 1.0}, {"age": 0.0}):
+            with pytest.raises(RequestError, match="control 'keep': got a head of directions, expected an ISF head"):
+                toonifier.toonify(FACES, Style({"smile": 1.0}, keep=kept))
         with pytest.raises(RequestError, match="'nose': got no attribute of the model, expected one of smile, age"):
             pictures(nose=1.0)
 
