@@ -20,10 +20,10 @@ from serving.controls import GeneratorControls
 from serving.faces.images import check_suffix, write_picture
 from serving.options import Alpha, Force, Headers, Model, Psi, RSwap, Timeout, TlsCa, TlsCert, TlsKey, Transfer, Url
 from serving.reporting import LineReporter
-from serving.sheet import sheet_of, shrunk
+from serving.sheet import MAX_IN_SHEET, sheet_of, shrunk
 
-MAX_SEEDS, MAX_IN_SHEET = 1_000_000, 1000
-"""Largest number of faces in a folder and in a sheet."""
+MAX_SEEDS = 1_000_000
+"""Largest number of faces in a folder."""
 
 TOGETHER = 8
 """Number of pictures that are drawn with one request."""

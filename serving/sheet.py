@@ -13,6 +13,9 @@ from engines.contract.arrays import Picture
 GAP = 4
 """White pixels around each picture."""
 
+MAX_IN_SHEET = 1000
+"""Largest number of small pictures in a sheet for which a command is asked."""
+
 _NAME_HEIGHT = 24
 
 

@@ -69,7 +69,12 @@ class Toonifier(ContextManager, Protocol):
 
 
 class SamplingToonifier(Toonifier, Protocol):
-    """A toonifier that draws random faces too."""
+    """A toonifier of codes that are of no given face: it draws random ones."""
+
+    @property
+    def reads_attributes(self) -> bool:
+        """True if there is a classifier, so that ``read_attributes`` is worth a picture."""
+        ...
 
     def sample_codes(self, seeds: Seeds, style: Style) -> Codes:
         """Draw the codes of random faces for ``render``: one for each seed, float32 [N, L, D], untruncated.
@@ -149,6 +154,11 @@ class EngineToonifier(Closing):
     def has_light_encoder(self) -> bool:
         """See ``Toonifier``."""
         return self._light is not None
+
+    @property
+    def reads_attributes(self) -> bool:
+        """See ``SamplingToonifier``."""
+        return self._classifier is not None
 
     def toonify(self, faces: Pictures, style: Style) -> Pictures:
         """See ``Toonifier``."""
@@ -238,11 +248,16 @@ class ServedToonifier(Closing):
         """See ``Toonifier``."""
         return self._client.encode(faces)
 
-    def read_attributes(self, faces: Pictures) -> AnyArray | None:
-        """See ``Toonifier``."""
+    @property
+    def reads_attributes(self) -> bool:
+        """See ``SamplingToonifier``."""
         if self._reads is None:
             self._reads = self._client.describe(self._default).reads_attributes
-        return self._client.read_attributes(faces) if self._reads else None
+        return self._reads
+
+    def read_attributes(self, faces: Pictures) -> AnyArray | None:
+        """See ``Toonifier``."""
+        return self._client.read_attributes(faces) if self.reads_attributes else None
 
     def render(self, w: Codes, style: Style, shown: AnyArray | None = None) -> Pictures:
         """See ``Toonifier``."""

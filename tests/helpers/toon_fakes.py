@@ -62,6 +62,10 @@ class FakeToonifier(_Closing):
     def has_light_encoder(self) -> bool:
         return self.light_rows is not None
 
+    @property
+    def reads_attributes(self) -> bool:
+        return self.attributes is not None
+
     def encode(self, faces: Pixels, *, light: bool = False) -> NDArray[np.float32]:
         self._begin("light" if light else "encode", faces)
         return _codes(faces)[:, : self.light_rows if light else None]

@@ -184,9 +184,33 @@ def test_an_edit_keeps_what_the_codes_own_picture_shows() -> None:
     assert toonifier.rendered[0].attributes is None
 
 
+def test_without_a_classifier_no_unedited_picture_is_drawn_in_vain() -> None:
+    toonifier = FakeToonifier()
+    picture_of_codes(toonifier, np.zeros((1, 14, 4), np.float32), Style({"smile": 1.0}))
+    assert toonifier.calls == [("render", 1)]
+
+
+def test_more_pictures_than_a_sheet_holds_are_refused_before_the_first() -> None:
+    toonifier, style = FakeToonifier(), Style({"age": 1.0}, exact=True)
+    for count, steps in ((1001, None), (101, 10)):
+        with pytest.raises(RequestError, match=rf"{count} codes: got 10\d\d pictures, expected at most 1000"):
+            picture_of_codes(toonifier, np.zeros((count, 1, 1), np.float32), style, steps)
+    assert toonifier.calls == []
+
+
+def test_the_steps_of_several_codes_are_the_rows_of_a_sheet() -> None:
+    toonifier, style = FakeToonifier(), Style({"age": 1.0}, exact=True)
+    sheet = picture_of_codes(toonifier, CODES, style, steps=4)
+    rows = np.split(sheet, 3)
+    assert sheet.shape[1] == 4 * (64 + 2 * GAP)
+    for row, w in zip(rows, CODES, strict=True):
+        expected = sheet_of([picture for (picture,) in interpolated_codes(toonifier, w[None], style, 4, None)], 4)
+        np.testing.assert_array_equal(row, expected)
+
+
 def test_steps_of_a_code_are_its_interpolation() -> None:
     toonifier, style, w = FakeToonifier(), Style({"age": 1.0}, exact=True), CODES
-    sheet = picture_of_codes(toonifier, w, style, steps=4)
+    sheet = picture_of_codes(toonifier, w[:1], style, steps=4)
     expected = sheet_of([picture for (picture,) in interpolated_codes(toonifier, w[:1], style, 4, None)])
     np.testing.assert_array_equal(sheet, expected)
     assert [style.strength for style in toonifier.rendered[:4]] == pytest.approx([0, 1 / 3, 2 / 3, 1])
