@@ -13,7 +13,7 @@ from engines.contract.errors import RequestError
 from engines.contract.tensors import BLEND, FILLED, Geometry, Signature, condition_signature, toonify_signature
 from engines.engine import Engine
 from serving.condition import filled_controls, kept_attributes
-from serving.requests import check_request
+from serving.requests import check_codes, check_request
 
 
 class Pipeline:
@@ -93,6 +93,10 @@ class Pipeline:
                 remedy="export it with toonify-export classifier, and load it beside the ISF head",
             )
         return self._classifier.run({"face": face})["probabilities"]
+
+    def check_codes(self, w: object) -> None:
+        """Raise RequestError unless ``w`` are codes for ``render``, float32 [N, L, D]."""
+        check_codes(w, self._condition)
 
     def render(self, w: AnyArray, controls: Mapping[str, AnyArray]) -> AnyArray:
         """Run ISF head and generator: codes float32 [N, L, D] and the controls of ``run`` -> uint8 [N, R, R, 3] RGB.

@@ -50,5 +50,21 @@ def check_code_array(w: object) -> None:
         )
 
 
+def check_codes(w: object, signature: Signature) -> None:
+    """Raise RequestError unless ``w`` are codes for a model, which has an input of that name."""
+    check_code_array(w)
+    (spec,) = (spec for spec in signature.inputs if spec.name == "w")
+    array = np.asarray(w)
+    rows, width = array.shape[1:]
+    if (rows, width) != spec.dims:
+        raise RequestError(
+            "codes",
+            got=f"{rows} rows of {width}",
+            expected=f"{spec.dims[0]} rows of {spec.dims[1]}, as the model takes them",
+            remedy="give codes for its generator",
+        )
+    check_request(Signature((spec,), ()), {"w": array})
+
+
 def _is_not_finite(value: AnyArray) -> AnyArray:
     return ~np.isfinite(value)

@@ -177,8 +177,8 @@ class EngineToonifier(Closing):
 
     def render(self, w: Codes, style: Style, shown: AnyArray | None = None) -> Pictures:
         """See ``Toonifier``."""
-        check_code_array(w)
         pipeline = self._pipeline(style.model)
+        pipeline.check_codes(w)
         return pipeline.render(w, self._tensors(pipeline, style, style.controls(w.shape[1], shown), len(w)))
 
     def sample_codes(self, seeds: Seeds, style: Style) -> Codes:

@@ -55,6 +55,7 @@ from serving.client.steps import Blocking, Operation, Pause, Rpc
 from serving.client.tls import expects_tls
 from serving.controls import Controls, GeneratorControls
 from serving.random_faces import Seeds
+from serving.requests import check_code_array, check_codes
 
 T = TypeVar("T")
 
@@ -106,13 +107,17 @@ class Operations:
         return (yield from self._run_on_faces("classifier", faces, timeout))
 
     def render(self, w: Codes, model: str, timeout: float | None, controls: Controls) -> Operation[Pictures]:
+        check_code_array(w)
         deadline = self._deadline(timeout)
         with self._evicted_on_error(model):
             ensemble = yield from self._cached_ensemble(model, deadline)
+            generator = f"generator_{ensemble.parameters['generator']}"
+            # Before the controls, whose sizes depend on the codes'; an ensemble does not tell their width.
+            check_codes(w, (yield from self._cached_model(generator, deadline)).signature)
             inputs = {"w": w, **filled_inputs(ensemble, w, controls)}
             if controls.get("attributes") is not None:  # without attributes the ISF head passes w unchanged
                 inputs["w"] = yield from self._run_step("isf", inputs, deadline)
-            return (yield from self._run_step(f"generator_{ensemble.parameters['generator']}", inputs, deadline))
+            return (yield from self._run_step(generator, inputs, deadline))
 
     def sample(
         self, seeds: Seeds, model: str, timeout: float | None, controls: GeneratorControls

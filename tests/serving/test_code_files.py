@@ -147,11 +147,11 @@ def test_codes_of_another_shape_than_the_models_are_refused(
 ) -> None:
     models = tiny_model_directories
     write_codes(tmp_path / "face.npz", np.zeros((1, 18, 512), np.float32))
-    model = ("--encoder", models.encoder, "--generator", models.generators["plain"])
-    code, _, err = toonify("image", tmp_path / "face.npz", "-o", tmp_path / "toon.png", *model)
-    assert code == 1
-    assert "tensor 'w'" in err
-    assert "[N,8,16]" in err
+    model = ("--encoder", models.encoder, "--generator", models.generators["plain"], "--isf", models.isf)
+    for edit in ((), ("--attribute", "age=1", "--exact")):
+        code, _, err = toonify("image", tmp_path / "face.npz", "-o", tmp_path / "toon.png", *model, *edit)
+        assert code == 1
+        assert "codes: got 18 rows of 512, expected 8 rows of 16, as the model takes them; give codes for" in err
 
 
 def test_folders_of_pictures_may_hold_codes(

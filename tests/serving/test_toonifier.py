@@ -147,8 +147,9 @@ def test_asyncio_clients_encode_and_render_too(triton_server: TritonServer) -> N
 @pytest.mark.triton
 def test_codes_of_another_form_are_refused_before_they_travel(triton_server: TritonServer) -> None:
     with ToonifyClient(triton_server.url) as client:
-        with pytest.raises(RequestError, match=r"tensor 'w': got float32 \[1, 9, 16\], expected w float32 \[N,8,16\]"):
-            client.render(np.zeros((1, 9, 16), np.float32))
+        for rows, width in ((9, 16), (8, 512)):
+            with pytest.raises(RequestError, match=f"codes: got {rows} rows of {width}, expected 8 rows of 16, as the"):
+                client.render(np.zeros((1, rows, width), np.float32))
         with pytest.raises(RequestError, match="tensor 'w': got a value that is NaN"):
             client.render(np.full((1, 8, 16), np.nan, np.float32))
 
