@@ -131,14 +131,17 @@ Align = Annotated[
 ]
 
 
-def edit_from_options(attribute: Sequence[str] | None, keep: Sequence[str] | None, rows: str, *, exact: bool) -> Edit:
+def edit_from_options(
+    attribute: Sequence[str] | None, keep: Sequence[str] | None, rows: str, *, exact: bool, strength: float
+) -> Edit:
     """Parse ``--attribute NAME=VALUE ...`` and ``--keep NAME=VALUE,...`` into an edit.
 
     Raises:
         BadParameter: an option has another form, contradicts another one, or belongs to ``--attribute``, which is not
             given.
     """
-    for given, option in ((keep, "--keep"), (exact, "--exact"), (rows == "preset", "--rows")):
+    options = {"--keep": keep, "--exact": exact, "--rows": rows == "preset", "--strength": strength != 1}
+    for option, given in options.items():
         if given and not attribute:
             raise typer.BadParameter("it belongs to an edit; give --attribute", param_hint=option)
     if keep and exact:

@@ -330,6 +330,7 @@ def test_a_blend_of_a_model_that_is_not_live_is_refused_by_name(toonify: Toonify
         ["--attribute", "age=old"],
         ["--rows", "preset"],
         ["--exact"],
+        ["--strength", "0.5"],
         ["--keep", "age=1"],
         ["--keep", "age", "--attribute", "glasses=1"],
         ["--keep", "age=1", "--attribute", "glasses=1", "--exact"],

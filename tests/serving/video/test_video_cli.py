@@ -336,6 +336,7 @@ def test_a_preview_without_frames_in_its_part_is_refused(
         (["--trim", "3"], "START:END"),
         (["--trim", "a:b"], "START:END"),
         (["--rows", "preset"], "give --attribute"),
+        (["--strength", 0.5], "give --attribute"),
         (["--align", "file:x.json", "--preview"], "cannot number the frames"),
         (["--batch", 0], "--batch"),
         (["--size", "large"], "neither auto nor a number of pixels"),
