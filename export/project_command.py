@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -55,13 +56,13 @@ def project_command(
 
     toonify-export project photo.jpg -o face.npz --generator ffhq.pkl --encoder e4e_ffhq_encode.pt
     """
-    _check(output, force=force)
+    progress = output.with_name(f"{output.name}.progress")
+    _check(output, progress, resume=resume, force=force)
     face = aligned_face(read_picture(photo), align, photo.name)
     if generator is None:
         demo = demo_files()
         generator, encoder = demo.base, encoder or demo.encoder
     _check_encoder(encoder, kind, start)
-    progress = output.with_name(f"{output.name}.progress")
     with stages() as report:
         report(f"reading {generator.name}")
         weights = read_generator(generator, label)
@@ -77,11 +78,18 @@ def project_command(
     _print(output, projection, as_json=as_json)
 
 
-def _check(output: Path, *, force: bool) -> None:
+def _check(output: Path, progress: Path, *, resume: bool, force: bool) -> None:
     if output.suffix != ".npz":
         got = f"the suffix {output.suffix!r}"
         raise ExportError(str(output), got=got, expected=".npz", remedy="choose such a name")
     check_output(output, force=force)
+    if os.path.lexists(progress) and not (resume or force):
+        raise ExportError(
+            str(progress),
+            got="the file of an interrupted search",
+            expected="none, where a new search begins",
+            remedy="give --resume to continue it, or --force to start anew",
+        )
 
 
 def _check_encoder(encoder: Path | None, kind: str | None, start: str | None) -> None:

@@ -80,5 +80,8 @@ def _content(path: Path, projector: Projector, key: str) -> tuple[dict[str, Tens
 
 def _refused(path: Path, got: str) -> ExportError:
     return ExportError(
-        str(path), got=got, expected="the file that this search left behind", remedy="leave --resume out to start anew"
+        str(path),
+        got=got,
+        expected="the file that this search left behind",
+        remedy="give --force in place of --resume to start anew",
     )

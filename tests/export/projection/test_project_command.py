@@ -46,6 +46,7 @@ def test_a_crop_becomes_a_file_of_its_code(command: Command, tmp_path: Path, gen
         ("face.png", (), "face.png: got the suffix '.png', expected .npz"),
         ("there.npz", (), "already there"),
         ("new.npz", ("--resume",), "no file of an interrupted search"),
+        ("half.npz", (), "half.npz.progress: got the file of an interrupted search, expected none, where a new search"),
         ("new.npz", ("--kind", "psp"), "--kind psp: got no encoder, expected one; give --encoder, or leave --kind psp"),
         ("new.npz", ("--start", "encoder"), "--start encoder: got no encoder"),
     ],
@@ -55,11 +56,13 @@ def test_mistakes_are_one_line(
 ) -> None:
     write_picture(tmp_path / "picture.png", demo_face())
     (tmp_path / "there.npz").write_bytes(b"mine")
+    (tmp_path / "half.npz.progress").write_bytes(b"hours of work")
     common = ("--generator", generator, "--align", "none", "--steps", 1)
     code, _, error = command("project", tmp_path / "picture.png", "-o", tmp_path / output, *common, *options)
     assert code == 1
     assert sentence in error
     assert (tmp_path / "there.npz").read_bytes() == b"mine"
+    assert (tmp_path / "half.npz.progress").read_bytes() == b"hours of work"
     assert not (tmp_path / "new.npz").exists()
 
 

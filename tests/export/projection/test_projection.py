@@ -132,7 +132,7 @@ def test_what_is_no_search_is_not_continued(tmp_path: Path, content: bytes | Non
     progress = tmp_path / "face.progress"
     if content is not None:
         progress.write_bytes(content)
-    with pytest.raises(ExportError, match=r"no file of an interrupted search, .* leave --resume out to start anew"):
+    with pytest.raises(ExportError, match=r"no file of an interrupted search, .* give --force in place"):
         project(FROM_ENCODER, ignored, progress=progress, resume=True)
 
 
