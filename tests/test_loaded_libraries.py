@@ -35,6 +35,11 @@ def test_models_in_this_process_need_no_grpc(module: str) -> None:
     assert not loaded_by(f"import {module}") & {"grpc", "tritonclient"}
 
 
+def test_an_edge_needs_no_grpc() -> None:
+    modules = "serving.deploy.configuration, serving.deploy.edge, serving.deploy.supervision"
+    assert not loaded_by(f"import {modules}") & {"grpc", "tritonclient"}
+
+
 @pytest.mark.parametrize("module", ["serving", "engines", *(f"engines.contract.{name}" for name in CONTRACTS)])
 def test_the_contracts_need_numpy_only(module: str) -> None:
     package = module.partition(".")[0]

@@ -77,7 +77,7 @@ def tokens_from_file(path: Path, issuer: str | None, audience: str | None) -> To
     try:
         found: Any = json.loads(_text(path))
         kinds = [key["kty"] for key in found["keys"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         kinds = []
     if not kinds:
         _refuse_keys(path, "a file without keys")

@@ -35,7 +35,8 @@ def edge(
     jwt_issuer: Annotated[str | None, typer.Option(help="With --jwks: who issues the tokens (iss).")] = None,
     jwt_audience: Annotated[str | None, typer.Option(help="With --jwks: for whom they are (aud).")] = None,
     max_requests: Annotated[
-        int, typer.Option(min=0, help="Requests in flight at all servers; others are refused. 0: eight a server.")
+        int,
+        typer.Option(min=0, help="Requests in flight at all servers; others are refused. 0: eight a server."),
     ] = 0,
     max_message: Annotated[int, typer.Option(min=1, help="Largest request, in MiB.")] = 16,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request is given up.")] = 300.0,

@@ -12,7 +12,7 @@ from importlib.resources import files
 from serving.client.headers import MODEL_HEADER, TRACE_HEADER
 from serving.deploy.callers import ApiKeys, Tokens
 from serving.deploy.edge import Edge, Tls
-from serving.deploy.extensions import Json, named, typed
+from serving.deploy.extensions import Json, named, seconds, typed
 from serving.deploy.upstream import routes
 
 CALLER_HEADER = "x-client-id"
@@ -39,6 +39,9 @@ ALLOWED_METHODS = (
 )
 """What may be asked: pictures, descriptions of the models and readiness. ``RepositoryIndex`` only lists the models."""
 
+_CALL = {":method": {"exact": "POST"}, "te": {"exact": "trailers"}, "content-type": {"prefix": "application/grpc"}}
+"""The headers that every call of gRPC has."""
+
 _NEVER_AGAIN = {
     "header": {"key": "grpc-retry-pushback-ms", "value": "-1"},
     "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
@@ -50,7 +53,8 @@ _WINDOW, _WINDOW_OF_ALL = 2**20, 16 * 2**20
 def listener(edge: Edge) -> Json:
     """Make the one listener.
 
-    The buffer holds a whole request: what exceeds it could not be sent again to another server.
+    The buffer holds a whole request: what exceeds it could not be sent again to another server. Who connects and does
+    not begin TLS is disconnected, as silent connections could otherwise take the place of all others.
     """
     return {
         "name": "edge",
@@ -59,6 +63,7 @@ def listener(edge: Edge) -> Json:
         "filter_chains": [
             {
                 **({"transport_socket": transport_socket(edge.tls)} if edge.tls else {}),
+                "transport_socket_connect_timeout": "10s",
                 "filters": [named("envoy.filters.network.http_connection_manager", connection_manager(edge))],
             }
         ],
@@ -101,14 +106,15 @@ def connection_manager(edge: Edge) -> Json:
         merge_slashes=True,
         path_with_escaped_slashes_action="REJECT_REQUEST",
         early_header_mutation_extensions=[_without_own_name()],
-        common_http_protocol_options={"idle_timeout": "3600s"},
+        # Clients connect again by themselves, and connections are bounded in number.
+        common_http_protocol_options={"idle_timeout": "300s"},
         http2_protocol_options={
             "max_concurrent_streams": 128,
             "initial_stream_window_size": _WINDOW,
             "initial_connection_window_size": _WINDOW_OF_ALL,
         },
         request_headers_timeout="10s",
-        stream_idle_timeout=f"{edge.timeout:g}s",
+        stream_idle_timeout=seconds(edge.timeout),
         # Between the announcement that a connection ends and its end; the edge waits for it when it stops.
         drain_timeout="1s",
         access_log=[access_log()],
@@ -144,12 +150,15 @@ def caller_filters(callers: ApiKeys | Tokens | None) -> list[Json]:
 
 
 def allow_list() -> Json:
-    """Refuse all methods but those of ``ALLOWED_METHODS``.
+    """Refuse all methods but those of ``ALLOWED_METHODS``, and what is no call of gRPC.
 
-    Others load models, name shared memory, change log and trace settings, or tell statistics.
+    Others load models, name shared memory, change log and trace settings, or tell statistics. Servers cut off what is
+    no call of gRPC without an answer, which would count as their failure and put them out of service.
     """
     methods = [{"url_path": {"path": {"exact": method}}} for method in ALLOWED_METHODS]
-    policy = {"permissions": [{"or_rules": {"rules": methods}}], "principals": [{"any": True}]}
+    call = [{"header": {"name": name, "string_match": match}} for name, match in _CALL.items()]
+    permission = {"and_rules": {"rules": [*call, {"or_rules": {"rules": methods}}]}}
+    policy = {"permissions": [permission], "principals": [{"any": True}]}
     return typed("extensions.filters.http.rbac.v3.RBAC", rules={"action": "ALLOW", "policies": {"inference": policy}})
 
 
@@ -180,12 +189,15 @@ def local_replies() -> Json:
 
 
 def access_log() -> Json:
-    """Write a line of JSON for each request, without its headers but those that name caller, model and trace."""
+    """Write a line of JSON for each request, without its headers but those that name caller, model and trace.
+
+    What follows a ? in the path is left out: somebody may write a key there.
+    """
     fields = {
         "time": "%START_TIME%",
         "caller": f"%REQ({CALLER_HEADER})%",
         "certificate": "%DOWNSTREAM_PEER_SUBJECT%",
-        "path": "%REQ(:PATH)%",
+        "path": "%PATH(NQ:PATH)%",
         "model": f"%REQ({MODEL_HEADER})%",
         "trace": f"%REQ({TRACE_HEADER})%",
         "status": "%RESPONSE_CODE%",
@@ -222,6 +234,8 @@ def _token_check(callers: Tokens) -> Json:
         "issuer": callers.issuer,
         "audiences": [callers.audience],
         "local_jwks": {"inline_string": callers.key_set},
+        # Envoy would take tokens in the path too, which programs on the way and the servers write to their logs.
+        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
         "claim_to_headers": [{"header_name": CALLER_HEADER, "claim_name": "sub"}],
         # A token that never ends could not be taken back.
         "require_expiration": True,

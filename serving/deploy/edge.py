@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NoReturn
 
 from engines.contract.errors import RequestError
 from serving.client.addresses import host_and_port
-from serving.client.tls import authorities, check_pair
+from serving.client.pem import authorities, check_pair
 from serving.deploy.callers import ApiKeys, Tokens, api_keys_from_file, tokens_from_file
 from serving.triton.ports import is_loopback
 
@@ -21,6 +22,9 @@ LARGEST_MESSAGE = 16
 
 LONGEST_REQUEST = 300.0
 """Seconds after which a request is given up, if its client sets no earlier deadline."""
+
+MOST_REQUESTS, MOST_MIB, MOST_SECONDS = 10_000, 2047, 86_400
+"""The largest limits that may be asked for; Triton itself takes no message of 2 GiB."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,8 @@ class Edge:
         http: take JPEG files over HTTP too (``POST /toonify``).
 
     Raises:
-        RequestError: there is no server, an address has another form, a number is not positive, or other machines
-            could reach the edge without TLS or without saying who they are.
+        RequestError: there is no server or one twice, an address has another form, a limit is not positive or too
+            large, or other machines could reach the edge without TLS or without saying who they are.
     """
 
     upstreams: tuple[str, ...]
@@ -77,8 +81,10 @@ class Edge:
             _refuse("edge", "no server", "one or more", "give --upstream HOST:PORT")
         for upstream in self.upstreams:
             _check_upstream(upstream)
-        if self.max_requests < 0 or self.max_message <= 0 or not self.timeout > 0:
-            _refuse("edge", "a limit that is not positive", "limits above 0", "leave the option out")
+        if len({*self.places}) < len(self.places):
+            _refuse("edge", "a server twice", "each server once", "give every --upstream once")
+        self._check_limits()
+        _check_address(self.address)
         if not is_loopback(self.address):
             self._check_open_address()
 
@@ -103,6 +109,16 @@ class Edge:
     def secrets(self) -> tuple[str, ...]:
         """The texts of the configuration that stay secret."""
         return tuple(self.callers.keys.values()) if isinstance(self.callers, ApiKeys) else ()
+
+    def _check_limits(self) -> None:
+        limits = {
+            "--max-requests": (self.admitted, MOST_REQUESTS),
+            "--max-message": (self.max_message / MIB, MOST_MIB),
+            "--timeout": (self.timeout, MOST_SECONDS),
+        }
+        for option, (value, largest) in limits.items():
+            if not 0 < value <= largest:
+                _refuse(f"edge's {option}", f"{value:g}", f"a number above 0, at most {largest}", "leave it out")
 
     def _check_open_address(self) -> None:
         """Raise RequestError unless callers are encrypted and known, since other machines reach the address."""
@@ -156,6 +172,14 @@ def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> 
 
 def _refuse(subject: str, got: str, expected: str, remedy: str) -> NoReturn:
     raise RequestError(subject, got=got, expected=expected, remedy=remedy)
+
+
+def _check_address(address: str) -> None:
+    """Raise RequestError unless an address is a number: Envoy looks up no name to listen on."""
+    try:
+        ip_address(address)
+    except ValueError:
+        _refuse(f"edge at {address!r}", "no number", "an IP address", "127.0.0.1 is this machine alone, 0.0.0.0 all")
 
 
 def _check_upstream(upstream: str) -> None:

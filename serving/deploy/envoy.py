@@ -88,13 +88,15 @@ class Envoy(Closing):
         with shortages("Envoy"), ExitStack() as stack:
             folder = stack.enter_context(scratch_folder(longest=_LONGEST_FOLDER))
             self._admin = folder / "admin"
-            command = [str(find_envoy()), "--config-path", str(_written(edge, folder, self._admin))]
+            path = _written(edge, folder, self._admin)
+            command = [str(find_envoy()), "--config-path", str(path)]
             # Restarts overlap by sharing the port, so that the shared memory of Envoy's own restarts is not needed.
             options = ["--disable-hot-restart", "--drain-strategy", "immediate", "--log-level", "warning"]
             group = process_group([*command, *options], environment={**os.environ}, log=log, largest_file=_LONGEST_LOG)
             self._process = stack.enter_context(group)
             self.deaths = stack.enter_context(Deaths({self._process.pid: "Envoy"}))
             self._wait_until_ready(log)
+            path.unlink()  # it may hold keys, and would stay if this process were killed
             self._stack = stack.pop_all()
 
     @property

@@ -12,6 +12,11 @@ def typed(kind: str, **fields: Any) -> Json:
     return {"@type": f"type.googleapis.com/envoy.{kind}", **fields}
 
 
+def seconds(duration: float) -> str:
+    """Return a duration in the form of protocol buffers, to the millisecond."""
+    return f"{duration:.3f}s"
+
+
 def named(name: str, configuration: Json) -> Json:
     """Return an extension by its name, with its configuration."""
     return {"name": name, "typed_config": configuration}

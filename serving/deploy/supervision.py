@@ -16,8 +16,7 @@ from serving.deploy.edge import Edge
 from serving.deploy.envoy import Envoy, check_configuration
 from serving.triton.log import locked, rotate
 from serving.triton.ports import free_ports
-from serving.triton.server import Progress
-from serving.triton.supervision import pauses, signals_as_interrupt, tell
+from serving.triton.restarts import Progress, pauses, signals_as_interrupt, tell
 
 _TICK = 0.5
 """Seconds between two looks at the log's size and for a wish to reload."""

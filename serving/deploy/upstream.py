@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serving.deploy.edge import Edge
-from serving.deploy.extensions import Json, named, typed
+from serving.deploy.extensions import Json, named, seconds, typed
 
 CLUSTER = "triton"
 
@@ -16,7 +16,7 @@ _RETRIES = 2
 
 def routes(edge: Edge) -> list[Json]:
     """Send everything to the servers, until the client's deadline or the edge's, whichever comes first."""
-    longest = f"{edge.timeout:g}s"
+    longest = seconds(edge.timeout)
     route = {
         "cluster": CLUSTER,
         # Envoy's own default of 15 s would end long queues; this one counts from the end of the request.

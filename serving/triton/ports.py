@@ -45,7 +45,8 @@ def is_loopback(address: str) -> bool:
 
 def _probe(address: str, service: str, port: int, option: str) -> socket.socket:
     try:
-        return socket.create_server((address, port))
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return socket.create_server((address, port), family=family)
     except OSError as error:
         raise ServerError(
             f"{service} port {port} of {address}",

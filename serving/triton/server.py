@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -27,6 +27,7 @@ from serving.triton.log import reason_of_failure, rotate, size_of, text_since
 from serving.triton.model_configurations import Runtime
 from serving.triton.ports import free_ports, is_listening, is_loopback
 from serving.triton.process_group import Deaths, process_group
+from serving.triton.restarts import Progress
 from serving.triton.scratch import scratch_folder, shortages
 from serving.triton.served_models import POLL_ARGUMENTS, ServedModels
 from serving.triton.stopping import names_of_processes, withdraw
@@ -42,8 +43,6 @@ CANARY_INTERVAL = 30.0
 
 _TICK = 0.5
 """Seconds between looks at the log and the canary; the death of a process is noticed without them."""
-
-Progress = Callable[[str], None]
 
 
 class TritonServer:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
 from engines.contract.errors import ToonifyError
 from serving.triton.canary import PATIENCE
 from serving.triton.log import locked, rotate
+from serving.triton.restarts import Progress, pauses, signals_as_interrupt, tell
 from serving.triton.scratch import shortages
-from serving.triton.server import CANARY_INTERVAL, Progress, TritonServer, check_repository
-
-LONGEST_PAUSE = 60.0
-"""Seconds before another restart of a server that fails again and again."""
+from serving.triton.server import CANARY_INTERVAL, TritonServer, check_repository
 
 CALM = 600.0
 """Seconds without a failure after which the pauses before restarts begin anew."""
@@ -107,32 +104,3 @@ def _restart(
             failure = error
         else:
             return
-
-
-def tell(progress: Progress, phrase: str) -> None:
-    """Say what is done, if it can be said."""
-    with suppress(OSError):  # a full disk behind the output must not end the server
-        progress(phrase)
-
-
-def pauses() -> Iterator[float]:
-    """Yield the seconds before each attempt to start again."""
-    yield 0.0
-    pause = 1.0
-    while True:
-        yield pause
-        pause = min(2 * pause, LONGEST_PAUSE)
-
-
-@contextmanager
-def signals_as_interrupt() -> Iterator[None]:
-    """Within the block SIGTERM and SIGINT raise KeyboardInterrupt."""
-    # SIGINT is included because a shell without job control starts background commands with SIGINT ignored, and Python
-    # keeps that setting.
-    signals = (signal.SIGTERM, signal.SIGINT)
-    previous = {number: signal.signal(number, signal.default_int_handler) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +27,8 @@ from tritonclient.utils import InferenceServerException
 from engines.contract.errors import RequestError, ServerError
 from serving.client import ToonifyClient, tls_credentials
 from serving.deploy.callers import ApiKeys
-from serving.deploy.downstream import ALLOWED_METHODS
-from serving.deploy.edge import MIB, Tls
+from serving.deploy.downstream import ALLOWED_METHODS, listener
+from serving.deploy.edge import MIB, Edge, Tls
 from serving.deploy.envoy import Envoy
 
 pytestmark = needs_envoy
@@ -115,6 +116,25 @@ def test_only_pictures_descriptions_and_readiness_may_be_asked(fake: FakeTriton,
         assert any(word in method for method in refused), word
 
 
+@pytest.mark.parametrize("lacking", ["te", "content-type", "POST"])
+def test_what_is_no_call_of_grpc_reaches_no_server_and_puts_none_out_of_service(
+    others: tuple[FakeTriton, FakeTriton], tmp_path: Path, lacking: str
+) -> None:
+    headers = {"te": "trailers", "content-type": "application/grpc"}
+    headers |= {lacking: "text/plain"} if lacking in headers else {}
+    options = [part for name, value in headers.items() for part in ("--header", f"{name}: {value}")]
+    method = "PUT" if lacking == "POST" else "POST"
+    command = ["curl", "--silent", "--http2-prior-knowledge", "--request", method, *options, "--data-binary", "page"]
+    with edge_before(others, tmp_path) as (edge, envoy):
+        url = f"http://{edge.url}/inference.GRPCInferenceService/ModelInfer"
+        for _ in range(6):
+            subprocess.run([*command, url], check=False, capture_output=True)  # curl calls an early refusal a failure
+        assert envoy.statistics("http.edge.downstream_rq_total")["http.edge.downstream_rq_total"] == 6
+        assert statistic(envoy, EJECTIONS) == 0
+    assert '"server":null' in (tmp_path / "edge.log").read_text()
+    assert '"server":"' not in (tmp_path / "edge.log").read_text()
+
+
 def test_a_refused_method_is_one_sentence(fake: FakeTriton, tmp_path: Path) -> None:
     fake.allow_shared_memory = True
     with (
@@ -167,6 +187,21 @@ def test_a_token_opens_the_edge(fake: FakeTriton, tmp_path: Path, issuer: TokenI
         client.toonify(FACE)
     assert fake.metadata[0]["x-client-id"] == "somebody"
     assert "authorization" not in fake.metadata[0]
+
+
+def test_a_token_in_the_path_opens_nothing_and_no_log_has_what_follows_a_question_mark(
+    fake: FakeTriton, tmp_path: Path, issuer: TokenIssuer
+) -> None:
+    token = issuer.token()
+    with (
+        edge_before([fake], tmp_path, callers=issuer.tokens()) as (edge, _),
+        raw_channel(edge.url) as status,
+    ):
+        path = f"/inference.GRPCInferenceService/ServerReady?access_token={token}"
+        assert status(path) is grpc.StatusCode.UNAUTHENTICATED
+    log = (tmp_path / "edge.log").read_text()
+    assert '"path":"/inference.GRPCInferenceService/ServerReady"' in log
+    assert token not in log
 
 
 def test_tokens_that_are_not_meant_for_the_edge_do_not_open_it(
@@ -334,6 +369,11 @@ def test_a_client_needs_a_certificate_where_authorities_are_named(
     assert {entry["certificate"] for entry in log} == {"CN=somebody"}
 
 
+def test_who_connects_and_says_nothing_is_disconnected() -> None:
+    (chain,) = listener(Edge(("a:1",)))["filter_chains"]
+    assert chain["transport_socket_connect_timeout"] == "10s"
+
+
 def test_an_edge_that_ends_answers_what_it_has_accepted(fake: FakeTriton, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
         with edge_before([fake], tmp_path) as (edge, _):
@@ -351,6 +391,7 @@ def test_only_its_user_reads_the_files_of_a_running_edge(fake: FakeTriton, tmp_p
         command = Path(f"/proc/{envoy.pid}/cmdline").read_text().split("\0")
         folder = Path(command[command.index("--config-path") + 1]).parent
         assert KEY not in " ".join(command)
+        assert {path.name for path in folder.iterdir()} == {"admin"}  # a process that is killed leaves no keys
         assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert not folder.exists()

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from fake_triton import FakeTriton, running
 from tokens import TokenIssuer
 from toonify_command import Toonify
 
+from engines.contract.errors import RequestError, ServerError
 from serving.client import ToonifyClient
 from serving.deploy.cli import edge as edge_command
 from serving.deploy.edge import MIB, Edge
@@ -92,7 +94,7 @@ def test_the_page_has_every_option_and_its_default() -> None:
 
 
 @needs_envoy
-@pytest.mark.parametrize("callers", ["keys", "tokens", "nobody"])
+@pytest.mark.parametrize("callers", ["keys", "tokens", "nobody", "the largest limits"])
 def test_envoy_itself_takes_what_is_written(
     toonify: Toonify, keys: Path, authority: Authority, tmp_path: Path, callers: str
 ) -> None:
@@ -103,7 +105,8 @@ def test_envoy_itself_takes_what_is_written(
     options = {
         "keys": (*tls, "--api-keys", keys),
         "tokens": (*tls, "--jwks", key_set, "--jwt-issuer", "issuer", "--jwt-audience", "toonify"),
-        "nobody": ("--http",),
+        "nobody": ("--http", "--address", "::1"),
+        "the largest limits": ("--max-requests", "10000", "--max-message", "2047", "--timeout", "86400"),
     }
     target = tmp_path / "edge.json"
     assert toonify("edge", *UPSTREAM, *options[callers], "--output", target)[0] == 0
@@ -128,12 +131,18 @@ def test_envoy_itself_takes_what_is_written(
         (("--api-keys", "nowhere"), "No such file or directory"),
         (("--upstream", "https://a:1"), "got an address with TLS"),
         (("--upstream", "a"), "HOST:PORT of the server's gRPC endpoint"),
+        (UPSTREAM, "got a server twice"),
+        (("--address", "localhost"), "edge at 'localhost': got no number, expected an IP address"),
+        (("--timeout", "1e9"), "edge's --timeout: got 1e+09, expected a number above 0, at most 86400"),
+        (("--address", "::"), "that other machines can reach, without TLS, expected"),
+        (("--jwks", "deep", "--jwt-issuer", "a", "--jwt-audience", "b"), "a JSON Web Key Set of public keys"),
     ],
 )
 def test_what_is_contradictory_or_missing_is_one_sentence(
     toonify: Toonify, keys: Path, monkeypatch: pytest.MonkeyPatch, options: Sequence[str], sentence: str
 ) -> None:
     monkeypatch.chdir(keys.parent)
+    keys.with_name("deep").write_text("[" * 100_000)
     code, out, err = toonify("edge", *UPSTREAM, *options, "--print")
     assert (code, out) == (1, "")
     assert sentence in err
@@ -244,6 +253,18 @@ def test_an_envoy_that_ends_is_started_again(fake: FakeTriton, keys: Path) -> No
         edge.wait_for("restarting: Envoy has ended")
         edge.ask(KEY)
         assert edge.envoys() != [envoy]
+
+
+@pytest.mark.parametrize("limit", [{"timeout": float("nan")}, {"max_message": 2**32}, {"max_requests": -1}])
+def test_limits_that_envoy_does_not_take_are_refused(limit: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match="expected a number above 0, at most"):
+        Edge(("a:1",), **limit)
+
+
+def test_a_port_of_an_address_of_ipv6_is_looked_at() -> None:
+    with pytest.raises(ServerError) as refusal:
+        free_ports("2001:db8::1", {"edge": 0}, option="--port")
+    assert "Unknown error" not in str(refusal.value)
 
 
 @needs_envoy
