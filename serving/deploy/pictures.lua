@@ -1,4 +1,5 @@
--- Toonify a JPEG by plain HTTP: POST /toonify, or /toonify/MODEL, with the file as the body; the answer's body is a JPEG.
+-- Toonify a JPEG by plain HTTP: POST /toonify, or /toonify/NAME for the ensemble toonify_NAME, with the file as the body;
+-- the answer's body is a JPEG.
 -- The call of gRPC and its answer are written and read here as protocol buffers (KServe's ModelInferRequest).
 
 local function varint(number)
@@ -63,10 +64,9 @@ local function refuse(handle, status, sentence)
 end
 
 local function answer(handle, kind, content)
-  local size = handle:body(true):setBytes(content)
-  local headers = handle:headers()
+  local headers, body = handle:headers(), handle:body(true)
   headers:replace("content-type", kind)
-  headers:replace("content-length", tostring(size))
+  if body then headers:replace("content-length", tostring(body:setBytes(content))) end -- none can be added to trailers
 end
 
 local function character(hexadecimal)
@@ -77,9 +77,10 @@ local HTTP_STATUS = { ["3"] = "400", ["4"] = "504", ["5"] = "404", ["7"] = "403"
 
 function envoy_on_request(handle)
   local headers = handle:headers()
-  local path = string.match(headers:get(":path"), "^[^?]*")
-  local model = path == "/toonify" and "toonify" or string.match(path, "^/toonify/([%w_.-]+)$")
-  if not model then return end
+  local path = string.match(headers:get(":path") or "", "^[^?]*")
+  local name = string.match(path, "^/toonify/([%w_.-]+)$")
+  if path ~= "/toonify" and not name then return end
+  local model = (name and "toonify_" .. name or "toonify") .. "_jpeg"
   -- A browser names the page that asks. Any page could send pictures through its visitors otherwise.
   if headers:get("origin") or headers:get("sec-fetch-site") then
     return refuse(handle, "403", "toonify: got a request of a web page, expected one of a program.")
@@ -91,13 +92,13 @@ function envoy_on_request(handle)
   if not body or body:length() == 0 then
     return refuse(handle, "400", "toonify: got no body, expected a JPEG file; curl --data-binary @face.jpg sends one.")
   end
-  local size = body:setBytes(request(model .. "_jpeg", body:getBytes(0, body:length())))
+  local size = body:setBytes(request(model, body:getBytes(0, body:length())))
   headers = handle:headers() -- those of before were gone when the body had come
   headers:replace(":path", "/inference.GRPCInferenceService/ModelInfer")
   headers:replace("content-type", "application/grpc")
   headers:replace("content-length", tostring(size))
   headers:replace("te", "trailers")
-  headers:replace("toonify-model", model .. "_jpeg")
+  headers:replace("toonify-model", model)
   handle:streamInfo():dynamicMetadata():set("toonify", "picture", true)
   handle:clearRouteCache()
 end
@@ -105,13 +106,13 @@ end
 function envoy_on_response(handle)
   local ours = handle:streamInfo():dynamicMetadata():get("toonify")
   if not ours or not ours["picture"] then return end
-  local headers = handle:headers()
-  local status, message = headers:get("grpc-status"), headers:get("grpc-message") or ""
-  if status and status ~= "0" then
-    headers:replace(":status", HTTP_STATUS[status] or "502")
-    return answer(handle, "text/plain", string.gsub(message, "%%(%x%x)", character) .. "\n")
-  end
+  if handle:headers():get("content-type") ~= "application/grpc" then return end
   local body = handle:body(true)
-  local jpeg = body:length() > 5 and picture(body:getBytes(0, body:length()))
-  if jpeg then answer(handle, "image/jpeg", jpeg) end
+  local jpeg = body and body:length() > 5 and picture(body:getBytes(0, body:length()))
+  if jpeg then return answer(handle, "image/jpeg", jpeg) end
+  local headers, trailers = handle:headers(), handle:trailers() -- an error without a body has the status in the headers
+  local said = headers:get("grpc-status") and headers or trailers or headers
+  headers:replace(":status", HTTP_STATUS[said:get("grpc-status")] or "502")
+  local message = said:get("grpc-message") or "toonify: the server gave no picture."
+  answer(handle, "text/plain", string.gsub(message, "%%(%x%x)", character) .. "\n")
 end

@@ -7,11 +7,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import grpc
 import pytest
 from edges import edge_before, needs_envoy
 from fake_triton import FakeTriton, running
+from tritonclient.grpc.service_pb2 import ModelInferRequest
 
 from serving.deploy.callers import ApiKeys
 from serving.deploy.edge import MIB
@@ -61,10 +63,11 @@ def test_files_of_any_size_come_through_whole(fake: FakeTriton, tmp_path: Path, 
 def test_the_path_names_the_model(fake: FakeTriton, tmp_path: Path, jpeg: Path) -> None:
     fake.models["toonify_old_jpeg"] = fake.models["toonify_jpeg"]
     with edge_before([fake], tmp_path, http=True) as (edge, _):
-        assert curl("--data-binary", f"@{jpeg}", f"http://{edge.url}/toonify/toonify_old")[0] == "200 image/jpeg"
+        assert curl("--data-binary", f"@{jpeg}", f"http://{edge.url}/toonify/old")[0] == "200 image/jpeg"
         status, body = curl("--data-binary", f"@{jpeg}", f"http://{edge.url}/toonify/nobody")
     assert status == "404 text/plain"
-    assert b"nobody_jpeg" in body
+    assert fake.metadata[0]["toonify-model"] == "toonify_old_jpeg"
+    assert b"toonify_nobody_jpeg" in body
 
 
 def test_what_is_refused_is_a_sentence_with_a_status(fake: FakeTriton, tmp_path: Path, jpeg: Path) -> None:
@@ -80,6 +83,21 @@ def test_what_is_refused_is_a_sentence_with_a_status(fake: FakeTriton, tmp_path:
         assert curl("--header", key, "--data-binary", "", url)[0] == "400 text/plain"
         jpeg.write_bytes(bytes(2 * MIB))
         assert curl("--header", key, "--data-binary", file, url)[0].startswith("413")
+
+
+class Late(FakeTriton):
+    """It begins an answer before it refuses."""
+
+    def ModelInfer(self, request: ModelInferRequest, context: grpc.ServicerContext) -> NoReturn:
+        context.send_initial_metadata((("answer", "begins"),))
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, "late: got no JPEG, expected one")
+
+
+def test_a_refusal_after_the_beginning_of_the_answer_has_its_status_too(tmp_path: Path, jpeg: Path) -> None:
+    with running(Late()) as fake, edge_before([fake], tmp_path, http=True) as (edge, _):
+        status, _ = curl("--data-binary", f"@{jpeg}", f"http://{edge.url}/toonify")
+    assert status == "400 text/plain"
+    assert "script log" not in (tmp_path / "edge.log").read_text()
 
 
 @pytest.mark.parametrize("header", ["Origin: https://somewhere.example", "Sec-Fetch-Site: cross-site"])
