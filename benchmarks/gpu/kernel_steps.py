@@ -11,15 +11,21 @@ from typing import Any
 from benchmarks.errors import SubjectError
 from benchmarks.gpu.cases import KernelCases
 from benchmarks.gpu.course import Course
-from benchmarks.gpu.kernels import KernelTimer, KernelWorkload, kernel_workloads
+from benchmarks.gpu.kernels import KernelTimer
+from benchmarks.gpu.launch_costs import W_DIM
 from benchmarks.gpu.parallel import in_parallel
 from benchmarks.gpu.rows import CaseRow, KernelRow
 from benchmarks.gpu.variants import AS_IS, CONVOLUTION_VARIANTS, TILE_VARIANTS, KernelVariant
+from benchmarks.gpu.workloads import KernelWorkload, kernel_workloads, style_workloads
 from benchmarks.rounds import percentiles
+from engines.kernels.conv_sums import DIVIDED_UP_TO
 
 CASE_TIMEOUT = 60.0
 """Seconds for a kernel's compilation and its first run; Triton compiles a large one in some seconds."""
 
+
+LOWEST_TIMED = 64
+"""The resolution from which every layer is timed; below, only those whose convolutions are divided."""
 
 QUICK_CHANNELS = {4: 8, 8: 8}
 """The layers of a quick run, which are small enough for Triton's interpreter."""
@@ -80,9 +86,12 @@ def cases(course: Course) -> str:
 
 def timings(course: Course) -> str:
     """Time the kernels of the generator's layers."""
-    workloads = list(kernel_workloads(course.options.models.scale.channels, 64))
+    channels = QUICK_CHANNELS if course.options.quick else course.options.models.scale.channels
+    workloads = [*style_workloads(channels, W_DIM), *kernel_workloads(channels, 4)]
+    # What lies between is a library's small convolutions, which the profile of a replay shows.
+    workloads = [layer for layer in workloads if layer.size <= DIVIDED_UP_TO or layer.size >= LOWEST_TIMED]
     if course.options.quick:
-        workloads = [layer for start in (8, 16) for layer in kernel_workloads(QUICK_CHANNELS, 8, fused_from=start)]
+        workloads += kernel_workloads(QUICK_CHANNELS, 8, fused_from=8)
     _time(course, [KernelCase(layer, batch) for batch in _batches(course) for layer in workloads])
     return ""
 

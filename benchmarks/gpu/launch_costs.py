@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from math import prod
 
-from benchmarks.gpu.kernels import KernelWorkload
+from benchmarks.gpu.workloads import KernelWorkload, convolution_widths, style_workloads
 from engines.kernels.conv_rgb import MAX_CHANNELS_OUT, conv_rgb_spec
 from engines.kernels.conv_sums import DIVIDED_UP_TO, TAPS, conv_sums_spec
 from engines.kernels.conv_up import conv_up_spec
@@ -97,7 +96,8 @@ def generator_launches(channels: Mapping[int, int], batch: int, *, through_l1: b
             yield _conv_rgb(KernelWorkload("conv_rgb", width, width, size, last), batch, variant, through_l1=through_l1)
         elif size <= DIVIDED_UP_TO:
             yield _conv_sums(KernelWorkload("conv_sums", width, width, size), batch)
-            yield _to_rgb(KernelWorkload("to_rgb", width, width, size, last), batch, variant, sums=TAPS)
+            layer = KernelWorkload("to_rgb of sums", width, width, size, last)
+            yield replace(_to_rgb(layer, batch, variant, sums=TAPS), kernel="to_rgb")
         else:
             yield _library_convolution(KernelWorkload("library convolution", width, width, size), batch)
             yield _to_rgb(KernelWorkload("to_rgb", width, width, size, last), batch, variant)
@@ -105,21 +105,20 @@ def generator_launches(channels: Mapping[int, int], batch: int, *, through_l1: b
 
 def style_launches(channels: Mapping[int, int], batch: int) -> Iterator[Launch]:
     """The launches that compute styles and demodulations, and the first map; each sample reads all weights."""
-    widths = [width for _, width in sorted(channels.items())]
-    widths_out = [widths[0], *(width for width in widths[1:] for _ in range(2))]
-    widths_in = [widths[0], *(width for pair in pairwise(widths) for width in pair)]
-    style_widths = [*widths_in, *widths]
-    codes = styles_spec(2 * len(widths), W_DIM, len(style_blocks([0] * len(style_widths), style_widths)))
-    demodulations = demodulations_spec(max(widths), len(demodulation_blocks(widths_in, widths_out)))
-    yield _vector_product("styles", codes, batch, W_DIM * sum(style_widths))
-    yield _vector_product("demodulations", demodulations, batch, max(widths) * sum(widths_out))
-    constant = 32 * widths[0] * (2 + batch)
-    yield Launch("constant input", 4, ceil_div(batch * widths[0] * 16, 1024), constant, constant, 0, 0)
+    widths_in, widths_out = convolution_widths(channels)
+    style_widths = [*widths_in, *(width for _, width in sorted(channels.items()))]
+    codes = styles_spec(2 * len(channels), W_DIM, len(style_blocks([0] * len(style_widths), style_widths)))
+    blocks = demodulation_blocks(widths_in, widths_out)
+    for layer, spec in zip(
+        style_workloads(channels, W_DIM), (codes, demodulations_spec(max(widths_in), len(blocks))), strict=True
+    ):
+        yield _vector_product(layer, batch, spec)
+    constant = 32 * widths_in[0] * (2 + batch)
+    yield Launch("constant input", 4, ceil_div(batch * widths_in[0] * 16, 1024), constant, constant, 0, 0)
 
 
-def _vector_product(kernel: str, spec: KernelSpec, batch: int, weights: int) -> Launch:
-    blocks, operations = batch * prod(spec.grid), 2 * batch * weights
-    return Launch(kernel, 0, blocks, 2 * weights, 2 * weights * batch, operations, operations / blocks, spec)
+def _vector_product(layer: KernelWorkload, batch: int, spec: KernelSpec) -> Launch:
+    return _own(layer, batch, spec, extra=layer.costs(batch)[0] * (batch - 1))
 
 
 def _own(layer: KernelWorkload, batch: int, spec: KernelSpec, *, extra: float = 0) -> Launch:
@@ -160,20 +159,12 @@ def _conv_sums(layer: KernelWorkload, batch: int) -> Launch:
     ins, outs, pixels = layer.channels_in, layer.channels_out, batch * layer.size**2
     spec = conv_sums_spec(ins, outs, layer.size, layer.size)
     rows, columns = _sizes(spec, "BLOCK_P", "BLOCK_O")
-    blocks, written = batch * prod(spec.grid), 4 * TAPS * outs * pixels
-    floor = 2 * ins * pixels + 18 * ins * outs + written
-    emitted = blocks * 2 * ins * (rows + columns) + written
-    return Launch(
-        layer.kernel, layer.size, blocks, floor, emitted, 18 * ins * outs * pixels, 2 * ins * rows * columns, spec
-    )
+    read, once = batch * prod(spec.grid) * 2 * ins * (rows + columns), 2 * ins * pixels + 18 * ins * outs
+    return replace(_own(layer, batch, spec, extra=read - once), block_operations=2 * ins * rows * columns)
 
 
 def _to_rgb(layer: KernelWorkload, batch: int, variant: ToRgbVariant, sums: int = 0) -> Launch:
-    launch = _own(layer, batch, to_rgb_spec(layer.channels_out, layer.size, layer.size, variant, sums=sums))
-    if not sums:
-        return launch
-    more = (4 * sums - 2) * layer.channels_out * batch * layer.size**2
-    return replace(launch, floor=launch.floor + more, emitted=launch.emitted + more)
+    return _own(layer, batch, to_rgb_spec(layer.channels_out, layer.size, layer.size, variant, sums=sums))
 
 
 def _library_convolution(layer: KernelWorkload, batch: int, *, phases: int = 1) -> Launch:

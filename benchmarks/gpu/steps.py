@@ -115,7 +115,7 @@ STEPS = (
     Step("generator", "this package's engine, compared with the reference and timed", generator, 150),
     Step("replays", "its CUDA graphs alone, and the kernels that they run", replays, 70),
     Step("kernel cases", "the kernels' tests against float64", kernel_steps.cases, 120),
-    Step("kernels", "the kernels beside the limits", kernel_steps.timings, 90),
+    Step("kernels", "the kernels beside the limits", kernel_steps.timings, 100),
     Step("variants", "variants of the kernels, and where they begin", variants, 150),
     Step("baselines", "PyTorch in float16", baselines, 90),
     Step("stages", "encoder, ISF head, pipeline and server", stages, 180),

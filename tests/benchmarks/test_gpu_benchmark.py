@@ -14,11 +14,12 @@ from triton.backends.compiler import GPUTarget
 from benchmarks.costs import generator_macs
 from benchmarks.errors import SubjectError
 from benchmarks.generated import README
-from benchmarks.gpu.kernels import KernelWorkload, kernel_workloads
+from benchmarks.gpu.launch_costs import W_DIM, generator_launches
 from benchmarks.gpu.report import failures, keep_rows, tables, with_tables
 from benchmarks.gpu.results import Results, RunIdentity, resumed_run
 from benchmarks.gpu.rows import CaseRow, GpuRow, KernelRow, StepRow
 from benchmarks.gpu.variants import AS_IS, CacheLevel, KernelVariant, copied_by
+from benchmarks.gpu.workloads import KernelWorkload, kernel_workloads, style_workloads
 from benchmarks.networks import CONFIG_F
 from benchmarks.records import RESULTS_FOLDER, read_records
 from benchmarks.worker import Worker
@@ -37,10 +38,18 @@ def convolution() -> KernelSpec:
 
 
 def test_the_layers_operations_are_the_generators() -> None:
-    layers = list(kernel_workloads(CONFIG_F, lowest=8, fused_from=2048))
-    convolutions = sum(layer.costs(1)[1] for layer in layers if layer.kernel.startswith("library"))
-    # Beside them, the convolution at 4 and ToRGB: 0.4 %.
+    layers = list(kernel_workloads(CONFIG_F, lowest=4, fused_from=2048))
+    convolutions = sum(layer.costs(1)[1] for layer in layers if "conv" in layer.kernel)
+    # Beside them, ToRGB: 0.4 %.
     assert convolutions == pytest.approx(2 * generator_macs(CONFIG_F), rel=5e-3)
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_what_is_timed_is_what_the_table_of_launches_counts(batch: int) -> None:
+    timed = [*style_workloads(CONFIG_F, W_DIM), *kernel_workloads(CONFIG_F, lowest=4)]
+    counted = [launch for launch in generator_launches(CONFIG_F, batch) if launch.kernel != "constant input"]
+    assert [layer.kernel.removesuffix(" of sums") for layer in timed] == [launch.kernel for launch in counted]
+    assert [layer.costs(batch) for layer in timed] == [(launch.floor, launch.operations) for launch in counted]
 
 
 def test_the_last_convolution_writes_no_map() -> None:

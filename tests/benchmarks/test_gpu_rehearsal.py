@@ -103,7 +103,8 @@ def test_the_whole_course_needs_nothing_but_what_a_gpu_image_has(tmp_path: Path)
         "torch.compile max-autotune": True,
     }
     kernels = {row.kernel for row in rows_in(results, KernelRow) if row.status == "ok"}
-    assert kernels >= {"copy", "product", "tail", "to_rgb", "conv_up", "conv_rgb"}
+    assert kernels >= {"copy", "product", "styles", "demodulations", "conv_sums", "to_rgb of sums", "tail"}
+    assert kernels >= {"conv_up", "conv_rgb"}
     assert {row.status for row in rows_in(results, CaseRow)} == {"ok"}
     assert sum(row.total_us for row in rows_in(results, ProfileRow)) > 0
     assert "| generator | ok |" in (results / "gpu_report.md").read_text()
