@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -60,6 +61,8 @@ class _Supervised:
     def __init__(self, edge: Callable[[], Edge], log: Path, progress: Progress) -> None:
         self._edge, self._log, self._progress = edge, log, progress
         self._pauses = pauses()
+        # What was replaced answers for up to a minute, in which the one in its place must be watched.
+        self._replaced = ThreadPoolExecutor()
 
     def __enter__(self) -> _Supervised:
         self._start()
@@ -68,6 +71,7 @@ class _Supervised:
     def __exit__(self, *_: object) -> None:
         self._progress("stopping the edge; accepted requests are answered first")
         self._envoy.close()
+        self._replaced.shutdown()
 
     def watch(self, reload: threading.Event) -> None:
         """Start again what ends, and replace it when ``reload`` is set."""
@@ -107,7 +111,7 @@ class _Supervised:
             self._progress(f"the edge stays as it is: {error}")
         finally:  # also where the command is told to stop meanwhile
             if self._envoy is not before:
-                before.close()
+                self._replaced.submit(before.close)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
@@ -25,6 +26,7 @@ from fake_triton import FakeTriton, running
 from tokens import TokenIssuer
 from toonify_command import Toonify
 
+from engines.contract.arrays import Pictures
 from engines.contract.errors import RequestError, ServerError
 from serving.client import ToonifyClient
 from serving.deploy.cli import edge as edge_command
@@ -198,8 +200,13 @@ class Command:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(child) for child in children.split()]
 
-    def ask(self, key: str) -> None:
+    def toonify(self, key: str) -> Pictures:
         """Ask for a picture."""
+        with ToonifyClient(self.url, headers={"x-api-key": key}, timeout=20) as client:
+            return client.toonify(np.zeros((256, 256, 3), np.uint8))
+
+    def ask(self, key: str) -> None:
+        """Ask for the models."""
         with ToonifyClient(self.url, headers={"x-api-key": key}, timeout=20) as client:
             client.models()
 
@@ -265,6 +272,23 @@ def test_a_port_of_an_address_of_ipv6_is_looked_at() -> None:
     with pytest.raises(ServerError) as refusal:
         free_ports("2001:db8::1", {"edge": 0}, option="--port")
     assert "Unknown error" not in str(refusal.value)
+
+
+@needs_envoy
+def test_an_envoy_is_watched_while_the_one_before_still_answers(fake: FakeTriton, keys: Path) -> None:
+    with command(fake, keys) as edge, ThreadPoolExecutor(1) as pool:
+        (before,) = edge.envoys()
+        fake.delay = 4.0
+        answer = pool.submit(edge.toonify, KEY)
+        while not fake.metadata:
+            time.sleep(0.02)
+        edge.process.send_signal(signal.SIGHUP)
+        edge.wait_for("serving ", times=2)
+        (after,) = {*edge.envoys()} - {before}
+        os.kill(after, signal.SIGKILL)
+        edge.wait_for("serving ", times=3)
+        assert not answer.done()
+        assert answer.result().shape == (1, 512, 512, 3)
 
 
 @needs_envoy
