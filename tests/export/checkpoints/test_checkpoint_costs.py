@@ -137,6 +137,7 @@ def test_a_stand_in_that_gets_a_large_object_again_and_again_stays_within_the_bu
         b"ctorch\ndevice\n)R",
         b"cnumpy\ndtype\nU\x02f4\x85R",
         b"cnumpy.core.multiarray\n_reconstruct\n)R",
+        b"ctorch.nn.parameter\nParameter\n(cnumpy.core.multiarray\n_reconstruct\n)RtR",
     ],
 )
 def test_a_state_that_is_set_again_and_again_stays_within_the_budget(target: bytes) -> None:
@@ -149,7 +150,8 @@ def test_a_state_that_is_set_again_and_again_stays_within_the_budget(target: byt
 
 def test_every_stateful_stand_in_is_tried() -> None:
     names = {kind.__name__ for kind in Stateful.__subclasses__()}
-    assert names == {"Inert", "OrderedDict", "Deque", "Namespace", "TfNetwork", "NumpyType", "NumpyArray"}
+    expected = {"Inert", "OrderedDict", "Deque", "Namespace", "TfNetwork", "NumpyType", "NumpyArray", "Parameter"}
+    assert names == expected
 
 
 def test_arguments_that_a_function_ignores_are_paid_for(tmp_path: Path) -> None:
