@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,10 +18,13 @@ import pytest
 from installed_wheel import InstalledWheel
 
 from engines import engine_from_directory
+from engines.contract.tensors import ISF_ATTRIBUTES
 from export.demo import draw_clip
 from export.demo_face import demo_face
+from export.demo_models.faces import draw_face
+from export.demo_models.traits import attributes_of, random_codes
 from serving import Pipeline, ToonifyClient
-from serving.faces.images import write_picture
+from serving.faces.images import read_picture, write_picture
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("benchmarks", "engines", "export", "model_repository", "serving", "tests")
@@ -125,6 +129,20 @@ def test_the_server_answers_the_image_command(new_user: NewUser, served: None) -
     new_user.shell("image")
     assert cv2.imread(str(new_user.folder / "toon.png")).shape == (256, 256, 3)
     assert cv2.imread(str(new_user.folder / "samples.png")).shape == (4 * 264, 6 * 264, 3)
+
+
+@pytest.mark.triton
+def test_the_edit_of_the_image_command_keeps_a_mans_glasses(new_user: NewUser, served: None) -> None:
+    codes = random_codes(100, seed=1)
+    shown = dict(zip(ISF_ATTRIBUTES, attributes_of(codes).T, strict=True))
+    young_man = (shown["gender"] == 1) & (shown["glasses"] == 1) & (shown["age"] == 0)
+    write_picture(new_user.folder / "man.png", draw_face(codes[young_man.argmax()]))
+    command = block("image").splitlines()[0].replace("build/demo/face.png", "man.png").replace("toon.png", "old.png")
+    subprocess.run(shlex.split(command), cwd=new_user.folder, env=new_user.environment, check=True)
+    with ToonifyClient("127.0.0.1:8001") as client:
+        (read,) = client.read_attributes(read_picture(new_user.folder / "old.png")[None])
+    probability = dict(zip(ISF_ATTRIBUTES, read, strict=True))
+    assert min(probability["age"], probability["gender"], probability["glasses"]) > 0.5
 
 
 @pytest.mark.triton
