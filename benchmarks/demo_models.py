@@ -24,9 +24,11 @@ from export.demo_models.files import DIRECTORY, DemoFiles
 from export.demo_models.isf_training import NOISE_SIZE
 from export.demo_models.measure import R_SWAPS, Models, blended, encoded, load_models, measure, synthesised
 from export.demo_models.traits import attributes_of, random_codes
+from export.measures.subjects import measured_generator
 from export.networks.generator import generator_from_weights
 from serving.command_line import run
 from serving.faces.images import write_picture
+from serving.random_faces import z_of_seeds
 
 Figures = dict[str, Any]
 
@@ -38,6 +40,8 @@ MODEL_CARD = DIRECTORY.parent / "README.md"
 FACES = 200
 SHOWN_SEED = 30_000_011
 TILE = 128
+SEEDS, PSI = 12, 0.7
+"""How many random faces are shown, and the usual truncation of uncurated ones."""
 
 
 def main(faces: Annotated[int, typer.Option(help="Held-out faces to measure on.")] = FACES) -> None:
@@ -115,7 +119,7 @@ def _cells(eye: float, chin: float, outline: float) -> tuple[str, str, str]:
 
 
 def grids(models: Models) -> dict[str, Picture]:
-    """The pictures by name: drawings through encoder and base, blends by r_swap, and edits by attribute and z."""
+    """The pictures by name: drawings through encoder and base, blends by r_swap, edits, and random faces."""
     codes = random_codes(6, SHOWN_SEED)
     photos = np.stack([draw_face(code) for code in codes])
     base = generator_from_weights(models.base)
@@ -126,6 +130,7 @@ def grids(models: Models) -> dict[str, Picture]:
         "blends": labelled({"drawn": photos, "base": reconstructed} | _blends(models, w) | {
             "drawn cartoon": np.stack([draw_face(code, CARTOON) for code in codes])}),
         "edits": labelled({"drawn": photos, "base": reconstructed} | _edits(models, w, attributes_of(codes))),
+        "random_faces": labelled(_random_faces(models)),
     }  # fmt: skip
 
 
@@ -147,6 +152,16 @@ def _edits(models: Models, w: torch.Tensor, source: NDArray[np.float32]) -> dict
             z = torch.randn(1, NOISE_SIZE, generator=torch.Generator().manual_seed(seed)).expand(len(w), -1)
             with torch.no_grad():
                 rows[f"{name}, z {seed}"] = synthesised(base, models.isf.edit(w, z, torch.from_numpy(target)))
+    return rows
+
+
+def _random_faces(models: Models) -> dict[str, Picture]:
+    """The faces of the first seeds, uncurated: by the base, a blend and the transferred generator."""
+    networks = {f"r_swap {r_swap}": blended(models, r_swap, reverse=False) for r_swap in (32, R_SWAPS[-1])}
+    rows = {}
+    for name, network in {"base": generator_from_weights(models.base), **networks}.items():
+        generator = measured_generator(name, network)
+        rows[name] = generator.draw(generator.map(z_of_seeds(range(SEEDS), generator.z_dim)), PSI)
     return rows
 
 
