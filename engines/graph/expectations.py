@@ -118,5 +118,8 @@ def check_expectations(subject: str, expectations: Iterable[Expectation], stored
 
 def _error(subject: str, got: str, expected: str) -> EngineError:
     return EngineError(
-        subject, got=got, expected=expected, remedy="export the model again with this version of the package"
+        subject,
+        got=got,
+        expected=expected,
+        remedy="use another engine, or export the model again with this version of the package",
     )

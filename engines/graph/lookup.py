@@ -44,7 +44,7 @@ class GraphLookup:
             self.subject,
             got=f"a graph without {missing:.300}",
             expected=self.expected,
-            remedy="export the model again with this version of the package",
+            remedy="use another engine, or export the model again with this version of the package",
         )
 
     @cached_property
