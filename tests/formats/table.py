@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.formats import generators, heads_and_encoders
+from tests.formats import directions, generators, heads_and_encoders
 from tests.formats.differences import Difference, Row
 
 README = Path(__file__).parents[2] / "export/checkpoints/README.md"
 
-ROWS: tuple[Row, ...] = (*generators.ROWS, *heads_and_encoders.ROWS)
+ROWS: tuple[Row, ...] = (*generators.ROWS, *heads_and_encoders.ROWS, *directions.ROWS)
 
 
 def table(differences: Iterable[Difference]) -> str:

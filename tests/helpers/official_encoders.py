@@ -93,7 +93,7 @@ class EncoderForm:
 OTHER_ENCODERS = {
     "into W, pSp": EncoderForm("BackboneEncoderUsingLastLayerIntoW", "irse50", "one"),
     "into W, e4e": EncoderForm("SingleStyleCodeEncoder", "irse50", "one"),
-    "into W+": EncoderForm("BackboneEncoderUsingLastLayerIntoWPlus", "irse50", "all"),
+    "into W+, pSp": EncoderForm("BackboneEncoderUsingLastLayerIntoWPlus", "irse50", "all"),
     "ReStyle-pSp": EncoderForm("BackboneEncoder", "irse50", "last", steps=2),
     "ReStyle-e4e": EncoderForm("ProgressiveBackboneEncoder", "irse50", "last", steps=2),
     "ReStyle-pSp on ResNet": EncoderForm("ResNetBackboneEncoder", "resnet34", "last", steps=1),

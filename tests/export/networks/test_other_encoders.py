@@ -75,7 +75,7 @@ def test_an_encoder_and_its_graph_equal_the_official_formula(tmp_path: Path, nam
         engine_from_onnx(tmp_path / "encoder.onnx", SIGNATURE, "winograd")
 
 
-@pytest.mark.parametrize("name", ["into W+", "ReStyle-e4e on ResNet"])
+@pytest.mark.parametrize("name", ["into W+, pSp", "ReStyle-e4e on ResNet"])
 def test_the_other_engines_run_every_operator_of_them(tmp_path: Path, name: str, faces: Pictures) -> None:
     path = saved(tmp_path / "encoder.pt", OTHER_ENCODERS[name].checkpoint())
     onnx.save(graph_of(face_encoder_from_weights(read_encoder(path))), tmp_path / "encoder.onnx")
@@ -102,7 +102,7 @@ def test_a_decoders_large_picture_is_averaged_to_the_size_of_a_face(faces: Pictu
     ("name", "architecture", "steps"),
     [
         ("into W, e4e", "pSp, IR-SE-50, one code for all rows", None),
-        ("into W+", "pSp, IR-SE-50, all rows by one layer", None),
+        ("into W+, pSp", "pSp, IR-SE-50, all rows by one layer", None),
         ("ReStyle-e4e", "ReStyle-e4e, IR-SE-50, heads on the last map", 2),
         ("ReStyle-pSp on ResNet", "ReStyle-pSp, ResNet-34, heads on the last map", 1),
     ],
@@ -158,7 +158,7 @@ def without_decoder(checkpoint: dict[str, Any]) -> dict[str, Any]:
             "n_iters_per_batch = 99, expected 1 to 20 steps",
         ),
         (
-            lambda: OTHER_ENCODERS["into W+"].checkpoint(opts={"encoder_type": "Encoder4Editing"}),
+            lambda: OTHER_ENCODERS["into W+, pSp"].checkpoint(opts={"encoder_type": "Encoder4Editing"}),
             "the encoder type 'Encoder4Editing', expected one with the tensors of this file: BackboneEncoderUsing",
         ),
         (
