@@ -45,7 +45,6 @@ _SIGNATURES = (
     (0, b"8BPS", OtherKind("a Photoshop document", SAVE_FIRST)),
     (0, b"%PDF", OtherKind("a PDF", "export its page as PNG first")),
     (0, b"\x93NUMPY", _CODES),
-    (30, b"w.npy", _CODES),
     (0, b"PK\3\4", OtherKind("a ZIP archive", "unpack it first")),
     (0, b"\x1f\x8b", OtherKind("compressed data", "unpack it first")),
     (0, b"\x1aE\xdf\xa3", OtherKind("a video (MKV or WebM)", _VIDEO)),
@@ -56,6 +55,9 @@ _SIGNATURES = (
     (4, b"ftyp", OtherKind("a video (MP4 or MOV)", _VIDEO)),
 )
 """Where the signature of another kind is, the signature, and the kind; the first one that fits counts."""
+
+_NPZ = re.compile(rb"PK\x03\x04.{26}[\w.-]{1,100}\.npy", re.DOTALL)
+"""A ZIP archive whose first file is an array; the file's name begins at byte 30."""
 
 _SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
 _HTML = re.compile(rb"<(!doctype html|html|head|body)[\s>]", re.IGNORECASE)
@@ -70,6 +72,8 @@ def other_kind(data: bytes) -> OtherKind:
     heif = heif_format(data)
     if heif:
         return _HEIFS[heif]
+    if _NPZ.match(data):
+        return _CODES
     for start, signature, kind in _SIGNATURES:
         # The packets of MPEG-TS have 188 bytes and begin with the same letter.
         if data.startswith(signature, start) and (start != 188 or data.startswith(b"G")):

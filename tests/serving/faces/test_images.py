@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -214,6 +216,15 @@ def boxes(*brands: bytes) -> bytes:
 def test_what_is_no_picture_is_named_with_what_to_do(data: bytes, got: str, remedy: str) -> None:
     with pytest.raises(RequestError, match=f"^file: got {got}, expected a PNG, JPEG or WebP .*; {remedy}"):
         picture_from_bytes(data, "file")
+
+
+@pytest.mark.parametrize("name", ["w", "codes", "latents", "projected_w", "arr_0"])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_file_of_codes_is_named_whatever_its_array_is_called(save: Callable[..., None], name: str) -> None:
+    file = BytesIO()
+    save(file, **{name: np.zeros((1, 18, 512), np.float32)})
+    with pytest.raises(RequestError, match=r"^file: got a file of codes or of another array"):
+        picture_from_bytes(file.getvalue(), "file")
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no /dev/zero")
