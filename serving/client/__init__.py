@@ -5,8 +5,9 @@ Each name below is imported when it is first used: gRPC takes longer to load tha
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from serving.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from serving.client.async_client import AsyncToonifyClient
@@ -30,8 +31,4 @@ _MODULE_OF = {
 }
 
 if not TYPE_CHECKING:  # a type checker that saw __getattr__ would accept misspelt names
-
-    def __getattr__(name: str) -> object:
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_MODULE_OF.get(name, "serving.client.defaults")), name)
+    __getattr__ = lazy_names(__name__, __all__, _MODULE_OF, "serving.client.defaults")
