@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from engines.contract.errors import CheckpointError, ExportError
 from engines.contract.tensors import rows_of
-from engines.hashed_files import sha256_of
 from export.checkpoints.checkpoint import Checkpoint
 from export.checkpoints.opening import open_checkpoint
 from export.checkpoints.stored_tensors import StoredTensor
@@ -142,7 +142,7 @@ def _limited(direction: Array, place: DirectionPlace) -> Array:
 def _read(place: DirectionPlace) -> tuple[Array, Source]:
     """Read one direction as [1, D] or [L, D], and where it is from."""
     if place.file.suffix.lower() == ".npy":
-        array, source = _read_npy(place), Source(place.file, "NumPy", sha256_of(place.file))
+        array, source = _read_npy(place)
     else:
         checkpoint = open_checkpoint(place.file)
         array, source = _from_checkpoint(checkpoint, place), checkpoint.source("a direction")
@@ -155,14 +155,15 @@ def _read(place: DirectionPlace) -> tuple[Array, Source]:
     return array, source
 
 
-def _read_npy(place: DirectionPlace) -> Array:
+def _read_npy(place: DirectionPlace) -> tuple[Array, Source]:
     _refuse_component(place)
     try:
-        array = array_from_npy(file_content(place.file, _MOST_BYTES))
+        content = file_content(place.file, _MOST_BYTES)
+        array = array_from_npy(content)
     except UnusableFileError as error:
         raise _refused(place.file, error.why) from None
     with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite, which is refused
-        return array.astype(np.float32)
+        return array.astype(np.float32), Source(place.file, "NumPy", sha256(content).hexdigest())
 
 
 def _from_checkpoint(checkpoint: Checkpoint, place: DirectionPlace) -> Array:
