@@ -71,11 +71,13 @@ def edge(
         timeout=timeout,
         http=http,
     )
-    if print_configuration:
-        typer.echo(without_secrets(text_of(configuration(wanted())), wanted()), nl=False)
-    if output:
-        write_configuration(wanted(), output, force=force)
-        typer.echo(f"{output}: run it with: envoy --config-path {output}")
     if not (print_configuration or output):
         with stages() as stage:
             run_edge(wanted, log=log, progress=stage)
+        return
+    described = wanted()
+    if print_configuration:
+        typer.echo(without_secrets(text_of(configuration(described)), described), nl=False)
+    if output:
+        write_configuration(described, output, force=force)
+        typer.echo(f"{output}: run it with: envoy --config-path {output}")
