@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ class BackEnd:
             ``jpeg`` is set without a server.
     """
 
-    server: Connection = Connection(explicit=False)  # noqa: RUF009, it is frozen
+    server: Connection = field(default_factory=partial(Connection, explicit=False))
     model: str | None = None
     encoder: Path | None = None
     generators: Sequence[Path] = ()
@@ -48,11 +49,10 @@ class BackEnd:
     classifier: Path | None = None
 
     def __post_init__(self) -> None:
-        explicit = self.server.explicit
-        if self.in_process and (explicit or not (self.encoder and self.generators)):
+        if self.in_process and (self.server.explicit or not (self.encoder and self.generators)):
             raise RequestError(
                 "models",
-                got="--url and model directories" if explicit else "only some of the model directories",
+                got="--url and model directories" if self.server.explicit else "only some of the model directories",
                 expected="--url, or --encoder and --generator (and --isf, --classifier, --light-encoder)",
                 remedy="give --url alone, or --encoder and --generator",
             )
