@@ -28,7 +28,7 @@ from benchmarks.chaos.stand_ins import write_stand_ins
 from benchmarks.errors import SubjectError
 from benchmarks.generated import DEPLOY_README, line, number, with_section
 from benchmarks.latency.command import console, run_command
-from benchmarks.records import RESULTS_FOLDER, append_records, read_records
+from benchmarks.records import RESULTS_FOLDER, append_records, last_run, read_records
 from benchmarks.rounds import alternating, medians_from_text, percentiles, text_of_medians
 from serving.client.channel import channel_arguments
 from serving.client.tls import tls_credentials
@@ -159,7 +159,7 @@ def table(rows: Sequence[EdgeRow]) -> str:
     """The table of the last run, in Markdown; nothing without a run."""
     if not rows:
         return ""
-    last = {(row.request, row.way): row for row in rows if row.run == rows[-1].run}
+    last = {(row.request, row.way): row for row in last_run(rows)}
     lines = [
         "| request | direct, ms | through an edge, ms more | with TLS, ms more |",
         "|---|--:|--:|--:|",

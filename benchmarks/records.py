@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args, get_type_hints
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Record = TypeVar("Record", bound="DataclassInstance")
+
+
+class OfRun(Protocol):
+    """A record that names its run."""
+
+    @property
+    def run(self) -> str: ...
+
+
+RunRecord = TypeVar("RunRecord", bound=OfRun)
 
 Status = Literal["ok", "interrupted", "failed", "unavailable"]
 """Outcome of a measurement."""
@@ -22,6 +32,16 @@ RESULTS_FOLDER = Path(__file__).parent / "results"
 
 _TYPES: dict[type, Callable[[str], object]] = {bool: lambda text: text == "True", int: int, float: float}
 """How a column's text becomes a value; every other column is text."""
+
+
+def check_results(results: Path, recorded: Path, *, quick: bool) -> None:
+    """Raise BadParameter if a quick run would write beside the recorded results, which are a file or a folder."""
+    # Imported here, since a machine that only measures may not have it.
+    import typer
+
+    if quick and results == recorded:
+        kind = "file" if recorded.suffix else "folder"
+        raise typer.BadParameter(f"a quick run's times mean nothing: give --results another {kind}")
 
 
 def append_records(path: Path, kind: type[Record], records: Iterable[Record]) -> None:
@@ -56,6 +76,11 @@ def read_records(path: Path, kind: type[Record]) -> list[Record]:
     types = {name: _type_of(hint) for name, hint in get_type_hints(kind).items()}
     rows = csv.DictReader(StringIO(_whole_rows(path.read_bytes()).decode(), newline=""))
     return [kind(**{name: types.get(name, str)(text) for name, text in row.items() if text}) for row in rows]
+
+
+def last_run(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The records of the run that was recorded last, in their order."""
+    return [record for record in records if record.run == records[-1].run]
 
 
 def _whole_rows(content: bytes) -> bytes:

@@ -13,7 +13,7 @@ from benchmarks import machine
 from benchmarks.chaos.faults import QUICK, Plan, faults
 from benchmarks.chaos.rows import CHAOS, ChaosRow
 from benchmarks.latency.command import console, run_command
-from benchmarks.records import RESULTS_FOLDER, append_records, read_records
+from benchmarks.records import RESULTS_FOLDER, append_records, check_results, last_run, read_records
 
 
 def chaos(
@@ -26,11 +26,10 @@ def chaos(
     results: Annotated[Path, typer.Option(help="Folder of the CSV file.")] = RESULTS_FOLDER,
 ) -> None:
     """Kill, stop, fill and flood a server under load."""
-    if quick and results == RESULTS_FOLDER:
-        raise typer.BadParameter("a quick run's numbers mean little: give --results another folder")
+    check_results(results, RESULTS_FOLDER, quick=quick)
     common: dict[str, Any] = {"run": machine.now(), "commit": machine.commit(), "device": machine.device()}
     common["served"] = _served(repository)
-    done = _last_run(results / CHAOS.name) if resume else []
+    done = last_run(read_records(results / CHAOS.name, ChaosRow)) if resume else []
     if done:
         common["run"] = done[0].run
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
@@ -44,11 +43,6 @@ def chaos(
                 markup=False,
             )
     console.print(f"Rows are in {results}; table: python -m benchmarks.chaos.report")
-
-
-def _last_run(path: Path) -> list[ChaosRow]:
-    rows = read_records(path, ChaosRow)
-    return [row for row in rows if row.run == rows[-1].run]
 
 
 def _served(repository: Path) -> str:

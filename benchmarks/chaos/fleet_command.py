@@ -13,7 +13,7 @@ from benchmarks.chaos.fleet import QUICK, FleetPlan, fleet_faults
 from benchmarks.chaos.fleet_rows import FLEET, FleetRow
 from benchmarks.chaos.stand_ins import write_stand_ins
 from benchmarks.latency.command import console, run_command
-from benchmarks.records import RESULTS_FOLDER, append_records
+from benchmarks.records import RESULTS_FOLDER, append_records, check_results
 
 
 def chaos_fleet(
@@ -22,8 +22,7 @@ def chaos_fleet(
     results: Annotated[Path, typer.Option(help="Folder of the CSV file.")] = RESULTS_FOLDER,
 ) -> None:
     """Break two and three servers behind an edge, one after the other, under load."""
-    if quick and results == RESULTS_FOLDER:
-        raise typer.BadParameter("a quick run's numbers mean little: give --results another folder")
+    check_results(results, RESULTS_FOLDER, quick=quick)
     common: dict[str, Any] = {"run": machine.now(), "commit": machine.commit(), "device": machine.device()}
     with tempfile.TemporaryDirectory(prefix="fleet-") as folder:
         write_stand_ins(Path(folder) / "repository")

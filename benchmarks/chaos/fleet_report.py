@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.chaos.fleet_rows import FLEET, FleetRow
 from benchmarks.generated import DEPLOY_README, line, number, with_section
-from benchmarks.records import read_records
+from benchmarks.records import last_run, read_records
 
 
 def table(rows: Sequence[FleetRow]) -> str:
     """The table of the last run, in Markdown; nothing without a run."""
     if not rows:
         return ""
-    last = [row for row in rows if row.run == rows[-1].run]
+    last = last_run(rows)
     return "\n" + "\n".join((*_lines(last), "", *_origin(last))) + "\n"
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.chaos.rows import CHAOS, ChaosRow
 from benchmarks.generated import SERVER_README, line, number, with_section
-from benchmarks.records import read_records
+from benchmarks.records import last_run, read_records
 
 
 def table(rows: Sequence[ChaosRow]) -> str:
     """The table of the last run, in Markdown."""
-    last = [row for row in rows if row.run == rows[-1].run]
+    last = last_run(rows)
     return "\n" + "\n".join((*_lines(last), "", *_origin(last))) + "\n"
 
 

@@ -20,7 +20,7 @@ from benchmarks.latency.command import console, measure, numbers, progress_bar, 
 from benchmarks.latency.measure import LatencyOptions
 from benchmarks.latency.preparation import in_subprocess, prepare_in_subprocess
 from benchmarks.networks import FULL, TINY, models_for
-from benchmarks.records import RESULTS_FOLDER, append_records
+from benchmarks.records import RESULTS_FOLDER, append_records, check_results
 from benchmarks.reference import LARGEST_BATCH
 
 PARTS = ("resolution", "batch", "starts", "live")
@@ -49,8 +49,7 @@ def growth(
     sizes, parts = numbers(batches, LARGEST_BATCH), only.split(",")
     if not set(parts) <= set(PARTS):
         raise typer.BadParameter(f"{only!r} is not a list of parts; they are {', '.join(PARTS)}")
-    if quick and results == RESULTS_FOLDER:
-        raise typer.BadParameter("a quick run's times mean nothing: give --results another folder")
+    check_results(results, RESULTS_FOLDER, quick=quick)
     built = models_for(TINY if quick else FULL, models)
     largest = built.scale.geometry.resolution
     resolutions = (largest // 2, largest) if quick else (largest // 4, largest // 2, largest)

@@ -13,6 +13,7 @@ from benchmarks.latency.measure import LatencyOptions
 from benchmarks.latency.preparation import prepare_in_subprocess
 from benchmarks.latency.rows import RESULTS
 from benchmarks.networks import FULL, TINY, models_for
+from benchmarks.records import check_results
 from benchmarks.reference import LARGEST_BATCH
 
 
@@ -44,8 +45,7 @@ def benchmark(
     The cases of a group alternate, so that a disturbance affects all of them. Ctrl-C keeps what has been measured.
     """
     sizes, flights, chosen = numbers(batches, LARGEST_BATCH), numbers(in_flight, 64), stages_in(only)
-    if quick and results == RESULTS:
-        raise typer.BadParameter("a quick run's times mean nothing: give --results another file")
+    check_results(results, RESULTS, quick=quick)
     built = models_for(TINY if quick else FULL, models)
     prepare_in_subprocess(built, chosen)
     groups = groups_for(built, sizes, flights, chosen, compiled=compiled and not quick)

@@ -17,7 +17,7 @@ import typer
 
 from benchmarks import machine
 from benchmarks.generated import VIDEO_README
-from benchmarks.records import RESULTS_FOLDER
+from benchmarks.records import RESULTS_FOLDER, check_results
 from benchmarks.video.clip import DrawnClip, KnownLandmarks, StandInToonifier, draw_clip
 from benchmarks.video.flicker import measure_flicker
 from benchmarks.video.memory import measure_memory
@@ -70,8 +70,7 @@ def main(
     results: Annotated[Path, typer.Option(help="JSON file of the rows; the plots are written beside it.")] = RESULTS,
 ) -> None:
     """Measure speed, memory and flicker of toonified videos; write the rows, the plots, and the tables of README.md."""
-    if quick and results == RESULTS:
-        raise typer.BadParameter("a quick run's times mean nothing: give --results another file")
+    check_results(results, RESULTS, quick=quick)
     from benchmarks.video.plots import draw  # before the measurement, since matplotlib may be missing
 
     with stages() as report, TemporaryDirectory() as folder:
