@@ -44,11 +44,11 @@ class StyleWeights:
         self.affine[index, :, :width].copy_(affine)
         self.bias[index, 0, :width].copy_(bias)
 
-    def write_demodulation(self, index: int, kernel: NormalisedWeight) -> None:
-        """Overwrite what a convolution's demodulation takes of its weight, in place."""
-        channels_in, channels_out = kernel.squares.shape
-        self.squares[index, :channels_in, :channels_out].copy_(kernel.squares)
-        self.epsilon[index, 0, :channels_out].copy_(kernel.epsilon)
+    def write_demodulation(self, index: int, squares: Tensor, epsilon: Tensor) -> None:
+        """Overwrite what a convolution's demodulation takes of its weight, [I, O] and [O], in place."""
+        channels_in, channels_out = squares.shape
+        self.squares[index, :channels_in, :channels_out].copy_(squares)
+        self.epsilon[index, 0, :channels_out].copy_(epsilon)
 
 
 def style_weights(generator: ExportedGeneratorWeights, kernels: Sequence[NormalisedWeight]) -> StyleWeights:

@@ -53,7 +53,7 @@ class TorchGenerator:
         """Overwrite a convolution's weights in place; its kernel and demodulation follow from ``weight``."""
         weight = normalise_weight(parameters.weight)
         self._kernels[index].copy_(self._kernel(index, weight))
-        self._styles.weights.write_demodulation(index, weight)
+        self._styles.weights.write_demodulation(index, weight.squares, weight.epsilon)
         self._styles.weights.write_affine(index, parameters.affine, parameters.affine_bias)
         self._noises[index].copy_(parameters.noise)
         self._biases[index].copy_(parameters.bias)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engines.graph.style_weights import StyleWeights
 from engines.kernels.styles import demodulation_blocks, demodulations, style_blocks, styles
-from engines.kernels.weights import NormalisedWeight, modulation
+from engines.kernels.weights import modulation
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ class PackedStyleWeights:
         self.affine[place].copy_(affine.T)
         self.bias[place].copy_(bias)
 
-    def write_demodulation(self, index: int, kernel: NormalisedWeight) -> None:
-        """Overwrite what a convolution's demodulation takes of its weight, in place."""
-        place, channels_in = _places(self.demodulation_widths)[index], len(kernel.squares)
+    def write_demodulation(self, index: int, squares: Tensor, epsilon: Tensor) -> None:
+        """Overwrite what a convolution's demodulation takes of its weight, [I, O] and [O], in place."""
+        place, channels_in = _places(self.demodulation_widths)[index], len(squares)
         # A sum of squares is at most 1 / I, where float16 has few digits left.
-        self.squares[place, :channels_in].copy_(kernel.squares.T * channels_in)
-        self.epsilon[place].copy_(kernel.epsilon)
+        self.squares[place, :channels_in].copy_(squares.T * channels_in)
+        self.epsilon[place].copy_(epsilon)
 
 
 def packed(weights: StyleWeights) -> PackedStyleWeights:
@@ -110,13 +110,9 @@ def packed(weights: StyleWeights) -> PackedStyleWeights:
     )
     for index, width in enumerate(style_widths):
         result.write_affine(index, affine[index, :, :width], weights.bias[index, 0, :width])
-    for index, sizes in enumerate(zip(style_widths, demodulation_widths, strict=False)):
-        kernel = NormalisedWeight(
-            kernel=squares[index],  # not read
-            squares=squares[index, : sizes[0], : sizes[1]],
-            epsilon=weights.epsilon[index, 0, : sizes[1]],
-        )
-        result.write_demodulation(index, kernel)
+    for index, (channels_in, channels) in enumerate(zip(style_widths, demodulation_widths, strict=False)):
+        epsilon = weights.epsilon[index, 0, :channels]
+        result.write_demodulation(index, squares[index, :channels_in, :channels], epsilon)
     return result
 
 

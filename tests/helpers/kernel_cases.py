@@ -179,7 +179,7 @@ def styles_errors(
         affine[layer, :, width:] = bias[layer, :, width:] = 0
     weights = StyleWeights(rows, affine, bias, zeros, zeros[:, :1].clone(), style_widths, demodulation_widths)
     for layer, kernel in enumerate(kernels):
-        weights.write_demodulation(layer, kernel)
+        weights.write_demodulation(layer, kernel.squares, kernel.epsilon)
     w_avg, w, psi = draw.normal(depth), draw.normal(batch, 3, depth), draw.normal(batch, 1).sigmoid()
     results = [FusedStyles(weights, w_avg)(w, psi)]
     for dtype in _DTYPES:
