@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from unittest.mock import patch
 
@@ -105,21 +106,9 @@ def _launch_with_copies(level: CacheLevel, spec: KernelSpec, batch: int, operand
         kernel[(*spec.grid, batch)](**tensors, **spec.constants, **spec.options)
 
 
-@contextmanager
-def copied_by(level: CacheLevel) -> Iterator[None]:
+def copied_by(level: CacheLevel) -> AbstractContextManager[None]:
     """Inside the block, copies of 16 bytes to shared memory in kernels that are compiled have this cache level."""
-    import triton
+    from engines.kernels.l1_copies import ptx_changed_by
 
-    # Triton calls it without arguments for what identifies it in a cache.
-    def hook(backend: object = None, stages: MutableMapping[str, Any] | None = None, *_: object) -> tuple[str, str]:
-        if stages is not None:
-            stages["ptx"] = _followed_by(stages["ptx"], level)
-        return "copies' cache level", level
-
-    with patch.object(triton.knobs.runtime, "add_stages_inspection_hook", hook):
-        yield
-
-
-def _followed_by(stage: Callable[..., str], level: CacheLevel) -> Callable[..., str]:
     copy = re.compile(r"cp\.async\.c[ag](\.shared\S* \[[^\]]*\], \[[^\]]*\], 0x10\b)")
-    return lambda *arguments: copy.sub(rf"cp.async.{level}\1", stage(*arguments))
+    return ptx_changed_by(partial(copy.sub, rf"cp.async.{level}\1"), f"the cache level of copies is {level}")

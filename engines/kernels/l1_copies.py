@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import triton
@@ -18,7 +18,6 @@ import triton
 Stage = Callable[[Any, Any], Any]
 """A stage of Triton's compiler: (program, metadata) -> the program in the stage's language."""
 
-_KEY = "copies are kept in L1"
 _LOCK = threading.RLock()
 
 
@@ -27,12 +26,21 @@ def keep_copies_in_l1(ptx: str) -> str:
     return ptx.replace("cp.async.cg.shared", "cp.async.ca.shared")
 
 
+def copies_kept_in_l1() -> AbstractContextManager[None]:
+    """Inside the block, kernels that this thread compiles, ahead of time or by a launch, keep their copies in L1."""
+    return ptx_changed_by(keep_copies_in_l1, "copies are kept in L1")
+
+
 @contextmanager
-def copies_kept_in_l1() -> Iterator[None]:
-    """Inside the block, the kernels that this thread compiles, ahead of time or by a launch, keep their copies in L1.
+def ptx_changed_by(change: Callable[[str], str], key: str) -> Iterator[None]:
+    """Inside the block, ``change`` is applied to the PTX of the kernels that this thread compiles.
 
     Triton has one such hook for the process: blocks of several threads take turns, and what other threads compile in
-    the meantime stays as it is.
+    the meantime stays as it is. In nested blocks, only the innermost change is applied.
+
+    Args:
+        change: PTX -> PTX.
+        key: tells kernels with this change apart from others in Triton's cache.
     """
     owner, runtime = threading.get_ident(), triton.knobs.runtime
 
@@ -43,8 +51,8 @@ def copies_kept_in_l1() -> Iterator[None]:
         if threading.get_ident() != owner:
             return "", ""
         if stages is not None:
-            stages["ptx"] = _followed_by(keep_copies_in_l1, stages["ptx"])
-        return _KEY, repr(_KEY)
+            stages["ptx"] = _followed_by(change, stages["ptx"])
+        return key, repr(key)
 
     with _LOCK:
         outer = runtime.add_stages_inspection_hook
