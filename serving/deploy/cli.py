@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from serving.command_line import stages
+from serving.deploy.limits import ADDRESS, LARGEST_MESSAGE, LONGEST_REQUEST, MIB, PORT, REQUESTS_A_SERVER
 from serving.options import Force
 
 
@@ -19,8 +19,8 @@ def edge(
     ],
     address: Annotated[
         str, typer.Option(help="Address to listen on; any but loopback needs --tls-cert and known callers.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free port.")] = 9001,
+    ] = ADDRESS,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free port.")] = PORT,
     tls_cert: Annotated[Path | None, typer.Option(help="The edge's certificate and its issuers', in PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="The private key of --tls-cert.")] = None,
     client_ca: Annotated[
@@ -36,10 +36,14 @@ def edge(
     jwt_audience: Annotated[str | None, typer.Option(help="With --jwks: for whom they are (aud).")] = None,
     max_requests: Annotated[
         int,
-        typer.Option(min=0, help="Requests in flight at all servers; others are refused. 0: eight a server."),
+        typer.Option(
+            min=0, help=f"Requests in flight at all servers; others are refused. 0: {REQUESTS_A_SERVER} a server."
+        ),
     ] = 0,
-    max_message: Annotated[int, typer.Option(min=1, help="Largest request, in MiB.")] = 16,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request is given up.")] = 300.0,
+    max_message: Annotated[int, typer.Option(min=1, help="Largest request, in MiB.")] = LARGEST_MESSAGE,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds after which a request is given up.")
+    ] = LONGEST_REQUEST,
     http: Annotated[
         bool, typer.Option("--http", help="Take JPEG files over HTTP too: curl --data-binary @face.jpg .../toonify")
     ] = False,
@@ -55,22 +59,22 @@ def edge(
     """Let others reach servers: run Envoy in front of them until Ctrl-C or SIGTERM; SIGHUP reads the files again."""
     # Imported late: the other commands need neither Envoy nor its configuration.
     from serving.deploy.configuration import configuration, text_of, without_secrets, write_configuration
-    from serving.deploy.edge import MIB, edge_from_files
+    from serving.deploy.edge import Edge, callers_from_files, tls_from_files
     from serving.deploy.supervision import run_edge
 
-    wanted = partial(
-        edge_from_files,
-        tuple(upstream),
-        tls=(tls_cert, tls_key, client_ca),
-        api_keys=api_keys,
-        tokens=(jwks, jwt_issuer, jwt_audience),
-        address=address,
-        port=port,
-        max_requests=max_requests,
-        max_message=max_message * MIB,
-        timeout=timeout,
-        http=http,
-    )
+    def wanted() -> Edge:
+        return Edge(
+            tuple(upstream),
+            callers=callers_from_files(api_keys, jwks, jwt_issuer, jwt_audience),
+            tls=tls_from_files(tls_cert, tls_key, client_ca),
+            address=address,
+            port=port,
+            max_requests=max_requests,
+            max_message=max_message * MIB,
+            timeout=timeout,
+            http=http,
+        )
+
     if not (print_configuration or output):
         with stages() as stage:
             run_edge(wanted, log=log, progress=stage)

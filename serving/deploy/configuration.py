@@ -7,8 +7,9 @@ from pathlib import Path
 
 from engines.contract.atomic import atomic_file
 from serving.deploy.downstream import listener
-from serving.deploy.edge import MIB, Edge
+from serving.deploy.edge import Edge
 from serving.deploy.extensions import Json, named, typed
+from serving.deploy.limits import MIB
 from serving.deploy.upstream import cluster
 
 _OWNER_ONLY = 0o600

@@ -5,26 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from engines.contract.errors import RequestError
 from serving.client.addresses import host_and_port
 from serving.client.pem import authorities, check_pair
 from serving.deploy.callers import ApiKeys, Tokens, api_keys_from_file, tokens_from_file
+from serving.deploy.limits import (
+    ADDRESS,
+    LARGEST_MESSAGE,
+    LONGEST_REQUEST,
+    MIB,
+    MOST_MIB,
+    MOST_REQUESTS,
+    MOST_SECONDS,
+    PORT,
+    REQUESTS_A_SERVER,
+)
 from serving.triton.ports import is_loopback
-
-MIB = 2**20
-REQUESTS_A_SERVER = 8
-"""Requests in flight for each server unless told otherwise: Triton's largest batch is computed while these wait."""
-
-LARGEST_MESSAGE = 16
-"""MiB of a request unless told otherwise: eight faces take 1.5 MiB, and a JPEG of a camera 10 MiB."""
-
-LONGEST_REQUEST = 300.0
-"""Seconds after which a request is given up, if its client sets no earlier deadline."""
-
-MOST_REQUESTS, MOST_MIB, MOST_SECONDS = 10_000, 2047, 86_400
-"""The largest limits that may be asked for; Triton itself takes no message of 2 GiB."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,8 @@ class Edge:
     """
 
     upstreams: tuple[str, ...]
-    address: str = "127.0.0.1"
-    port: int = 9001
+    address: str = ADDRESS
+    port: int = PORT
     tls: Tls | None = None
     callers: ApiKeys | Tokens | None = field(default=None, repr=False)
     max_requests: int = 0
@@ -132,36 +130,35 @@ class Edge:
         )
 
 
-def edge_from_files(
-    upstreams: tuple[str, ...],
-    *,
-    tls: tuple[Path | None, Path | None, Path | None],
-    api_keys: Path | None,
-    tokens: tuple[Path | None, str | None, str | None],
-    **others: Any,
-) -> Edge:
-    """Make an edge whose certificates and callers are in files.
+def callers_from_files(
+    api_keys: Path | None, jwks: Path | None, issuer: str | None, audience: str | None
+) -> ApiKeys | Tokens | None:
+    """Read who may call: the holders of keys, or of tokens; None without a file.
 
     Args:
-        upstreams: see ``Edge``.
-        tls: files of the certificate, of its key and of the clients' authorities.
         api_keys: file of keys; see ``api_keys_from_file``.
-        tokens: file of public keys, issuer and audience; see ``tokens_from_file``.
-        **others: the other fields of ``Edge``.
+        jwks: file of public keys; see ``tokens_from_file``, also for issuer and audience.
+        issuer: the tokens' issuer.
+        audience: the tokens' audience.
 
     Raises:
         RequestError: a file does not hold what it should, or what is given contradicts itself.
     """
-    jwks, issuer, audience = tokens
     if api_keys and jwks:
         _refuse("edge", "keys and tokens", "one of the two", "leave out --api-keys or --jwks")
     if (issuer or audience) and not jwks:
         _refuse("edge", "an issuer or audience of tokens without --jwks", "both or neither", "give --jwks")
-    callers = api_keys_from_file(api_keys) if api_keys else tokens_from_file(jwks, issuer, audience) if jwks else None
-    return Edge(upstreams, tls=_tls(*tls), callers=callers, **others)
+    if api_keys:
+        return api_keys_from_file(api_keys)
+    return tokens_from_file(jwks, issuer, audience) if jwks else None
 
 
-def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> Tls | None:
+def tls_from_files(certificate: Path | None, key: Path | None, client_ca: Path | None) -> Tls | None:
+    """Read the edge's certificate; None without a file.
+
+    Raises:
+        RequestError: see ``Tls``; or files are missing that belong to the given ones.
+    """
     if certificate and key:
         # Envoy gets whole paths: its working folder need not be this one.
         return Tls(certificate.resolve(), key.resolve(), client_ca.resolve() if client_ca else None)

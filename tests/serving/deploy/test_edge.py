@@ -28,8 +28,9 @@ from engines.contract.errors import RequestError, ServerError
 from serving.client import ToonifyClient, tls_credentials
 from serving.deploy.callers import ApiKeys
 from serving.deploy.downstream import ALLOWED_METHODS, listener
-from serving.deploy.edge import MIB, Edge, Tls
+from serving.deploy.edge import Edge, Tls
 from serving.deploy.envoy import Envoy
+from serving.deploy.limits import MIB
 
 pytestmark = needs_envoy
 

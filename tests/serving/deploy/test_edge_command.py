@@ -30,8 +30,9 @@ from engines.contract.arrays import Pictures
 from engines.contract.errors import RequestError, ServerError
 from serving.client import ToonifyClient
 from serving.deploy.cli import edge as edge_command
-from serving.deploy.edge import MIB, Edge
+from serving.deploy.edge import Edge
 from serving.deploy.envoy import find_envoy
+from serving.deploy.limits import MIB
 from serving.faces.images import write_picture
 from serving.triton.ports import free_ports
 

@@ -16,7 +16,7 @@ from fake_triton import FakeTriton, running
 from tritonclient.grpc.service_pb2 import ModelInferRequest
 
 from serving.deploy.callers import ApiKeys
-from serving.deploy.edge import MIB
+from serving.deploy.limits import MIB
 
 pytestmark = [needs_envoy, pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")]
 
