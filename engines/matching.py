@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from engines.contract.errors import ModelDirectoryError, ToonifyError
-from engines.model_directory import Manifest, manifest_of
+from engines.model_directory import Component, Manifest, manifest_of
 
 MAPPING = "mapping"
 """Folder in a generator's model directory: the model directory of the mapping network, z -> w, if there is one.
@@ -14,6 +14,14 @@ MAPPING = "mapping"
 As a model directory of its own it is hashed, loaded and served like every other model; in the generator's directory it
 is copied, signed and given to commands together with the generator whose codes it draws.
 """
+
+
+def check_component(
+    model: Manifest, component: Component, error: type[ToonifyError], *, subject: str, remedy: str
+) -> None:
+    """Raise ``error`` unless the model is of a component."""
+    if model.component != component:
+        raise error(subject, got=f"a model directory of component {model.component}", expected=component, remedy=remedy)
 
 
 def check_codes(model: Manifest, encoder: Manifest, error: type[ToonifyError], *, subject: str, remedy: str) -> None:

@@ -85,7 +85,7 @@ def step_distances(generator: StyleGenerator, lpips: Lpips, z: Tensor) -> NDArra
     with torch.no_grad():
         first, second = generator.mapping(z[:, 0]), generator.mapping(z[:, 1])
         ends = torch.stack([first, torch.lerp(first, second, EPSILON)], 1).flatten(0, 1)
-        output = reduced(generator.synthesise(ends[:, None].expand(-1, 2 * len(generator.synthesis), -1)))
+        output = reduced(generator.synthesise(ends[:, None].expand(-1, generator.rows, -1)))
         distances: NDArray[np.float32] = (lpips(output[::2], output[1::2]) / EPSILON**2).numpy()
     return distances
 

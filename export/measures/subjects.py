@@ -18,6 +18,7 @@ from engines import Engine, engine_from_directory
 from engines.contract.arrays import AnyArray, Codes, Pictures
 from engines.contract.errors import ExportError
 from engines.contract.tensors import FACE_SIZE, resolution_of
+from engines.matching import check_component
 from engines.model_directory import Component, manifest_of
 from export.checkpoints import read_classifier, read_encoder, read_generator, read_isf
 from export.measures.pictures import resized
@@ -216,14 +217,8 @@ def _edit_by_engine(engine: Engine) -> Callable[[Codes, AnyArray, AnyArray], Cod
 
 
 def _engine(path: Path, component: Component, stack: ExitStack) -> Engine:
-    manifest = manifest_of(path)
-    if manifest.component != component:
-        raise ExportError(
-            str(path),
-            got=f"a model directory of component {manifest.component}",
-            expected=component,
-            remedy="give that directory under its own option",
-        )
+    remedy = "give that directory under its own option"
+    check_component(manifest_of(path), component, ExportError, subject=str(path), remedy=remedy)
     return stack.enter_context(engine_from_directory(path))
 
 

@@ -15,7 +15,7 @@ from engines.contract.attributes import range_parameters
 from engines.contract.errors import RepositoryError
 from engines.contract.tensors import Geometry
 from engines.hashed_files import sha256_of
-from engines.matching import check_classifier, check_codes, mapping_of
+from engines.matching import check_classifier, check_codes, check_component, mapping_of
 from engines.model_directory import MANIFEST, Component, Manifest, manifest_of, read_manifest
 from serving.triton.contents import write_contents
 from serving.triton.reference_configurations import (
@@ -150,13 +150,8 @@ def _mapping(generator: _Model, directory: Path) -> _Model:
 
 def _model(directory: Path, component: Component) -> _Model:
     manifest = read_manifest(directory)
-    if manifest.component != component:
-        raise RepositoryError(
-            str(directory),
-            got=f"a model directory of component {manifest.component}",
-            expected=component,
-            remedy="give each model directory under its own component",
-        )
+    remedy = "give each model directory under its own component"
+    check_component(manifest, component, RepositoryError, subject=str(directory), remedy=remedy)
     return _Model(directory, manifest)
 
 
