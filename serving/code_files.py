@@ -18,7 +18,8 @@ import numpy as np
 from engines.contract.arrays import AnyArray, Codes
 from engines.contract.atomic import atomic_file
 from engines.contract.errors import RequestError
-from serving.npy_arrays import UnusableFileError, array_from_npy, checked_size, file_content
+from serving.file_contents import UnusableFileError, checked_size, file_content
+from serving.npy_arrays import array_from_npy
 
 CODE_SUFFIXES = frozenset({".npz", ".npy"})
 

@@ -15,6 +15,7 @@ from engines.contract.errors import RequestError
 from serving.client.addresses import addresses_from
 from serving.client.defaults import DEFAULT_URL
 from serving.client.headers import is_trace
+from serving.file_contents import UnusableFileError, file_text
 from serving.quiet_grpc import quiet_grpc
 
 if TYPE_CHECKING:
@@ -133,12 +134,11 @@ def _value_of(name: str, value: str) -> str:
         return value
     path = Path(value[1:])
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        got = error.strerror if isinstance(error, OSError) else "a file that is no text"
+        return file_text(path).strip()
+    except UnusableFileError as error:
         raise RequestError(
             f"header {name!r}",
-            got=f"{path}: {got}",
+            got=f"{path}: {error.why}",
             expected="a file that holds the header's value",
             remedy="correct the path",
         ) from None

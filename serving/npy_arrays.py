@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from math import prod
-from pathlib import Path
 
 import numpy as np
 
 from engines.contract.arrays import AnyArray
+from serving.file_contents import UnusableFileError
 
 _MAGIC = b"\x93NUMPY"
 _HEADER = re.compile(
@@ -19,39 +19,6 @@ _HEADER = re.compile(
     rb"'shape': \(((?:\d{1,9}L?, ?){0,8}(?:\d{1,9}L?)?)\), \} *\n?"
 )
 """The header as NumPy writes it, in Python 2 too."""
-
-
-class UnusableFileError(Exception):
-    """Says ``why`` a file cannot be used, in a few words for the sentence of a ToonifyError."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
-
-
-def file_content(path: Path, most: int) -> bytes:
-    """Read a whole file of at most ``most`` bytes.
-
-    Raises:
-        UnusableFileError: the file cannot be read, or is larger.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)  # a device has no size, and no end
-    except OSError as error:
-        raise UnusableFileError(error.strerror or "an unreadable file") from None
-    return checked_size(data, most)
-
-
-def checked_size(data: bytes, most: int) -> bytes:
-    """Return the bytes if there are at most ``most``.
-
-    Raises:
-        UnusableFileError: there are more.
-    """
-    if len(data) > most:
-        raise UnusableFileError(f"more than {most // 2**20} MiB")
-    return data
 
 
 def array_from_npy(data: bytes) -> AnyArray:

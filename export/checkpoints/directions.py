@@ -21,7 +21,8 @@ from export.checkpoints.checkpoint import Checkpoint
 from export.checkpoints.opening import open_checkpoint
 from export.checkpoints.stored_tensors import StoredTensor
 from export.weights import Array, DirectionWeights, Source
-from serving.npy_arrays import UnusableFileError, array_from_npy, file_content
+from serving.file_contents import UnusableFileError, file_content
+from serving.npy_arrays import array_from_npy
 
 _MOST_ROWS, _WIDEST = 64, 4096
 """The largest shape of a direction, far above any generator's, which bounds what a file makes this reader allocate."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from engines.contract.errors import RequestError
+from serving.file_contents import UnusableFileError, file_text
 
 SHORTEST_KEY = 16
 """Least number of a key's characters, so that it cannot be guessed by trying."""
@@ -97,12 +98,9 @@ def _problem(name: str, key: str, keys: Mapping[str, str]) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        got = error.strerror if isinstance(error, OSError) else None
-        raise RequestError(
-            str(path), got=got or "a file that is no text", expected="a text file", remedy="correct the path"
-        ) from None
+        return file_text(path)
+    except UnusableFileError as error:
+        raise RequestError(str(path), got=error.why, expected="a text file", remedy="correct the path") from None
 
 
 def _refuse(subject: str, got: str, expected: str) -> NoReturn:

@@ -14,6 +14,7 @@ import secrets
 from pathlib import Path
 
 from engines.contract.errors import RequestError
+from serving.file_contents import UnusableFileError, file_text
 from serving.studio.library import Handler, Middleware, web
 from serving.studio.refusal import Refusal
 from serving.triton.ports import is_loopback
@@ -104,12 +105,7 @@ def _refusal() -> web.Response:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        got = error.strerror if isinstance(error, OSError) else None
-        raise RequestError(
-            str(file),
-            got=got or "a file that is no text",
-            expected="a file that holds the studio's token",
-            remedy=_REMEDY,
-        ) from None
+        return file_text(file).strip()
+    except UnusableFileError as error:
+        expected = "a file that holds the studio's token"
+        raise RequestError(str(file), got=error.why, expected=expected, remedy=_REMEDY) from None
