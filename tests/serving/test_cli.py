@@ -4,13 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from fake_triton import FakeTriton, running, toonified
+from fake_triton import FakeTriton, toonified
 from toonify_command import Toonify
 
 from export.demo_face import demo_face, demo_photograph
@@ -18,12 +17,6 @@ from serving import cli, doctor
 from serving.faces.images import read_picture, write_picture
 
 PHOTO, POINTS = demo_photograph()
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeTriton]:
-    with running(FakeTriton()) as server:
-        yield server
 
 
 @pytest.fixture

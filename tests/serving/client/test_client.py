@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 import pytest
 from blocking_client import Blocking
-from fake_triton import GEOMETRY, FakeTriton, running, toonified
+from fake_triton import GEOMETRY, FakeTriton, toonified
 from numpy.typing import NDArray
 
 from engines.contract.errors import RequestError, ServerError
@@ -31,12 +31,6 @@ def client_class(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "_LONGEST_PAUSE", 0.0)
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeTriton]:
-    with running(FakeTriton()) as server:
-        yield server
 
 
 @pytest.fixture

@@ -42,12 +42,6 @@ def servers() -> Iterator[list[FakeTriton]]:
         yield [stack.enter_context(running(FakeTriton())) for _ in range(3)]
 
 
-@pytest.fixture
-def fake() -> Iterator[FakeTriton]:
-    with running(FakeTriton()) as server:
-        yield server
-
-
 def port_of(server: FakeTriton) -> str:
     return server.url.rpartition(":")[2]
 

@@ -34,16 +34,6 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture(scope="module")
-def here(authority: Authority) -> Pair:
-    return authority.issue("here", "localhost", "127.0.0.1")
-
-
-@pytest.fixture(scope="module")
 def somebody(authority: Authority) -> Pair:
     return authority.issue("somebody", "somebody")
 

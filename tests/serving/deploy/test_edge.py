@@ -41,25 +41,9 @@ EJECTIONS = "outlier_detection.ejections_enforced_total"
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeTriton]:
-    with running(FakeTriton()) as server:
-        yield server
-
-
-@pytest.fixture
 def others() -> Iterator[tuple[FakeTriton, FakeTriton]]:
     with running(FakeTriton()) as first, running(FakeTriton()) as second:
         yield first, second
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture(scope="module")
-def here(authority: Authority) -> Pair:
-    return authority.issue("here", "localhost", "127.0.0.1")
 
 
 @pytest.fixture(scope="module")

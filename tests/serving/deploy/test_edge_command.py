@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from certificates import Authority
 from edges import needs_envoy
-from fake_triton import FakeTriton, running
+from fake_triton import FakeTriton
 from tokens import TokenIssuer
 from toonify_command import Toonify
 
@@ -46,11 +46,6 @@ def keys(tmp_path: Path) -> Path:
     path = tmp_path / "keys"
     path.write_text(f"# who may call\n\nstudio={KEY}\nbatch = {OTHER_KEY}\n")
     return path
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
 
 
 def test_the_printed_configuration_has_the_servers_and_not_the_keys(toonify: Toonify, keys: Path) -> None:
@@ -228,12 +223,6 @@ def command(fake: FakeTriton, keys: Path) -> Iterator[Command]:
         process.terminate()
         assert process.wait(30) == 0, told.read_text()
     assert "stopping the edge" in told.read_text()
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeTriton]:
-    with running(FakeTriton()) as server:
-        yield server
 
 
 @needs_envoy

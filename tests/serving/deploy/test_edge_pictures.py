@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,12 +20,6 @@ from serving.deploy.limits import MIB
 pytestmark = [needs_envoy, pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")]
 
 KEY = "0123456789abcdef-key"
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeTriton]:
-    with running(FakeTriton()) as server:
-        yield server
 
 
 @pytest.fixture
