@@ -131,7 +131,7 @@ def image(
     jobs = jobs_of(pictures, output, FACES, in_folder=several or output.is_dir(), in_place=force)
     if not several:
         check_output(jobs[0].target, force=force)
-    edit = edit_from_options(attribute, keep, rows, exact=exact, strength=strength)
+    edit = edit_from_options(attribute, keep, rows, exact=exact, seed=seed, strength=strength)
     find, pasting = face_finder(align), Pasting(mask, colour_match)
     server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
     back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, jpeg=jpeg, classifier=classifier)

@@ -132,7 +132,13 @@ Align = Annotated[
 
 
 def edit_from_options(
-    attribute: Sequence[str] | None, keep: Sequence[str] | None, rows: str, *, exact: bool, strength: float
+    attribute: Sequence[str] | None,
+    keep: Sequence[str] | None,
+    rows: str,
+    *,
+    exact: bool,
+    seed: int | None,
+    strength: float,
 ) -> Edit:
     """Parse ``--attribute NAME=VALUE ...`` and ``--keep NAME=VALUE,...`` into an edit.
 
@@ -140,8 +146,8 @@ def edit_from_options(
         BadParameter: an option has another form, contradicts another one, or belongs to ``--attribute``, which is not
             given.
     """
-    options = {"--keep": keep, "--exact": exact, "--rows": rows == "preset", "--strength": strength != 1}
-    for option, given in options.items():
+    changed = {"--rows": rows == "preset", "--seed": seed is not None, "--strength": strength != 1}
+    for option, given in {"--keep": keep, "--exact": exact, **changed}.items():
         if given and not attribute:
             raise typer.BadParameter("it belongs to an edit; give --attribute", param_hint=option)
     if keep and exact:

@@ -137,7 +137,8 @@ def video(
     r_swap, ends = swaps_from_option(r_swap_or_ends)
     server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
     back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
-    edit, psi = edit_from_options(attribute, keep, rows, exact=exact, strength=strength), 1.0 if psi is None else psi
+    edit = edit_from_options(attribute, keep, rows, exact=exact, seed=seed, strength=strength)
+    psi = 1.0 if psi is None else psi
     style = back_end.style(
         edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha, transfer=transfer
     )

@@ -330,6 +330,7 @@ def test_a_blend_of_a_model_that_is_not_live_is_refused_by_name(toonify: Toonify
         ["--faces", "all", "--align", "none"],
         ["--faces", "all", "--align", "haar", "--no-paste"],
         ["--seed", "-1"],
+        ["--seed", "0"],
         ["--rows", "some"],
         ["--alpha", "1.5"],
         ["--r-swap", "soft"],
