@@ -56,8 +56,11 @@ _SIGNATURES = (
 )
 """Where the signature of another kind is, the signature, and the kind; the first one that fits counts."""
 
-_NPZ = re.compile(rb"PK\x03\x04.{26}[\w.-]{1,100}\.npy", re.DOTALL)
-"""A ZIP archive whose first file is an array; the file's name begins at byte 30."""
+_ARCHIVES = (
+    (re.compile(rb"PK\x03\x04.{26}[^\0]{1,200}?\.npy", re.DOTALL), _CODES),
+    (re.compile(rb"PK\x03\x04.{26}[^\0]{1,200}?/data\.pkl", re.DOTALL), OtherKind("a PyTorch file", _CODES.remedy)),
+)
+"""ZIP archives by the name of their first file, which begins at byte 30."""
 
 _SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
 _HTML = re.compile(rb"<(!doctype html|html|head|body)[\s>]", re.IGNORECASE)
@@ -72,8 +75,9 @@ def other_kind(data: bytes) -> OtherKind:
     heif = heif_format(data)
     if heif:
         return _HEIFS[heif]
-    if _NPZ.match(data):
-        return _CODES
+    for beginning, kind in _ARCHIVES:
+        if beginning.match(data):
+            return kind
     for start, signature, kind in _SIGNATURES:
         # The packets of MPEG-TS have 188 bytes and begin with the same letter.
         if data.startswith(signature, start) and (start != 188 or data.startswith(b"G")):

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from colour_profiles import avif, exif, png_with_chunk, webp_with
 from numpy.typing import NDArray
 from picture_weapons import jpeg_segment, webp_chunk
@@ -218,13 +219,20 @@ def test_what_is_no_picture_is_named_with_what_to_do(data: bytes, got: str, reme
         picture_from_bytes(data, "file")
 
 
-@pytest.mark.parametrize("name", ["w", "codes", "latents", "projected_w", "arr_0"])
+@pytest.mark.parametrize("name", ["w", "codes", "latents", "projected_w", "arr_0", "größe", "faces/w"])
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_a_file_of_codes_is_named_whatever_its_array_is_called(save: Callable[..., None], name: str) -> None:
     file = BytesIO()
     save(file, **{name: np.zeros((1, 18, 512), np.float32)})
     with pytest.raises(RequestError, match=r"^file: got a file of codes or of another array"):
         picture_from_bytes(file.getvalue(), "file")
+
+
+@pytest.mark.parametrize("content", [torch.zeros(18, 512), {"latents": torch.zeros(1, 18, 512)}])
+def test_a_file_of_codes_in_pytorchs_format_is_named(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "latents.pt")
+    with pytest.raises(RequestError, match=r"got a PyTorch file, .*; give codes to toonify image as \.npz or \.npy"):
+        read_picture(tmp_path / "latents.pt")
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no /dev/zero")
