@@ -15,8 +15,14 @@ from serving.file_contents import UnusableFileError, file_text
 SHORTEST_KEY = 16
 """Least number of a key's characters, so that it cannot be guessed by trying."""
 
+_MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
+"""What a public key must have, by its ``kty`` (RFC 7518 section 6, RFC 8037): the kinds that Envoy reads."""
+
+_CURVES = {"EC": ("P-256", "P-384", "P-521"), "OKP": ("Ed25519",)}
+
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _KEY = re.compile(r"[A-Za-z0-9._~+/=-]+")
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]+=*")
 _REMEDY = "write one NAME=KEY a line; python3 -c 'import secrets; print(secrets.token_urlsafe())' makes a key"
 
 
@@ -85,7 +91,20 @@ def tokens_from_file(path: Path, issuer: str | None, audience: str | None) -> To
     # Whoever holds such a key can sign tokens, and the public keys' file is not kept secret.
     if "oct" in kinds or any("d" in key for key in found["keys"]):
         _refuse_keys(path, "a key that can sign")
+    # Envoy starts without a usable key, too, and refuses every token.
+    if not any(_verifies(key) for key in found["keys"]):
+        _refuse_keys(path, f"no key that Envoy can use ({', '.join(_MEMBERS)})")
     return Tokens(json.dumps(found), issuer, audience)
+
+
+def _verifies(key: Mapping[str, Any]) -> bool:
+    kind = key["kty"]
+    members = [key.get(name) for name in _MEMBERS.get(kind, ())] if isinstance(kind, str) else []
+    return bool(members) and all(map(_is_member, members)) and key.get("crv") in _CURVES.get(kind, (key.get("crv"),))
+
+
+def _is_member(value: object) -> bool:
+    return isinstance(value, str) and _BASE64URL.fullmatch(value) is not None
 
 
 def _problem(name: str, key: str, keys: Mapping[str, str]) -> str:

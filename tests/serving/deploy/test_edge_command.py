@@ -178,6 +178,28 @@ def test_keys_that_can_sign_are_no_public_keys(toonify: Toonify, tmp_path: Path,
     assert "got a key that can sign" in err
 
 
+USELESS_KEYS: dict[str, dict[str, object]] = {
+    "a kind that is unknown": {"kty": "AKP", "pub": "AQ"},
+    "a kind that is no name": {"kty": ["RSA"], "n": "AQ", "e": "AQAB"},
+    "without its modulus": {"kty": "RSA", "e": "AQAB"},
+    "a number for a text": {"kty": "RSA", "n": 1, "e": "AQAB"},
+    "another curve": {"kty": "EC", "crv": "secp256k1", "x": "AQ", "y": "AQ"},
+    "for an exchange of keys": {"kty": "OKP", "crv": "X25519", "x": "AQ"},
+    "no base64url": {"kty": "OKP", "crv": "Ed25519", "x": "A+/="},
+}
+
+
+@pytest.mark.parametrize("key", USELESS_KEYS.values(), ids=USELESS_KEYS)
+def test_a_key_set_with_which_no_token_could_be_verified_is_refused(
+    toonify: Toonify, tmp_path: Path, key: dict[str, object]
+) -> None:
+    path = tmp_path / "jwks.json"
+    path.write_text(json.dumps({"keys": [key]}))
+    code, _, err = toonify("edge", *UPSTREAM, "--jwks", path, "--jwt-issuer", "a", "--jwt-audience", "b", "--print")
+    assert code == 1
+    assert "got no key that Envoy can use (RSA, EC, OKP), expected a JSON Web Key Set of public keys" in err
+
+
 class Command:
     """A running ``toonify edge``."""
 
