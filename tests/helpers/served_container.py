@@ -27,13 +27,13 @@ from serving.triton.installation import find_installation
 from serving.triton.ports import free_ports
 from serving.triton.process_group import PROC
 
-_NAMESPACES = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+NAMESPACES = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 _READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
 _LOOPBACK = "ip link set lo up && "
 
 
 def _has_namespaces() -> bool:
-    return bool(shutil.which("unshare")) and not subprocess.run([*_NAMESPACES, "true"], capture_output=True).returncode
+    return bool(shutil.which("unshare")) and not subprocess.run([*NAMESPACES, "true"], capture_output=True).returncode
 
 
 needs_namespaces = pytest.mark.skipif(not _has_namespaces(), reason="this machine lets no user make namespaces")
@@ -111,7 +111,7 @@ def container(
     with log.open("wb") as output, errors.open("wb") as error_output:
         process = start(repository, folder, *command, own_network=own_network, stdout=output, stderr=error_output)
     try:
-        served = Container(_child(process), log, ports, process)
+        served = Container(child(process), log, ports, process)
         wait_until(lambda: served.said("serving toonify") or process.poll() is not None, "a start")
         assert process.poll() is None, log.read_text() + errors.read_text()
         yield served
@@ -136,13 +136,13 @@ def start(
     program = [sys.executable, "-c", "from serving.start import main; main()", "serve", "--repository", str(repository)]
     path = f"{_bin_with_server(folder)}{os.pathsep}{os.environ['PATH']}"
     return subprocess.Popen(
-        [*_NAMESPACES, *network, "sh", "-c", script, str(read_only or repository), *program, *options],
+        [*NAMESPACES, *network, "sh", "-c", script, str(read_only or repository), *program, *options],
         env={**os.environ, "PATH": path, "TMPDIR": str(folder)},
         **streams,
     )
 
 
-def _child(process: subprocess.Popen[bytes]) -> int:
+def child(process: subprocess.Popen[bytes]) -> int:
     """Id of the process in the new namespace, which ``unshare`` has started."""
     children = PROC / str(process.pid) / "task" / str(process.pid) / "children"
     wait_until(lambda: children.read_text().strip() or process.poll() is not None, "a process")
