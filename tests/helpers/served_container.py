@@ -29,7 +29,13 @@ from serving.triton.process_group import PROC
 
 NAMESPACES = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 _READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
-_LOOPBACK = "ip link set lo up && "
+_LOOPBACK = """
+import fcntl, os, socket, struct, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh22x", b"lo", 1 | 64))  # SIOCSIFFLAGS: IFF_UP | IFF_RUNNING
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Starts a program where 127.0.0.1 answers, as it does not in a new network."""
 
 
 def _has_namespaces() -> bool:
@@ -131,12 +137,11 @@ def start(
     **streams: Any,
 ) -> subprocess.Popen[bytes]:
     """Start ``toonify serve`` of a repository that is read-only for it, or of which another folder is."""
-    network = ["--net"] if own_network else []
-    script = (_LOOPBACK if own_network else "") + _READ_ONLY
+    network = ["--net", sys.executable, "-c", _LOOPBACK] if own_network else []
     program = [sys.executable, "-c", "from serving.start import main; main()", "serve", "--repository", str(repository)]
     path = f"{_bin_with_server(folder)}{os.pathsep}{os.environ['PATH']}"
     return subprocess.Popen(
-        [*NAMESPACES, *network, "sh", "-c", script, str(read_only or repository), *program, *options],
+        [*NAMESPACES, *network, "sh", "-c", _READ_ONLY, str(read_only or repository), *program, *options],
         env={**os.environ, "PATH": path, "TMPDIR": str(folder)},
         **streams,
     )
