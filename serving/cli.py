@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from serving.client.defaults import DEFAULT_MODEL
-from serving.command_line import common_options, print_table, run, stages
+from serving.command_line import common_options, print_table, run
 from serving.connection import connection_from_options
 from serving.deploy.cli import edge
 from serving.faces.cli import faces
@@ -21,6 +21,7 @@ from serving.options import Headers, TlsCa, TlsCert, TlsKey, Url
 from serving.quiet_grpc import quiet_grpc
 from serving.sample_cli import sample
 from serving.studio.cli import studio
+from serving.triton.cli import serve
 from serving.video.cam_cli import cam
 from serving.video.cli import video
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.callback()(common_options)
 
+app.command()(serve)
 app.command()(image)
 app.command()(sample)
 app.command()(video)
@@ -39,68 +41,6 @@ app.command()(studio)
 app.command()(faces)
 app.command()(edge)
 app.add_typer(models, name="models")
-
-
-@app.command()
-def serve(
-    repository: Annotated[Path, typer.Option(help="Output of toonify-export repository.")] = Path(
-        "build/model_repository"
-    ),
-    address: Annotated[str, typer.Option(help="Address to listen on; other machines reach any but loopback.")] = (
-        "127.0.0.1"
-    ),
-    grpc_port: Annotated[int, typer.Option(help="For pictures; 0 takes any free port.")] = 8001,
-    http: Annotated[
-        bool, typer.Option("--http", help="Open HTTP too; then any web page in a local browser can send pictures.")
-    ] = False,
-    http_port: Annotated[int, typer.Option(help="With --http.")] = 8000,
-    metrics_port: Annotated[int, typer.Option(help="For Prometheus.")] = 8002,
-    allow_shared_memory: Annotated[
-        bool,
-        typer.Option(
-            "--allow-shared-memory",
-            help="Let clients pass pictures through /dev/shm; any of them can then read, overwrite and crash what other"
-            " programs of this user keep there.",
-        ),
-    ] = False,
-    log: Annotated[Path | None, typer.Option(help="The server's log; by default REPOSITORY.log.")] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder in which compiled models are kept for the next start; large.", envvar="TOONIFY_CACHE"
-        ),
-    ] = None,
-    trusted_key: Annotated[
-        Path | None,
-        typer.Option(help="Public key: refuse a repository that its owner has not signed (toonify-export sign)."),
-    ] = None,
-) -> None:
-    """Serve a model repository with Triton Inference Server until Ctrl-C or SIGTERM."""
-    with quiet_grpc():  # imported late: the other commands need no server
-        from serving.signing import check_signature
-        from serving.triton.contents import check_contents
-        from serving.triton.supervision import serve as serve_repository
-
-    with stages() as stage:
-
-        def check() -> None:
-            if trusted_key:
-                stage(f"checking the signature of {repository}")
-                check_signature(repository, trusted_key)
-            check_contents(repository)
-
-        serve_repository(
-            repository,
-            check=check,
-            address=address,
-            grpc_port=grpc_port,
-            http_port=http_port if http else None,
-            metrics_port=metrics_port,
-            allow_shared_memory=allow_shared_memory,
-            log=log,
-            cache=cache,
-            progress=stage,
-        )
 
 
 @app.command()

@@ -55,6 +55,11 @@ def common_options(
     _DETAIL.set("quiet" if quiet else "verbose" if verbose else "normal")
 
 
+def is_quiet() -> bool:
+    """Return whether the command of this context is to tell nothing of its work."""
+    return _DETAIL.get() == "quiet"
+
+
 def termination_signals() -> list[int]:
     """The signals, besides that of Ctrl-C, that end a command; an ignored one, as SIGHUP under ``nohup``, is none."""
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows lacks SIGHUP
@@ -133,7 +138,7 @@ def stages() -> Iterator[Callable[[str], None]]:
     Elsewhere, such as in a log, every stage writes one line when it starts; with ``--verbose`` it is as on a terminal.
     With ``--quiet`` nothing is shown.
     """
-    console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=_DETAIL.get() == "quiet")
+    console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=is_quiet())
     if not console.is_terminal and _DETAIL.get() != "verbose":
         yield lambda phrase: console.print(f"  {phrase}", markup=False)
         return
@@ -157,7 +162,7 @@ def stages() -> Iterator[Callable[[str], None]]:
 
 def shows_bars(console: Console) -> bool:
     """Return whether bars of progress are shown without being asked for: on a terminal, and not with ``--quiet``."""
-    return console.is_terminal and _DETAIL.get() != "quiet"
+    return console.is_terminal and not is_quiet()
 
 
 def print_table(table: Table, *, stderr: bool = False) -> None:

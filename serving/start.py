@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from importlib import import_module
 
 
 def start(module: str) -> None:
     """Import a module and call its ``main``."""
+    if os.getpid() == 1:
+        # The kernel keeps a signal without a handler from the first process of a container, which then is not stopped.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         main = import_module(module).main
     except KeyboardInterrupt:

@@ -92,8 +92,12 @@ class Envoy(Closing):
             command = [str(find_envoy()), "--config-path", str(path)]
             # Restarts overlap by sharing the port, so that the shared memory of Envoy's own restarts is not needed.
             options = ["--disable-hot-restart", "--drain-strategy", "immediate", "--log-level", "warning"]
-            group = process_group([*command, *options], environment={**os.environ}, log=log, largest_file=_LONGEST_LOG)
-            self._process = stack.enter_context(group)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("ab") as output:
+                group = process_group(
+                    [*command, *options], environment={**os.environ}, output=output, largest_file=_LONGEST_LOG
+                )
+                self._process = stack.enter_context(group)
             self.deaths = stack.enter_context(Deaths({self._process.pid: "Envoy"}))
             self._wait_until_ready(log)
             path.unlink()  # it may hold keys, and would stay if this process were killed

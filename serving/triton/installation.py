@@ -13,14 +13,15 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from engines.contract.errors import ServerError
 from engines.loading import CACHE_VARIABLE, ENGINES
 from engines.model_directory import MANIFEST
-from serving.triton.model_configurations import Runtime
+from serving.triton.ports import is_loopback
+from serving.triton.runtime import Runtime
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -81,6 +82,27 @@ def find_installation(scratch: Path) -> Installation:
         environment,
         embedded=True,
     )
+
+
+def check_embedded(installation: Installation, addresses: Iterable[str], runtime: Runtime | None) -> None:
+    """Raise ServerError if the server is the embedded one, and is to do what only NVIDIA's can or may."""
+    if not installation.embedded:
+        return
+    for address in addresses:
+        if not is_loopback(address):
+            raise ServerError(
+                f"address {address}",
+                got="an address that other machines can reach, for the embedded server with its known vulnerabilities",
+                expected="a loopback address",
+                remedy="serve other machines from NVIDIA's tritonserver container, 26.05 or newer",
+            )
+    if runtime not in (None, "cpu"):
+        raise ServerError(
+            "embedded Triton server",
+            got=f"the runtime {runtime}",
+            expected="cpu, since it has a back end for python models only",
+            remedy="leave --runtime out, or serve from NVIDIA's tritonserver container",
+        )
 
 
 def check_shared_memory(models: int) -> None:

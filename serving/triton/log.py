@@ -36,8 +36,10 @@ def reason_of_failure(log: str) -> str | None:
 
 
 @contextmanager
-def locked(log: Path) -> Iterator[None]:
+def locked(log: Path, *, alternative: str = "choose another with --log") -> Iterator[None]:
     """Claim a log for this process until the end of the ``with`` block.
+
+    ``alternative`` tells users what to do where the file cannot be written.
 
     Raises:
         ServerError: another process has claimed it, or it cannot be written.
@@ -52,7 +54,7 @@ def locked(log: Path) -> Iterator[None]:
             f"log {log}",
             got=os.strerror(error.errno or 0),
             expected="a file that can be written",
-            remedy="choose another with --log",
+            remedy=alternative,
         ) from None
     with file:
         try:

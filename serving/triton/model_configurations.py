@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import (
@@ -20,16 +19,10 @@ from tritonclient.grpc.model_config_pb2 import (
 
 from engines.contract.tensors import Signature, TensorSpec
 from engines.model_directory import Component
+from serving.triton.runtime import Runtime
 
 MAX_BATCH = 8
 """Largest batch of every served model, and so the upper end of a TensorRT optimisation profile."""
-
-Runtime = Literal["tensorrt", "onnxruntime", "cpu"]
-"""The program that runs the engine models.
-
-"tensorrt": Triton's tensorrt backend with TensorRT plans, on a GPU. "onnxruntime": Triton's onnxruntime backend with
-the exported ONNX files, on a GPU. "cpu": the python backend with the engine that the manifest names.
-"""
 
 
 def text_from_config(config: ModelConfig) -> str:

@@ -11,17 +11,25 @@ from contextlib import ExitStack
 from engines.contract.errors import ServerError
 
 
-def free_ports(address: str, requested: Mapping[str, int], *, option: str = "--{}-port") -> dict[str, int]:
+def free_ports(
+    address: str | Mapping[str, str], requested: Mapping[str, int], *, option: str = "--{}-port"
+) -> dict[str, int]:
     """Return each service's port after checking that it can be listened on; 0 becomes any free port.
 
-    ``option`` is the command's option for a service's port, with {} for the service's name.
+    Args:
+        address: where all services listen, or where each one does.
+        requested: the services' ports.
+        option: the command's option for a service's port, with {} for the service's name.
 
     Raises:
         ServerError: a port is taken, or the address does not belong to this machine.
     """
     with ExitStack() as stack:  # all probes stay open until the end, so that no port is chosen twice
         probes = {
-            service: stack.enter_context(_probe(address, service, port, option)) for service, port in requested.items()
+            service: stack.enter_context(
+                _probe(address if isinstance(address, str) else address[service], service, port, option)
+            )
+            for service, port in requested.items()
         }
         return {service: probe.getsockname()[1] for service, probe in probes.items()}
 

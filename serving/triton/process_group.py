@@ -8,38 +8,40 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from engines.contract.closing import Closing
 
 PROC = Path("/proc")
 
+_LONGEST_DEATH = 5.0
+"""Seconds for the end of killed processes, which a driver may delay."""
+
 
 @contextmanager
 def process_group(
-    command: Sequence[str], *, environment: Mapping[str, str], log: Path, largest_file: int
+    command: Sequence[str], *, environment: Mapping[str, str], output: BinaryIO, largest_file: int
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``command`` in a session of its own, append its output to ``log``, and kill what is left of it at the end.
+    """Run ``command`` in a session of its own, which writes to ``output``, and kill what is left of it at the end.
 
-    Because of the session, Ctrl-C in a terminal reaches only this process, which then ends the child in order. The
-    output goes to a file because a grandchild that outlives the child would hold a pipe open and block its reader.
+    Because of the session, Ctrl-C in a terminal reaches only this process, which then ends the child in order.
 
     A write beyond ``largest_file`` bytes fails in the child and its descendants.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [*_tie_to_this_process(), *command],
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            # Python ignores SIGXFSZ and so must the child, else a file that is too large would end it.
-            restore_signals=False,
-        )
+    process = subprocess.Popen(
+        [*_tie_to_this_process(), *command],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        # Python ignores SIGXFSZ and so must the child, else a file that is too large would end it.
+        restore_signals=False,
+    )
     try:
         _limit_files(process, largest_file)
         yield process
@@ -48,6 +50,7 @@ def process_group(
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        _reap(process.pid)
 
 
 def processes_of_session(session: int) -> list[int]:
@@ -97,6 +100,19 @@ class Deaths(Closing):
         for descriptor in self._names:
             os.close(descriptor)
         self._names = {}
+
+
+def _reap(group: int) -> None:
+    """Wait for the members of a killed group that have become children of this process.
+
+    The first process of a container gets those whose parent has ended. Unless it waits for them, each restart of a
+    server leaves some behind.
+    """
+    deadline = time.monotonic() + _LONGEST_DEATH
+    with suppress(ChildProcessError):  # there are none, or no more
+        while time.monotonic() < deadline:
+            if os.waitpid(-group, os.WNOHANG) == (0, 0):
+                time.sleep(0.01)
 
 
 def _limit_files(process: subprocess.Popen[bytes], largest: int) -> None:

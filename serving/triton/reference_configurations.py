@@ -34,13 +34,13 @@ from engines.contract.tensors import (
 from engines.model_directory import Component
 from serving.live_blends import BlendChoices, blend_parameters, swapped_shares
 from serving.triton.model_configurations import (
-    Runtime,
     Step,
     engine_config,
     ensemble_config,
     python_config,
     text_from_config,
 )
+from serving.triton.runtime import Runtime
 
 
 @dataclass(frozen=True)

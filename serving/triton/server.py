@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from engines.contract.errors import ServerError
+from serving.triton.arguments import METRICS_ARGUMENTS, Trace, check_arguments, listening
 from serving.triton.canary import PATIENCE, Canary
 from serving.triton.doors import door_arguments, largest_file
 from serving.triton.installation import (
@@ -20,14 +21,17 @@ from serving.triton.installation import (
     Installation,
     best_runtime,
     cache_variable,
+    check_embedded,
     check_shared_memory,
     find_installation,
+    has_gpu,
 )
-from serving.triton.log import reason_of_failure, rotate, size_of, text_since
-from serving.triton.model_configurations import Runtime
-from serving.triton.ports import free_ports, is_listening, is_loopback
+from serving.triton.log import reason_of_failure
+from serving.triton.outputs import FileLog, Log
+from serving.triton.ports import free_ports, is_listening
 from serving.triton.process_group import Deaths, process_group
 from serving.triton.restarts import Progress
+from serving.triton.runtime import Runtime
 from serving.triton.scratch import scratch_folder, shortages
 from serving.triton.served_models import POLL_ARGUMENTS, ServedModels
 from serving.triton.stopping import names_of_processes, withdraw
@@ -49,21 +53,24 @@ class TritonServer:
     """A Triton server in its own process group; use it in a ``with`` block, which begins once every ensemble answers.
 
     Inside the block ``url`` (HOST:PORT of gRPC), ``ports`` (by "grpc", "http" and "metrics"), ``pid`` and ``ensembles``
-    (names) are valid; "http" is missing where HTTP is closed.
+    (names) are valid; what is closed has no port.
     """
 
     def __init__(
         self,
         repository: Path,
         *,
-        log: Path,
+        log: Path | Log,
         address: str = "127.0.0.1",
         grpc_port: int = 8001,
         http_port: int | None = None,
-        metrics_port: int = 8002,
+        metrics_port: int | None = 8002,
+        metrics_address: str | None = None,
         allow_shared_memory: bool = False,
         runtime: Runtime | None = None,
         cache: Path | None = None,
+        trace: Trace | None = None,
+        arguments: Sequence[str] = (),
         progress: Progress | None = None,
         patience: float = PATIENCE,
     ) -> None:
@@ -71,26 +78,34 @@ class TritonServer:
 
         Args:
             repository: the model repository to serve.
-            log: file to which the server's output is appended; ``watch`` bounds its size.
+            log: file to which the server's output is appended, or another place for it; ``watch`` bounds its size.
             address: address to listen on; the embedded server accepts loopback addresses only.
             grpc_port: port for inference; for this port and the others, 0 selects any free port.
             http_port: port for HTTP; None keeps HTTP closed, as any web page in a local browser could send requests.
-            metrics_port: port for Prometheus.
+            metrics_port: port for Prometheus; None keeps it closed.
+            metrics_address: address for Prometheus, if it is not ``address``.
             allow_shared_memory: let clients register shared memory, and so read, overwrite and crash every program of
                 this user that has some.
             runtime: the configuration of the engine models to use; None selects the best that this machine can run.
             cache: folder in which engines keep compiled models for the next start; it is created if it is missing.
+            trace: where the times of requests go.
+            arguments: further options of Triton.
             progress: called with a phrase at the start of every stage.
             patience: seconds without an answer after which a model counts as hung.
+
+        Raises:
+            RequestError: one of the arguments is no option, or is one that is set here.
         """
-        self.repository, self.log, self.address = repository.resolve(), log, address
-        self.ports = {"grpc": grpc_port, "metrics": metrics_port}
-        if http_port is not None:
-            self.ports["http"] = http_port
+        check_arguments(arguments, traced=trace is not None)
+        self.repository, self.log = repository.resolve(), log if isinstance(log, Log) else FileLog(log)
+        self.addresses = {"grpc": address, "http": address, "metrics": metrics_address or address}
+        ports = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
+        self.ports = {service: port for service, port in ports.items() if port is not None}
         self.ensembles: list[str] = []
         self.shared_memory_prefix = f"toonify_{uuid.uuid4().hex[:12]}_"
         self._runtime = runtime
         self._cache = cache
+        self._further = (*(trace.arguments() if trace else ()), *arguments)
         self._progress = progress or (lambda phrase: None)
         self._allow_shared_memory = allow_shared_memory
         self._patience = patience
@@ -119,16 +134,16 @@ class TritonServer:
             self._progress("starting the Triton server")
             scratch = stack.enter_context(scratch_folder())
             installation = find_installation(scratch)
-            self._refuse_open_address(installation)
-            self.ports = free_ports(self.address, self.ports)
+            check_embedded(installation, self.addresses.values(), self._runtime)
+            self.ports = free_ports(self.addresses, self.ports)
             check_shared_memory(len([*self.repository.glob("*/1/model.py")]))
             environment = {**installation.environment, **cache_variable(self._cache)}
             self._models = ServedModels(scratch / "models", self.repository)
             stack.callback(self._free_shared_memory)
-            self._log_start = size_of(self.log)
             command = [str(installation.executable), *installation.arguments, *self._arguments(installation)]
             limit = largest_file(self.repository)
-            group = process_group(command, environment=environment, log=self.log, largest_file=limit)
+            output = stack.enter_context(self.log.opened())
+            group = process_group(command, environment=environment, output=output, largest_file=limit)
             self._process = stack.enter_context(group)
             self._progress("loading the models")
             self._wait_until_listening()
@@ -154,7 +169,7 @@ class TritonServer:
 
         Triton's own readiness check does not notice that the process of a python model has died: before release 26.04
         the model stays "ready" and fails every request. A death is noticed at once, and a process that hangs by a
-        request to each model, ``interval`` seconds after the one before.
+        request to each model, ``interval`` seconds after the one before; with 0 there are no such requests.
         """
         thread = ThreadPoolExecutor(1)  # not in a ``with`` block: closing the canary ends what it waits for
         try:
@@ -175,47 +190,37 @@ class TritonServer:
 
     @property
     def _host(self) -> str:
-        return "127.0.0.1" if self.address == "0.0.0.0" else self.address
-
-    def _refuse_open_address(self, installation: Installation) -> None:
-        if installation.embedded and not is_loopback(self.address):
-            raise ServerError(
-                f"address {self.address}",
-                got="an address that other machines can reach, for the embedded server with its known vulnerabilities",
-                expected="a loopback address",
-                remedy="serve other machines from NVIDIA's tritonserver container, 26.05 or newer",
-            )
+        return "127.0.0.1" if self.addresses["grpc"] == "0.0.0.0" else self.addresses["grpc"]
 
     def _arguments(self, installation: Installation) -> Iterator[str]:
         yield f"--model-repository={self._models.folder}"
         yield from POLL_ARGUMENTS
         yield from door_arguments(shared_memory=self._allow_shared_memory)
-        if "http" not in self.ports:
-            yield "--allow-http=false"
-        for service, port in self.ports.items():
-            yield f"--{service}-address={self.address}"
-            yield f"--{service}-port={port}"
+        yield from listening(self.ports, self.addresses)
         if installation.embedded:
             # The prefix identifies the shared memory that this server leaves behind if it is killed. Newer servers
             # protect the default prefix against clients, and clean up by themselves.
             yield f"--backend-config=python,shm-region-prefix-name={self.shared_memory_prefix}"
         yield "--disable-auto-complete-config"
         yield f"--exit-timeout-secs={DRAIN_TIMEOUT:.0f}"
-        runtime = self._runtime or best_runtime(self.repository, installation)
-        if runtime == "cpu":
+        if installation.embedded or not has_gpu():
             yield "--allow-gpu-metrics=false"
+        runtime = self._runtime or best_runtime(self.repository, installation)
         if runtime != "tensorrt":
             yield f"--model-config-name={runtime}"
+        if "metrics" in self.ports:
+            yield from METRICS_ARGUMENTS
+        yield from self._further
 
     def _failure(self, thread: ThreadPoolExecutor, interval: float) -> ServerError:
         """Wait for the first failure, while the canary works in the thread."""
         check: Future[None] | None = None
         last_check = time.monotonic()
         while True:
-            if dead := self._deaths.wait(min(interval, _TICK)):
+            if dead := self._deaths.wait(min(interval or _TICK, _TICK)):
                 return self._death(dead)
-            rotate(self.log)
-            if check is None and time.monotonic() - last_check >= interval:
+            self.log.tidy()
+            if check is None and interval and time.monotonic() - last_check >= interval:
                 check = thread.submit(self._canary.check)
             if check is not None and check.done():
                 failure = check.exception()
@@ -270,7 +275,7 @@ class TritonServer:
             time.sleep(0.1)
 
     def _exit_error(self) -> ServerError:
-        reason = reason_of_failure(text_since(self.log, self._log_start))
+        reason = reason_of_failure(self.log.text())
         return ServerError(
             "Triton server",
             got=reason or f"the end of its process with exit code {self._process.poll()}",

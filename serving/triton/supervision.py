@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
 from engines.contract.errors import ToonifyError
+from serving.triton.arguments import Trace
 from serving.triton.canary import PATIENCE
-from serving.triton.log import locked, rotate
+from serving.triton.outputs import FileLog, Log
 from serving.triton.restarts import Progress, pauses, signals_as_interrupt, tell
+from serving.triton.runtime import Runtime
 from serving.triton.scratch import shortages
 from serving.triton.server import CANARY_INTERVAL, TritonServer, check_repository
 
@@ -25,11 +27,15 @@ def serve(
     address: str = "127.0.0.1",
     grpc_port: int = 8001,
     http_port: int | None = None,
-    metrics_port: int = 8002,
+    metrics_port: int | None = 8002,
+    metrics_address: str | None = None,
     allow_shared_memory: bool = False,
     check: Callable[[], None] = lambda: None,
-    log: Path | None = None,
+    log: Path | Log | None = None,
+    runtime: Runtime | None = None,
     cache: Path | None = None,
+    trace: Trace | None = None,
+    arguments: Sequence[str] = (),
     progress: Progress | None = None,
     canary_interval: float = CANARY_INTERVAL,
     patience: float = PATIENCE,
@@ -39,16 +45,17 @@ def serve(
     A server of which a process has died or hangs is restarted: at once, then after 1, 2, 4 ... 60 s until a start
     succeeds, for as long as it takes, since what fails after a first success, such as memory or a disk, may recover. A
     second signal ends the server at once. ``check`` is called before every start, and raises a ToonifyError if the
-    repository must not be served. ``log`` defaults to ``<repository>.log``; the other arguments are those of
+    repository must not be served. ``log`` defaults to ``default_log(repository)``, ``canary_interval`` are the seconds
+    between requests that show whether a model hangs (0 for none), and the other arguments are those of
     ``TritonServer``.
 
     Raises:
-        ServerError: the first start fails, or another server uses the log.
+        ServerError: the first start fails, another server uses the log, or it cannot be written.
+        RequestError: one of the arguments is no option of Triton, or is one that is set here.
         ToonifyError: the first ``check`` raises it.
     """
-    check_repository(repository)
-    check()
-    log = log or repository.resolve().with_name(f"{repository.resolve().name}.log")
+    log = log or default_log(repository)
+    log = log if isinstance(log, Log) else FileLog(log)
     progress = partial(tell, progress or (lambda phrase: None))
     server = TritonServer(
         repository,
@@ -57,18 +64,28 @@ def serve(
         grpc_port=grpc_port,
         http_port=http_port,
         metrics_port=metrics_port,
+        metrics_address=metrics_address,
         allow_shared_memory=allow_shared_memory,
+        runtime=runtime,
         cache=cache,
+        trace=trace,
+        arguments=arguments,
         progress=progress,
         patience=patience,
     )
+    check_repository(repository)
+    check()
     with ExitStack() as stack:
-        stack.enter_context(locked(log))
-        rotate(log, largest=0)  # the log of the run before stays, as LOG.1
+        stack.enter_context(log.claimed())
         stack.enter_context(signals_as_interrupt())
         stack.enter_context(suppress(KeyboardInterrupt))
         stack.enter_context(server)
         _serve_until_interrupted(server, check, progress, canary_interval)
+
+
+def default_log(repository: Path) -> Path:
+    """Return the path of the log beside a repository."""
+    return repository.resolve().with_name(f"{repository.resolve().name}.log")
 
 
 def _serve_until_interrupted(

@@ -1,0 +1,134 @@
+"""What becomes of a server's output: JSON lines, lines on standard output, the reason of a failure."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from engines.contract.errors import ServerError
+from serving.triton.log_lines import LogFormat, json_from_triton
+from serving.triton.outputs import FileLog, JsonFileLog, Lines, Log, RelayedLog
+
+NOW = datetime(2026, 1, 1, 0, 0, 5, 123456, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("line", "time", "level", "message", "place"),
+    [
+        (
+            'I0101 00:00:04.582955 6867 server.cc:630] "loaded \\"x\\"\\nand \'y\'"',
+            "2026-01-01T00:00:04.582Z",
+            "info",
+            "loaded \"x\"\nand 'y'",
+            "server.cc:630",
+        ),
+        # The year that has just ended.
+        ("W1231 23:59:59.000001 7 a.cc:1] a message", "2025-12-31T23:59:59.000Z", "warning", "a message", "a.cc:1"),
+        ("2026-01-01T00:00:03Z E 7 a.cc:1] 12", "2026-01-01T00:00:03.000Z", "error", "12", "a.cc:1"),
+        # No head of Triton's, or none that is a time.
+        ("| Model | Version |", "2026-01-01T00:00:05.123Z", "info", "| Model | Version |", None),
+        ("error: creating server: x", "2026-01-01T00:00:05.123Z", "error", "error: creating server: x", None),
+        ("I9999 00:00:04.5 7 a.cc:1] x", "2026-01-01T00:00:05.123Z", "info", "I9999 00:00:04.5 7 a.cc:1] x", None),
+        ("", "2026-01-01T00:00:05.123Z", "info", "", None),
+    ],
+)
+def test_a_line_of_triton_is_taken_apart(line: str, time: str, level: str, message: str, place: str | None) -> None:
+    expected = {"time": time, "level": level, "source": "triton", "message": message}
+    assert json.loads(json_from_triton(line, NOW)) == expected | ({"place": place} if place else {})
+
+
+def told(log_format: LogFormat, folder: Path, tell: Callable[[Lines], None]) -> str:
+    """What is written of what ``tell`` tells."""
+    with (folder / "lines").open("wb", buffering=0) as file:
+        tell(Lines(file.fileno(), log_format))
+    return (folder / "lines").read_text()
+
+
+def test_own_lines_and_those_of_a_server_stand_in_one_stream(tmp_path: Path) -> None:
+    def tell(lines: Lines) -> None:
+        lines.tell("serving toonify")
+        lines.pass_on(b"I0101 a line of Triton\n")
+
+    assert told("text", tmp_path, tell) == "toonify: serving toonify\nI0101 a line of Triton\n"
+
+
+def test_own_lines_have_a_level(tmp_path: Path) -> None:
+    def tell(lines: Lines) -> None:
+        lines.tell("serving toonify")
+        lines.tell("restarting in 1 s: it has ended")
+        lines.tell("it does not start", "error")
+        lines.pass_on(b"bytes that are no text: \xff\r\n")
+
+    written = [json.loads(line) for line in told("json", tmp_path, tell).splitlines()]
+    assert [line["level"] for line in written] == ["info", "warning", "error", "info"]
+    assert [line["source"] for line in written] == ["toonify", "toonify", "toonify", "triton"]
+    assert written[-1]["message"] == "bytes that are no text: \ufffd"
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    Lines(write, "text").tell("to nobody")
+    os.close(write)
+
+
+def spoken(log: Log, *words: str) -> str:
+    """What a log says of a process, after it has written these words and ended without a line's end."""
+    code = "import sys; sys.stderr.write(' '.join(sys.argv[1:]))"
+    with log.opened() as output:
+        subprocess.run([sys.executable, "-S", "-c", code, *words], stdout=output, stderr=output, check=True)
+        return log.text()
+
+
+@pytest.mark.parametrize("kind", ["file", "standard output", "JSON"])
+def test_the_last_words_of_a_server_are_known_when_it_has_ended(kind: str, tmp_path: Path) -> None:
+    passed: list[bytes] = []
+    logs: dict[str, Log] = {
+        "file": FileLog(tmp_path / "log"),
+        "standard output": RelayedLog("standard output", passed.append),
+        "JSON": JsonFileLog(tmp_path / "log"),
+    }
+    log = logs[kind]
+    with log.claimed():
+        assert spoken(log, "of the", "first") == "of the first"
+        assert spoken(log, "second") == "second"
+        log.tidy()
+    content = b" ".join(passed).decode() if kind == "standard output" else (tmp_path / "log").read_text()
+    if kind == "JSON":
+        content = "".join(json.loads(line)["message"] for line in content.splitlines())
+    assert content.replace(" ", "") == "ofthefirstsecond"
+
+
+def test_only_the_end_of_a_long_output_is_kept() -> None:
+    log = RelayedLog("standard output", lambda line: None)
+    with log.opened() as output:
+        write_all(output, b"x" * 70_000 + b"\n" + b"y" * 2**20)
+        assert log.text() == "y" * 2**20
+
+
+def write_all(output: BinaryIO, content: bytes) -> None:
+    while content:
+        content = content[output.write(content) :]
+
+
+def test_a_json_log_belongs_to_one_server(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with JsonFileLog(log).claimed():
+        for second in (JsonFileLog(log), FileLog(log)):
+            with pytest.raises(ServerError, match="got the log of a server that is running"), second.claimed():
+                pass
+
+
+def test_where_no_log_can_be_written_standard_output_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ServerError, match=r"choose another with --log, or --log - for"):  # noqa: SIM117
+        with JsonFileLog(tmp_path / "file/log").claimed():
+            pass
