@@ -27,7 +27,7 @@ Resource = dict[str, Any]
 
 def resources(text: str) -> list[Resource]:
     """The objects in a text of YAML; empty documents, as templates leave them, are none."""
-    return [document for document in yaml.safe_load_all(text) if document]
+    return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
 
 
 def problems(resource: Resource, version: str) -> list[str]:
