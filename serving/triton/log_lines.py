@@ -46,9 +46,9 @@ def _time(head: re.Match[str], now: datetime) -> datetime | None:
         if head["iso"]:
             return datetime.fromisoformat(head["iso"])
         time = datetime.strptime(f"{now.year}{head['day']} {head['clock']}+0000", "%Y%m%d %H:%M:%S.%f%z")
+        return time if time < now + timedelta(days=1) else time.replace(year=now.year - 1)
     except ValueError:
         return None
-    return time if time < now + timedelta(days=1) else time.replace(year=now.year - 1)
 
 
 def _unquoted(message: str) -> str:

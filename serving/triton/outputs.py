@@ -85,7 +85,8 @@ class Lines:
     def tell(self, phrase: str, level: Level | None = None) -> None:
         """Write what this package has to say; by default a restart is a warning."""
         level = level or ("warning" if phrase.startswith("restarting") else "info")
-        own = json_line("toonify", level, phrase, datetime.now(UTC)) if self._json else f"toonify: {phrase}"
+        text = f"toonify: {'error: ' if level == 'error' else ''}{phrase}"
+        own = json_line("toonify", level, phrase, datetime.now(UTC)) if self._json else text
         self._write(f"{own}\n".encode(errors="surrogateescape"))
 
     def pass_on(self, line: bytes) -> None:

@@ -27,13 +27,19 @@ from serving.triton.installation import find_installation
 from serving.triton.ports import free_ports
 from serving.triton.process_group import PROC
 
-_NAMESPACES = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+NAMESPACES = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 _READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
-_LOOPBACK = "ip link set lo up && "
+_LOOPBACK = """
+import fcntl, os, socket, struct, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh22x", b"lo", 1 | 64))  # SIOCSIFFLAGS: IFF_UP | IFF_RUNNING
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Starts a program where 127.0.0.1 answers, as it does not in a new network."""
 
 
 def _has_namespaces() -> bool:
-    return bool(shutil.which("unshare")) and not subprocess.run([*_NAMESPACES, "true"], capture_output=True).returncode
+    return bool(shutil.which("unshare")) and not subprocess.run([*NAMESPACES, "true"], capture_output=True).returncode
 
 
 needs_namespaces = pytest.mark.skipif(not _has_namespaces(), reason="this machine lets no user make namespaces")
@@ -111,7 +117,7 @@ def container(
     with log.open("wb") as output, errors.open("wb") as error_output:
         process = start(repository, folder, *command, own_network=own_network, stdout=output, stderr=error_output)
     try:
-        served = Container(_child(process), log, ports, process)
+        served = Container(child(process), log, ports, process)
         wait_until(lambda: served.said("serving toonify") or process.poll() is not None, "a start")
         assert process.poll() is None, log.read_text() + errors.read_text()
         yield served
@@ -131,18 +137,17 @@ def start(
     **streams: Any,
 ) -> subprocess.Popen[bytes]:
     """Start ``toonify serve`` of a repository that is read-only for it, or of which another folder is."""
-    network = ["--net"] if own_network else []
-    script = (_LOOPBACK if own_network else "") + _READ_ONLY
+    network = ["--net", sys.executable, "-c", _LOOPBACK] if own_network else []
     program = [sys.executable, "-c", "from serving.start import main; main()", "serve", "--repository", str(repository)]
     path = f"{_bin_with_server(folder)}{os.pathsep}{os.environ['PATH']}"
     return subprocess.Popen(
-        [*_NAMESPACES, *network, "sh", "-c", script, str(read_only or repository), *program, *options],
+        [*NAMESPACES, *network, "sh", "-c", _READ_ONLY, str(read_only or repository), *program, *options],
         env={**os.environ, "PATH": path, "TMPDIR": str(folder)},
         **streams,
     )
 
 
-def _child(process: subprocess.Popen[bytes]) -> int:
+def child(process: subprocess.Popen[bytes]) -> int:
     """Id of the process in the new namespace, which ``unshare`` has started."""
     children = PROC / str(process.pid) / "task" / str(process.pid) / "children"
     wait_until(lambda: children.read_text().strip() or process.poll() is not None, "a process")

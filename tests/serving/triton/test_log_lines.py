@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engines.contract.errors import ServerError
+from serving.triton import server
+from serving.triton.installation import Installation
 from serving.triton.log_lines import LogFormat, json_from_triton
 from serving.triton.outputs import FileLog, JsonFileLog, Lines, Log, RelayedLog
+from serving.triton.server import TritonServer
 
 NOW = datetime(2026, 1, 1, 0, 0, 5, 123456, tzinfo=UTC)
 
@@ -45,6 +50,13 @@ def test_a_line_of_triton_is_taken_apart(line: str, time: str, level: str, messa
     assert json.loads(json_from_triton(line, NOW)) == expected | ({"place": place} if place else {})
 
 
+@given(st.text() | st.from_regex(r"[IWE]\d{4} [\d:.]{5,15} 7 a\.cc:1\] .*|\S{0,25}Z [IWE] 7 x:1\] .*", fullmatch=True))
+def test_any_line_becomes_one_object(line: str) -> None:
+    written = json_from_triton(line, NOW)
+    assert "\n" not in written
+    assert isinstance(json.loads(written)["message"], str)
+
+
 def told(log_format: LogFormat, folder: Path, tell: Callable[[Lines], None]) -> str:
     """What is written of what ``tell`` tells."""
     with (folder / "lines").open("wb", buffering=0) as file:
@@ -56,8 +68,10 @@ def test_own_lines_and_those_of_a_server_stand_in_one_stream(tmp_path: Path) -> 
     def tell(lines: Lines) -> None:
         lines.tell("serving toonify")
         lines.pass_on(b"I0101 a line of Triton\n")
+        lines.tell("it has ended", "error")
 
-    assert told("text", tmp_path, tell) == "toonify: serving toonify\nI0101 a line of Triton\n"
+    expected = ["toonify: serving toonify", "I0101 a line of Triton", "toonify: error: it has ended"]
+    assert told("text", tmp_path, tell).splitlines() == expected
 
 
 def test_own_lines_have_a_level(tmp_path: Path) -> None:
@@ -132,3 +146,20 @@ def test_where_no_log_can_be_written_standard_output_is_named(tmp_path: Path) ->
     with pytest.raises(ServerError, match=r"choose another with --log, or --log - for"):  # noqa: SIM117
         with JsonFileLog(tmp_path / "file/log").claimed():
             pass
+
+
+@pytest.mark.parametrize("kind", ["file", "standard output"])
+def test_a_start_that_fails_is_explained_from_wherever_the_log_is(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "tritonserver"
+    program.write_text("#!/bin/sh\necho 'error: creating server: Internal - failed to stat file /x' >&2\nexit 1\n")
+    program.chmod(0o755)
+    own = Installation(program, (), {**os.environ}, embedded=False)
+    monkeypatch.setattr(server, "find_installation", lambda scratch: own)
+    (tmp_path / "repository/model").mkdir(parents=True)
+    (tmp_path / "repository/model/config.pbtxt").touch()
+    log = FileLog(tmp_path / "log") if kind == "file" else RelayedLog("the log", lambda line: None)
+    ports = {"grpc_port": 0, "metrics_port": 0}
+    with pytest.raises(ServerError, match=r"Triton server: got failed to stat file /x, expected .*; see .*log\."):
+        TritonServer(tmp_path / "repository", log=log, **ports).start()

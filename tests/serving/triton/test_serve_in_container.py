@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from served_container import Collector, Container, container, needs_namespaces, start
+from served_container import NAMESPACES, Collector, Container, child, container, needs_namespaces, start
 from served_repository import make_slow, small_repository
 from tiny_models import TinyModels, expected_pictures
 
@@ -192,3 +192,13 @@ def test_where_no_log_can_be_beside_the_repository_another_place_is_asked_for(
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, b"")
     assert b"got Read-only file system, expected a file that can be written; choose another with --log, or" in err
+
+
+def test_the_first_process_heeds_a_signal_while_it_is_still_being_imported(tmp_path: Path) -> None:
+    begin = f"from pathlib import Path; Path('{tmp_path}/begun').touch()"
+    (tmp_path / "slow.py").write_text(f"{begin}; import time; time.sleep(60)")
+    code = f"import sys; sys.path.append('{tmp_path}'); from serving.start import start; start('slow')"
+    with subprocess.Popen([*NAMESPACES, sys.executable, "-c", code]) as process:
+        wait_until((tmp_path / "begun").exists, "the import")
+        os.kill(child(process), signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
