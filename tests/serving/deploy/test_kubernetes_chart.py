@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import tomllib
 from collections.abc import Callable
 from functools import cache
@@ -14,10 +15,12 @@ from typing import Any
 
 import pytest
 from certificates import Pair
+from edges import needs_envoy
 from helm import CHART, Helm, Refused
 from kubernetes import VERSIONS, Resource, problems
 from toonify_command import Toonify
 
+from serving.deploy.envoy import find_envoy
 from serving.deploy.limits import PORT, REQUESTS_A_SERVER
 from serving.triton.model_configurations import Runtime
 from serving.triton.server import DRAIN_TIMEOUT, START_TIMEOUT
@@ -404,6 +407,7 @@ def test_the_edge_is_the_envoy_that_was_tested(render: Render) -> None:
     assert selects(objects["Service toon-edge"]["spec"]["selector"], objects["Deployment toon-edge"])
 
 
+@needs_envoy
 def test_the_edges_configuration_is_written_as_the_page_says_and_fits_the_chart(
     toonify: Toonify, here: Pair, render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -430,6 +434,9 @@ def test_the_edges_configuration_is_written_as_the_page_says_and_fits_the_chart(
     assert socket == {"address": "0.0.0.0", "port_value": container["ports"][0]["containerPort"]}
     assert "Service toon-headless" in objects
     assert '"toon-headless"' in Path("edge.json").read_text()
+    envoy = [find_envoy(), "--mode", "validate", "--log-level", "error", *container["args"]]
+    done = subprocess.run(envoy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # The page
