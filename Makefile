@@ -46,13 +46,15 @@ check: for-tests
 	$(BIN)/clang-format --dry-run --Werror engines/winograd/*.h engines/winograd/*.cpp
 	$(BIN)/hadolint serving/container/Dockerfile
 	$(BIN)/yamllint --strict --config-data '{extends: default, rules: {line-length: {max: 120}, document-start: disable}}' \
-		serving/container/compose.yaml
+		serving/container/compose.yaml serving/deploy/kubernetes/chart/*.yaml \
+		serving/deploy/kubernetes/chart/files/*.yaml serving/deploy/kubernetes/kserve tests/serving/deploy/rules_test.yaml
 	$(BIN)/python -m serving.triton.reference_configurations build/generated/model_repository
 	diff --recursive model_repository build/generated/model_repository
 
 generate: for-tests
 	$(BIN)/python -m serving.triton.reference_configurations model_repository
 	$(BIN)/python -m tests.formats
+	$(BIN)/python -m tests.chart_values
 
 bench: for-tests
 	$(BIN)/python -m benchmarks.latency $(BENCH)

@@ -43,6 +43,7 @@ GENERATED = {
     ("export/demo_models/README.md", "benchmarks.demo_models"),
     ("serving/deploy/README.md", "benchmarks.chaos.fleet_report"),
     ("serving/deploy/README.md", "benchmarks.edge"),
+    ("serving/deploy/kubernetes/README.md", "tests.chart_values"),
     ("serving/faces/README.md", "benchmarks.faces"),
     ("serving/triton/README.md", "benchmarks.growth.report"),
     ("serving/triton/README.md", "benchmarks.chaos.report"),
