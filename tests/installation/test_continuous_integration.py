@@ -37,7 +37,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """Root's, with apt-get, and without a browser and a compiler."""
+    """Root's, with apt-get, and without a browser, a compiler and promtool."""
     for name in ("dirname", "tail", "bash"):
         (tmp_path / name).symlink_to(str(which(name)))
     machine = Machine(tmp_path)
@@ -52,12 +52,12 @@ def test_what_the_tests_need_is_installed_first(machine: Machine) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     update, install, *others = machine.calls
     assert update.endswith(" update")
-    assert install.endswith(" install --yes --no-install-recommends chromium chromium-driver g++")
+    assert install.endswith(" install --yes --no-install-recommends chromium chromium-driver g++ prometheus")
     assert others == ["make check", "make test"]
 
 
 def test_nothing_is_installed_where_all_is_there(machine: Machine) -> None:
-    for name in ("chromium", "chromedriver", "c++"):
+    for name in ("chromium", "chromedriver", "c++", "promtool"):
         machine.add(name)
     assert machine.run().returncode == 0
     assert machine.calls == ["make check", "make test"]
@@ -67,7 +67,7 @@ def test_without_a_network_the_run_goes_on_and_says_what_is_missing(machine: Mac
     machine.add("apt-get", "echo 'Could not resolve deb.debian.org' >&2; exit 100")
     done = machine.run()
     assert done.returncode == 0
-    assert "chromium chromium-driver g++ not installed" in done.stderr
+    assert "chromium chromium-driver g++ prometheus not installed" in done.stderr
     assert "Could not resolve deb.debian.org" in done.stderr
     assert machine.calls[-2:] == ["make check", "make test"]
 

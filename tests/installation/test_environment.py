@@ -145,6 +145,20 @@ def test_an_index_that_does_not_answer_is_named_and_passed_over(
     assert "No matching distribution found for torch" in err
 
 
+def test_without_helm_the_installation_goes_on_and_says_what_is_left_out(
+    made: Environment,
+    tmp_path: Path,
+    without_configuration: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", tmp_path.as_uri())
+    made._install_helm()
+    assert (
+        f"{environment.HELM} cannot be had (see above): tests of the Helm chart are left out." in capfd.readouterr().out
+    )
+
+
 def test_an_environment_without_pip_as_an_interrupted_run_leaves_one_is_made_again(made: Environment) -> None:
     here = environment.probe(made.python)
     assert here is not None
@@ -166,8 +180,10 @@ def test_what_was_installed_is_known_until_something_changes(
     commands: list[list[str]] = []
     monkeypatch.setattr(environment, "_run", lambda command: commands.append([*command]))
     Environment(made.folder, "tests").install(cpu_index=None)
-    ((*_, package),) = commands
+    (*_, package), (*_, option, helm) = commands
     assert package == f"{ROOT}[{','.join(environment.EXTRAS['tests'])}]"
+    assert option == "--no-deps"
+    assert helm.startswith(f"{environment.HELM}==")
     assert Environment(made.folder, "demo").is_complete(None)
     assert Environment(made.folder, "tests").is_complete(sys.executable)
     monkeypatch.setattr(environment, "_digest", lambda: "other files")

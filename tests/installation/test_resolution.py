@@ -154,6 +154,11 @@ def test_all_extras_resolve_on_both_processors(python: str, index: None, tmp_pat
             assert {name for name in versions if not name.startswith(CUDA)} <= pinned
 
 
+def test_helm_can_be_had_without_what_it_asks_for(index: None, tmp_path: Path) -> None:
+    versions = resolve([environment._pinned(environment.HELM)], Machine("3.14", "x86_64"), tmp_path, "--no-deps")
+    assert versions.keys() == {normal(environment.HELM)}
+
+
 @pytest.mark.parametrize(
     "machine", [Machine("3.12", "arm64", "darwin"), Machine("3.13", "AMD64", "win32")], ids=["macOS", "Windows"]
 )
