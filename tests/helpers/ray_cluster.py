@@ -17,9 +17,13 @@ MEMORY = 80 * 2**20
 
 def main() -> None:
     """Run the cluster."""
-    node = {"object_store_memory": MEMORY, "node_ip_address": "127.0.0.1"}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **node})
-    machines = [cluster.add_node(num_cpus=1, **node) for _ in range(2)]
+    head = {"num_cpus": 0, "include_dashboard": False, "node_ip_address": "127.0.0.1", "object_store_memory": MEMORY}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    # Addresses of their own: a program here belongs to the head's machine, which is not lost.
+    addresses = ("127.0.0.2", "127.0.0.3")
+    machines = [
+        cluster.add_node(num_cpus=1, node_ip_address=address, object_store_memory=MEMORY) for address in addresses
+    ]
     raylets = [machine.all_processes["raylet"][0].process.pid for machine in machines]
     sys.stdout.write(json.dumps({"address": cluster.address, "raylets": raylets}) + "\n")
     sys.stdout.flush()

@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from queue import Queue
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
@@ -64,13 +64,21 @@ class Toonist:
 
 
 class Toonists:
-    """Actors of one kind; those that are lost are replaced as soon as the cluster has room for others."""
+    """Actors of one kind; within the ``with`` block, others replace those that are lost as soon as there is room."""
 
     def __init__(self, count: int, back_end: BackEnd, align: str) -> None:
         self._new = partial(ray.remote(num_cpus=1)(Toonist).remote, back_end, align)
         self._idle: Queue[Any] = Queue()
+        self._closed = False
         for _ in range(count):
             self._start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The end of Ray ends the actors, of which none is to be replaced then: that would start Ray anew.
+        self._closed = True
 
     def toonify(self, source: Path, target: Path) -> None:
         """Have an actor toonify a picture, and another one where that is lost."""
@@ -98,16 +106,19 @@ class Toonists:
         actor.__ray_ready__.remote().future().add_done_callback(partial(self._started, actor))
 
     def _started(self, actor: Any, ready: Future[object]) -> None:
-        # An actor that is lost before it is ready has not begun a picture.
-        self._idle.put(actor) if ready.exception() is None else self._start()
+        if ready.exception() is None:
+            self._idle.put(actor)
+        elif not self._closed:  # it was lost before it was ready
+            self._start()
 
 
 def toonify_folder(source: Path, output: Path, back_end: BackEnd, *, actors: int, align: str = "auto") -> int:
     """Toonify what is not done yet; return the exit code, as ``toonify image`` does."""
     jobs = jobs_of(files_in([source.resolve()], PICTURES), output.resolve(), PICTURES, in_folder=True)
-    toonists, patience = Toonists(actors, back_end, align), Patience()
-    run, lines = toonists.toonify, LineReporter[None]()
-    done = run_jobs(jobs, run, lines, skip_existing=True, in_flight=actors, patience=patience)
+    patience, lines = Patience(), LineReporter[None]()
+    with Toonists(actors, back_end, align) as toonists:
+        run = toonists.toonify
+        done = run_jobs(jobs, run, lines, skip_existing=True, in_flight=actors, patience=patience)
     return 0 if done else patience.exit_code
 
 

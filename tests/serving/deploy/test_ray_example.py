@@ -102,7 +102,7 @@ def example(cluster: Cluster, faces: Path, toons: Path, server: FakeTriton) -> I
             wait_for(lambda: len(server.requests) > COUNT // 4 or process.poll() is not None)
             yield process
         finally:
-            process.terminate()
+            process.kill()
 
 
 def wait_for(condition: Callable[[], object]) -> None:
