@@ -13,6 +13,7 @@ Ray is no dependency of this package. ``toonify image --shard`` shares files wit
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from concurrent.futures import Future
 from functools import partial
@@ -133,7 +134,7 @@ def main() -> int:
     for kind in ("encoder", "generator", "isf"):
         options.add_argument(f"--{kind}", type=Path, help="model directory, to work without a server")
     given = options.parse_args()
-    ray.init(logging_level="warning")
+    ray.init(logging_level=logging.WARNING)
     try:
         server = connection_from_options(given.url, None, None, None, None)
         generators = [given.generator] if given.generator else []
