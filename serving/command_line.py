@@ -1,7 +1,7 @@
 """Shared by the commands ``toonify`` and ``toonify-export``: one-line errors, exit codes, signals, progress.
 
-Exit codes: 0 for success, 1 for a ToonifyError or a full disk (one line on stderr), 2 for wrong usage, 128 + n after
-signal n. A bug keeps its traceback.
+Exit codes: 0 for success, 1 for a ToonifyError or a full disk (one line on stderr), 2 for wrong usage, 75 if no server
+answers a run over many files any more, 128 + n after signal n. A bug keeps its traceback.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ from serving.faces.photograph import (
     toonified_photograph,
 )
 from serving.faces.picture_files import PICTURES
-from serving.jobs import files_in, jobs_of, run_jobs
+from serving.job_runs import run_jobs
+from serving.jobs import files_in, jobs_of
 from serving.options import (
     Align,
     Alpha,
@@ -55,6 +56,7 @@ from serving.options import (
     edit_from_options,
     share_from_option,
 )
+from serving.patience import Patience
 from serving.reporting import reporter
 
 MAX_STEPS = 100
@@ -162,6 +164,14 @@ def image(
             if steps
             else partial(toonifier.toonify, style=style)
         )
-        succeeded = run_jobs(mine, run, reports, skip_existing=several and not force, in_flight=in_flight)
+        patience = Patience()
+        succeeded = run_jobs(
+            mine,
+            run,
+            reports,
+            skip_existing=several and not force,
+            in_flight=in_flight,
+            patience=patience if several else None,
+        )
     if not succeeded:
-        raise typer.Exit(1)
+        raise typer.Exit(patience.exit_code)

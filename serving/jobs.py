@@ -1,23 +1,13 @@
-"""Work on many files: the inputs, their outputs, one machine's share of them, and one job after the other.
-
-A job that fails does not stop the others, and a job whose output is there is skipped, so that a command that was
-interrupted can be given again.
-"""
+"""The files that a command reads, and those that it writes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
-from typing import Generic, TypeVar
 
-from engines.contract.errors import RequestError, ToonifyError
-from serving.reporting import Reporter
-from serving.workers import Workers
-
-Result = TypeVar("Result")
+from engines.contract.errors import RequestError
 
 
 @dataclass(frozen=True)
@@ -42,39 +32,6 @@ class Job:
 
     source: Path
     target: Path
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One of ``count`` equal shares of the jobs of a command; ``number`` counts from 1.
-
-    The shares depend on the inputs alone, not on what is done already, so that machines that start at different times
-    never do the same.
-    """
-
-    number: int = 1
-    count: int = 1
-
-    @classmethod
-    def parsed(cls, text: str) -> Shard:
-        """Parse "I/N", with I from 1 to N.
-
-        Raises:
-            ValueError: the text has another form.
-        """
-        number, _, count = text.partition("/")
-        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-            raise ValueError(text)
-        return cls(int(number), int(count))
-
-    def of(self, jobs: Sequence[Job]) -> list[Job]:
-        """Return the jobs of this share."""
-        return [*jobs[self.number - 1 :: self.count]]
-
-
-@dataclass(frozen=True)
-class _Finished(Generic[Result]):
-    result: Result
 
 
 def files_in(inputs: Sequence[Path], kind: FileKind) -> list[Path]:
@@ -112,71 +69,45 @@ def jobs_of(
     if in_folder and output.is_file():
         raise _refused(output, "a file", "a folder", "choose another output")
     jobs = [Job(file, output / _named(file, kind, suffix) if in_folder else output) for file in files]
-    originals = set() if in_place else {file.resolve() for file in files}
+    resolved = _Resolved()
+    originals = set() if in_place else {resolved.path(file) for file in files}
     seen = set[Path]()
     for job in jobs:
         if job.target in seen:
             raise _refused(job.target, f"two {kind.name}s of that name", "one", "run the command once for each")
-        if job.target.resolve() in originals:
+        if originals and resolved.path(job.target) in originals:
             raise _refused(job.target, "one of the inputs", "another file", "choose another output")
         seen.add(job.target)
     return jobs
 
 
-def run_jobs(
-    jobs: Sequence[Job],
-    run: Callable[[Path, Path], Result],
-    reporter: Reporter[Result],
-    *,
-    skip_existing: bool,
-    in_flight: int = 1,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> bool:
-    """Run every job and report it, in the order of the jobs; return whether all were started and none failed.
+class _Resolved:
+    """Resolves paths of which many are in few folders: each folder is looked at once."""
 
-    Args:
-        jobs: the jobs.
-        run: does one job, from its source and its target.
-        reporter: receives what happens.
-        skip_existing: skip jobs whose target exists.
-        in_flight: number of jobs that run at the same time, each in a thread; a single one runs in the caller's.
-        cancelled: asked before each job; once it is true, no further one is started.
-    """
+    def __init__(self) -> None:
+        self._folders: dict[Path, Path] = {}
 
-    def attempt(job: Job) -> _Finished[Result] | ToonifyError | None:
-        """Do a job; None stands for one that is skipped."""
-        if skip_existing and os.path.lexists(job.target):
-            return None
-        reporter.started(job.target)
-        try:
-            return _Finished(run(job.source, job.target))
-        except ToonifyError as error:
-            return error
-
-    wanted = takewhile(lambda _: not cancelled(), jobs)
-    done = 0
-    with Workers(in_flight) as workers:
-        # A single job runs in this thread, where Ctrl-C ends it at once.
-        outcomes = workers.mapped(attempt, wanted) if in_flight > 1 else map(attempt, wanted)
-        for job, outcome in zip(jobs, outcomes, strict=False):
-            if isinstance(outcome, ToonifyError):
-                reporter.failed(job.target, outcome)
-                continue
-            if outcome:
-                reporter.finished(job.target, outcome.result)
-            else:
-                reporter.skipped(job.target)
-            done += 1
-    return done == len(jobs)
+    def path(self, path: Path) -> Path:
+        if path.is_symlink():
+            return path.resolve()
+        if path.parent not in self._folders:
+            self._folders[path.parent] = path.parent.resolve()
+        return self._folders[path.parent] / path.name
 
 
 def _files_of(folder: Path, kind: FileKind) -> list[Path]:
     try:
-        # A leading dot marks the unfinished file of a run.
-        files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+        with os.scandir(folder) as entries:
+            # A leading dot marks the unfinished file of a run.
+            paths = [folder / entry.name for entry in entries if not entry.name.startswith(".") and _is_file(entry)]
     except OSError as error:
         raise _refused(folder, error.strerror or "an unreadable folder", "a folder", "give another folder") from None
-    return sorted(path for path in files if path.suffix.lower() in kind.found)
+    return sorted(path for path in paths if path.suffix.lower() in kind.found)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    # The folder itself tells what is a file; a look at each of ten thousand takes long on a network's disk.
+    return Path(entry).is_file() if entry.is_symlink() else entry.is_file()
 
 
 def _named(file: Path, kind: FileKind, suffix: str | None) -> str:

@@ -21,8 +21,8 @@ from serving.faces.model_files import FOLDER_VARIABLE, MESH, YUNET, ModelFile, p
 from serving.faces.models_cli import with_progress
 from serving.faces.outline import MaskKind
 from serving.faces.yunet import YuNetLandmarker
-from serving.jobs import Shard
 from serving.reporting import ProgressStyle
+from serving.shards import Shard
 
 Url = Annotated[
     list[str] | None,
@@ -107,7 +107,10 @@ ShowProgress = Annotated[ProgressStyle, typer.Option(help="auto: a bar on a term
 ShardOption = Annotated[
     str | None,
     typer.Option(
-        "--shard", metavar="I/N", help="Do only the I-th of N equal parts of the inputs, each on a machine of its own."
+        "--shard",
+        metavar="I/N",
+        help="Do only the I-th of N parts of the inputs, each on a machine of its own. I may be the name of an "
+        "environment variable that counts from 0: JOB_COMPLETION_INDEX/N.",
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
@@ -171,12 +174,12 @@ def share_from_option(shard: str | None) -> Shard:
     """Parse ``--shard I/N``; without the option the share is the whole.
 
     Raises:
-        BadParameter: the option has another form.
+        BadParameter: the option has another form, or names an environment variable without a usable value.
     """
     try:
         return Shard() if shard is None else Shard.parsed(shard)
-    except ValueError:
-        raise typer.BadParameter(f"{shard!r} is not I/N with I from 1 to N", param_hint="--shard") from None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--shard") from None
 
 
 def landmarker_from_option(option: str) -> Landmarker:

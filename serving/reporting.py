@@ -22,7 +22,11 @@ Received = TypeVar("Received", contravariant=True)
 
 
 class Reporter(Protocol[Received]):
-    """Receives the events of jobs; ``started`` may come from several threads."""
+    """Receives the events of jobs; ``started`` and ``waiting`` may come from several threads.
+
+    ``waiting``: a job is tried again as soon as a server answers. ``stopped``: none does, and ``left`` jobs were not
+    begun.
+    """
 
     def skipped(self, target: Path) -> None: ...
 
@@ -31,6 +35,10 @@ class Reporter(Protocol[Received]):
     def finished(self, target: Path, result: Received) -> None: ...
 
     def failed(self, target: Path, error: ToonifyError) -> None: ...
+
+    def waiting(self, target: Path, error: ToonifyError) -> None: ...
+
+    def stopped(self, left: int) -> None: ...
 
 
 class ErrorReporter(Generic[Received]):
@@ -46,6 +54,12 @@ class ErrorReporter(Generic[Received]):
     def failed(self, target: Path, error: ToonifyError) -> None:
         sys.stderr.write(f"error: {error}\n")
 
+    def waiting(self, target: Path, error: ToonifyError) -> None:
+        sys.stderr.write(f"waiting: {target} is tried again as soon as a server answers; {error}\n")
+
+    def stopped(self, left: int) -> None:
+        sys.stderr.write(f"stopped: no server answers, and {left} were not begun; give the same command again later\n")
+
 
 class LineReporter(ErrorReporter[Received]):
     """Adds to ``ErrorReporter`` the paths of finished targets, on stdout."""
@@ -55,7 +69,7 @@ class LineReporter(ErrorReporter[Received]):
 
 
 class JsonLinesReporter(Generic[Received]):
-    """Writes JSON Lines to stdout: ``event`` is begun, finished, skipped or failed."""
+    """Writes JSON Lines to stdout: ``event`` is begun, waiting, finished, skipped, failed or stopped."""
 
     def skipped(self, target: Path) -> None:
         write_event("skipped", target)
@@ -69,10 +83,17 @@ class JsonLinesReporter(Generic[Received]):
     def failed(self, target: Path, error: ToonifyError) -> None:
         write_event("failed", target, error=str(error))
 
+    def waiting(self, target: Path, error: ToonifyError) -> None:
+        write_event("waiting", target, error=str(error))
 
-def write_event(event: str, target: Path, **fields: object) -> None:
-    """Write one event as a line of JSON to stdout."""
-    sys.stdout.write(json.dumps({"event": event, "target": str(target), **fields}) + "\n")
+    def stopped(self, left: int) -> None:
+        write_event("stopped", None, left=left)
+
+
+def write_event(event: str, target: Path | None, **fields: object) -> None:
+    """Write one event, of a target or of the whole run, as a line of JSON to stdout."""
+    about = {} if target is None else {"target": str(target)}
+    sys.stdout.write(json.dumps({"event": event, **about, **fields}) + "\n")
     sys.stdout.flush()
 
 

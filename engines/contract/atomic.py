@@ -83,6 +83,7 @@ def atomic_file(target: Path, *, force: bool = False, mode: int = 0o666) -> Iter
             os.close(file)
             yield partial
             with _refusals(target):
+                _settle(partial)
                 partial.chmod(permissions)
                 partial.replace(target) if force else _publish_file(partial, target)
         finally:
@@ -102,6 +103,12 @@ def _free_name(target: Path) -> Path:
     # It does not contain the target's name, which may be as long as the file system allows.
     suffix = target.suffix if len(os.fsencode(target.suffix)) <= _LONGEST_SUFFIX else ""
     return target.with_name(f".partial-{secrets.token_hex(8)}{suffix}")
+
+
+def _settle(partial: Path) -> None:
+    """Have the disk take the contents before the name, which after a loss of power would stand for an empty file."""
+    with partial.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def _publish_file(partial: Path, target: Path) -> None:

@@ -20,6 +20,8 @@ Anything else that escapes is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class ToonifyError(Exception):
     """One sentence that says which object is meant, what was got, what was expected and what to do."""
@@ -30,6 +32,14 @@ class ToonifyError(Exception):
         self.expected = expected
         self.remedy = remedy
         super().__init__(f"{subject}: got {got}, expected {expected}; {remedy}.")
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...], dict[str, object]]:
+        # Without it an exception is made again from its message alone, and would not come back from another process.
+        return _remade, (type(self), *self.args), vars(self)
+
+
+def _remade(kind: type[ToonifyError], message: str) -> ToonifyError:
+    return kind.__new__(kind, message)
 
 
 class CheckpointError(ToonifyError):

@@ -20,7 +20,8 @@ from serving.faces.images import check_suffix, read_picture, write_picture
 from serving.faces.landmarks import Face
 from serving.faces.picture_files import PICTURES
 from serving.faces.pose import facing, yaw_of
-from serving.jobs import Job, files_in, run_jobs
+from serving.job_runs import run_jobs
+from serving.jobs import Job, files_in
 from serving.options import Align, Force, landmarker_from_option
 from serving.reporting import ErrorReporter
 

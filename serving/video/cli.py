@@ -42,6 +42,7 @@ from serving.options import (
     edit_from_options,
     share_from_option,
 )
+from serving.patience import Patience
 from serving.video.command import OutputStyle, Quality, Size, Smooth, Stats, open_runner
 from serving.video.option_values import part_from_option, side_from_option, swaps_from_option
 from serving.video.targets import DEFAULT_QUALITY, FORMATS, VIDEOS
@@ -180,9 +181,12 @@ def video(
                 return toonify_video(frames, sheet, session, progress=runner.reporter.progress, cancel=runner.cancel)
 
         run = previewed if preview else toonified
-        succeeded = runner.run_all(share.of(jobs), run, skip_existing=several and not force)
+        patience = Patience()
+        succeeded = runner.run_all(
+            share.of(jobs), run, skip_existing=several and not force, patience=patience if several else None
+        )
     if not succeeded:
-        raise typer.Exit(runner.cancel.exit_code if runner.cancel.is_set() else 1)
+        raise typer.Exit(runner.cancel.exit_code if runner.cancel.is_set() else patience.exit_code)
 
 
 def _refuse_numbered_landmarks(align: str, *, several: bool, preview: bool) -> None:

@@ -15,8 +15,10 @@ from serving.command_line import termination_signals
 from serving.controls import Style
 from serving.faces.following import following
 from serving.faces.landmarks import Landmarker
-from serving.jobs import Job, run_jobs
+from serving.job_runs import run_jobs
+from serving.jobs import Job
 from serving.options import landmarker_from_option
+from serving.patience import Patience
 from serving.toonifier import Toonifier
 from serving.video.composing import Composer, FirstFace, Paste, SideBySide
 from serving.video.pipeline import VideoReport
@@ -50,7 +52,14 @@ class Runner:
     cancel: Cancellation
     stats: bool = False
 
-    def run_all(self, jobs: Sequence[Job], run: Callable[[Path, Path], VideoReport], *, skip_existing: bool) -> bool:
+    def run_all(
+        self,
+        jobs: Sequence[Job],
+        run: Callable[[Path, Path], VideoReport],
+        *,
+        skip_existing: bool,
+        patience: Patience | None = None,
+    ) -> bool:
         """Run every job as ``run_jobs`` does; return whether all were started, and none failed or was cancelled."""
         reports: list[VideoReport] = []
 
@@ -61,7 +70,14 @@ class Runner:
                 print_stages(report)
             return report
 
-        started = run_jobs(jobs, reported, self.reporter, skip_existing=skip_existing, cancelled=self.cancel.is_set)
+        started = run_jobs(
+            jobs,
+            reported,
+            self.reporter,
+            skip_existing=skip_existing,
+            cancelled=self.cancel.is_set,
+            patience=patience,
+        )
         return started and not any(report.cancelled for report in reports)
 
     def session(self, composer: Composer, smoothing: Smoothing, style: StyleByTime | None = None) -> ToonSession:

@@ -243,3 +243,15 @@ def test_a_file_of_its_owner_alone_is_so_from_its_beginning(tmp_path: Path) -> N
     finally:
         os.umask(before)
     assert (tmp_path / "secret.txt").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    named: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda file: named.append((tmp_path / "a").exists()))
+    with atomic_file(tmp_path / "a", force=force) as partial:
+        partial.write_text("whole")
+    assert named == [False]
+    assert (tmp_path / "a").read_text() == "whole"

@@ -1,8 +1,8 @@
 """A plugin of pytest: where the variable CI is set, a skipped test has failed.
 
 Continuous integration has all that the tests need but special hardware and photographs of people, so a skip there is an
-installation that went wrong. Tests with the marker ``gpu``, ``photographs`` or ``node`` may be skipped, and off
-x86-64 those with the marker ``x86``.
+installation that went wrong. Tests with the marker ``gpu``, ``photographs``, ``node`` or ``ray`` may be skipped, and
+off x86-64 those with the marker ``x86``.
 """
 
 from __future__ import annotations
@@ -26,5 +26,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def _may_be_skipped(item: pytest.Item) -> bool:
-    elsewhere = any(item.get_closest_marker(name) for name in ("gpu", "photographs", "node"))
+    elsewhere = any(item.get_closest_marker(name) for name in ("gpu", "photographs", "node", "ray"))
     return bool(elsewhere or (item.get_closest_marker("x86") and not IS_X86))

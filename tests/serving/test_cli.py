@@ -4,17 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
+import grpc
 import numpy as np
 import pytest
-from fake_triton import FakeTriton, toonified
+from fake_triton import FakeTriton, running, toonified
 from toonify_command import Toonify
+from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
 
 from export.demo_face import demo_face, demo_photograph
 from serving import cli, doctor
 from serving.faces.images import read_picture, write_picture
+from serving.patience import Patience
 
 PHOTO, POINTS = demo_photograph()
 
@@ -97,13 +101,88 @@ def test_machines_share_pictures_and_programs_read_what_each_does(
         events = [json.loads(line) for line in out.splitlines()]
         done.append([(event["event"], Path(event["target"]).name) for event in events])
     assert done == [
-        [("begun", "a.png"), ("finished", "a.png"), ("begun", "d.png"), ("failed", "d.png")],
-        [("begun", "b.webp"), ("failed", "b.webp")],
+        [("begun", "b.webp"), ("failed", "b.webp"), ("begun", "d.png"), ("failed", "d.png")],
         [("begun", "c.JPG"), ("finished", "c.JPG")],
+        [("begun", "a.png"), ("finished", "a.png")],
     ]
-    code, _, err = toonify("image", album, "-o", tmp_path / "toons", "--shard", "0/3")
-    assert code == 2
-    assert "--shard" in err
+
+
+def test_a_share_that_is_none_is_wrong_usage(toonify: Toonify, album: Path, tmp_path: Path) -> None:
+    for share in ("0/3", "JOB_COMPLETION_INDEX/3"):
+        code, _, err = toonify("image", album, "-o", tmp_path / "toons", "--shard", share)
+        assert code == 2
+        assert "--shard" in err
+
+
+def test_a_share_without_files_is_done_and_asks_no_server(toonify: Toonify, album: Path, tmp_path: Path) -> None:
+    options = ("-o", tmp_path / "toons", "--url", "127.0.0.1:1", "--shard", "1/100")
+    assert toonify("image", album, *options) == (0, "", "")
+    assert not (tmp_path / "toons").exists()
+
+
+def test_files_that_appear_while_machines_work_cost_none_of_the_others(
+    toonify: Toonify, fake: FakeTriton, face: Path, tmp_path: Path
+) -> None:
+    album, toons = tmp_path / "album", tmp_path / "toons"
+    album.mkdir()
+    for number in range(8):
+        (album / f"{number}.png").write_bytes(face.read_bytes())
+    options = ("-o", toons, "--url", fake.url, "--shard")
+    assert toonify("image", album, *options, "1/2")[0] == 0
+    (album / "00.png").write_bytes(face.read_bytes())
+    assert toonify("image", album, *options, "2/2")[0] == 0
+    assert {f"{number}.png" for number in range(8)} <= {path.name for path in toons.iterdir()}
+    assert len(fake.requests) == len([*toons.iterdir()])
+
+
+class Restarted(FakeTriton):
+    """A server that refuses two requests after its first answer."""
+
+    def ModelInfer(self, request: ModelInferRequest, context: grpc.ServicerContext) -> ModelInferResponse:
+        if self.requests and len(self.metadata) < 3:
+            self.failures.append((grpc.StatusCode.INTERNAL, "about to stop"))
+        return super().ModelInfer(request, context)
+
+
+@pytest.mark.parametrize("options", [[], ["--progress", "json"]])
+def test_a_server_that_is_away_for_a_while_costs_no_picture(
+    toonify: Toonify, monkeypatch: pytest.MonkeyPatch, face: Path, tmp_path: Path, options: list[str]
+) -> None:
+    monkeypatch.setattr("serving.image_cli.Patience", partial(Patience, first_pause=0.01))
+    faces = [face.with_name(f"{number}.png") for number in range(3)]
+    for path in faces:
+        path.write_bytes(face.read_bytes())
+    with running(Restarted()) as server:
+        code, out, err = toonify("image", *faces, "-o", tmp_path / "toons", "--url", server.url, *options)
+    assert code == 0
+    assert len(server.requests) == 3
+    waiting = tmp_path / "toons" / "1.png"
+    if options:
+        events = [(event["event"], event["target"]) for event in map(json.loads, out.splitlines())]
+        assert events.count(("waiting", str(waiting))) == 1
+    else:
+        assert err.startswith(f"waiting: {waiting} is tried again as soon as a server answers; server at ")
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--progress", "json"]])
+def test_without_a_server_a_folder_is_given_up_at_once(
+    toonify: Toonify, face: Path, tmp_path: Path, options: list[str]
+) -> None:
+    faces = [face.with_name(f"{number}.png") for number in range(5)]
+    for path in faces:
+        path.write_bytes(face.read_bytes())
+    command = ("-o", tmp_path / "toons", "--url", "127.0.0.1:1", "--timeout", 0.2)
+    code, out, err = toonify("image", *faces, *command, *options)
+    assert code == 75
+    if options:
+        events = [json.loads(line) for line in out.splitlines()]
+        assert [event["event"] for event in events] == [*["begun", "failed"] * 3, "stopped"]
+        assert events[-1] == {"event": "stopped", "left": 2}
+    else:
+        *errors, stopped = err.splitlines()
+        assert len(errors) == 3
+        assert stopped == "stopped: no server answers, and 2 were not begun; give the same command again later"
 
 
 def test_a_bar_counts_the_pictures(toonify: Toonify, fake: FakeTriton, album: Path, tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from serving.controls import Edit, Style
 from serving.faces.alignment import crop, placement_of_face, prealigned
 from serving.faces.images import read_picture
 from serving.jobs import jobs_of
+from serving.patience import Patience
 from serving.video import camera
 from serving.video.frames import Frame
 from serving.video.prealigned import prealigned_landmarker
@@ -157,6 +160,7 @@ def test_a_folder_of_videos_becomes_folders_of_pictures_those_already_whole_skip
     output = tmp_path / "frames"
     (folder / "b.mp4").unlink()
     (output / "a").mkdir(parents=True)
+    (output / "a" / "000000.png").touch()
     code, out, err = toonify("video", folder, "-o", output, *ALIGNED, "--png")
     assert (code, out) == (0, f"{output / 'c'}\n")
     assert err.startswith(f"skipped: {output / 'a'} ")
@@ -212,11 +216,12 @@ def test_two_machines_share_a_folder_whatever_is_done_already(
     shutil.copy(clip, folder / "b.mp4")
     output = tmp_path / "toons"
     names = []
-    for share in ("2/2", "1/2"):  # the second machine begins when the first one is ready
+    for share in ("2/3", "1/3"):  # the second machine begins when the first one is ready
         code, out, err = toonify("video", folder, "-o", output, *ALIGNED, "--shard", share)
         assert (code, err) == (0, "")
         names.append([Path(line).name for line in out.splitlines()])
-    assert names == [["b.mp4"], ["a.mp4", "c.mov"]]
+    assert sorted(name for share in names for name in share) == ["a.mp4", "b.mp4", "c.mov"]
+    assert all(names)
 
 
 def test_force_does_all_of_a_folder_again(
@@ -247,6 +252,34 @@ def test_a_back_end_that_fails_leaves_nothing(toonify: Toonify, toonifier: FakeT
     code, out, err = toonify("video", clip, "-o", clip.with_name("toon.mp4"), *ALIGNED)
     assert (code, out, err) == (1, "", "error: server: got no answer, expected one; start it.\n")
     assert [*clip.parent.iterdir()] == [clip]
+
+
+@pytest.mark.parametrize(("failures", "expected"), [([True, True], 0), (repeat(True), 75)])
+def test_a_server_that_is_away_for_a_while_costs_no_video_and_one_that_stays_away_ends_the_run(
+    toonify: Toonify,
+    toonifier: FakeToonifier,
+    folder: Path,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failures: Iterable[bool],
+    expected: int,
+) -> None:
+    monkeypatch.setattr("serving.video.cli.Patience", partial(Patience, seconds=0.2, first_pause=0.01))
+    output, remaining = tmp_path / "toons", iter(failures)
+    for name in ("b.mp4", "d.mp4", "e.mp4"):
+        shutil.copy(clip, folder / name)
+
+    def fail_after_the_first_video() -> None:
+        if (output / "a.mp4").exists() and next(remaining, False):
+            raise ServerError("server", got="no answer", expected="one", remedy="start it")
+
+    toonifier.before = fail_after_the_first_video
+    code, out, err = toonify("video", folder, "-o", output, *ALIGNED)
+    assert code == expected
+    assert err.startswith(f"waiting: {output / 'b.mp4'} is tried again as soon as a server answers; server: got no ans")
+    assert [Path(line).stem for line in out.splitlines()] == (["a"] if expected else ["a", "b", "c", "d", "e"])
+    assert ("stopped: no server answers, and 1 were not begun;" in err) == bool(expected)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -1,0 +1,72 @@
+"""How a run over many files bears servers that stop answering: it waits for them, and ends if they stay away.
+
+A server that is restarted, replaced or overloaded must not cost the files whose turn it is meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event
+from time import monotonic
+
+NO_SERVER = 75
+"""Exit code of a run that ended since no server answers: EX_TEMPFAIL of sysexits.h, "try again later"."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
+_UNANSWERED_IN_A_ROW = 3
+_LONGEST_SLEEP = 0.2
+
+
+class Patience:
+    """Decides for the jobs of one run, which may be threads.
+
+    A job without an answer is tried again after growing pauses, for as long as it is less than ``seconds`` since the
+    servers stopped answering. Before the first answer there are no pauses: an address may be wrong. A few jobs in a row
+    that stay without an answer exhaust the patience, and not the first one, which itself may be the reason.
+
+    Args:
+        seconds: how long to wait.
+        first_pause: the pause before the second try of a job, in seconds.
+    """
+
+    def __init__(self, seconds: float = 300.0, first_pause: float = _FIRST_PAUSE) -> None:
+        self._seconds, self._first_pause = seconds, first_pause
+        self._answered_once = False
+        self._lost: float | None = None
+        self._in_a_row = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """True if no further job is to be started."""
+        return self._in_a_row >= _UNANSWERED_IN_A_ROW
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a run of which not everything is done."""
+        return NO_SERVER if self._in_a_row else 1
+
+    def answered(self) -> None:
+        """Note that a job was done."""
+        self._answered_once, self._lost, self._in_a_row = True, None, 0
+
+    def failed(self) -> None:
+        """Note that a job stays without an answer."""
+        self._in_a_row += 1
+
+    def pause_after(self, tries: int) -> float | None:
+        """Return the seconds until a job is to be tried again that got no answer ``tries`` times; None if it is not."""
+        if not self._answered_once:
+            return None
+        self._lost = monotonic() if self._lost is None else self._lost
+        if monotonic() - self._lost >= self._seconds:
+            return None
+        return min(self._first_pause * 2.0 ** (tries - 1), _LONGEST_PAUSE)
+
+    @staticmethod
+    def wait(seconds: float, ended: Event, cancelled: Callable[[], bool]) -> bool:
+        """Wait; return whether the time has passed before the run ended or was cancelled."""
+        until = monotonic() + seconds
+        while (left := until - monotonic()) > 0:
+            if cancelled() or ended.wait(min(left, _LONGEST_SLEEP)):
+                return False
+        return True
