@@ -8,7 +8,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 import grpc
+import numpy as np
 import tritonclient.grpc.aio
+from numpy.typing import NDArray
 
 from engines.contract.arrays import AnyArray, Codes, Pictures
 from serving.client.calls import ServedModel
@@ -66,6 +68,12 @@ class AsyncToonifyClient:
     async def encode(self, faces: Pictures, *, timeout: float | None = None) -> Codes:
         """See ``ToonifyClient.encode``."""
         return await self._run(self._operations.encode(faces, timeout))
+
+    async def encode_with_distance(
+        self, faces: Pictures, *, model: str = DEFAULT_MODEL, timeout: float | None = None
+    ) -> tuple[Codes, NDArray[np.float32] | None]:
+        """See ``ToonifyClient.encode_with_distance``."""
+        return await self._run(self._operations.encode_with_distance(faces, model, timeout))
 
     async def read_attributes(self, faces: Pictures, *, timeout: float | None = None) -> AnyArray:
         """See ``ToonifyClient.read_attributes``."""
