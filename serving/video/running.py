@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -24,6 +24,7 @@ from serving.video.prealigned import prealigned_landmarker
 from serving.video.reporting import Reporter, print_stages
 from serving.video.session import Smoothing, StyleByTime, ToonSession
 from serving.video.stability import ROW_WEIGHTS
+from serving.video.tracking import Tracking
 
 OutputStyle = Literal["paste", "crop", "side-by-side"]
 
@@ -41,7 +42,10 @@ class Cancellation(Event):
 
 @dataclass(frozen=True)
 class Runner:
-    """Shared by all videos of one command; ``cancel`` ends the current run and those that would follow."""
+    """Shared by all videos of one command; ``cancel`` ends the current run and those that would follow.
+
+    ``tracking`` and ``leave_far`` say which faces are left alone.
+    """
 
     toonifier: Toonifier
     landmarker: Landmarker
@@ -49,6 +53,8 @@ class Runner:
     reporter: Reporter
     cancel: Cancellation
     stats: bool = False
+    tracking: Tracking = field(default_factory=Tracking)
+    leave_far: bool = False
 
     def run_all(self, jobs: Sequence[Job], run: Callable[[Path, Path], VideoReport], *, skip_existing: bool) -> bool:
         """Run every job as ``run_jobs`` does; return whether all were started, and none failed or was cancelled."""
@@ -76,6 +82,8 @@ class Runner:
             composer=composer,
             smoothing=smoothing,
             codes=None if smoothing == "off" else ROW_WEIGHTS,
+            tracking=self.tracking,
+            leave_far=self.leave_far,
         )
 
 
