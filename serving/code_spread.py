@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.contract.arrays import Codes
+from engines.contract.arrays import Codes, Distances
 from engines.hashed_files import altered, hashed_bytes
 from engines.model_directory import Manifest
 from serving.file_contents import UnusableFileError
@@ -22,9 +22,6 @@ from serving.npy_arrays import array_from_npy
 
 CODE_SPREAD = "code_spread.npy"
 """File of an encoder's model directory: float32 [L, D + 1], the mean code and, after each of its rows, the reach."""
-
-Distances = NDArray[np.float32]
-"""How far out codes lie, [N]: 0 is the mean code, and above 1 lies no code of a good face."""
 
 
 @dataclass(frozen=True, eq=False)

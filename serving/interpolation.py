@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engines.contract.arrays import AnyArray, Codes, Pictures
-from serving.code_spread import Distances
+from engines.contract.arrays import AnyArray, Codes, Distances, Pictures
 from serving.controls import Style
 from serving.sheet import sheet_of
 from serving.toonifier import Toonifier

@@ -7,12 +7,12 @@ from types import MappingProxyType
 
 import numpy as np
 
-from engines.contract.arrays import AnyArray, Codes
+from engines.contract.arrays import AnyArray, Codes, Distances
 from engines.contract.attributes import Ranges
 from engines.contract.errors import RequestError
 from engines.contract.tensors import BLEND, FILLED, Geometry, Signature, condition_signature, toonify_signature
 from engines.engine import Engine
-from serving.code_spread import CodeSpread, Distances
+from serving.code_spread import CodeSpread
 from serving.condition import filled_controls, kept_attributes
 from serving.requests import check_codes, check_request
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from engines import Engine, engine_from_directory
-from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.arrays import AnyArray, Codes, Distances, Pictures
 from engines.contract.closing import Closing, ContextManager
 from engines.contract.errors import RequestError
 from engines.contract.tensors import Signature
 from engines.matching import check_classifier
 from engines.model_directory import manifest_of
 from serving.client.defaults import DEFAULT_MODEL
-from serving.code_spread import Distances, code_spread_of
+from serving.code_spread import code_spread_of
 from serving.controls import Controls, Style, control_tensors
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture

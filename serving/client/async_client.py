@@ -8,11 +8,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 import grpc
-import numpy as np
 import tritonclient.grpc.aio
-from numpy.typing import NDArray
 
-from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.arrays import AnyArray, Codes, Distances, Pictures
 from serving.client.calls import ServedModel
 from serving.client.client import prepared
 from serving.client.defaults import DEFAULT_MODEL, DEFAULT_TIMEOUT, DEFAULT_URL
@@ -71,7 +69,7 @@ class AsyncToonifyClient:
 
     async def encode_with_distance(
         self, faces: Pictures, *, model: str = DEFAULT_MODEL, timeout: float | None = None
-    ) -> tuple[Codes, NDArray[np.float32] | None]:
+    ) -> tuple[Codes, Distances | None]:
         """See ``ToonifyClient.encode_with_distance``."""
         return await self._run(self._operations.encode_with_distance(faces, model, timeout))
 

@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, Unpack
 
 import grpc
-import numpy as np
 import tritonclient.grpc
-from numpy.typing import NDArray
 
-from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.arrays import AnyArray, Codes, Distances, Pictures
 from engines.contract.closing import Closing
 from serving.client.addresses import addresses_from
 from serving.client.calls import ServedModel
@@ -104,7 +102,7 @@ class ToonifyClient(Closing):
 
     def encode_with_distance(
         self, faces: Pictures, *, model: str = DEFAULT_MODEL, timeout: float | None = None
-    ) -> tuple[Codes, NDArray[np.float32] | None]:
+    ) -> tuple[Codes, Distances | None]:
         """Run the first half of ``toonify``: the same faces -> their codes, [N, L, D], and how far out they lay, [N].
 
         A code that lay farther out than 1 was pulled in, as ``toonify`` does. It serves codes that are smoothed over

@@ -12,13 +12,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from tritonclient.utils import InferenceServerException
 from tritonclient.utils.shared_memory import SharedMemoryException
 
-from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.arrays import AnyArray, Codes, Distances, Pictures
 from engines.contract.errors import RequestError, ServerError, ToonifyError
 from engines.contract.tensors import CODE_DISTANCE, DType
 from serving.client.addresses import Addresses
@@ -57,9 +57,6 @@ from serving.client.tls import expects_tls
 from serving.controls import Controls, GeneratorControls
 from serving.random_faces import Seeds
 from serving.requests import check_code_array, check_codes
-
-if TYPE_CHECKING:  # reading the spread needs pydantic, which a client does not
-    from serving.code_spread import Distances
 
 T = TypeVar("T")
 

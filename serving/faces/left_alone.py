@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.contract.arrays import Picture, Pictures
+from engines.contract.arrays import Distances, Picture, Pictures
 from engines.contract.errors import RequestError
 
 SMALLEST_TOONIFIED = 48.0
@@ -45,7 +45,7 @@ class FaceCounts:
         return [remark for count, remark in ((self.small, small), (self.far, far)) if count]
 
 
-def far_of(distances: NDArray[np.float32] | None, *, leave: bool) -> NDArray[np.bool_] | None:
+def far_of(distances: Distances | None, *, leave: bool) -> NDArray[np.bool_] | None:
     """Return which codes lie farther out than those of good faces, from the distances [N]; None if these are not known.
 
     Raises:
@@ -69,9 +69,7 @@ class CountedFaces:
         leave: such faces get None instead of a picture.
     """
 
-    def __init__(
-        self, toonify: Callable[[Pictures], tuple[Pictures, NDArray[np.float32] | None]], *, leave: bool
-    ) -> None:
+    def __init__(self, toonify: Callable[[Pictures], tuple[Pictures, Distances | None]], *, leave: bool) -> None:
         self._toonify, self._leave = toonify, leave
         self.far: int | None = None
 

@@ -172,7 +172,7 @@ def _only_small_faces(name: str, sides: Sequence[float], smallest: float) -> Ali
         name,
         got=f"only small faces, the largest {max(sides):.0f} pixels wide",
         expected=f"at least one of {smallest:g} pixels",
-        remedy="take a larger picture, or toonify smaller faces with --smallest-face",
+        remedy="take a larger picture; toonify image --smallest-face N takes smaller faces",
     )
 
 

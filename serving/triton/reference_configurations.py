@@ -176,7 +176,7 @@ def _encode_files(g: Geometry, condition: Signature) -> dict[str, str]:
 
 def _sample_files(g: Geometry, generator: ServedGenerator, mapping: ServedMapping) -> dict[str, str]:
     """Return the files of the ensemble that draws random faces, and of its steps, which several ensembles share."""
-    own = replace(g, z_dim=mapping.z_dim)
+    own = replace(g, z_dim=mapping.z_dim, guarded=False)
     draw_z, drawn = draw_z_signature(own), mapping_signature(own)
     # One model for each width, for the reason that ``_encode_picture`` gives, and one for each live generator.
     drawer = f"draw_z_{mapping.z_dim}_{generator.name}" if g.live else f"draw_z_{mapping.z_dim}"

@@ -16,10 +16,9 @@ from typing import Literal
 
 import numpy as np
 
-from engines.contract.arrays import AnyArray, Pictures
+from engines.contract.arrays import AnyArray, Distances, Pictures
 from engines.contract.closing import Closing
 from engines.contract.errors import AlignmentError, RequestError, ToonifyError
-from serving.code_spread import Distances
 from serving.controls import Style
 from serving.faces.alignment import Photo, crop
 from serving.faces.landmarks import Landmarker
