@@ -88,7 +88,7 @@ def codes_of_random_faces(encoder: nn.Module, generator: GeneratorWeights, seeds
     """Return the encoder's codes [N, L, D] of the faces of seeds, which are those of ``toonify sample``."""
     network = network_from_weights(_cut(generator))
     with torch.no_grad():
-        return np.concatenate([_code(encoder, _random_face(network, generator.z_dim, seed)) for seed in seeds])
+        return np.concatenate([code_of(encoder, _random_face(network, generator.z_dim, seed)) for seed in seeds])
 
 
 def spread_of(codes: Codes) -> CodeSpread:
@@ -112,6 +112,8 @@ def _random_face(generator: StyleGenerator, z_dim: int, seed: int) -> Picture:
     return prealigned(picture_from_output(image)[0].numpy())[0]
 
 
-def _code(encoder: nn.Module, face: Picture) -> Codes:
-    code: Tensor = encoder(input_from_face(torch.from_numpy(face)[None]))
+def code_of(encoder: nn.Module, face: Picture) -> Codes:
+    """Encode a face: uint8 [256, 256, 3] RGB -> [1, L, D]."""
+    with torch.no_grad():
+        code: Tensor = encoder(input_from_face(torch.from_numpy(face)[None]))
     return code.numpy()
