@@ -1,9 +1,9 @@
 """``python -m benchmarks.far_codes FOLDER``: how far out codes of good and of bad inputs lie, with the demo models.
 
-FOLDER holds photographs and both model files of ``toonify models``. Good inputs are random faces that the spread was not
-measured on. Each face of the photographs is also darkened, reduced and turned upside down, and squares are cut anywhere
-out of the photographs. ``results/far_codes.csv`` holds a row for each input; the table of ``serving/faces/README.md``
-comes from it.
+FOLDER holds photographs and both model files of ``toonify models``. Good inputs are random faces that the spread was
+not measured on. Each face of the photographs is also darkened, reduced and turned upside down, and squares are cut
+anywhere out of the photographs. ``results/far_codes.csv`` holds a row for each input; the table of
+``serving/faces/README.md`` comes from it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.far_codes import FarCodeRow, judged, table, variants
+from benchmarks.far_codes import README, RESULTS, FarCodeRow, judged, table, variants
+from benchmarks.generated import with_section
+from benchmarks.records import read_records
 from serving.code_spread import CodeSpread
 
 
@@ -28,3 +30,8 @@ def test_the_table_counts_each_kind_of_the_last_run() -> None:
         FarCodeRow("new", "b", "faces", str(i), distance, distance <= 1) for i, distance in enumerate((0.5, 0.75, 2))
     ]
     assert "| faces | 1 of 3 | 2 | 0.50, 0.75, 2.00 |" in table(rows)
+
+
+def test_the_page_shows_the_last_run() -> None:
+    page = README.read_text()
+    assert page == with_section(page, "benchmarks.far_codes", table(read_records(RESULTS, FarCodeRow)))
