@@ -44,6 +44,7 @@ GENERATED = {
     ("serving/deploy/README.md", "benchmarks.chaos.fleet_report"),
     ("serving/deploy/README.md", "benchmarks.edge"),
     ("serving/faces/README.md", "benchmarks.faces"),
+    ("serving/faces/README.md", "benchmarks.far_codes"),
     ("serving/triton/README.md", "benchmarks.growth.report"),
     ("serving/triton/README.md", "benchmarks.chaos.report"),
 }
