@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engines.contract.arrays import AnyArray
 from engines.contract.attributes import AttributeRange
@@ -28,6 +28,7 @@ from engines.contract.tensors import (
 )
 from engines.matching import MAPPING
 from engines.model_directory import Manifest, Sizes
+from export.code_spread import FACES, MARGIN, check_generator_of, measured_code_spread
 from export.cutting import cut_generator, cut_parity, light_encoder
 from export.directory import Job, build_directory
 from export.graphs.architectures import onnx_from_network
@@ -44,10 +45,12 @@ from export.networks.encoder import input_from_face
 from export.networks.generator import StyleGenerator, picture_from_output
 from export.networks.isf import isf_from_weights
 from export.networks.restyle import Restyle, face_encoder_from_weights
+from export.provenance import readable_name
 from export.selection import ProgressCallback
 from export.targets import EngineChoice, ExportOptions
 from export.verification import seeded_codes
 from export.weights import ClassifierWeights, DirectionWeights, EncoderWeights, GeneratorWeights, IsfWeights, Source
+from serving.code_spread import write_code_spread
 
 
 def build_generator(
@@ -190,14 +193,20 @@ def build_directions(
 
 
 def build_encoder(
-    weights: EncoderWeights, options: ExportOptions, report: ProgressCallback, *, light: bool = False
+    weights: EncoderWeights,
+    options: ExportOptions,
+    report: ProgressCallback,
+    *,
+    light: bool = False,
+    generator: GeneratorWeights | None = None,
 ) -> Manifest:
     """Export an encoder with its average latent and, if it is ReStyle's, its decoder and all steps, as one network.
 
-    ``light`` exports the first rows of W+ only.
+    ``light`` exports the first rows of W+ only. With the ``generator`` that the encoder was trained for, the directory
+    tells how far out the codes of good faces lie.
 
     Raises:
-        ExportError: the directory already exists, or the encoder has no light form.
+        ExportError: the directory already exists, the encoder has no light form, or the generator has other codes.
         EngineError: the engine or precision is not available on this machine.
         VerificationError: no engine's output is within its bound; nothing was written.
     """
@@ -218,8 +227,21 @@ def build_encoder(
 
     details: dict[str, Any] = {"kind": weights.kind, "architecture": weights.architecture, "notes": list(weights.notes)}
     details |= {"steps": weights.steps} if weights.decoder else {}
+    add_files = partial(_add_code_spread, network, generator, report)
+    if generator:
+        check_generator_of(weights, generator)
+        source = {"file": readable_name(generator.source.path), "sha256": generator.source.sha256}
+        details["code_spread"] = {"faces": FACES, "margin": MARGIN, "generator": source}
     job = Job("encoder", sizes, signature, [("encoder", weights.source)], details, "seeded pictures")
-    return build_directory(job, reference, graph, options, report)
+    return build_directory(job, reference, graph, options, report, add_files=add_files)
+
+
+def _add_code_spread(
+    encoder: nn.Module, generator: GeneratorWeights | None, report: ProgressCallback, directory: Path
+) -> None:
+    if generator:
+        report(f"measuring the codes of {FACES} random faces")
+        write_code_spread(directory, measured_code_spread(encoder, generator))
 
 
 def build_classifier(weights: ClassifierWeights, options: ExportOptions, report: ProgressCallback) -> Manifest:

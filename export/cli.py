@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from engines.contract.errors import ExportError
+from engines.contract.errors import ExportError, ToonifyError
 from engines.plan_metadata import Compatibility
 from engines.tensorrt.options import PlanOptions
 from export.blend_command import blend_command
@@ -24,7 +24,7 @@ from export.checkpoints import (
     write_generator_safetensors,
     write_rosinality,
 )
-from export.demo_models.files import ISF_IS_RESIDUAL
+from export.demo_models.files import ISF_IS_RESIDUAL, DemoFiles
 from export.directions_command import directions_command
 from export.measure_command import measure_command
 from export.options import (
@@ -49,6 +49,7 @@ from export.options import (
     demo_files,
     export_options,
     joined_name,
+    notes,
     print_result,
     with_steps,
 )
@@ -219,6 +220,14 @@ def encoder(
         typer.Option("--light", help="For toonify video --light-encoder: pose and expression only, half the work."),
     ] = False,
     steps: Steps = None,
+    trained_for: Annotated[
+        Path | None,
+        typer.Option(
+            "--generator",
+            help="Checkpoint of the generator that the encoder was trained for, if it is not in the encoder's own: its "
+            "random faces show how far out codes of good faces lie.",
+        ),
+    ] = None,
     name: Name = None,
     target: TargetOption = "cpu",
     engine: Engine = "auto",
@@ -237,14 +246,32 @@ def encoder(
         retry=retry,
     )
     check_export("encoder", options)
+    if light and trained_for:
+        raise ExportError(
+            "--generator",
+            got="--light",
+            expected="the whole encoder, which tells how far out codes lie for its light form too",
+            remedy="leave one of the two out",
+        )
     path = checkpoint or demo_files().encoder
     with stages() as report:
         report(f"reading {path.name}")
-        weights = read_encoder(path, kind=kind)
+        weights = with_steps(read_encoder(path, kind=kind), steps)
         from export.build import build_encoder
+        from export.code_spread import generator_of_encoder
 
-        manifest = build_encoder(with_steps(weights, steps), options, report, light=light)
+        faces, refusal = None, None
+        if trained_for:
+            faces = read_generator(trained_for)
+        elif not light:
+            try:
+                faces = generator_of_encoder(weights) if checkpoint else read_generator(DemoFiles().base)
+            except ToonifyError as error:
+                refusal = error
+        manifest = build_encoder(weights, options, report, light=light, generator=faces)
     print_result(options.directory, manifest, as_json=as_json)
+    if refusal:
+        notes.print(f"note: far codes are not guarded: {refusal}", markup=False)
 
 
 @app.command("plans")

@@ -66,6 +66,7 @@ def build_directory(
     report: ProgressCallback,
     w: AnyArray | None = None,
     *,
+    add_files: Callable[[Path], None] = lambda _: None,
     add_more: Callable[[Path], None] = lambda _: None,
 ) -> Manifest:
     """Export a network and verify it in the engine that will run it.
@@ -77,6 +78,7 @@ def build_directory(
         options: the directory to write, and the engine.
         report: called with a phrase at every stage.
         w: W+ codes [K, L, D] for the verification.
+        add_files: adds files of the model to the directory, whose hashes are part of the manifest.
         add_more: adds to the directory what lies beside the model.
 
     Raises:
@@ -97,6 +99,7 @@ def build_directory(
     with atomic_directory(options.directory, force=options.force) as directory:
         model = directory / f"{job.component}.onnx"
         save_model(proto, model)
+        add_files(directory)
         onnx.checker.check_model(model, full_check=True)
         del proto  # it is as large as the file, and the engines need memory, too
         plans = _plans(job, model, candidates, options, report)

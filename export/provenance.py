@@ -42,12 +42,14 @@ def source_files(sources: Sequence[tuple[str, Source]], licences: Sequence[str])
         )
     given: Sequence[str | None] = licences or [None] * len(sources)
     return tuple(
-        SourceFile(role=role, file=_readable(source.path), format=source.format, sha256=source.sha256, licence=licence)
+        SourceFile(
+            role=role, file=readable_name(source.path), format=source.format, sha256=source.sha256, licence=licence
+        )
         for (role, source), licence in zip(sources, given, strict=True)
     )
 
 
-def _readable(path: Path) -> str:
+def readable_name(path: Path) -> str:
     """The file's name as text that JSON can hold; a name need not be UTF-8."""
     return os.fsencode(path.name).decode(errors="backslashreplace")
 

@@ -35,6 +35,10 @@ def repository(
     perf_data: Annotated[
         Path | None, typer.Option(help="Also write a folder of faces for NVIDIA's perf_analyzer (--input-data).")
     ] = None,
+    guard: Annotated[
+        bool,
+        typer.Option(help="Pull in codes that lie farther out than those of good faces, as the encoder knows them."),
+    ] = True,
     force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -52,7 +56,9 @@ def repository(
     # An engine that was never verified may not even run on this machine.
     measured = not unverified and not all_float32(models.values())
     errors = verify_end_to_end(ModelSet(encoder, isf, generator)) if measured else {}
-    write_repository(output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, force=force)
+    write_repository(
+        output, encoder=encoder, generators=generator, isf=isf, classifier=classifier, guard=guard, force=force
+    )
     if perf_data:
         from export.perf_data import write_perf_data
 

@@ -32,6 +32,7 @@ class BackEnd:
     process.
     ``timeout``: seconds for each request to the server.
     ``jpeg``: faces and pictures travel to the server and back as JPEG.
+    ``guard``: codes that lie farther out than those of good faces are pulled in.
 
     Raises:
         RequestError: a server and model directories are both given, the encoder or the generators are missing, or
@@ -47,6 +48,7 @@ class BackEnd:
     light_encoder: Path | None = None
     jpeg: bool = False
     classifier: Path | None = None
+    guard: bool = True
 
     def __post_init__(self) -> None:
         if self.in_process and (self.server.explicit or not (self.encoder and self.generators)):
@@ -78,8 +80,9 @@ class BackEnd:
                 self.isf,
                 classifier=self.classifier,
                 light_encoder=self.light_encoder,
+                guard=self.guard,
             )
-        return ServedToonifier(self.client(), self.model or DEFAULT_MODEL, jpeg=self.jpeg)
+        return ServedToonifier(self.client(), self.model or DEFAULT_MODEL, jpeg=self.jpeg, guard=self.guard)
 
     def client(self) -> ToonifyClient:
         """Make a client of the server; the caller closes it."""

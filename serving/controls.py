@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,9 @@ from engines.contract.tensors import BLEND, DType, Signature, TensorSpec, blend_
 from serving.condition import kept_attributes
 from serving.live_blends import BLEND_CONTROLS, BlendChoices, scaled, swapped_shares
 from serving.requests import KEPT
+
+FarCodes = Literal["pull", "leave", "keep"]
+"""What becomes of a face whose code lies too far out: the code is pulled in, the face is left alone, or nothing."""
 
 EDIT_ROWS = {
     "gender": range(8),

@@ -56,4 +56,4 @@ def aligned_face(photo: Photo, align: str, name: str) -> Picture:
     found = face_finder(align)(photo, name)
     if found is None:
         return prealigned(photo, name=name)[0]
-    return crop(photo, placed_faces(found, name)[0][1])
+    return crop(photo, placed_faces(found, name, smallest=0.0)[0][1])

@@ -15,9 +15,10 @@ from serving.code_files import is_code_file, read_codes
 from serving.connection import connection_from_options
 from serving.face_finder import face_finder
 from serving.faces.images import check_suffix, read_picture, write_picture
+from serving.faces.left_alone import SMALLEST_TOONIFIED, CountedFaces, FaceCounts
 from serving.faces.photograph import (
     Pasting,
-    Toonify,
+    small_faces,
     toonified_crop,
     toonified_face,
     toonified_photograph,
@@ -33,6 +34,7 @@ from serving.options import (
     ColourMatch,
     Encoder,
     Exact,
+    FarCodesOption,
     Force,
     Generators,
     Headers,
@@ -46,6 +48,7 @@ from serving.options import (
     Seed,
     ShardOption,
     ShowProgress,
+    SmallestFace,
     Strength,
     Timeout,
     TlsCa,
@@ -103,6 +106,8 @@ def image(
     mask: Mask = "ellipse",
     colour_match: ColourMatch = 0.0,
     faces: Annotated[Literal["largest", "all"], typer.Option(help="The faces of a photograph to toonify.")] = "largest",
+    smallest_face: SmallestFace = SMALLEST_TOONIFIED,
+    far_codes: FarCodesOption = "pull",
     jpeg: Annotated[bool, typer.Option("--jpeg", help="Send and receive JPEG, for slow networks.")] = False,
     in_flight: Annotated[int, typer.Option(min=1, help="Pictures worked on at the same time.")] = 1,
     shard: ShardOption = None,
@@ -136,33 +141,47 @@ def image(
     edit = edit_from_options(attribute, keep, rows, exact=exact, seed=seed, strength=strength)
     find, pasting = face_finder(align), Pasting(mask, colour_match)
     server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
-    back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, jpeg=jpeg, classifier=classifier)
+    back_end = BackEnd(
+        server,
+        model,
+        encoder,
+        generator or (),
+        isf,
+        timeout,
+        jpeg=jpeg,
+        classifier=classifier,
+        guard=far_codes != "keep",
+    )
     psi = 1.0 if psi is None else psi
     style = back_end.style(
         edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha, transfer=transfer
     )
 
-    def run(source: Path, target: Path) -> None:
+    def run(source: Path, target: Path) -> FaceCounts | None:
         if is_code_file(source):
             write_picture(target, picture_of_codes(toonifier, read_codes(source), style, steps), force=force)
-            return
+            return None
         photo, name = read_picture(source), str(source)
         found = find(photo, source.name)
+        counted, every, small = CountedFaces(toonify, leave=far_codes == "leave"), faces == "all", 0
         if found is None:
-            picture = toonified_crop(photo, toonify, name=name)
+            picture = toonified_crop(photo, counted, name=name)
         elif paste and not steps:
-            every = faces == "all"
-            picture = toonified_photograph(photo, found, toonify, every_face=every, pasting=pasting, name=name)
+            picture = toonified_photograph(
+                photo, found, counted, every_face=every, pasting=pasting, smallest=smallest_face, name=name
+            )
+            small = small_faces(found, smallest_face) if every else 0
         else:
-            picture = toonified_face(photo, found, toonify, name=name)
+            picture = toonified_face(photo, found, counted, smallest=smallest_face, name=name)
         write_picture(target, picture, force=force)
+        return FaceCounts(small, counted.far)
 
     mine = share.of(jobs)
     with back_end.toonifier() as toonifier, reporter(progress, len(mine)) as reports:
-        toonify: Toonify = (
+        toonify = (
             partial(sheets_of_steps, toonifier, style=style, steps=steps)
             if steps
-            else partial(toonifier.toonify, style=style)
+            else partial(toonifier.toonify_with_distance, style=style)
         )
         patience = Patience()
         succeeded = run_jobs(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.arrays import AnyArray, Codes, Distances, Pictures
 from serving.controls import Style
 from serving.sheet import sheet_of
 from serving.toonifier import Toonifier
@@ -40,7 +40,14 @@ def interpolated_codes(
         yield toonifier.render(w, replace(style, strength=strength), shown)
 
 
-def sheets_of_steps(toonifier: Toonifier, faces: Pictures, style: Style, steps: int) -> Pictures:
-    """Arrange the pictures of ``interpolated`` in a sheet for each face: uint8 [N, H, W, 3] RGB."""
-    by_strength = [*interpolated(toonifier, faces, style, steps)]
-    return np.stack([sheet_of(pictures) for pictures in zip(*by_strength, strict=True)])
+def sheets_of_steps(
+    toonifier: Toonifier, faces: Pictures, style: Style, steps: int
+) -> tuple[Pictures, Distances | None]:
+    """Arrange the pictures of ``interpolated`` in a sheet for each face: uint8 [N, H, W, 3] RGB.
+
+    Also tells how far out the faces' codes lay, [N], as ``Toonifier.encode_with_distance`` does.
+    """
+    w, distances = toonifier.encode_with_distance(faces)
+    shown = toonifier.read_attributes(faces) if style.keeps else None
+    by_strength = [*interpolated_codes(toonifier, w, style, steps, shown)]
+    return np.stack([sheet_of(pictures) for pictures in zip(*by_strength, strict=True)]), distances

@@ -12,7 +12,7 @@ import typer
 
 from engines.contract.errors import AlignmentError
 from serving.client.defaults import DEFAULT_URL
-from serving.controls import Edit
+from serving.controls import Edit, FarCodes
 from serving.faces.automatic import automatic_landmarker, mesh_landmarker
 from serving.faces.haar import HaarLandmarker
 from serving.faces.landmark_files import FileLandmarker
@@ -102,6 +102,22 @@ Mask = Annotated[
 ]
 ColourMatch = Annotated[
     float, typer.Option(min=0, max=1, help="How far the colours put back follow those of the photograph below.")
+]
+FarCodesOption = Annotated[
+    FarCodes,
+    typer.Option(
+        "--far-codes",
+        help="For faces unlike those that the encoder knows: pull their codes in, leave them alone, or keep the codes.",
+    ),
+]
+SmallestFace = Annotated[
+    float,
+    typer.Option(
+        "--smallest-face",
+        min=0,
+        metavar="PIXELS",
+        help="Leave faces alone whose square, as toonify faces tells it, is smaller.",
+    ),
 ]
 ShowProgress = Annotated[ProgressStyle, typer.Option(help="auto: a bar on a terminal; json: JSON Lines on stdout.")]
 ShardOption = Annotated[

@@ -7,11 +7,12 @@ from types import MappingProxyType
 
 import numpy as np
 
-from engines.contract.arrays import AnyArray
+from engines.contract.arrays import AnyArray, Codes, Distances
 from engines.contract.attributes import Ranges
 from engines.contract.errors import RequestError
 from engines.contract.tensors import BLEND, FILLED, Geometry, Signature, condition_signature, toonify_signature
 from engines.engine import Engine
+from serving.code_spread import CodeSpread
 from serving.condition import filled_controls, kept_attributes
 from serving.requests import check_codes, check_request
 
@@ -21,7 +22,7 @@ class Pipeline:
 
     With a ``classifier`` of its attributes, an edit keeps those that it does not name. ``default_blend`` are the shares
     of a live generator, for requests that give none, and ``ranges`` those of a head of directions; the manifests state
-    them.
+    them. With the ``spread`` of the encoder's codes, those that lie farther out are pulled in.
 
     The caller opens and closes the engines. One pipeline may be used by one thread at a time.
     """
@@ -35,9 +36,10 @@ class Pipeline:
         *,
         default_blend: Sequence[float] = (),
         ranges: Ranges = MappingProxyType({}),
+        spread: CodeSpread | None = None,
     ) -> None:
         self._default_blend = tuple(default_blend)
-        self._ranges = ranges
+        self._ranges, self._spread = ranges, spread
         self._encoder, self._generator, self._isf, self._classifier = encoder, generator, isf, classifier
         geometry = _geometry(generator.signature, isf.signature if isf else None)
         self.signature = toonify_signature(geometry)
@@ -62,21 +64,54 @@ class Pipeline:
             RequestError: a tensor does not fit the signature, is not finite, or contradicts another one.
             EngineError: the engines were not made for each other.
         """
+        pictures, _ = self.run_with_distance(
+            face, attributes=attributes, z=z, seed=seed, row_strength=row_strength, psi=psi, blend=blend
+        )
+        return pictures
+
+    def run_with_distance(
+        self,
+        face: AnyArray,
+        *,
+        attributes: AnyArray | None = None,
+        z: AnyArray | None = None,
+        seed: AnyArray | None = None,
+        row_strength: AnyArray | None = None,
+        psi: AnyArray | None = None,
+        blend: AnyArray | None = None,
+    ) -> tuple[AnyArray, Distances | None]:
+        """Toonify as ``run`` does, and tell how far out the faces' codes lay, [N]; None without a spread.
+
+        Raises:
+            RequestError, EngineError: see ``run``.
+        """
         edit = {"attributes": attributes, "z": z, "seed": seed, "row_strength": row_strength}
         optional = {**edit, "psi": psi, BLEND: blend}
         controls = {name: value for name, value in optional.items() if value is not None}
         check_request(self.signature, {"face": face, **controls})
         if "attributes" in controls and np.isnan(controls["attributes"]).any() and self._classifier:
             controls["attributes"] = kept_attributes(controls["attributes"], self.read_attributes(face))
-        return self.render(self.encode(face), controls)
+        w, distances = self.encode_with_distance(face)
+        return self.render(w, controls), distances
 
     def encode(self, face: AnyArray) -> AnyArray:
-        """Run the encoder: uint8 [N, 256, 256, 3] RGB -> codes float32 [N, L, D], the input of ``render``.
+        """Run the encoder: uint8 [N, 256, 256, 3] RGB -> codes float32 [N, L, D], as they are.
 
         Raises:
             EngineError: ``face`` has another dtype or shape.
         """
         return self._encoder.run({"face": face})["w"]
+
+    def encode_with_distance(self, face: AnyArray) -> tuple[Codes, Distances | None]:
+        """Run the encoder and the guard: codes [N, L, D], the input of ``render``, and how far out they lay, [N].
+
+        Without a spread the codes are as they are, and the distances None.
+
+        Raises:
+            EngineError: ``face`` has another dtype or shape.
+        """
+        w = self.encode(face)
+        return self._spread.guarded(w) if self._spread else (w, None)
 
     def read_attributes(self, face: AnyArray) -> AnyArray:
         """Run the classifier: uint8 [N, 256, 256, 3] RGB -> probabilities float32 [N, A].

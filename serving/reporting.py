@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -41,6 +41,21 @@ class Reporter(Protocol[Received]):
     def stopped(self, left: int) -> None: ...
 
 
+@runtime_checkable
+class Remarking(Protocol):
+    """The result of a job about which there is something to say."""
+
+    @property
+    def numbers(self) -> Mapping[str, object]:
+        """What a program is told."""
+        ...
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What a person is told, as parts of a sentence."""
+        ...
+
+
 class ErrorReporter(Generic[Received]):
     """Writes to stderr what is not done, and nothing else."""
 
@@ -66,6 +81,8 @@ class LineReporter(ErrorReporter[Received]):
 
     def finished(self, target: Path, result: Received) -> None:
         sys.stdout.write(f"{target}\n")
+        if isinstance(result, Remarking) and result.remarks:
+            sys.stderr.write(f"note: faces of {target}: {', '.join(result.remarks)}\n")
 
 
 class JsonLinesReporter(Generic[Received]):
@@ -78,7 +95,7 @@ class JsonLinesReporter(Generic[Received]):
         write_event("begun", target)
 
     def finished(self, target: Path, result: Received) -> None:
-        write_event("finished", target)
+        write_event("finished", target, **(result.numbers if isinstance(result, Remarking) else {}))
 
     def failed(self, target: Path, error: ToonifyError) -> None:
         write_event("failed", target, error=str(error))

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from engines import Engine, engine_from_directory
-from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.arrays import AnyArray, Codes, Distances, Pictures
 from engines.contract.closing import Closing, ContextManager
 from engines.contract.errors import RequestError
 from engines.contract.tensors import Signature
 from engines.matching import check_classifier
 from engines.model_directory import manifest_of
 from serving.client.defaults import DEFAULT_MODEL
+from serving.code_spread import code_spread_of
 from serving.controls import Controls, Style, control_tensors
 from serving.faces.images import picture_from_bytes
 from serving.faces.jpeg import jpeg_from_picture
@@ -30,14 +31,19 @@ from serving.sampler import codes_of_seeds, mapping_engine
 
 if TYPE_CHECKING:  # models in this process need no gRPC
     from serving.client import ToonifyClient
+    from serving.client.calls import ServedModel
 
 
 class Toonifier(ContextManager, Protocol):
     """Toonifies batches of aligned faces; use it in a ``with`` block. Threads may share one.
 
     ``toonify`` returns the same pictures as ``encode`` followed by ``render``, which are separate for codes that are
-    smoothed in between. All three raise RequestError for a request that cannot be fulfilled, and ServerError or
-    EngineError if the back end fails.
+    smoothed in between. All raise RequestError for a request that cannot be fulfilled, and ServerError or EngineError
+    if the back end fails.
+
+    Where the spread of the encoder's codes is known, codes that lie farther out than those of good faces are pulled in.
+    The methods ``..._with_distance`` also tell how far out the codes lay, float32 [N]: above 1 one was pulled in. They
+    give None where that is not known.
     """
 
     @property
@@ -53,11 +59,19 @@ class Toonifier(ContextManager, Protocol):
         """Toonify faces: uint8 [N, 256, 256, 3] RGB -> uint8 [N, R, R, 3] RGB."""
         ...
 
+    def toonify_with_distance(self, faces: Pictures, style: Style) -> tuple[Pictures, Distances | None]:
+        """Toonify faces as ``toonify`` does, and tell how far out their codes lay, [N]."""
+        ...
+
     def encode(self, faces: Pictures, *, light: bool = False) -> Codes:
         """Encode faces: uint8 [N, 256, 256, 3] RGB -> codes float32 [N, L, D].
 
         With ``light``, a toonifier that ``has_light_encoder`` returns only the rows that its light encoder computes.
         """
+        ...
+
+    def encode_with_distance(self, faces: Pictures, *, light: bool = False) -> tuple[Codes, Distances | None]:
+        """Encode faces as ``encode`` does, and tell how far out the codes lay, [N]."""
         ...
 
     def render(self, w: Codes, style: Style, shown: AnyArray | None = None) -> Pictures:
@@ -96,6 +110,7 @@ class EngineToonifier(Closing):
         classifier: model directory of the classifier of the head's attributes; without it an edit must name them all.
         light_encoder: model directory of an encoder that computes the first rows of the same codes in less time.
         threads: number of threads of each engine; 0 uses every core.
+        guard: pull in codes that lie farther out than those of good faces, if the encoder's directory knows these.
 
     Raises:
         ModelDirectoryError: a directory is incomplete or altered.
@@ -114,6 +129,7 @@ class EngineToonifier(Closing):
         classifier: Path | None = None,
         light_encoder: Path | None = None,
         threads: int = 0,
+        guard: bool = True,
     ) -> None:
         manifests = [manifest_of(generator) for generator in generators]
         names = distinct_names(manifests)
@@ -124,6 +140,7 @@ class EngineToonifier(Closing):
         encoder_manifest, isf_manifest = manifest_of(encoder), manifest_of(isf) if isf else None
         self._rows = encoder_manifest.sizes.geometry.rows
         self._attributes = isf_manifest.sizes.attributes if isf_manifest else ()
+        self._spread = code_spread_of(encoder, encoder_manifest) if guard else None
         check_all_codes([*manifests, *([isf_manifest] if isf_manifest else [])], encoder_manifest)
         if light_encoder:
             check_light_encoder(light_encoder, encoder_manifest)
@@ -145,6 +162,7 @@ class EngineToonifier(Closing):
                     self._classifier,
                     default_blend=manifest.default_blend,
                     ranges=isf_manifest.ranges if isf_manifest else {},
+                    spread=self._spread,
                 )
                 for manifest, path in zip(manifests, generators, strict=True)
             }
@@ -162,8 +180,13 @@ class EngineToonifier(Closing):
 
     def toonify(self, faces: Pictures, style: Style) -> Pictures:
         """See ``Toonifier``."""
+        return self.toonify_with_distance(faces, style)[0]
+
+    def toonify_with_distance(self, faces: Pictures, style: Style) -> tuple[Pictures, Distances | None]:
+        """See ``Toonifier``."""
         pipeline = self._pipeline(style.model)
-        return pipeline.run(faces, **self._tensors(pipeline, style, style.controls(self._rows), len(faces)))
+        controls = self._tensors(pipeline, style, style.controls(self._rows), len(faces))
+        return pipeline.run_with_distance(faces, **controls)
 
     def read_attributes(self, faces: Pictures) -> AnyArray | None:
         """See ``Toonifier``."""
@@ -171,9 +194,16 @@ class EngineToonifier(Closing):
 
     def encode(self, faces: Pictures, *, light: bool = False) -> Codes:
         """See ``Toonifier``."""
+        return self.encode_with_distance(faces, light=light)[0]
+
+    def encode_with_distance(self, faces: Pictures, *, light: bool = False) -> tuple[Codes, Distances | None]:
+        """See ``Toonifier``."""
         pipeline = self._pipelines[self._default]
         check_request(Signature(pipeline.signature.inputs[:1], ()), {"face": faces})
-        return self._light.run({"face": faces})["w"] if light and self._light else pipeline.encode(faces)
+        if not (light and self._light):
+            return pipeline.encode_with_distance(faces)
+        w = self._light.run({"face": faces})["w"]
+        return self._spread.guarded(w) if self._spread else (w, None)
 
     def render(self, w: Codes, style: Style, shown: AnyArray | None = None) -> Pictures:
         """See ``Toonifier``."""
@@ -221,39 +251,77 @@ class ServedToonifier(Closing):
     Args:
         client: the connection; the toonifier takes it over and closes it.
         model: the ensemble for styles that name no generator; a style with the generator NAME uses ``toonify_NAME``.
-        jpeg: ``toonify`` sends and receives JPEG files, for slow networks.
+        jpeg: ``toonify`` sends and receives JPEG files, for slow networks; nothing tells then how far out codes lie.
+        guard: pull in codes that lie farther out than those of good faces, if the server knows these.
+
+    Raises:
+        RequestError: ``jpeg`` without ``guard``: the ensembles of JPEG files cannot do without it.
     """
 
     has_light_encoder = False
 
-    def __init__(self, client: ToonifyClient, model: str = DEFAULT_MODEL, *, jpeg: bool = False) -> None:
+    def __init__(
+        self, client: ToonifyClient, model: str = DEFAULT_MODEL, *, jpeg: bool = False, guard: bool = True
+    ) -> None:
+        if jpeg and not guard:
+            raise RequestError(
+                "JPEG on the wire",
+                got="codes to be kept however far out they lie",
+                expected="codes that the server guards, or pictures on the wire",
+                remedy="leave one of the two out",
+            )
         self._client = client
         self._default = model
-        self._jpeg = jpeg
-        self._rows: dict[str, int] = {}
-        self._reads: bool | None = None
+        self._jpeg, self._guard = jpeg, guard
+        self._described: dict[str, ServedModel] = {}
 
     def toonify(self, faces: Pictures, style: Style) -> Pictures:
         """See ``Toonifier``. One request does both steps, so that the codes stay on the server."""
+        if not self._guard and self._guards(style):
+            return self._in_two_steps(faces, style)[0]
         model = self._ensemble(style)
-        if model not in self._rows:
-            self._rows[model] = self._client.describe(model).rows
-        controls = style.controls(self._rows[model])
+        controls = style.controls(self._describe(model).rows)
         if not self._jpeg:
             return self._client.toonify(faces, model=model, **controls)
         answers = self._client.toonify_jpeg([jpeg_from_picture(face) for face in faces], model=model, **controls)
         return np.stack([picture_from_bytes(answer, "the server's answer") for answer in answers])
 
+    def toonify_with_distance(self, faces: Pictures, style: Style) -> tuple[Pictures, Distances | None]:
+        """See ``Toonifier``. Where the server guards codes, the two steps are requests of their own.
+
+        An ensemble cannot tell the distance: where a request names some outputs of several steps, Triton answers with
+        an error.
+        """
+        if self._jpeg or not (self._guard and self._guards(style)):
+            return self.toonify(faces, style), None
+        return self._in_two_steps(faces, style)
+
+    def _in_two_steps(self, faces: Pictures, style: Style) -> tuple[Pictures, Distances | None]:
+        w, distances = self.encode_with_distance(faces)
+        return self.render(w, style, self.read_attributes(faces) if style.keeps else None), distances
+
+    def _guards(self, style: Style) -> bool:
+        return bool(self._describe(self._ensemble(style)).encode)
+
     def encode(self, faces: Pictures, *, light: bool = False) -> Codes:
         """See ``Toonifier``."""
-        return self._client.encode(faces)
+        return self.encode_with_distance(faces)[0]
+
+    def encode_with_distance(self, faces: Pictures, *, light: bool = False) -> tuple[Codes, Distances | None]:
+        """See ``Toonifier``."""
+        if not self._guard:
+            return self._client.encode(faces), None
+        return self._client.encode_with_distance(faces, model=self._default)
 
     @property
     def reads_attributes(self) -> bool:
         """See ``SamplingToonifier``."""
-        if self._reads is None:
-            self._reads = self._client.describe(self._default).reads_attributes
-        return self._reads
+        return self._describe(self._default).reads_attributes
+
+    def _describe(self, model: str) -> ServedModel:
+        if model not in self._described:
+            self._described[model] = self._client.describe(model)
+        return self._described[model]
 
     def read_attributes(self, faces: Pictures) -> AnyArray | None:
         """See ``Toonifier``."""

@@ -45,6 +45,7 @@ GENERATED = {
     ("serving/deploy/README.md", "benchmarks.edge"),
     ("serving/deploy/kubernetes/README.md", "tests.chart_values"),
     ("serving/faces/README.md", "benchmarks.faces"),
+    ("serving/faces/README.md", "benchmarks.far_codes"),
     ("serving/triton/README.md", "benchmarks.growth.report"),
     ("serving/triton/README.md", "benchmarks.chaos.report"),
 }

@@ -122,9 +122,17 @@ class StandInToonifier(Closing):
         """See ``serving.toonifier.Toonifier``."""
         return self.render(self.encode(faces), style)
 
+    def toonify_with_distance(self, faces: Pictures, style: Style) -> tuple[Pictures, None]:
+        """Toonify faces; how far out their codes lie is not known."""
+        return self.toonify(faces, style), None
+
     def encode(self, faces: Pictures, *, light: bool = False) -> Codes:
         """Return codes of zeros, float32 [N, 14, 8], without waiting."""
         return np.zeros((len(faces), 14, 8), np.float32)
+
+    def encode_with_distance(self, faces: Pictures, *, light: bool = False) -> tuple[Codes, None]:
+        """Encode faces; how far out their codes lie is not known."""
+        return self.encode(faces, light=light), None
 
     def read_attributes(self, faces: Pictures) -> AnyArray | None:
         """Return None: there is no classifier."""

@@ -17,3 +17,6 @@ Pictures = NDArray[np.uint8]
 
 Codes = NDArray[np.float32]
 """Latent codes in W+, [N, rows, width]."""
+
+Distances = NDArray[np.float32]
+"""How far out codes lie, [N]: 0 is the mean code, and above 1 lies no code of a good face."""

@@ -108,7 +108,8 @@ class Geometry:
     ``resolution`` is the side of the pictures in pixels. ``rows`` is the number of W+ rows; 0 is replaced by that of
     ``resolution``. A generator without its highest layers still takes as many rows as the complete one. ``z_dim`` is
     the width of the mapping network's z, where there is such a network. The generator of a live pipeline blends
-    ``transferred`` models with the base as each request says; 0 stands for a generator of one blend.
+    ``transferred`` models with the base as each request says; 0 stands for a generator of one blend. ``guarded``: codes
+    that lie farther out than those of good faces are pulled in.
     """
 
     resolution: int
@@ -118,6 +119,7 @@ class Geometry:
     rows: int = 0
     z_dim: int = 0
     transferred: int = 0
+    guarded: bool = False
 
     def __post_init__(self) -> None:
         if not self.rows:
@@ -214,18 +216,28 @@ def mapping_signature(g: Geometry) -> Signature:
 
 
 FILLED = "_filled"
-"""Suffix of the output names of ``condition`` and ``draw_z``, which are the controls with their defaults filled in."""
+"""Suffix of the outputs of ``condition`` and ``draw_z``: controls with their defaults filled in, and guarded codes."""
+
+
+CODE_DISTANCE = TensorSpec("code_distance", DType.FLOAT32, (1,))
+"""How far out a code lies; above 1 it lies farther out than those of good faces, and was pulled in to 1."""
 
 
 def condition_signature(g: Geometry, *, face: bool = False) -> Signature:
-    """Optional controls -> all controls, defaults filled in.
+    """Optional controls -> all controls, defaults filled in; where codes are guarded, also the code as it is used.
 
     Without ``attributes``, ``row_strength_filled`` is zero and the code passes the ISF head unchanged. ``w`` is an
     input because Triton refuses a request that gives none of a model's inputs. With ``face`` the face is an input too,
     from which a classifier reads the attributes that a request keeps.
     """
     inputs = (_w(g), _face()) if face else (_w(g),)
-    return Signature((*inputs, *_request_controls(g)), _controls(g, FILLED, optional=False))
+    guarded = (CODE_DISTANCE, _w(g, f"w{FILLED}")) if g.guarded else ()
+    return Signature((*inputs, *_request_controls(g)), (*guarded, *_controls(g, FILLED, optional=False)))
+
+
+def encode_signature(g: Geometry) -> Signature:
+    """The served ensemble of guarded codes: aligned face -> W+ code as ``toonify`` uses it, and how far out it lay."""
+    return Signature((_face(),), (_w(g), CODE_DISTANCE))
 
 
 def decode_face_signature() -> Signature:

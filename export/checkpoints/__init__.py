@@ -14,7 +14,14 @@ No reader runs code from a file: pickles go through ``pickles.py``, which knows 
     report.py       summary of a file
 """
 
-from export.checkpoints.reading import read_checkpoint, read_classifier, read_encoder, read_generator, read_isf
+from export.checkpoints.reading import (
+    read_checkpoint,
+    read_classifier,
+    read_decoder,
+    read_encoder,
+    read_generator,
+    read_isf,
+)
 from export.checkpoints.report import CheckpointReport, describe
 from export.checkpoints.writing import write_encoder, write_generator_safetensors, write_isf, write_rosinality
 
@@ -23,6 +30,7 @@ __all__ = [
     "describe",
     "read_checkpoint",
     "read_classifier",
+    "read_decoder",
     "read_encoder",
     "read_generator",
     "read_isf",

@@ -68,6 +68,11 @@ def decoder_of(checkpoint: Checkpoint) -> GeneratorWeights:
     return generator_from_state(checkpoint, tensors_of(context, decoder, "a decoder"), latent_avg, "pSp/e4e decoder")
 
 
+def has_whole_decoder(checkpoint: Checkpoint) -> bool:
+    """Return whether the file holds the encoder's generator with its mapping network."""
+    return any(name.startswith("decoder.style.") for name in _state(checkpoint.content))
+
+
 def encoder_from_pixel2style2pixel(checkpoint: Checkpoint, kind: EncoderKind | None = None) -> EncoderWeights:
     """Read the encoder; ``kind`` is needed only if the file does not record it.
 

@@ -14,6 +14,7 @@ from export.checkpoints.opening import open_checkpoint
 from export.checkpoints.pixel2style2pixel import (
     decoder_of,
     encoder_from_pixel2style2pixel,
+    has_whole_decoder,
     is_pixel2style2pixel,
 )
 from export.checkpoints.relatives import check_not_a_relative
@@ -45,6 +46,16 @@ def read_encoder(path: Path, kind: EncoderKind | None = None) -> EncoderWeights:
         CheckpointError: the file is damaged, unsafe, or holds another network; or the encoder's kind is unknown.
     """
     return _encoder(_opened(path), kind)
+
+
+def read_decoder(path: Path) -> GeneratorWeights | None:
+    """Read the generator in the checkpoint of an encoder; None if it is not there, or without its mapping network.
+
+    Raises:
+        CheckpointError: the file is damaged or unsafe, or the generator is not a StyleGAN2.
+    """
+    checkpoint = _opened(path)
+    return decoder_of(checkpoint) if has_whole_decoder(checkpoint) else None
 
 
 def read_isf(path: Path, attributes: tuple[str, ...] | None = None, *, residual: bool = False) -> IsfWeights:

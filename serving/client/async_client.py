@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, Unpack
 import grpc
 import tritonclient.grpc.aio
 
-from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.arrays import AnyArray, Codes, Distances, Pictures
 from serving.client.calls import ServedModel
 from serving.client.client import prepared
 from serving.client.defaults import DEFAULT_MODEL, DEFAULT_TIMEOUT, DEFAULT_URL
@@ -66,6 +66,12 @@ class AsyncToonifyClient:
     async def encode(self, faces: Pictures, *, timeout: float | None = None) -> Codes:
         """See ``ToonifyClient.encode``."""
         return await self._run(self._operations.encode(faces, timeout))
+
+    async def encode_with_distance(
+        self, faces: Pictures, *, model: str = DEFAULT_MODEL, timeout: float | None = None
+    ) -> tuple[Codes, Distances | None]:
+        """See ``ToonifyClient.encode_with_distance``."""
+        return await self._run(self._operations.encode_with_distance(faces, model, timeout))
 
     async def read_attributes(self, faces: Pictures, *, timeout: float | None = None) -> AnyArray:
         """See ``ToonifyClient.read_attributes``."""

@@ -87,6 +87,11 @@ class ServedModel:
         return self.parameters.get("mapping", "")
 
     @property
+    def encode(self) -> str:
+        """Name of the ensemble that encodes and guards: codes that lie too far out are pulled in; empty without one."""
+        return self.parameters.get("encode", "")
+
+    @property
     def resolution(self) -> int:
         """Side of the pictures in pixels."""
         return int(self.parameters["resolution"])

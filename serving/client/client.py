@@ -13,7 +13,7 @@ from typing import Any, TypeVar, Unpack
 import grpc
 import tritonclient.grpc
 
-from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.arrays import AnyArray, Codes, Distances, Pictures
 from engines.contract.closing import Closing
 from serving.client.addresses import addresses_from
 from serving.client.calls import ServedModel
@@ -94,11 +94,22 @@ class ToonifyClient(Closing):
         return self._run(self._operations.toonify_jpeg(jpegs, model, timeout, controls))
 
     def encode(self, faces: Pictures, *, timeout: float | None = None) -> Codes:
-        """Run the first half of ``toonify``: the same faces -> their codes, float32 [N, L, D].
+        """Run the encoder: the same faces -> their codes, float32 [N, L, D], however far out they lie.
 
-        It serves codes that are smoothed over frames or rendered several times; they travel to the client and back.
+        They travel to the client and back.
         """
         return self._run(self._operations.encode(faces, timeout))
+
+    def encode_with_distance(
+        self, faces: Pictures, *, model: str = DEFAULT_MODEL, timeout: float | None = None
+    ) -> tuple[Codes, Distances | None]:
+        """Run the first half of ``toonify``: the same faces -> their codes, [N, L, D], and how far out they lay, [N].
+
+        A code that lay farther out than 1 was pulled in, as ``toonify`` does. It serves codes that are smoothed over
+        frames or rendered several times. The distances are None, and no code is pulled in, where the server does not
+        know the spread of good faces' codes; ``describe(model).encode`` tells.
+        """
+        return self._run(self._operations.encode_with_distance(faces, model, timeout))
 
     def read_attributes(self, faces: Pictures, *, timeout: float | None = None) -> AnyArray:
         """Read which attributes the same faces show: probabilities float32 [N, A], in the model's order.

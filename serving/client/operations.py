@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Any, TypeVar
@@ -17,9 +18,9 @@ import numpy as np
 from tritonclient.utils import InferenceServerException
 from tritonclient.utils.shared_memory import SharedMemoryException
 
-from engines.contract.arrays import AnyArray, Codes, Pictures
+from engines.contract.arrays import AnyArray, Codes, Distances, Pictures
 from engines.contract.errors import RequestError, ServerError, ToonifyError
-from engines.contract.tensors import DType
+from engines.contract.tensors import CODE_DISTANCE, DType
 from serving.client.addresses import Addresses
 from serving.client.calls import (
     JPEG_SUFFIX,
@@ -103,6 +104,21 @@ class Operations:
     def encode(self, faces: Pictures, timeout: float | None) -> Operation[Codes]:
         return (yield from self._run_on_faces("encoder", faces, timeout))
 
+    def encode_with_distance(
+        self, faces: Pictures, model: str, timeout: float | None
+    ) -> Operation[tuple[Codes, Distances | None]]:
+        deadline = self._deadline(timeout)
+        with self._evicted_on_error(model):
+            guard = (yield from self._cached_ensemble(model, deadline)).encode
+            if not guard:
+                return (yield from self._run_on_faces("encoder", faces, deadline.remaining)), None
+            calls = step_calls((yield from self._cached_model(guard, deadline)), {"face": _batch_of(faces)})
+            answers = []
+            for call in calls:
+                answers.append((yield from self._infer_with_distance(call, deadline)))
+        w, distances = zip(*answers, strict=True)
+        return joined(w), joined(distances)[:, 0]
+
     def read_attributes(self, faces: Pictures, timeout: float | None) -> Operation[AnyArray]:
         return (yield from self._run_on_faces("classifier", faces, timeout))
 
@@ -180,9 +196,7 @@ class Operations:
             return result((yield from self._infer_all(calls(ensemble), deadline)))
 
     def _run_on_faces(self, model: str, faces: Pictures, timeout: float | None) -> Operation[AnyArray]:
-        array = np.asarray(faces)
-        tensors = {"face": array[None] if array.ndim == 3 else array}
-        return (yield from self._run_step(model, tensors, self._deadline(timeout)))
+        return (yield from self._run_step(model, {"face": _batch_of(faces)}, self._deadline(timeout)))
 
     def _run_step(self, model: str, tensors: Mapping[str, AnyArray], deadline: Deadline) -> Operation[AnyArray]:
         """Run one step of an ensemble with those of ``tensors`` that it takes, and return the step's output."""
@@ -236,6 +250,16 @@ class Operations:
             "infer", call.model, deadline, model_name=call.model, inputs=inputs, outputs=outputs
         )
         return output_of(call, result)
+
+    def _infer_with_distance(self, call: Call, deadline: Deadline) -> Operation[tuple[Codes, AnyArray]]:
+        """Infer codes and how far out they lay, [N, 1]; both are small."""
+        wanted = (call, replace(call, output=CODE_DISTANCE))
+        inputs, outputs = infer_inputs(call.inputs), [requested_output(each) for each in wanted]
+        result = yield from self._ask(
+            "infer", call.model, deadline, model_name=call.model, inputs=inputs, outputs=outputs
+        )
+        w, distances = (output_of(each, result) for each in wanted)
+        return w, distances
 
     def _infer_in_shared_memory(self, call: Call, deadline: Deadline) -> Operation[AnyArray]:
         """Infer through a shared region; raises SharedMemoryException if the system or the server refuses one."""
@@ -291,3 +315,9 @@ class Operations:
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._timeout if timeout is None else timeout)
+
+
+def _batch_of(faces: Pictures) -> Pictures:
+    """Return one face as a batch, and a batch as it is."""
+    array = np.asarray(faces)
+    return array[None] if array.ndim == 3 else array

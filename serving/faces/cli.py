@@ -18,6 +18,7 @@ from serving.command_line import print_table
 from serving.faces.alignment import Photo, Placement, placement_of_face, side_of
 from serving.faces.images import check_suffix, read_picture, write_picture
 from serving.faces.landmarks import Face
+from serving.faces.left_alone import SMALLEST_TOONIFIED
 from serving.faces.picture_files import PICTURES
 from serving.faces.pose import facing, yaw_of
 from serving.job_runs import run_jobs
@@ -114,11 +115,18 @@ def _print_table(path: Path, found: Sequence[Face]) -> None:
     for face in found:
         square = _square_of(face)
         cells = ("", "", "") if square is None else _cells(square)
-        used = (
-            "no, turned away or not whole" if facing(face) == "away" else "no, too small" if square is None else "yes"
-        )
+        used = _used(face, square)
         table.add_row(*cells, f"{yaw_of(face):.0f}", f"{face.score:.2f}", f"{face.presence:.2f}", used)
     print_table(table)
+
+
+def _used(face: Face, square: dict[str, Any] | None) -> str:
+    """Return whether ``toonify image`` toonifies a face."""
+    if facing(face) == "away":
+        return "no, turned away or not whole"
+    if square is None:
+        return "no, too small"
+    return "yes" if square["side"] >= SMALLEST_TOONIFIED else "with --smallest-face"
 
 
 def _cells(square: dict[str, Any]) -> tuple[str, str, str]:

@@ -22,7 +22,8 @@ import triton_python_backend_utils as pb
 from engines.contract.arrays import AnyArray
 from engines.contract.attributes import ATTRIBUTE_RANGES, ranges_from_text
 from engines.contract.errors import ModelDirectoryError, RequestError
-from engines.contract.tensors import Signature
+from engines.contract.tensors import CODE_DISTANCE, FILLED, Signature
+from serving.code_spread import CODE_SPREAD, CodeSpread, read_code_spread
 from serving.condition import filled_controls
 from serving.faces.jpeg import face_from_jpeg, jpeg_from_picture
 from serving.live_blends import DEFAULT_BLEND, blend_from_text
@@ -80,15 +81,31 @@ class DefaultsModel(RequestModel):
 
 
 class ConditionModel(DefaultsModel):
-    """Fills in the defaults of the controls; the ranges of directions are in the model's configuration."""
+    """Fills in the defaults of the controls, and guards the codes.
+
+    The ranges of directions are in the model's configuration, the spread of the codes in a file beside ``model.py``.
+    """
 
     def initialize(self, args: Mapping[str, str]) -> None:
         super().initialize(args)
         self.ranges = ranges_from_text(_parameter(args, ATTRIBUTE_RANGES))
+        self.spread = self._spread(Path(args["model_repository"], args["model_version"])) if self._guards else None
+
+    @property
+    def _guards(self) -> bool:
+        return CODE_DISTANCE in self.signature.outputs
+
+    def _spread(self, directory: Path) -> CodeSpread:
+        (codes,) = (spec for spec in self.signature.inputs if spec.name == "w")
+        return read_code_spread(directory.resolve() / CODE_SPREAD, codes.dims)
 
     def answer(self, given: Tensors) -> Tensors:
         classify = _classified if "face" in given else None
-        return filled_controls(self.signature, given, classify, self.default_blend, self.ranges)
+        filled = filled_controls(self.signature, given, classify, self.default_blend, self.ranges)
+        if self.spread is None:
+            return filled
+        w, distances = self.spread.guarded(given["w"])
+        return {**filled, f"w{FILLED}": w, CODE_DISTANCE.name: distances[:, None]}
 
 
 class DrawZModel(DefaultsModel):

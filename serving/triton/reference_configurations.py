@@ -15,6 +15,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from engines.contract.attributes import Ranges, range_parameters
 from engines.contract.tensors import (
+    CODE_DISTANCE,
     FILLED,
     Geometry,
     Signature,
@@ -23,6 +24,7 @@ from engines.contract.tensors import (
     decode_face_signature,
     draw_z_signature,
     encode_picture_signature,
+    encode_signature,
     encoder_signature,
     generator_signature,
     isf_signature,
@@ -95,7 +97,7 @@ class RepositorySpec:
     """The content of a repository; the first generator is the default one.
 
     With a ``classifier`` an edit keeps the attributes that it does not name; ``ranges`` are those of a head of
-    directions.
+    directions. Where the geometry is guarded, each model ``condition`` has the spread of the encoder's codes beside it.
     """
 
     geometry: Geometry
@@ -107,7 +109,7 @@ class RepositorySpec:
 _MAPPING = ServedMapping("blend_r16", 512)
 
 REFERENCE = RepositorySpec(
-    Geometry(1024),
+    Geometry(1024, guarded=True),
     (
         ServedGenerator("blend_r16", {"blend": "--r-swap 16"}, mapping=_MAPPING),
         ServedGenerator("live", {"blend": "--r-swap 16"}, None, swapped_shares(16, 1024), mapping=_MAPPING),
@@ -129,6 +131,8 @@ def repository_configs(spec: RepositorySpec) -> dict[str, str]:
         **_python_files("condition", "ConditionModel", condition_signature(g, face=spec.classifier), ranges),
         **_python_files("decode_face", "DecodeFaceModel", decode_face_signature()),
     }
+    if g.guarded:
+        files |= _encode_files(g, condition_signature(g, face=spec.classifier))
     if g.attributes:
         files |= _engine_files("isf", "isf", isf_signature(g))
     if spec.classifier:
@@ -150,9 +154,29 @@ def repository_configs(spec: RepositorySpec) -> dict[str, str]:
     return files
 
 
+ENCODE = "encode"
+"""The ensemble of guarded codes, and the parameter by which the others tell that it is there."""
+
+
+def _encode_files(g: Geometry, condition: Signature) -> dict[str, str]:
+    """Return the files of the ensemble that encodes and guards, for codes that are smoothed before they are rendered.
+
+    It tells the distance too. The ensembles of pictures cannot: see ``_steps``.
+    """
+    guard = Signature(
+        tuple(spec for spec in condition.inputs if not spec.optional),
+        tuple(spec for spec in condition.outputs if spec.name in (CODE_DISTANCE.name, f"w{FILLED}")),
+    )
+    steps = [
+        Step("encoder", encoder_signature(g), {"w": "w_encoded"}),
+        Step("condition", guard, {"w": "w_encoded", f"w{FILLED}": "w"}),
+    ]
+    return _ensemble_files(ENCODE, encode_signature(g), steps, {})
+
+
 def _sample_files(g: Geometry, generator: ServedGenerator, mapping: ServedMapping) -> dict[str, str]:
     """Return the files of the ensemble that draws random faces, and of its steps, which several ensembles share."""
-    own = replace(g, z_dim=mapping.z_dim)
+    own = replace(g, z_dim=mapping.z_dim, guarded=False)
     draw_z, drawn = draw_z_signature(own), mapping_signature(own)
     # One model for each width, for the reason that ``_encode_picture`` gives, and one for each live generator.
     drawer = f"draw_z_{mapping.z_dim}_{generator.name}" if g.live else f"draw_z_{mapping.z_dim}"
@@ -173,7 +197,9 @@ def _parameters(g: Geometry, generator: ServedGenerator) -> dict[str, str]:
     """Return what clients can read about an ensemble."""
     sizes = {"resolution": str(g.resolution), "rows": str(g.rows), "attributes": ",".join(g.attributes)}
     mapping = {"mapping": generator.mapping.model} if generator.mapping else {}
-    return {**generator.parameters, "generator": generator.name, **sizes, **generator.blend_parameters, **mapping}
+    guard = {ENCODE: ENCODE} if g.guarded else {}
+    shared = {**sizes, **generator.blend_parameters, **mapping, **guard}
+    return {**generator.parameters, "generator": generator.name, **shared}
 
 
 def _ensembles(name: str, g: Geometry, generator: ServedGenerator, steps: Sequence[Step]) -> dict[str, str]:
@@ -242,6 +268,12 @@ def _ensemble_files(
 
 
 def _steps(g: Geometry, generator: str, condition: Signature) -> list[Step]:
+    """Return the steps from a face to its picture.
+
+    The distance of a code is left out: Triton 2.51 answers a request for some of the outputs of several steps with the
+    error "unexpected deadlock", and clients ask for the picture alone.
+    """
+    condition = replace(condition, outputs=tuple(spec for spec in condition.outputs if spec != CODE_DISTANCE))
     renamed = {spec.name.removesuffix(FILLED): spec.name for spec in condition.outputs}
     steps = [Step("encoder", encoder_signature(g)), Step(_condition(g, generator), condition)]
     if g.attributes:

@@ -17,6 +17,7 @@ from engines.contract.tensors import Geometry
 from engines.hashed_files import sha256_of
 from engines.matching import check_classifier, check_codes, check_component, mapping_of
 from engines.model_directory import MANIFEST, Component, Manifest, manifest_of, read_manifest
+from serving.code_spread import CODE_SPREAD, code_spread_of
 from serving.triton.contents import write_contents
 from serving.triton.reference_configurations import (
     RepositorySpec,
@@ -62,11 +63,13 @@ def write_repository(
     generators: Sequence[Path],
     isf: Path | None = None,
     classifier: Path | None = None,
+    guard: bool = True,
     force: bool = False,
 ) -> None:
     """Write a repository from model directories; the first generator is the one that the ensemble ``toonify`` uses.
 
-    The models' files become hard links if the file system allows it, and copies otherwise.
+    The models' files become hard links if the file system allows it, and copies otherwise. With ``guard``, the
+    ensembles pull in codes that lie farther out than those of good faces, if the encoder's directory knows these.
 
     Raises:
         ModelDirectoryError: a model directory is incomplete or altered.
@@ -75,11 +78,16 @@ def write_repository(
     """
     models = _models(output, encoder, generators, isf, classifier, force=force)
     spec = _repository_spec(models)
+    if guard and code_spread_of(encoder, models[0].manifest):
+        spec = replace(spec, geometry=replace(spec.geometry, guarded=True))
     with atomic_directory(output, force=force) as staging:
         write_texts(staging, repository_configs(spec))
         _keep_out_compiled_code(staging)
         for model in models:
             _link_files(model, staging / model.name / "1")
+        if spec.geometry.guarded:
+            for condition in staging.glob("condition*/1"):
+                _link(encoder / CODE_SPREAD, condition / CODE_SPREAD)
         write_contents(staging)
 
 
@@ -224,8 +232,12 @@ def _check_names(generators: Sequence[str]) -> None:
 
 def _link_files(model: _Model, destination: Path) -> None:
     for name in (MANIFEST, *model.manifest.files):
-        source = (model.directory / name).resolve()  # a hard link must lead to the file, not to a symbolic link
-        try:
-            os.link(source, destination / name)
-        except OSError:  # another file system, or one without hard links
-            shutil.copyfile(source, destination / name)
+        _link(model.directory / name, destination / name)
+
+
+def _link(file: Path, destination: Path) -> None:
+    source = file.resolve()  # a hard link must lead to the file, not to a symbolic link
+    try:
+        os.link(source, destination)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, destination)

@@ -9,6 +9,7 @@ import typer
 
 from serving.client.defaults import DEFAULT_TIMEOUT
 from serving.connection import connection_from_options
+from serving.faces.left_alone import SMALLEST_TOONIFIED
 from serving.jobs import Job
 from serving.options import (
     Align,
@@ -18,6 +19,7 @@ from serving.options import (
     ColourMatch,
     Encoder,
     Exact,
+    FarCodesOption,
     Force,
     Generators,
     Headers,
@@ -31,6 +33,7 @@ from serving.options import (
     RSwap,
     Seed,
     ShowProgress,
+    SmallestFace,
     Strength,
     Timeout,
     TlsCa,
@@ -79,6 +82,8 @@ def cam(
     output_style: OutputStyle = "paste",
     mask: Mask = "ellipse",
     colour_match: ColourMatch = 0.0,
+    smallest_face: SmallestFace = SMALLEST_TOONIFIED,
+    far_codes: FarCodesOption = "pull",
     size: Size = "auto",
     smoothing: Smooth = "live",
     quality: Quality = DEFAULT_QUALITY,
@@ -97,13 +102,18 @@ def cam(
 
     side = side_from_option(size, output_style)
     server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
-    back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
+    guard = far_codes != "keep"
+    back_end = BackEnd(
+        server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier, guard=guard
+    )
     edit = edit_from_options(attribute, keep, rows, exact=exact, seed=seed, strength=strength)
     psi = 1.0 if psi is None else psi
     style = back_end.style(
         edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha, transfer=transfer
     )
-    with open_runner(back_end, align, style, progress, stats) as runner:
+    with open_runner(
+        *(back_end, align, style, progress, stats), smallest=smallest_face, leave_far=far_codes == "leave"
+    ) as runner:
 
         def reported(state: VideoProgress) -> None:
             runner.reporter.progress(state)

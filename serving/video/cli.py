@@ -10,6 +10,7 @@ import typer
 
 from serving.client.defaults import DEFAULT_TIMEOUT
 from serving.connection import connection_from_options
+from serving.faces.left_alone import SMALLEST_TOONIFIED
 from serving.jobs import files_in, jobs_of
 from serving.options import (
     Align,
@@ -19,6 +20,7 @@ from serving.options import (
     ColourMatch,
     Encoder,
     Exact,
+    FarCodesOption,
     Force,
     Generators,
     Headers,
@@ -32,6 +34,7 @@ from serving.options import (
     Seed,
     ShardOption,
     ShowProgress,
+    SmallestFace,
     Strength,
     Timeout,
     TlsCa,
@@ -92,6 +95,8 @@ def video(
     output_style: OutputStyle = "paste",
     mask: Mask = "ellipse",
     colour_match: ColourMatch = 0.0,
+    smallest_face: SmallestFace = SMALLEST_TOONIFIED,
+    far_codes: FarCodesOption = "pull",
     size: Size = "auto",
     png: Annotated[
         bool, typer.Option("--png", help="Write frames as 000000.png, 000001.png, ... to a folder, without sound.")
@@ -137,7 +142,10 @@ def video(
     start, end = part_from_option(trim)
     r_swap, ends = swaps_from_option(r_swap_or_ends)
     server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
-    back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
+    guard = far_codes != "keep"
+    back_end = BackEnd(
+        server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier, guard=guard
+    )
     edit = edit_from_options(attribute, keep, rows, exact=exact, seed=seed, strength=strength)
     psi = 1.0 if psi is None else psi
     style = back_end.style(
@@ -145,7 +153,9 @@ def video(
     )
     sweep = Sweep(*ends, back_end.blend_choices()) if ends else None
 
-    with open_runner(back_end, align, style, progress, stats) as runner:
+    with open_runner(
+        *(back_end, align, style, progress, stats), smallest=smallest_face, leave_far=far_codes == "leave"
+    ) as runner:
 
         def crop_size(source: Path) -> int:
             with VideoReader(source, start=start, end=end) as reader:

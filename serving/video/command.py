@@ -35,11 +35,23 @@ Stats = Annotated[bool, typer.Option("--stats", help="Report at the end how long
 
 
 @contextmanager
-def open_runner(back_end: BackEnd, align: str, style: Style, progress: ProgressStyle, stats: bool) -> Iterator[Runner]:
+def open_runner(
+    back_end: BackEnd,
+    align: str,
+    style: Style,
+    progress: ProgressStyle,
+    stats: bool,
+    *,
+    smallest: float,
+    leave_far: bool,
+) -> Iterator[Runner]:
     """Load the models, and yield the runner of a command's jobs."""
     from serving.video.reporting import reporter
     from serving.video.running import Runner, cancelled_by_signals, video_landmarker
+    from serving.video.tracking import Tracking
 
     landmarker = video_landmarker(align)
     with back_end.toonifier() as toonifier, cancelled_by_signals() as cancel, reporter(progress) as reports:
-        yield Runner(toonifier, landmarker, style, reports, cancel, stats)
+        # A frame that is a face is one, however small it is.
+        tracking = Tracking(smallest=0.0 if align == "none" else smallest)
+        yield Runner(toonifier, landmarker, style, reports, cancel, stats, tracking, leave_far)

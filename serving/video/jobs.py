@@ -9,10 +9,12 @@ from fractions import Fraction
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.contract.arrays import AnyArray, Codes, Pictures
 from serving.controls import Style
 from serving.faces.alignment import Photo
+from serving.faces.left_alone import FaceCounts
 from serving.video.composing import Composer, ToonFace
 from serving.video.frames import Frame
 from serving.video.stability import Tracks
@@ -25,7 +27,8 @@ class FrameJob:
     ``crops``, ``codes`` and ``pictures`` have one row for each of ``tracks``; None stands for a step that is still to
     come, or for a frame without faces. ``light``: the light encoder's rows of the codes suffice. ``unread``: the
     attributes that the faces show are to be read. ``shown``: those attributes [N, A], of this frame and then averaged
-    over the track. ``seconds``: time spent in each step.
+    over the track. ``small``: number of faces that are left alone because they are small. ``far`` [N]: whether a face's
+    code lay too far out; None where that is not known. ``seconds``: time spent in each step.
     """
 
     frame: Frame
@@ -38,6 +41,8 @@ class FrameJob:
     codes: Codes | None = None
     shown: AnyArray | None = None
     pictures: Pictures | None = None
+    small: int = 0
+    far: NDArray[np.bool_] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -48,11 +53,13 @@ class FrameResult:
     ``frame``: the picture to show, with the time of the frame that it was made from.
     ``faces``: the faces in it, oldest track first.
     ``seconds``: time of each step, "detect", "align", "encode", "render" and "paste"; a batch shares its time equally.
+    ``counts``: the faces that were left alone, or whose codes were pulled in.
     """
 
     frame: Frame
     faces: tuple[ToonFace, ...]
     seconds: Mapping[str, float]
+    counts: FaceCounts = field(default_factory=FaceCounts)
 
     @property
     def pixels(self) -> Photo:
@@ -65,18 +72,24 @@ class FrameResult:
         return self.frame.pts
 
 
-def toon_faces(job: FrameJob) -> Iterator[ToonFace]:
-    """Yield the faces of a frame that has been rendered."""
-    if job.crops is not None and job.pictures is not None:
-        for track, face, picture in zip(job.tracks, job.crops, job.pictures, strict=True):
-            yield ToonFace(track.id, track.placement, track.seen, track.opacity, face, picture, track.outline)
+def toon_faces(job: FrameJob, opacities: Sequence[float]) -> Iterator[ToonFace]:
+    """Yield the faces of a frame that has been rendered, each with its opacity times the given one, if any is left."""
+    if job.crops is None or job.pictures is None:
+        return
+    for track, face, picture, share in zip(job.tracks, job.crops, job.pictures, opacities, strict=True):
+        if opacity := share * track.opacity:
+            yield ToonFace(track.id, track.placement, track.seen, opacity, face, picture, track.outline)
 
 
 def apply_batched(function: Callable[[AnyArray], AnyArray], parts: Sequence[AnyArray | None]) -> list[AnyArray]:
     """Apply a function to the rows of all parts in one call, and split its result like the parts."""
     arrays = [part for part in parts if part is not None]
-    ends = np.cumsum([len(array) for array in arrays])[:-1]
-    return np.split(function(np.concatenate(arrays)), ends)
+    return split_like(arrays, function(np.concatenate(arrays)))
+
+
+def split_like(arrays: Sequence[AnyArray], joined: AnyArray) -> list[AnyArray]:
+    """Split an array into parts with as many rows as each of ``arrays``."""
+    return np.split(joined, np.cumsum([len(array) for array in arrays])[:-1])
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from threading import Event
 from time import perf_counter
 
 from engines.contract.errors import RequestError
+from serving.faces.left_alone import FaceCounts
 from serving.video.frames import Frame, FrameSink, FrameSource, Noting
 from serving.video.jobs import FrameJob, FrameResult
 from serving.video.session import ToonSession
@@ -33,6 +34,9 @@ class VideoProgress:
     ``faces``: the number of frames with a face.
     ``seconds``: the time since the start.
     ``stages``: seconds of work by step, including "decode" and "write"; the steps overlap.
+    ``small``: the number of faces, counted in every frame, that were left alone because they are small.
+    ``far``: the number of faces, counted in every frame, whose codes lay farther out than those of good faces; None if
+    the models do not tell.
     """
 
     frames: int
@@ -41,6 +45,13 @@ class VideoProgress:
     faces: int
     seconds: float
     stages: Mapping[str, float]
+    small: int = 0
+    far: int | None = None
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person is told about faces that were left alone or pulled in, as parts of a sentence."""
+        return FaceCounts(self.small, self.far).remarks
 
     @property
     def fps(self) -> float:
@@ -174,7 +185,8 @@ class _Run:
         self._total, self._cancel, self._live = total, cancel, live
         self._start = perf_counter()
         self._stages: defaultdict[str, float] = defaultdict(float)
-        self._frames = self._faces = self._dropped = 0
+        self._frames = self._faces = self._dropped = self._small = 0
+        self._far: int | None = None
 
     def decoded(self, source: FrameSource) -> Iterator[Frame]:
         """Yield the source's frames until the run is cancelled, and measure the time that decoding takes."""
@@ -201,12 +213,18 @@ class _Run:
         self._frames += 1
         self._faces += bool(result.faces)
         self._dropped = dropped
+        self._small += result.counts.small
+        if result.counts.far is not None:
+            self._far = (self._far or 0) + result.counts.far
         for stage, seconds in result.seconds.items():
             self._stages[stage] += seconds
 
     def progress(self) -> VideoProgress:
         seconds = perf_counter() - self._start
-        return VideoProgress(self._frames, self._total, self._dropped, self._faces, seconds, dict(self._stages))
+        return VideoProgress(
+            *(self._frames, self._total, self._dropped, self._faces),
+            *(seconds, dict(self._stages), self._small, self._far),
+        )
 
     def report(self, *, cancelled: bool = False, notes: Iterable[str] = ()) -> VideoReport:
         return VideoReport(**vars(self.progress()), cancelled=cancelled, notes=tuple(notes))

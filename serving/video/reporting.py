@@ -38,6 +38,8 @@ class LineReporter(reporting.LineReporter[VideoReport]):
             sys.stderr.write(f"cancelled: {target} was not written\n")
         else:
             super().finished(target, result)
+            if result.remarks:
+                sys.stderr.write(f"note: faces of {target}, counted in each frame: {', '.join(result.remarks)}\n")
             if result.notes:
                 sys.stderr.write(f"note: {target} lacks {'; '.join(result.notes)}\n")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -26,6 +26,7 @@ from serving.video.prealigned import prealigned_landmarker
 from serving.video.reporting import Reporter, print_stages
 from serving.video.session import Smoothing, StyleByTime, ToonSession
 from serving.video.stability import ROW_WEIGHTS
+from serving.video.tracking import Tracking
 
 OutputStyle = Literal["paste", "crop", "side-by-side"]
 
@@ -43,7 +44,10 @@ class Cancellation(Event):
 
 @dataclass(frozen=True)
 class Runner:
-    """Shared by all videos of one command; ``cancel`` ends the current run and those that would follow."""
+    """Shared by all videos of one command; ``cancel`` ends the current run and those that would follow.
+
+    ``tracking`` and ``leave_far`` say which faces are left alone.
+    """
 
     toonifier: Toonifier
     landmarker: Landmarker
@@ -51,6 +55,8 @@ class Runner:
     reporter: Reporter
     cancel: Cancellation
     stats: bool = False
+    tracking: Tracking = field(default_factory=Tracking)
+    leave_far: bool = False
 
     def run_all(
         self,
@@ -92,6 +98,8 @@ class Runner:
             composer=composer,
             smoothing=smoothing,
             codes=None if smoothing == "off" else ROW_WEIGHTS,
+            tracking=self.tracking,
+            leave_far=self.leave_far,
         )
 
 

@@ -16,16 +16,18 @@ from typing import Literal
 
 import numpy as np
 
-from engines.contract.arrays import AnyArray, Pictures
+from engines.contract.arrays import AnyArray, Distances, Pictures
 from engines.contract.closing import Closing
 from engines.contract.errors import AlignmentError, RequestError, ToonifyError
 from serving.controls import Style
 from serving.faces.alignment import Photo, crop
 from serving.faces.landmarks import Landmarker
+from serving.faces.left_alone import FaceCounts, far_of
 from serving.toonifier import Toonifier
 from serving.video.composing import Composer, Paste
+from serving.video.far_faces import FarFaces
 from serving.video.frames import Frame
-from serving.video.jobs import FrameJob, FrameResult, apply_batched, timed, toon_faces
+from serving.video.jobs import FrameJob, FrameResult, apply_batched, split_like, timed, toon_faces
 from serving.video.stability import (
     CUT_THRESHOLD,
     ROW_WEIGHTS,
@@ -66,6 +68,8 @@ class ToonSession(Closing):
             request. Otherwise a toonifier with a light encoder computes the rows of colours and texture twice a second.
         tracking: how many faces are followed, and what happens to lost ones.
         cut_threshold: see ``serving.video.stability.CutDetector``; infinity disables the detection of cuts.
+        leave_far: leave faces alone whose codes lie farther out than those of good faces. Without it the toonifier
+            pulls these codes in.
 
     Raises:
         RequestError: ``smoothing`` is another word.
@@ -82,6 +86,7 @@ class ToonSession(Closing):
         codes: RowWeights | None = ROW_WEIGHTS,
         tracking: Tracking | None = None,
         cut_threshold: float = CUT_THRESHOLD,
+        leave_far: bool = False,
     ) -> None:
         self.style: Style | StyleByTime = style or Style()
         self.composer = composer or Paste()
@@ -92,6 +97,8 @@ class ToonSession(Closing):
         self._full_codes = FullCodeSchedule()
         self._attributes = TrackAttributes()
         self._tracker = Tracker(tracking)
+        self._leave_far = leave_far
+        self._far_faces = FarFaces((tracking or Tracking()).fade)
         self._cuts = CutDetector(cut_threshold)
         self._waiting: deque[FrameJob] = deque()  # for the filter
         self._number = 0
@@ -117,6 +124,7 @@ class ToonSession(Closing):
         self._filter.flush()
         self._begin_stream()
         self._attributes.reset()
+        self._far_faces.reset()
         if self._codes:
             self._codes.reset()
 
@@ -132,6 +140,7 @@ class ToonSession(Closing):
             if self._cuts.is_cut(frame.pixels) or frame.new_scene:
                 self._tracker.reset()
             tracks = self._tracker.update(sightings_from_faces(faces), float(frame.pts))
+            job.small = self._tracker.small_faces
         self._number += 1
         self._waiting.append(job)
         steady = self._filter.push(tracks, float(frame.pts))
@@ -147,6 +156,10 @@ class ToonSession(Closing):
         """Encode the faces of a batch of frames; without smoothing of codes, ``render`` does it.
 
         An edit that keeps attributes reads them from the first frames of each track.
+
+        Raises:
+            RequestError: far faces are to be left alone, and the models do not tell which are far.
+            ServerError, EngineError: the toonifier fails.
         """
         if unread := [job for job in jobs if job.unread]:
             with timed(unread, "encode"):
@@ -157,11 +170,23 @@ class ToonSession(Closing):
         for light in (False, True):
             if batch := [job for job in with_faces if job.light == light]:
                 with timed(batch, "encode"):
-                    encode = partial(self._toonifier.encode, light=light)
-                    codes = apply_batched(encode, [job.crops for job in batch])
+                    encode = partial(self._toonifier.encode_with_distance, light=light)
+                    codes = self._noting_far_faces(encode, batch)
                 for job, w in zip(batch, codes, strict=True):
                     job.codes = w
         return jobs
+
+    def _noting_far_faces(
+        self, function: Callable[[Pictures], tuple[AnyArray, Distances | None]], jobs: Sequence[FrameJob]
+    ) -> list[AnyArray]:
+        """Apply a function to the crops of all jobs in one call, note whose codes lay far out, and split its result."""
+        crops = [job.crops for job in jobs if job.crops is not None]
+        result, distances = function(np.concatenate(crops))
+        far = far_of(distances, leave=self._leave_far)
+        if far is not None:
+            for job, each in zip(jobs, split_like(crops, far), strict=True):
+                job.far = each
+        return split_like(crops, result)
 
     def smooth(self, jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:
         """Average the codes, and the attributes that are kept, with those of earlier frames."""
@@ -185,9 +210,16 @@ class ToonSession(Closing):
     def compose(self, job: FrameJob) -> FrameResult:
         """Make the picture to show."""
         with timed([job], "paste"):
-            faces = tuple(toon_faces(job))
+            faces = tuple(toon_faces(job, self._opacities(job)))
             pixels = job.composer(job.frame.pixels, faces)
-        return FrameResult(replace(job.frame, pixels=pixels), faces, job.seconds)
+        counts = FaceCounts(job.small, None if job.far is None else int(job.far.sum()))
+        return FrameResult(replace(job.frame, pixels=pixels), faces, job.seconds, counts)
+
+    def _opacities(self, job: FrameJob) -> list[float]:
+        ids = [track.id for track in job.tracks]
+        if self._leave_far and job.far is not None:
+            return self._far_faces.push(ids, job.far, float(job.frame.pts))
+        return [1.0] * len(ids)
 
     def _begin_stream(self) -> None:
         self._waiting.clear()
@@ -222,10 +254,14 @@ class ToonSession(Closing):
         shown = np.concatenate(read) if read else None
         if self._codes:
             return apply_batched(lambda w: self._toonifier.render(w, style, shown), [job.codes for job in jobs])
-        if shown is not None:
-            encode, render = self._toonifier.encode, self._toonifier.render
-            return apply_batched(lambda crops: render(encode(crops), style, shown), [job.crops for job in jobs])
-        return apply_batched(lambda crops: self._toonifier.toonify(crops, style), [job.crops for job in jobs])
+        if shown is None:
+            return self._noting_far_faces(partial(self._toonifier.toonify_with_distance, style=style), jobs)
+
+        def rendered(crops: Pictures) -> tuple[Pictures, Distances | None]:
+            w, distances = self._toonifier.encode_with_distance(crops)
+            return self._toonifier.render(w, style, shown), distances
+
+        return self._noting_far_faces(rendered, jobs)
 
     def close(self) -> None:
         """Forget the stream."""

@@ -33,7 +33,8 @@ MAX_UPLOAD = 2**20
 def one_face(photo: Pixels, name: str = "") -> tuple[Face, ...]:
     """A landmarker that finds one face in the middle of a picture that is wider than high, and none in others."""
     height, width = photo.shape[:2]
-    return (face_at(width / 2, height / 2, height / 2),) if width > height else ()
+    side = max(height / 2, 50)  # smaller faces are left alone
+    return (face_at(width / 2, height / 2, side),) if width > height else ()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ The generator "small" is as if cut at 16: it takes 8 rows too, and gives their n
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from engines.contract.tensors import DType, TensorSpec
 from engines.hashed_files import sha256_of
 from engines.matching import MAPPING
 from engines.model_directory import Component, LiveBlend, Manifest, Sizes, Verification, manifest_of, write_manifest
+from serving.code_spread import CODE_SPREAD, CodeSpread, write_code_spread
 from serving.pipeline import Pipeline
 
 SIZES = Sizes(resolution=32, w_dim=16)
@@ -39,6 +41,9 @@ MAPPING_SIZES = Sizes(resolution=32, w_dim=16, z_dim=16)
 SMALL_SIZES = Sizes(resolution=16, w_dim=16, rows=8)
 DEFAULT_BLEND = (1.0, 1.0, 0.0, 0.0)
 """The default shares of the generator "live" at 4, 8, 16 and 32: r_swap 8."""
+
+REACH = 3.0
+"""Default reach of the encoder's codes. The rows of noisy faces lie 2.3 from 0 (mean), those of a black face 4."""
 
 BLEND_WEIGHTS = np.array([[1], [0.5], [0.25], [0.25]], np.float32)
 
@@ -122,6 +127,18 @@ def write_encoder(directory: Path, sizes: Sizes = SIZES) -> Path:
     ]
     constants = {"start": [0, 0, 0], "end": [rows, w_dim, 1], "axes": [1, 2, 3], "channel": [3], "half": 128.0}
     return _write_directory(directory, "encoder", "encoder", sizes, nodes, constants)
+
+
+def with_code_spread(encoder: Path, folder: Path, reach: float = REACH) -> Path:
+    """A copy of an encoder that knows how far out codes of good faces lie: within this distance of 0 in every row."""
+    shutil.copytree(encoder, folder)
+    manifest = manifest_of(folder)
+    geometry = manifest.sizes.geometry
+    mean = np.zeros((geometry.rows, geometry.w_dim), np.float32)
+    write_code_spread(folder, CodeSpread(mean, np.full(geometry.rows, reach, np.float32)))
+    files = {**manifest.files, CODE_SPREAD: sha256_of(folder / CODE_SPREAD)}
+    write_manifest(folder, manifest.model_copy(update={"files": files}))
+    return folder
 
 
 def write_isf(directory: Path, sizes: Sizes = ISF_SIZES) -> Path:

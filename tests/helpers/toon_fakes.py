@@ -48,6 +48,7 @@ class FakeToonifier(_Closing):
         shown: the attributes that each rendering was given.
         styles: the style of each toonifying.
         rendered: the style of each rendering.
+        reach: a face's code lies as far out as its highest level over this; None where that is not known.
     """
 
     before: Callable[[], Any] = lambda: None
@@ -57,6 +58,7 @@ class FakeToonifier(_Closing):
     shown: list[NDArray[np.float32] | None] = field(default_factory=list)
     styles: list[Style] = field(default_factory=list)
     rendered: list[Style] = field(default_factory=list)
+    reach: float | None = None
 
     @property
     def has_light_encoder(self) -> bool:
@@ -69,6 +71,11 @@ class FakeToonifier(_Closing):
     def encode(self, faces: Pixels, *, light: bool = False) -> NDArray[np.float32]:
         self._begin("light" if light else "encode", faces)
         return _codes(faces)[:, : self.light_rows if light else None]
+
+    def encode_with_distance(
+        self, faces: Pixels, *, light: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        return self.encode(faces, light=light), self._distances(faces)
 
     def read_attributes(self, faces: Pixels) -> NDArray[np.float32] | None:
         if self.attributes is None:
@@ -86,6 +93,12 @@ class FakeToonifier(_Closing):
         self._begin("toonify", faces)
         self.styles.append(style)
         return _pictures(_codes(faces), style)
+
+    def toonify_with_distance(self, faces: Pixels, style: Style) -> tuple[Pixels, NDArray[np.float32] | None]:
+        return self.toonify(faces, style), self._distances(faces)
+
+    def _distances(self, faces: Pixels) -> NDArray[np.float32] | None:
+        return None if self.reach is None else faces.reshape(len(faces), -1).max(1) / np.float32(self.reach)
 
     def sample_codes(self, seeds: Seeds, style: Style) -> NDArray[np.float32]:
         """Codes whose pictures have the seed's lowest byte in red."""

@@ -5,7 +5,7 @@ import pytest
 from toon_fakes import face_at
 
 from engines.contract.errors import RequestError
-from serving.faces.alignment import placement_of_face
+from serving.faces.alignment import square_of_any_size
 from serving.faces.pose import Facing
 from serving.video.tracking import Sighting, Tracker, Tracking, placement_distance
 
@@ -13,7 +13,7 @@ FRAME = 1 / 30
 
 
 def at(x: float, y: float = 100, side: float = 100, facing: Facing = "towards") -> Sighting:
-    return Sighting(placement_of_face(face_at(x, y, side).points), facing)
+    return Sighting(square_of_any_size(face_at(x, y, side).points), facing)
 
 
 def test_two_faces_keep_their_numbers_in_whatever_order_they_are_found() -> None:
@@ -62,7 +62,7 @@ def test_without_fading_a_lost_face_is_gone_at_once() -> None:
 
 def test_a_face_elsewhere_or_of_another_size_is_another_one() -> None:
     tracker = Tracker(Tracking(hold=0.0, fade=0.0))
-    numbers = [tracker.update([found], i * FRAME)[0].id for i, found in enumerate([at(100), at(250), at(250, 100, 40)])]
+    numbers = [tracker.update([found], i * FRAME)[0].id for i, found in enumerate([at(100), at(250), at(250, 100, 50)])]
     assert numbers == [0, 1, 2]
 
 
@@ -101,9 +101,11 @@ def test_distance_is_in_sides_of_the_larger_crop() -> None:
     assert placement_distance(one, one) == 0
 
 
-@pytest.mark.parametrize("options", [{"max_faces": 0}, {"hold": -1.0}, {"fade": -0.1}])
+@pytest.mark.parametrize("options", [{"max_faces": 0}, {"hold": -1.0}, {"fade": -0.1}, {"smallest": -1.0}])
 def test_numbers_that_cannot_be_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(RequestError, match=r"tracking: got .* expected 1 face or more, and times of 0 or more"):
+    with pytest.raises(
+        RequestError, match=r"tracking: got .* expected 1 face or more, and times and sizes of 0 or more"
+    ):
         Tracking(**options)
 
 
@@ -144,3 +146,31 @@ def test_an_outline_stays_with_its_track_while_the_face_is_held() -> None:
     (held,) = tracker.update([], 0.1)
     assert seen.outline is held.outline is outline
     assert tracker.update([at(100)], 0.2)[0].outline is None
+
+
+def test_small_faces_are_left_alone_and_counted() -> None:
+    tracker = Tracker(Tracking(smallest=50))
+    tracks = tracker.update([at(100), at(250, 100, 49), at(350, 100, 10), at(400, 100, 49, "away")], 0.0)
+    assert [track.id for track in tracks] == [0]
+    assert tracker.small_faces == 2
+
+
+def test_small_faces_take_no_place_from_others() -> None:
+    tracker = Tracker(Tracking(max_faces=2, smallest=50))
+    crowd = [at(40 * number, 300, 30) for number in range(20)]
+    tracker.update(crowd, 0.0)
+    assert [track.opacity for track in tracker.update([at(100), at(300), *crowd], FRAME)] == [1, 1]
+    assert tracker.small_faces == 20
+
+
+def test_a_face_that_becomes_small_fades_out_and_comes_back_at_the_whole_size() -> None:
+    tracker = Tracker(Tracking(fade=2 * FRAME, smallest=50))
+    sides = [55, 47, 46, 44, 43, 47, 51, 51]
+    shown = [tracker.update([at(100, 100, side)], i * FRAME) for i, side in enumerate(sides)]
+    assert [round(tracks[0].opacity, 6) if tracks else None for tracks in shown] == [1, 1, 1, 0.5, None, None, 1, 1]
+
+
+def test_only_small_faces_below_the_least_that_can_be_encoded_are_left_alone_with_0() -> None:
+    tracker = Tracker(Tracking(smallest=0))
+    assert len(tracker.update([at(100, 100, 25), at(300, 100, 20)], 0.0)) == 1
+    assert tracker.small_faces == 1
