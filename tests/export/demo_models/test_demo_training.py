@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from export.checkpoints import read_encoder, read_generator, read_isf
-from export.demo_models.dataset import drawn_faces
+from export.demo_models.dataset import drawn_faces, partial_of
 from export.demo_models.encoder_training import LENGTH_WEIGHT, TrainedLayers, code_loss, new_encoder, scale_convolutions
 from export.demo_models.faces import PHOTO
 from export.demo_models.files import DemoFiles
@@ -138,8 +138,30 @@ def test_a_stage_trains_its_own_resolutions_only(tmp_path: Path) -> None:
     faces = drawn_faces(tmp_path / "faces.npy", 8, 0, PHOTO)
     stage = Stage(64, 8, Schedule(2, 1e-2), trained=(16, 32))
     train_generator(network, faces, [stage], tmp_path / "base.state", seed=0, compiled=False)
-    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
-    assert {name.split(".")[1] for name in changed if name.startswith("synthesis")} == {"16", "32"}
+    assert changed_resolutions(before, network.state_dict()) == {"16", "32"}
+
+
+def changed_resolutions(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    return {name.split(".")[1] for name in changed if name.startswith("synthesis")}
+
+
+def test_an_interrupted_drawing_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.demo_models.dataset._CHUNK", 2)
+    whole = drawn_faces(tmp_path / "whole.npy", 6, 0, PHOTO)
+    file = tmp_path / "parts.npy"
+    pictures = np.array(whole.pictures)
+    pictures[0] = 7  # those that are there are not drawn again
+    pictures[2:] = 0
+    np.save(tmp_path / "drawn.npy", pictures)
+    (tmp_path / "drawn.npy").rename(partial_of(file))
+    with (tmp_path / "parts.npy.done").open("wb") as stream:
+        np.save(stream, whole.measures[:2])
+    parts = drawn_faces(file, 6, 0, PHOTO)
+    assert (parts.pictures[0] == 7).all()
+    np.testing.assert_array_equal(parts.pictures[1:], whole.pictures[1:])
+    np.testing.assert_array_equal(parts.measures, whole.measures)
+    assert sorted(path.name for path in tmp_path.glob("parts*")) == ["parts.measures.npy", "parts.npy"]
 
 
 def test_targets_are_averages_in_minus_one_to_one() -> None:
