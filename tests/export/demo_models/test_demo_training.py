@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count, repeat
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from export.demo_models.generator_training import (
     target_from_pictures,
     train_generator,
 )
+from export.demo_models.sibling_training import Combinations, train_siblings
 from export.demo_models.train import Effort, train_all
 from export.demo_models.training import Schedule, optimise
 from export.demo_models.traits import TRAITS, random_codes
@@ -139,6 +141,33 @@ def test_a_stage_trains_its_own_resolutions_only(tmp_path: Path) -> None:
     stage = Stage(64, 8, Schedule(2, 1e-2), trained=(16, 32))
     train_generator(network, faces, [stage], tmp_path / "base.state", seed=0, compiled=False)
     assert changed_resolutions(before, network.state_dict()) == {"16", "32"}
+
+
+def test_siblings_share_the_surface_of_photographs_and_each_has_its_own_geometry(tmp_path: Path) -> None:
+    base = new_generator(0)
+    before = {name: value.clone() for name, value in base.state_dict().items()}
+    faces = drawn_faces(tmp_path / "faces.npy", 8, 0, PHOTO)
+
+    def tiny(_: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        return (Stage(64, 4, Schedule(2, 1e-2)),)
+
+    others = replace(faces, pictures=255 - faces.pictures)
+    all_faces = Combinations(faces, others, others, faces)
+    transfer = train_siblings(base, all_faces, 16, tiny, tmp_path, seed=0, compiled=False).state_dict()
+    after = base.state_dict()
+    # Layers above 64 had no part in these stages.
+    assert changed_resolutions(before, after) == {"4", "8", "16", "32", "64"}
+    assert changed_resolutions(after, transfer) == {"4", "8", "16", "32", "64"}
+    lower = torch.load(tmp_path / "lower-0.state", weights_only=True)["average"]
+    shared = "synthesis.32.conv.weight"
+    assert torch.equal(lower[f"first.{shared}"], lower[f"second.{shared}"])
+    assert torch.equal(lower[f"first.{shared}"], after[shared])
+    upper = torch.load(tmp_path / "upper-0.state", weights_only=True)["average"]
+    assert torch.equal(upper[f"second.{shared}"], transfer[shared])
+    for name, value in transfer.items():
+        if name.startswith(("synthesis.4.", "synthesis.8.", "synthesis.16.")):
+            assert torch.equal(value, lower[f"second.{name}"])
+            assert torch.equal(upper[f"second.{name}"], after[name])
 
 
 def changed_resolutions(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
