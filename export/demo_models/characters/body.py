@@ -55,9 +55,9 @@ def _fixed_channels() -> Vectors:
     jaw = smoothstep(-y, 0.28, 0.62) * smoothstep(z, -0.52, -0.30) * smoothstep(y, -1.45, -1.12)
     cheek = smoothstep(-y - 0.55 * np.maximum(0.42 - np.abs(x), 0), 0.36, 0.60)
     upper = np.exp(-((x / 0.27) ** 4)) * smoothstep(-y, 0.50, 0.57) * (y > -0.72)
-    lips = smoothstep(head.lips, 4.5, 6.5)
+    lips = smoothstep(head.lips, 3.6, 5.4)
     channels[:, BEARD] = np.maximum(jaw * cheek, upper) * lips * (head.lips > 0) * (z > -0.6)
-    neckline = -1.33 + 0.30 * np.clip(-z - 0.2, 0, 1) - 0.12 * np.exp(-((x / 0.35) ** 2)) * (z > -0.5)
+    neckline = -1.38 + 0.30 * np.clip(-z - 0.2, 0, 1) - 0.12 * np.exp(-((x / 0.35) ** 2)) * (z > -0.5)
     channels[:, CLOTH] = neckline - y
     channels[:, ACROSS : FORTH + 1] = head.vertices
     return channels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ Paint = Callable[[Surface, NDArray[np.int64]], Values]
 WRAP_SKIN = np.array([0.55, 0.30, 0.22], np.float32)
 """How far light wraps round skin in each colour: red light travels farthest in it."""
 WRAP = np.array([0.25, 0.25, 0.25], np.float32)
-KEY, SKY, GROUND = 0.90, np.array([0.34, 0.36, 0.40], np.float32), np.array([0.24, 0.20, 0.19], np.float32)
+KEY, SKY, GROUND = 1.08, np.array([0.28, 0.30, 0.34], np.float32), np.array([0.19, 0.15, 0.14], np.float32)
 """The brightness of the key light, and the colours of the light from above and from below."""
 EXPOSURE = np.float32(1.75)
 BACK = 0.22
@@ -44,28 +45,34 @@ def photo_picture(surface: Surface) -> Values:
 def _exposed(linear: Values) -> Values:
     """Return colours as a camera records them: bright ones are compressed, with their hue kept."""
     linear = np.maximum(linear, np.float32(1e-6))
-    brightest = linear.max(1, keepdims=True)
-    return np.asarray(np.sqrt(np.minimum(linear * (1 - np.exp(-EXPOSURE * brightest)) / brightest, 1)), np.float32)
+    brightest = np.maximum(np.maximum(linear[:, 0], linear[:, 1]), linear[:, 2])
+    scale = (1 - np.exp(-EXPOSURE * brightest)) / brightest
+    return np.asarray(np.sqrt(np.minimum(linear * scale[:, None], 1)), np.float32)
 
 
 def _lit(
     surface: Surface, chosen: NDArray[np.int64], albedo: Values, wrap: Values, gloss: float = 0, sharpness: float = 20
 ) -> Values:
     """Return the light from points of a colour (as seen, not linear), linear, [N, 3]."""
-    normals, light = surface.normals[chosen], surface.light
-    facing = (normals @ light.key)[:, None]
-    lit = surface.lit[chosen][:, None]
-    diffuse = np.maximum((facing + wrap) / (1 + wrap), 0) * (0.25 + 0.75 * lit)
-    up = 0.5 + 0.5 * normals[:, 1:2]
-    ambient = (GROUND + up * (SKY - GROUND)) * surface.ambient[chosen][:, None]
-    edge = np.maximum(1 - normals[:, 2:3], 0) ** 3 * (0.5 + 0.5 * up) * BACK
-    out = albedo * albedo * (KEY * light.tint * diffuse + ambient + edge)
+    normals, light, lit = surface.normals[chosen], surface.light, surface.lit[chosen]
+    facing, up, rim = normals @ light.key, 0.5 + 0.5 * normals[:, 1], 1 - normals[:, 2]
+    edge = rim * rim * rim * (0.5 + 0.5 * up) * BACK
+    ambient = surface.ambient[chosen]
+    shine = np.float32(0)
     if gloss:
         half = light.key + np.array([0, 0, 1], np.float32)
         half /= np.linalg.norm(half)
-        shine = np.maximum(normals @ half, 0) ** np.float32(sharpness)
-        out += (gloss * shine * surface.lit[chosen] * surface.ambient[chosen])[:, None] * light.tint
-    return np.asarray(out, np.float32)
+        # cos(angle) ** sharpness, by a function that NumPy computes faster.
+        shine = gloss * np.exp(np.float32(sharpness) * (normals @ half - 1)) * lit * ambient
+    reached = KEY * (0.25 + 0.75 * lit)
+    out = np.empty_like(albedo)
+    # One colour after the other, since NumPy is slow where arrays' last axis is short.
+    for channel in range(3):
+        diffuse = np.maximum(facing + wrap[channel], 0) * reached * (light.tint[channel] / (1 + wrap[channel]))
+        around = (GROUND[channel] + up * (SKY[channel] - GROUND[channel])) * ambient + edge
+        own = albedo[:, channel]
+        out[:, channel] = own * own * (diffuse + around) + shine * light.tint[channel]
+    return out
 
 
 def _skin(surface: Surface, chosen: NDArray[np.int64]) -> Values:
@@ -90,6 +97,8 @@ def _skin(surface: Surface, chosen: NDArray[np.int64]) -> Values:
         np.array([0.80, 0.68, 0.64], np.float32),
         0.75 * np.exp(-(((channels[:, LIDS] - 4.2) / 0.8) ** 2)) * (y > 0.0),
     )
+    nostrils = np.exp(-(((np.abs(x) - 0.075) / 0.040) ** 2 + ((y + 0.462) / 0.026) ** 2))
+    _tint(albedo, np.array([0.42, 0.28, 0.26], np.float32), 0.9 * nostrils * front)
     if person.has("age") > 0.01:
         _tint(albedo, np.array([0.80, 0.70, 0.66], np.float32), wrinkles(surface, x, y, front))
     beard = smoothstep(surface.beard(chosen), 0.08, 0.62)[:, None] * min(1.0, 0.25 + 1.2 * person.growth)
@@ -108,7 +117,9 @@ def _skin(surface: Surface, chosen: NDArray[np.int64]) -> Values:
 
 def _tint(albedo: Values, factor: Colour, amount: Values) -> None:
     """Multiply colours by a factor to an extent [N], in place."""
-    albedo *= 1 + np.clip(amount, 0, 1)[:, None] * (factor - 1)
+    amount = np.clip(amount, 0, 1)
+    for channel in range(3):
+        albedo[:, channel] *= 1 + amount * (factor[channel] - 1)
 
 
 def wrinkles(surface: Surface, x: Values, y: Values, front: Values) -> Values:
@@ -167,8 +178,9 @@ def _hair(surface: Surface, chosen: NDArray[np.int64]) -> Values:
     key = key / np.linalg.norm(key)
     level = np.sqrt(normals[:, 1] ** 2 + normals[:, 2] ** 2) + 1e-6
     band = (normals[:, 1] * key[1] + normals[:, 2] * key[2]) / (level * np.hypot(key[1], key[2]))
-    side = 0.35 + 0.65 * np.maximum(normals @ key, 0) ** 3
-    shine = np.maximum(band, 0) ** 36 * side * (0.8 + 0.2 * locks) * surface.lit[chosen] * ~surface.inside[chosen]
+    facing = np.maximum(normals @ key, 0)
+    side = 0.35 + 0.65 * facing * facing * facing
+    shine = np.exp(36 * (band - 1)) * side * (0.8 + 0.2 * locks) * surface.lit[chosen] * ~surface.inside[chosen]
     sheen = 0.30 * (0.55 * surface.palette.hair + 0.45)
     return np.asarray(out + shine[:, None] * sheen, np.float32)
 
@@ -208,10 +220,17 @@ PAINTS = {
 }
 
 
+@cache
+def places(side: int) -> tuple[Values, Values]:
+    """Return y and x of every pixel as fractions of the picture, [side, side]; shared, not to be changed."""
+    y, x = np.mgrid[0:side, 0:side].astype(np.float32) / np.float32(side)
+    return y, x
+
+
 def _wall(surface: Surface) -> Values:
     """Return a wall out of focus, lighter round the head, [side, side, 3]."""
     side = surface.size
-    y, x = np.mgrid[0:side, 0:side].astype(np.float32) / np.float32(side)
+    y, x = places(side)
     person = surface.person
     glow = np.exp(-(((x - 0.5 - 0.10 * np.tanh(person.trait("light_side"))) / 0.55) ** 2 + ((y - 0.42) / 0.6) ** 2))
     value = 0.80 + 0.24 * glow - 0.10 * y

@@ -18,7 +18,7 @@ STYLISED = (0.18, 0.2, 0.1)
 SMOOTHING_STEPS = 10
 EYE_REACH = 0.27
 """The distance from an eye at which its enlargement has fallen to a half, in decimetres."""
-NECK_SQUASH = 0.42
+NECK_SQUASH = 0.47
 """The neck's length relative to the body's own, so that the collar is in the picture."""
 
 

@@ -10,7 +10,7 @@ from export.demo_models.characters.body import ACROSS, FORTH, LIDS, LIPS, UP
 from export.demo_models.characters.colours import Colour
 from export.demo_models.characters.parts import Material
 from export.demo_models.characters.person import smoothstep
-from export.demo_models.characters.photo_surface import Paint, iris_size, wrinkles
+from export.demo_models.characters.photo_surface import Paint, iris_size, places, wrinkles
 from export.demo_models.characters.rasteriser import FAR, Values
 from export.demo_models.characters.surface import SAMPLES, Surface
 
@@ -172,7 +172,7 @@ def _backdrop(surface: Surface) -> Values:
     """Return a plain wall with a lighter disc, [side, side, 3]."""
     side = surface.size
     wall = vivid(surface.palette.background, 1.35, 1.02)
-    y, x = np.mgrid[0:side, 0:side].astype(np.float32) / np.float32(side)
+    y, x = places(side)
     disc = 1 - smoothstep(np.hypot(x - 0.5, y - 0.5), 0.44, 0.445)
     return np.asarray(wall * (1 + 0.08 * disc[..., None]), np.float32)
 
