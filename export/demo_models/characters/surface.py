@@ -84,6 +84,11 @@ class Surface:
     def structure(self) -> float:
         return self.scene.figure.structure
 
+    @property
+    def scale(self) -> float:
+        """The side of the face's crop in samples."""
+        return float(np.hypot(*self.matrix[:, 0]))
+
     def where(self, material: Material) -> NDArray[np.int64]:
         """Return the numbers of the points of a material."""
         return np.flatnonzero(self.materials == material)
@@ -127,7 +132,8 @@ def surface_of(scene: Scene, matrix: NDArray[np.float64], size: int) -> Surface:
     normals /= np.sqrt(np.einsum("kc,kc->k", normals, normals))[:, None] + np.float32(1e-6)
     person = scene.figure.person
     light = light_of(person)
-    ambient, lit = (shade.ravel()[points.pixels] for shade in openness(visible.depth, light, size))
+    crop = float(np.hypot(*matrix[:, 0])) / SAMPLES
+    ambient, lit = (shade.ravel()[points.pixels] for shade in openness(visible.depth, light, size, crop))
     return Surface(
         scene,
         matrix,

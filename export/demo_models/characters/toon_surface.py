@@ -16,26 +16,27 @@ from export.demo_models.characters.surface import SAMPLES, Surface
 
 INK = np.array([0.16, 0.09, 0.11], np.float32)
 LINE = 0.0085
-"""The width of outlines as a fraction of the picture."""
+"""The width of outlines as a fraction of the crop."""
 BROAD = 0.016
-"""The radius over which normals are smoothed for shades, as a fraction of the picture."""
+"""The radius over which normals are smoothed for shades, as a fraction of the crop."""
 MOUTH_EDGE = 2.0
 """The ring round the mouth inside of which nothing is outlined."""
 SPECK = 0.035
-"""The length, as a fraction of the picture, under which an outline is left out."""
+"""The length, as a fraction of the crop, under which an outline is left out."""
 STEP, HAIR_STEP = 0.13, 0.40
 """The least steps in depth, in decimetres, that are outlined, and those within hair."""
 
 
-def toon_picture(surface: Surface) -> Values:
-    """Colour a character as a cartoon, RGB in 0..1, [side, side, 3]."""
+def toon_picture(surface: Surface, background: Values | None = None) -> Values:
+    """Colour a character as a cartoon before a background or a wall, RGB in 0..1, [size, size, 3]."""
     colours = np.zeros((len(surface.materials), 3), np.float32)
     for material, paint in PAINTS.items():
         chosen = surface.where(material)
         if len(chosen):
             colours[chosen] = paint(surface, chosen)
-    picture = surface.picture(_backdrop(surface), np.clip(colours, 0, 1)) * np.sqrt(surface.light.tint)
-    return _outlined(surface, np.minimum(picture, 1))
+    tint = np.sqrt(surface.light.tint)
+    wall = _backdrop(surface) * tint if background is None else background
+    return _outlined(surface, surface.picture(wall, np.clip(colours * tint, 0, 1)))
 
 
 def vivid(colour: Colour, saturation: float = 1.25, value: float = 1.08) -> Colour:
@@ -58,7 +59,11 @@ def _broad_normals(surface: Surface, chosen: NDArray[np.int64]) -> Values:
     field = np.zeros((size * size, 4), np.float32)
     field[pixels, :3], field[pixels, 3] = surface.normals[chosen], 1
     half = cv2.resize(field.reshape(size, size, 4), (size // 2, size // 2), interpolation=cv2.INTER_AREA)
-    soft = cv2.resize(cv2.GaussianBlur(half, (0, 0), BROAD * size / 2), (size, size), interpolation=cv2.INTER_LINEAR)
+    soft = cv2.resize(
+        cv2.GaussianBlur(half, (0, 0), BROAD * surface.scale / SAMPLES / 2),
+        (size, size),
+        interpolation=cv2.INTER_LINEAR,
+    )
     broad = soft.reshape(-1, 4)[pixels]
     return np.asarray(broad[:, :3] / (broad[:, 3:] + np.float32(1e-6)), np.float32)
 
@@ -210,10 +215,10 @@ def _groups(surface: Surface) -> NDArray[np.uint8]:
 
 def _outlined(surface: Surface, picture: Values) -> Values:
     """Draw lines where groups of materials meet and where depth jumps."""
-    side = SAMPLES * surface.size
+    scale = surface.scale
     groups = _groups(surface)
     depth = np.where(surface.visible.depth > FAR / 2, surface.visible.depth, np.float32(-3))
-    edge = np.zeros((side, side), np.uint8)
+    edge = np.zeros(groups.shape, np.uint8)
     for axis in (0, 1):
         here = np.s_[:-1, :] if axis == 0 else np.s_[:, :-1]
         least = np.where(groups[here] == GROUPS[Material.HAIR], np.float32(HAIR_STEP), np.float32(STEP))
@@ -224,8 +229,8 @@ def _outlined(surface: Surface, picture: Values) -> Values:
     )
     # Lips and teeth are a few pixels, whose own lines would be blots.
     mouth = cv2.dilate(_samples(surface, inside), np.ones((3, 3), np.uint8))
-    edge = _without_specks(edge * (1 - mouth), SPECK * side)
-    width = LINE * side
+    edge = _without_specks(edge * (1 - mouth), SPECK * scale)
+    width = LINE * scale
     reach = max(round(width), 1) | 1
     thick = cv2.dilate(edge, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
     soft = np.asarray(cv2.GaussianBlur(thick.astype(np.float32), (0, 0), 1.0), np.float32)
