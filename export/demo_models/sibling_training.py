@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from export.demo_models.dataset import Faces
@@ -96,7 +97,7 @@ def _train_pair(
 ) -> None:
     for network in (pair.first, pair.second):
         network.mapping.requires_grad_(False)
-    pair.to(device())
+    pair.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors only
     for index, stage in enumerate(stages):
         losses = [loss_of(network, stage, compiled=compiled) for network in (pair.first, pair.second)]
         batches = zip(*(face_batches(each, stage, seed + index) for each in faces), strict=True)

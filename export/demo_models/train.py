@@ -89,8 +89,8 @@ class Effort:
 
 FULL, QUICK = Effort(), Effort(64, 64, 64, 64, 64, schedule_fraction=0.001)
 """QUICK runs every step with minimal effort."""
-FAST = Effort(schedule_fraction=0.4, batch_factor=4)
-"""For a GPU: the same faces seen 1.6 times as often, in two fifths of the steps."""
+FAST = Effort(12288, 4096, 6144, 4096, 3072, schedule_fraction=0.4, batch_factor=4)
+"""For a GPU, which trains faster than its machine draws: fewer faces, each seen twice as often."""
 
 
 def train(

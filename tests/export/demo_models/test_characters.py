@@ -135,9 +135,8 @@ def test_a_character_in_a_room_is_cut_out_as_the_same_face(domain: Domain) -> No
     np.testing.assert_allclose(placement_of_face(points), placement, atol=1e-3)
     aligned, _ = align(photo, points)
     face = np.s_[110:190, 90:150]
-    assert (
-        difference(aligned[face], draw_character(CODES[1], domain)[face]) < 0.1
-    )  # measured 0.00 and 0.01; moved by a pixel, 4 or more
+    # Measured 0.00 and 0.01; moved by a pixel, 4 or more.
+    assert difference(aligned[face], draw_character(CODES[1], domain)[face]) < 0.1
     np.testing.assert_array_equal(photo[:20, -20:], room(400, 300)[:20, -20:])
 
 
