@@ -81,7 +81,7 @@ class Figure:
     @cached_property
     def vertices(self) -> Vectors:
         """The vertices with exaggeration, [V, 3]."""
-        points = self._smoothed(self.exaggerated(self.plain[0]))
+        points = self._smoothed(self.exaggerated(_with_arms_down(self.plain[0])))
         # Closed lips touch, and the mouth's inside would come through them.
         points[:, 2] -= np.float32(0.025) * np.clip(-1 - self.head.lips, 0, 4)
         return points
@@ -176,7 +176,7 @@ def _weights(person: Person, structure: float) -> dict[str, float]:
         "cheeks-hollow": 0.5 * wrinkles,
         "head-aged": 0.5 * wrinkles,
         "neck-slim": 0.6 * (1 - man),
-        "smile": 0.20 + smile * (0.74 + 0.13 * t("smile_width")),
+        "smile": 0.26 + 0.10 * old + smile * (0.68 + 0.13 * t("smile_width")),
         "dimples": 0.3 * smile,
         "squint": 0.45 * smile,
         "upper-lip-up": 0.35 * teeth,
@@ -242,7 +242,6 @@ def _with_arms_down(points: Vectors) -> Vectors:
 
 def posed(points: Vectors, person: Person) -> Vectors:
     """Turn the head by yaw and pitch upon the neck and shorten the neck, [N, 3]."""
-    points = _with_arms_down(points)
     yaw, pitch = 0.24 * person.trait("yaw"), -0.10 * person.trait("pitch")
     low = PIVOT[1] - 0.2
     free = np.minimum(points[:, 1] - low, 0)

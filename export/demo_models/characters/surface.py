@@ -58,7 +58,7 @@ class Surface:
         materials: the material of each, clothes told from skin, [K].
         normals: unit normals towards the viewer, [K, 3].
         channels: interpolated channels, [K, CHANNELS].
-        inside: whether the inside of hair is seen, [K].
+        inside: whether a part is seen from behind, such as the inside of hair, [K].
         ambient, lit: how much of the surroundings and of the key light reaches them, [K].
     """
 
@@ -126,7 +126,7 @@ def surface_of(scene: Scene, matrix: NDArray[np.float64], size: int) -> Surface:
     normals, channels = values[:, :3], values[:, 3:]
     materials = scene.materials[points.owners]
     materials[(materials == Material.SKIN) & (channels[:, CLOTH] > 0)] = Material.CLOTH
-    inside = (normals[:, 2] < 0) & (materials != Material.SKIN) & (materials != Material.CLOTH)
+    inside = _turned_away(screen, scene.triangles)[points.owners]
     normals = normals * np.where(inside, np.float32(-1), np.float32(1))[:, None]
     normals[:, 2] = np.maximum(normals[:, 2], 0)
     normals /= np.sqrt(np.einsum("kc,kc->k", normals, normals))[:, None] + np.float32(1e-6)
@@ -149,6 +149,14 @@ def surface_of(scene: Scene, matrix: NDArray[np.float64], size: int) -> Surface:
         light,
         palette_of(person),
     )
+
+
+def _turned_away(screen: Values, triangles: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which triangles are seen from behind, [T]."""
+    a, b, c = (screen[triangles[:, corner]] for corner in range(3))
+    # y goes down, so that the corners of what faces the viewer go round clockwise.
+    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
+    return np.asarray(area > 0)
 
 
 def _points(visible: Visible, materials: NDArray[np.int64], size: int) -> Points:

@@ -88,7 +88,7 @@ def _skin(surface: Surface, chosen: NDArray[np.int64]) -> Values:
     lips = smoothstep(surface.lips(chosen), 0.35, 0.65)[:, None]
     colours += lips * (vivid(surface.palette.lips, 1.3) - colours)
     out = _banded(surface, chosen, colours, SHADE)
-    seam = (1 - smoothstep(np.abs(channels[:, LIPS]), 0.35, 0.75))[:, None]
+    seam = (1 - smoothstep(channels[:, LIPS], 0.6, 1.1))[:, None]
     crease = ((1 - smoothstep(np.abs(channels[:, LIDS] - 4.4), 0.25, 0.6)) * (y > 0.01))[:, None] * 0.6
     for amount, ink in ((seam, INK), (crease, skin * np.array([0.55, 0.40, 0.40], np.float32))):
         out += amount * (ink - out)
