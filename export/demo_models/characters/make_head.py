@@ -51,7 +51,6 @@ LOCAL: dict[str, tuple[str, ...]] = {
     "head-fat": ("head/head-fat-incr",),
     "head-lean": ("head/head-fat-decr",),
     "head-square": ("head/head-square",),
-    "head-oval": ("head/head-oval",),
     "head-triangular": ("head/head-invertedtriangular",),
     "chin-wide": ("chin/chin-width-incr",),
     "chin-narrow": ("chin/chin-width-decr",),
@@ -105,7 +104,6 @@ UNIT_NAMES: dict[str, tuple[str, ...]] = {
     "jaw-open": ("jawOpen",),
     "upper-lip-up": ("mouthUpperUpLeft", "mouthUpperUpRight"),
     "lower-lip-down": ("mouthLowerDownLeft", "mouthLowerDownRight"),
-    "brow-raise": ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
 }
 """Directions of expression by name, and the face units that are added up in each."""
 

@@ -23,6 +23,12 @@ Paint = Callable[[Surface, NDArray[np.int64]], Values]
 
 WRAP_SKIN = np.array([0.55, 0.30, 0.22], np.float32)
 """How far light wraps round skin in each colour: red light travels farthest in it."""
+FLUSHED, SOCKET = np.array([1.01, 0.80, 0.78], np.float32), np.array([0.88, 0.80, 0.79], np.float32)
+LID_EDGE, FOLD = np.array([0.72, 0.52, 0.48], np.float32), np.array([0.80, 0.69, 0.65], np.float32)
+NOSTRIL, SEAM = np.array([0.42, 0.28, 0.26], np.float32), np.array([0.45, 0.28, 0.28], np.float32)
+"""Factors of the skin's colour: on cheeks, round the eyes, at the lids' edges, in folds, nostrils and between lips."""
+MOUTH = np.array([0.30, 0.09, 0.10], np.float32)
+"""The colour of the mouth's inside."""
 WRAP = np.array([0.25, 0.25, 0.25], np.float32)
 KEY, SKY, GROUND = 1.08, np.array([0.28, 0.30, 0.34], np.float32), np.array([0.19, 0.15, 0.14], np.float32)
 """The brightness of the key light, and the colours of the light from above and from below."""
@@ -76,43 +82,44 @@ def _lit(
 
 
 def _skin(surface: Surface, chosen: NDArray[np.int64]) -> Values:
-    person, palette, channels = surface.person, surface.palette, surface.channels[chosen]
-    albedo = np.broadcast_to(palette.skin, (len(chosen), 3)).copy()
-    x, y, z = channels[:, ACROSS], channels[:, UP], channels[:, FORTH]
-    front = smoothstep(z, -0.55, -0.25)
-    flush = np.exp(-(((np.abs(x) - 0.40) / 0.20) ** 2 + ((y + 0.40) / 0.17) ** 2))
-    flush = (
-        flush + 0.7 * np.exp(-((x / 0.12) ** 2 + ((y + 0.38) / 0.12) ** 2)) + 0.7 * smoothstep(np.abs(x), 0.72, 0.86)
-    )
-    _tint(
-        albedo,
-        np.array([1.01, 0.80, 0.78], np.float32),
-        flush * (0.62 + 0.25 * person.has("expression")) * (1 - 0.4 * person.has("gender")),
-    )
-    socket = np.exp(-(((np.abs(x) - 0.30) / 0.17) ** 2 + ((y - 0.03) / 0.12) ** 2)) * front
-    _tint(albedo, np.array([0.88, 0.80, 0.79], np.float32), 0.75 * socket)
-    _tint(albedo, np.array([0.72, 0.52, 0.48], np.float32), 0.7 * np.exp(-((channels[:, LIDS] / 0.9) ** 2)))
-    _tint(
-        albedo,
-        np.array([0.80, 0.68, 0.64], np.float32),
-        0.75 * np.exp(-(((channels[:, LIDS] - 4.2) / 0.8) ** 2)) * (y > 0.0),
-    )
-    nostrils = np.exp(-(((np.abs(x) - 0.075) / 0.040) ** 2 + ((y + 0.462) / 0.026) ** 2))
-    _tint(albedo, np.array([0.42, 0.28, 0.26], np.float32), 0.9 * nostrils * front)
-    if person.has("age") > 0.01:
-        _tint(albedo, np.array([0.80, 0.70, 0.66], np.float32), wrinkles(surface, x, y, front))
-    beard = smoothstep(surface.beard(chosen), 0.08, 0.62)[:, None] * min(1.0, 0.25 + 1.2 * person.growth)
+    channels, palette = surface.channels[chosen], surface.palette
+    lips, mouth = surface.lips(chosen)[:, None], surface.mouth(chosen)[:, None]
+    albedo = _complexion(surface, channels)
+    beard = smoothstep(surface.beard(chosen), 0.08, 0.62)[:, None] * min(1.0, 0.25 + 1.2 * surface.person.growth)
     albedo += beard * (palette.brow * np.float32(0.92) - albedo)
-    lips = surface.lips(chosen)[:, None]
     albedo += lips * (palette.lips - albedo)
-    seam = np.exp(-((channels[:, LIPS] / 0.8) ** 2))
-    _tint(albedo, np.array([0.45, 0.28, 0.28], np.float32), 0.8 * seam)
-    mouth = surface.mouth(chosen)[:, None]
-    albedo += mouth * (np.array([0.30, 0.09, 0.10], np.float32) - albedo)
+    _tint(albedo, SEAM, 0.8 * _bump(channels[:, LIPS] / 0.8))
+    albedo += mouth * (MOUTH - albedo)
     out = _lit(surface, chosen, albedo, WRAP_SKIN, 0.055, 14)
-    shiny = (lips + 0.25 * np.exp(-((x / 0.10) ** 2 + ((y + 0.30) / 0.22) ** 2))[:, None]) * (1 - mouth)
-    out += shiny * _lit(surface, chosen, np.zeros((len(chosen), 3), np.float32), WRAP, 0.16, 50)
-    return out * (1 - 0.75 * mouth)
+    ridge = _bump(channels[:, ACROSS] / 0.10, (channels[:, UP] + 0.30) / 0.22)[:, None]
+    gloss = _lit(surface, chosen, np.zeros_like(albedo), WRAP, 0.16, 50)
+    return (out + (lips + 0.25 * ridge) * (1 - mouth) * gloss) * (1 - 0.75 * mouth)
+
+
+def _complexion(surface: Surface, channels: Values) -> Values:
+    """Return the skin's own colours, [N, 3]: flushed cheeks, darker lids and nostrils, lines of age."""
+    person = surface.person
+    albedo = np.broadcast_to(surface.palette.skin, (len(channels), 3)).copy()
+    x, y, lids = np.abs(channels[:, ACROSS]), channels[:, UP], channels[:, LIDS]
+    front = smoothstep(channels[:, FORTH], -0.55, -0.25)
+    cheeks, tip = _bump((x - 0.40) / 0.20, (y + 0.40) / 0.17), _bump(x / 0.12, (y + 0.38) / 0.12)
+    flush = (0.62 + 0.25 * person.has("expression")) * (1 - 0.4 * person.has("gender"))
+    _tint(albedo, FLUSHED, flush * (cheeks + 0.7 * tip + 0.7 * smoothstep(x, 0.72, 0.86)))
+    _tint(albedo, SOCKET, 0.75 * front * _bump((x - 0.30) / 0.17, (y - 0.03) / 0.12))
+    _tint(albedo, LID_EDGE, 0.7 * _bump(lids / 0.9))
+    _tint(albedo, FOLD, 0.75 * _bump((lids - 4.2) / 0.8) * (y > 0.0))
+    _tint(albedo, NOSTRIL, 0.9 * front * _bump((x - 0.075) / 0.040, (y + 0.462) / 0.026))
+    if person.has("age") > 0.01:
+        _tint(albedo, FOLD, wrinkles(surface, channels[:, ACROSS], y, front))
+    return albedo
+
+
+def _bump(*distances: Values) -> Values:
+    """Return a Gaussian bump of 1 where all distances are 0."""
+    total: Values = distances[0] * distances[0]
+    for distance in distances[1:]:
+        total = total + distance * distance
+    return np.asarray(np.exp(-total), np.float32)
 
 
 def _tint(albedo: Values, factor: Colour, amount: Values) -> None:
