@@ -93,7 +93,8 @@ def _skin(surface: Surface, chosen: NDArray[np.int64]) -> Values:
     out = _lit(surface, chosen, albedo, WRAP_SKIN, 0.055, 14)
     ridge = _bump(channels[:, ACROSS] / 0.10, (channels[:, UP] + 0.30) / 0.22)[:, None]
     gloss = _lit(surface, chosen, np.zeros_like(albedo), WRAP, 0.16, 50)
-    return (out + (lips + 0.25 * ridge) * (1 - mouth) * gloss) * (1 - 0.75 * mouth)
+    out += (lips + 0.25 * ridge) * (1 - mouth) * gloss
+    return np.asarray(out * (1 - 0.75 * mouth), np.float32)
 
 
 def _complexion(surface: Surface, channels: Values) -> Values:
