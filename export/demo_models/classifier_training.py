@@ -17,7 +17,7 @@ from torch.nn import functional
 from export.demo_models.dataset import Faces
 from export.demo_models.encoder_training import jittered
 from export.demo_models.judge import degraded
-from export.demo_models.training import Schedule, mixed_precision, optimise
+from export.demo_models.training import Schedule, device, mixed_precision, optimise
 from export.demo_models.traits import ATTRIBUTES, attributes_of
 from export.networks.classifier import Classifier
 from export.networks.encoder import input_from_face
@@ -36,16 +36,17 @@ def train_classifier(faces: Faces, schedule: Schedule, state: Path, *, seed: int
     """Train a classifier on drawings."""
     torch.manual_seed(seed)
     classifier = Classifier(WIDTHS, HIDDEN, len(ATTRIBUTES))
-    classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it for tensors only
+    place = device()
+    classifier.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors only
 
     def loss(batch: Batch) -> Tensor:
-        pictures, attributes = batch
-        with mixed_precision():
-            logits = classifier(degraded(pictures))
+        pictures, attributes = (tensor.to(place, non_blocking=True) for tensor in batch)
+        with mixed_precision(place):
+            logits = classifier(degraded(input_from_face(pictures)))
         return functional.binary_cross_entropy_with_logits(logits.float(), attributes)
 
     optimise(classifier, loss, _batches(faces, seed), schedule, state, "classifier")
-    return classifier.eval()
+    return classifier.cpu().eval()
 
 
 def _batches(faces: Faces, seed: int) -> Iterator[Batch]:
@@ -54,4 +55,4 @@ def _batches(faces: Faces, seed: int) -> Iterator[Batch]:
     while True:
         chosen = np.sort(rng.choice(count, BATCH, replace=False))
         pictures = np.stack([jittered(picture, rng) for picture in faces.pictures[chosen]])
-        yield input_from_face(torch.from_numpy(pictures)), torch.from_numpy(attributes_of(faces.codes[chosen]))
+        yield torch.from_numpy(pictures), torch.from_numpy(attributes_of(faces.codes[chosen]))

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from engines.contract.tensors import rows_of
 from export.demo_models.dataset import Faces
-from export.demo_models.training import Schedule, mixed_precision, optimise
+from export.demo_models.training import Schedule, device, mixed_precision, optimise
 from export.networks.encoder import HeadsEncoder, input_from_face
 from export.networks.generator import Generator
 from export.networks.trunk import TrunkWidths
@@ -69,19 +69,22 @@ def train_encoder(
     """Train an encoder for a frozen generator."""
     encoder = new_encoder(generator.mapping.w_avg, rows_of(faces.pictures.shape[1]), seed)
     trained = TrainedLayers(encoder)
-    trained.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it for tensors only
+    place = device()
+    trained.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors only
+    generator.mapping.to(place)
     code_of = torch.compile(trained) if compiled else trained
 
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-        pictures, codes = batch
+        pictures, codes = (tensor.to(place, non_blocking=True) for tensor in batch)
         with torch.no_grad():
             w = generator.mapping(codes) - generator.mapping.w_avg
-        with mixed_precision():
-            predicted = code_of(pictures)
+        with mixed_precision(place):
+            predicted = code_of(input_from_face(pictures))
         return code_loss(predicted.float(), w)
 
     optimise(trained, loss, _batches(faces, seed), schedule, state, "encoder")
-    encoder.eval()
+    generator.mapping.cpu()
+    encoder.cpu().eval()
     scale_convolutions(trained)
     return encoder
 
@@ -148,7 +151,7 @@ def _batches(faces: Faces, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     while True:
         chosen = np.sort(rng.choice(len(faces.pictures), BATCH, replace=False))
         pictures = np.stack([jittered(picture, rng) for picture in faces.pictures[chosen]])
-        yield input_from_face(torch.from_numpy(pictures)), torch.from_numpy(faces.codes[chosen])
+        yield torch.from_numpy(pictures), torch.from_numpy(faces.codes[chosen])
 
 
 def jittered(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

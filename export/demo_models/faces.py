@@ -7,6 +7,7 @@ can thus be measured on pictures that differ only in it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,20 @@ PHOTO, CARTOON = Domain(0, 0), Domain(1, 1)
 
 MEASURES = ("eye height", "chin width", "outline strength")
 """Quantities that layer swapping changes: two of structure, in pixels at 256, and one of texture, in 0..1."""
+
+
+@dataclass(frozen=True)
+class Artist:
+    """A way of drawing faces from codes, in all domains.
+
+    Attributes:
+        draw: draws a code in a domain as an aligned picture, uint8 RGB [FACE_SIZE, FACE_SIZE, 3].
+        measures: gives that picture's ``MEASURES``, float32 [3].
+    """
+
+    draw: Callable[[NDArray[np.float32], Domain], Picture]
+    measures: Callable[[NDArray[np.float32], Domain], NDArray[np.float32]]
+
 
 _LARGE = 1000.0
 
@@ -102,3 +117,7 @@ def _composed(outer: NDArray[np.float64], inner: NDArray[np.float64]) -> NDArray
 def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     inverse = np.linalg.inv(matrix[:, :2])
     return np.column_stack([inverse, -inverse @ matrix[:, 2]])
+
+
+DRAWINGS = Artist(draw_face, measures_of)
+"""The drawings that the demo models in the package are trained on."""

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from export.demo_models.dataset import Faces
-from export.demo_models.training import Schedule, mixed_precision, optimise
+from export.demo_models.training import Schedule, device, device_of, mixed_precision, optimise
 from export.demo_models.traits import TRAITS
 from export.networks.generator import ACTIVATION_GAIN, LEAKY_SLOPE, MAPPING_RATE, Generator, estimated_w_avg
 from export.weights import row_of
@@ -113,30 +113,32 @@ def train_generator(
 
     Files beside ``state`` store what is needed to resume after an interruption.
     """
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it for tensors only
+    network.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors only
     network.mapping.requires_grad_(False)
     for index, stage in enumerate(stages):
         lowest, highest = stage.trained
         for resolution, block in network.blocks:
             block.requires_grad_(lowest <= resolution <= highest)
-        batches = _batches(faces, stage, seed + index)
+        batches = face_batches(faces, stage, seed + index)
         file = state.with_name(f"{state.stem}-{index}{state.suffix}")
-        loss = _loss_of(network, stage, compiled=compiled and stage.resolution > 32)
+        loss = loss_of(network, stage, compiled=compiled and stage.resolution > 32)
         optimise(network, loss, batches, stage.schedule, file, f"{state.stem} at {stage.resolution}")
+    network.cpu()
     with torch.no_grad():
         network.mapping.w_avg.copy_(estimated_w_avg(network.mapping, len(TRAITS)))
 
 
-def _loss_of(network: Generator, stage: Stage, *, compiled: bool) -> Callable[[tuple[Tensor, Tensor]], Tensor]:
+def loss_of(network: Generator, stage: Stage, *, compiled: bool) -> Callable[[tuple[Tensor, Tensor]], Tensor]:
+    """Return the loss of a batch of codes and pictures, uint8 [N, r, r, 3]."""
     pictures_at = torch.compile(skip_pictures) if compiled else skip_pictures
-    rows = 2 * len(network.synthesis)
+    rows, place = 2 * len(network.synthesis), device_of(network)
 
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-        z, target = batch
-        with mixed_precision():
+        z, target = (tensor.to(place, non_blocking=True) for tensor in batch)
+        with mixed_precision(place):
             w_plus = network.mapping(z)[:, None].expand(-1, rows, -1)
             pictures = pictures_at(network, w_plus, stage.resolution)
-        return picture_loss(pictures, target, stage.mouth_weight)
+        return picture_loss(pictures, scaled(target), stage.mouth_weight)
 
     return loss
 
@@ -155,10 +157,10 @@ def skip_pictures(network: Generator, w: Tensor, resolution: int) -> list[Tensor
 
 def picture_loss(pictures: Sequence[Tensor], target: Tensor, mouth_weight: float = 1) -> Tensor:
     """Return the mean absolute error at every resolution, plus that of pixel differences at the highest."""
-    total = torch.zeros(())
+    total = torch.zeros((), device=target.device)
     for picture in reversed(pictures):
         difference = picture.float() - target
-        weight = _weights(difference.shape[-1], mouth_weight)
+        weight = _weights(difference.shape[-1], mouth_weight).to(target.device)
         absolute = (weight * difference.abs()).mean()
         if picture is pictures[-1]:
             edges = (weight[1:] * difference.diff(dim=2).abs()).mean()
@@ -178,18 +180,28 @@ def _weights(side: int, mouth_weight: float) -> Tensor:
     return weights
 
 
-def _batches(faces: Faces, stage: Stage, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def face_batches(faces: Faces, stage: Stage, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield codes and pictures, uint8 [N, r, r, 3], each face once before any again."""
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(len(faces.pictures))
         for chosen in islice(np.split(order, range(stage.batch, len(order), stage.batch)), len(order) // stage.batch):
-            yield torch.from_numpy(faces.codes[chosen]), target_from_pictures(faces.pictures[chosen], stage.resolution)
+            yield torch.from_numpy(faces.codes[chosen]), _small(faces.pictures[chosen], stage.resolution)
 
 
 def target_from_pictures(pictures: NDArray[np.uint8], resolution: int) -> Tensor:
     """Downsample by averaging areas, uint8 [N, 256, 256, 3] -> float32 [N, 3, r, r] in -1..1."""
+    return scaled(_small(pictures, resolution))
+
+
+def _small(pictures: NDArray[np.uint8], resolution: int) -> Tensor:
     small = [cv2.resize(picture, (resolution, resolution), interpolation=cv2.INTER_AREA) for picture in pictures]
-    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.stack(small))
+
+
+def scaled(pictures: Tensor) -> Tensor:
+    """Convert uint8 [N, r, r, 3] to float32 [N, 3, r, r] in -1..1, on the pictures' device."""
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def parameters_of(network: nn.Module) -> dict[str, NDArray[np.float32]]:

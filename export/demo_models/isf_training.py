@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engines.contract.tensors import ISF_ATTRIBUTES
-from export.demo_models.training import Schedule, optimise
+from export.demo_models.training import Schedule, device, optimise
 from export.demo_models.traits import (
     ATTRIBUTES,
     MIN_STRENGTH,
@@ -61,14 +61,16 @@ def train_isf(mapping: Mapping, rows: int, schedule: Schedule, state: Path, *, s
     w_dim = len(mapping.w_avg)
     head = Isf(len(ISF_ATTRIBUTES), NOISE_SIZE, w_dim, rows, "adaln", pre_norm=True, residual=True)
     _init_as_identity(head)
+    place = device()
+    head.to(place)
 
     def loss(batch: Batch) -> Tensor:
-        w, noise, attributes, target = batch
+        w, noise, attributes, target = (tensor.to(place, non_blocking=True) for tensor in batch)
         edited_rows = head.edit(w, noise, attributes)
         return (edited_rows - target[:, None]).square().mean()
 
     optimise(head, loss, _batches(mapping, rows, seed), schedule, state, "ISF head")
-    return head.eval()
+    return head.cpu().eval()
 
 
 def _init_as_identity(head: Isf) -> None:

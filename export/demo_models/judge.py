@@ -22,7 +22,7 @@ from torch.nn import functional
 from engines.contract.atomic import atomic_file
 from export.demo_models.dataset import Faces
 from export.demo_models.faces import MEASURES
-from export.demo_models.training import Schedule, mixed_precision, optimise
+from export.demo_models.training import Schedule, device, mixed_precision, optimise
 from export.demo_models.traits import ATTRIBUTES, TRAITS, attributes_of
 
 INPUT_SIZE = 128
@@ -123,17 +123,20 @@ def train_judge(faces: list[Faces], schedule: Schedule, state: Path, *, seed: in
     """Train a judge on drawings of all domains."""
     torch.manual_seed(seed)
     judge = Judge()
-    judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it for tensors only
     small = torch.cat([input_from_pictures(each.pictures).to(torch.bfloat16) for each in faces])
     codes = torch.from_numpy(np.concatenate([each.codes for each in faces]))
     measures = torch.from_numpy(np.concatenate([each.measures for each in faces]))
     judge.measure_mean.copy_(measures.mean(0))
     judge.measure_spread.copy_(measures.std(0))
-    attributes = torch.from_numpy(attributes_of(codes.numpy()))
-    scaled = (measures - judge.measure_mean) / judge.measure_spread
+    place = device()
+    judge.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors only
+    scaled = (measures - judge.measure_mean.cpu()) / judge.measure_spread.cpu()
+    small, codes, attributes, scaled = (
+        tensor.to(place) for tensor in (small, codes, torch.from_numpy(attributes_of(codes.numpy())), scaled)
+    )
 
     def loss(chosen: Tensor) -> Tensor:
-        with mixed_precision():
+        with mixed_precision(place):
             out, _ = judge(degraded(small[chosen].float()))
         traits, logits, seen = torch.split(out.float(), OUTPUTS, 1)
         return (
@@ -143,7 +146,7 @@ def train_judge(faces: list[Faces], schedule: Schedule, state: Path, *, seed: in
         )
 
     optimise(judge, loss, _batch_indices(len(codes), seed), schedule, state, "judge")
-    return judge.eval()
+    return judge.cpu().eval()
 
 
 def _batch_indices(count: int, seed: int) -> Iterator[Tensor]:
@@ -155,8 +158,8 @@ def _batch_indices(count: int, seed: int) -> Iterator[Tensor]:
 def degraded(x: Tensor) -> Tensor:
     """Blur pictures and add noise, since generated pictures are softer and noisier than drawings."""
     blurred = functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    x = torch.lerp(x, blurred, torch.rand(len(x), 1, 1, 1))
-    return x + 0.04 * torch.rand(len(x), 1, 1, 1) * torch.randn_like(x)
+    x = torch.lerp(x, blurred, torch.rand(len(x), 1, 1, 1, device=x.device))
+    return x + 0.04 * torch.rand(len(x), 1, 1, 1, device=x.device) * torch.randn_like(x)
 
 
 def write_judge(judge: Judge, path: Path) -> None:

@@ -20,6 +20,7 @@ Batch = TypeVar("Batch")
 
 AVERAGE_DECAY = 0.99
 SAVE_EVERY = 100
+SHOW_EVERY = 5
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def optimise(
     average = deepcopy(network.state_dict())
     start = 0
     if state.exists():
-        saved = torch.load(state, weights_only=True)
+        saved = torch.load(state, weights_only=True, map_location=device_of(network))
         start, average = saved["step"], saved["average"]
         network.load_state_dict(saved["network"])
         optimiser.load_state_dict(saved["optimiser"])
@@ -77,7 +78,8 @@ def optimise(
             optimiser.step()
             rates.step()
             _average(average, network)
-            recent = value.item() if math.isnan(recent) else 0.98 * recent + 0.02 * value.item()
+            if step % SHOW_EVERY == 0:  # a GPU would wait at each step for the loss to be read
+                recent = value.item() if math.isnan(recent) else 0.9 * recent + 0.1 * value.item()
             progress.update(task, completed=step + 1, loss=recent)
             if (step + 1) % SAVE_EVERY == 0 or step + 1 == schedule.steps:
                 _save(state, step + 1, network, optimiser, rates, average)
@@ -94,9 +96,20 @@ def prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:
             yield batch
 
 
-def mixed_precision() -> torch.autocast:
-    """Run convolutions in bfloat16 if the processor has it; emulated, it would be five times slower than float32."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu.get_capabilities().get("avx512_bf16", False))
+def device() -> torch.device:
+    """Return the device on which networks are trained: a GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Return the device of a network's parameters."""
+    return next(network.parameters()).device
+
+
+def mixed_precision(place: torch.device) -> torch.autocast:
+    """Run convolutions in bfloat16, on a CPU only if it has that; emulated, it would be five times slower."""
+    enabled = place.type != "cpu" or torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return torch.autocast(place.type, torch.bfloat16, enabled=enabled)
 
 
 def _average(average: dict[str, Tensor], network: nn.Module) -> None:

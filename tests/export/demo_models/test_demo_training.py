@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count, repeat
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from export.checkpoints import read_encoder, read_generator, read_isf
-from export.demo_models.dataset import drawn_faces
+from export.demo_models.dataset import drawn_faces, partial_of
 from export.demo_models.encoder_training import LENGTH_WEIGHT, TrainedLayers, code_loss, new_encoder, scale_convolutions
 from export.demo_models.faces import PHOTO
 from export.demo_models.files import DemoFiles
@@ -22,6 +23,7 @@ from export.demo_models.generator_training import (
     target_from_pictures,
     train_generator,
 )
+from export.demo_models.sibling_training import Combinations, train_siblings
 from export.demo_models.train import Effort, train_all
 from export.demo_models.training import Schedule, optimise
 from export.demo_models.traits import TRAITS, random_codes
@@ -138,8 +140,57 @@ def test_a_stage_trains_its_own_resolutions_only(tmp_path: Path) -> None:
     faces = drawn_faces(tmp_path / "faces.npy", 8, 0, PHOTO)
     stage = Stage(64, 8, Schedule(2, 1e-2), trained=(16, 32))
     train_generator(network, faces, [stage], tmp_path / "base.state", seed=0, compiled=False)
-    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
-    assert {name.split(".")[1] for name in changed if name.startswith("synthesis")} == {"16", "32"}
+    assert changed_resolutions(before, network.state_dict()) == {"16", "32"}
+
+
+def test_siblings_share_the_surface_of_photographs_and_each_has_its_own_geometry(tmp_path: Path) -> None:
+    base = new_generator(0)
+    before = {name: value.clone() for name, value in base.state_dict().items()}
+    faces = drawn_faces(tmp_path / "faces.npy", 8, 0, PHOTO)
+
+    def tiny(_: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        return (Stage(64, 4, Schedule(2, 1e-2)),)
+
+    others = replace(faces, pictures=255 - faces.pictures)
+    all_faces = Combinations(faces, others, others, faces)
+    transfer = train_siblings(base, all_faces, 16, tiny, tmp_path, seed=0, compiled=False).state_dict()
+    after = base.state_dict()
+    # Layers above 64 had no part in these stages.
+    assert changed_resolutions(before, after) == {"4", "8", "16", "32", "64"}
+    assert changed_resolutions(after, transfer) == {"4", "8", "16", "32", "64"}
+    lower = torch.load(tmp_path / "lower-0.state", weights_only=True)["average"]
+    shared = "synthesis.32.conv.weight"
+    assert torch.equal(lower[f"first.{shared}"], lower[f"second.{shared}"])
+    assert torch.equal(lower[f"first.{shared}"], after[shared])
+    upper = torch.load(tmp_path / "upper-0.state", weights_only=True)["average"]
+    assert torch.equal(upper[f"second.{shared}"], transfer[shared])
+    for name, value in transfer.items():
+        if name.startswith(("synthesis.4.", "synthesis.8.", "synthesis.16.")):
+            assert torch.equal(value, lower[f"second.{name}"])
+            assert torch.equal(upper[f"second.{name}"], after[name])
+
+
+def changed_resolutions(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    return {name.split(".")[1] for name in changed if name.startswith("synthesis")}
+
+
+def test_an_interrupted_drawing_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.demo_models.dataset._CHUNK", 2)
+    whole = drawn_faces(tmp_path / "whole.npy", 6, 0, PHOTO)
+    file = tmp_path / "parts.npy"
+    pictures = np.array(whole.pictures)
+    pictures[0] = 7  # those that are there are not drawn again
+    pictures[2:] = 0
+    np.save(tmp_path / "drawn.npy", pictures)
+    (tmp_path / "drawn.npy").rename(partial_of(file))
+    with (tmp_path / "parts.npy.done").open("wb") as stream:
+        np.save(stream, whole.measures[:2])
+    parts = drawn_faces(file, 6, 0, PHOTO)
+    assert (parts.pictures[0] == 7).all()
+    np.testing.assert_array_equal(parts.pictures[1:], whole.pictures[1:])
+    np.testing.assert_array_equal(parts.measures, whole.measures)
+    assert sorted(path.name for path in tmp_path.glob("parts*")) == ["parts.measures.npy", "parts.npy"]
 
 
 def test_targets_are_averages_in_minus_one_to_one() -> None:

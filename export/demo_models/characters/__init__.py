@@ -1,0 +1,1 @@
+"""Characters: smooth three-dimensional heads, and their cartoons."""

@@ -1,0 +1,44 @@
+"""The measures of a character's picture that layer swapping changes, and the characters as an artist."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.contract.tensors import FACE_SIZE
+from export.demo_models.characters.head import read_head
+from export.demo_models.characters.person import Person
+from export.demo_models.characters.render import draw_character
+from export.demo_models.characters.scene import crop_of, projected
+from export.demo_models.characters.shape import Figure, posed
+from export.demo_models.faces import Artist, Domain
+from export.demo_models.traits import INDEX
+
+CHIN = (0.36, -0.93, 0.10)
+"""A place on the mean head a little above the chin's tip, image-right."""
+
+
+def measures_of_character(code: NDArray[np.float32], domain: Domain) -> NDArray[np.float32]:
+    """Return the picture's ``MEASURES`` as a viewer straight ahead would see it, the eyes open, float32 [3]."""
+    still = code.copy()
+    still[[INDEX[name] for name in ("eye_opening", "yaw", "pitch", "mouth_opening")]] = 0
+    figure = Figure(Person(still), domain.structure)
+    points = posed(figure.vertices, figure.person)
+    flat = (projected(points) @ crop_of(points, figure)[:, :2].T) * FACE_SIZE
+    lids = flat[figure.head.margins][:, :, 1]
+    chin = flat[list(_chin()), 0]
+    return np.array([np.ptp(lids, axis=1).mean(), np.abs(chin[0] - chin[1]), domain.texture], np.float32)
+
+
+@cache
+def _chin() -> tuple[int, int]:
+    """Return the vertices nearest to ``CHIN`` on either side."""
+    head = read_head()
+    right, left = (int(np.argmin(((head.vertices - np.multiply(CHIN, (side, 1, 1))) ** 2).sum(1))) for side in (1, -1))
+    return right, left
+
+
+CHARACTERS = Artist(draw_character, measures_of_character)
+"""Three-dimensional characters and their cartoons."""
