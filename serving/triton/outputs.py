@@ -20,6 +20,8 @@ _KEPT = 2**20
 """Bytes of a server's last output in which the reason of a failure is looked for."""
 _MARK = b"\0\n"
 """What this process sends through a pipe to learn that all before it has been read."""
+_READERS_TIME = 5.0
+"""Seconds that the reader of the log has for a line, unless it has let the line before pass."""
 _PATIENCE = 5.0
 """Seconds that a reader of a pipe has for what is left in it."""
 
@@ -116,7 +118,7 @@ class Lines:
         """Return whether it can be written, for which a reader that has taken the line before has some seconds."""
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
-        self._is_read = bool(poll.poll(1000 * _PATIENCE if self._is_read else 0))
+        self._is_read = bool(poll.poll(1000 * _READERS_TIME if self._is_read else 0))
         return self._is_read
 
 

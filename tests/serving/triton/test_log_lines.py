@@ -111,7 +111,7 @@ def full_pipe() -> Iterator[tuple[int, int]]:
 
 @pytest.fixture
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs, "_PATIENCE", 0.05)
+    monkeypatch.setattr(outputs, "_READERS_TIME", 0.05)
 
 
 @pytest.mark.usefixtures("little_patience")
