@@ -18,7 +18,7 @@ from kernel_cases import SPECS, compiled
 from engines.contract.errors import EngineError
 from engines.kernels.ahead_of_time import CompiledKernel, compile_ahead, keep_first_parameters
 from engines.kernels.capabilities import CAPABILITIES, PTX_VERSIONS
-from engines.kernels.l1_copies import copies_kept_in_l1
+from engines.kernels.l1_copies import copies_kept_in_l1, fence_copies
 from engines.kernels.tail import tail_spec
 
 SHARED_BYTES = 48 * 1024
@@ -74,6 +74,11 @@ def test_a_convolution_reads_its_pixels_and_weights_through_l1(kernel: CompiledK
 def test_products_run_on_tensor_cores(kernel: CompiledKernel) -> None:
     instruction = {90: "wgmma.mma_async", 100: "tcgen05.mma"}.get(kernel.capability, "mma.sync")
     assert (instruction in kernel.ptx) == ("weight_ptr" in kernel.arguments)
+
+
+def test_copies_are_fenced_from_the_products_of_hopper_and_blackwell(kernel: CompiledKernel) -> None:
+    asynchronous = re.search(r"wgmma\.mma_async|tcgen05\.mma", kernel.ptx)
+    assert bool(asynchronous) == ("fence.proxy.async" in kernel.ptx)
 
 
 def test_a_kernel_takes_its_operands_and_nothing_else(kernel: CompiledKernel) -> None:
@@ -134,6 +139,14 @@ def test_a_launched_kernel_is_compiled_with_copies_that_l1_keeps() -> None:
     spec.launch(1, dict.fromkeys(spec.arguments))
     assert programs == [COPY.replace(".cg.", ".ca.")]
     assert compiled_by_the_hook(COPY) == COPY
+
+
+def test_copies_before_products_are_fenced_once() -> None:
+    copies = "cp.async.wait_group \t0;\n\tbar.sync \t0;\n\t"
+    fenced = fence_copies(copies + "wgmma.mma_async;")
+    assert fenced == copies.replace("0;\n", "0;\n\tfence.proxy.async.shared::cta;\n", 1) + "wgmma.mma_async;"
+    assert fence_copies(fenced) == fenced
+    assert fence_copies(copies + "mma.sync;") == copies + "mma.sync;"
 
 
 def test_what_other_threads_compile_in_the_meantime_stays_as_it_is() -> None:
