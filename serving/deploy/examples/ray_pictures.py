@@ -30,7 +30,8 @@ from serving.connection import connection_from_options
 from serving.controls import Edit
 from serving.face_finder import face_finder
 from serving.faces.images import read_picture, write_picture
-from serving.faces.photograph import Toonify, toonified_crop, toonified_photograph
+from serving.faces.left_alone import ToonifyFaces
+from serving.faces.photograph import toonified_crop, toonified_photograph
 from serving.faces.picture_files import PICTURES
 from serving.job_runs import run_jobs
 from serving.jobs import files_in, jobs_of
@@ -46,7 +47,7 @@ class Toonist:
 
     def __init__(self, back_end: BackEnd, align: str) -> None:
         self._back_end, self._find = back_end, face_finder(align)
-        self._toonify: Toonify | None = None
+        self._toonify: ToonifyFaces | None = None
 
     def toonify(self, source: Path, target: Path) -> None:
         """Write the picture, whole or not at all."""
