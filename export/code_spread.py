@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engines.contract.arrays import AnyArray, Codes, Picture
+from engines.contract.arrays import AnyArray, Codes, Picture, Pictures
 from engines.contract.errors import EngineError, ExportError
 from engines.contract.tensors import FACE_SIZE, Geometry, Signature, generator_signature
 from engines.engine import Engine
@@ -129,8 +129,11 @@ def _drawing(generator: GeneratorWeights) -> Iterator[Callable[[AnyArray], Pictu
             with torch.no_grad():
                 w: Tensor = network.mapping(torch.from_numpy(z)[None])[:, None].repeat(1, network.rows, 1)
                 if engine is None:
-                    return picture_from_output(network.synthesise(w))[0].numpy()
-            return engine.run({"w": w.numpy(), "psi": np.ones((1, 1), np.float32)})["image"][0]
+                    image: Pictures = picture_from_output(network.synthesise(w)).numpy()
+                else:
+                    image = engine.run({"w": w.numpy(), "psi": np.ones((1, 1), np.float32)})["image"]
+            picture: Picture = image[0]
+            return picture
 
         with engine or nullcontext():
             yield draw

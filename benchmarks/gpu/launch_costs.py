@@ -231,11 +231,19 @@ def _to_rgb(layer: KernelWorkload, batch: int, variant: ToRgbVariant, sums: int 
 
 def _library_convolution(layer: KernelWorkload, batch: int, *, phases: int = 1) -> Launch:
     floor, operations = layer.costs(batch)
-    pixels = batch * layer.size**2 // phases
-    blocks = phases * ceil_div(pixels, TILE) * ceil_div(layer.channels_out, TILE)
-    depth = 9 * layer.channels_in / phases
-    padded, shared = 2 * depth * TILE * TILE, depth * (2 * 2 * TILE + _multiplied(TILE, TILE, 1))
-    return Launch(layer.kernel, layer.size, blocks, floor, floor, operations, padded, block_shared=shared)
+    pixels, depth = batch * layer.size**2 // phases, 9 * layer.channels_in / phases
+    product = library_product(layer.kernel, layer.size, pixels, layer.channels_out, depth, floor, phases)
+    return replace(product, operations=operations)
+
+
+def library_product(
+    kernel: str, size: int, rows: int, columns: int, depth: float, floor: float, times: int = 1
+) -> Launch:
+    """A library's matrix product or convolution: ``times`` products of rows and columns of this depth in one launch."""
+    blocks = times * ceil_div(rows, TILE) * ceil_div(columns, TILE)
+    shared = depth * (2 * 2 * TILE + _multiplied(TILE, TILE, 1))
+    operations, padded = times * 2 * depth * rows * columns, 2 * depth * TILE * TILE
+    return Launch(kernel, size, blocks, floor, floor, operations, padded, block_shared=shared)
 
 
 def _sizes(spec: KernelSpec, *names: str) -> tuple[int, ...]:
