@@ -78,8 +78,9 @@ def _launch(function: Any, args: tuple[Any, ...], result: Any) -> Launch:
     moved = sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves((args, result)) if isinstance(leaf, Tensor))
     match function.overloadpacket:
         case aten.convolution:
-            weight, (batch, channels, *size) = args[1], result.shape
-            return library_product(name, size[0], batch * prod(size), channels, weight[0].numel(), moved)
+            weight, groups, (batch, channels, *size) = args[1], args[8], result.shape
+            pixels, depth = batch * prod(size), weight[0].numel()
+            return library_product(name, size[0], pixels, channels // groups, depth, moved, groups)
         case aten.mm | aten.addmm | aten.bmm:
             *times, rows, depth = args[-2].shape
             return library_product(name, 0, rows, args[-1].shape[-1], depth, moved, prod(times))
