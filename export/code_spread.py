@@ -1,8 +1,8 @@
 """Measuring how far out an encoder's codes lie for good faces: random ones of the generator that it was trained for.
 
-The faces that an encoder was trained on are not at hand at an export, but those of its generator are, and the
-generator's distribution is that of the faces. What is measured is the encoder's own answer to them, since its codes lie
-farther out than the generator's by an amount that differs from encoder to encoder.
+An export has no access to the faces that an encoder was trained on, but its generator draws faces of the same
+distribution. The encoder's own codes of them are measured, since these lie farther out than the generator's by an
+amount that differs from encoder to encoder.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FACES = 32
 """Number of random faces, the seeds 0 to 31; an encoder of public size takes some seconds for each."""
 
 MARGIN = 1.3
-"""Factor from the farthest code of these faces to the reach, so that a good face beyond all of them is no far one."""
+"""Factor from the farthest code of these faces to the reach, so that a good face beyond all of them is not far."""
 
 
 def generator_of_encoder(encoder: EncoderWeights) -> GeneratorWeights:

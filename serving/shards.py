@@ -17,9 +17,9 @@ _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 class Shard:
     """One of ``count`` shares of the jobs of a command; ``number`` counts from 1.
 
-    The name of a job's output alone decides whose it is, neither the other jobs nor what is done already. So machines
-    that start at different times never do the same, and leave nothing out, also where files come and go meanwhile. The
-    shares are about equal.
+    Only the name of a job's output decides whose it is, neither the other jobs nor what is done already. Machines that
+    start at different times therefore never do the same job, and leave none out, even if files come and go meanwhile.
+    The shares are about equal.
     """
 
     number: int = 1

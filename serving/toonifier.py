@@ -33,8 +33,8 @@ class Toonifier(ContextManager, Protocol):
     if the back end fails.
 
     Where the spread of the encoder's codes is known, codes that lie farther out than those of good faces are pulled in.
-    The methods ``..._with_distance`` also tell how far out the codes lay, float32 [N]: above 1 one was pulled in. They
-    give None where that is not known.
+    The methods ``..._with_distance`` also return how far out the codes lay, float32 [N], above 1 for those that were
+    pulled in; None where that is not known.
     """
 
     @property
