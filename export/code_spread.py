@@ -1,8 +1,8 @@
 """Measuring how far out an encoder's codes lie for good faces: random ones of the generator that it was trained for.
 
-The faces that an encoder was trained on are not at hand at an export, but those of its generator are, and the
-generator's distribution is that of the faces. What is measured is the encoder's own answer to them, since its codes lie
-farther out than the generator's by an amount that differs from encoder to encoder.
+An export has no access to the faces that an encoder was trained on, but its generator draws faces of the same
+distribution. The encoder's own codes of them are measured, since these lie farther out than the generator's by an
+amount that differs from encoder to encoder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engines.contract.arrays import AnyArray, Codes, Picture, Pictures
+from engines.contract.arrays import AnyArray, Codes, Picture
 from engines.contract.errors import EngineError, ExportError
 from engines.contract.tensors import FACE_SIZE, Geometry, Signature, generator_signature
 from engines.engine import Engine
@@ -40,7 +40,7 @@ FACES = 32
 """Number of random faces, the seeds 0 to 31. With networks of public sizes each takes about a second."""
 
 MARGIN = 1.3
-"""Factor from the farthest code of these faces to the reach, so that a good face beyond all of them is no far one."""
+"""Factor from the farthest code of these faces to the reach, so that a good face beyond all of them is not far."""
 
 
 def generator_of_encoder(encoder: EncoderWeights) -> GeneratorWeights:
@@ -116,7 +116,7 @@ def _cut(generator: GeneratorWeights) -> GeneratorWeights:
 
 @contextmanager
 def _drawing(generator: GeneratorWeights) -> Iterator[Callable[[AnyArray], Picture]]:
-    """Give the function that draws the face of z [Z]: uint8 [R, R, 3], one at a time, since maps take gigabytes."""
+    """Yield a function from z [Z] to its face, uint8 [R, R, 3]: one at a time, since a batch would take gigabytes."""
     network = network_from_weights(generator)
     sizes = Geometry(generator.resolution, generator.w_dim, rows=network.rows)
     signature = generator_signature(sizes)
@@ -129,10 +129,8 @@ def _drawing(generator: GeneratorWeights) -> Iterator[Callable[[AnyArray], Pictu
             with torch.no_grad():
                 w: Tensor = network.mapping(torch.from_numpy(z)[None])[:, None].repeat(1, network.rows, 1)
                 if engine is None:
-                    image: Pictures = picture_from_output(network.synthesise(w)).numpy()
-                else:
-                    image = engine.run({"w": w.numpy(), "psi": np.ones((1, 1), np.float32)})["image"]
-            picture: Picture = image[0]
+                    return picture_from_output(network.synthesise(w))[0].numpy()
+            picture: Picture = engine.run({"w": w.numpy(), "psi": np.ones((1, 1), np.float32)})["image"][0]
             return picture
 
         with engine or nullcontext():
@@ -141,7 +139,13 @@ def _drawing(generator: GeneratorWeights) -> Iterator[Callable[[AnyArray], Pictu
 
 @contextmanager
 def encoding(network: nn.Module, model: Path, signature: Signature) -> Iterator[Encode]:
-    """Give the function that encodes a face by an exported encoder, or by ``network`` where no fast engine runs it."""
+    """Yield a function that encodes a face by an exported encoder, or by ``network`` if this package's engine cannot.
+
+    Args:
+        network: the encoder, from pictures [N, 3, 256, 256] to codes [N, L, D].
+        model: the same encoder's ONNX file.
+        signature: its inputs and outputs.
+    """
     with _own_engine(model, signature) or nullcontext() as engine:
         yield encoder_of(network) if engine is None else lambda face: engine.run({"face": face[None]})["w"]
 
