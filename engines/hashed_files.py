@@ -16,18 +16,35 @@ _OPENED = Path("/proc/self/fd")
 
 
 def sha256_of(path: Path) -> str:
-    """The hexadecimal SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    """The hexadecimal SHA-256 of a file's bytes.
+
+    Raises:
+        ModelDirectoryError: the file cannot be read.
+    """
+    with _readable(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def hashed_bytes(path: Path, expected: str | None) -> bytes:
+def content_of(path: Path, most: int | None = None) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        ModelDirectoryError: the file cannot be read, or has more than ``most`` bytes, of which no more are read.
+    """
+    with _readable(path), path.open("rb") as file:
+        content = file.read() if most is None else file.read(most + 1)
+    if most is not None and len(content) > most:
+        raise altered(path, "a larger file", f"at most {most} bytes")
+    return content
+
+
+def hashed_bytes(path: Path, expected: str | None, *, most: int | None = None) -> bytes:
     """Return the bytes of a file; with ``expected``, exactly those bytes have this SHA-256.
 
     Raises:
-        ModelDirectoryError: they have another one.
+        ModelDirectoryError: they have another one, or see ``content_of``.
     """
-    content = path.read_bytes()
+    content = content_of(path, most)
     if expected is not None and hashlib.sha256(content).hexdigest() != expected:
         raise _changed(path)
     return content
@@ -61,14 +78,30 @@ def altered(path: Path, got: str, expected: str) -> ModelDirectoryError:
     )
 
 
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise ModelDirectoryError where the system says that a file cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelDirectoryError(
+            str(path),
+            got=error.strerror or "an unreadable file",
+            expected="a file that can be read",
+            remedy="let this user read it, or copy the folder again",
+        ) from None
+
+
 def _opened(path: Path, expected: str) -> BufferedReader:
     if not path.is_file():  # a pipe would never end
         raise altered(path, "no such file", f"the file with sha256 {expected[:12]} that the manifest names")
-    return path.open("rb")
+    with _readable(path):
+        return path.open("rb")
 
 
 def _check(path: Path, file: BufferedReader, expected: str) -> None:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with _readable(path):
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != expected:
         got, wanted = f"a file with sha256 {digest[:12]}", f"the file with sha256 {expected[:12]}"
         raise altered(path, got, f"{wanted} that the manifest names")

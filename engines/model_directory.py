@@ -25,7 +25,7 @@ from engines.contract.tensors import (
     resolutions_to,
 )
 from engines.external_data import external_files
-from engines.hashed_files import altered, opened_files
+from engines.hashed_files import altered, content_of, opened_files
 from engines.manifest_entry import ManifestEntry
 from engines.plan_metadata import PlanMetadata
 from engines.rtx_metadata import RtxMetadata
@@ -249,6 +249,10 @@ def hashed_files(directory: Path) -> Iterator[HashedModel]:
         yield HashedModel(manifest, None if external else places[manifest.model_file])
 
 
+_LARGEST_MANIFEST = 2**24
+"""Bytes; manifests have some kilobytes."""
+
+
 def manifest_of(directory: Path) -> Manifest:
     """Read a model directory's manifest without a look at the files of the model.
 
@@ -276,7 +280,7 @@ def manifest_of(directory: Path) -> Manifest:
 
 def _parsed(path: Path) -> Manifest:
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(content_of(path, _LARGEST_MANIFEST))
     except ValidationError as error:
         first = error.errors()[0]
         raise ModelDirectoryError(

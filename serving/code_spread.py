@@ -23,6 +23,9 @@ from serving.npy_arrays import array_from_npy
 CODE_SPREAD = "code_spread.npy"
 """File of an encoder's model directory: float32 [L, D + 1], the mean code and, after each of its rows, the reach."""
 
+_LONGEST_HEADER = 2**16
+"""Bytes before the numbers of an .npy file, which have 8 bytes at most."""
+
 
 @dataclass(frozen=True, eq=False)
 class CodeSpread:
@@ -89,7 +92,7 @@ def read_code_spread(path: Path, shape: tuple[int, ...], *, sha256: str | None =
     if not path.is_file():
         raise altered(path, "no such file", expected)
     try:
-        array = array_from_npy(hashed_bytes(path, sha256))
+        array = array_from_npy(hashed_bytes(path, sha256, most=_LONGEST_HEADER + 8 * rows * (width + 1)))
     except UnusableFileError as error:
         raise altered(path, error.why, expected) from None
     if array.shape != (rows, width + 1):

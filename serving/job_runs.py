@@ -102,11 +102,11 @@ class _Attempt(Generic[Result]):
                 result = self.run(job.source, job.target)
             except ServerError as error:
                 tries += 1
-                pause = patience.pause_after(tries)
+                pause = patience.pause_after(tries, error)
                 if pause is not None and tries == 1:
                     self.reporter.waiting(job.target, error)
                 if pause is None or not patience.wait(pause, self.ended, self.cancelled):
-                    patience.failed()
+                    patience.failed(error)
                     raise
             else:
                 patience.answered()

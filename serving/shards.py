@@ -12,6 +12,9 @@ from serving.jobs import Job
 
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
+_MOST_DIGITS = 18
+"""Digits of the largest number: Python refuses to read thousands."""
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -63,4 +66,4 @@ def _index(variable: str, count: int, environment: Mapping[str, str]) -> int:
 
 
 def _is_whole(text: str) -> bool:
-    return text.isascii() and text.isdecimal()
+    return text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS

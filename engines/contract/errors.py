@@ -10,6 +10,7 @@
     ├── RepositoryError        model directories that do not fit together in one Triton repository
     ├── SignatureError         a folder that the owner of a key has not signed as it is
     ├── ServerError            a Triton server that does not start or cannot be reached
+    │   └── AnswerError        a request to which a server's answer is a failure, or not what was asked for
     ├── RequestError           a request that cannot be answered as it stands
     ├── AlignmentError         a photograph in which no usable face was found
     └── VideoError             a video that cannot be read or written
@@ -76,6 +77,10 @@ class SignatureError(ToonifyError):
 
 class ServerError(ToonifyError):
     """A Triton server that does not start or cannot be reached."""
+
+
+class AnswerError(ServerError):
+    """A request to which a server's answer is a failure, or not what was asked for."""
 
 
 class RequestError(ToonifyError):

@@ -14,7 +14,7 @@ from tritonclient.utils import np_to_triton_dtype
 
 from engines.contract.arrays import AnyArray, Pictures
 from engines.contract.attributes import ATTRIBUTE_RANGES, LABEL, AttributeRange, ranges_from_text
-from engines.contract.errors import RequestError, ServerError
+from engines.contract.errors import AnswerError, RequestError
 from engines.contract.tensors import FILLED, Geometry, Signature, TensorSpec, condition_signature, rows_of
 from serving.condition import filled_controls, refuse_kept, rested_attributes
 from serving.controls import control_tensors
@@ -240,11 +240,11 @@ def output_of(call: Call, result: InferResult) -> AnyArray:
     """Return the tensor of the server's answer.
 
     Raises:
-        ServerError: it is missing, or its dtype or shape differs from the model's configuration.
+        AnswerError: it is missing, or its dtype or shape differs from the model's configuration.
     """
     value = result.as_numpy(call.output.name)
     if value is None or value.shape != (call.batch, *call.output.dims) or value.dtype != call.output.dtype.numpy:
-        raise ServerError(
+        raise AnswerError(
             f"model {call.model!r}",
             got="no output" if value is None else f"an output of {value.dtype} {list(value.shape)}",
             expected=str(call.output),

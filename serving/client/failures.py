@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tritonclient.utils import InferenceServerException
 
-from engines.contract.errors import RequestError, ServerError, ToonifyError
+from engines.contract.errors import AnswerError, RequestError, ServerError, ToonifyError
 from serving.client.retries import NO_GRPC, is_dead, is_overload, is_withdrawn, message_of, status_of
 
 _LONGEST_MESSAGE = 300
@@ -45,10 +45,10 @@ def error_from_triton(error: InferenceServerException, asked: Asked) -> ToonifyE
             expected="an answer in time",
             remedy="check that the server is ready, give a longer timeout or send fewer faces",
         )
-    for applies, kind, expected, remedy in _SENTENCES:
+    for applies, fault, expected, remedy in _SENTENCES:
         if applies(error, asked):
-            about = f"server at {asked.url}" if status == "UNAVAILABLE" or kind is ServerError else subject
-            return kind(about, got=f"{status}: {message}", expected=expected, remedy=remedy)
+            about = f"server at {asked.url}" if status == "UNAVAILABLE" or fault is ServerError else subject
+            return fault(about, got=f"{status}: {message}", expected=expected, remedy=remedy)
     if status in ("INVALID_ARGUMENT", "NOT_FOUND"):
         return RequestError(
             subject,
@@ -56,7 +56,8 @@ def error_from_triton(error: InferenceServerException, asked: Asked) -> ToonifyE
             expected="a request that the server accepts",
             remedy="correct the request, or choose another model (the client's models() lists them)",
         )
-    return ServerError(
+    kind = AnswerError if status == "INTERNAL" else ServerError  # others are a proxy's, or of the way there
+    return kind(
         f"server at {asked.url}",
         got=f"{status}: {message}",
         expected="an answer",

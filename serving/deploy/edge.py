@@ -22,7 +22,7 @@ from serving.deploy.limits import (
     PORT,
     REQUESTS_A_SERVER,
 )
-from serving.triton.ports import is_loopback
+from serving.triton.ports import is_loopback, url_of
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,7 @@ class Edge:
     @property
     def url(self) -> str:
         """The address as clients on this machine give it."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.address, self.address)  # noqa: S104  # to tell it apart
-        place = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        place = url_of(self.address, self.port)
         return f"https://{place}" if self.tls else place
 
     @property

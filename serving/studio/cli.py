@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import webbrowser
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from engines.contract.errors import ServerError
 from serving.client.defaults import DEFAULT_TIMEOUT
 from serving.command_line import stages
 from serving.connection import connection_from_options
@@ -48,7 +46,7 @@ def studio(
     address: Annotated[str, typer.Option(help="Address to listen on; other machines reach any but loopback.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any free port.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free port.")] = 8080,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Another host name by which browsers may reach the page.")
     ] = None,
@@ -69,6 +67,7 @@ def studio(
     from serving.studio.studio import Studio
     from serving.studio.token import token_for
     from serving.studio.web import LOOPBACK, application, run
+    from serving.triton.ports import listener, url_of
 
     if align.startswith("file:"):
         raise typer.BadParameter("pictures from a page have no file names to look landmarks up", param_hint="--align")
@@ -76,7 +75,7 @@ def studio(
     landmarker = landmarker_from_option(align)
     server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
     back_end = BackEnd(server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier)
-    with _listening(address, port) as listener, stages() as stage:
+    with listener(address, "studio", port, "--port") as listening, stages() as stage:
         stage("loading models")
         catalogue = catalogue_of(back_end)
         with back_end.toonifier() as toonifier:
@@ -87,20 +86,8 @@ def studio(
                 max_upload=max_upload * 2**20,
                 token=token,
             )
-            page = f"http://{address}:{listener.getsockname()[1]}/"
+            page = f"http://{url_of(address, listening.getsockname()[1])}/"
             stage(f"toonify studio is at {page} until Ctrl-C")
             if open_page:
                 webbrowser.open(page)
-            run(app, listener)
-
-
-def _listening(address: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((address, port))
-    except OSError as error:
-        raise ServerError(
-            f"port {port} of {address}",
-            got=error.strerror or str(error),
-            expected="a port that is free to listen on",
-            remedy="stop the program that uses it, or choose another with --port",
-        ) from None
+            run(app, listening)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -71,17 +72,18 @@ class Trace:
     rate: int = 1
 
     def __post_init__(self) -> None:
-        """Check the address.
+        """Check the address and the rate.
 
         Raises:
-            RequestError: it is not an address of that form, or it holds a key, which every user of the machine could
-                read.
+            RequestError: the address or the rate is not of its form, or the address holds a key, which every user of the
+                machine could read.
         """
         if "@" in self.url:  # not shown
             raise _refused("--trace", "an address with a user's name", "one without keys", "give keys to the collector")
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_web_address(self.url):
             raise _refused("--trace", repr(self.url), "http://HOST:PORT/v1/traces", "name the collector's address")
+        if not 0 <= self.rate < 2**31:
+            raise _refused("--trace-rate", str(self.rate), f"a number from 0 to {2**31 - 1}", "leave it out")
 
     def arguments(self) -> Iterator[str]:
         """Yield Triton's arguments."""
@@ -93,14 +95,31 @@ class Trace:
         yield "--trace-config=count=-1"
 
 
+def _is_web_address(text: str) -> bool:
+    """Return whether it is one that Triton can be given: its server ends at once when it cannot read a port."""
+    try:
+        parts = urlsplit(text)
+        complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or half a bracket
+        return False
+    return complete and re.fullmatch(r"[!-~]+", text) is not None
+
+
 def listening(ports: Mapping[str, int], addresses: Mapping[str, str]) -> Iterator[str]:
     """Yield the arguments that open the services in ``ports``, by their names, and close the others."""
     for service in _SERVICES:
         if service in ports:
-            yield f"--{service}-address={addresses[service]}"
+            yield f"--{service}-address={_spelt(addresses[service], service)}"
             yield f"--{service}-port={ports[service]}"
         else:
             yield f"--allow-{service}=false"
+
+
+def _spelt(address: str, service: str) -> str:
+    """Return an address as Triton's two libraries for servers read it, which differ for IPv6."""
+    if ":" not in address:
+        return address
+    return f"[{address}]" if service == "grpc" else f"ipv6:{address}"
 
 
 def check_arguments(arguments: Sequence[str], *, traced: bool = False) -> None:

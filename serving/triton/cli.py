@@ -30,13 +30,13 @@ def serve(
     address: Annotated[str, typer.Option(help="Address to listen on; other machines reach any but loopback.")] = (
         "127.0.0.1"
     ),
-    grpc_port: Annotated[int, typer.Option(help="For pictures; 0 takes any free port.")] = 8001,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="For pictures; 0 takes any free port.")] = 8001,
     http: Annotated[
         bool, typer.Option("--http", help="Open HTTP too; then any web page in a local browser can send pictures.")
     ] = False,
-    http_port: Annotated[int, typer.Option(help="With --http.")] = 8000,
+    http_port: Annotated[int, typer.Option(min=0, max=65535, help="With --http.")] = 8000,
     metrics: Annotated[bool, typer.Option(help="Tell Prometheus counts and times.")] = True,
-    metrics_port: Annotated[int, typer.Option(help="For Prometheus.")] = 8002,
+    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="For Prometheus.")] = 8002,
     metrics_address: Annotated[
         str | None, typer.Option(help="Where Prometheus asks, if not at --address.", show_default=False)
     ] = None,
@@ -96,7 +96,7 @@ def serve(
         from serving.triton.supervision import serve as serve_repository
 
     with _log(log, log_format, repository) as (own_log, tell):
-        if metrics_address and not metrics:
+        if metrics_address is not None and not metrics:
             raise RequestError(
                 "--metrics-address", got="it with --no-metrics", expected="one of the two", remedy="leave one out"
             )
@@ -119,7 +119,7 @@ def serve(
             log=own_log,
             runtime=runtime,
             cache=cache,
-            trace=Trace(trace, trace_rate) if trace else None,
+            trace=None if trace is None else Trace(trace, trace_rate),
             arguments=arguments or (),
             progress=tell,
             canary_interval=canary,
@@ -131,7 +131,7 @@ def _log(log: str | None, log_format: LogFormat, repository: Path) -> Iterator[t
     """Yield where the server's lines go, and what tells users what is done."""
     if log != _STANDARD_OUTPUT and log_format == "text":
         with stages() as stage:
-            yield (Path(log) if log else None), stage
+            yield (None if log is None else Path(log)), stage
         return
     from serving.triton.outputs import JsonFileLog, Lines, RelayedLog
     from serving.triton.supervision import default_log
@@ -141,7 +141,7 @@ def _log(log: str | None, log_format: LogFormat, repository: Path) -> Iterator[t
         place: Log = RelayedLog("the log on standard output", lines.pass_on)
     else:
         lines = Lines(sys.stderr.fileno(), log_format)
-        place = JsonFileLog(Path(log) if log else default_log(repository))
+        place = JsonFileLog(default_log(repository) if log is None else Path(log))
     try:
         yield place, (lambda phrase: None) if is_quiet() else lines.tell
     except ToonifyError as error:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engines.contract.atomic import atomic_file
 from engines.contract.errors import RepositoryError
-from engines.hashed_files import sha256_of
+from engines.hashed_files import content_of, sha256_of
 from engines.model_directory import MANIFEST, manifest_of, read_manifest
 
 CONTENTS = "repository.json"
@@ -99,13 +99,17 @@ def _check_repository(repository: Path) -> None:
         )
 
 
+_LARGEST_CONTENTS = 2**24
+"""Bytes of the list of a repository's files; each takes about a hundred."""
+
+
 def _read(repository: Path) -> dict[str, str]:
     path = repository / CONTENTS
     _check_repository(repository)
     if not path.is_file():
         raise _altered(path, "no such file")
     try:
-        contents = _Contents.model_validate_json(path.read_bytes())
+        contents = _Contents.model_validate_json(content_of(path, _LARGEST_CONTENTS))
     except ValidationError:
         raise _altered(path, "something else") from None
     outside = [name for name in contents.files if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name]

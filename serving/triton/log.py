@@ -21,6 +21,8 @@ _PATTERNS = (
     r"""(?P<model>Poll failed for model directory '[^']+'): (?P<why>.+)"$""",
     r"""model_repository_manager\.cc.*"Invalid argument: (?P<why>.+)"$""",
     rf"""^error: (?:creating server: )?{_STATUS_AND_CLASS}(?P<why>.+)$""",
+    r"""^.*tritonserver: (?P<why>(?:unrecognized )?option .+)$""",
+    r"""^(?P<why>Bad option: .+)$""",
     r"""error while loading shared libraries: (?P<why>.+)$""",
 )
 
@@ -48,14 +50,11 @@ def locked(log: Path, *, alternative: str = "choose another with --log") -> Iter
 
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
+        if log.is_fifo():  # opening it would wait for a reader
+            raise _no_log(log, "a pipe", alternative)
         file = log.open("ab")
     except OSError as error:
-        raise ServerError(
-            f"log {log}",
-            got=os.strerror(error.errno or 0),
-            expected="a file that can be written",
-            remedy=alternative,
-        ) from None
+        raise _no_log(log, os.strerror(error.errno or 0), alternative) from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,6 +66,10 @@ def locked(log: Path, *, alternative: str = "choose another with --log") -> Iter
                 remedy="stop that server, or choose another log with --log",
             ) from None
         yield
+
+
+def _no_log(log: Path, got: str, remedy: str) -> ServerError:
+    return ServerError(f"log {log}", got=got, expected="a file that can be written", remedy=remedy)
 
 
 def size_of(log: Path) -> int:

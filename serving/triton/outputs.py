@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -81,6 +82,7 @@ class Lines:
         self._descriptor = descriptor
         self._json = log_format == "json"
         self._lock = threading.Lock()
+        self._is_read, self._is_torn = True, False
 
     def tell(self, phrase: str, level: Level | None = None) -> None:
         """Write a line of this package; by default the level of a restart is "warning"."""
@@ -98,10 +100,24 @@ class Lines:
         self._write(line)
 
     def _write(self, line: bytes) -> None:
-        # Neither a full disk nor a reader that has gone may end the server.
+        """Write a line, or lose it: neither a full disk nor a reader that has gone or sleeps may stop the server."""
         with self._lock, suppress(OSError):
+            if self._is_torn:
+                line = b"\n" + line
             while line:
-                line = line[os.write(self._descriptor, line) :]
+                if not self._takes_more():
+                    return
+                # No more than a pipe that takes something is sure to take at once.
+                written = os.write(self._descriptor, line[: select.PIPE_BUF])
+                line = line[written:]
+                self._is_torn = bool(line)
+
+    def _takes_more(self) -> bool:
+        """Return whether it can be written, for which a reader that has taken the line before has some seconds."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        self._is_read = bool(poll.poll(1000 * _PATIENCE if self._is_read else 0))
+        return self._is_read
 
 
 class RelayedLog(Log):

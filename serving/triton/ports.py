@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
@@ -27,7 +28,7 @@ def free_ports(
     with ExitStack() as stack:  # all probes stay open until the end, so that no port is chosen twice
         probes = {
             service: stack.enter_context(
-                _probe(address if isinstance(address, str) else address[service], service, port, option)
+                listener(address if isinstance(address, str) else address[service], service, port, option)
             )
             for service, port in requested.items()
         }
@@ -51,14 +52,59 @@ def is_loopback(address: str) -> bool:
         return address == "localhost"
 
 
-def _probe(address: str, service: str, port: int, option: str) -> socket.socket:
+def host_of(address: str) -> str:
+    """Return the host by which this machine itself reaches what listens on an address."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104  # to tell it apart
+
+
+def url_of(address: str, port: int) -> str:
+    """Return HOST:PORT as clients on this machine give it to reach what listens on an address."""
+    host = host_of(address)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def listener(address: str, service: str, port: int, option: str) -> socket.socket:
+    """Listen on a port; 0 takes any free one.
+
+    Raises:
+        ServerError: see ``free_ports``, which has the same arguments.
+    """
+    subject, remedy = f"{service} port {port} of {address}", f"choose another with {option.format(service)}"
+    if not 0 <= port < 2**16:
+        raise ServerError(subject, got="no number of a port", expected="one from 0 to 65535", remedy=remedy)
+    _check_known(address)
     try:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        return socket.create_server((address, port), family=family)
+        return socket.create_server((address, port), family=_family(address))
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise _no_address(address) from None
         raise ServerError(
-            f"{service} port {port} of {address}",
+            subject,
             got=os.strerror(error.errno) if error.errno else str(error),
             expected="a port that is free to listen on",
-            remedy=f"stop the program that uses it or choose another with {option.format(service)}",
+            remedy=f"stop the program that uses it or {remedy}",
         ) from None
+
+
+def _check_known(address: str) -> None:
+    """Raise ServerError about what is no address, and about an empty one, which stands for all addresses."""
+    try:
+        if address:
+            socket.getaddrinfo(address, None, _family(address), socket.SOCK_STREAM)
+            return
+    except (OSError, UnicodeError, TypeError):  # their messages say little, and a name's length is one of many reasons
+        pass
+    raise _no_address(address)
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _no_address(address: str) -> ServerError:
+    return ServerError(
+        f"address {address!r}",
+        got="none that belongs to this machine",
+        expected="an address of this machine, or a name for one",
+        remedy="give 127.0.0.1, or see what ip address lists",
+    )

@@ -28,7 +28,7 @@ from serving.triton.installation import (
 )
 from serving.triton.log import reason_of_failure
 from serving.triton.outputs import FileLog, Log
-from serving.triton.ports import free_ports, is_listening
+from serving.triton.ports import free_ports, host_of, is_listening, url_of
 from serving.triton.process_group import Deaths, process_group
 from serving.triton.restarts import Progress
 from serving.triton.runtime import Runtime
@@ -98,7 +98,11 @@ class TritonServer:
         """
         check_arguments(arguments, traced=trace is not None)
         self.repository, self.log = repository.resolve(), log if isinstance(log, Log) else FileLog(log)
-        self.addresses = {"grpc": address, "http": address, "metrics": metrics_address or address}
+        self.addresses = {
+            "grpc": address,
+            "http": address,
+            "metrics": address if metrics_address is None else metrics_address,
+        }
         ports = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
         self.ports = {service: port for service, port in ports.items() if port is not None}
         self.ensembles: list[str] = []
@@ -115,7 +119,7 @@ class TritonServer:
     @property
     def url(self) -> str:
         """HOST:PORT of the gRPC endpoint."""
-        return f"{self._host}:{self.ports['grpc']}"
+        return url_of(self.addresses["grpc"], self.ports["grpc"])
 
     @property
     def pid(self) -> int:
@@ -188,10 +192,6 @@ class TritonServer:
     ) -> None:
         self.stop()
 
-    @property
-    def _host(self) -> str:
-        return "127.0.0.1" if self.addresses["grpc"] == "0.0.0.0" else self.addresses["grpc"]
-
     def _arguments(self, installation: Installation) -> Iterator[str]:
         yield f"--model-repository={self._models.folder}"
         yield from POLL_ARGUMENTS
@@ -262,7 +262,7 @@ class TritonServer:
     def _wait_until_listening(self) -> None:
         """Wait for the server to open its ports, which it does when all models are loaded."""
         deadline = time.monotonic() + START_TIMEOUT
-        while not is_listening(self._host, self.ports["grpc"]):
+        while not is_listening(host_of(self.addresses["grpc"]), self.ports["grpc"]):
             if self._process.poll() is not None:
                 raise self._exit_error()
             if time.monotonic() > deadline:

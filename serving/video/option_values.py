@@ -16,7 +16,7 @@ def side_from_option(size: str, output_style: str) -> int | None:
     """
     if size == "auto":
         return None
-    if not size.isdecimal() or not 16 <= int(size) <= 4096:
+    if not size.isdecimal() or len(size) > 4 or not 16 <= int(size) <= 4096:
         raise typer.BadParameter(f"{size!r} is neither auto nor a number of pixels, 16 to 4096", param_hint="--size")
     if output_style != "crop":
         raise typer.BadParameter(

@@ -118,9 +118,9 @@ class Tracker:
         visible = [track for track in followed if (track.seen and not track.small) or track.opacity > 0]
         self._tracks = (*visible, *self._new_tracks(sightings, visible))
         self._last_seen = {track.id: pts if track.seen else self._last_seen[track.id] for track in self._tracks}
-        small = sum(sighting.side < self._smallest for sighting in sightings if sighting.facing != "away")
-        still = sum(track.seen and not track.small and side_of(track.placement) < self._smallest for track in visible)
-        self.small_faces = small - still
+        shown = [matches[track.id] for track in visible if track.seen and not track.small]
+        others = [sighting for sighting in sightings if sighting not in shown and sighting.facing != "away"]
+        self.small_faces = sum(sighting.side < self._smallest for sighting in others)
         return self._tracks
 
     def _updated(self, track: Track, sighting: Sighting | None, elapsed: float) -> Track:

@@ -236,3 +236,26 @@ def test_an_engine_gets_the_hashes_of_the_files_beside_its_model(
     with pytest.raises(EngineError, match="got a test"):
         engine_from_directory(directory)
     assert given[0].hashes == read_manifest(directory).files
+
+
+UNREADABLE = Path("/proc/self/mem")
+"""A file of which the first byte cannot be read, by root neither."""
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "generator.onnx"])
+def test_a_file_that_cannot_be_read_is_named(name: str, directory: Path) -> None:
+    (directory / name).unlink()
+    (directory / name).symlink_to(UNREADABLE)
+    sentence = rf"{name}: got Input/output error, expected a file that can be read; let this user read it, or copy"
+    with pytest.raises(ModelDirectoryError, match=sentence):
+        read_manifest(directory)
+    with pytest.raises(ModelDirectoryError, match=sentence):
+        sha256_of(directory / name)
+    with pytest.raises(ModelDirectoryError, match=sentence):
+        hashed_bytes(directory / name, None)
+
+
+def test_a_manifest_of_any_size_takes_no_memory(directory: Path) -> None:
+    os.truncate(directory / MANIFEST, 2**40)
+    with pytest.raises(ModelDirectoryError, match=r"manifest.json: got a larger file, expected at most 16777216 bytes"):
+        read_manifest(directory)

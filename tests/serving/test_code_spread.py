@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,6 +125,12 @@ def test_files_that_hold_something_else_are_refused(encoder: Path, change: Calla
     manifest = manifest.model_copy(update={"files": {**manifest.files, CODE_SPREAD: sha256}})
     with pytest.raises(ModelDirectoryError, match=rf"code_spread.npy: got {got}, expected float32 \[8, 17\], the mean"):
         code_spread_of(encoder, manifest)
+
+
+def test_no_more_of_a_file_is_read_than_it_may_hold(encoder: Path) -> None:
+    os.truncate(encoder / CODE_SPREAD, 2**40)
+    with pytest.raises(ModelDirectoryError, match=r"code_spread.npy: got a larger file, expected at most 66624 bytes"):
+        code_spread_of(encoder, manifest_of(encoder))
 
 
 def test_an_altered_file_is_refused(encoder: Path) -> None:

@@ -168,3 +168,35 @@ def test_stages_are_told_as_much_as_wanted(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(shown)
     assert all(line.startswith(start) for line, start in zip(lines, shown, strict=True))
+
+
+CLOSED = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv.pop(1))
+from serving.start import start
+
+class Module:
+    @staticmethod
+    def main():
+        print("to nobody")
+        print("to nobody", file=sys.stderr)
+        sys.stdout.flush()
+        file = Path("file").open("wb")
+        Path("number").write_text(str(file.fileno()))
+
+sys.modules["module"] = Module
+start("module")
+"""
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_a_command_does_its_work_where_standard_streams_are_closed(closed: tuple[int, ...], tmp_path: Path) -> None:
+    def close() -> None:
+        for number in closed:
+            os.close(number)
+
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", CLOSED, root], cwd=tmp_path, preexec_fn=close, check=False)
+    assert done.returncode == 0
+    assert int((tmp_path / "number").read_text()) > 2

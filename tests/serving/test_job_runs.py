@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.contract.errors import AlignmentError, ExportError, ServerError, ToonifyError
+from engines.contract.errors import AlignmentError, AnswerError, ExportError, ServerError, ToonifyError
 from serving.job_runs import run_jobs
 from serving.jobs import Job
 from serving.patience import NO_SERVER, Patience
@@ -14,6 +14,8 @@ from serving.patience import NO_SERVER, Patience
 JOBS = [Job(Path(f"in/{number}.png"), Path(f"out/{number}.png")) for number in range(12)]
 NO_FACE = AlignmentError("face", got="none", expected="one", remedy="look")
 AWAY = ServerError("server", got="no answer", expected="one", remedy="start it")
+
+FAILURE = AnswerError("server", got="INTERNAL: no", expected="an answer", remedy="see its log")
 
 
 class Recorder:
@@ -47,14 +49,14 @@ class Recorder:
 class Servers:
     """Answers, except where a test says otherwise; counts the tries of each job."""
 
-    def __init__(self, away: dict[str, int] | None = None) -> None:
-        self.away = away or {}
+    def __init__(self, away: dict[str, int] | None = None, error: ServerError = AWAY) -> None:
+        self.away, self.error = away or {}, error
         self.tries: dict[str, int] = {}
 
     def __call__(self, source: Path, target: Path) -> int:
         tries = self.tries[source.stem] = self.tries.get(source.stem, 0) + 1
         if tries <= self.away.get(source.stem, 0):
-            raise AWAY
+            raise self.error
         return int(source.stem)
 
 
@@ -153,9 +155,27 @@ def test_the_last_jobs_without_an_answer_say_that_servers_are_away() -> None:
 
 def test_pauses_grow_up_to_a_longest_one() -> None:
     patience = Patience()
-    assert patience.pause_after(1) is None
+    assert patience.pause_after(1, AWAY) is None
     patience.answered()
-    assert [patience.pause_after(tries) for tries in range(1, 7)] == [1, 2, 4, 8, 15, 15]
+    assert [patience.pause_after(tries, AWAY) for tries in range(1, 7)] == [1, 2, 4, 8, 15, 15]
+
+
+def test_a_file_at_which_a_model_fails_is_not_waited_for() -> None:
+    recorder, patience = Recorder(), Patience(first_pause=0.001)
+    servers = Servers({"0": 1000, **dict.fromkeys(["3", "4", "5", "6", "9"], 1000), "8": 2}, FAILURE)
+    assert not run_jobs(JOBS, servers, recorder, skip_existing=False, patience=patience)
+    expected = [*failed(0), *finished(1, 2), *failed(3, 4, 5, 6), *finished(7, 8), *failed(9), *finished(10, 11)]
+    assert [event for event in recorder.events if event[0] != "waiting"] == expected
+    assert servers.tries == {**dict.fromkeys(map(str, range(12)), 1), "3": 3, "8": 3, "9": 3}
+    assert patience.exit_code == 1
+
+
+def test_a_server_that_fails_at_every_file_is_not_away() -> None:
+    recorder, patience = Recorder(), Patience()
+    servers = Servers(dict.fromkeys(map(str, range(12)), 1000), FAILURE)
+    assert not run_jobs(JOBS, servers, recorder, skip_existing=False, patience=patience)
+    assert recorder.events == failed(*range(12))
+    assert patience.exit_code == 1
 
 
 @pytest.mark.parametrize("in_flight", [1, 2])

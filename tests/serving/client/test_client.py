@@ -15,7 +15,7 @@ from blocking_client import Blocking
 from fake_triton import GEOMETRY, FakeTriton, toonified
 from numpy.typing import NDArray
 
-from engines.contract.errors import RequestError, ServerError
+from engines.contract.errors import AnswerError, RequestError, ServerError
 from engines.contract.tensors import Geometry, mapping_signature, sample_signature
 from serving.client import AsyncToonifyClient, ToonifyClient, retries
 
@@ -139,7 +139,7 @@ def test_the_deadline_is_that_of_all_batches_together(client: Any, fake: FakeTri
     [
         (grpc.StatusCode.INVALID_ARGUMENT, "wrong shape", RequestError),
         (grpc.StatusCode.NOT_FOUND, "unknown input", RequestError),
-        (grpc.StatusCode.INTERNAL, "broken", ServerError),
+        (grpc.StatusCode.INTERNAL, "broken", AnswerError),
         (grpc.StatusCode.PERMISSION_DENIED, "no key", RequestError),
     ],
 )

@@ -14,7 +14,7 @@ from blocking_client import Blocking
 from fake_triton import FakeTriton, running
 from tritonclient.utils import InferenceServerException
 
-from engines.contract.errors import RequestError, ServerError
+from engines.contract.errors import AnswerError, RequestError, ServerError
 from serving.client import AsyncToonifyClient, ToonifyClient, retries
 from serving.client.addresses import Addresses, addresses_from
 from serving.client.headers import MODEL_HEADER
@@ -161,7 +161,7 @@ def test_a_client_without_success_soon_repeats_nothing() -> None:
         ("UNAVAILABLE", "Exceeds maximum queue size", ServerError, "expected room for one more request; try again"),
         (DEAD[0].name, DEAD[1], ServerError, "restart that server, which toonify serve does by itself"),
         (WITHDRAWN[0].name, WITHDRAWN[1], ServerError, "wait until the model is served again"),
-        ("INTERNAL", "broken", ServerError, "expected an answer; see the log of the server"),
+        ("INTERNAL", "broken", AnswerError, "expected an answer; see the log of the server"),
     ],
 )
 def test_every_refusal_says_what_to_do(

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.contract.errors import ServerError
-from serving.triton import server
+from serving.triton import outputs, server
 from serving.triton.installation import Installation
 from serving.triton.log_lines import LogFormat, json_from_triton
 from serving.triton.outputs import FileLog, JsonFileLog, Lines, Log, RelayedLog
@@ -92,6 +93,63 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     os.close(read)
     Lines(write, "text").tell("to nobody")
     os.close(write)
+
+
+@pytest.fixture
+def full_pipe() -> Iterator[tuple[int, int]]:
+    """Both ends of a pipe that takes no more, since nobody reads it."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * 4096)
+    os.set_blocking(write, True)
+    yield read, write
+    os.close(read)
+    os.close(write)
+
+
+@pytest.fixture
+def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "_PATIENCE", 0.05)
+
+
+@pytest.mark.usefixtures("little_patience")
+def test_a_reader_that_sleeps_stops_no_server(full_pipe: tuple[int, int]) -> None:
+    read, write = full_pipe
+    lines = Lines(write, "text")
+    log = RelayedLog("standard output", lines.pass_on)
+    lines.tell("lost")
+    with log.opened() as output:
+        write_all(output, b"lost too\n" * 20_000)  # more than the server's own pipe holds
+        write_all(output, b"last words")
+        assert log.text().endswith("last words")
+    os.set_blocking(read, False)
+    with suppress(BlockingIOError):
+        while os.read(read, 2**20):
+            pass
+    lines.tell("read again")
+    assert os.read(read, 2**20) == b"toonify: read again\n"
+
+
+@pytest.mark.usefixtures("little_patience")
+def test_a_line_that_was_torn_is_ended_before_the_next_one(full_pipe: tuple[int, int]) -> None:
+    read, write = full_pipe
+    lines = Lines(write, "text")
+    os.read(read, 8192)  # there is room for the beginning of a line
+    lines.tell("y" * 2**16)
+    while os.read(read, 2**20)[-1:] != b"y":
+        pass
+    lines.tell("next")
+    assert os.read(read, 2**20) == b"\ntoonify: next\n"
+
+
+def test_a_pipe_that_waits_for_its_reader_is_no_log(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for log in (FileLog(tmp_path / "pipe"), JsonFileLog(tmp_path / "pipe")):
+        with pytest.raises(ServerError, match=r"got a pipe, expected a file that can be written; .* --log - for"):  # noqa: SIM117
+            with log.claimed():
+                pass
 
 
 def spoken(log: Log, *words: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from tiny_models import TinyModels
 from toonify_command import Toonify
 
-from engines.contract.errors import ModelDirectoryError, RepositoryError
+from engines.contract.errors import ModelDirectoryError, RepositoryError, ToonifyError
 from serving.connection import Connection
 from serving.doctor import findings
 from serving.triton import supervision
@@ -96,6 +96,14 @@ def test_a_changed_added_or_removed_file_is_refused_by_name(
 ) -> None:
     change(repository)
     with pytest.raises(RepositoryError, match=sentence):
+        check_contents(repository)
+
+
+@pytest.mark.parametrize("name", [CONTENTS, "toonify/config.pbtxt"])
+def test_a_file_that_cannot_be_read_is_named(name: str, repository: Path) -> None:
+    (repository / name).unlink()
+    (repository / name).symlink_to("/proc/self/mem")
+    with pytest.raises(ToonifyError, match=rf"{name}: got Input/output error, expected a file that can be read"):
         check_contents(repository)
 
 

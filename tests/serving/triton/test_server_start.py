@@ -22,7 +22,7 @@ from serving.triton import server, supervision
 from serving.triton.doors import largest_file
 from serving.triton.installation import Installation, best_runtime, check_shared_memory
 from serving.triton.log import locked, reason_of_failure, rotate, size_of, text_since
-from serving.triton.ports import free_ports, is_listening, is_loopback
+from serving.triton.ports import free_ports, is_listening, is_loopback, url_of
 from serving.triton.served_models import ServedModels
 from serving.triton.server import TritonServer
 from serving.triton.supervision import serve
@@ -37,8 +37,32 @@ def test_a_taken_port_is_named() -> None:
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
-    with pytest.raises(ServerError, match=r"grpc port 0 of 192\.0\.2\.1: got Cannot assign requested address"):
+    with pytest.raises(ServerError, match=r"address '192\.0\.2\.1': got none that belongs to this machine"):
         free_ports("192.0.2.1", {"grpc": 0})
+
+
+@pytest.mark.parametrize(
+    "address", ["", "no.such.host.invalid", "[::1]", "300.1.1.1", "x" * 300, "a\0b", "é..x", "::g"]
+)
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(ServerError, match="got none that belongs to this machine, expected an address of this machine"):
+        free_ports(address, {"grpc": 0})
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_what_is_no_number_of_a_port_is_refused(port: int) -> None:
+    with pytest.raises(
+        ServerError, match=rf"grpc port {port} of 127.0.0.1: got no number of a port, expected one from"
+    ):
+        free_ports("127.0.0.1", {"grpc": port})
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [("127.0.0.2", "127.0.0.2:7"), ("0.0.0.0", "127.0.0.1:7"), ("::", "[::1]:7"), ("::1", "[::1]:7"), ("ab", "ab:7")],
+)
+def test_clients_are_told_where_a_server_is(address: str, url: str) -> None:
+    assert url_of(address, 7) == url
 
 
 def test_port_zero_becomes_a_free_port_for_each_service() -> None:
@@ -91,6 +115,9 @@ error: creating server: Internal - failed to load all models
         (DEPENDING, "ensemble toonify contains models that are not available or ambiguous: isf"),
         ("error: creating server: Internal - failed to stat file /x\n", "failed to stat file /x"),
         ("bin: error while loading shared libraries: libx.so: cannot open\n", "libx.so: cannot open"),
+        ("/a b/tritonserver: unrecognized option '--foo'\nUsage: tritonserver\n", "unrecognized option '--foo'"),
+        ("tritonserver: option '--lo' is ambiguous\n", "option '--lo' is ambiguous"),
+        ('Usage: x\nBad option: "--log-verbose".\nInvalid option value. Got x\n', 'Bad option: "--log-verbose"'),
         ("I1122 nothing wrong\n", None),
     ],
 )

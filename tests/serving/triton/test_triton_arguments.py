@@ -78,6 +78,12 @@ def test_metrics_can_be_closed_and_have_an_address_of_their_own(tmp_path: Path) 
     assert [argument for argument in other if "-address=" in argument] == addresses
 
 
+def test_addresses_of_ipv6_are_spelt_as_triton_reads_them(tmp_path: Path) -> None:
+    told = arguments_of(server(tmp_path, address="::", metrics_address="::1", http_port=4))
+    addresses = ["--grpc-address=[::]", "--http-address=ipv6:::", "--metrics-address=ipv6:::1"]
+    assert [argument for argument in told if "-address=" in argument] == addresses
+
+
 def test_a_gpu_is_measured_by_nvidias_server_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "has_gpu", lambda: True)
     for runtime in ("cpu", "onnxruntime"):
@@ -102,6 +108,13 @@ def test_the_embedded_server_has_one_runtime_and_loopback_only() -> None:
     [
         ("localhost:4318", r"--trace: got 'localhost:4318', expected http://HOST:PORT/v1/traces"),
         ("http:///v1/traces", "got 'http:///v1/traces', expected"),
+        ("", "--trace: got '', expected"),
+        ("http://[::1/v1/traces", r"got 'http://\[::1/v1/traces', expected"),
+        ("http://a:b:c/v1/traces", "got 'http://a:b:c/v1/traces', expected"),
+        ("http://host:99999/v1/traces", "got 'http://host:99999/v1/traces', expected"),
+        ("http://host:0/v1/traces", "got 'http://host:0/v1/traces', expected"),
+        ("http://host/ v1", "got 'http://host/ v1', expected"),
+        ("http://host/\n", "got 'http://host/.n', expected"),
         ("https://user:secret@host/v1/traces", "got an address with a user's name, expected one without keys"),
     ],
 )
@@ -111,12 +124,29 @@ def test_an_address_for_traces_that_cannot_be_used_is_refused(url: str, sentence
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("rate", [-1, 2**31])
+def test_a_rate_that_triton_cannot_read_is_refused(rate: int) -> None:
+    with pytest.raises(RequestError, match=f"--trace-rate: got {rate}, expected a number from 0 to 2147483647"):
+        Trace(COLLECTOR, rate)
+
+
+def test_a_port_that_is_none_is_refused_by_every_command(toonify: Toonify, tmp_path: Path) -> None:
+    options = [("serve", f"--{service}-port") for service in ("grpc", "http", "metrics")]
+    for command, option in [*options, ("studio", "--port"), ("edge", "--port")]:
+        for port in (-1, 65536):
+            code, _, err = toonify(command, option, port)
+            assert code == 2
+            assert f"Invalid value for '{option}'" in err
+
+
 def test_the_command_refuses_what_contradicts_itself(toonify: Toonify, tmp_path: Path) -> None:
     options = {
         ("--no-metrics", "--metrics-address", "127.0.0.1"): "--metrics-address: got it with --no-metrics",
+        ("--no-metrics", "--metrics-address", ""): "--metrics-address: got it with --no-metrics",
         ("--", "--http-port=80"): "argument --http-port: got an option that toonify serve sets itself",
         ("build/repository",): "argument 'build/repository': got something else than an option",
         ("--trace", "collector"): "--trace: got 'collector', expected",
+        ("--trace", ""): "--trace: got '', expected",
     }
     for given, sentence in options.items():
         code, out, err = toonify("serve", "--repository", tmp_path, *given)

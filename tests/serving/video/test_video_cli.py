@@ -373,6 +373,7 @@ def test_a_preview_without_frames_in_its_part_is_refused(
         (["--align", "file:x.json", "--preview"], "cannot number the frames"),
         (["--batch", 0], "--batch"),
         (["--size", "large"], "neither auto nor a number of pixels"),
+        (["--size", "9" * 5000], "neither auto nor a number of pixels"),
         (["--size", "9"], "16 to 4096"),
         (["--size", "256"], "give --output-style crop"),
         (["--png"], "frames are written to a folder"),

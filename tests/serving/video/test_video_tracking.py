@@ -155,6 +155,15 @@ def test_small_faces_are_left_alone_and_counted() -> None:
     assert tracker.small_faces == 2
 
 
+def test_faces_that_turn_away_are_no_small_ones_while_they_shrink() -> None:
+    tracker = Tracker(Tracking(smallest=50))
+    counts = []
+    for i, side in enumerate([55, 49, 47, 45, 43, 40]):
+        tracker.update([at(100, 100, side, "away" if i else "towards")], i * FRAME)
+        counts.append(tracker.small_faces)
+    assert counts == [0] * 6
+
+
 def test_small_faces_take_no_place_from_others() -> None:
     tracker = Tracker(Tracking(max_faces=2, smallest=50))
     crowd = [at(40 * number, 300, 30) for number in range(20)]
