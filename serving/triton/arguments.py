@@ -75,8 +75,8 @@ class Trace:
         """Check the address and the rate.
 
         Raises:
-            RequestError: the address or the rate is not of its form, or the address holds a key, which every user of the
-                machine could read.
+            RequestError: the address or the rate is not of its form, or the address holds a key, which every user of
+                the machine could read.
         """
         if "@" in self.url:  # not shown
             raise _refused("--trace", "an address with a user's name", "one without keys", "give keys to the collector")
