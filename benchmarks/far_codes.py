@@ -23,7 +23,7 @@ from benchmarks.records import RESULTS_FOLDER, append_records, last_run, read_re
 from engines.contract.arrays import Codes, Picture
 from engines.contract.tensors import FACE_SIZE
 from export.checkpoints import read_encoder, read_generator
-from export.code_spread import code_of, codes_of_random_faces, measured_code_spread
+from export.code_spread import codes_of_random_faces, encoder_of, measured_code_spread
 from export.demo_models.files import DemoFiles
 from export.networks.restyle import face_encoder_from_weights
 from serving.code_spread import CodeSpread
@@ -60,11 +60,11 @@ class FarCodeRow:
 def main(folder: Annotated[Path, typer.Argument(help="Photographs and both models.")]) -> None:
     """Measure all inputs, append the rows and write the table."""
     demo = DemoFiles()
-    encoder, base = face_encoder_from_weights(read_encoder(demo.encoder)), read_generator(demo.base)
-    spread, run_name, commit = measured_code_spread(encoder, base), machine.now(), machine.commit()
-    good = codes_of_random_faces(encoder, base, SEEDS)
+    encode, base = encoder_of(face_encoder_from_weights(read_encoder(demo.encoder))), read_generator(demo.base)
+    spread, run_name, commit = measured_code_spread(encode, base), machine.now(), machine.commit()
+    good = codes_of_random_faces(encode, base, SEEDS)
     codes = [("random faces of other seeds", str(seed), code[None]) for seed, code in zip(SEEDS, good, strict=True)]
-    codes += [(kind, name, code_of(encoder, picture)) for kind, name, picture in inputs_of(folder)]
+    codes += [(kind, name, encode(picture)) for kind, name, picture in inputs_of(folder)]
     rows = [FarCodeRow(run_name, commit, kind, name, *judged(spread, code)) for kind, name, code in codes]
     append_records(RESULTS, FarCodeRow, rows)
     README.write_text(

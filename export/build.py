@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engines.contract.arrays import AnyArray
 from engines.contract.attributes import AttributeRange
@@ -28,7 +28,7 @@ from engines.contract.tensors import (
 )
 from engines.matching import MAPPING
 from engines.model_directory import Manifest, Sizes
-from export.code_spread import FACES, MARGIN, check_generator_of, measured_code_spread
+from export.code_spread import FACES, MARGIN, check_generator_of, encoding, measured_code_spread
 from export.cutting import cut_generator, cut_parity, light_encoder
 from export.directory import Job, build_directory
 from export.graphs.architectures import onnx_from_network
@@ -227,21 +227,19 @@ def build_encoder(
 
     details: dict[str, Any] = {"kind": weights.kind, "architecture": weights.architecture, "notes": list(weights.notes)}
     details |= {"steps": weights.steps} if weights.decoder else {}
-    add_files = partial(_add_code_spread, network, generator, report)
+
+    def add_spread(directory: Path) -> None:
+        if generator:
+            report(f"measuring the codes of {FACES} random faces")
+            with encoding(network, directory / "encoder.onnx", signature) as encode:
+                write_code_spread(directory, measured_code_spread(encode, generator))
+
     if generator:
         check_generator_of(weights, generator)
         source = {"file": readable_name(generator.source.path), "sha256": generator.source.sha256}
         details["code_spread"] = {"faces": FACES, "margin": MARGIN, "generator": source}
     job = Job("encoder", sizes, signature, [("encoder", weights.source)], details, "seeded pictures")
-    return build_directory(job, reference, graph, options, report, add_files=add_files)
-
-
-def _add_code_spread(
-    encoder: nn.Module, generator: GeneratorWeights | None, report: ProgressCallback, directory: Path
-) -> None:
-    if generator:
-        report(f"measuring the codes of {FACES} random faces")
-        write_code_spread(directory, measured_code_spread(encoder, generator))
+    return build_directory(job, reference, graph, options, report, add_files=add_spread)
 
 
 def build_classifier(weights: ClassifierWeights, options: ExportOptions, report: ProgressCallback) -> Manifest:

@@ -11,21 +11,21 @@ from typing import Annotated
 
 import typer
 
-from engines.contract.errors import ExportError, ToonifyError
+from engines.contract.errors import ExportError
 from engines.plan_metadata import Compatibility
 from engines.tensorrt.options import PlanOptions
 from export.blend_command import blend_command
 from export.checkpoints import (
     describe,
     read_classifier,
-    read_encoder,
     read_generator,
     read_isf,
     write_generator_safetensors,
     write_rosinality,
 )
-from export.demo_models.files import ISF_IS_RESIDUAL, DemoFiles
+from export.demo_models.files import ISF_IS_RESIDUAL
 from export.directions_command import directions_command
+from export.encoder_command import encoder_command
 from export.measure_command import measure_command
 from export.options import (
     AsJson,
@@ -41,7 +41,6 @@ from export.options import (
     Plugins,
     Precision,
     Retry,
-    Steps,
     TargetOption,
     attribute_names,
     check_resolution,
@@ -49,9 +48,7 @@ from export.options import (
     demo_files,
     export_options,
     joined_name,
-    notes,
     print_result,
-    with_steps,
 )
 from export.project_command import project_command
 from export.repository_commands import repository, seal, sign
@@ -69,6 +66,7 @@ app.command("blend")(blend_command)
 app.command("project")(project_command)
 app.command("directions")(directions_command)
 app.command("measure")(measure_command)
+app.command("encoder")(encoder_command)
 
 
 @app.command()
@@ -209,69 +207,6 @@ def classifier(
 
         manifest = build_classifier(weights, options, report)
     print_result(options.directory, manifest, as_json=as_json)
-
-
-@app.command()
-def encoder(
-    checkpoint: Checkpoint | None = None,
-    kind: EncoderKind = None,
-    light: Annotated[
-        bool,
-        typer.Option("--light", help="For toonify video --light-encoder: pose and expression only, half the work."),
-    ] = False,
-    steps: Steps = None,
-    trained_for: Annotated[
-        Path | None,
-        typer.Option(
-            "--generator",
-            help="Checkpoint of the generator that the encoder was trained for, if it is not in the encoder's own: its "
-            "random faces show how far out codes of good faces lie.",
-        ),
-    ] = None,
-    name: Name = None,
-    target: TargetOption = "cpu",
-    engine: Engine = "auto",
-    precision: Precision = "auto",
-    output: DirectoryOption = None,
-    licences: Licences = None,
-    force: Force = False,
-    retry: Retry = False,
-    as_json: AsJson = False,
-) -> None:
-    """Export an encoder of pSp, e4e or ReStyle; the latter with its decoder, in as many steps as it is run."""
-    options = export_options(
-        name or joined_name("encoder", "light" * light),
-        *(output, target, engine, precision, licences),
-        force=force,
-        retry=retry,
-    )
-    check_export("encoder", options)
-    if light and trained_for:
-        raise ExportError(
-            "--generator",
-            got="--light",
-            expected="the whole encoder, which tells how far out codes lie for its light form too",
-            remedy="leave one of the two out",
-        )
-    path = checkpoint or demo_files().encoder
-    with stages() as report:
-        report(f"reading {path.name}")
-        weights = with_steps(read_encoder(path, kind=kind), steps)
-        from export.build import build_encoder
-        from export.code_spread import generator_of_encoder
-
-        faces, refusal = None, None
-        if trained_for:
-            faces = read_generator(trained_for)
-        elif not light:
-            try:
-                faces = generator_of_encoder(weights) if checkpoint else read_generator(DemoFiles().base)
-            except ToonifyError as error:
-                refusal = error
-        manifest = build_encoder(weights, options, report, light=light, generator=faces)
-    print_result(options.directory, manifest, as_json=as_json)
-    if refusal:
-        notes.print(f"note: far codes are not guarded: {refusal}", markup=False)
 
 
 @app.command("plans")

@@ -40,8 +40,8 @@ from serving.faces.alignment import align
 from serving.faces.images import write_picture
 from serving.faces.landmark_files import FileLandmarker
 from serving.faces.paste import paste
+from serving.served_toonifier import ServedToonifier
 from serving.sheet import named_sheet, sheet_of, shrunk
-from serving.toonifier import ServedToonifier
 from serving.triton.installation import check_shared_memory, find_installation
 from serving.triton.server import TritonServer
 from serving.video.frames import Frame

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from serving.client import AsyncToonifyClient, ToonifyClient
     from serving.controls import Style
     from serving.pipeline import Pipeline
-    from serving.toonifier import EngineToonifier, ServedToonifier, Toonifier
+    from serving.served_toonifier import ServedToonifier
+    from serving.toonifier import EngineToonifier, Toonifier
     from serving.triton.server import TritonServer
     from serving.video.async_session import AsyncToonSession
     from serving.video.pipeline import VideoReport, toonify_video
@@ -66,7 +67,7 @@ _MODULE_OF = {
     "Pipeline": "serving.pipeline",
     "TritonServer": "serving.triton.server",
     "EngineToonifier": "serving.toonifier",
-    "ServedToonifier": "serving.toonifier",
+    "ServedToonifier": "serving.served_toonifier",
     "Style": "serving.controls",
     "Toonifier": "serving.toonifier",
     "AsyncToonSession": "serving.video.async_session",

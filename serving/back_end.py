@@ -14,7 +14,8 @@ from serving.client.defaults import DEFAULT_MODEL
 from serving.connection import Connection
 from serving.controls import Edit, Style, row_strength_for
 from serving.live_blends import BlendChoices, choices_of_directory
-from serving.toonifier import EngineToonifier, SamplingToonifier, ServedToonifier
+from serving.served_toonifier import ServedToonifier
+from serving.toonifier import EngineToonifier, SamplingToonifier
 
 if TYPE_CHECKING:  # models in this process need no gRPC
     from serving.client import ToonifyClient

@@ -26,7 +26,7 @@ from serving.live_blends import BLEND_CONTROLS, BlendChoices, scaled, swapped_sh
 from serving.requests import KEPT
 
 FarCodes = Literal["pull", "leave", "keep"]
-"""What becomes of a face whose code lies too far out: the code is pulled in, the face is left alone, or nothing."""
+"""What becomes of a face whose code lies too far out: the code is pulled in, the face left alone, or the code kept."""
 
 EDIT_ROWS = {
     "gender": range(8),

@@ -82,7 +82,7 @@ def jobs_of(
 
 
 class _Resolved:
-    """Resolves paths of which many are in few folders: each folder is looked at once."""
+    """Resolves many paths in few folders: each folder is resolved once."""
 
     def __init__(self) -> None:
         self._folders: dict[Path, Path] = {}
@@ -106,7 +106,7 @@ def _files_of(folder: Path, kind: FileKind) -> list[Path]:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    # The folder itself tells what is a file; a look at each of ten thousand takes long on a network's disk.
+    # The folder's listing tells what is a file; asking for each of ten thousand takes long on a network's disk.
     return Path(entry).is_file() if entry.is_symlink() else entry.is_file()
 
 

@@ -116,7 +116,7 @@ SmallestFace = Annotated[
         "--smallest-face",
         min=0,
         metavar="PIXELS",
-        help="Leave faces alone whose square, as toonify faces tells it, is smaller.",
+        help="Leave faces alone whose square (see toonify faces) has fewer pixels on a side.",
     ),
 ]
 ShowProgress = Annotated[ProgressStyle, typer.Option(help="auto: a bar on a terminal; json: JSON Lines on stdout.")]

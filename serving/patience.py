@@ -1,6 +1,6 @@
-"""How a run over many files bears servers that stop answering: it waits for them, and ends if they stay away.
+"""Waiting, in a run over many files, for servers that stop answering.
 
-A server that is restarted, replaced or overloaded must not cost the files whose turn it is meanwhile.
+No file is to fail because a server is restarted, replaced or overloaded when its turn comes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from time import monotonic
 from engines.contract.errors import AnswerError, ServerError
 
 NO_SERVER = 75
-"""Exit code of a run that ended since no server answers: EX_TEMPFAIL of sysexits.h, "try again later"."""
+"""Exit code of a run that ends because no server answers: EX_TEMPFAIL of sysexits.h, "try again later"."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
 _UNANSWERED_IN_A_ROW = 3
@@ -22,11 +22,11 @@ _MOST_TRIES = 3
 
 
 class Patience:
-    """Decides for the jobs of one run, which may be threads.
+    """Decides whether and when the jobs of one run are tried again; threads may share it.
 
     A job without an answer is tried again after growing pauses, for as long as it is less than ``seconds`` since the
-    servers stopped answering. Before the first answer there are no pauses: an address may be wrong. A few jobs in a row
-    that stay without an answer exhaust the patience, and not the first one, which itself may be the reason.
+    servers stopped answering. Before the first answer no job is tried again, since an address may be wrong. Several
+    jobs in a row without an answer exhaust the patience; a single one may itself be the reason.
 
     A server that answers with a failure is there. Such a job is tried again only a few times, and not at all after
     another one that failed so; it exhausts nothing, since the next one may be answered.

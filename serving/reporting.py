@@ -24,8 +24,8 @@ Received = TypeVar("Received", contravariant=True)
 class Reporter(Protocol[Received]):
     """Receives the events of jobs; ``started`` and ``waiting`` may come from several threads.
 
-    ``waiting``: a job is tried again as soon as a server answers. ``stopped``: none does, and ``left`` jobs were not
-    begun.
+    ``waiting``: a job will be tried again when a server answers. ``stopped``: no server answers, and ``left`` jobs were
+    not begun.
     """
 
     def skipped(self, target: Path) -> None: ...
@@ -42,17 +42,17 @@ class Reporter(Protocol[Received]):
 
 
 @runtime_checkable
-class Remarking(Protocol):
-    """The result of a job about which there is something to say."""
+class HasRemarks(Protocol):
+    """A result of a job with remarks, such as counts of faces that were left alone."""
 
     @property
     def numbers(self) -> Mapping[str, object]:
-        """What a program is told."""
+        """The counts by name, for a program."""
         ...
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What a person is told, as parts of a sentence."""
+        """Parts of a sentence, for a person; none where there is nothing to say."""
         ...
 
 
@@ -81,7 +81,7 @@ class LineReporter(ErrorReporter[Received]):
 
     def finished(self, target: Path, result: Received) -> None:
         sys.stdout.write(f"{target}\n")
-        if isinstance(result, Remarking) and result.remarks:
+        if isinstance(result, HasRemarks) and result.remarks:
             sys.stderr.write(f"note: faces of {target}: {', '.join(result.remarks)}\n")
 
 
@@ -95,7 +95,7 @@ class JsonLinesReporter(Generic[Received]):
         write_event("begun", target)
 
     def finished(self, target: Path, result: Received) -> None:
-        write_event("finished", target, **(result.numbers if isinstance(result, Remarking) else {}))
+        write_event("finished", target, **(result.numbers if isinstance(result, HasRemarks) else {}))
 
     def failed(self, target: Path, error: ToonifyError) -> None:
         write_event("failed", target, error=str(error))

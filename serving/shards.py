@@ -1,4 +1,4 @@
-"""One machine's share of the files of a command."""
+"""The part of a command's files that one machine works on."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MOST_DIGITS = 18
 
 @dataclass(frozen=True)
 class Shard:
-    """One of ``count`` shares of the jobs of a command; ``number`` counts from 1.
+    """One of ``count`` parts of the jobs of a command; ``number`` counts from 1.
 
-    The name of a job's output alone decides whose it is, neither the other jobs nor what is done already. So machines
-    that start at different times never do the same, and leave nothing out, also where files come and go meanwhile. The
-    shares are about equal.
+    Only the name of a job's output decides whose it is, neither the other jobs nor what is done already. Machines that
+    start at different times therefore never do the same job, and leave none out, even if files come and go meanwhile.
+    The parts are about equal.
     """
 
     number: int = 1
@@ -45,7 +45,7 @@ class Shard:
         return cls(int(number), int(count))
 
     def of(self, jobs: Sequence[Job]) -> list[Job]:
-        """Return the jobs of this share."""
+        """Return the jobs of this part."""
         return [job for job in jobs if self._has(job.target.name)]
 
     def _has(self, name: str) -> bool:

@@ -14,7 +14,7 @@ def start(module: str) -> None:
     """Import a module and call its ``main``."""
     _open_what_is_closed()
     if os.getpid() == 1:
-        # The kernel keeps a signal without a handler from the first process of a container, which then is not stopped.
+        # The kernel drops signals for which PID 1 has no handler, so that SIGTERM would not stop a container.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         main = import_module(module).main

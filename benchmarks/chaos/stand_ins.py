@@ -5,12 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from engines.contract.tensors import Geometry
-from serving.triton.reference_configurations import (
-    RepositorySpec,
-    ServedGenerator,
-    repository_configs,
-    write_texts,
-)
+from serving.triton.reference_configurations import repository_configs, write_texts
+from serving.triton.repository_spec import RepositorySpec, ServedGenerator
 
 SPEC = RepositorySpec(Geometry(64, 16, attributes=()), (ServedGenerator("stand_in", {}),))
 SECONDS = 0.02

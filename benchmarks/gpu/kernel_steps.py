@@ -15,17 +15,16 @@ from benchmarks.gpu.kernels import KernelTimer
 from benchmarks.gpu.launch_costs import W_DIM
 from benchmarks.gpu.parallel import in_parallel
 from benchmarks.gpu.rows import CaseRow, KernelRow
-from benchmarks.gpu.variants import AS_IS, CONVOLUTION_VARIANTS, TILE_VARIANTS, KernelVariant
+from benchmarks.gpu.variants import AS_IS, CONVOLUTION_VARIANTS, ROW_VARIANTS, TILE_VARIANTS, KernelVariant
 from benchmarks.gpu.workloads import KernelWorkload, kernel_workloads, style_workloads
 from benchmarks.rounds import percentiles
-from engines.kernels.conv_sums import DIVIDED_UP_TO
 
 CASE_TIMEOUT = 60.0
 """Seconds for a kernel's compilation and its first run; Triton compiles a large one in some seconds."""
 
 
-LOWEST_TIMED = 64
-"""The resolution from which every layer is timed; below, only those whose convolutions are divided."""
+UNTIMED = (32,)
+"""Resolutions whose layers are not timed: a library's small convolutions, which the profile of a replay shows."""
 
 QUICK_CHANNELS = {4: 8, 8: 8}
 """The layers of a quick run, which are small enough for Triton's interpreter."""
@@ -87,12 +86,13 @@ def cases(course: Course) -> str:
 def timings(course: Course) -> str:
     """Time the kernels of the generator's layers."""
     channels = QUICK_CHANNELS if course.options.quick else course.options.models.scale.channels
-    workloads = [*style_workloads(channels, W_DIM), *kernel_workloads(channels, 4)]
-    # What lies between is a library's small convolutions, which the profile of a replay shows.
-    workloads = [layer for layer in workloads if layer.size <= DIVIDED_UP_TO or layer.size >= LOWEST_TIMED]
-    if course.options.quick:
-        workloads += kernel_workloads(QUICK_CHANNELS, 8, fused_from=8)
-    _time(course, [KernelCase(layer, batch) for batch in _batches(course) for layer in workloads])
+    cases = []
+    for batch in _batches(course):
+        workloads = [*style_workloads(channels, W_DIM), *kernel_workloads(channels, 4, batch=batch)]
+        if course.options.quick:
+            workloads += kernel_workloads(QUICK_CHANNELS, 8, fused_from=8)
+        cases += [KernelCase(layer, batch) for layer in workloads if layer.size not in UNTIMED]
+    _time(course, cases)
     return ""
 
 
@@ -108,7 +108,7 @@ def _variants(course: Course) -> Iterator[KernelCase]:
     channels = QUICK_CHANNELS if quick else course.options.models.scale.channels
     lowest = 8 if quick else max(channels) // 2
     for layer in kernel_workloads(channels, lowest, fused_from=lowest):
-        chosen = CONVOLUTION_VARIANTS + TILE_VARIANTS * (layer.kernel == "conv_rgb")
+        chosen = CONVOLUTION_VARIANTS + (TILE_VARIANTS if layer.kernel == "conv_rgb" else ()) + ROW_VARIANTS
         for variant in chosen[::8] if quick else chosen:
             yield from (KernelCase(layer, batch, variant) for batch in _batches(course))
 

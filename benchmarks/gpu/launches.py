@@ -32,6 +32,12 @@ class CompiledRow:
     shared_bytes: int
 
 
+def all_launches() -> list[Launch]:
+    """The launches of every batch size; each kernel of a layer once."""
+    launches = (launch for batch in BATCHES for launch in generator_launches(CONFIG_F, batch))
+    return [*{(launch.kernel, launch.size): launch for launch in launches}.values()]
+
+
 def compiled_rows(launches: Iterable[Launch]) -> Iterator[CompiledRow]:
     """Compile the launches that are this package's kernels."""
     # Imported here, since reading the recorded rows takes no compiler.
@@ -63,8 +69,8 @@ def table(launches: Sequence[Launch], batch: int, rows: Sequence[CompiledRow]) -
             f"**Batch {batch}**: {len(launches)} launches, calculated {total:.3f} ms, {rate}; "
             f"{past_l1:.3f} ms if copies went past L1.\n",
             f"| launch | output | blocks | registers (triton {compilers}) | spilled, bytes | shared, KiB "
-            "| MB at least | MB through L2 | GFLOP | calculated us |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+            "| MB at least | MB through L2 | MB through shared memory | GFLOP | calculated us | limited by |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|",
             *(_launch_line(launch, rows) for launch in launches),
             "",
         ]
@@ -76,9 +82,11 @@ def _launch_line(launch: Launch, rows: Sequence[CompiledRow]) -> str:
     own.sort(key=lambda row: row.triton)
     facts = [_values(row.registers for row in own), _values(row.spilled_bytes for row in own)]
     facts.append(_values(round(row.shared_bytes / 1024, 1) for row in own))
-    moved = [number(launch.floor / 1e6), number(launch.emitted / 1e6), number(launch.operations / 1e9)]
+    moved = (launch.floor, launch.emitted, launch.blocks * launch.block_shared)
+    counts = [number(moved_bytes / 1e6) for moved_bytes in moved] + [number(launch.operations / 1e9)]
+    limit = max(launch.limits, key=launch.limits.__getitem__)
     size = str(launch.size or "")
-    return line(launch.kernel, size, str(launch.blocks), *facts, *moved, f"{1e6 * launch.seconds:.1f}")
+    return line(launch.kernel, size, str(launch.blocks), *facts, *counts, f"{1e6 * launch.seconds:.1f}", limit)
 
 
 def _values(values: Iterable[float]) -> str:
@@ -102,7 +110,7 @@ def record(path: Path, new: Sequence[CompiledRow]) -> list[CompiledRow]:
 
 def main() -> None:
     """Compile every launch, record it, and write the tables."""
-    rows = record(COMPILED, [*compiled_rows(generator_launches(CONFIG_F, 1))])
+    rows = record(COMPILED, [*compiled_rows(all_launches())])
     KERNELS_README.write_text(with_tables(KERNELS_README.read_text(), rows))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from engines.kernels.conv_sums import DIVIDED_UP_TO, TAPS
+from engines.kernels.conv_sums import MOST_PIXELS, TAPS
 from engines.torch.layer_backends import FUSED_FROM
 
 
@@ -54,7 +54,7 @@ class KernelWorkload:
 
 
 def kernel_workloads(
-    channels: Mapping[int, int], lowest: int, fused_from: int = FUSED_FROM
+    channels: Mapping[int, int], lowest: int, fused_from: int = FUSED_FROM, batch: int = 1
 ) -> Iterator[KernelWorkload]:
     """The kernels of a generator from the resolution ``lowest`` on; ``channels`` gives the width by resolution."""
     for size, width in sorted(channels.items()):
@@ -67,7 +67,7 @@ def kernel_workloads(
                 yield KernelWorkload("tail", width, width, size)
             if size >= fused_from:
                 yield KernelWorkload("conv_rgb", width, width, size, last)
-            elif size <= DIVIDED_UP_TO:
+            elif batch * size**2 <= MOST_PIXELS:
                 yield KernelWorkload("conv_sums", width, width, size)
                 yield KernelWorkload("to_rgb of sums", width, width, size, last)
             else:

@@ -19,4 +19,4 @@ Codes = NDArray[np.float32]
 """Latent codes in W+, [N, rows, width]."""
 
 Distances = NDArray[np.float32]
-"""How far out codes lie, [N]: 0 is the mean code, and above 1 lies no code of a good face."""
+"""Distances of codes from the mean code, [N], where 1 is as far out as the codes of good faces lie."""

@@ -83,7 +83,7 @@ def atomic_file(target: Path, *, force: bool = False, mode: int = 0o666) -> Iter
             os.close(file)
             yield partial
             with _refusals(target):
-                _settle(partial)
+                _flush_to_disk(partial)
                 partial.chmod(permissions)
                 partial.replace(target) if force else _publish_file(partial, target)
         finally:
@@ -105,8 +105,8 @@ def _free_name(target: Path) -> Path:
     return target.with_name(f".partial-{secrets.token_hex(8)}{suffix}")
 
 
-def _settle(partial: Path) -> None:
-    """Have the disk take the contents before the name, which after a loss of power would stand for an empty file."""
+def _flush_to_disk(partial: Path) -> None:
+    """Write the contents to the disk before the file gets its name: after a power loss it could be an empty one's."""
     with partial.open("r+b") as file:
         os.fsync(file.fileno())
 

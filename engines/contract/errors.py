@@ -35,11 +35,11 @@ class ToonifyError(Exception):
         super().__init__(f"{subject}: got {got}, expected {expected}; {remedy}.")
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...], dict[str, object]]:
-        # Without it an exception is made again from its message alone, and would not come back from another process.
-        return _remade, (type(self), *self.args), vars(self)
+        # Pickle would call the class with the message alone, so that no error could come back from another process.
+        return _restored, (type(self), *self.args), vars(self)
 
 
-def _remade(kind: type[ToonifyError], message: str) -> ToonifyError:
+def _restored(kind: type[ToonifyError], message: str) -> ToonifyError:
     return kind.__new__(kind, message)
 
 

@@ -135,7 +135,16 @@ def keep_first_parameters(ptx: str, count: int) -> str:
 
 
 def register_usage(ptx: str, capability: int) -> tuple[int, int]:
-    """Registers and spilled bytes per thread, as reported by the assembler that Triton brings for the capability."""
+    """Registers and spilled bytes per thread, as reported by the assembler."""
+    report = assembler_report(ptx, capability)
+    registers, spilled = re.search(r"Used (\d+) registers", report), re.search(r"(\d+) bytes spill stores", report)
+    assert registers is not None
+    assert spilled is not None
+    return int(registers[1]), int(spilled[1])
+
+
+def assembler_report(ptx: str, capability: int) -> str:
+    """What the assembler that Triton brings for the capability says about a program."""
     target = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)
     assert target is not None
     with TemporaryDirectory() as folder:
@@ -143,8 +152,4 @@ def register_usage(ptx: str, capability: int) -> tuple[int, int]:
         source.write_text(ptx)
         assembler = triton.knobs.nvidia.ptxas_blackwell if capability >= 100 else triton.knobs.nvidia.ptxas
         command = [assembler.path, "-v", f"-arch={target[1]}", str(source), "-o", f"{source}.cubin"]
-        report = subprocess.run(command, check=True, capture_output=True, text=True).stderr
-    registers, spilled = re.search(r"Used (\d+) registers", report), re.search(r"(\d+) bytes spill stores", report)
-    assert registers is not None
-    assert spilled is not None
-    return int(registers[1]), int(spilled[1])
+        return subprocess.run(command, check=True, capture_output=True, text=True).stderr

@@ -6,7 +6,8 @@
 
 The product's rows are a tile of TILE_H x TILE_W pixels, its columns are all output channels, since ToRGB sums over
 them, and its depth is 9 taps of I channels. The taps read almost the same pixels, which the cache modifier ``.ca``
-keeps in L1, so that memory is read once. At the last resolution y stays in registers.
+keeps in L1, so that memory is read once. At the last resolution y stays in registers. Where all weights fit in shared
+memory, ``conv_rgb_rows`` computes the same with a third of the copies.
 
 The kernel is meant for the large and narrow maps at 512 and 1024. With more channels, arithmetic is the limit, and a
 library's convolution followed by ``to_rgb`` is as fast.
@@ -22,7 +23,9 @@ import triton.language as tl
 from torch import Tensor
 
 from engines.contract.errors import EngineError
-from engines.kernels.device import activate, rgb_contribution, store_image
+from engines.kernels import shared_memory
+from engines.kernels.conv_rgb_rows import conv_rgb_rows_spec, shared_bytes
+from engines.kernels.device import store_outputs
 from engines.kernels.launch import KernelSpec, ceil_div, jit, next_power_of_two
 from engines.kernels.operands import ACTIVATION_POINTERS, Activation, check_map, check_operand
 from engines.kernels.rgb import ToRgbOperands, ToRgbVariant
@@ -82,28 +85,39 @@ def _conv_rgb(
         weight = tl.load(weight_ptr + offset, mask=mask, other=0, cache_modifier=".ca")
         total = tl.dot(x, weight, total)
 
-    pixel = row * WIDTH + column
-    on_map = (row < HEIGHT) & (column < WIDTH)
-    demodulation = tl.load(demodulation_ptr + n * CHANNELS_OUT + channels, mask=inside, other=0)
-    bias = tl.load(bias_ptr + channels, mask=inside, other=0)
-    noise = tl.load(noise_ptr + pixel, mask=on_map, other=0).to(tl.float32)
-    y = activate(total, demodulation[None, :], noise[:, None], bias[None, :], CLAMP)
-    if next_ptr is not None:
-        next_style = tl.load(next_style_ptr + n * CHANNELS_OUT + channels, mask=inside, other=0)
-        next_ptr += n * HEIGHT * WIDTH * CHANNELS_OUT
-        offset = pixel[:, None] * CHANNELS_OUT + channels[None, :]
-        tl.store(next_ptr + offset, (y * next_style[None, :]).to(tl.float16), mask=on_map[:, None] & inside[None, :])
-    style = tl.load(rgb_style_ptr + n * CHANNELS_OUT + channels, mask=inside, other=0)
-    red = rgb_contribution(y, style, rgb_weight_ptr, channels, inside)
-    green = rgb_contribution(y, style, rgb_weight_ptr + CHANNELS_OUT, channels, inside)
-    blue = rgb_contribution(y, style, rgb_weight_ptr + 2 * CHANNELS_OUT, channels, inside)
-    store_image(
-        red, green, blue, rgb_bias_ptr, skip_ptr, image_ptr, row, column, on_map, HEIGHT, WIDTH, RGB_CLAMP, QUANTISED
+    store_outputs(
+        total,
+        row,
+        column,
+        (row < HEIGHT) & (column < WIDTH),
+        demodulation_ptr,
+        noise_ptr,
+        bias_ptr,
+        rgb_weight_ptr,
+        rgb_style_ptr,
+        rgb_bias_ptr,
+        skip_ptr,
+        next_style_ptr,
+        next_ptr,
+        image_ptr,
+        CHANNELS_OUT,
+        HEIGHT,
+        WIDTH,
+        CLAMP,
+        RGB_CLAMP,
+        QUANTISED,
     )
 
 
-def conv_rgb_spec(channels_in: int, channels_out: int, height: int, width: int, variant: ToRgbVariant) -> KernelSpec:
-    """The launch for an output map [N, channels_out, height, width].
+def conv_rgb_spec(
+    channels_in: int,
+    channels_out: int,
+    height: int,
+    width: int,
+    variant: ToRgbVariant,
+    block_bytes: int = shared_memory.EVERYWHERE,
+) -> KernelSpec:
+    """The launch for an output map [N, channels_out, height, width], by rows if weights fit in ``block_bytes``.
 
     Raises:
         EngineError: there are more than 128 output channels, which one block cannot hold.
@@ -115,6 +129,8 @@ def conv_rgb_spec(channels_in: int, channels_out: int, height: int, width: int, 
             expected=f"at most {MAX_CHANNELS_OUT}",
             remedy="use a library's convolution and to_rgb",
         )
+    if shared_bytes(channels_in, channels_out) <= block_bytes:
+        return conv_rgb_rows_spec(channels_in, channels_out, height, width, variant)
     tile_h, tile_w = 8, 16
     return KernelSpec(
         kernel=_conv_rgb,
@@ -160,7 +176,8 @@ def conv_rgb(x: Tensor, weight: Tensor, activation: Activation, rgb: ToRgbOperan
     (batch, channels_in, height, width), channels = x.shape, len(weight)
     shape = (channels, channels_in, 3, 3)
     pointers["weight_ptr"] = check_operand("weight", weight, torch.float16, shape, torch.channels_last)
-    spec = conv_rgb_spec(channels_in, channels, height, width, rgb.variant(activation))
+    variant, block_bytes = rgb.variant(activation), shared_memory.block_bytes(x.device)
+    spec = conv_rgb_spec(channels_in, channels, height, width, variant, block_bytes)
     pointers |= activation.pointers(batch, channels, height, width)
     pointers |= rgb.pointers(batch, channels, height, width) | rgb.outputs(batch, channels, height, width)
     spec.launch(batch, pointers)

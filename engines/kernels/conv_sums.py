@@ -2,14 +2,14 @@
 
     sums[tap] = x shifted by the tap @ weight of the tap
 
-A map of 4x4 or 8x8 pixels is one tile of a convolution: a few multiprocessors would read all the weights, one after
-another. With the taps divided, 512 channels make 144 blocks, one for each multiprocessor of an H100. The sums are
-written once and read once by the kernel that follows, and each sample's blocks read the weights again: for larger maps
-a library's convolution moves less.
+A map of 4x4, 8x8 or 16x16 pixels is one or a few tiles of a convolution: a few multiprocessors would read all the
+weights, one after another. With the taps divided, 512 channels make 144 blocks, one for each multiprocessor of an H100.
+The sums are written once and read once by the kernel that follows, and each sample's blocks read the weights again: for
+more pixels a library's convolution moves less.
 
-The product's rows are up to 64 pixels, the smallest tile of Hopper's matrix instructions, its columns 32 output
-channels, for the number of blocks. Its depth is taken 32 channels at a time, since some assemblers spill with 64, in
-four stages, which take 24 KiB of shared memory.
+The product's rows are up to 128 pixels, its columns 32 output channels, or 64 of more than 64 pixels, for the number of
+blocks. Its depth is taken 32 channels at a time, since some assemblers spill with 64, in four stages or, of the larger
+tiles, three, which take 24 or 36 KiB of shared memory.
 
 Bytes: 2 read for each of N * I * H * W numbers and 9 * O * I weights, 4 written for each of 9 * N * O * H * W sums.
 FLOPs: 18 * I * O per pixel.
@@ -26,8 +26,11 @@ from engines.kernels.operands import check_map, check_operand
 
 TAPS = 9
 
-DIVIDED_UP_TO = 8
-"""The highest resolution at which a convolution has too few tiles for a GPU."""
+MOST_PIXELS = 512
+"""The most pixels of a batch of maps for which this is worth it: two of 16x16, or eight of 8x8.
+
+By count (``benchmarks.gpu.launch_costs``), a library's convolution of 512 channels takes as long from 1024 pixels on.
+"""
 
 
 @jit
@@ -71,8 +74,8 @@ def _conv_sums(
 
 def conv_sums_spec(channels_in: int, channels_out: int, height: int, width: int) -> KernelSpec:
     """The launch for an output map [N, channels_out, height, width]."""
-    block_o = 32
-    block_p = next_power_of_two(height * width, minimum=16, maximum=64)
+    block_p = next_power_of_two(height * width, minimum=16, maximum=128)
+    block_o = 64 if block_p > 64 else 32
     return KernelSpec(
         kernel=_conv_sums,
         pointers={"x_ptr": torch.float16, "weight_ptr": torch.float16, "y_ptr": torch.float32},
@@ -86,7 +89,7 @@ def conv_sums_spec(channels_in: int, channels_out: int, height: int, width: int)
             "BLOCK_O": block_o,
         },
         grid=(ceil_div(channels_out, block_o), TAPS * ceil_div(height * width, block_p)),
-        stages=4,
+        stages=3 if block_p > 64 else 4,
     )
 
 

@@ -7,6 +7,9 @@ the row of doubled width. Along a column, the transposed convolution remains: in
 2m + 1 and 2m + 2 of a map t, which is filtered with [1,3,3,1] / 4. A block walks down its columns with the last three
 rows of t in registers, so that t is never written.
 
+If a block's weights fit, it keeps them in shared memory for all its rows; otherwise it copies them there for each row
+again, from L1. Where two such blocks do not fit a multiprocessor, one of twice the width does the work of both.
+
 Merging F in both directions would need twice as many products; merging it in neither would need a separate pass for F.
 
 Bytes: 2 read for each of N * I * H * W / 4 numbers, where H and W are the output's, and 2 written for each of
@@ -20,9 +23,14 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from engines.kernels.device import activate
+from engines.kernels import shared_memory
+from engines.kernels.device import activate, padded_pixels, shared_pixels, tap_weight, tap_weights
 from engines.kernels.launch import KernelSpec, ceil_div, jit, next_power_of_two
 from engines.kernels.operands import ACTIVATION_POINTERS, Activation, check_map, check_operand, empty_map
+
+BLOCK_W = 64
+BLOCK_O = 32
+"""Six tiles of 64 x 32 sums take 96 registers in each of 128 threads; larger tiles spill."""
 
 
 @jit
@@ -43,6 +51,7 @@ def _conv_up(
     BLOCK_W: tl.constexpr,
     BLOCK_I: tl.constexpr,
     BLOCK_O: tl.constexpr,
+    KEPT: tl.constexpr,
 ) -> None:
     # A pair is a phase and a channel: first all channels of the even columns, then those of the odd ones.
     pair_blocks: tl.constexpr = (2 * CHANNELS_OUT + BLOCK_O - 1) // BLOCK_O
@@ -66,28 +75,32 @@ def _conv_up(
     last_even = zeros  # at 2m - 2,
     last_odd = zeros  # at 2m - 1,
     carried = zeros  # and what input row m - 1 adds to row 2m.
+    if KEPT:
+        to_even = tap_weights(weight_ptr, 0, depth, pairs, CHANNELS_IN, 2 * CHANNELS_OUT)
+        to_odd = tap_weights(weight_ptr, 1, depth, pairs, CHANNELS_IN, 2 * CHANNELS_OUT)
+        to_next = tap_weights(weight_ptr, 2, depth, pairs, CHANNELS_IN, 2 * CHANNELS_OUT)
     depth_blocks: tl.constexpr = (CHANNELS_IN + BLOCK_I - 1) // BLOCK_I
     for walked in range(ROWS + 2):
         from_row = first - 1 + walked + tl.zeros_like(columns)  # m
         even = carried
         odd = zeros
         carried = zeros
-        for step in range(3 * depth_blocks):
-            tap = step // depth_blocks
-            i = step % depth_blocks * BLOCK_I + depth
-            in_depth = i < CHANNELS_IN
-            from_column = columns + (tap - 1)
-            readable = (from_row >= 0) & (from_row < HEIGHT // 2) & (from_column >= 0) & (from_column < WIDTH // 2)
-            x_offset = (from_row * (WIDTH // 2) + from_column)[:, None] * CHANNELS_IN + i[None, :]
-            x = tl.load(x_ptr + x_offset, mask=readable[:, None] & in_depth[None, :], other=0, cache_modifier=".ca")
-            column_ptr = weight_ptr + (pairs * 9 + tap)[None, :] * CHANNELS_IN + i[:, None]
-            mask = inside[None, :] & in_depth[:, None]
-            weight = tl.load(column_ptr, mask=mask, other=0, cache_modifier=".ca")
-            even = tl.dot(x, weight, even)
-            weight = tl.load(column_ptr + 3 * CHANNELS_IN, mask=mask, other=0, cache_modifier=".ca")
-            odd = tl.dot(x, weight, odd)
-            weight = tl.load(column_ptr + 6 * CHANNELS_IN, mask=mask, other=0, cache_modifier=".ca")
-            carried = tl.dot(x, weight, carried)
+        if KEPT:
+            for tap in tl.static_range(3):
+                from_column = columns + (tap - 1)
+                x = shared_pixels(x_ptr, from_row, from_column, depth, CHANNELS_IN, HEIGHT // 2, WIDTH // 2)
+                even = tl.dot(x, to_even[tap], even)
+                odd = tl.dot(x, to_odd[tap], odd)
+                carried = tl.dot(x, to_next[tap], carried)
+        else:
+            for step in range(3 * depth_blocks):
+                tap = step // depth_blocks
+                i = step % depth_blocks * BLOCK_I + depth
+                from_column = columns + (tap - 1)
+                x = padded_pixels(x_ptr, from_row, from_column, i, CHANNELS_IN, HEIGHT // 2, WIDTH // 2)
+                even = tl.dot(x, tap_weight(weight_ptr, tap, i, pairs, CHANNELS_IN, 2 * CHANNELS_OUT), even)
+                odd = tl.dot(x, tap_weight(weight_ptr, 3 + tap, i, pairs, CHANNELS_IN, 2 * CHANNELS_OUT), odd)
+                carried = tl.dot(x, tap_weight(weight_ptr, 6 + tap, i, pairs, CHANNELS_IN, 2 * CHANNELS_OUT), carried)
         above = earlier_odd + 3 * (last_even + last_odd) + even  # y at row 2m - 2,
         below = last_even + 3 * (last_odd + even) + odd  # and at 2m - 1.
         for side in tl.static_range(2):
@@ -102,16 +115,28 @@ def _conv_up(
             offset = pixel[:, None] * CHANNELS_OUT + pairs[None, :]
             tl.store(y_ptr + offset, (y * style[None, :]).to(tl.float16), mask=on_map[:, None] & inside[None, :])
         earlier_odd = last_odd
-        last_even = even
-        last_odd = odd
+        # Rows of t that only other blocks need become zero; ``conv_rgb_rows`` says why.
+        last_even = tl.where((from_row >= first)[:, None], even, 0.0)
+        last_odd = tl.where((from_row < first + ROWS)[:, None], odd, 0.0)
+        carried = tl.where((from_row < first + ROWS)[:, None], carried, 0.0)
 
 
 def conv_up_spec(
-    channels_in: int, channels_out: int, height: int, width: int, *, clamp: float | None = None
+    channels_in: int,
+    channels_out: int,
+    height: int,
+    width: int,
+    *,
+    clamp: float | None = None,
+    block_bytes: int = shared_memory.EVERYWHERE,
 ) -> KernelSpec:
-    """The launch for an output map [N, channels_out, height, width]; height and width are even."""
-    # Six tiles of 64 x 32 sums take 96 registers in each of 128 threads; larger tiles spill.
-    block_w, block_o = 64, 32
+    """The launch for an output map [N, channels_out, height, width]; height and width are even.
+
+    Weights are kept in shared memory if they fit in ``block_bytes``.
+    """
+    fits, fits_alone = (_kept_bytes(channels_in, columns) for columns in (BLOCK_W, 2 * BLOCK_W))
+    kept = fits <= block_bytes or fits_alone <= shared_memory.alone(block_bytes)
+    block_w = BLOCK_W if fits <= block_bytes or not kept else 2 * BLOCK_W
     # Each block filters two rows more than it stores; fewer blocks would leave multiprocessors idle.
     rows = next_power_of_two(height // 32, minimum=4, maximum=32)
     return KernelSpec(
@@ -131,12 +156,20 @@ def conv_up_spec(
             "CLAMP": clamp,
             "ROWS": rows,
             "BLOCK_W": block_w,
-            "BLOCK_I": next_power_of_two(channels_in, minimum=16, maximum=32),
-            "BLOCK_O": block_o,
+            "BLOCK_I": next_power_of_two(channels_in, minimum=16, maximum=None if kept else 32),
+            "BLOCK_O": BLOCK_O,
+            "KEPT": kept,
         },
-        grid=(ceil_div(width // 2, block_w) * ceil_div(2 * channels_out, block_o), ceil_div(height // 2, rows)),
-        stages=3,
+        grid=(ceil_div(width // 2, block_w) * ceil_div(2 * channels_out, BLOCK_O), ceil_div(height // 2, rows)),
+        warps=block_w // 16,
+        stages=2 if kept else 3,
     )
+
+
+def _kept_bytes(channels_in: int, columns: int) -> int:
+    """The shared memory of a block that keeps its weights, with a row of pixels for each tap and a row of y."""
+    depth = next_power_of_two(channels_in, minimum=16)
+    return 2 * (9 * depth * BLOCK_O + 3 * columns * depth + columns * BLOCK_O)
 
 
 def conv_up(x: Tensor, weight: Tensor, activation: Activation, style: Tensor) -> Tensor:
@@ -162,6 +195,7 @@ def conv_up(x: Tensor, weight: Tensor, activation: Activation, style: Tensor) ->
     pointers |= activation.pointers(batch, channels, height, width)
     pointers["style_ptr"] = check_operand("style", style, torch.float32, (batch, channels))
     pointers["y_ptr"] = y = empty_map(x, (batch, channels, height, width))
-    spec = conv_up_spec(channels_in, channels, height, width, clamp=activation.clamp)
+    block_bytes = shared_memory.block_bytes(x.device)
+    spec = conv_up_spec(channels_in, channels, height, width, clamp=activation.clamp, block_bytes=block_bytes)
     spec.launch(batch, pointers)
     return y

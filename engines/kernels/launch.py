@@ -68,6 +68,7 @@ def ceil_div(size: int, block: int) -> int:
     return -(-size // block)
 
 
-def next_power_of_two(size: int, *, minimum: int = 1, maximum: int) -> int:
+def next_power_of_two(size: int, *, minimum: int = 1, maximum: int | None = None) -> int:
     """The smallest power of two that is at least ``size``, clamped to bounds that are powers of two themselves."""
-    return max(minimum, min(maximum, 1 << max(size - 1, 0).bit_length()))
+    power = max(minimum, 1 << max(size - 1, 0).bit_length())
+    return power if maximum is None else min(maximum, power)

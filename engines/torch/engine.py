@@ -24,6 +24,7 @@ from engines.graph.live_generator import LiveGeneratorWeights
 from engines.graph.onnx_graph import read_graph
 from engines.torch.cuda_graphs import DTYPES, CudaGraphs, Network, empty
 from engines.torch.generator import TorchGenerator
+from engines.torch.horizontal_fusion import fused_horizontally
 from engines.torch.layer_backends import FusedBackend, LayerBackend, ReferenceBackend
 from engines.torch.live_generator import LiveNetwork, LiveTorchGenerator
 from engines.torch.operators import TorchGraph
@@ -148,7 +149,8 @@ def network_from_onnx(
         return LiveNetwork(LiveTorchGenerator(LiveGeneratorWeights(graph, signature), _backend(half=half), device))
     if is_generator(graph):
         return generator_network(generator_weights_from_graph(graph, signature), device, half=half)
-    return TorchGraph(graph, frozenset(spec.name for spec in signature.outputs), device, half=half)
+    outputs = frozenset(spec.name for spec in signature.outputs)
+    return TorchGraph(fused_horizontally(graph, outputs), outputs, device, half=half)
 
 
 def generator_network(weights: ExportedGeneratorWeights, device: torch.device, *, half: bool) -> Network:

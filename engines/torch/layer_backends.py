@@ -17,7 +17,7 @@ from torch.nn import functional
 from engines.graph.style_weights import StyleWeights
 from engines.kernels import reference
 from engines.kernels.conv_rgb import MAX_CHANNELS_OUT, conv_rgb
-from engines.kernels.conv_sums import DIVIDED_UP_TO, conv_sums
+from engines.kernels.conv_sums import MOST_PIXELS, conv_sums
 from engines.kernels.conv_up import conv_up
 from engines.kernels.operands import Activation, channels_last
 from engines.kernels.rgb import ToRgbOperands
@@ -89,7 +89,7 @@ class FusedBackend:
     """A back end with the fused kernels in float16.
 
     The kernels compute the styles and the tails of PyTorch's convolutions, and the convolutions too from the size
-    ``fused_from`` on and, of those that do not double the size, up to ``DIVIDED_UP_TO``.
+    ``fused_from`` on and, of those that do not double the size, for batches of up to ``MOST_PIXELS`` pixels.
     """
 
     dtype = torch.float16
@@ -114,7 +114,7 @@ class FusedBackend:
     def conv_to_rgb(self, kernel: Tensor, size: int) -> ConvToRgb:
         if size >= self._fused_from and len(kernel) <= MAX_CHANNELS_OUT:
             return partial(_fused_conv_to_rgb, kernel)
-        return partial(_divided_conv_to_rgb if size <= DIVIDED_UP_TO else _library_conv_to_rgb, kernel)
+        return partial(_unfused_conv_to_rgb, kernel)
 
 
 def _fused_upsample_conv(kernel: Tensor, x: Tensor, activation: Activation, style: Tensor) -> Tensor:
@@ -127,18 +127,14 @@ def _fused_conv_to_rgb(
     return conv_rgb(x, kernel, activation, rgb)
 
 
-def _divided_conv_to_rgb(
+def _unfused_conv_to_rgb(
     kernel: Tensor, x: Tensor, activation: Activation, rgb: ToRgbOperands
 ) -> tuple[Tensor, Tensor | None]:
-    return to_rgb(conv_sums(x, kernel), rgb, activation)
+    if x[:, 0].numel() <= MOST_PIXELS:
+        return to_rgb(conv_sums(x, kernel), rgb, activation)
+    return to_rgb(channels_last(functional.conv2d(x, kernel, padding=1)), rgb, activation)
 
 
 def _library_upsample_conv(kernel: Tensor, x: Tensor, activation: Activation, style: Tensor) -> Tensor:
     doubled = functional.conv_transpose2d(x, kernel, stride=2)
     return tail(channels_last(doubled), activation, style=style, up=True)
-
-
-def _library_conv_to_rgb(
-    kernel: Tensor, x: Tensor, activation: Activation, rgb: ToRgbOperands
-) -> tuple[Tensor, Tensor | None]:
-    return to_rgb(channels_last(functional.conv2d(x, kernel, padding=1)), rgb, activation)

@@ -1,4 +1,4 @@
-"""Training of two generators whose blends are trained, too: every half of either fits every half of the other.
+"""Training of two generators together with their blends, so that each half of one fits both halves of the other.
 
 A generator is divided at a resolution: the layers up to it draw geometry, those above it the surface. First the base's
 two halves and a cartoon's lower half are trained together, so that the base's upper half gives either geometry the
@@ -52,9 +52,15 @@ class Siblings(nn.Module):
 
 
 def train_siblings(
-    base: Generator, faces: Combinations, split: int, stages: Callable[[tuple[Stage, ...]], tuple[Stage, ...]],
-    work: Path, *, seed: int, compiled: bool = True,
-) -> Generator:  # fmt: skip
+    base: Generator,
+    faces: Combinations,
+    split: int,
+    stages: Callable[[tuple[Stage, ...]], tuple[Stage, ...]],
+    work: Path,
+    *,
+    seed: int,
+    compiled: bool = True,
+) -> Generator:
     """Train the base further in place, and a cartoon generator from it.
 
     Args:
@@ -69,18 +75,19 @@ def train_siblings(
     Returns:
         The cartoon generator.
     """
-    transfer = with_blocks(deepcopy(base), base, lambda resolution: resolution > split)
-    pair = Siblings(base, transfer)
+
+    def is_upper(resolution: int) -> bool:
+        return resolution > split
+
+    transfer = with_blocks(deepcopy(base), base, is_upper)
     pictures = (faces.photo_photo, faces.toon_photo)
-    _train_pair(pair, pictures, stages(LOWER_STAGES), work / "lower.state", seed=seed, compiled=compiled)
-    transfer = deepcopy(transfer)
-    reverse = with_blocks(deepcopy(base), transfer, lambda resolution: resolution > split)
-    for resolution, block in transfer.blocks:
-        block.requires_grad_(resolution > split)
-    for resolution, block in reverse.blocks:
-        block.requires_grad_(resolution > split)
+    _train_pair(Siblings(base, transfer), pictures, stages(LOWER_STAGES), work / "lower.state", seed, compiled)
+    transfer = deepcopy(transfer)  # its upper half is its own from here on
+    reverse = with_blocks(deepcopy(base), transfer, is_upper)
+    for resolution, block in (*transfer.blocks, *reverse.blocks):
+        block.requires_grad_(is_upper(resolution))
     pair, pictures = Siblings(transfer, reverse), (faces.toon_toon, faces.photo_toon)
-    _train_pair(pair, pictures, stages(UPPER_STAGES), work / "upper.state", seed=seed + 100, compiled=compiled)
+    _train_pair(pair, pictures, stages(UPPER_STAGES), work / "upper.state", seed + 100, compiled)
     return transfer
 
 
@@ -93,8 +100,9 @@ def with_blocks(generator: Generator, other: Generator, chosen: Callable[[int], 
 
 
 def _train_pair(
-    pair: Siblings, faces: tuple[Faces, Faces], stages: Sequence[Stage], state: Path, *, seed: int, compiled: bool
+    pair: Siblings, faces: tuple[Faces, Faces], stages: Sequence[Stage], state: Path, seed: int, compiled: bool
 ) -> None:
+    """Train both generators in all stages, each on its own faces; ``state`` names the files to resume from."""
     for network in (pair.first, pair.second):
         network.mapping.requires_grad_(False)
     pair.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors only

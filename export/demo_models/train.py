@@ -1,7 +1,7 @@
 """The program ``python -m export.demo_models.train``: it draws the faces, trains six networks, writes checkpoints.
 
-It takes one and a half hours on two cores. An interrupted run resumes where it stopped; ``--quick`` runs every step
-with minimal effort, to check that it works.
+README.md says how long that takes. An interrupted run resumes where it stopped; ``--quick`` runs every step with
+minimal effort, to check that it works.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,7 @@ from export.demo_models.generator_training import (
 from export.demo_models.isf_training import SCHEDULE as ISF_SCHEDULE
 from export.demo_models.isf_training import train_isf
 from export.demo_models.judge import SCHEDULE as JUDGE_SCHEDULE
-from export.demo_models.judge import train_judge, write_judge
+from export.demo_models.judge import Judge, train_judge, write_judge
 from export.demo_models.sibling_training import Combinations, train_siblings
 from export.demo_models.training import Schedule, device
 from export.networks.classifier import Classifier
@@ -60,7 +61,8 @@ class Effort:
     """Number of faces drawn in each domain, and the fraction of each training schedule that is run.
 
     ``proportions`` faces have a cartoon's proportions and a photograph's surface, ``reverse`` ones the opposite;
-    ``mixed`` faces have random domains. A GPU is busy with larger batches only, of which fewer are needed.
+    ``mixed`` faces have random domains. ``batch_factor`` multiplies the generators' batches, since small ones leave a
+    GPU idle; fewer steps are needed then.
     """
 
     photos: int = 16384
@@ -81,15 +83,25 @@ class Effort:
         return self.schedule_fraction == 1
 
     def stages(self, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        """Return a generator's stages with their batches and their numbers of steps scaled."""
         return tuple(
             replace(stage, batch=self.batch_factor * stage.batch, schedule=self.scaled(stage.schedule))
             for stage in stages
         )
 
 
-FULL, QUICK = Effort(), Effort(64, 64, 64, 64, 64, schedule_fraction=0.001)
-"""QUICK runs every step with minimal effort."""
-FAST = Effort(12288, 4096, 6144, 4096, 3072, schedule_fraction=0.4, batch_factor=4)
+FULL = Effort()
+QUICK = Effort(photos=64, proportions=64, cartoons=64, reverse=64, mixed=64, schedule_fraction=0.001)
+"""For a check that every step runs."""
+FAST = Effort(
+    photos=12288,
+    proportions=4096,
+    cartoons=6144,
+    reverse=4096,
+    mixed=3072,
+    schedule_fraction=0.4,
+    batch_factor=4,
+)
 """For a GPU, which trains faster than its machine draws: fewer faces, each seen twice as often."""
 
 
@@ -101,8 +113,8 @@ def train(
 ) -> None:
     """Draw the faces, train every network of the demo, write the checkpoints.
 
-    The package's own checkpoints are replaced by those of drawings, not by those of characters, which are written to
-    the folder "weights" in the work folder.
+    By default, checkpoints that are trained on drawings replace the package's own; those that are trained on characters
+    go to the folder "weights" in the work folder.
     """
     work = work or Path("build/character-training" if characters else "build/demo-training")
     output = output or (work / "weights" if characters else DIRECTORY)
@@ -112,50 +124,93 @@ def train(
     console.print(f"Done: {output}.{advice}")
 
 
+@dataclass(frozen=True)
+class Drawings:
+    """The faces of each domain, drawn when they are first used; ``work`` keeps them."""
+
+    work: Path
+    effort: Effort
+    artist: Artist
+
+    @cached_property
+    def photos(self) -> Faces:
+        return self._drawn("photo", self.effort.photos, SEED, PHOTO)
+
+    @cached_property
+    def cartoons(self) -> Faces:
+        return self._drawn("cartoon", self.effort.cartoons, SEED, CARTOON)
+
+    @cached_property
+    def mixed(self) -> Faces:
+        return self._drawn("mixed", self.effort.mixed, SEED + 1, None)
+
+    @cached_property
+    def proportions(self) -> Faces:
+        return self._drawn("between", self.effort.proportions, SEED + 2, Domain(structure=1, texture=0))
+
+    @cached_property
+    def reverse(self) -> Faces:
+        return self._drawn("reverse", self.effort.reverse, SEED + 3, Domain(structure=0, texture=1))
+
+    def _drawn(self, name: str, count: int, seed: int, domain: Domain | None) -> Faces:
+        return drawn_faces(self.work / f"{name}.npy", count, seed, domain, self.artist)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The trained networks of the demo."""
+
+    base: GeneratorWeights
+    transfer: GeneratorWeights
+    encoder: Encoder
+    isf: Isf
+    classifier: Classifier
+    judge: Judge
+
+    def write(self, files: DemoFiles) -> None:
+        """Write the checkpoints, and replace those that are there."""
+        write_rosinality(self.base, files.base, half=True, force=True)
+        write_rosinality(self.transfer, files.transfer, half=True, force=True)
+        write_encoder(_encoder_weights(self.encoder), files.encoder, half=True, force=True)
+        classifier = _classifier_weights(self.classifier)
+        write_isf(_isf_weights(self.isf), files.isf, classifier=classifier, half=True, force=True)
+        write_judge(self.judge, files.judge)
+
+
 def train_all(work: Path, output: Path, effort: Effort, artist: Artist = DRAWINGS) -> DemoFiles:
     """Draw the faces, train every network and write the checkpoints; ``work`` keeps what is needed to resume."""
-
-    def drawn(name: str, count: int, seed: int, domain: Domain | None) -> Faces:
-        return drawn_faces(work / f"{name}.npy", count, seed, domain, artist)
-
-    photos, cartoons = drawn("photo", effort.photos, SEED, PHOTO), drawn("cartoon", effort.cartoons, SEED, CARTOON)
-    proportions = drawn("between", effort.proportions, SEED + 2, Domain(structure=1, texture=0))
-    mixed = drawn("mixed", effort.mixed, SEED + 1, None)
-    base = new_generator(SEED)
-    train_generator(base, photos, effort.stages(PHOTO_STAGES), work / "base.state", seed=SEED, compiled=effort.compiled)
-    encoder = train_encoder(
-        base, photos, effort.scaled(ENCODER_SCHEDULE), work / "encoder.state", seed=SEED, compiled=effort.compiled
-    )
+    faces, base, compiled = Drawings(work, effort, artist), new_generator(SEED), effort.compiled
+    photos = faces.photos
+    train_generator(base, photos, effort.stages(PHOTO_STAGES), work / "base.state", seed=SEED, compiled=compiled)
+    schedule = effort.scaled(ENCODER_SCHEDULE)
+    encoder = train_encoder(base, photos, schedule, work / "encoder.state", seed=SEED, compiled=compiled)
     isf = train_isf(base.mapping, len(encoder.styles), effort.scaled(ISF_SCHEDULE), work / "isf.state", seed=SEED)
     classifier = train_classifier(photos, effort.scaled(CLASSIFIER_SCHEDULE), work / "classifier.state", seed=SEED)
-    judge = train_judge([photos, cartoons, mixed], effort.scaled(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
-    if artist is DRAWINGS:
-        base_weights, transfer_weights = _transferred(base, proportions, cartoons, effort, work)
-    else:
-        reverse = drawn("reverse", effort.reverse, SEED + 3, Domain(structure=0, texture=1))
-        faces = Combinations(photos, proportions, cartoons, reverse)
-        transfer = train_siblings(base, faces, SPLIT, effort.stages, work, seed=SEED + 1, compiled=effort.compiled)
-        base_weights, transfer_weights = _generator_weights(base, "base"), _generator_weights(transfer, "transfer")
+    seen = [photos, faces.cartoons, faces.mixed]
+    judge = train_judge(seen, effort.scaled(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
+    generators = (_fine_tuned if artist is DRAWINGS else _siblings)(base, faces)
     files = DemoFiles(output)
     output.mkdir(parents=True, exist_ok=True)
-    write_rosinality(base_weights, files.base, half=True, force=True)
-    write_rosinality(transfer_weights, files.transfer, half=True, force=True)
-    write_encoder(_encoder_weights(encoder), files.encoder, half=True, force=True)
-    write_isf(_isf_weights(isf), files.isf, classifier=_classifier_weights(classifier), half=True, force=True)
-    write_judge(judge, files.judge)
+    Networks(*generators, encoder, isf, classifier, judge).write(files)
     return files
 
 
-def _transferred(
-    base: Generator, proportions: Faces, cartoons: Faces, effort: Effort, work: Path
-) -> tuple[GeneratorWeights, GeneratorWeights]:
+def _fine_tuned(base: Generator, faces: Drawings) -> tuple[GeneratorWeights, GeneratorWeights]:
     """Train the cartoon network from the photograph network in place; return the weights of both."""
     photo_weights = _generator_weights(base, "base")
-    for faces, stages, name in ((proportions, PROPORTION_STAGES, "proportions"), (cartoons, SURFACE_STAGES, "surface")):
-        train_generator(
-            base, faces, effort.stages(stages), work / f"{name}.state", seed=SEED + 1, compiled=effort.compiled
-        )
+    steps = ((faces.proportions, PROPORTION_STAGES, "proportions"), (faces.cartoons, SURFACE_STAGES, "surface"))
+    for chosen, stages, name in steps:
+        state, compiled = faces.work / f"{name}.state", faces.effort.compiled
+        train_generator(base, chosen, faces.effort.stages(stages), state, seed=SEED + 1, compiled=compiled)
     return photo_weights, _generator_weights(base, "transfer")
+
+
+def _siblings(base: Generator, faces: Drawings) -> tuple[GeneratorWeights, GeneratorWeights]:
+    """Train both networks so that their blends at ``SPLIT`` are trained too; return the weights of both."""
+    combinations = Combinations(faces.photos, faces.proportions, faces.cartoons, faces.reverse)
+    stages, compiled = faces.effort.stages, faces.effort.compiled
+    transfer = train_siblings(base, combinations, SPLIT, stages, faces.work, seed=SEED + 1, compiled=compiled)
+    return _generator_weights(base, "base"), _generator_weights(transfer, "transfer")
 
 
 def _generator_weights(network: Generator, name: str) -> GeneratorWeights:

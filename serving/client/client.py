@@ -94,9 +94,9 @@ class ToonifyClient(Closing):
         return self._run(self._operations.toonify_jpeg(jpegs, model, timeout, controls))
 
     def encode(self, faces: Pictures, *, timeout: float | None = None) -> Codes:
-        """Run the encoder: the same faces -> their codes, float32 [N, L, D], however far out they lie.
+        """Run the encoder: the same faces -> their codes, float32 [N, L, D], as the encoder computes them.
 
-        They travel to the client and back.
+        ``toonify`` guards its codes, as ``encode_with_distance`` does.
         """
         return self._run(self._operations.encode(faces, timeout))
 
@@ -105,9 +105,9 @@ class ToonifyClient(Closing):
     ) -> tuple[Codes, Distances | None]:
         """Run the first half of ``toonify``: the same faces -> their codes, [N, L, D], and how far out they lay, [N].
 
-        A code that lay farther out than 1 was pulled in, as ``toonify`` does. It serves codes that are smoothed over
-        frames or rendered several times. The distances are None, and no code is pulled in, where the server does not
-        know the spread of good faces' codes; ``describe(model).encode`` tells.
+        A code that lay farther out than 1 was pulled in, as ``toonify`` does. Use it for codes that are smoothed over
+        frames or rendered several times. Where the server does not know the spread of good faces' codes
+        (``describe(model).encode`` is empty), no code is pulled in, and the distances are None.
         """
         return self._run(self._operations.encode_with_distance(faces, model, timeout))
 

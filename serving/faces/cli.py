@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import cv2
 import numpy as np
@@ -68,6 +68,14 @@ def faces(
         raise typer.Exit(1)
 
 
+class Square(TypedDict):
+    """A face's crop: centre [x, y] and side in pixels, angle of the upper edge in degrees, clockwise positive."""
+
+    centre: list[float]
+    side: float
+    angle: float
+
+
 def record_of(face: Face) -> dict[str, Any]:
     """Return a face as JSON: what ``FileLandmarker`` reads, and what follows from it."""
     return {
@@ -120,7 +128,7 @@ def _print_table(path: Path, found: Sequence[Face]) -> None:
     print_table(table)
 
 
-def _used(face: Face, square: dict[str, Any] | None) -> str:
+def _used(face: Face, square: Square | None) -> str:
     """Return whether ``toonify image`` toonifies a face."""
     if facing(face) == "away":
         return "no, turned away or not whole"
@@ -129,13 +137,13 @@ def _used(face: Face, square: dict[str, Any] | None) -> str:
     return "yes" if square["side"] >= SMALLEST_TOONIFIED else "with --smallest-face"
 
 
-def _cells(square: dict[str, Any]) -> tuple[str, str, str]:
+def _cells(square: Square) -> tuple[str, str, str]:
     x, y = square["centre"]
     return f"{x:.0f}, {y:.0f}", f"{square['side']:.0f}", f"{square['angle']:.1f}"
 
 
-def _square_of(face: Face) -> dict[str, Any] | None:
-    """Return a face's crop: centre and side in pixels, angle of the upper edge in degrees, clockwise positive."""
+def _square_of(face: Face) -> Square | None:
+    """Return a face's crop, or None for impossible landmarks."""
     placement = _placement_of(face)
     if placement is None:
         return None

@@ -144,13 +144,11 @@ def placed_faces(
             placed.append((face, placement_of_face(face.points)))
         except AlignmentError as error:
             refusals.append(error)
+    if not placed:
+        raise refusals[0]
     large = [(face, placement) for face, placement in placed if side_of(placement) >= smallest]
     if not large:
-        raise (
-            _only_small_faces(name, [side_of(placement) for _, placement in placed], smallest)
-            if placed
-            else refusals[0]
-        )
+        raise _only_small_faces(name, [side_of(placement) for _, placement in placed], smallest)
     return large
 
 

@@ -1,4 +1,4 @@
-"""What a server is told on its command line: by this package, and by its user."""
+"""Arguments of Triton: those that this package gives, and a check of those that a user adds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ METRICS_ARGUMENTS = (
     "--metrics-config=summary_latencies=true",
     "--metrics-config=summary_quantiles=0.5:0.05,0.95:0.005,0.99:0.001",
 )
-"""Quantiles of each model's times, besides their sums: "QUANTILE:ERROR", the error being one of the quantile."""
+"""Quantiles of each model's times, besides their sums, each as QUANTILE:ERROR, its largest error."""
 
 _SERVICES = ("grpc", "http", "metrics")
 
@@ -33,10 +33,10 @@ _OWN = frozenset(
         "grpc-restricted-protocol",
         "http-restricted-api",
         "grpc-infer-allocation-pool-size",
-        # The requests that show that a model lives are not encrypted. An edge encrypts.
+        # The canary's requests are not encrypted; an edge encrypts those of clients.
         "grpc-use-ssl",
         "grpc-use-ssl-mutual",
-        # Further doors, which would have no locks.
+        # Further protocols, whose requests this package does not restrict.
         "allow-sagemaker",
         "allow-vertex-ai",
         *(f"allow-{service}" for service in _SERVICES),
@@ -50,7 +50,7 @@ _OWN_SETTINGS = (
     "--metrics-config=summary_latencies",
     "--metrics-config=summary_quantiles",
 )
-"""Beginnings of arguments that may be given several times, and of which this package gives some."""
+"""Beginnings of arguments that this package gives, of options that may be given several times."""
 
 _TRACE_SETTINGS = tuple(
     f"--trace-config={name}"
@@ -60,11 +60,11 @@ _TRACE_SETTINGS = tuple(
 
 @dataclass(frozen=True)
 class Trace:
-    """Where a server sends what it knows of the times of requests and their steps, by OpenTelemetry's protocol OTLP.
+    """Where a server sends traces, the times of requests and of their steps, by OpenTelemetry's protocol (OTLP).
 
     Attributes:
-        url: the collector's address for OTLP over HTTP, as ``http://localhost:4318/v1/traces``.
-        rate: one in so many requests is traced; 0 traces those alone whose client sends ``traceparent``, which are
+        url: the collector's address for OTLP over HTTP, such as ``http://localhost:4318/v1/traces``.
+        rate: one in ``rate`` requests is traced; 0 traces only requests whose client sends ``traceparent``, which are
             always traced.
     """
 
@@ -75,7 +75,8 @@ class Trace:
         """Check the address and the rate.
 
         Raises:
-            RequestError: one of them is none, or the address holds a key, which every user of the machine could read.
+            RequestError: the address or the rate is not of its form, or the address holds a key, which every user of
+                the machine could read.
         """
         if "@" in self.url:  # not shown
             raise _refused("--trace", "an address with a user's name", "one without keys", "give keys to the collector")
@@ -105,7 +106,7 @@ def _is_web_address(text: str) -> bool:
 
 
 def listening(ports: Mapping[str, int], addresses: Mapping[str, str]) -> Iterator[str]:
-    """Yield the arguments for the services that are open, by their names, and those that keep the others closed."""
+    """Yield the arguments that open the services in ``ports``, by their names, and close the others."""
     for service in _SERVICES:
         if service in ports:
             yield f"--{service}-address={_spelt(addresses[service], service)}"
@@ -122,14 +123,14 @@ def _spelt(address: str, service: str) -> str:
 
 
 def check_arguments(arguments: Sequence[str], *, traced: bool = False) -> None:
-    """Check what a user wants to tell the server besides.
+    """Check the options of Triton that a user adds.
 
     Args:
         arguments: options of Triton.
-        traced: whether this package sets those of tracing too.
+        traced: whether this package sets the options of tracing too.
 
     Raises:
-        RequestError: one is no option, or is one that this package sets.
+        RequestError: one of them is not an option, or is an option that this package sets.
     """
     settings = (*_OWN_SETTINGS, *(_TRACE_SETTINGS if traced else ()))
     for argument in arguments:
@@ -141,7 +142,7 @@ def check_arguments(arguments: Sequence[str], *, traced: bool = False) -> None:
                 "--NAME or --NAME=VALUE after --",
                 "name a repository with --repository, and write options of Triton with =",
             )
-        # Triton takes every beginning of a name for the whole one.
+        # Triton accepts the beginning of a name for the whole one.
         if any(option.startswith(name) for option in _OWN) or argument.startswith(settings):
             raise _refused(
                 f"argument --{name}",

@@ -1,4 +1,4 @@
-"""A log's lines as JSON objects: Triton's, taken apart, and the package's own."""
+"""Lines of a log as JSON objects: Triton's, which are parsed, and the package's own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def json_line(source: Literal["toonify", "triton"], level: Level, message: str, 
 def json_from_triton(line: str, now: datetime | None = None) -> str:
     """Return a line of a server's output as JSON.
 
-    What has no head of Triton's, as a row of its tables and what a library prints, is information of this moment.
+    Lines without Triton's head, such as rows of its tables and the output of libraries, are "info" at the time ``now``.
     """
     now = now or datetime.now(UTC)
     head = _HEAD.fullmatch(line)
@@ -41,7 +41,7 @@ def json_from_triton(line: str, now: datetime | None = None) -> str:
 
 
 def _time(head: re.Match[str], now: datetime) -> datetime | None:
-    """The time of a line, in UTC; Triton's usual form lacks the year."""
+    """Return the time of a line, in UTC; Triton's usual form lacks the year."""
     try:
         if head["iso"]:
             return datetime.fromisoformat(head["iso"])
@@ -52,7 +52,7 @@ def _time(head: re.Match[str], now: datetime) -> datetime | None:
 
 
 def _unquoted(message: str) -> str:
-    """A message as it was before Triton made it one line."""
+    """Return a message as it was before Triton put it into one line."""
     try:
         text = json.loads(message)
     except ValueError:

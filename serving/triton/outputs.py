@@ -1,4 +1,4 @@
-"""Where a server's output goes: into a file as it is, or through this process, as JSON or to standard output."""
+"""Logs of servers: files that a server writes itself, and lines that pass through this process."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from serving.triton.log_lines import Level, LogFormat, json_from_triton, json_li
 
 _LONGEST_LINE = 2**16
 _KEPT = 2**20
-"""Bytes of a server's last output in which the reason of a failure is looked for."""
+"""Number of last bytes of a server's output in which the reason for a failure is searched."""
 _MARK = b"\0\n"
-"""What this process sends through a pipe to learn that all before it has been read."""
+"""Line that this process writes into a pipe itself; when it is read, so is all output before it."""
 _READERS_TIME = 5.0
-"""Seconds that the reader of the log has for a line, unless it has let the line before pass."""
+"""Seconds that the reader of the log has to take a line; none if it did not take the line before."""
 _PATIENCE = 5.0
-"""Seconds that a reader of a pipe has for what is left in it."""
+"""Seconds to wait until the rest of a pipe has been read."""
 
 
 class Log(ABC):
-    """Where the output of one server goes; ``str`` of it is what messages tell users to see."""
+    """Where the output of one server goes; ``str(log)`` names the place in messages to users."""
 
     @abstractmethod
     def claimed(self) -> AbstractContextManager[None]:
-        """Keep other servers from it within the block.
+        """Claim the log for one server within the block.
 
         Raises:
             ServerError: another server has claimed it, or it cannot be written.
@@ -39,19 +39,19 @@ class Log(ABC):
 
     @abstractmethod
     def opened(self) -> AbstractContextManager[BinaryIO]:
-        """Give a file for the output of a server that is about to start, and that has ended when the block ends."""
+        """Open a file for the output of a server that starts and ends within the block."""
 
     @abstractmethod
     def tidy(self) -> None:
-        """Keep its size within bounds."""
+        """Keep the log's size within bounds."""
 
     @abstractmethod
     def text(self) -> str:
-        """What the last server has written, or the end of it."""
+        """Return what the last server has written, or the end of it."""
 
 
 class FileLog(Log):
-    """A file, into which the server itself writes."""
+    """A file into which the server itself writes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -87,14 +87,14 @@ class Lines:
         self._is_read, self._is_torn = True, False
 
     def tell(self, phrase: str, level: Level | None = None) -> None:
-        """Write what this package has to say; by default a restart is a warning."""
+        """Write a line of this package; by default the level of a restart is "warning"."""
         level = level or ("warning" if phrase.startswith("restarting") else "info")
         text = f"toonify: {'error: ' if level == 'error' else ''}{phrase}"
         own = json_line("toonify", level, phrase, datetime.now(UTC)) if self._json else text
         self._write(f"{own}\n".encode(errors="surrogateescape"))
 
     def pass_on(self, line: bytes) -> None:
-        """Write a line of the server's output; an empty one is no JSON."""
+        """Write a line of the server's output; as JSON, empty lines are left out."""
         if self._json:
             if not line.strip():
                 return
@@ -123,7 +123,7 @@ class Lines:
 
 
 class RelayedLog(Log):
-    """A log whose lines pass through this process; this one has no bounds, and no file of its own."""
+    """A log whose lines pass through this process to a function; nothing bounds it."""
 
     def __init__(self, name: str, lines: Callable[[bytes], None]) -> None:
         """``lines`` is called with each line."""

@@ -19,13 +19,8 @@ from engines.matching import check_classifier, check_codes, check_component, map
 from engines.model_directory import MANIFEST, Component, Manifest, manifest_of, read_manifest
 from serving.code_spread import CODE_SPREAD, code_spread_of
 from serving.triton.contents import write_contents
-from serving.triton.reference_configurations import (
-    RepositorySpec,
-    ServedGenerator,
-    ServedMapping,
-    repository_configs,
-    write_texts,
-)
+from serving.triton.reference_configurations import repository_configs, write_texts
+from serving.triton.repository_spec import RepositorySpec, ServedGenerator, ServedMapping
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ _MAX_MATCH_DISTANCE = 0.6
 """Largest ``placement_distance`` between two frames of one face; at 30 frames/s faces move a tenth of it."""
 
 _STILL_SHOWN = 0.9
-"""Share of the smallest size down to which a face stays that was shown before, so that its size may vary a little."""
+"""Share of the smallest size down to which a face that was shown stays, so that its size may vary a little."""
 
 _DUPLICATE_DISTANCE = 0.25
 """``placement_distance`` below which two detections are taken for one face that was detected twice."""
@@ -68,7 +68,7 @@ class Tracking:
     ``max_faces``: largest number of faces at once; followed faces have priority, then the largest ones.
     ``hold``: seconds for which a lost face keeps its place, since detectors miss faces for a few frames at a time.
     ``fade``: seconds over which it then disappears; a face that turns away, or becomes too small, does so at once.
-    ``smallest``: side of a face's square in pixels below which it is left alone; one that was toonified before is
+    ``smallest``: side of a face's square in pixels below which it is left alone; a face that was toonified before stays
     until it is a tenth smaller.
 
     Raises:
@@ -114,7 +114,7 @@ class Tracker:
         elapsed, self._pts = pts - self._pts, pts
         matches = _matches(self._tracks, sightings)
         followed = [self._updated(track, matches.get(track.id), elapsed) for track in self._tracks]
-        # One that is small takes no other's place when it has faded.
+        # A small face that has faded out takes no place from another one.
         visible = [track for track in followed if (track.seen and not track.small) or track.opacity > 0]
         self._tracks = (*visible, *self._new_tracks(sightings, visible))
         self._last_seen = {track.id: pts if track.seen else self._last_seen[track.id] for track in self._tracks}

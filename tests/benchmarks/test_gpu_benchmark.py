@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 import triton
 from gpu_benchmark_fakes import LONG, RemoteObject
 from triton.backends.compiler import GPUTarget
@@ -14,11 +16,12 @@ from triton.backends.compiler import GPUTarget
 from benchmarks.costs import generator_macs
 from benchmarks.errors import SubjectError
 from benchmarks.generated import README
+from benchmarks.gpu.kernel_calls import kernel_call
 from benchmarks.gpu.launch_costs import W_DIM, generator_launches
 from benchmarks.gpu.report import failures, keep_rows, tables, with_tables
 from benchmarks.gpu.results import Results, RunIdentity, resumed_run
 from benchmarks.gpu.rows import CaseRow, GpuRow, KernelRow, StepRow
-from benchmarks.gpu.variants import AS_IS, CacheLevel, KernelVariant, copied_by
+from benchmarks.gpu.variants import AS_IS, CacheLevel, KernelVariant, copied_by, launched_as
 from benchmarks.gpu.workloads import KernelWorkload, kernel_workloads, style_workloads
 from benchmarks.networks import CONFIG_F
 from benchmarks.records import RESULTS_FOLDER, read_records
@@ -28,13 +31,14 @@ from engines.kernels.conv_rgb import conv_rgb_spec
 from engines.kernels.conv_up import conv_up_spec
 from engines.kernels.launch import KernelSpec
 from engines.kernels.rgb import ToRgbVariant
+from engines.kernels.shared_memory import EVERYWHERE
 from export.parity import parity
 
 IDENTITY = RunIdentity("2026-01-01T00:00:00Z", "abc", "a GPU", "torch")
 
 
-def convolution() -> KernelSpec:
-    return conv_rgb_spec(32, 32, 64, 64, ToRgbVariant())
+def convolution(block_bytes: int = 0) -> KernelSpec:
+    return conv_rgb_spec(32, 32, 64, 64, ToRgbVariant(), block_bytes)
 
 
 def test_the_layers_operations_are_the_generators() -> None:
@@ -46,9 +50,9 @@ def test_the_layers_operations_are_the_generators() -> None:
 
 @pytest.mark.parametrize("batch", [1, 8])
 def test_what_is_timed_is_what_the_table_of_launches_counts(batch: int) -> None:
-    timed = [*style_workloads(CONFIG_F, W_DIM), *kernel_workloads(CONFIG_F, lowest=4)]
+    timed = [*style_workloads(CONFIG_F, W_DIM), *kernel_workloads(CONFIG_F, lowest=4, batch=batch)]
     counted = [launch for launch in generator_launches(CONFIG_F, batch) if launch.kernel != "constant input"]
-    assert [layer.kernel.removesuffix(" of sums") for layer in timed] == [launch.kernel for launch in counted]
+    assert [layer.kernel for layer in timed] == [launch.kernel for launch in counted]
     assert [layer.costs(batch) for layer in timed] == [(launch.floor, launch.operations) for launch in counted]
 
 
@@ -86,11 +90,23 @@ def test_a_variant_changes_a_kernels_launch() -> None:
     varied = KernelVariant(block_i=16, stages=2, warps=8).of(spec)
     assert (varied.constants["BLOCK_I"], varied.stages, varied.warps, varied.grid) == (16, 2, 8, spec.grid)
     assert KernelVariant(tile=(4, 32)).of(spec).grid == (2, 16)
+    assert KernelVariant(rows=16).of(convolution(EVERYWHERE)).grid == (1, 4)
+
+
+def test_a_variant_without_shared_memory_keeps_no_weights() -> None:
+    layer, launched = KernelWorkload("conv_rgb", 32, 32, 16), []
+    with patch.object(KernelSpec, "launch", lambda spec, *_: launched.append(spec)):
+        for variant in (AS_IS, KernelVariant(shared_kib=0)):
+            with launched_as(variant):
+                kernel_call(layer, 1, torch.device("cpu"))()
+    assert ["ROWS" in spec.constants for spec in launched] == [True, False]
 
 
 def test_a_variant_that_a_kernel_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match="the kernel has no TILE_H, TILE_W"):
         KernelVariant(tile=(4, 32)).of(conv_up_spec(32, 32, 64, 64))
+    with pytest.raises(ValueError, match="the kernel keeps its weights"):
+        KernelVariant(block_i=16).of(conv_up_spec(32, 32, 64, 64))
 
 
 @pytest.mark.parametrize("level", ["ca", "cg"])

@@ -17,14 +17,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from engines.contract.errors import EngineError
-from engines.kernels import reference
+from engines.kernels import reference, shared_memory
 from engines.kernels.ahead_of_time import compile_ahead
 from engines.kernels.conv_rgb import conv_rgb_spec
+from engines.kernels.conv_up import conv_up_spec
 from engines.kernels.operands import Activation, channels_last
 from engines.kernels.rgb import ToRgbOperands, ToRgbVariant
 from engines.kernels.tail import tail, tail_spec
 from engines.kernels.to_rgb import to_rgb
 from engines.kernels.weights import merge_fir_along_rows, modulation, normalise_weight
+from engines.torch import layer_backends
+from engines.torch.layer_backends import FusedBackend
 from export.networks.generator import convolve_up, fir_kernel
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no NVIDIA GPU")
@@ -74,6 +77,10 @@ class Driver(MagicMock):
     def cuModuleGetFunction(self, function: object, module: object, name: bytes) -> int:
         return 0 if f".visible .entry {name.decode()}(" in self.ptx else 500
 
+    def cuFuncSetAttribute(self, function: object, attribute: int, value: int) -> int:
+        self.attribute = attribute, value
+        return 0
+
     def cuLaunchKernel(self, function: object, *arguments: Any) -> int:
         *self.geometry, _stream, pointers, _extra = arguments
         self.passed = [ctypes.cast(p, ctypes.POINTER(ctypes.c_uint64)).contents.value for p in pointers]
@@ -87,8 +94,46 @@ def test_the_driver_is_given_a_kernels_geometry_and_its_operands_in_order(monkey
     driver = Driver()
     launch_by_driver(driver, spec, 80, 3, operands)
     assert driver.passed == [tensor.data_ptr() for tensor in operands.values()]
-    assert driver.geometry == [*spec.grid, 3, 32 * spec.warps, 1, 1, compile_ahead(spec, 80).shared_bytes]
+    shared_bytes = compile_ahead(spec, 80).shared_bytes
+    assert driver.attribute == (8, shared_bytes)
+    assert driver.geometry == [*spec.grid, 3, 32 * spec.warps, 1, 1, shared_bytes]
     driver.cuModuleUnload.assert_called_once()
+
+
+@pytest.mark.parametrize(
+    ("kib", "block_bytes", "kept"),
+    [
+        (228, 113 * 1024, ["conv_up 128", "conv_up 64", "conv_rgb 64", "conv_rgb 32"]),
+        (164, 81 * 1024, ["conv_up 64", "conv_rgb 32"]),
+        (100, 49 * 1024, ["conv_up 64", "conv_rgb 32"]),
+        (64, 48 * 1024, ["conv_rgb 32"]),
+    ],
+)
+def test_weights_are_kept_where_two_blocks_fit_a_multiprocessor_or_one_of_twice_the_warps(
+    kib: int, block_bytes: int, kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    properties = MagicMock(shared_memory_per_multiprocessor=1024 * kib)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    assert shared_memory.block_bytes(torch.device("cuda")) == block_bytes
+    ups = {f"conv_up {n}": conv_up_spec(n, n, 512, 512, block_bytes=block_bytes).constants["KEPT"] for n in (128, 64)}
+    rgbs = {
+        f"conv_rgb {n}": "ROWS" in conv_rgb_spec(n, n, 512, 512, ToRgbVariant(), block_bytes).constants
+        for n in (128, 64, 32)
+    }
+    assert [name for name, is_kept in (ups | rgbs).items() if is_kept] == kept
+
+
+@pytest.mark.parametrize(("batch", "size", "divided"), [(8, 8, True), (2, 16, True), (3, 16, False), (1, 32, False)])
+def test_a_convolution_is_divided_for_few_pixels_of_a_batch(
+    batch: int, size: int, divided: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums, to_rgb = MagicMock(), MagicMock()
+    monkeypatch.setattr(layer_backends, "conv_sums", sums)
+    monkeypatch.setattr(layer_backends, "to_rgb", to_rgb)
+    x = channels_last(torch.zeros(batch, 8, size, size))
+    FusedBackend().conv_to_rgb(channels_last(torch.zeros(8, 8, 3, 3)), size)(x, activation(), rgb(size // 2))
+    assert sums.called == divided
+    assert (to_rgb.call_args.args[0] is sums.return_value) == divided
 
 
 def test_a_weight_merged_along_rows_leaves_the_filter_along_columns() -> None:

@@ -21,6 +21,7 @@ from export.code_spread import (
     MARGIN,
     check_generator_of,
     codes_of_random_faces,
+    encoder_of,
     measured_code_spread,
     spread_of,
 )
@@ -48,7 +49,7 @@ def test_the_reach_is_a_margin_beyond_the_farthest_of_the_faces() -> None:
             seen.append(x.mean((2, 3)).repeat(1, 8).reshape(1, 8, 3) * torch.arange(1.0, 9)[None, :, None])
             return seen[-1]
 
-    spread = measured_code_spread(Recorder(), GENERATOR)
+    spread = measured_code_spread(encoder_of(Recorder()), GENERATOR)
     codes = torch.cat(seen).numpy()
     assert len(codes) == 2
     np.testing.assert_allclose(spread.mean, codes.mean(0), rtol=1e-6)
@@ -62,7 +63,7 @@ def test_an_encoder_that_answers_always_the_same_has_some_reach() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.ones(1, 8, 16)
 
-    spread = measured_code_spread(Constant(), GENERATOR)
+    spread = measured_code_spread(encoder_of(Constant()), GENERATOR)
     assert (spread.reach > 0).all()
     assert not spread.distances(spread.mean[None]).any()
 
@@ -165,9 +166,9 @@ def test_a_damaged_generator_does_not_pass_for_none(checkpoint: Path) -> None:
 
 def test_good_faces_of_the_demo_keep_their_codes_bit_for_bit() -> None:
     demo = DemoFiles()
-    encoder, base = face_encoder_from_weights(read_encoder(demo.encoder)), read_generator(demo.base)
-    spread = spread_of(codes_of_random_faces(encoder, base, range(12)))
-    w = codes_of_random_faces(encoder, base, range(1000, 1012))
+    encode, base = encoder_of(face_encoder_from_weights(read_encoder(demo.encoder))), read_generator(demo.base)
+    spread = spread_of(codes_of_random_faces(encode, base, range(12)))
+    w = codes_of_random_faces(encode, base, range(1000, 1012))
     guarded, distances = spread.guarded(w)
     assert guarded.tobytes() == w.tobytes()
     assert 0.3 < distances.max() < 1

@@ -15,6 +15,9 @@ from engines.kernels.ahead_of_time import compile_ahead
 from engines.kernels.capabilities import capability_for
 from engines.kernels.launch import KernelSpec
 
+_MAX_DYNAMIC_SHARED_BYTES = 8
+"""The driver's attribute that admits blocks with more than 48 KiB of shared memory."""
+
 
 @contextmanager
 def launched_by_the_driver() -> Iterator[None]:
@@ -44,6 +47,7 @@ def launch_by_driver(
     _check(driver.cuModuleLoadData(ctypes.byref(module), kernel.ptx.encode()))
     try:
         _check(driver.cuModuleGetFunction(ctypes.byref(function), module, kernel.name.encode()))
+        _check(driver.cuFuncSetAttribute(function, _MAX_DYNAMIC_SHARED_BYTES, kernel.shared_bytes))
         geometry = (*kernel.grid, batch, kernel.threads, 1, 1, kernel.shared_bytes)
         _check(driver.cuLaunchKernel(function, *geometry, ctypes.c_void_p(stream.cuda_stream), arguments, None))
         stream.synchronize()

@@ -10,20 +10,24 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
+from unittest.mock import patch
 
 import torch
 from driver_launch import launched_by_the_driver
 from torch import Tensor
 
 from engines.graph.style_weights import StyleWeights
-from engines.kernels import reference
+from engines.kernels import reference, shared_memory
 from engines.kernels.ahead_of_time import CompiledKernel, compile_ahead
+from engines.kernels.capabilities import CAPABILITIES
 from engines.kernels.conv_rgb import conv_rgb, conv_rgb_spec
 from engines.kernels.conv_sums import conv_sums, conv_sums_spec
 from engines.kernels.conv_up import conv_up, conv_up_spec
 from engines.kernels.launch import KernelSpec
 from engines.kernels.operands import Activation, channels_last
 from engines.kernels.rgb import ToRgbOperands, ToRgbVariant
+from engines.kernels.shared_memory import half_of
 from engines.kernels.styles import demodulations_spec, styles_spec
 from engines.kernels.tail import tail, tail_spec
 from engines.kernels.to_rgb import to_rgb, to_rgb_spec
@@ -249,6 +253,14 @@ def block_with_library_convolutions(block: SynthesisBlock, x: Tensor, w: Tensor,
     return to_rgb(x, rgb_operands(block.rgb, w, skip), next_activation)[0]
 
 
+def wide_conv_up_errors(
+    batch: int, channels_in: int, channels: int, height: int, width: int, device: str
+) -> Iterator[Errors]:
+    """Errors of an up-convolution on a GPU whose multiprocessors have room for one block's weights."""
+    with patch.object(shared_memory, "block_bytes", return_value=half_of(100 * 1024)):
+        yield from conv_up_errors(batch, channels_in, channels, height, width, device, clamp=None)
+
+
 CASES: dict[str, Callable[..., Iterator[Errors]]] = {
     "tail, 13 channels, 5x7": partial(tail_errors, 3, 13, 5, 7, up=False),
     "tail, 72 channels, 9x6, clamped": partial(tail_errors, 2, 72, 9, 6, up=False, clamp=0.8),
@@ -261,10 +273,17 @@ CASES: dict[str, Callable[..., Iterator[Errors]]] = {
     "convolution, 40 to 20 channels, 10x18": partial(conv_rgb_errors, 2, 40, 20, 10, 18, last=False),
     "convolution, 5 to 7 channels, 7x9, no skip": partial(conv_rgb_errors, 3, 5, 7, 7, 9, last=False),
     "convolution, 32 to 32 channels, 12x16, last": partial(conv_rgb_errors, 2, 32, 32, 12, 16, last=True),
+    "convolution by rows, 20 to 12 channels, 10x70": partial(conv_rgb_errors, 2, 20, 12, 10, 70, last=False),
     "divided convolution, 72 to 20 channels, 4x4": partial(conv_sums_errors, 2, 72, 20, 4, 4),
     "divided convolution, 20 to 70 channels, 8x12": partial(conv_sums_errors, 1, 20, 70, 8, 12),
-    "up-convolution, 40 to 20 channels, 6x18": partial(conv_up_errors, 2, 40, 20, 6, 18, clamp=None),
+    "up-convolution, 40 to 20 channels, 12x18": partial(conv_up_errors, 2, 40, 20, 12, 18, clamp=None),
+    "up-convolution with kept weights, 20 to 12 channels, 18x10": partial(
+        conv_up_errors, 2, 20, 12, 18, 10, clamp=None
+    ),
     "up-convolution, 5 to 7 channels, 6x134, clamped": partial(conv_up_errors, 1, 5, 7, 6, 134, clamp=0.8),
+    "up-convolution with kept weights, wide, 40 to 20 channels, 12x264": partial(
+        wide_conv_up_errors, 1, 40, 20, 12, 264
+    ),
     "styles, 3 convolutions and 2 of ToRGB": partial(styles_errors, 3, 300, (40, 40, 21, 40, 21), (40, 21, 21)),
     "styles of one narrow layer": partial(styles_errors, 1, 5, (3, 7), (7,)),
     "a resolution, fused": partial(block_errors, fused=True),
@@ -275,6 +294,7 @@ LARGE_CASES: dict[str, Callable[..., Iterator[Errors]]] = {
     "styles, 512 channels": partial(styles_errors, 8, 512, (512, 512, 64, 512, 64), (512, 64, 64)),
     "divided convolution, 512 channels, 4x4": partial(conv_sums_errors, 8, 512, 512, 4, 4),
     "divided convolution, 512 channels, 8x8": partial(conv_sums_errors, 2, 512, 512, 8, 8),
+    "divided convolution, 512 channels, 16x16": partial(conv_sums_errors, 2, 512, 512, 16, 16),
     "FIR tail, 128 channels, 256x256": partial(tail_errors, 2, 128, 256, 256, up=True),
     "ToRGB, 512 channels, 64x64": partial(to_rgb_errors, 2, 512, 64, 64, last=False),
     "up-convolution, 128 to 64 channels, 512x512": partial(conv_up_errors, 2, 128, 64, 512, 512, clamp=None),
@@ -303,14 +323,33 @@ SPECS: dict[str, Callable[[], KernelSpec]] = {
     "ToRGB at 128": partial(to_rgb_spec, 256, 128, 128, ToRgbVariant(clamp=256.0, rgb_clamp=256.0)),
     "ToRGB at 256": partial(to_rgb_spec, 128, 256, 256, ToRgbVariant(clamp=256.0, rgb_clamp=256.0)),
     "divided convolution at 8": partial(conv_sums_spec, 512, 512, 8, 8),
+    "divided convolution at 16": partial(conv_sums_spec, 512, 512, 16, 16),
     "ToRGB of sums at 8": partial(to_rgb_spec, 512, 8, 8, ToRgbVariant(), sums=9),
     "convolution at 512": partial(conv_rgb_spec, 64, 64, 512, 512, ToRgbVariant()),
     "up-convolution at 1024": partial(conv_up_spec, 64, 32, 1024, 1024),
     "convolution at 1024": partial(conv_rgb_spec, 32, 32, 1024, 1024, ToRgbVariant(has_next=False, quantised=True)),
 }
-"""Layers of the usual 1024x1024 generator."""
+"""Layers of the usual 1024x1024 generator, in blocks that every GPU admits."""
+
+MULTIPROCESSOR_KIB = {80: 164, 86: 100, 89: 100, 90: 228, 100: 228, 120: 100}
+"""The shared memory of a multiprocessor, by capability."""
+
+
+def kept_specs(capability: int) -> dict[str, KernelSpec]:
+    """The layers whose weights are kept in so much shared memory, as launches on such a GPU have them."""
+    block_bytes = half_of(1024 * MULTIPROCESSOR_KIB[capability])
+    specs = {
+        "up-convolution at 512, kept": conv_up_spec(128, 64, 512, 512, block_bytes=block_bytes),
+        "up-convolution at 1024, kept": conv_up_spec(64, 32, 1024, 1024, block_bytes=block_bytes),
+        "convolution at 512, kept": conv_rgb_spec(64, 64, 512, 512, ToRgbVariant(), block_bytes),
+    }
+    return {name: spec for name, spec in specs.items() if spec.constants.get("KEPT", "ROWS" in spec.constants)}
+
+
+JOBS = [*product(SPECS, CAPABILITIES), *((name, gpu) for gpu in MULTIPROCESSOR_KIB for name in kept_specs(gpu))]
+"""Every layer for every GPU."""
 
 
 def compiled(spec: str, capability: int) -> CompiledKernel:
-    """Compile the kernel of one of ``SPECS`` ahead of time."""
-    return compile_ahead(SPECS[spec](), capability)
+    """Compile the kernel of one of ``JOBS`` ahead of time."""
+    return compile_ahead(SPECS[spec]() if spec in SPECS else kept_specs(capability)[spec], capability)

@@ -155,7 +155,8 @@ def test_without_helm_the_installation_goes_on_and_says_what_is_left_out(
     monkeypatch.setenv("PIP_INDEX_URL", tmp_path.as_uri())
     made._install_helm()
     assert (
-        f"{environment.HELM} cannot be had (see above): tests of the Helm chart are left out." in capfd.readouterr().out
+        f"{environment.HELM} cannot be installed (see above): tests of the Helm chart are left out."
+        in capfd.readouterr().out
     )
 
 

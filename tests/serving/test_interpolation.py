@@ -26,7 +26,7 @@ EDIT = Style({"age": 1.0}, exact=True)
 def test_the_steps_go_from_the_face_to_the_edit(tiny_model_directories: TinyModels) -> None:
     models = tiny_model_directories
     with EngineToonifier(models.encoder, [models.generators["plain"]], models.isf) as toonifier:
-        first, *between, last = interpolated(toonifier, FACES, EDIT, 4)
+        first, *between, last = interpolated(toonifier, FACES, EDIT, 4)[0]
         np.testing.assert_array_equal(first, toonifier.toonify(FACES, Style()))
         np.testing.assert_array_equal(last, toonifier.toonify(FACES, EDIT))
         third = toonifier.toonify(FACES, replace(EDIT, strength=1 / 3))
@@ -36,7 +36,7 @@ def test_the_steps_go_from_the_face_to_the_edit(tiny_model_directories: TinyMode
 
 def test_the_faces_are_encoded_and_read_once() -> None:
     toonifier = FakeToonifier(attributes=lambda faces: np.zeros((len(faces), 2), np.float32))
-    assert len([*interpolated(toonifier, FACES, Style({"age": 1.0}), 3)]) == 3
+    assert len([*interpolated(toonifier, FACES, Style({"age": 1.0}), 3)[0]]) == 3
     assert toonifier.calls == [("encode", 2), ("attributes", 2), *[("render", 2)] * 3]
 
 
@@ -73,4 +73,4 @@ def test_an_unknown_attribute_is_refused_before_any_picture(tiny_model_directori
         EngineToonifier(models.encoder, [models.generators["plain"]], models.isf) as toonifier,
         pytest.raises(RequestError, match="no attribute of the model"),
     ):
-        next(interpolated(toonifier, FACES, Style({"beard": 1.0}), 3))
+        next(interpolated(toonifier, FACES, Style({"beard": 1.0}), 3)[0])

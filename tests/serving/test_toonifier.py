@@ -20,7 +20,8 @@ from engines.model_directory import Sizes, SourceFile, write_manifest
 from serving.client import AsyncToonifyClient, ToonifyClient
 from serving.condition import z_from_seed
 from serving.controls import Style
-from serving.toonifier import EngineToonifier, ServedToonifier
+from serving.served_toonifier import ServedToonifier
+from serving.toonifier import EngineToonifier
 from serving.triton.server import TritonServer
 
 FACES = np.random.default_rng(5).integers(0, 256, (11, 256, 256, 3), np.uint8)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from export.demo_models.characters.hair import CENTRE, TILT
 from export.demo_models.characters.head import Vectors, read_head
-from export.demo_models.characters.parts import CHANNELS, Material, Part
+from export.demo_models.characters.parts import CHANNELS, Material, Part, vertex_normals
 from export.demo_models.characters.person import smoothstep
 from export.demo_models.characters.shape import Figure
 
@@ -27,7 +27,7 @@ def body_part(figure: Figure) -> Part:
     points = figure.vertices.copy()
     channels = _fixed_channels().copy()
     channels[:, BEARD] *= person.growth
-    points += _normals(points, head.quads[kept]) * _swelling(channels, person.growth)[:, None]
+    points += vertex_normals(points, head.quads[kept]) * _swelling(channels, person.growth)[:, None]
     ears = smoothstep(np.abs(head.vertices[:, 0]), 0.6, 0.8) * smoothstep(
         -np.abs(head.vertices[:, 1] + 0.2), -0.5, -0.3
     )
@@ -69,11 +69,3 @@ def _swelling(channels: Vectors, growth: float) -> NDArray[np.float32]:
     collar = np.exp(-(((below - 0.12) / 0.14) ** 2))
     cloth = 0.05 * smoothstep(below, -0.14, 0.08) + 0.03 * collar
     return np.asarray(cloth + 0.06 * growth * smoothstep(channels[:, BEARD], 0.1, 0.9), np.float32)
-
-
-def _normals(points: Vectors, quads: NDArray[np.int64]) -> Vectors:
-    a, b, c, d = (points[quads[:, corner]] for corner in range(4))
-    faces = np.cross(c - a, d - b)
-    summed = [np.bincount(quads.ravel(), np.repeat(faces[:, axis], 4), len(points)) for axis in range(3)]
-    normals = np.stack(summed, 1)
-    return np.asarray(normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9), np.float32)

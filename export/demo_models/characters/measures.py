@@ -17,11 +17,11 @@ from export.demo_models.faces import Artist, Domain
 from export.demo_models.traits import INDEX
 
 CHIN = (0.36, -0.93, 0.10)
-"""A place on the mean head a little above the chin's tip, image-right."""
+"""A place on the mean head beside the chin's tip, image-right, in decimetres."""
 
 
 def measures_of_character(code: NDArray[np.float32], domain: Domain) -> NDArray[np.float32]:
-    """Return the picture's ``MEASURES`` as a viewer straight ahead would see it, the eyes open, float32 [3]."""
+    """Return a character's ``MEASURES``, float32 [3], as if it looked straight ahead, eyes open and mouth closed."""
     still = code.copy()
     still[[INDEX[name] for name in ("eye_opening", "yaw", "pitch", "mouth_opening")]] = 0
     figure = Figure(Person(still), domain.structure)

@@ -37,7 +37,7 @@ class Part:
         quads: the vertices of each quad, [F, 4].
         materials: the material of each quad, [F].
         channels: values that depend on the material, [V, CHANNELS].
-        two_sided: whether each quad, or all, are seen from behind, too.
+        two_sided: whether the quads can be seen from behind too, for each [F] or for all.
     """
 
     points: Vectors
@@ -93,3 +93,12 @@ def tube(path: Vectors, radii: Vectors, sides: int = 8, *, closed: bool = False)
     ring = across[:, None] * np.cos(turn)[:, None] * radii[:, None, :1]
     ring = ring + towards[:, None] * np.sin(turn)[:, None] * radii[:, None, 1:]
     return np.asarray(path[:, None] + ring, np.float32)
+
+
+def vertex_normals(points: Vectors, quads: Quads) -> Vectors:
+    """Return unit normals, [V, 3]: the mean of those of the quads round each vertex [V, 3], weighted by their areas."""
+    a, b, c, d = (points[quads[:, corner]] for corner in range(4))
+    faces = np.cross(c - a, d - b)
+    summed = [np.bincount(quads.ravel(), np.repeat(faces[:, axis], 4), len(points)) for axis in range(3)]
+    normals = np.stack(summed, 1)
+    return np.asarray(normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9), np.float32)

@@ -10,16 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.demo_models.characters.body import ACROSS, FORTH, LIDS, LIPS, UP
-from export.demo_models.characters.colours import Colour
+from export.demo_models.characters.colours import Colour, Palette
 from export.demo_models.characters.hair import LOCKS
 from export.demo_models.characters.parts import Material
 from export.demo_models.characters.person import smoothstep
 from export.demo_models.characters.rasteriser import Values
 from export.demo_models.characters.scene import WORN
-from export.demo_models.characters.surface import SAMPLES, Surface
-
-Paint = Callable[[Surface, NDArray[np.int64]], Values]
-"""Gives the colours of some points of a surface, [N, 3]: linear for a photograph."""
+from export.demo_models.characters.surface import SAMPLES, Paint, Surface
 
 WRAP_SKIN = np.array([0.55, 0.30, 0.22], np.float32)
 """How far light wraps round skin in each colour: red light travels farthest in it."""
@@ -39,12 +36,8 @@ BACK = 0.22
 
 def photo_picture(surface: Surface, background: Values | None = None) -> Values:
     """Colour a character as a photograph before a background or a wall, RGB in 0..1, [size, size, 3]."""
-    colours = np.zeros((len(surface.materials), 3), np.float32)
-    for material, paint in PAINTS.items():
-        chosen = surface.where(material)
-        if len(chosen):
-            colours[chosen] = paint(surface, chosen)
-    picture = surface.picture(_wall(surface) if background is None else background, _exposed(colours))
+    wall = _wall(surface) if background is None else background
+    picture = surface.picture(wall, _exposed(surface.painted(PAINTS)))
     return _with_lenses(surface, picture)
 
 
@@ -200,9 +193,9 @@ def _teeth(surface: Surface, chosen: NDArray[np.int64]) -> Values:
     return np.asarray(albedo * albedo * bright, np.float32)
 
 
-def _plain(colour_of: str, gloss: float, sharpness: float) -> Paint:
+def _plain(colour_of: Callable[[Palette], Colour], gloss: float, sharpness: float) -> Paint:
     def paint(surface: Surface, chosen: NDArray[np.int64]) -> Values:
-        albedo = np.broadcast_to(getattr(surface.palette, colour_of), (len(chosen), 3)).astype(np.float32)
+        albedo = np.broadcast_to(colour_of(surface.palette), (len(chosen), 3)).astype(np.float32)
         return _lit(surface, chosen, albedo, WRAP, gloss, sharpness)
 
     return paint
@@ -218,14 +211,15 @@ def _fixed(rgb: tuple[float, float, float], gloss: float) -> Paint:
 
 PAINTS = {
     Material.SKIN: _skin,
-    Material.CLOTH: _plain("cloth", 0.02, 8),
+    Material.CLOTH: _plain(lambda palette: palette.cloth, 0.02, 8),
     Material.TEETH: _teeth,
     Material.LASH: _fixed((0.10, 0.07, 0.07), 0),
     Material.EYE: _eye,
-    Material.BROW: _plain("brow", 0.02, 12),
+    Material.BROW: _plain(lambda palette: palette.brow, 0.02, 12),
     Material.HAIR: _hair,
-    Material.FRAME: _plain("frame", 0.35, 40),
+    Material.FRAME: _plain(lambda palette: palette.frame, 0.35, 40),
 }
+"""The paint of each material: light that leaves its points, linear."""
 
 
 @cache

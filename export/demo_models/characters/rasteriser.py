@@ -65,28 +65,45 @@ def rasterise(screen: Values, depth: Values, triangles: Indices, side: int) -> V
         triangles: the vertices of each triangle, [T, 3].
         side: width and height of the picture in pixels.
     """
-    rows, starts, ends, near, slope, owner = _rows(screen, depth, triangles, side)
-    lengths = ends - starts
+    rows = _rows(screen, depth, triangles, side)
+    lengths = rows.ends - rows.starts
     first = np.cumsum(lengths, dtype=np.int32) - lengths
     count = int(lengths.sum())
-    # Pixel number n of row r has index flat[r] + n, where n counts all rows' pixels.
+    # Pixels are numbered through all rows; ``first`` is the number of each row's first pixel.
     order = np.arange(count, dtype=np.int32)
-    place = order + np.repeat(rows * side + starts - first, lengths)
-    nearness = np.repeat(near, lengths) + np.repeat(slope, lengths) * (order - np.repeat(first, lengths)).astype(
-        np.float32
-    )
+    place = order + np.repeat(rows.y * side + rows.starts - first, lengths)
+    steps = (order - np.repeat(first, lengths)).astype(np.float32)
+    nearness = np.repeat(rows.near, lengths) + np.repeat(rows.slope, lengths) * steps
     buffer = np.full(side * side, FAR, np.float32)
     np.maximum.at(buffer, place, nearness)
     wins = nearness == buffer[place]
     ids = np.full(side * side, -1, np.int32)
-    ids[place[wins]] = np.repeat(owner, lengths)[wins]
+    ids[place[wins]] = np.repeat(rows.owners, lengths)[wins]
     return Visible(ids.reshape(side, side), buffer.reshape(side, side))
 
 
-def _rows(
-    screen: Values, depth: Values, triangles: Indices, side: int
-) -> tuple[Indices, Indices, Indices, Values, Values, Indices]:
-    """Cut triangles into rows: their y, first pixel, last pixel + 1, nearness at the first, its slope, and owner."""
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of pixels of all triangles, R of them.
+
+    Attributes:
+        y: the row's number from the top, [R].
+        starts, ends: its first pixel, and the one after its last, [R].
+        near: nearness at the first pixel's centre, [R].
+        slope: by how much nearness grows from one pixel to the next, [R].
+        owners: the triangle, [R].
+    """
+
+    y: Indices
+    starts: Indices
+    ends: Indices
+    near: Values
+    slope: Values
+    owners: Indices
+
+
+def _rows(screen: Values, depth: Values, triangles: Indices, side: int) -> _Rows:
+    """Cut the triangles that lie in the picture into rows of pixels."""
     a, b, c = screen[triangles[:, 0]], screen[triangles[:, 1]], screen[triangles[:, 2]]
     low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
     inside = (high[:, 0] > 0) & (high[:, 1] > 0) & (low[:, 0] < side) & (low[:, 1] < side)
@@ -109,7 +126,7 @@ def _rows(
     which, y, starts, ends = which[kept], y[kept], starts[kept], ends[kept]
     middle = starts.astype(np.float32) + np.float32(0.5) - a[which, 0]
     near = da[which] + slope[which] * middle + rise[which] * (y.astype(np.float32) + np.float32(0.5) - a[which, 1])
-    return y, starts, ends, near.astype(np.float32), slope[which].astype(np.float32), owner[which]
+    return _Rows(y, starts, ends, near.astype(np.float32), slope[which].astype(np.float32), owner[which])
 
 
 def _crossings(corners: Values, which: Indices, y: Values) -> tuple[Values, Values]:

@@ -12,7 +12,7 @@ from export.demo_models.characters.features import brow_parts, eye_part, lash_pa
 from export.demo_models.characters.glasses import glasses_parts, rim
 from export.demo_models.characters.hair import hair_part
 from export.demo_models.characters.head import Vectors
-from export.demo_models.characters.parts import Part
+from export.demo_models.characters.parts import Part, vertex_normals
 from export.demo_models.characters.person import Person
 from export.demo_models.characters.rasteriser import Visible, rasterise
 from export.demo_models.characters.shape import Figure, posed
@@ -118,9 +118,4 @@ def _normals(points: Vectors, parts: list[Part]) -> Vectors:
     """Return the vertices' unit normals, [V, 3]."""
     starts = np.cumsum([0] + [len(part.points) for part in parts[:-1]])
     quads = np.concatenate([part.quads + start for part, start in zip(parts, starts, strict=True)])
-    a, b, c, d = (points[quads[:, corner]] for corner in range(4))
-    faces = np.cross(c - a, d - b)
-    corners = quads.ravel()
-    summed = [np.bincount(corners, np.repeat(faces[:, axis], 4), len(points)) for axis in range(3)]
-    normals = np.stack(summed, 1)
-    return np.asarray(normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9), np.float32)
+    return vertex_normals(points, quads)

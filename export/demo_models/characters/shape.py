@@ -8,8 +8,9 @@ from functools import cache, cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from export.demo_models.characters.direction_weights import direction_weights
 from export.demo_models.characters.head import Head, Vectors, read_head
-from export.demo_models.characters.person import Person, smoothstep, softplus
+from export.demo_models.characters.person import Person, smoothstep
 
 PIVOT = np.array([0.0, -0.75, -0.6], np.float32)
 """The joint between head and neck."""
@@ -57,7 +58,7 @@ class Figure:
 
     @cached_property
     def _weights(self) -> dict[str, float]:
-        return _weights(self.person, self.structure)
+        return direction_weights(self.person, self.structure)
 
     @cached_property
     def plain(self) -> tuple[Vectors, Vectors]:
@@ -96,8 +97,8 @@ class Figure:
         """The eyeballs, image-right one first."""
         balls = self.plain[1]
         gaze = 0.16 * self.person.trait("gaze")
-        directions = np.array([np.sin(gaze), 0.0, np.cos(gaze)], np.float32)
-        return tuple(self._eye(ball, directions) for ball in balls)  # type: ignore[return-value]
+        direction = np.array([np.sin(gaze), 0.0, np.cos(gaze)], np.float32)
+        return self._eye(balls[0], direction), self._eye(balls[1], direction)
 
     def _eye(self, ball: Vectors, gaze: Vectors) -> Eye:
         axes = np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)]).astype(np.float32) * ball[3] * 0.9
@@ -105,16 +106,6 @@ class Figure:
         radii = np.abs(moved[1:4] - moved[4:7]).diagonal() / 2 / 0.9
         centre = moved[0].copy()
         return Eye(centre, radii.astype(np.float32), gaze)
-
-
-def bared(person: Person) -> float:
-    """Return how far a smile shows the teeth."""
-    return softplus(0.45 + 0.28 * person.trait("teeth"), 0.1) * person.has("expression")
-
-
-def spoken(person: Person) -> float:
-    """Return how far the mouth is open in speech, 0..1."""
-    return float(smoothstep(person.trait("mouth_opening"), 0.5, 2.4))
 
 
 @cache
@@ -133,74 +124,6 @@ def _smoothing() -> tuple[NDArray[np.int64], NDArray[np.int64], Vectors]:
     share = share * smoothstep(z, -0.6, -0.4) * (1 - smoothstep(np.abs(x), 0.6, 0.68)) * (y > -1.05)
     chosen = np.flatnonzero(share > 0.01)
     return chosen, around[chosen].T, np.asarray(share[chosen, None], np.float32)
-
-
-def _weights(person: Person, structure: float) -> dict[str, float]:
-    """Return how far each of the head's directions is used."""
-    t = person.trait
-    man, old, smile = person.has("gender"), person.has("age"), person.has("expression")
-    male, aged = 2 * man - 1, 1.35 * old - 1
-    dark = float(smoothstep(-t("skin_light"), 0.2, 1.8))
-    folded = float(smoothstep(-t("eye_tilt"), 0.3, 1.8)) * (1 - dark)
-    teeth, speak = bared(person), spoken(person)
-    blink = float(smoothstep(-t("eye_opening"), 0.35, 2.3))
-    wide = float(smoothstep(t("eye_opening"), 0.0, 2.5))
-    wrinkles = old * (0.75 + 0.3 * t("wrinkles"))
-    pairs = {
-        ("head-wide", "head-narrow"): 0.28 * t("face_width"),
-        ("head-fat", "head-lean"): 0.32 * t("face_width"),
-        ("head-long", "head-short"): 0.18 * t("face_length"),
-        ("chin-long", "chin-short"): 0.28 * t("face_length"),
-        ("head-square", "head-triangular"): 0.30 * t("jaw") + 0.20 * male,
-        ("chin-wide", "chin-narrow"): 0.45 * t("chin") + 0.1 * male,
-        ("eyes-large", "eyes-small"): 0.5 * t("eye_size") + 0.35 - 0.2 * man,
-        ("eyes-apart", "eyes-together"): 0.4 * t("eye_distance"),
-        ("eyes-up", "eyes-down"): 0.5 * t("eye_tilt"),
-        ("brows-up", "brows-down"): 0.35 * t("brow_height"),
-        ("nose-long", "nose-short"): 0.35 * t("nose_length"),
-        ("nose-down", "nose-up"): 0.16 * t("nose_length") - 0.12 + 0.12 * old,
-        ("nose-wide", "nose-narrow"): 0.45 * t("nose_width"),
-        ("nose-large", "nose-small"): 0.2 * t("nose_width"),
-        ("look-right", "look-left"): 0.4 * t("gaze"),
-        ("mouth-wide", "mouth-narrow"): 0.4 * t("mouth_width"),
-        ("lips-full", "lips-thin"): 0.28 * t("lip_fullness") + 0.3 - 0.35 * man - 0.2 * old,
-    }
-    weights = {
-        "male": male,
-        "old": aged,
-        "male-old": male * aged,
-        "african": 0.9 * dark,
-        "asian": 0.9 * folded,
-        "epicanthus": 0.6 * folded,
-        "chin-prominent": 0.2 * man,
-        "cheek-bones": 0.15 * (1 - man),
-        "nose-hump": 0.15 * man,
-        "lids-tight": 0.25 * smile,
-        "cheeks-full": 0.15 * (1 - old),
-        "eye-bags": 0.9 * wrinkles,
-        "laugh-lines": 1.1 * wrinkles,
-        "cheeks-hollow": 0.5 * wrinkles,
-        "head-aged": 0.5 * wrinkles,
-        "neck-slim": 0.6 * (1 - man),
-        "smile": 0.26 + 0.10 * old + smile * (0.68 + 0.13 * t("smile_width")),
-        "dimples": 0.3 * smile,
-        "squint": 0.45 * smile,
-        "upper-lip-up": 0.35 * teeth,
-        "lower-lip-down": 0.3 * teeth,
-        "jaw-open": 0.16 * teeth + 0.36 * speak,
-        "blink": blink + 0.08 * smile,
-        "wide": (0.35 + 0.25 * structure + 0.6 * wide) * (1 - blink),
-        "eyes-tall": (0.35 + 0.9 * structure) * (1 - 0.9 * blink),
-    }
-    for (more, less), weight in pairs.items():
-        weights[more], weights[less] = _split(weight)
-    return weights
-
-
-def _split(weight: float) -> tuple[float, float]:
-    """Divide a signed weight smoothly between a direction and its opposite."""
-    positive = 0.5 * (weight + np.sqrt(weight * weight + 0.01))
-    return positive, positive - weight
 
 
 def _exaggeration(points: Vectors, balls: Vectors) -> Vectors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +94,15 @@ class Surface:
         """Return the numbers of the points of a material."""
         return np.flatnonzero(self.materials == material)
 
+    def painted(self, paints: Mapping[Material, Paint]) -> Values:
+        """Return the colour of each point by the paint of its material, [K, 3]."""
+        colours = np.zeros((len(self.materials), 3), np.float32)
+        for material, paint in paints.items():
+            chosen = self.where(material)
+            if len(chosen):
+                colours[chosen] = paint(self, chosen)
+        return colours
+
     def picture(self, background: Values, colours: Values) -> Values:
         """Return the colours [K, 3] over a background [size, size, 3]."""
         count, pixels, weights = self.size * self.size, self.points.pixels, self.points.weights
@@ -116,6 +126,10 @@ class Surface:
         return np.asarray(self.channels[chosen, BEARD], np.float32)
 
 
+Paint = Callable[[Surface, NDArray[np.int64]], Values]
+"""Gives the colours of the chosen points [N] of a surface, [N, 3]."""
+
+
 def surface_of(scene: Scene, matrix: NDArray[np.float64], size: int) -> Surface:
     """Find the seen points of a character; ``matrix`` [2, 3] places the crop's corners in samples."""
     screen = scene.screen(matrix)
@@ -123,32 +137,38 @@ def surface_of(scene: Scene, matrix: NDArray[np.float64], size: int) -> Surface:
     points = _points(visible, scene.materials, size)
     values = np.concatenate([scene.normals, scene.channels], 1)
     values = interpolated(screen, scene.triangles, values, points.owners, points.x, points.y)
-    normals, channels = values[:, :3], values[:, 3:]
-    materials = scene.materials[points.owners]
-    materials[(materials == Material.SKIN) & (channels[:, CLOTH] > 0)] = Material.CLOTH
     inside = _turned_away(screen, scene.triangles)[points.owners]
-    normals = normals * np.where(inside, np.float32(-1), np.float32(1))[:, None]
-    normals[:, 2] = np.maximum(normals[:, 2], 0)
-    normals /= np.sqrt(np.einsum("kc,kc->k", normals, normals))[:, None] + np.float32(1e-6)
-    person = scene.figure.person
-    light = light_of(person)
+    light = light_of(scene.figure.person)
     crop = float(np.hypot(*matrix[:, 0])) / SAMPLES
     ambient, lit = (shade.ravel()[points.pixels] for shade in openness(visible.depth, light, size, crop))
     return Surface(
-        scene,
-        matrix,
-        size,
-        visible,
-        points,
-        materials,
-        normals,
-        channels,
-        inside,
-        ambient,
-        lit,
-        light,
-        palette_of(person),
+        scene=scene,
+        matrix=matrix,
+        size=size,
+        visible=visible,
+        points=points,
+        materials=_told_apart(scene.materials[points.owners], values[:, 3:]),
+        normals=_towards_viewer(values[:, :3], inside),
+        channels=values[:, 3:],
+        inside=inside,
+        ambient=ambient,
+        lit=lit,
+        light=light,
+        palette=palette_of(scene.figure.person),
     )
+
+
+def _told_apart(materials: NDArray[np.int64], channels: Values) -> NDArray[np.int64]:
+    """Return the materials [K] with clothes told from skin, which are one mesh."""
+    return np.where((materials == Material.SKIN) & (channels[:, CLOTH] > 0), np.int64(Material.CLOTH), materials)
+
+
+def _towards_viewer(normals: Values, inside: NDArray[np.bool_]) -> Values:
+    """Return unit normals [K, 3] of which none points away from the viewer; those seen from inside are turned round."""
+    normals = normals * np.where(inside, np.float32(-1), np.float32(1))[:, None]
+    normals[:, 2] = np.maximum(normals[:, 2], 0)
+    normals /= np.sqrt(np.einsum("kc,kc->k", normals, normals))[:, None] + np.float32(1e-6)
+    return normals
 
 
 def _turned_away(screen: Values, triangles: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from export.demo_models.characters.body import ACROSS, FORTH, LIDS, LIPS, UP
-from export.demo_models.characters.colours import Colour
+from export.demo_models.characters.colours import Colour, Palette
 from export.demo_models.characters.parts import Material
 from export.demo_models.characters.person import smoothstep
-from export.demo_models.characters.photo_surface import Paint, iris_size, places, wrinkles
+from export.demo_models.characters.photo_surface import iris_size, places, wrinkles
 from export.demo_models.characters.rasteriser import FAR, Values
-from export.demo_models.characters.surface import SAMPLES, Surface
+from export.demo_models.characters.surface import SAMPLES, Paint, Surface
 
 INK = np.array([0.16, 0.09, 0.11], np.float32)
 LINE = 0.0085
@@ -29,11 +31,7 @@ STEP, HAIR_STEP = 0.13, 0.40
 
 def toon_picture(surface: Surface, background: Values | None = None) -> Values:
     """Colour a character as a cartoon before a background or a wall, RGB in 0..1, [size, size, 3]."""
-    colours = np.zeros((len(surface.materials), 3), np.float32)
-    for material, paint in PAINTS.items():
-        chosen = surface.where(material)
-        if len(chosen):
-            colours[chosen] = paint(surface, chosen)
+    colours = surface.painted(PAINTS)
     tint = np.sqrt(surface.light.tint)
     wall = _backdrop(surface) * tint if background is None else background
     return _outlined(surface, surface.picture(wall, np.clip(colours * tint, 0, 1)))
@@ -72,60 +70,61 @@ SHADE = np.array([0.80, 0.70, 0.74], np.float32)
 
 
 def _skin(surface: Surface, chosen: NDArray[np.int64]) -> Values:
+    channels, skin = surface.channels[chosen], vivid(surface.palette.skin, 1.22, 1.06)
+    out = _banded(surface, chosen, _complexion(surface, chosen, skin), SHADE)
+    seam = 1 - smoothstep(channels[:, LIPS], 0.6, 1.1)
+    crease = (1 - smoothstep(np.abs(channels[:, LIDS] - 4.4), 0.25, 0.6)) * (channels[:, UP] > 0.01)
+    _blend(out, seam, INK)
+    _blend(out, crease * np.float32(0.6), skin * np.array([0.55, 0.40, 0.40], np.float32))
+    _blend(out, np.float32(0.8) * _nose_line(channels), skin * np.array([0.50, 0.34, 0.34], np.float32))
+    if surface.person.has("age") > 0.01:
+        front = smoothstep(channels[:, FORTH], -0.55, -0.25)
+        lines = smoothstep(wrinkles(surface, channels[:, ACROSS], channels[:, UP], front), 0.12, 0.30)
+        _blend(out, np.float32(0.75) * lines, skin * np.array([0.60, 0.44, 0.42], np.float32))
+    _blend(out, smoothstep(surface.mouth(chosen), 0.3, 0.7), np.array([0.34, 0.09, 0.12], np.float32))
+    return out
+
+
+def _complexion(surface: Surface, chosen: NDArray[np.int64], skin: Colour) -> Values:
+    """Return the skin's flat colours, [N, 3]: blush, beard and lips."""
     person, channels = surface.person, surface.channels[chosen]
-    skin = vivid(surface.palette.skin, 1.22, 1.06)
     colours = np.broadcast_to(skin, (len(chosen), 3)).copy()
-    x, y = channels[:, ACROSS], channels[:, UP]
-    blush = np.hypot((np.abs(x) - 0.42) / 0.17, (y + 0.42) / 0.10)
-    blush = (1 - smoothstep(blush, 0.85, 1.1)) * (0.55 - 0.25 * person.has("gender"))
-    colours += blush[:, None] * (skin * np.array([1.02, 0.78, 0.76], np.float32) - colours)
-    beard = (
-        smoothstep(surface.beard(chosen), 0.30, 0.38)[:, None]
-        * min(1.0, 0.30 + 1.1 * person.growth)
-        * person.has("gender")
-    )
-    colours += beard * (vivid(surface.palette.brow) - colours)
-    lips = smoothstep(surface.lips(chosen), 0.35, 0.65)[:, None]
-    colours += lips * (vivid(surface.palette.lips, 1.3) - colours)
-    out = _banded(surface, chosen, colours, SHADE)
-    seam = (1 - smoothstep(channels[:, LIPS], 0.6, 1.1))[:, None]
-    crease = ((1 - smoothstep(np.abs(channels[:, LIDS] - 4.4), 0.25, 0.6)) * (y > 0.01))[:, None] * 0.6
-    for amount, ink in ((seam, INK), (crease, skin * np.array([0.55, 0.40, 0.40], np.float32))):
-        out += amount * (ink - out)
-    under = y + 0.512 - 1.6 * x**2
-    nose = (
-        (1 - smoothstep(np.abs(under), 0.012, 0.024))
-        * (1 - smoothstep(np.abs(x), 0.06, 0.10))
-        * (channels[:, FORTH] > 0)
-    )[:, None]
-    out += 0.8 * nose * (skin * np.array([0.50, 0.34, 0.34], np.float32) - out)
-    if person.has("age") > 0.01:
-        lines = smoothstep(wrinkles(surface, x, y, smoothstep(channels[:, FORTH], -0.55, -0.25)), 0.12, 0.30)[:, None]
-        out += 0.75 * lines * (skin * np.array([0.60, 0.44, 0.42], np.float32) - out)
-    mouth = smoothstep(surface.mouth(chosen), 0.3, 0.7)[:, None]
-    return np.asarray(out + mouth * (np.array([0.34, 0.09, 0.12], np.float32) - out), np.float32)
+    cheeks = np.hypot((np.abs(channels[:, ACROSS]) - 0.42) / 0.17, (channels[:, UP] + 0.42) / 0.10)
+    blush = (1 - smoothstep(cheeks, 0.85, 1.1)) * (0.55 - 0.25 * person.has("gender"))
+    _blend(colours, blush, skin * np.array([1.02, 0.78, 0.76], np.float32))
+    full = min(1.0, 0.30 + 1.1 * person.growth) * person.has("gender")
+    _blend(colours, smoothstep(surface.beard(chosen), 0.30, 0.38) * full, vivid(surface.palette.brow))
+    _blend(colours, smoothstep(surface.lips(chosen), 0.35, 0.65), vivid(surface.palette.lips, 1.3))
+    return colours
+
+
+def _nose_line(channels: Values) -> Values:
+    """Return how far points lie on the line under the nose's tip, [N] in 0..1."""
+    under = channels[:, UP] + 0.512 - 1.6 * channels[:, ACROSS] ** 2
+    line = (1 - smoothstep(np.abs(under), 0.012, 0.024)) * (1 - smoothstep(np.abs(channels[:, ACROSS]), 0.06, 0.10))
+    return np.asarray(line * (channels[:, FORTH] > 0), np.float32)
+
+
+def _blend(colours: Values, amount: Values, colour: Colour) -> None:
+    """Move colours [N, 3] towards one colour, to an extent [N] in 0..1, in place."""
+    colours += amount[:, None] * (colour - colours)
 
 
 def _eye(surface: Surface, chosen: NDArray[np.int64]) -> Values:
     a, b, _ = surface.channels[chosen][:, :3].T
-    radius, size = np.hypot(a, b), iris_size(surface)
+    size = iris_size(surface)
+    radius = np.hypot(a, b) / size
     iris = vivid(surface.palette.iris, 1.35, 1.25)
     colours = np.ones((len(chosen), 3), np.float32)
-    shadow = smoothstep(b, 0.36, 0.44)[:, None]
-    colours += shadow * (np.array([0.80, 0.82, 0.90], np.float32) - colours)
+    _blend(colours, smoothstep(b, 0.36, 0.44), np.array([0.80, 0.82, 0.90], np.float32))
     for edge, tone in ((1.0, iris * np.float32(0.45)), (0.86, iris)):
-        inside = (1 - smoothstep(radius / size, edge - 0.05, edge + 0.05))[:, None]
-        colours += inside * (tone - colours)
-    light = (1 - smoothstep(np.hypot(a, b + 0.26 * size / 0.6) / size, 0.45, 0.60))[:, None] * (
-        1 - smoothstep(radius / size, 0.78, 0.88)
-    )[:, None]
-    colours += 0.45 * light * (np.minimum(iris * 1.5, 1) - colours)
-    pupil = (1 - smoothstep(radius / size, 0.40, 0.50))[:, None]
-    colours += pupil * (INK * 0.7 - colours)
+        _blend(colours, 1 - smoothstep(radius, edge - 0.05, edge + 0.05), tone)
+    light = 1 - smoothstep(np.hypot(a, b + 0.26 * size / 0.6) / size, 0.45, 0.60)
+    _blend(colours, 0.45 * light * (1 - smoothstep(radius, 0.78, 0.88)), np.minimum(iris * 1.5, 1))
+    _blend(colours, 1 - smoothstep(radius, 0.40, 0.50), INK * np.float32(0.7))
     side = np.tanh(surface.person.trait("light_side"))
     for x, y, reach in ((0.20 * side + 0.02, 0.23, 0.15), (-0.20 * side - 0.02, -0.22, 0.075)):
-        spot = (1 - smoothstep(np.hypot(a - x, b - y), reach - 0.03, reach + 0.03))[:, None]
-        colours += spot * (1 - colours)
+        _blend(colours, 1 - smoothstep(np.hypot(a - x, b - y), reach - 0.03, reach + 0.03), np.ones(3, np.float32))
     return colours
 
 
@@ -146,9 +145,9 @@ def _hair(surface: Surface, chosen: NDArray[np.int64]) -> Values:
     return out
 
 
-def _plain(colour_of: str, factor: float = 1) -> Paint:
+def _plain(colour_of: Callable[[Palette], Colour], factor: float = 1) -> Paint:
     def paint(surface: Surface, chosen: NDArray[np.int64]) -> Values:
-        colour = vivid(getattr(surface.palette, colour_of)) * np.float32(factor)
+        colour = vivid(colour_of(surface.palette)) * np.float32(factor)
         return _banded(surface, chosen, np.broadcast_to(colour, (len(chosen), 3)), SHADE)
 
     return paint
@@ -163,14 +162,15 @@ def _fixed(rgb: tuple[float, float, float]) -> Paint:
 
 PAINTS = {
     Material.SKIN: _skin,
-    Material.CLOTH: _plain("cloth"),
+    Material.CLOTH: _plain(lambda palette: palette.cloth),
     Material.TEETH: _fixed((1.0, 0.99, 0.96)),
     Material.LASH: _fixed((0.13, 0.07, 0.09)),
     Material.EYE: _eye,
-    Material.BROW: _plain("brow", 0.85),
+    Material.BROW: _plain(lambda palette: palette.brow, 0.85),
     Material.HAIR: _hair,
-    Material.FRAME: _plain("frame"),
+    Material.FRAME: _plain(lambda palette: palette.frame),
 }
+"""The paint of each material: colours as they are seen."""
 
 
 def _backdrop(surface: Surface) -> Values:

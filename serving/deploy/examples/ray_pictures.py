@@ -1,4 +1,4 @@
-"""Toonifies the pictures of a folder on a Ray cluster. A process that is killed or a machine that is lost costs none.
+"""Toonifies the pictures of a folder on a Ray cluster; none is lost with a process or a machine that fails.
 
     pip install ray
     python -m serving.deploy.examples.ray_pictures photographs toons --url triton:8001 --actors 16
@@ -30,7 +30,8 @@ from serving.connection import connection_from_options
 from serving.controls import Edit
 from serving.face_finder import face_finder
 from serving.faces.images import read_picture, write_picture
-from serving.faces.photograph import Toonify, toonified_crop, toonified_photograph
+from serving.faces.left_alone import ToonifyFaces
+from serving.faces.photograph import toonified_crop, toonified_photograph
 from serving.faces.picture_files import PICTURES
 from serving.job_runs import run_jobs
 from serving.jobs import files_in, jobs_of
@@ -41,12 +42,12 @@ MAX_DEATHS = 3
 """How many processes may die over one picture, which then is the likely reason."""
 
 
-class Toonist:
-    """Toonifies one picture at a time, in a process of its own on any machine."""
+class PictureWorker:
+    """A Ray actor that toonifies one picture at a time, in a process of its own on any machine."""
 
     def __init__(self, back_end: BackEnd, align: str) -> None:
         self._back_end, self._find = back_end, face_finder(align)
-        self._toonify: Toonify | None = None
+        self._toonify: ToonifyFaces | None = None
 
     def toonify(self, source: Path, target: Path) -> None:
         """Write the picture, whole or not at all."""
@@ -64,11 +65,11 @@ class Toonist:
         write_picture(target, picture)
 
 
-class Toonists:
-    """Actors of one kind; within the ``with`` block, others replace those that are lost as soon as there is room."""
+class WorkerPool:
+    """Ray actors; within the ``with`` block, others replace those that are lost as soon as there are resources."""
 
     def __init__(self, count: int, back_end: BackEnd, align: str) -> None:
-        self._new = partial(ray.remote(num_cpus=1)(Toonist).remote, back_end, align)
+        self._new = partial(ray.remote(num_cpus=1)(PictureWorker).remote, back_end, align)
         self._idle: Queue[Any] = Queue()
         self._closed = False
         for _ in range(count):
@@ -78,18 +79,22 @@ class Toonists:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # The end of Ray ends the actors, of which none is to be replaced then: that would start Ray anew.
+        # The end of Ray ends the actors. Replacing one then would start Ray anew.
         self._closed = True
 
     def toonify(self, source: Path, target: Path) -> None:
-        """Have an actor toonify a picture, and another one where that is lost."""
+        """Have an actor toonify a picture, and another one if the first is lost.
+
+        Raises:
+            ToonifyError: the picture cannot be toonified, no server answers, or several processes died over it.
+        """
         for _ in range(MAX_DEATHS):
             actor = self._idle.get()
             try:
                 ray.get(actor.toonify.remote(source, target))
             except RayActorError:
                 self._start()
-            except RayTaskError as error:  # this package's own errors say what is wrong with a picture, or the server
+            except RayTaskError as error:  # its cause is this package's own error about the picture or the server
                 self._idle.put(actor)
                 raise error.cause if isinstance(error.cause, ToonifyError) else error from None
             else:
@@ -114,12 +119,11 @@ class Toonists:
 
 
 def toonify_folder(source: Path, output: Path, back_end: BackEnd, *, actors: int, align: str = "auto") -> int:
-    """Toonify what is not done yet; return the exit code, as ``toonify image`` does."""
+    """Toonify the pictures whose output does not exist; return the exit code that ``toonify image`` would have."""
     jobs = jobs_of(files_in([source.resolve()], PICTURES), output.resolve(), PICTURES, in_folder=True)
     patience, lines = Patience(), LineReporter[None]()
-    with Toonists(actors, back_end, align) as toonists:
-        run = toonists.toonify
-        done = run_jobs(jobs, run, lines, skip_existing=True, in_flight=actors, patience=patience)
+    with WorkerPool(actors, back_end, align) as pool:
+        done = run_jobs(jobs, pool.toonify, lines, skip_existing=True, in_flight=actors, patience=patience)
     return 0 if done else patience.exit_code
 
 

@@ -376,7 +376,7 @@ def test_both_scalers_aim_below_what_an_edge_admits(render: Render) -> None:
 
 def test_keda_asks_for_the_release_alone(render: Render) -> None:
     (trigger,) = render(*CLAIM, *KEDA)["ScaledObject toon"]["spec"]["triggers"]
-    assert '{namespace="faces",service="toon-headless",model=~' in trigger["metadata"]["query"]
+    assert '{namespace="faces",service="toon-headless",model!~' in trigger["metadata"]["query"]
 
 
 def test_the_monitor_finds_the_service_and_its_port(render: Render) -> None:

@@ -51,7 +51,7 @@ class Cluster:
     def _is_actor(self, process: Path) -> bool:
         try:
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            return parent in self.raylets and b"ray::Toonist" in (process / "cmdline").read_bytes()
+            return parent in self.raylets and b"ray::PictureWorker" in (process / "cmdline").read_bytes()
         except OSError:
             return False
 

@@ -20,7 +20,8 @@ from engines.matching import MAPPING
 from serving.client import AsyncToonifyClient, ToonifyClient
 from serving.code_spread import CODE_SPREAD
 from serving.controls import Style
-from serving.toonifier import EngineToonifier, ServedToonifier
+from serving.served_toonifier import ServedToonifier
+from serving.toonifier import EngineToonifier
 from serving.triton.contents import check_models_too
 from serving.triton.repository import write_repository
 from serving.triton.server import TritonServer

@@ -19,7 +19,7 @@ from serving.client import AsyncToonifyClient, ToonifyClient
 from serving.controls import GeneratorControls, Style
 from serving.faces.jpeg import face_from_jpeg, jpeg_from_picture
 from serving.sampler import EngineSampler
-from serving.toonifier import ServedToonifier
+from serving.served_toonifier import ServedToonifier
 from serving.triton.server import TritonServer
 
 pytestmark = pytest.mark.triton

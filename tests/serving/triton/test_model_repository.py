@@ -10,13 +10,8 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from engines.contract.tensors import Geometry, sample_signature, toonify_jpeg_signature, toonify_signature
-from serving.triton.reference_configurations import (
-    RepositorySpec,
-    ServedGenerator,
-    ServedMapping,
-    reference_configs,
-    repository_configs,
-)
+from serving.triton.reference_configurations import reference_configs, repository_configs
+from serving.triton.repository_spec import RepositorySpec, ServedGenerator, ServedMapping
 
 CHECKED_IN = Path(__file__).parents[3] / "model_repository"
 

@@ -39,9 +39,9 @@ capabilities:
   matchLabelKeys: [pod-template-hash]
 {{- end }}
 
-{{/* Requests in flight at all servers of the release, of the ensembles alone: the canary asks other models. */}}
+{{/* Requests in flight at all servers of the release, by the time of all steps, which clients ask directly too. */}}
 {{- define "toonify.inFlight" -}}
-sum(rate(nv_inference_request_duration_us{namespace={{ .Release.Namespace | quote }},service="{{ .Release.Name }}-headless",model=~"(toonify|sample)(_.*)?"}[1m])) / 1e6
+sum(rate(nv_inference_request_duration_us{namespace={{ .Release.Namespace | quote }},service="{{ .Release.Name }}-headless",model!~"(toonify|sample)(_.*)?|encode"}[1m])) / 1e6
 {{- end }}
 
 {{/* How fast the number of servers may change: up at once, down one by one when ten minutes were quiet. */}}
