@@ -40,6 +40,7 @@ GENERATED = {
     ("benchmarks/video/README.md", "benchmarks.video"),
     ("export/checkpoints/README.md", "tests.formats"),
     ("engines/kernels/README.md", "benchmarks.gpu.launches"),
+    ("engines/kernels/README.md", "benchmarks.gpu.network_launches"),
     ("export/demo_models/README.md", "benchmarks.demo_models"),
     ("serving/deploy/README.md", "benchmarks.chaos.fleet_report"),
     ("serving/deploy/README.md", "benchmarks.edge"),
