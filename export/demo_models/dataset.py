@@ -38,7 +38,7 @@ def drawn_faces(file: Path, count: int, seed: int, domain: Domain | None, artist
     """
     codes = random_codes(count, seed)
     measures_file = file.with_suffix(".measures.npy")
-    if not file.exists():
+    if not (file.exists() and measures_file.exists()):
         file.parent.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(seed)
         domains = [domain or Domain(*rng.random(2)) for _ in range(count)]

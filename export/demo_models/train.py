@@ -235,7 +235,7 @@ def _classifier_weights(classifier: Classifier) -> ClassifierWeights:
 
 def _source(name: str) -> Source:
     recipe = json.dumps({"network": name, "seed": SEED})
-    return Source(Path(f"{name}.pt"), "trained on drawings", hashlib.sha256(recipe.encode()).hexdigest())
+    return Source(Path(f"{name}.pt"), "trained on synthetic faces", hashlib.sha256(recipe.encode()).hexdigest())
 
 
 if __name__ == "__main__":
