@@ -28,7 +28,8 @@ from serving.triton.ports import free_ports
 from serving.triton.process_group import PROC
 
 NAMESPACES = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-_READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+_MOUNTS = 'mount -t tmpfs shm /dev/shm && mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+"""Shared memory of its own, as every container has: nothing of a model that is killed stays on the machine."""
 _LOOPBACK = """
 import fcntl, os, socket, struct, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
@@ -141,7 +142,7 @@ def start(
     program = [sys.executable, "-c", "from serving.start import main; main()", "serve", "--repository", str(repository)]
     path = f"{_bin_with_server(folder)}{os.pathsep}{os.environ['PATH']}"
     return subprocess.Popen(
-        [*NAMESPACES, *network, "sh", "-c", _READ_ONLY, str(read_only or repository), *program, *options],
+        [*NAMESPACES, *network, "sh", "-c", _MOUNTS, str(read_only or repository), *program, *options],
         env={**os.environ, "PATH": path, "TMPDIR": str(folder)},
         **streams,
     )
