@@ -25,7 +25,7 @@ from torch import Tensor
 from engines.contract.errors import EngineError
 from engines.kernels import shared_memory
 from engines.kernels.conv_rgb_rows import conv_rgb_rows_spec, shared_bytes
-from engines.kernels.device import store_outputs
+from engines.kernels.device import padded_pixels, store_outputs, tap_weight
 from engines.kernels.launch import KernelSpec, ceil_div, jit, next_power_of_two
 from engines.kernels.operands import ACTIVATION_POINTERS, Activation, check_map, check_operand
 from engines.kernels.rgb import ToRgbOperands, ToRgbVariant
@@ -65,7 +65,6 @@ def _conv_rgb(
     column = tl.program_id(0) * TILE_W + pixel % TILE_W
     depth = tl.arange(0, BLOCK_I)
     channels = tl.arange(0, BLOCK_O)
-    inside = channels < CHANNELS_OUT
     x_ptr += n * HEIGHT * WIDTH * CHANNELS_IN
 
     # Taps and blocks of channels share one loop instead of nested ones, so that the pipeline is filled only once.
@@ -74,16 +73,8 @@ def _conv_rgb(
     for step in range(9 * depth_blocks):
         tap = step // depth_blocks
         i = step % depth_blocks * BLOCK_I + depth
-        in_depth = i < CHANNELS_IN
-        from_row = row + (tap // 3 - 1)
-        from_column = column + (tap % 3 - 1)
-        readable = (from_row >= 0) & (from_row < HEIGHT) & (from_column >= 0) & (from_column < WIDTH)
-        x_offset = (from_row * WIDTH + from_column)[:, None] * CHANNELS_IN + i[None, :]
-        x = tl.load(x_ptr + x_offset, mask=readable[:, None] & in_depth[None, :], other=0, cache_modifier=".ca")
-        offset = (channels * 9 + tap)[None, :] * CHANNELS_IN + i[:, None]
-        mask = inside[None, :] & in_depth[:, None]
-        weight = tl.load(weight_ptr + offset, mask=mask, other=0, cache_modifier=".ca")
-        total = tl.dot(x, weight, total)
+        x = padded_pixels(x_ptr, row + (tap // 3 - 1), column + (tap % 3 - 1), i, CHANNELS_IN, HEIGHT, WIDTH)
+        total = tl.dot(x, tap_weight(weight_ptr, tap, i, channels, CHANNELS_IN, CHANNELS_OUT), total)
 
     store_outputs(
         total,

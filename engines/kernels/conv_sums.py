@@ -21,6 +21,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
+from engines.kernels.device import padded_pixels, tap_weight
 from engines.kernels.launch import KernelSpec, ceil_div, jit, next_power_of_two
 from engines.kernels.operands import check_map, check_operand
 
@@ -51,25 +52,19 @@ def _conv_sums(
     pixel = tl.program_id(1) // 9 * BLOCK_P + tl.arange(0, BLOCK_P)
     row = pixel // WIDTH + tap // 3 - 1
     column = pixel % WIDTH + tap % 3 - 1
-    readable = (row >= 0) & (row < HEIGHT) & (column >= 0) & (column < WIDTH)
     channels = tl.program_id(0) * BLOCK_O + tl.arange(0, BLOCK_O)
-    inside = channels < CHANNELS_OUT
     depth = tl.arange(0, BLOCK_I)
     x_ptr += n * HEIGHT * WIDTH * CHANNELS_IN
 
     total = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
     for first in range(0, CHANNELS_IN, BLOCK_I):
         i = first + depth
-        in_depth = i < CHANNELS_IN
-        x_offset = (row * WIDTH + column)[:, None] * CHANNELS_IN + i[None, :]
-        x = tl.load(x_ptr + x_offset, mask=readable[:, None] & in_depth[None, :], other=0, cache_modifier=".ca")
-        offset = (channels * 9 + tap)[None, :] * CHANNELS_IN + i[:, None]
-        weight = tl.load(weight_ptr + offset, mask=inside[None, :] & in_depth[:, None], other=0, cache_modifier=".ca")
-        total = tl.dot(x, weight, total)
+        x = padded_pixels(x_ptr, row, column, i, CHANNELS_IN, HEIGHT, WIDTH)
+        total = tl.dot(x, tap_weight(weight_ptr, tap, i, channels, CHANNELS_IN, CHANNELS_OUT), total)
 
     y_ptr += (tap * tl.num_programs(2) + n) * HEIGHT * WIDTH * CHANNELS_OUT
     offset = pixel[:, None] * CHANNELS_OUT + channels[None, :]
-    tl.store(y_ptr + offset, total, mask=(pixel < HEIGHT * WIDTH)[:, None] & inside[None, :])
+    tl.store(y_ptr + offset, total, mask=(pixel < HEIGHT * WIDTH)[:, None] & (channels < CHANNELS_OUT)[None, :])
 
 
 def conv_sums_spec(channels_in: int, channels_out: int, height: int, width: int) -> KernelSpec:
