@@ -35,6 +35,7 @@ def fused_horizontally(graph: OnnxGraph, outputs: frozenset[str]) -> OnnxGraph:
         for name in node.inputs:
             readers[name].append(node)
     constants = dict(graph.constants)
+    places = {node.outputs[0]: place for place, node in enumerate(graph.nodes)}
     replaced: dict[str, tuple[Node, ...]] = {}
     for first in _first_layers(graph.nodes, constants):
         layer: _Layer | None = first
@@ -43,7 +44,8 @@ def fused_horizontally(graph: OnnxGraph, outputs: frozenset[str]) -> OnnxGraph:
             fused = _fused(layer, constants, grouped=layer is not first)
             apart = () if following else (_split(layer, fused),)
             replaced |= {node.outputs[0]: () for node in layer.nodes}
-            replaced[layer.nodes[0].outputs[0]] = (fused, *apart)
+            # The earliest place, since chains need not end in the order in which they begin.
+            replaced[min((node.outputs[0] for node in layer.nodes), key=places.__getitem__)] = (fused, *apart)
             layer = following
     nodes = [new for node in graph.nodes for new in replaced.get(node.outputs[0], (node,))]
     return OnnxGraph(graph.name, tuple(nodes), constants)

@@ -73,6 +73,15 @@ def test_chains_of_other_lengths_part_where_the_shorter_one_ends() -> None:
     assert operators == {"Conv": 3, "LeakyRelu": 3, "Split": 1, "Add": 2}
 
 
+def test_a_chain_may_be_read_before_the_first_one_ends() -> None:
+    one = chains(2, 2)
+    first, second = one.nodes[:4], one.nodes[5:9]
+    early = Node("Sigmoid", (second[-1].outputs[0],), ("early",), {})
+    nodes = (first[0], *second, early, *first[1:])
+    operators = check_equal(OnnxGraph("mixed", nodes, one.constants), frozenset(["early", first[-1].outputs[0]]))
+    assert operators == {"Conv": 2, "LeakyRelu": 2, "Split": 1, "Sigmoid": 1}
+
+
 def test_a_single_chain_stays() -> None:
     graph = chains(2)
     assert fused_horizontally(graph, frozenset(["0.total"])).nodes == graph.nodes
