@@ -97,9 +97,14 @@ class Launch:
         }
 
     @property
+    def limit(self) -> str:
+        """The name of the narrowest limit."""
+        return max(self.limits, key=self.limits.__getitem__)
+
+    @property
     def seconds(self) -> float:
         """The calculated time: that of the narrowest limit."""
-        return max(self.limits.values())
+        return self.limits[self.limit]
 
 
 def generator_launches(channels: Mapping[int, int], batch: int, *, through_l1: bool = True) -> Iterator[Launch]:

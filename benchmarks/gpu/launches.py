@@ -84,9 +84,8 @@ def _launch_line(launch: Launch, rows: Sequence[CompiledRow]) -> str:
     facts.append(_values(round(row.shared_bytes / 1024, 1) for row in own))
     moved = (launch.floor, launch.emitted, launch.blocks * launch.block_shared)
     counts = [number(moved_bytes / 1e6) for moved_bytes in moved] + [number(launch.operations / 1e9)]
-    limit = max(launch.limits, key=launch.limits.__getitem__)
     size = str(launch.size or "")
-    return line(launch.kernel, size, str(launch.blocks), *facts, *counts, f"{1e6 * launch.seconds:.1f}", limit)
+    return line(launch.kernel, size, str(launch.blocks), *facts, *counts, f"{1e6 * launch.seconds:.1f}", launch.limit)
 
 
 def _values(values: Iterable[float]) -> str:

@@ -107,8 +107,7 @@ def rows_of(network: str, batch: int, launches: Iterable[Launch]) -> Iterator[Ne
     """Sum launches of one operator that the same limit holds back, the longest sum first."""
     groups: dict[tuple[str, str], list[float]] = {}
     for launch in launches:
-        limit = max(launch.limits, key=launch.limits.__getitem__)
-        groups.setdefault((launch.kernel, limit), []).append(1e6 * launch.seconds)
+        groups.setdefault((launch.kernel, launch.limit), []).append(1e6 * launch.seconds)
     for key, times in sorted(groups.items(), key=lambda item: -sum(item[1])):
         yield NetworkRow(network, batch, *key, len(times), round(sum(times), 1))
 
