@@ -33,7 +33,9 @@ def _open_what_is_closed() -> None:
     os.close(descriptor)
     for name, number in (("stdout", 1), ("stderr", _STANDARD_ERROR)):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+            # Like Python's own standard error, it takes any text: a file's name need not be UTF-8.
+            stream = open(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
 def main() -> None:

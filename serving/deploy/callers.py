@@ -91,7 +91,7 @@ def tokens_from_file(path: Path, issuer: str | None, audience: str | None) -> To
     # Whoever holds such a key can sign tokens, and the public keys' file is not kept secret.
     if "oct" in kinds or any("d" in key for key in found["keys"]):
         _refuse_keys(path, "a key that can sign")
-    # Envoy starts without a usable key, too, and refuses every token.
+    # Envoy does not start without a usable key, and what --output writes is read by Envoy elsewhere.
     if not any(_verifies(key) for key in found["keys"]):
         _refuse_keys(path, f"no key that Envoy can use ({', '.join(_MEMBERS)})")
     return Tokens(json.dumps(found), issuer, audience)

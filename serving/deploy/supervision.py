@@ -15,7 +15,7 @@ from pathlib import Path
 from engines.contract.errors import ToonifyError
 from serving.deploy.edge import Edge
 from serving.deploy.envoy import Envoy, check_configuration
-from serving.triton.log import locked, rotate
+from serving.triton.log import claimed, rotate
 from serving.triton.ports import free_ports
 from serving.triton.restarts import Progress, pauses, signals_as_interrupt, tell
 
@@ -45,8 +45,7 @@ def run_edge(edge: Callable[[], Edge], *, log: Path, progress: Progress | None =
     first = edge()
     check_configuration(first)
     with ExitStack() as stack:
-        stack.enter_context(locked(log))
-        rotate(log, largest=0)
+        stack.enter_context(claimed(log))
         port = free_ports(first.address, {"edge": first.port}, option="--port")["edge"]
         stack.enter_context(signals_as_interrupt())
         reload = stack.enter_context(_reload_requests())

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from engines.contract.errors import ServerError
 
 LARGEST_LOG = 16 * 2**20
 KEPT_LOGS = 3
+
+_OPEN_FILES = Path("/proc/self/fd")
 
 _STATUS_AND_CLASS = r"(?:(?:Internal|Invalid argument|Not found|Unavailable)(?:: | - ))?(?:\w+(?:Error|Exception): )?"
 _PATTERNS = (
@@ -39,15 +43,13 @@ def reason_of_failure(log: str) -> str | None:
 
 @contextmanager
 def locked(log: Path, *, alternative: str = "choose another with --log") -> Iterator[None]:
-    """Claim a log for this process until the end of the ``with`` block.
+    """Claim a log for this process until the end of the ``with`` block; a device may have any number of writers.
 
     ``alternative`` tells users what to do where the file cannot be written.
 
     Raises:
-        ServerError: another process has claimed it, or it cannot be written.
+        ServerError: another process has claimed it, it cannot be written, or it is no file of its own.
     """
-    import fcntl  # imported here, since Windows has none
-
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         if log.is_fifo():  # opening it would wait for a reader
@@ -56,20 +58,46 @@ def locked(log: Path, *, alternative: str = "choose another with --log") -> Iter
     except OSError as error:
         raise _no_log(log, os.strerror(error.errno or 0), alternative) from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ServerError(
-                f"log {log}",
-                got="the log of a server that is running",
-                expected="one server for each log",
-                remedy="stop that server, or choose another log with --log",
-            ) from None
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            _lock(file, log, alternative)
         yield
 
 
-def _no_log(log: Path, got: str, remedy: str) -> ServerError:
-    return ServerError(f"log {log}", got=got, expected="a file that can be written", remedy=remedy)
+def _lock(file: BinaryIO, log: Path, alternative: str) -> None:
+    import fcntl  # imported here, since Windows has none
+
+    if _is_open_file(log):  # emptying it would destroy what others write there
+        raise _no_log(log, "a file that is open already", alternative, expected="one of its own")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ServerError(
+            f"log {log}",
+            got="the log of a server that is running",
+            expected="one server for each log",
+            remedy="stop that server, or choose another log with --log",
+        ) from None
+
+
+def _no_log(log: Path, got: str, remedy: str, *, expected: str = "a file that can be written") -> ServerError:
+    return ServerError(f"log {log}", got=got, expected=expected, remedy=remedy)
+
+
+def _is_open_file(log: Path) -> bool:
+    """Return whether a path stands for a file that this process was given open, as ``/dev/stdout`` does."""
+    while log.is_symlink():
+        if log.parent.resolve() == _OPEN_FILES.resolve():
+            return True
+        log = log.parent / log.readlink()
+    return False
+
+
+@contextmanager
+def claimed(log: Path, *, alternative: str = "choose another with --log") -> Iterator[None]:
+    """Claim a log as ``locked`` does, and empty it; what the run before has written stays, as LOG.1."""
+    with locked(log, alternative=alternative):
+        rotate(log, largest=0)
+        yield
 
 
 def size_of(log: Path) -> int:
@@ -82,9 +110,10 @@ def size_of(log: Path) -> int:
 
 def text_since(log: Path, start: int) -> str:
     """The text of a log from a byte on, all of it if it has been emptied meanwhile; "" if it cannot be read."""
+    size = size_of(log)
     with suppress(OSError), log.open("rb") as file:
-        file.seek(start if start < size_of(log) else 0)
-        return file.read().decode(errors="replace")
+        file.seek(start if start < size else 0)
+        return file.read(size).decode(errors="replace")  # a device has no size, and might never end
     return ""
 
 

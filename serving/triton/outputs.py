@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from serving.triton.log import locked, rotate, size_of, text_since
+from serving.triton.log import claimed, rotate, size_of, text_since
 from serving.triton.log_lines import Level, LogFormat, json_from_triton, json_line
 
 _LONGEST_LINE = 2**16
@@ -197,8 +197,5 @@ class JsonFileLog(RelayedLog):
         self._lines.pass_on(line)
 
 
-@contextmanager
-def _claimed(path: Path) -> Iterator[None]:
-    with locked(path, alternative="choose another with --log, or --log - for standard output"):
-        rotate(path, largest=0)  # the log of the run before stays, as LOG.1
-        yield
+def _claimed(path: Path) -> AbstractContextManager[None]:
+    return claimed(path, alternative="choose another with --log, or --log - for standard output")

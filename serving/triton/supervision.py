@@ -11,7 +11,7 @@ from pathlib import Path
 from engines.contract.errors import ToonifyError
 from serving.triton.arguments import Trace
 from serving.triton.canary import PATIENCE
-from serving.triton.outputs import FileLog, Log
+from serving.triton.outputs import Log
 from serving.triton.restarts import Progress, pauses, signals_as_interrupt, tell
 from serving.triton.runtime import Runtime
 from serving.triton.scratch import shortages
@@ -54,12 +54,10 @@ def serve(
         RequestError: one of the arguments is no option of Triton, or is one that is set here.
         ToonifyError: the first ``check`` raises it.
     """
-    log = log or default_log(repository)
-    log = log if isinstance(log, Log) else FileLog(log)
     progress = partial(tell, progress or (lambda phrase: None))
     server = TritonServer(
         repository,
-        log=log,
+        log=log or default_log(repository),
         address=address,
         grpc_port=grpc_port,
         http_port=http_port,
@@ -76,7 +74,7 @@ def serve(
     check_repository(repository)
     check()
     with ExitStack() as stack:
-        stack.enter_context(log.claimed())
+        stack.enter_context(server.log.claimed())
         stack.enter_context(signals_as_interrupt())
         stack.enter_context(suppress(KeyboardInterrupt))
         stack.enter_context(server)

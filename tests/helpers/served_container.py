@@ -117,8 +117,8 @@ def container(
     command = ["--http", *listening, "--log", "-", "--log-format", "json", *options, "--", *arguments]
     with log.open("wb") as output, errors.open("wb") as error_output:
         process = start(repository, folder, *command, own_network=own_network, stdout=output, stderr=error_output)
+    served = Container(child(process), log, ports, process)
     try:
-        served = Container(child(process), log, ports, process)
         wait_until(lambda: served.said("serving toonify") or process.poll() is not None, "a start")
         assert process.poll() is None, log.read_text() + errors.read_text()
         yield served

@@ -180,7 +180,7 @@ class Module:
     @staticmethod
     def main():
         print("to nobody")
-        print("to nobody", file=sys.stderr)
+        print("to nobody, about a name that is not UTF-8: \\udcff", file=sys.stderr)
         sys.stdout.flush()
         file = Path("file").open("wb")
         Path("number").write_text(str(file.fileno()))

@@ -179,6 +179,7 @@ def test_the_schemas_find_a_mistake(
         ("server.runtime=cuda", "value must be one of '', 'cpu', 'onnxruntime', 'tensorrt'"),
         ("models.path=../other", "'not' failed"),
         ("edge.folder=edge", "does not match pattern"),
+        ("server.traceRate=2147483648", "at '/server/traceRate': maximum: got "),
         ("autoscaling.kind=vpa", "value must be one of 'none', 'hpa', 'keda'"),
     ],
 )
@@ -213,6 +214,24 @@ def test_the_command_takes_every_argument(
     check_serve_arguments(arguments)
     with pytest.raises(Exception, match="No such option: --frobnicate"):
         check_serve_arguments([arguments[0], "--frobnicate", *arguments[1:]])
+
+
+def test_values_arrive_as_they_are_written(render: Render) -> None:
+    """A name may look like a number of YAML's, a path like a comment, and Helm keeps a file's numbers as fractions."""
+    objects = render(
+        'models={"claim": "20260101", "trustedKey": "1", "path": "a: b #c"}',
+        'edge={"enabled": true, "secret": "1e3", "folder": "/a: b #c"}',
+        'server={"traceUrl": "http://collector:4318/v1/traces", "traceRate": 1000000}',
+    )
+    server, edge = objects["Deployment toon"], objects["Deployment toon-edge"]
+    volumes = {volume["name"]: volume for volume in [*pod_of(server)["volumes"], *pod_of(edge)["volumes"]]}
+    assert volumes["models"]["persistentVolumeClaim"]["claimName"] == "20260101"
+    assert volumes["trusted-key"]["configMap"]["name"] == "1"
+    assert volumes["configuration"]["secret"]["secretName"] == "1e3"
+    told = dict(pairwise([*container_of(server)["args"], *container_of(edge)["args"]]))
+    assert told["--repository"] == "/models/a: b #c"
+    assert told["--config-path"] == "/a: b #c/edge.json"
+    assert told["--trace-rate"] == "1000000"
 
 
 def test_the_chart_offers_the_runtimes_of_the_command() -> None:

@@ -152,6 +152,34 @@ def test_a_pipe_that_waits_for_its_reader_is_no_log(tmp_path: Path) -> None:
                 pass
 
 
+@pytest.mark.parametrize("kind", ["descriptor", "link"])
+def test_what_is_open_already_is_no_log_and_stays_as_it_is(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "output").write_text("of others")
+    with (tmp_path / "output").open("ab") as output:
+        path = Path(f"/dev/fd/{output.fileno()}")
+        if kind == "link":
+            (tmp_path / "link").symlink_to(path)
+            path = tmp_path / "link"
+        for log in (FileLog(path), JsonFileLog(path)):
+            with pytest.raises(ServerError, match="got a file that is open already, expected one of its own; choose"):  # noqa: SIM117
+                with log.claimed():
+                    pass
+    assert (tmp_path / "output").read_text() == "of others"
+
+
+def test_a_link_to_a_file_is_a_log(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("log")
+    with FileLog(tmp_path / "link").claimed():
+        assert (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/zero"])
+def test_a_device_is_the_log_of_any_number_of_servers_and_never_read(device: str) -> None:
+    log = FileLog(Path(device))
+    with log.claimed(), JsonFileLog(Path(device)).claimed():
+        assert spoken(log, "to nobody") == ""
+
+
 def spoken(log: Log, *words: str) -> str:
     """What a log says of a process, after it has written these words and ended without a line's end."""
     code = "import sys; sys.stderr.write(' '.join(sys.argv[1:]))"
