@@ -89,10 +89,15 @@ class _Resolved:
 
     def path(self, path: Path) -> Path:
         if path.is_symlink():
-            return path.resolve()
+            return _resolved(path)
         if path.parent not in self._folders:
-            self._folders[path.parent] = path.parent.resolve()
+            self._folders[path.parent] = _resolved(path.parent)
         return self._folders[path.parent] / path.name
+
+
+def _resolved(path: Path) -> Path:
+    # Path.resolve raises RuntimeError where links form a circle, before Python 3.13.
+    return Path(os.path.realpath(path))
 
 
 def _files_of(folder: Path, kind: FileKind) -> list[Path]:
