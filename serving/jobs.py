@@ -112,6 +112,7 @@ def _files_of(folder: Path, kind: FileKind) -> list[Path]:
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
     # The folder's listing tells what is a file; asking for each of ten thousand takes long on a network's disk.
+    # Links are asked for: DirEntry.is_file raises OSError for links in a circle, which are no files.
     return Path(entry).is_file() if entry.is_symlink() else entry.is_file()
 
 
