@@ -67,7 +67,9 @@ def opened_files(directory: Path, hashes: Mapping[str, str]) -> Iterator[dict[st
             _check(directory / name, file, hashes[name])
         yield {name: _place(directory / name, file) for name, file in files.items()}
         for name, state in states.items():
-            if _state((directory / name).stat()) != state:
+            with _readable(directory / name):
+                status = (directory / name).stat()
+            if _state(status) != state:
                 raise _changed(directory / name)
 
 

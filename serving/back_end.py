@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engines.contract.errors import RequestError
+from engines.contract.errors import RequestError, ServerError
 from engines.model_directory import Manifest, manifest_of
 from serving.client.defaults import DEFAULT_MODEL
+from serving.code_spread import CODE_SPREAD
 from serving.connection import Connection
-from serving.controls import Edit, Style, row_strength_for
+from serving.controls import Edit, FarCodes, Style, row_strength_for
+from serving.faces.left_alone import unknown_distances
 from serving.live_blends import BlendChoices, choices_of_directory
 from serving.served_toonifier import ServedToonifier
 from serving.toonifier import EngineToonifier, SamplingToonifier
@@ -33,11 +35,11 @@ class BackEnd:
     process.
     ``timeout``: seconds for each request to the server.
     ``jpeg``: faces and pictures travel to the server and back as JPEG.
-    ``guard``: codes that lie farther out than those of good faces are pulled in.
+    ``far_codes``: what becomes of faces whose codes lie farther out than those of good faces.
 
     Raises:
         RequestError: a server and model directories are both given, the encoder or the generators are missing, or
-            ``jpeg`` is set without a server.
+            ``jpeg`` is set without a server, or although faces with far codes are to be left alone.
     """
 
     server: Connection = field(default_factory=partial(Connection, explicit=False))
@@ -49,7 +51,7 @@ class BackEnd:
     light_encoder: Path | None = None
     jpeg: bool = False
     classifier: Path | None = None
-    guard: bool = True
+    far_codes: FarCodes = "pull"
 
     def __post_init__(self) -> None:
         if self.in_process and (self.server.explicit or not (self.encoder and self.generators)):
@@ -66,14 +68,38 @@ class BackEnd:
                 expected="a server",
                 remedy="leave --jpeg out, or give --url",
             )
+        if self.jpeg and self.leave_far:
+            raise RequestError(
+                "JPEG on the wire",
+                got="faces with far codes to be left alone",
+                expected="pictures on the wire, with which a server tells how far out codes lie",
+                remedy="leave --jpeg out, or choose another --far-codes",
+            )
 
     @property
     def in_process(self) -> bool:
         """True if the models run in this process."""
         return bool(self.encoder or self.generators or self.isf or self.classifier or self.light_encoder)
 
+    @property
+    def guard(self) -> bool:
+        """True if far codes are found, and pulled in."""
+        return self.far_codes != "keep"
+
+    @property
+    def leave_far(self) -> bool:
+        """True if faces with far codes are left alone."""
+        return self.far_codes == "leave"
+
     def toonifier(self) -> SamplingToonifier:
-        """Load the models or connect to the server; the caller closes the toonifier."""
+        """Load the models or connect to the server; the caller closes the toonifier.
+
+        Raises:
+            ModelDirectoryError: a model directory is unusable.
+            RequestError: the models do not fit together, or do not tell which codes are far, which are to be left.
+        """
+        if self.leave_far and not self._tells_distances():
+            raise unknown_distances()
         if self.encoder:
             return EngineToonifier(
                 self.encoder,
@@ -151,6 +177,14 @@ class BackEnd:
                 remedy="choose one of those, or load it too",
             )
         return sorted(manifests, key=lambda manifest: manifest.name != self.model)
+
+    def _tells_distances(self) -> bool:
+        if self.encoder:
+            return CODE_SPREAD in manifest_of(self.encoder).files
+        try:
+            return bool(self._describe_served().encode)
+        except ServerError:
+            return True  # nobody knows; the requests that follow have the patience for a server that is away
 
     def _code_rows(self) -> int:
         return manifest_of(self.encoder).sizes.geometry.rows if self.encoder else self._describe_served().rows

@@ -150,7 +150,7 @@ def image(
         timeout,
         jpeg=jpeg,
         classifier=classifier,
-        guard=far_codes != "keep",
+        far_codes=far_codes,
     )
     psi = 1.0 if psi is None else psi
     style = back_end.style(
@@ -163,7 +163,7 @@ def image(
             return None
         photo, name = read_picture(source), str(source)
         found = find(photo, source.name)
-        counted, every, small = CountedFaces(toonify, leave=far_codes == "leave"), faces == "all", 0
+        counted, every, small = CountedFaces(toonify, leave=back_end.leave_far), faces == "all", 0
         if found is None:
             picture = toonified_crop(photo, counted, name=name)
         elif paste and not steps:

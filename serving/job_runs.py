@@ -5,6 +5,7 @@ So a command that was interrupted can be given again.
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -83,16 +84,23 @@ class _Attempt(Generic[Result]):
         return self.cancelled() or (self.patience is not None and self.patience.exhausted)
 
     def __call__(self, job: Job) -> _Outcome[Result]:
-        if self.skip_existing and _is_made(job.target):
+        if self._is_skipped(job.target):
             return None
         self.reporter.started(job.target)
         try:
             return _Finished(self._answered(job, self.patience) if self.patience else self.run(job.source, job.target))
         except ExportError as error:
             # Another machine may have made it meanwhile, which was taken for dead.
-            return None if self.skip_existing and _is_made(job.target) else error
+            return None if self._is_skipped(job.target) else error
         except ToonifyError as error:
             return error
+
+    def _is_skipped(self, target: Path) -> bool:
+        """Return whether a job is left out because its output exists, once an empty one is removed."""
+        if not self.skip_existing:
+            return False
+        _remove_empty(target)
+        return os.path.lexists(target)
 
     def _answered(self, job: Job, patience: Patience) -> Result:
         """Do a job, and try it again as long as there is patience."""
@@ -130,17 +138,11 @@ def _report(reporter: Reporter[Result], target: Path, outcome: _Outcome[Result])
     return True
 
 
-def _is_made(target: Path) -> bool:
-    """Return whether there is an output; an empty file or folder is none, and is removed."""
-    try:
+def _remove_empty(target: Path) -> None:
+    """Remove an output that is an empty file or folder."""
+    with suppress(OSError, ValueError):  # there is none, it is not empty, or another machine was quicker
         status = target.lstat()
-    except (OSError, ValueError):
-        return False
-    with suppress(OSError):  # it is not empty, or another machine was quicker
         if stat.S_ISDIR(status.st_mode):
             target.rmdir()
-            return False
-        if stat.S_ISREG(status.st_mode) and not status.st_size:
+        elif stat.S_ISREG(status.st_mode) and not status.st_size:
             target.unlink()
-            return False
-    return True

@@ -89,10 +89,15 @@ class _Resolved:
 
     def path(self, path: Path) -> Path:
         if path.is_symlink():
-            return path.resolve()
+            return _resolved(path)
         if path.parent not in self._folders:
-            self._folders[path.parent] = path.parent.resolve()
+            self._folders[path.parent] = _resolved(path.parent)
         return self._folders[path.parent] / path.name
+
+
+def _resolved(path: Path) -> Path:
+    # Path.resolve raises RuntimeError where links form a circle, before Python 3.13.
+    return Path(os.path.realpath(path))
 
 
 def _files_of(folder: Path, kind: FileKind) -> list[Path]:
@@ -107,6 +112,7 @@ def _files_of(folder: Path, kind: FileKind) -> list[Path]:
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
     # The folder's listing tells what is a file; asking for each of ten thousand takes long on a network's disk.
+    # Links are asked for: DirEntry.is_file raises OSError for links in a circle, which are no files.
     return Path(entry).is_file() if entry.is_symlink() else entry.is_file()
 
 

@@ -110,7 +110,10 @@ class Pipeline:
         Raises:
             EngineError: ``face`` has another dtype or shape.
         """
-        w = self.encode(face)
+        return self.guarded(self.encode(face))
+
+    def guarded(self, w: Codes) -> tuple[Codes, Distances | None]:
+        """Return codes [N, L', D] as ``encode_with_distance`` does; L' may be less than L."""
         return self._spread.guarded(w) if self._spread else (w, None)
 
     def read_attributes(self, face: AnyArray) -> AnyArray:

@@ -131,7 +131,7 @@ class EngineToonifier(Closing):
         encoder_manifest, isf_manifest = manifest_of(encoder), manifest_of(isf) if isf else None
         self._rows = encoder_manifest.sizes.geometry.rows
         self._attributes = isf_manifest.sizes.attributes if isf_manifest else ()
-        self._spread = code_spread_of(encoder, encoder_manifest) if guard else None
+        spread = code_spread_of(encoder, encoder_manifest) if guard else None
         check_all_codes([*manifests, *([isf_manifest] if isf_manifest else [])], encoder_manifest)
         if light_encoder:
             check_light_encoder(light_encoder, encoder_manifest)
@@ -153,7 +153,7 @@ class EngineToonifier(Closing):
                     self._classifier,
                     default_blend=manifest.default_blend,
                     ranges=isf_manifest.ranges if isf_manifest else {},
-                    spread=self._spread,
+                    spread=spread,
                 )
                 for manifest, path in zip(manifests, generators, strict=True)
             }
@@ -193,8 +193,7 @@ class EngineToonifier(Closing):
         check_request(Signature(pipeline.signature.inputs[:1], ()), {"face": faces})
         if not (light and self._light):
             return pipeline.encode_with_distance(faces)
-        w = self._light.run({"face": faces})["w"]
-        return self._spread.guarded(w) if self._spread else (w, None)
+        return pipeline.guarded(self._light.run({"face": faces})["w"])
 
     def render(self, w: Codes, style: Style, shown: AnyArray | None = None) -> Pictures:
         """See ``Toonifier``."""

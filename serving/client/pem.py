@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import NoReturn
 
 from engines.contract.errors import RequestError
+from serving.file_contents import UnusableFileError, file_content
+
+_MOST_BYTES = 16 * 2**20
+"""Bytes of the largest file; those of all public authorities have some hundred kilobytes."""
 
 
 def read_pem(path: Path) -> bytes:
     """Read a file's bytes.
 
     Raises:
-        RequestError: the file cannot be read.
+        RequestError: the file cannot be read, or is larger than 16 MiB.
     """
     try:
-        return path.read_bytes()
-    except OSError as error:
-        _refuse(str(path), error.strerror or "a file that cannot be read", "a PEM file", "correct the path")
+        return file_content(path, _MOST_BYTES)
+    except UnusableFileError as error:
+        _refuse(str(path), error.why, "a PEM file", "correct the path")
 
 
 def authorities(path: Path) -> bytes:

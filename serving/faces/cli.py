@@ -26,7 +26,7 @@ from serving.jobs import Job, files_in
 from serving.options import Align, Force, landmarker_from_option
 from serving.reporting import ErrorReporter
 
-_SQUARE, _AWAY, _POINT, _MESH = (60, 220, 60), (230, 60, 60), (255, 220, 0), (120, 200, 255)
+_SQUARE, _UNUSED, _POINT, _MESH = (60, 220, 60), (230, 60, 60), (255, 220, 0), (120, 200, 255)
 
 
 def faces(
@@ -101,7 +101,7 @@ def drawing_of(photo: Photo, found: Sequence[Face]) -> Photo:
         placement = _placement_of(face)
         if placement is not None:
             corners = placement @ np.array([[0, 1, 1, 0], [0, 0, 1, 1], [1, 1, 1, 1]])
-            colour = _AWAY if facing(face) == "away" else _SQUARE
+            colour = _SQUARE if _used(face) == "yes" else _UNUSED
             cv2.polylines(drawing, [np.rint(corners.T).astype(np.int32)], True, colour, width, cv2.LINE_AA)
             up = np.rint(placement @ np.array([[0.5, 0.5], [0, 0.06], [1, 1]])).astype(int)
             cv2.line(drawing, up[:, 0].tolist(), up[:, 1].tolist(), colour, width, cv2.LINE_AA)  # marks the upper edge
@@ -123,18 +123,18 @@ def _print_table(path: Path, found: Sequence[Face]) -> None:
     for face in found:
         square = _square_of(face)
         cells = ("", "", "") if square is None else _cells(square)
-        used = _used(face, square)
-        table.add_row(*cells, f"{yaw_of(face):.0f}", f"{face.score:.2f}", f"{face.presence:.2f}", used)
+        table.add_row(*cells, f"{yaw_of(face):.0f}", f"{face.score:.2f}", f"{face.presence:.2f}", _used(face))
     print_table(table)
 
 
-def _used(face: Face, square: Square | None) -> str:
+def _used(face: Face) -> str:
     """Return whether ``toonify image`` toonifies a face."""
+    placement = _placement_of(face)
     if facing(face) == "away":
         return "no, turned away or not whole"
-    if square is None:
+    if placement is None:
         return "no, too small"
-    return "yes" if square["side"] >= SMALLEST_TOONIFIED else "with --smallest-face"
+    return "yes" if side_of(placement) >= SMALLEST_TOONIFIED else "with --smallest-face"
 
 
 def _cells(square: Square) -> tuple[str, str, str]:

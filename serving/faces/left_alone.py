@@ -51,13 +51,18 @@ def far_of(distances: Distances | None, *, leave: bool) -> NDArray[np.bool_] | N
         RequestError: they are not known, and such faces are to be left alone.
     """
     if distances is None and leave:
-        raise RequestError(
-            "far codes",
-            got="models that do not tell how far out a face's code lies, or JPEG on the wire",
-            expected="an encoder that was exported with its generator",
-            remedy="export the encoder and its repository again, or do without leaving such faces alone",
-        )
+        raise unknown_distances()
     return None if distances is None else np.asarray(distances > 1)
+
+
+def unknown_distances() -> RequestError:
+    """The error about models that do not tell which faces are to be left alone."""
+    return RequestError(
+        "far codes",
+        got="models that do not tell how far out a face's code lies, or JPEG on the wire",
+        expected="an encoder that was exported with its generator",
+        remedy="export the encoder and its repository again, or do without leaving such faces alone",
+    )
 
 
 class CountedFaces:

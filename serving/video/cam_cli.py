@@ -102,18 +102,15 @@ def cam(
 
     side = side_from_option(size, output_style)
     server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
-    guard = far_codes != "keep"
     back_end = BackEnd(
-        server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier, guard=guard
+        server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier, far_codes=far_codes
     )
     edit = edit_from_options(attribute, keep, rows, exact=exact, seed=seed, strength=strength)
     psi = 1.0 if psi is None else psi
     style = back_end.style(
         edit, seed=seed or 0, strength=strength, psi=psi, r_swap=r_swap, alpha=alpha, transfer=transfer
     )
-    with open_runner(
-        *(back_end, align, style, progress, stats), smallest=smallest_face, leave_far=far_codes == "leave"
-    ) as runner:
+    with open_runner(back_end, align, style, progress, stats, smallest=smallest_face) as runner:
 
         def reported(state: VideoProgress) -> None:
             runner.reporter.progress(state)

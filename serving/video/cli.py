@@ -142,9 +142,8 @@ def video(
     start, end = part_from_option(trim)
     r_swap, ends = swaps_from_option(r_swap_or_ends)
     server = connection_from_options(url, tls_ca, tls_cert, tls_key, header)
-    guard = far_codes != "keep"
     back_end = BackEnd(
-        server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier, guard=guard
+        server, model, encoder, generator or (), isf, timeout, light_encoder, classifier=classifier, far_codes=far_codes
     )
     edit = edit_from_options(attribute, keep, rows, exact=exact, seed=seed, strength=strength)
     psi = 1.0 if psi is None else psi
@@ -153,9 +152,7 @@ def video(
     )
     sweep = Sweep(*ends, back_end.blend_choices()) if ends else None
 
-    with open_runner(
-        *(back_end, align, style, progress, stats), smallest=smallest_face, leave_far=far_codes == "leave"
-    ) as runner:
+    with open_runner(back_end, align, style, progress, stats, smallest=smallest_face) as runner:
 
         def crop_size(source: Path) -> int:
             with VideoReader(source, start=start, end=end) as reader:

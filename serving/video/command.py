@@ -36,14 +36,7 @@ Stats = Annotated[bool, typer.Option("--stats", help="Report at the end how long
 
 @contextmanager
 def open_runner(
-    back_end: BackEnd,
-    align: str,
-    style: Style,
-    progress: ProgressStyle,
-    stats: bool,
-    *,
-    smallest: float,
-    leave_far: bool,
+    back_end: BackEnd, align: str, style: Style, progress: ProgressStyle, stats: bool, *, smallest: float
 ) -> Iterator[Runner]:
     """Load the models, and yield the runner of a command's jobs."""
     from serving.video.reporting import reporter
@@ -54,4 +47,4 @@ def open_runner(
     with back_end.toonifier() as toonifier, cancelled_by_signals() as cancel, reporter(progress) as reports:
         # A frame that is a face is one, however small it is.
         tracking = Tracking(smallest=0.0 if align == "none" else smallest)
-        yield Runner(toonifier, landmarker, style, reports, cancel, stats, tracking, leave_far)
+        yield Runner(toonifier, landmarker, style, reports, cancel, stats, tracking, back_end.leave_far)

@@ -221,10 +221,8 @@ class _Run:
 
     def progress(self) -> VideoProgress:
         seconds = perf_counter() - self._start
-        return VideoProgress(
-            *(self._frames, self._total, self._dropped, self._faces),
-            *(seconds, dict(self._stages), self._small, self._far),
-        )
+        counted = (self._frames, self._total, self._dropped, self._faces)
+        return VideoProgress(*counted, seconds, dict(self._stages), self._small, self._far)
 
     def report(self, *, cancelled: bool = False, notes: Iterable[str] = ()) -> VideoReport:
         return VideoReport(**vars(self.progress()), cancelled=cancelled, notes=tuple(notes))

@@ -81,7 +81,7 @@ class Tracking:
     smallest: float = SMALLEST_TOONIFIED
 
     def __post_init__(self) -> None:
-        if self.max_faces < 1 or not min(self.hold, self.fade, self.smallest) >= 0:
+        if self.max_faces < 1 or not all(number >= 0 for number in (self.hold, self.fade, self.smallest)):
             raise RequestError(
                 "tracking",
                 got=f"{self.max_faces} faces, hold {self.hold} s, fade {self.fade} s, smallest {self.smallest} pixels",

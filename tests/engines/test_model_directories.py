@@ -207,6 +207,13 @@ def test_the_readers_of_graphs_take_the_file_that_was_hashed(directory: Path) ->
     assert read == [expected]
 
 
+def test_a_file_that_is_removed_while_it_is_loaded_is_named(directory: Path) -> None:
+    model = directory / "generator.onnx"
+    sentence = "generator.onnx: got No such file or directory, expected a file that can be read"
+    with pytest.raises(ModelDirectoryError, match=sentence), hashed_files(directory):
+        model.unlink()
+
+
 def test_an_error_of_the_engine_is_not_hidden(directory: Path) -> None:
     with pytest.raises(ZeroDivisionError), hashed_files(directory):
         _ = 1 / 0

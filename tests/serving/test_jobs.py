@@ -47,3 +47,12 @@ def test_an_output_that_is_an_input_by_another_way_is_refused(tmp_path: Path) ->
     (tmp_path / "b.png").symlink_to(folder / "a.png")
     with pytest.raises(RequestError, match="got one of the inputs"):
         jobs_of([tmp_path / "b.png"], folder / "a.png", PICTURES, in_folder=False)
+
+
+def test_links_in_a_circle_are_left_to_the_reading_and_the_writing(tmp_path: Path) -> None:
+    (tmp_path / "round.png").symlink_to("round.png")
+    (tmp_path / "folder").symlink_to("folder")
+    source, target = tmp_path / "round.png", tmp_path / "folder" / "a.png"
+    assert [job.target for job in jobs_of([source], target, PICTURES, in_folder=False)] == [target]
+    with pytest.raises(RequestError, match="got one of the inputs"):
+        jobs_of([source], source, PICTURES, in_folder=False)

@@ -186,6 +186,7 @@ def test_files_that_are_no_certificates_and_keys_are_named(
     for files, message in [
         ((tmp_path / "absent", None, None), "absent: got No such file or directory, expected a PEM file"),
         ((tmp_path / "text", None, None), "text: got a file without certificates"),
+        ((Path("/dev/zero"), None, None), "zero: got more than 16 MiB, expected a PEM file"),
         ((authority.ca, here.certificate, None), "got a client's certificate or its key without the key"),
         ((None, None, here.key), "got a client's certificate or its key without the certificate"),
         ((None, here.certificate, somebody.key), "got files that are no certificate and its key"),

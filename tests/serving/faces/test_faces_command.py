@@ -10,6 +10,7 @@ from face_fakes import FakeMesh, face_of, photo_of_dots, points_at
 from toonify_command import Toonify
 
 from serving.faces import cli
+from serving.faces.alignment import placement_of_face, side_of
 from serving.faces.images import read_picture, write_picture
 from serving.faces.landmark_files import FileLandmarker
 from serving.faces.landmarks import Face
@@ -77,6 +78,20 @@ def test_squares_and_points_are_drawn_into_a_copy(toonify: Toonify, photo: Path)
     assert (red - green > 40)[:, 450:].any()  # that of the other one
     assert toonify("faces", photo, "--draw", drawing)[0] == 1  # it exists
     assert toonify("faces", photo, photo, "--draw", drawing, "--force")[0] == 2
+
+
+def test_a_face_too_small_to_be_toonified_is_told_and_drawn_as_one_that_is_not_used(
+    toonify: Toonify, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 47.97 pixels, which round to 48.0.
+    small = face_of(points_at(300, 220, 47.97 / side_of(placement_of_face(points_at(0, 0, 100))) * 100))
+    monkeypatch.setattr(cli, "landmarker_from_option", lambda option: lambda *_: (small,))
+    drawing = photo.with_name("drawn.png")
+    _, out, _ = toonify("faces", photo, "--draw", drawing)
+    assert out.rstrip().endswith("with --smallest-face")
+    red, green, _ = read_picture(drawing)[192:248, 272:328].astype(int).transpose(2, 0, 1)
+    assert (red - green > 100).any()
+    assert not (green - red > 40).any()
 
 
 def test_a_photograph_without_a_face_is_no_error(toonify: Toonify, tmp_path: Path) -> None:

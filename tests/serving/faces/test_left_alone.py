@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from face_fakes import face_of, points_at
+from fake_triton import FakeTriton, running
+from tiny_models import TinyModels
 from toon_fakes import FakeToonifier
 from toonify_command import Toonify
 
@@ -73,6 +75,45 @@ def test_where_the_distance_is_not_known_nothing_is_counted_and_none_can_be_left
     assert counted.far is None
     with pytest.raises(RequestError, match="far codes: got models that do not tell how far out a face's code lies, or"):
         toonified_photograph(PHOTO, [LARGE], CountedFaces(lambda faces: (pink(faces), None), leave=True))
+
+
+@pytest.fixture
+def crops(tmp_path: Path) -> list[Path]:
+    """Two aligned faces."""
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        write_picture(path, PHOTO[:256, :256])
+    return paths
+
+
+@pytest.mark.parametrize("where", ["here", "served"])
+def test_a_run_that_cannot_tell_what_to_leave_alone_ends_before_its_first_file(
+    toonify: Toonify, crops: list[Path], tiny_model_directories: TinyModels, where: str
+) -> None:
+    tiny = tiny_model_directories
+    common = [*crops, "-o", crops[0].with_name("out"), "--align", "none", "--far-codes", "leave"]
+    with running(FakeTriton()) as server:
+        here = ["--encoder", tiny.encoder, "--generator", tiny.generators["plain"]]
+        code, out, err = toonify("image", *common, *(here if where == "here" else ["--url", server.url]))
+    assert (code, out) == (1, "")
+    assert err.startswith("error: far codes: got models that do not tell how far out a face's code lies")
+    assert err.count("\n") == 1
+
+
+def test_jpeg_on_the_wire_and_faces_to_be_left_alone_contradict_each_other(toonify: Toonify, crops: list[Path]) -> None:
+    options = ["-o", crops[0].with_name("out"), "--far-codes", "leave", "--jpeg", "--url", "localhost:1"]
+    code, out, err = toonify("image", *crops, *options)
+    assert (code, out) == (1, "")
+    assert err == (
+        "error: JPEG on the wire: got faces with far codes to be left alone, expected pictures on the wire, with which "
+        "a server tells how far out codes lie; leave --jpeg out, or choose another --far-codes.\n"
+    )
+
+
+def test_servers_that_are_away_are_no_reason_to_refuse_it(toonify: Toonify, crops: list[Path]) -> None:
+    options = ["-o", crops[0].with_name("out"), "--align", "none", "--far-codes", "leave"]
+    code, _, err = toonify("image", *crops, *options, "--url", "localhost:1", "--timeout", 0.1)
+    assert (code, err.count("error: server at localhost:1")) == (75, 2)
 
 
 def test_there_is_nothing_to_remark_where_all_faces_are_good() -> None:

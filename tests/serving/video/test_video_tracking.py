@@ -101,7 +101,16 @@ def test_distance_is_in_sides_of_the_larger_crop() -> None:
     assert placement_distance(one, one) == 0
 
 
-@pytest.mark.parametrize("options", [{"max_faces": 0}, {"hold": -1.0}, {"fade": -0.1}, {"smallest": -1.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_faces": 0},
+        {"hold": -1.0},
+        {"fade": -0.1},
+        {"smallest": -1.0},
+        *({name: float("nan")} for name in ("hold", "fade", "smallest")),
+    ],
+)
 def test_numbers_that_cannot_be_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(
         RequestError, match=r"tracking: got .* expected 1 face or more, and times and sizes of 0 or more"
