@@ -39,7 +39,8 @@ from export.demo_models.generator_training import (
 from export.demo_models.isf_training import SCHEDULE as ISF_SCHEDULE
 from export.demo_models.isf_training import train_isf
 from export.demo_models.judge import SCHEDULE as JUDGE_SCHEDULE
-from export.demo_models.judge import Judge, train_judge, write_judge
+from export.demo_models.judge import train_judge, write_judge
+from export.demo_models.models import Models
 from export.demo_models.sibling_training import Combinations, train_siblings
 from export.demo_models.training import Schedule, device
 from export.networks.classifier import Classifier
@@ -156,27 +157,6 @@ class Drawings:
         return drawn_faces(self.work / f"{name}.npy", count, seed, domain, self.artist)
 
 
-@dataclass(frozen=True)
-class Networks:
-    """The trained networks of the demo."""
-
-    base: GeneratorWeights
-    transfer: GeneratorWeights
-    encoder: Encoder
-    isf: Isf
-    classifier: Classifier
-    judge: Judge
-
-    def write(self, files: DemoFiles) -> None:
-        """Write the checkpoints, and replace those that are there."""
-        write_rosinality(self.base, files.base, half=True, force=True)
-        write_rosinality(self.transfer, files.transfer, half=True, force=True)
-        write_encoder(_encoder_weights(self.encoder), files.encoder, half=True, force=True)
-        classifier = _classifier_weights(self.classifier)
-        write_isf(_isf_weights(self.isf), files.isf, classifier=classifier, half=True, force=True)
-        write_judge(self.judge, files.judge)
-
-
 def train_all(work: Path, output: Path, effort: Effort, artist: Artist = DRAWINGS) -> DemoFiles:
     """Draw the faces, train every network and write the checkpoints; ``work`` keeps what is needed to resume."""
     faces, base, compiled = Drawings(work, effort, artist), new_generator(SEED), effort.compiled
@@ -190,8 +170,7 @@ def train_all(work: Path, output: Path, effort: Effort, artist: Artist = DRAWING
     judge = train_judge(seen, effort.scaled(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
     generators = (_fine_tuned if artist is DRAWINGS else _siblings)(base, faces)
     files = DemoFiles(output)
-    output.mkdir(parents=True, exist_ok=True)
-    Networks(*generators, encoder, isf, classifier, judge).write(files)
+    _write(Models(*generators, encoder, isf, classifier, judge), files)
     return files
 
 
@@ -211,6 +190,16 @@ def _siblings(base: Generator, faces: Drawings) -> tuple[GeneratorWeights, Gener
     stages, compiled = faces.effort.stages, faces.effort.compiled
     transfer = train_siblings(base, combinations, SPLIT, stages, faces.work, seed=SEED + 1, compiled=compiled)
     return _generator_weights(base, "base"), _generator_weights(transfer, "transfer")
+
+
+def _write(models: Models, files: DemoFiles) -> None:
+    """Write the checkpoints, and replace those that are there."""
+    write_rosinality(models.base, files.base, half=True, force=True)
+    write_rosinality(models.transfer, files.transfer, half=True, force=True)
+    write_encoder(_encoder_weights(models.encoder), files.encoder, half=True, force=True)
+    classifier = _classifier_weights(models.classifier)
+    write_isf(_isf_weights(models.isf), files.isf, classifier=classifier, half=True, force=True)
+    write_judge(models.judge, files.judge)
 
 
 def _generator_weights(network: Generator, name: str) -> GeneratorWeights:
