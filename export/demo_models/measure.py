@@ -131,7 +131,7 @@ def rows_of_codes(generator: Generator, codes: TraitCodes) -> torch.Tensor:
     """Return the codes' w, repeated in every row, [N, L, D]: blends and edits are measured on W, as in the papers."""
     with torch.no_grad():
         w = generator.mapping(torch.from_numpy(codes))
-    rows: torch.Tensor = w[:, None].expand(-1, 2 * len(generator.synthesis), -1)
+    rows: torch.Tensor = w[:, None].expand(-1, generator.rows, -1)
     return rows
 
 
