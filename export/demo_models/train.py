@@ -1,7 +1,7 @@
 """The program ``python -m export.demo_models.train``: it draws the faces, trains six networks, writes checkpoints.
 
-README.md says how long that takes. An interrupted run resumes where it stopped; ``--quick`` runs every step with
-minimal effort, to check that it works.
+README.md says how long that takes, and what differs on a GPU. An interrupted run resumes where it stopped; ``--quick``
+runs every step with minimal effort in a folder of its own, to check that it works.
 """
 
 from __future__ import annotations
@@ -115,14 +115,19 @@ def train(
     """Draw the faces, train every network of the demo, write the checkpoints.
 
     By default, checkpoints that are trained on drawings replace the package's own; those that are trained on characters
-    go to the folder "weights" in the work folder.
+    or for a check go to the folder "weights" in the work folder.
     """
-    work = work or Path("build/character-training" if characters else "build/demo-training")
-    output = output or (work / "weights" if characters else DIRECTORY)
+    work = work or default_work(quick=quick, characters=characters)
+    output = output or (work / "weights" if characters or quick else DIRECTORY)
     effort = QUICK if quick else FAST if device().type == "cuda" else FULL
     train_all(work, output, effort, CHARACTERS if characters else DRAWINGS)
-    advice = "" if characters else " Now measure them: python -m benchmarks.demo_models"
+    advice = "" if characters or quick else " Now measure them: python -m benchmarks.demo_models"
     console.print(f"Done: {output}.{advice}")
+
+
+def default_work(*, quick: bool, characters: bool) -> Path:
+    """Return a folder for each kind of training: a whole one shall not go on from the few steps of a quick one."""
+    return Path("build") / f"{'character' if characters else 'demo'}-training{'-quick' * quick}"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from export.checkpoints import read_encoder, read_generator, read_isf
 from export.demo_models.dataset import Faces, drawn_faces, measures_file_of, partial_of
 from export.demo_models.encoder_training import LENGTH_WEIGHT, TrainedLayers, code_loss, new_encoder, scale_convolutions
 from export.demo_models.faces import PHOTO
-from export.demo_models.files import DemoFiles
+from export.demo_models.files import DIRECTORY, DemoFiles
 from export.demo_models.generator_training import (
     Stage,
     new_generator,
@@ -24,7 +24,7 @@ from export.demo_models.generator_training import (
     train_generator,
 )
 from export.demo_models.sibling_training import Combinations, train_siblings
-from export.demo_models.train import Effort, train_all
+from export.demo_models.train import QUICK, Effort, train, train_all
 from export.demo_models.training import Schedule, optimise
 from export.demo_models.traits import TRAITS, random_codes
 from export.networks.generator import generator_from_weights
@@ -234,6 +234,21 @@ def test_pictures_that_were_not_drawn_do_not_pass_for_drawn_ones(
             drawn_faces(file, 2, 0, PHOTO)
     assert partial_of(file).exists()
     assert drawn_faces(file, 2, 0, PHOTO).pictures.reshape(2, -1).any(1).all()
+
+
+@pytest.mark.parametrize("characters", [False, True])
+def test_a_quick_training_leaves_the_packages_weights_and_a_whole_trainings_folder_alone(
+    monkeypatch: pytest.MonkeyPatch, characters: bool
+) -> None:
+    calls: list[tuple[Path, Path, Effort]] = []
+    monkeypatch.setattr("export.demo_models.train.train_all", lambda *given: calls.append(given[:3]))
+    for quick in (True, False):
+        train(quick=quick, characters=characters)
+    (work, output, effort), (whole, weights, _) = calls
+    assert effort == QUICK
+    assert output == work / "weights"
+    assert work != whole
+    assert weights == (whole / "weights" if characters else DIRECTORY)
 
 
 def test_targets_are_averages_in_minus_one_to_one() -> None:
