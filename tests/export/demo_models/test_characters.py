@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from drawn_people import difference, with_traits
 
 from export.demo_models.characters.__main__ import sheet
 from export.demo_models.characters.head import HEAD_FILE, read_head
@@ -24,18 +24,6 @@ from serving.faces.alignment import align, placement_of_face
 CODES = random_codes(6, 5)
 SMALL = 64
 """Side of the pictures that are compared, in pixels."""
-
-
-def with_traits(code: NDArray[np.float32], **values: float) -> NDArray[np.float32]:
-    """The same person with some traits set."""
-    changed = code.copy()
-    for name, value in values.items():
-        changed[INDEX[name]] = value
-    return changed
-
-
-def difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    return float(np.abs(a.astype(int) - b).mean())
 
 
 def test_the_mesh_is_small_and_symmetric() -> None:
