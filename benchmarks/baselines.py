@@ -137,7 +137,7 @@ def _synthesis(layer: nn.Module) -> SynthesisLayer:
 
 def export_port(generator: Generator, batch: int, path: Path) -> None:
     """Export the port to ONNX as its users do: from the module and an example input, with a static batch size."""
-    rows, w_dim = 2 * len(generator.synthesis), len(generator.mapping.w_avg)
+    rows, w_dim = generator.rows, len(generator.mapping.w_avg)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecated calls
         torch.onnx.export(

@@ -22,7 +22,8 @@ from engines.contract.tensors import ISF_ATTRIBUTES
 from export.demo_models.faces import CARTOON, draw_face
 from export.demo_models.files import DIRECTORY, DemoFiles
 from export.demo_models.isf_training import NOISE_SIZE
-from export.demo_models.measure import R_SWAPS, Models, blended, encoded, load_models, measure, synthesised
+from export.demo_models.measure import R_SWAPS, blended, encoded, measure, synthesised
+from export.demo_models.models import Models, load_models
 from export.demo_models.traits import attributes_of, random_codes
 from export.measures.subjects import measured_generator
 from export.networks.generator import generator_from_weights

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from benchmarks import machine
-from benchmarks.generated import line, with_section
+from benchmarks.generated import FACES_README, line, with_section
 from engines.contract.errors import AlignmentError
 from serving.command_line import run
 from serving.faces.alignment import Photo, Placement, placement_of_face, side_of
@@ -39,7 +39,6 @@ from serving.faces.yunet import YuNetLandmarker
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks/results/faces.json"
-README = ROOT / "serving/faces/README.md"
 
 TURNS = (0, -45, -30, -15, 15, 30, 45)
 MAX_TILT = 47.0
@@ -225,7 +224,7 @@ def stream_milliseconds(
 def write_tables() -> None:
     """Bring the tables of the page about faces up to date."""
     results = TypeAdapter(Results).validate_json(RESULTS.read_bytes())
-    README.write_text(with_section(README.read_text(), "benchmarks.faces", tables(results)))
+    FACES_README.write_text(with_section(FACES_README.read_text(), "benchmarks.faces", tables(results)))
 
 
 def tables(results: Results) -> str:

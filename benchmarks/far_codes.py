@@ -18,7 +18,7 @@ import numpy as np
 import typer
 
 from benchmarks import machine
-from benchmarks.generated import line, with_section
+from benchmarks.generated import FACES_README, line, with_section
 from benchmarks.records import RESULTS_FOLDER, append_records, last_run, read_records
 from engines.contract.arrays import Codes, Picture
 from engines.contract.tensors import FACE_SIZE
@@ -36,7 +36,6 @@ from serving.faces.picture_files import PICTURES
 from serving.jobs import files_in
 
 RESULTS = RESULTS_FOLDER / "far_codes.csv"
-README = Path(__file__).parents[1] / "serving/faces/README.md"
 
 SEEDS = range(1000, 1200)
 LIGHTS = {"with a third of their light": 1 / 3, "with an eighth of their light": 1 / 8}
@@ -67,9 +66,8 @@ def main(folder: Annotated[Path, typer.Argument(help="Photographs and both model
     codes += [(kind, name, encode(picture)) for kind, name, picture in inputs_of(folder)]
     rows = [FarCodeRow(run_name, commit, kind, name, *judged(spread, code)) for kind, name, code in codes]
     append_records(RESULTS, FarCodeRow, rows)
-    README.write_text(
-        with_section(README.read_text(), "benchmarks.far_codes", table(read_records(RESULTS, FarCodeRow)))
-    )
+    section = table(read_records(RESULTS, FarCodeRow))
+    FACES_README.write_text(with_section(FACES_README.read_text(), "benchmarks.far_codes", section))
 
 
 def judged(spread: CodeSpread, code: Codes) -> tuple[float, bool]:

@@ -10,6 +10,7 @@ _ROOT = Path(__file__).parents[1]
 MAIN_README = _ROOT / "README.md"
 README = _ROOT / "benchmarks" / "README.md"
 VIDEO_README = _ROOT / "benchmarks" / "video" / "README.md"
+FACES_README = _ROOT / "serving" / "faces" / "README.md"
 DEPLOY_README = _ROOT / "serving" / "deploy" / "README.md"
 KERNELS_README = _ROOT / "engines" / "kernels" / "README.md"
 SERVER_README = _ROOT / "serving" / "triton" / "README.md"

@@ -16,6 +16,7 @@ from export.options import (
     DirectoryOption,
     EncoderKind,
     Engine,
+    Label,
     Licences,
     Name,
     Precision,
@@ -51,6 +52,7 @@ def encoder_command(
             "random faces show how far out codes of good faces lie.",
         ),
     ] = None,
+    label: Label = None,
     name: Name = None,
     target: TargetOption = "cpu",
     engine: Engine = "auto",
@@ -69,23 +71,41 @@ def encoder_command(
         retry=retry,
     )
     check_export("encoder", options)
-    if light and trained_for:
-        raise _light_with_generator()
+    _check_generator(trained_for, label, light=light)
     path = checkpoint or demo_files().encoder
     with stages() as report:
         report(f"reading {path.name}")
         weights = with_steps(read_encoder(path, kind=kind), steps)
         from export.build import build_encoder
 
-        faces, refusal = (None, None) if light else _generator_of(weights, trained_for, demo=checkpoint is None)
+        demo = checkpoint is None
+        faces, refusal = (None, None) if light else _generator_of(weights, trained_for, label, demo=demo)
         manifest = build_encoder(weights, options, report, light=light, generator=faces)
     print_result(options.directory, manifest, as_json=as_json)
     if refusal:
         notes.print(f"note: far codes are not guarded: {refusal}", markup=False)
 
 
+def _check_generator(given: Path | None, label: int | None, *, light: bool) -> None:
+    """Raise ExportError if the options about the generator that an encoder was trained for contradict one another."""
+    if given and light:
+        raise ExportError(
+            "--generator",
+            got="--light",
+            expected="the whole encoder, whose directory tells how far out codes lie for its light form too",
+            remedy="leave one of the two out",
+        )
+    if label is not None and given is None:
+        raise ExportError(
+            f"--label {label}",
+            got="no --generator",
+            expected="the conditional generator whose class it is",
+            remedy="give --generator or leave --label out",
+        )
+
+
 def _generator_of(
-    weights: EncoderWeights, given: Path | None, *, demo: bool
+    weights: EncoderWeights, given: Path | None, label: int | None, *, demo: bool
 ) -> tuple[GeneratorWeights | None, ToonifyError | None]:
     """Read the generator that an encoder was trained for, or tell why there is none.
 
@@ -93,19 +113,10 @@ def _generator_of(
         ToonifyError: the file that was given for it cannot be read.
     """
     if given:
-        return read_generator(given), None
+        return read_generator(given, label), None
     from export.code_spread import generator_of_encoder
 
     try:
         return read_generator(DemoFiles().base) if demo else generator_of_encoder(weights), None
     except ToonifyError as error:
         return None, error
-
-
-def _light_with_generator() -> ExportError:
-    return ExportError(
-        "--generator",
-        got="--light",
-        expected="the whole encoder, whose directory tells how far out codes lie for its light form too",
-        remedy="leave one of the two out",
-    )

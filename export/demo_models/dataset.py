@@ -33,20 +33,14 @@ class Faces:
 def drawn_faces(file: Path, count: int, seed: int, domain: Domain | None, artist: Artist = DRAWINGS) -> Faces:
     """Return the faces of ``random_codes(count, seed)``, mapped from ``file``, which is drawn if it is missing.
 
-    If ``domain`` is None, each face has a random one: proportions and surface between photograph and cartoon. An
-    interrupted drawing is resumed.
+    A file of another number of faces is drawn again, and an interrupted drawing is resumed. If ``domain`` is None, each
+    face has a random one: proportions and surface between photograph and cartoon.
     """
     codes = random_codes(count, seed)
-    measures_file = file.with_suffix(".measures.npy")
-    if not (file.exists() and measures_file.exists()):
-        file.parent.mkdir(parents=True, exist_ok=True)
+    if not (_holds(file, count) and len(_measures(file)) == count):
         rng = np.random.default_rng(seed)
-        domains = [domain or Domain(*rng.random(2)) for _ in range(count)]
-        measures = _draw_all(file, codes, domains, artist)
-        with atomic_file(measures_file, force=True) as partial, partial.open("wb") as stream:
-            np.save(stream, measures)
-        partial_of(file).rename(file)
-    return Faces(codes, np.load(file, mmap_mode="r"), np.load(measures_file))
+        _draw_all(file, codes, [domain or Domain(*rng.random(2)) for _ in range(count)], artist)
+    return Faces(codes, np.load(file, mmap_mode="r"), _measures(file))
 
 
 def partial_of(file: Path) -> Path:
@@ -54,13 +48,33 @@ def partial_of(file: Path) -> Path:
     return file.with_name(file.name + ".partial")
 
 
-def _draw_all(file: Path, codes: TraitCodes, domains: list[Domain], artist: Artist) -> NDArray[np.float32]:
-    """Draw pictures into the partial file and return their measures, [N, 3]."""
-    partial, done = partial_of(file), file.with_name(file.name + ".done")
-    shape = (len(codes), FACE_SIZE, FACE_SIZE, 3)
-    measured = np.load(done) if partial.exists() and done.exists() else np.zeros((0, len(MEASURES)), np.float32)
+def measures_file_of(file: Path) -> Path:
+    """Return the file of the drawings' measures, which has as many rows as faces are drawn."""
+    return file.with_suffix(".measures.npy")
+
+
+def _holds(file: Path, count: int) -> bool:
+    return file.exists() and len(np.load(file, mmap_mode="r")) == count
+
+
+def _measures(file: Path) -> NDArray[np.float32]:
+    """Return the measures of the faces that are drawn, [N, 3]."""
+    path = measures_file_of(file)
+    measures: NDArray[np.float32] = np.load(path) if path.exists() else np.zeros((0, len(MEASURES)), np.float32)
+    return measures
+
+
+def _draw_all(file: Path, codes: TraitCodes, domains: list[Domain], artist: Artist) -> None:
+    """Draw pictures into the partial file, which becomes ``file`` when all are there, and store their measures."""
+    partial, measured = partial_of(file), _measures(file)
+    if not (len(measured) and _holds(partial, len(codes))):
+        measured = measured[:0]
+        _save_measures(file, measured)  # first, since an interruption would leave empty pictures that count as drawn
     pictures: NDArray[np.uint8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
-        partial, mode="r+" if len(measured) else "w+", dtype=np.uint8, shape=shape
+        partial,
+        mode="r+" if len(measured) else "w+",
+        dtype=np.uint8,
+        shape=(len(codes), FACE_SIZE, FACE_SIZE, 3),
     )
     starts = range(len(measured), len(codes), _CHUNK)
     # A forked process would wait forever for OpenCV's and PyTorch's threads, which exist only in its parent.
@@ -70,11 +84,14 @@ def _draw_all(file: Path, codes: TraitCodes, domains: list[Domain], artist: Arti
         for start, (chunk, measures) in zip(starts, track(chunks, f"Drawing {file.stem}", len(starts)), strict=True):
             pictures[start : start + len(chunk)] = chunk
             measured = np.concatenate([measured, measures])
-            with atomic_file(done, force=True) as written, written.open("wb") as stream:
-                np.save(stream, measured)
+            _save_measures(file, measured)
     del pictures  # closes the map
-    done.unlink()
-    return measured
+    partial.rename(file)
+
+
+def _save_measures(file: Path, measures: NDArray[np.float32]) -> None:
+    with atomic_file(measures_file_of(file), force=True) as partial, partial.open("wb") as stream:
+        np.save(stream, measures)
 
 
 def _draw(codes: TraitCodes, domains: list[Domain], artist: Artist) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -19,7 +19,7 @@ from export.demo_models.canvas import Canvas, Points
 from export.demo_models.cartoon import paint_cartoon, paint_cartoon_backdrop
 from export.demo_models.photo import paint_photo, paint_photo_backdrop
 from export.demo_models.shape import Shape
-from serving.faces.alignment import placement_of_face
+from serving.faces.alignment import square_of_any_size
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,6 @@ class Artist:
 
     draw: Callable[[NDArray[np.float32], Domain], Picture]
     measures: Callable[[NDArray[np.float32], Domain], NDArray[np.float32]]
-
-
-_LARGE = 1000.0
 
 
 def draw_face(code: NDArray[np.float32], domain: Domain = PHOTO, size: int = FACE_SIZE) -> Picture:
@@ -94,9 +91,14 @@ def _fitted(
 ) -> tuple[Shape, NDArray[np.float64]]:
     """Return a face's shape, and the matrix [2, 3] that moves its own FFHQ crop to a placement."""
     face = Shape(code, domain.structure)
-    # Alignment does not depend on scale except for its minimum face size, which is in pixels.
-    own = placement_of_face(face.landmarks() * _LARGE) / _LARGE
-    return face, _composed(placement, _inverse(own))
+    return face, _composed(placement, crop_of_landmarks(face.landmarks()))
+
+
+def crop_of_landmarks(points: Points) -> NDArray[np.float64]:
+    """Return the map from the plane of a face's five points [5, 2] to its FFHQ crop with the side 1, [2, 3]."""
+    own = square_of_any_size(points)
+    inverse = np.linalg.inv(own[:, :2])
+    return np.column_stack([inverse, -inverse @ own[:, 2]])
 
 
 def _rounded(pixels: NDArray[np.float32]) -> Picture:
@@ -112,11 +114,6 @@ def measures_of(code: NDArray[np.float32], domain: Domain) -> NDArray[np.float32
 
 def _composed(outer: NDArray[np.float64], inner: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])
-
-
-def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    inverse = np.linalg.inv(matrix[:, :2])
-    return np.column_stack([inverse, -inverse @ matrix[:, 2]])
 
 
 DRAWINGS = Artist(draw_face, measures_of)

@@ -131,7 +131,7 @@ def train_generator(
 def loss_of(network: Generator, stage: Stage, *, compiled: bool) -> Callable[[tuple[Tensor, Tensor]], Tensor]:
     """Return the loss of a batch of codes and pictures, uint8 [N, r, r, 3]."""
     pictures_at = torch.compile(skip_pictures) if compiled else skip_pictures
-    rows, place = 2 * len(network.synthesis), device_of(network)
+    rows, place = network.rows, device_of(network)
 
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
         z, target = (tensor.to(place, non_blocking=True) for tensor in batch)
@@ -160,7 +160,7 @@ def picture_loss(pictures: Sequence[Tensor], target: Tensor, mouth_weight: float
     total = torch.zeros((), device=target.device)
     for picture in reversed(pictures):
         difference = picture.float() - target
-        weight = _weights(difference.shape[-1], mouth_weight).to(target.device)
+        weight = _weights(difference.shape[-1], mouth_weight, target.device)
         absolute = (weight * difference.abs()).mean()
         if picture is pictures[-1]:
             edges = (weight[1:] * difference.diff(dim=2).abs()).mean()
@@ -172,9 +172,9 @@ def picture_loss(pictures: Sequence[Tensor], target: Tensor, mouth_weight: float
     return total
 
 
-def _weights(side: int, mouth_weight: float) -> Tensor:
+def _weights(side: int, mouth_weight: float, place: torch.device) -> Tensor:
     """Return the loss weights of the pixels, [side, side]."""
-    weights = torch.ones(side, side)
+    weights = torch.ones(side, side, device=place)
     left, right, top, bottom = (round(edge * side) for edge in MOUTH)
     weights[top:bottom, left:right] = mouth_weight
     return weights

@@ -16,19 +16,16 @@ from numpy.typing import NDArray
 from engines.contract.arrays import AnyArray, Pictures
 from engines.contract.tensors import ISF_ATTRIBUTES
 from export.blending import blend, schedule_from_options
-from export.checkpoints import read_classifier, read_encoder, read_generator, read_isf
 from export.demo_models.faces import CARTOON, MEASURES, PHOTO, Domain, draw_face, measures_of
-from export.demo_models.files import ISF_IS_RESIDUAL, DemoFiles
 from export.demo_models.isf_training import NOISE_SIZE
-from export.demo_models.judge import Judge, JudgePerception, estimate_faces, read_judge
+from export.demo_models.judge import Judge, JudgePerception, estimate_faces
+from export.demo_models.models import Models
 from export.demo_models.traits import ATTRIBUTE_MODES, IDENTITY, INDEX, TraitCodes, attributes_of, random_codes
 from export.measures.measuring import FacesToEdit, Figure, Instruments, Sample, edit_figures, similarity
 from export.measures.subjects import MeasuredHead, measured_generator, network_on_faces
-from export.networks.classifier import Classifier, classifier_from_weights
-from export.networks.encoder import Encoder, encoder_from_weights
+from export.networks.encoder import Encoder
 from export.networks.generator import Generator, generator_from_weights
-from export.networks.isf import Isf, isf_from_weights
-from export.weights import GeneratorWeights
+from export.networks.isf import Isf
 
 HELD_OUT_SEED = 20_000_003
 R_SWAPS = (4, 8, 16, 32, 64, 128, 256)
@@ -85,18 +82,6 @@ class EditMeasures:
 
 
 @dataclass(frozen=True)
-class Models:
-    """The demo's six networks."""
-
-    base: GeneratorWeights
-    transfer: GeneratorWeights
-    encoder: Encoder
-    isf: Isf
-    classifier: Classifier
-    judge: Judge
-
-
-@dataclass(frozen=True)
 class Measurement:
     """All measurements of the demo models, and the accuracy and errors of judge and classifier on drawings."""
 
@@ -111,18 +96,6 @@ class Measurement:
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
-
-
-def load_models(files: DemoFiles) -> Models:
-    """Load the demo's networks."""
-    return Models(
-        base=read_generator(files.base),
-        transfer=read_generator(files.transfer),
-        encoder=encoder_from_weights(read_encoder(files.encoder)),
-        isf=isf_from_weights(read_isf(files.isf, residual=ISF_IS_RESIDUAL)),
-        classifier=classifier_from_weights(read_classifier(files.isf)),
-        judge=read_judge(files.judge),
-    )
 
 
 def measure(models: Models, faces: int, seed: int = HELD_OUT_SEED) -> Measurement:
@@ -158,7 +131,7 @@ def rows_of_codes(generator: Generator, codes: TraitCodes) -> torch.Tensor:
     """Return the codes' w, repeated in every row, [N, L, D]: blends and edits are measured on W, as in the papers."""
     with torch.no_grad():
         w = generator.mapping(torch.from_numpy(codes))
-    rows: torch.Tensor = w[:, None].expand(-1, 2 * len(generator.synthesis), -1)
+    rows: torch.Tensor = w[:, None].expand(-1, generator.rows, -1)
     return rows
 
 

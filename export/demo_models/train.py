@@ -1,7 +1,7 @@
 """The program ``python -m export.demo_models.train``: it draws the faces, trains six networks, writes checkpoints.
 
-README.md says how long that takes. An interrupted run resumes where it stopped; ``--quick`` runs every step with
-minimal effort, to check that it works.
+README.md says how long that takes, and what differs on a GPU. An interrupted run resumes where it stopped; ``--quick``
+runs every step with minimal effort in a folder of its own, to check that it works.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from export.demo_models.generator_training import (
 from export.demo_models.isf_training import SCHEDULE as ISF_SCHEDULE
 from export.demo_models.isf_training import train_isf
 from export.demo_models.judge import SCHEDULE as JUDGE_SCHEDULE
-from export.demo_models.judge import Judge, train_judge, write_judge
+from export.demo_models.judge import train_judge, write_judge
+from export.demo_models.models import Models
 from export.demo_models.sibling_training import Combinations, train_siblings
 from export.demo_models.training import Schedule, device
 from export.networks.classifier import Classifier
@@ -114,14 +115,19 @@ def train(
     """Draw the faces, train every network of the demo, write the checkpoints.
 
     By default, checkpoints that are trained on drawings replace the package's own; those that are trained on characters
-    go to the folder "weights" in the work folder.
+    or for a check go to the folder "weights" in the work folder.
     """
-    work = work or Path("build/character-training" if characters else "build/demo-training")
-    output = output or (work / "weights" if characters else DIRECTORY)
+    work = work or default_work(quick=quick, characters=characters)
+    output = output or (work / "weights" if characters or quick else DIRECTORY)
     effort = QUICK if quick else FAST if device().type == "cuda" else FULL
     train_all(work, output, effort, CHARACTERS if characters else DRAWINGS)
-    advice = "" if characters else " Now measure them: python -m benchmarks.demo_models"
+    advice = "" if characters or quick else " Now measure them: python -m benchmarks.demo_models"
     console.print(f"Done: {output}.{advice}")
+
+
+def default_work(*, quick: bool, characters: bool) -> Path:
+    """Return a folder for each kind of training: a whole one shall not go on from the few steps of a quick one."""
+    return Path("build") / f"{'character' if characters else 'demo'}-training{'-quick' * quick}"
 
 
 @dataclass(frozen=True)
@@ -156,27 +162,6 @@ class Drawings:
         return drawn_faces(self.work / f"{name}.npy", count, seed, domain, self.artist)
 
 
-@dataclass(frozen=True)
-class Networks:
-    """The trained networks of the demo."""
-
-    base: GeneratorWeights
-    transfer: GeneratorWeights
-    encoder: Encoder
-    isf: Isf
-    classifier: Classifier
-    judge: Judge
-
-    def write(self, files: DemoFiles) -> None:
-        """Write the checkpoints, and replace those that are there."""
-        write_rosinality(self.base, files.base, half=True, force=True)
-        write_rosinality(self.transfer, files.transfer, half=True, force=True)
-        write_encoder(_encoder_weights(self.encoder), files.encoder, half=True, force=True)
-        classifier = _classifier_weights(self.classifier)
-        write_isf(_isf_weights(self.isf), files.isf, classifier=classifier, half=True, force=True)
-        write_judge(self.judge, files.judge)
-
-
 def train_all(work: Path, output: Path, effort: Effort, artist: Artist = DRAWINGS) -> DemoFiles:
     """Draw the faces, train every network and write the checkpoints; ``work`` keeps what is needed to resume."""
     faces, base, compiled = Drawings(work, effort, artist), new_generator(SEED), effort.compiled
@@ -190,8 +175,7 @@ def train_all(work: Path, output: Path, effort: Effort, artist: Artist = DRAWING
     judge = train_judge(seen, effort.scaled(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
     generators = (_fine_tuned if artist is DRAWINGS else _siblings)(base, faces)
     files = DemoFiles(output)
-    output.mkdir(parents=True, exist_ok=True)
-    Networks(*generators, encoder, isf, classifier, judge).write(files)
+    _write(Models(*generators, encoder, isf, classifier, judge), files)
     return files
 
 
@@ -211,6 +195,16 @@ def _siblings(base: Generator, faces: Drawings) -> tuple[GeneratorWeights, Gener
     stages, compiled = faces.effort.stages, faces.effort.compiled
     transfer = train_siblings(base, combinations, SPLIT, stages, faces.work, seed=SEED + 1, compiled=compiled)
     return _generator_weights(base, "base"), _generator_weights(transfer, "transfer")
+
+
+def _write(models: Models, files: DemoFiles) -> None:
+    """Write the checkpoints, and replace those that are there."""
+    write_rosinality(models.base, files.base, half=True, force=True)
+    write_rosinality(models.transfer, files.transfer, half=True, force=True)
+    write_encoder(_encoder_weights(models.encoder), files.encoder, half=True, force=True)
+    classifier = _classifier_weights(models.classifier)
+    write_isf(_isf_weights(models.isf), files.isf, classifier=classifier, half=True, force=True)
+    write_judge(models.judge, files.judge)
 
 
 def _generator_weights(network: Generator, name: str) -> GeneratorWeights:

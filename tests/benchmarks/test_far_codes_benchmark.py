@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.far_codes import README, RESULTS, FarCodeRow, judged, table, variants
-from benchmarks.generated import with_section
+from benchmarks.far_codes import RESULTS, FarCodeRow, judged, table, variants
+from benchmarks.generated import FACES_README, with_section
 from benchmarks.records import read_records
 from serving.code_spread import CodeSpread
 
@@ -33,5 +33,5 @@ def test_the_table_counts_each_kind_of_the_last_run() -> None:
 
 
 def test_the_page_shows_the_last_run() -> None:
-    page = README.read_text()
+    page = FACES_README.read_text()
     assert page == with_section(page, "benchmarks.far_codes", table(read_records(RESULTS, FarCodeRow)))

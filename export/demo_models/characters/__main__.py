@@ -9,11 +9,12 @@ import numpy as np
 import typer
 
 from engines.contract.arrays import Picture
+from engines.contract.atomic import check_output
 from export.demo_models.characters.render import draw_character
 from export.demo_models.faces import CARTOON, PHOTO, Domain
 from export.demo_models.traits import random_codes
 from serving.command_line import run
-from serving.faces.images import write_picture
+from serving.faces.images import check_suffix, write_picture
 
 COMBINATIONS = (PHOTO, Domain(structure=1, texture=0), Domain(structure=0, texture=1), CARTOON)
 """The rows of a sheet: photographs, cartoons' geometry with a photograph's surface, the reverse, cartoons."""
@@ -22,11 +23,13 @@ COMBINATIONS = (PHOTO, Domain(structure=1, texture=0), Domain(structure=0, textu
 def main(
     output: Annotated[Path, typer.Argument(help="The picture to write.")] = Path("build/characters.jpg"),
     faces: Annotated[int, typer.Option(min=1, max=100, help="Number of characters.")] = 12,
-    seed: Annotated[int, typer.Option(help="The seed of their traits.")] = 30_000_011,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of their traits.")] = 30_000_011,
     size: Annotated[int, typer.Option(min=64, max=1024, help="Width of each in pixels.")] = 256,
     force: Annotated[bool, typer.Option(help="Replace an existing picture.")] = False,
 ) -> None:
     """Draw characters: each column is one, each row a combination of geometry and surface."""
+    check_suffix(output)
+    check_output(output, force=force)  # before minutes of drawing
     write_picture(output, sheet(faces, seed, size), force=force)
 
 

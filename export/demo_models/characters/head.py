@@ -1,4 +1,4 @@
-"""The head's mesh, and the directions in which it changes: MakeHuman's data (CC0), read from ``head.npz``."""
+"""The head's mesh, and the directions in which it changes (blend shapes): MakeHuman's data, from ``head.npz``."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ def light_of(person: Person) -> Light:
 def openness(depth: Values, light: Light, size: int, crop: float) -> tuple[Values, Values]:
     """Estimate how much of the surroundings and of the key light reaches each pixel, [size, size] in 0..1 each.
 
-    A place is dark where its neighbourhood, or what lies towards the light, is nearer to the viewer than it is;
-    ``crop`` is the side of the face's crop in pixels.
+    This is screen-space ambient occlusion: a place is dark where its neighbourhood, or what lies towards the light, is
+    nearer to the viewer than it is. ``crop`` is the side of the face's crop in pixels.
     """
     seen = depth > FAR / 2
     floor = depth[seen].min() - 0.5 if seen.any() else 0.0

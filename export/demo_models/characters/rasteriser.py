@@ -45,7 +45,7 @@ def interpolated(screen: Values, triangles: Indices, values: Values, owners: Ind
     seen[owners] = True
     number = np.cumsum(seen, dtype=np.int32)[owners] - 1
     a, b, c = (screen[triangles[seen, corner]] for corner in range(3))
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
+    area = doubled_area(a, b, c)
     va, vb, vc = (values[triangles[seen, corner]] for corner in range(3))
     u, v = (vb - va) / area[:, None], (vc - va) / area[:, None]
     dx = u * (c[:, 1] - a[:, 1])[:, None] - v * (b[:, 1] - a[:, 1])[:, None]
@@ -54,6 +54,11 @@ def interpolated(screen: Values, triangles: Indices, values: Values, owners: Ind
     out += dx[number] * x[:, None]
     out += dy[number] * y[:, None]
     return out
+
+
+def doubled_area(a: Values, b: Values, c: Values) -> Values:
+    """Return twice the area of triangles by their corners [T, 2], positive where these go round clockwise, [T]."""
+    return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
 
 
 def rasterise(screen: Values, depth: Values, triangles: Indices, side: int) -> Visible:
@@ -107,7 +112,7 @@ def _rows(screen: Values, depth: Values, triangles: Indices, side: int) -> _Rows
     a, b, c = screen[triangles[:, 0]], screen[triangles[:, 1]], screen[triangles[:, 2]]
     low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
     inside = (high[:, 0] > 0) & (high[:, 1] > 0) & (low[:, 0] < side) & (low[:, 1] < side)
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
+    area = doubled_area(a, b, c)
     owner = np.flatnonzero(inside & (np.abs(area) > 1e-6)).astype(np.int32)
     a, b, c, area = a[owner], b[owner], c[owner], area[owner]
     da, db, dc = depth[triangles[owner]].T

@@ -16,13 +16,12 @@ from export.demo_models.characters.parts import Part, vertex_normals
 from export.demo_models.characters.person import Person
 from export.demo_models.characters.rasteriser import Visible, rasterise
 from export.demo_models.characters.shape import Figure, posed
-from serving.faces.alignment import placement_of_face
+from export.demo_models.faces import crop_of_landmarks
 
 WORN = 0.02
 """How far glasses must be present to be built; their frames grow from nothing."""
 DISTANCE = 11.0
 """The camera's distance from the face in decimetres."""
-_LARGE = 1000.0
 
 
 @dataclass(frozen=True)
@@ -73,15 +72,8 @@ def scene_of(code: NDArray[np.float32], structure: float) -> Scene:
     points = posed(np.concatenate([part.points for part in parts]), person)
     triangles, materials = _triangles(parts, points)
     channels = np.concatenate([part.channels for part in parts])
-    return Scene(figure, points, _normals(points, parts), channels, triangles, materials, crop_of(points, figure))
-
-
-def crop_of(points: Vectors, figure: Figure) -> NDArray[np.float64]:
-    """Return the map from the projection's plane to the face's FFHQ crop with the side 1, [2, 3]."""
-    # Alignment does not depend on scale except for its minimum face size, which is in pixels.
-    own = placement_of_face(landmarks(points, figure) * _LARGE) / _LARGE
-    inverse = np.linalg.inv(own[:, :2])
-    return np.column_stack([inverse, -inverse @ own[:, 2]])
+    placement = crop_of_landmarks(landmarks(points, figure))
+    return Scene(figure, points, _normals(points, parts), channels, triangles, materials, placement)
 
 
 def projected(points: Vectors) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from export.demo_models.characters.colours import Palette, palette_of
 from export.demo_models.characters.light import Light, light_of, openness
 from export.demo_models.characters.parts import Material
 from export.demo_models.characters.person import Person, smoothstep
-from export.demo_models.characters.rasteriser import Values, Visible, interpolated
+from export.demo_models.characters.rasteriser import Values, Visible, doubled_area, interpolated
 from export.demo_models.characters.scene import Scene
 
 SAMPLES = 2
@@ -174,9 +174,8 @@ def _towards_viewer(normals: Values, inside: NDArray[np.bool_]) -> Values:
 def _turned_away(screen: Values, triangles: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which triangles are seen from behind, [T]."""
     a, b, c = (screen[triangles[:, corner]] for corner in range(3))
-    # y goes down, so that the corners of what faces the viewer go round clockwise.
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
-    return np.asarray(area > 0)
+    # The corners of what faces the viewer go round counter-clockwise (``grid_quads``).
+    return np.asarray(doubled_area(a, b, c) > 0)
 
 
 def _points(visible: Visible, materials: NDArray[np.int64], size: int) -> Points:

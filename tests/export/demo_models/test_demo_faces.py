@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drawn_people import difference, with_traits
 from numpy.typing import NDArray
 
 from export.demo_face import demo_code
@@ -23,18 +24,6 @@ from export.demo_models.traits import (
 from serving.faces.alignment import align, placement_of_face
 
 CODES = random_codes(6, 5)
-
-
-def with_trait(code: NDArray[np.float32], **values: float) -> NDArray[np.float32]:
-    """The same face with some traits set."""
-    changed = code.copy()
-    for name, value in values.items():
-        changed[INDEX[name]] = value
-    return changed
-
-
-def difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    return float(np.abs(a.astype(int) - b).mean())
 
 
 def test_codes_are_normalised_and_their_attributes_clear() -> None:
@@ -61,7 +50,7 @@ def test_every_trait_shows(domain: Domain, trait: str) -> None:
     shown = max(
         difference(
             *(
-                draw_face(with_trait(CODES[1], **{**everything, "gender": gender, trait: end}), domain)
+                draw_face(with_traits(CODES[1], **{**everything, "gender": gender, trait: end}), domain)
                 for end in (-1.2, 1.2)
             )
         )

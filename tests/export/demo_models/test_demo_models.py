@@ -17,15 +17,8 @@ from export.demo_face import demo_face
 from export.demo_models.faces import CARTOON, draw_face
 from export.demo_models.files import DemoFiles
 from export.demo_models.judge import estimate_faces
-from export.demo_models.measure import (
-    Models,
-    blend_measures,
-    encoded,
-    load_models,
-    reconstruction,
-    rows_of_codes,
-    synthesised,
-)
+from export.demo_models.measure import blend_measures, encoded, reconstruction, rows_of_codes, synthesised
+from export.demo_models.models import Models, load_models
 from export.demo_models.traits import attributes_of, random_codes
 from export.measures.pictures import ssim
 from export.networks.generator import generator_from_weights

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from export.checkpoints import read_encoder, read_generator, read_isf
-from export.demo_models.dataset import drawn_faces, partial_of
+from export.demo_models.dataset import Faces, drawn_faces, measures_file_of, partial_of
 from export.demo_models.encoder_training import LENGTH_WEIGHT, TrainedLayers, code_loss, new_encoder, scale_convolutions
 from export.demo_models.faces import PHOTO
-from export.demo_models.files import DemoFiles
+from export.demo_models.files import DIRECTORY, DemoFiles
 from export.demo_models.generator_training import (
     Stage,
     new_generator,
@@ -24,7 +24,7 @@ from export.demo_models.generator_training import (
     train_generator,
 )
 from export.demo_models.sibling_training import Combinations, train_siblings
-from export.demo_models.train import Effort, train_all
+from export.demo_models.train import QUICK, Effort, train, train_all
 from export.demo_models.training import Schedule, optimise
 from export.demo_models.traits import TRAITS, random_codes
 from export.networks.generator import generator_from_weights
@@ -184,13 +184,71 @@ def test_an_interrupted_drawing_is_resumed(tmp_path: Path, monkeypatch: pytest.M
     pictures[2:] = 0
     np.save(tmp_path / "drawn.npy", pictures)
     (tmp_path / "drawn.npy").rename(partial_of(file))
-    with (tmp_path / "parts.npy.done").open("wb") as stream:
-        np.save(stream, whole.measures[:2])
+    np.save(measures_file_of(file), whole.measures[:2])
     parts = drawn_faces(file, 6, 0, PHOTO)
     assert (parts.pictures[0] == 7).all()
     np.testing.assert_array_equal(parts.pictures[1:], whole.pictures[1:])
     np.testing.assert_array_equal(parts.measures, whole.measures)
     assert sorted(path.name for path in tmp_path.glob("parts*")) == ["parts.measures.npy", "parts.npy"]
+
+
+def store(file: Path, pictures: Path, faces: Faces, measured: int) -> None:
+    """Store faces as drawings of ``file``, in a file of their own choice, with the measures of some of them."""
+    np.save(pictures.with_suffix(".npy"), faces.pictures)
+    pictures.with_suffix(".npy").rename(pictures)
+    np.save(measures_file_of(file), faces.measures[:measured])
+
+
+def test_drawings_that_are_there_are_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.demo_models.dataset._draw", None)
+    blank = Faces(random_codes(3, 0), np.full((3, 256, 256, 3), 7, np.uint8), np.ones((3, 3), np.float32))
+    # The second was interrupted between its last drawing and its name, which an earlier file has.
+    np.save(tmp_path / "late.npy", blank.pictures[:2])
+    for file, pictures in ((named := tmp_path / "named.npy", named), (late := tmp_path / "late.npy", partial_of(late))):
+        store(file, pictures, blank, 3)
+        found = drawn_faces(file, 3, 0, PHOTO)
+        np.testing.assert_array_equal(found.pictures, blank.pictures)
+        np.testing.assert_array_equal(found.measures, blank.measures)
+
+
+def test_drawings_of_another_number_of_faces_are_drawn_again(tmp_path: Path) -> None:
+    blank = Faces(random_codes(4, 0), np.zeros((4, 256, 256, 3), np.uint8), np.zeros((4, 3), np.float32))
+    whole, part = tmp_path / "whole.npy", tmp_path / "part.npy"
+    store(whole, whole, blank, 4)
+    store(part, partial_of(part), blank, 1)
+    for file in (whole, part):
+        faces = drawn_faces(file, 2, 0, PHOTO)
+        assert faces.pictures.shape == (2, 256, 256, 3)
+        assert faces.pictures.reshape(2, -1).any(1).all()
+        assert faces.measures[:, :2].all()
+
+
+def test_pictures_that_were_not_drawn_do_not_pass_for_drawn_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "faces.npy"
+    np.save(measures_file_of(file), np.ones((2, 3), np.float32))  # whose pictures were removed
+    with monkeypatch.context() as broken:
+        broken.setattr("export.demo_models.dataset._draw", None)
+        with pytest.raises(TypeError):
+            drawn_faces(file, 2, 0, PHOTO)
+    assert partial_of(file).exists()
+    assert drawn_faces(file, 2, 0, PHOTO).pictures.reshape(2, -1).any(1).all()
+
+
+@pytest.mark.parametrize("characters", [False, True])
+def test_a_quick_training_leaves_the_packages_weights_and_a_whole_trainings_folder_alone(
+    monkeypatch: pytest.MonkeyPatch, characters: bool
+) -> None:
+    calls: list[tuple[Path, Path, Effort]] = []
+    monkeypatch.setattr("export.demo_models.train.train_all", lambda *given: calls.append(given[:3]))
+    for quick in (True, False):
+        train(quick=quick, characters=characters)
+    (work, output, effort), (whole, weights, _) = calls
+    assert effort == QUICK
+    assert output == work / "weights"
+    assert work != whole
+    assert weights == (whole / "weights" if characters else DIRECTORY)
 
 
 def test_targets_are_averages_in_minus_one_to_one() -> None:
