@@ -1,4 +1,4 @@
-"""Fused GPU kernels for the generator's 1024 path and for encoders, in OpenAI's Triton language (the package ``triton``).
+"""Fused GPU kernels for the generator's 1024 path and for encoders, in OpenAI's language Triton (package ``triton``).
 
 A convolution's tail is its epilogue: everything between its sums and the next convolution's input.
 
