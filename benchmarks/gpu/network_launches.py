@@ -1,9 +1,9 @@
 """``python -m benchmarks.gpu.network_launches``: the launches of encoder and ISF head, counted without a GPU.
 
 The engine runs these networks operator by operator in PyTorch, so each operator that is no view is a launch, as is each
-of this package's kernels. They are run here on tensors that have shapes only, where kernels are not launched but noted,
-and each launch is given the time of ``launch_costs``. The rows are recorded,
-since networks of public sizes take a minute to write, and the table of ``engines/kernels/README.md`` is made of them.
+of this package's kernels. They are run here on tensors that have shapes only, where kernels are noted and not launched,
+and each launch is given the time of ``launch_costs``. The rows are recorded, since networks of public sizes take a
+minute to write, and the table of ``engines/kernels/README.md`` is made of them.
 """
 
 from __future__ import annotations
