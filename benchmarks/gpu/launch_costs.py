@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import prod
+from math import isqrt, prod
 
 from benchmarks.gpu.workloads import KernelWorkload, convolution_widths, style_workloads
 from engines.kernels.conv_rgb import MAX_CHANNELS_OUT, conv_rgb_spec
@@ -249,6 +249,16 @@ def library_product(
     shared = depth * (2 * 2 * TILE + _multiplied(TILE, TILE, 1))
     operations, padded = times * 2 * depth * rows * columns, 2 * depth * TILE * TILE
     return Launch(kernel, size, blocks, floor, floor, operations, padded, block_shared=shared)
+
+
+def excitation_launch(spec: KernelSpec, batch: int) -> Launch:
+    """The end of a residual unit, each of whose blocks reads the means and all weights."""
+    channels, squeezed, pixels = _sizes(spec, "CHANNELS", "SQUEEZED", "PIXELS")
+    blocks, weights = batch * prod(spec.grid), 4 * channels * squeezed
+    floor = 2 * batch * channels * (3 * pixels + 1) + weights
+    again = (blocks - 1) * weights + 2 * (blocks - batch) * channels
+    operations = 2 * batch * pixels * channels + blocks * weights
+    return Launch("excitation", isqrt(pixels), blocks, floor, floor + again, operations, operations / blocks, spec)
 
 
 def _sizes(spec: KernelSpec, *names: str) -> tuple[int, ...]:

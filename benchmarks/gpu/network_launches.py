@@ -1,18 +1,21 @@
 """``python -m benchmarks.gpu.network_launches``: the launches of encoder and ISF head, counted without a GPU.
 
-The engine runs these networks operator by operator in PyTorch, so each operator that is no view is a launch. They are
-run here on tensors that have shapes only, and each launch is given the time of ``launch_costs``. The rows are recorded,
-since networks of public sizes take a minute to write, and the table of ``engines/kernels/README.md`` is made of them.
+The engine runs these networks operator by operator in PyTorch, so each operator that is no view is a launch, as is each
+of this package's kernels. They are run here on tensors that have shapes only, where kernels are noted and not launched,
+and each launch is given the time of ``launch_costs``. The rows are recorded, since networks of public sizes take a
+minute to write, and the table of ``engines/kernels/README.md`` is made of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import onnx
 import torch
@@ -21,11 +24,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.generated import KERNELS_README, line, with_section
-from benchmarks.gpu.launch_costs import Launch, generator_launches, library_product
+from benchmarks.gpu.launch_costs import Launch, excitation_launch, generator_launches, library_product
 from benchmarks.gpu.launches import BATCHES
 from benchmarks.networks import FULL, encoder_weights, isf_weights
 from benchmarks.records import RESULTS_FOLDER, append_records, read_records
 from engines.contract.tensors import Signature, encoder_signature, isf_signature
+from engines.kernels.launch import KernelSpec
+from engines.kernels.operands import channels_last
 from engines.torch.cuda_graphs import empty
 from engines.torch.engine import network_from_onnx
 from export.graphs.encoder import onnx_from_encoder
@@ -68,9 +73,22 @@ class _LaunchCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # tor
         self, function: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = function(*args, **(kwargs or {}))
+        if function.overloadpacket is aten.convolution:
+            # As cuDNN gives it for weights in this format, which PyTorch forgets for tensors without content.
+            result = channels_last(result)
         if not (function.is_view or function.overloadpacket.__name__ in _NO_LAUNCHES):
             self.launches.append(_launch(function, args, result))
         return result
+
+    @contextmanager
+    def kernels(self) -> Iterator[None]:
+        """Inside the block, this package's kernels are collected too, and not launched."""
+
+        def launch(spec: KernelSpec, batch: int, operands: Mapping[str, Tensor | None]) -> None:
+            self.launches.append(excitation_launch(spec, batch))
+
+        with patch.object(KernelSpec, "launch", launch):
+            yield
 
 
 def _launch(function: Any, args: tuple[Any, ...], result: Any) -> Launch:
@@ -97,7 +115,7 @@ def launches_of(proto: onnx.ModelProto, signature: Signature) -> dict[int, list[
         network = network_from_onnx(model, signature, device, half=True)
     for batch in BATCHES:
         inputs = {spec.name: empty(spec, batch, device) for spec in signature.inputs}
-        with torch.no_grad(), _LaunchCounter() as counter:
+        with torch.no_grad(), _LaunchCounter() as counter, counter.kernels():
             network(inputs)
         launches[batch] = counter.launches
     return launches

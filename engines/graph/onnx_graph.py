@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,15 @@ class OnnxGraph:
     name: str
     nodes: tuple[Node, ...]
     constants: Mapping[str, AnyArray]
+
+    @property
+    def readers(self) -> Mapping[str, list[Node]]:
+        """The nodes that read each value, twice if one reads it twice; none for a value that nothing reads."""
+        readers: dict[str, list[Node]] = defaultdict(list)
+        for node in self.nodes:
+            for name in node.inputs:
+                readers[name].append(node)
+        return readers
 
 
 def read_graph(model: Path, opened: Path | None = None) -> OnnxGraph:

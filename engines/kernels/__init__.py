@@ -1,4 +1,4 @@
-"""Fused GPU kernels for the generator's 1024 path, in OpenAI's Triton language (the package ``triton``).
+"""Fused GPU kernels for the generator's 1024 path and for encoders, in OpenAI's language Triton (package ``triton``).
 
 A convolution's tail is its epilogue: everything between its sums and the next convolution's input.
 
@@ -11,6 +11,7 @@ A convolution's tail is its epilogue: everything between its sums and the next c
 | ``conv_rgb`` | a convolution's input: the 3x3 convolution with its tail and ToRGB |
 | ``conv_rgb_rows`` | the same of narrow maps, row by row, with the weights kept in shared memory |
 | ``conv_up`` | an up-convolution's input: the convolution with its FIR filter and tail |
+| ``excitation`` | the last map of an encoder's residual unit: its gates, the product with them, the shortcut |
 
 ``reference`` has the formulas in plain PyTorch, ``weights`` converts a network's weights to the kernels' operands,
 ``shared_memory`` says how much of it a block may take, and ``ahead_of_time`` compiles a launch to PTX without a GPU,

@@ -54,6 +54,13 @@ def convolve(x: Tensor, weight: Tensor, *, up: bool = False) -> Tensor:
     return functional.conv2d(x, weight, padding=1)
 
 
+def excitation(x: Tensor, mean: Tensor, squeeze: Tensor, excite: Tensor, shortcut: Tensor) -> Tensor:
+    """The end of a residual unit, for the operands of the kernel of this name."""
+    squeezed = functional.relu(mean.to(x).flatten(1) @ squeeze.to(x).T)
+    gates = torch.sigmoid(squeezed @ excite.to(x))
+    return torch.addcmul(shortcut.to(x), x, gates[:, :, None, None])
+
+
 def picture(image: Tensor) -> Tensor:
     """[N, 3, R, R] in -1..1 -> uint8 [N, R, R, 3]: trunc(clamp(127.5 x + 128, 0, 255))."""
     return (image * 127.5 + 128).clamp(0, 255).permute(0, 2, 3, 1).to(torch.uint8)

@@ -22,7 +22,10 @@ from engines.engine import BaseEngine, EngineOptions
 from engines.graph.generator_weights import ExportedGeneratorWeights, generator_weights_from_graph, is_generator
 from engines.graph.live_generator import LiveGeneratorWeights
 from engines.graph.onnx_graph import read_graph
+from engines.library_errors import library_errors
+from engines.torch.batched_rows import with_batched_rows
 from engines.torch.cuda_graphs import DTYPES, CudaGraphs, Network, empty
+from engines.torch.excitation_fusion import with_excitations
 from engines.torch.generator import TorchGenerator
 from engines.torch.horizontal_fusion import fused_horizontally
 from engines.torch.layer_backends import FusedBackend, LayerBackend, ReferenceBackend
@@ -150,7 +153,10 @@ def network_from_onnx(
     if is_generator(graph):
         return generator_network(generator_weights_from_graph(graph, signature), device, half=half)
     outputs = frozenset(spec.name for spec in signature.outputs)
-    return TorchGraph(fused_horizontally(graph, outputs), outputs, device, half=half)
+    with library_errors("PyTorch", graph.name, remedy="export the model again"):
+        for rewrite in (with_excitations, with_batched_rows, fused_horizontally):
+            graph = rewrite(graph, outputs)
+    return TorchGraph(graph, outputs, device, half=half)
 
 
 def generator_network(weights: ExportedGeneratorWeights, device: torch.device, *, half: bool) -> Network:

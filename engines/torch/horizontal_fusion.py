@@ -30,11 +30,7 @@ class _Layer:
 
 def fused_horizontally(graph: OnnxGraph, outputs: frozenset[str]) -> OnnxGraph:
     """Return the graph with its parallel chains of convolutions fused; ``outputs`` are the names that it must give."""
-    readers: dict[str, list[Node]] = defaultdict(list)
-    for node in graph.nodes:
-        for name in node.inputs:
-            readers[name].append(node)
-    constants = dict(graph.constants)
+    readers, constants = graph.readers, dict(graph.constants)
     places = {node.outputs[0]: place for place, node in enumerate(graph.nodes)}
     replaced: dict[str, tuple[Node, ...]] = {}
     for first in _first_layers(graph.nodes, constants):

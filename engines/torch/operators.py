@@ -16,6 +16,8 @@ from torch.nn import functional
 from engines.contract.arrays import AnyArray
 from engines.contract.errors import EngineError
 from engines.graph.onnx_graph import Node, OnnxGraph
+from engines.kernels import reference
+from engines.kernels.excitation import excitation
 from engines.kernels.operands import channels_last
 from engines.library_errors import library_errors
 
@@ -50,6 +52,12 @@ def _gemm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) 
     return functional.linear(x.to(weight.dtype), weight if a.get("transB") else weight.T, bias)
 
 
+def _linear_rows(a: Attributes, weights: Tensor, biases: Tensor, *rows: Tensor) -> Tensor:
+    """A linear layer for each row: [N, I] each, weights [L, I, O], biases [L, O] -> [N, L, O]."""
+    codes = torch.bmm(torch.stack(rows).to(weights.dtype), weights).transpose(0, 1) + biases
+    return torch.cat([codes[:, :1], codes[:, :1] + codes[:, 1:]], 1) if a["offsets"] else codes
+
+
 def _matmul(a: Attributes, x: Tensor, y: Tensor) -> Tensor:
     dtype = torch.promote_types(x.dtype, y.dtype)
     return x.to(dtype) @ y.to(dtype)
@@ -68,6 +76,12 @@ def _batch_norm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor, mean: Te
 
 def _layer_norm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return functional.layer_norm(x, weight.shape, weight, bias, a["epsilon"])
+
+
+def _excitation(a: Attributes, x: Tensor, mean: Tensor, squeeze: Tensor, excite: Tensor, shortcut: Tensor) -> Tensor:
+    if x.dtype != torch.float16:
+        return reference.excitation(x, mean, squeeze, excite, shortcut)
+    return excitation(channels_last(x), mean.flatten(1), squeeze, excite, channels_last(shortcut))
 
 
 def _instance_norm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -107,10 +121,12 @@ OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "Div": lambda a, x, y: x / y,
+    "Excitation": _excitation,
     "Gemm": _gemm,
     "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
     "LeakyRelu": lambda a, x: functional.leaky_relu(x, a["alpha"]),
+    "LinearRows": _linear_rows,
     "MatMul": _matmul,
     "MaxPool": _max_pool,
     "Mul": lambda a, x, y: x * y,
@@ -131,7 +147,10 @@ OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "Transpose": lambda a, x: x.permute(a["perm"]),
     "Unsqueeze": _unsqueeze,
 }
-"""Functions of a node's attributes and its inputs; inputs that are constant in every exported graph are tuples."""
+"""Functions of a node's attributes and its inputs; inputs that are constant in every exported graph are tuples.
+
+``Excitation`` and ``LinearRows`` are none of ONNX: ``excitation_fusion`` and ``batched_rows`` put them into a graph.
+"""
 
 
 @dataclass(frozen=True)
@@ -206,7 +225,7 @@ def _constant(node: Node, value: AnyArray, device: torch.device, *, half: bool) 
     if value.dtype.kind == "i" or node.operator == "Resize":
         return tuple(value.tolist())
     constant = torch.tensor(value, device=device)
-    if node.operator not in ("Conv", "ConvTranspose", "PRelu"):
+    if node.operator not in ("Conv", "ConvTranspose", "Excitation", "PRelu"):
         return constant
     if node.operator != "PRelu" and value.ndim == 4:
         constant = channels_last(constant)

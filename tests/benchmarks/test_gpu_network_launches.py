@@ -8,11 +8,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.generated import KERNELS_README, with_section
-from benchmarks.gpu.launch_costs import SMALL_LAUNCH
+from benchmarks.gpu.launch_costs import SMALL_LAUNCH, excitation_launch
 from benchmarks.gpu.network_launches import RECORDED, NetworkRow, launches_of, rows_of, table, with_others
 from benchmarks.networks import TINY, encoder_weights, isf_weights
 from benchmarks.records import read_records
 from engines.contract.tensors import DType, Signature, TensorSpec, encoder_signature, isf_signature
+from engines.kernels.excitation import excitation_spec
 from export.graphs.encoder import onnx_from_encoder
 from export.graphs.isf import onnx_from_isf
 from export.networks.encoder import encoder_from_weights
@@ -56,8 +57,16 @@ def test_views_launch_nothing() -> None:
     signature = encoder_signature(TINY.geometry)
     encoder = onnx_from_encoder(encoder_from_weights(encoder_weights(TINY)), signature)
     names = {launch.kernel for launch in launches_of(encoder, signature)[1]}
-    assert {"convolution", "add", "sigmoid"} <= names
+    assert {"convolution", "add", "excitation"} <= names
     assert {"permute", "view", "empty", "slice", "unsqueeze"}.isdisjoint(names)
+
+
+def test_the_kernel_of_a_residual_unit_is_a_launch_whose_blocks_read_all_weights() -> None:
+    launch = excitation_launch(excitation_spec(256, 16, 32, 32), 2)
+    weights, means, maps = 2 * 2 * 256 * 16, 2 * 256, 3 * 2 * 256 * 32 * 32
+    assert (launch.kernel, launch.size, launch.blocks) == ("excitation", 32, 2 * 32 * 32 * 256 // 4096)
+    assert launch.floor == 2 * (maps + means) + weights
+    assert launch.emitted == 2 * maps + launch.blocks * (means + weights)
 
 
 def test_no_launch_is_shorter_than_the_smallest() -> None:

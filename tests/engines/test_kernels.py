@@ -21,6 +21,7 @@ from engines.kernels import reference, shared_memory
 from engines.kernels.ahead_of_time import compile_ahead
 from engines.kernels.conv_rgb import conv_rgb_spec
 from engines.kernels.conv_up import conv_up_spec
+from engines.kernels.excitation import excitation
 from engines.kernels.operands import Activation, channels_last
 from engines.kernels.rgb import ToRgbOperands, ToRgbVariant
 from engines.kernels.tail import tail, tail_spec
@@ -174,6 +175,11 @@ def activation(channels: int = 8, size: int = 4) -> Activation:
     return Activation(torch.ones(1, channels), torch.zeros(size, size).half(), torch.zeros(channels))
 
 
+def excited(channels: int) -> Tensor:
+    weight = torch.zeros(2, channels).half()
+    return excitation(half_map(), torch.zeros(1, 8).half(), weight, weight, half_map())
+
+
 def half_map(channels: int = 8, size: int = 4) -> Tensor:
     return channels_last(torch.zeros(1, channels, size, size).half())
 
@@ -207,6 +213,7 @@ def rgb(skip_size: int) -> ToRgbOperands:
             lambda: to_rgb(half_map(size=5), rgb(2)),
             r"'skip': got .* expected torch.float32 \[1, 3, 5 / 2, 5 / 2\]",
         ),
+        (lambda: excited(6), r"'squeeze': got .* \[2, 6\] .* expected torch.float16 \[2, 8\]"),
         (lambda: conv_rgb_spec(512, 512, 64, 64, ToRgbVariant()), "got 512 output channels, expected at most 128"),
     ],
 )

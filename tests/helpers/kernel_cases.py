@@ -24,6 +24,7 @@ from engines.kernels.capabilities import CAPABILITIES
 from engines.kernels.conv_rgb import conv_rgb, conv_rgb_spec
 from engines.kernels.conv_sums import conv_sums, conv_sums_spec
 from engines.kernels.conv_up import conv_up, conv_up_spec
+from engines.kernels.excitation import excitation, excitation_spec
 from engines.kernels.launch import KernelSpec
 from engines.kernels.operands import Activation, channels_last
 from engines.kernels.rgb import ToRgbOperands, ToRgbVariant
@@ -166,6 +167,18 @@ def rgb_errors(
         yield errors("next", next_map, exact * style.double(), half * style.half())
 
 
+def excitation_errors(
+    batch: int, channels: int, squeezed: int, height: int, width: int, device: str
+) -> Iterator[Errors]:
+    """Errors of the end of a residual unit with squeeze and excitation."""
+    draw = RandomOperands(device)
+    x, shortcut = draw.map(batch, channels, height, width), draw.map(batch, channels, height, width)
+    mean = draw.normal(batch, channels).half()
+    squeeze, excite = (draw.normal(squeezed, channels, scale=size**-0.5).half() for size in (channels, squeezed))
+    exact, half = (reference.excitation(x.to(d), mean, squeeze, excite, shortcut) for d in _DTYPES)
+    yield errors("y", excitation(x, mean, squeeze, excite, shortcut), exact, half)
+
+
 def styles_errors(
     batch: int, depth: int, style_widths: tuple[int, ...], demodulation_widths: tuple[int, ...], device: str
 ) -> Iterator[Errors]:
@@ -284,6 +297,9 @@ CASES: dict[str, Callable[..., Iterator[Errors]]] = {
     "up-convolution with kept weights, wide, 40 to 20 channels, 12x264": partial(
         wide_conv_up_errors, 1, 40, 20, 12, 264
     ),
+    "excitation, 13 channels, 3 squeezed, 5x7": partial(excitation_errors, 3, 13, 3, 5, 7),
+    "excitation, 512 channels, 20 squeezed, 3x4": partial(excitation_errors, 2, 512, 20, 3, 4),
+    "excitation, 64 channels, 4 squeezed, 9x16": partial(excitation_errors, 1, 64, 4, 9, 16),
     "styles, 3 convolutions and 2 of ToRGB": partial(styles_errors, 3, 300, (40, 40, 21, 40, 21), (40, 21, 21)),
     "styles of one narrow layer": partial(styles_errors, 1, 5, (3, 7), (7,)),
     "a resolution, fused": partial(block_errors, fused=True),
@@ -295,6 +311,8 @@ LARGE_CASES: dict[str, Callable[..., Iterator[Errors]]] = {
     "divided convolution, 512 channels, 4x4": partial(conv_sums_errors, 8, 512, 512, 4, 4),
     "divided convolution, 512 channels, 8x8": partial(conv_sums_errors, 2, 512, 512, 8, 8),
     "divided convolution, 512 channels, 16x16": partial(conv_sums_errors, 2, 512, 512, 16, 16),
+    "excitation, 64 channels, 4 squeezed, 128x128": partial(excitation_errors, 2, 64, 4, 128, 128),
+    "excitation, 256 channels, 16 squeezed, 32x32": partial(excitation_errors, 2, 256, 16, 32, 32),
     "FIR tail, 128 channels, 256x256": partial(tail_errors, 2, 128, 256, 256, up=True),
     "ToRGB, 512 channels, 64x64": partial(to_rgb_errors, 2, 512, 64, 64, last=False),
     "up-convolution, 128 to 64 channels, 512x512": partial(conv_up_errors, 2, 128, 64, 512, 512, clamp=None),
@@ -302,7 +320,7 @@ LARGE_CASES: dict[str, Callable[..., Iterator[Errors]]] = {
     "up-convolution, 64 to 32 channels, 1024x1024": partial(conv_up_errors, 2, 64, 32, 1024, 1024, clamp=None),
     "convolution, 32 to 32 channels, 1024x1024, last": partial(conv_rgb_errors, 2, 32, 32, 1024, 1024, last=True),
 }
-"""Layers of the usual 1024x1024 generator, for which the interpreter would take hours."""
+"""Layers of the usual 1024x1024 generator and encoder, for which the interpreter would take hours."""
 
 
 AHEAD_OF_TIME = "from PTX: "
@@ -319,6 +337,8 @@ def run_case(case: str, device: str) -> list[Errors]:
 SPECS: dict[str, Callable[[], KernelSpec]] = {
     "styles": partial(styles_spec, 18, 512, 568),
     "demodulations": partial(demodulations_spec, 512, 696),
+    "excitation of 256 channels": partial(excitation_spec, 256, 16, 32, 32),
+    "excitation of 512 channels": partial(excitation_spec, 512, 32, 16, 16),
     "FIR tail at 256": partial(tail_spec, 128, 256, 256, up=True, styled=True),
     "ToRGB at 128": partial(to_rgb_spec, 256, 128, 128, ToRgbVariant(clamp=256.0, rgb_clamp=256.0)),
     "ToRGB at 256": partial(to_rgb_spec, 128, 256, 256, ToRgbVariant(clamp=256.0, rgb_clamp=256.0)),
@@ -329,7 +349,7 @@ SPECS: dict[str, Callable[[], KernelSpec]] = {
     "up-convolution at 1024": partial(conv_up_spec, 64, 32, 1024, 1024),
     "convolution at 1024": partial(conv_rgb_spec, 32, 32, 1024, 1024, ToRgbVariant(has_next=False, quantised=True)),
 }
-"""Layers of the usual 1024x1024 generator, in blocks that every GPU admits."""
+"""Layers of the usual 1024x1024 generator and encoder, in blocks that every GPU admits."""
 
 MULTIPROCESSOR_KIB = {80: 164, 86: 100, 89: 100, 90: 228, 100: 228, 120: 100}
 """The shared memory of a multiprocessor, by capability."""
