@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from benchmarks.generated import with_section
 from engines.contract.arrays import Picture
 from engines.contract.tensors import ISF_ATTRIBUTES
-from export.demo_models.faces import CARTOON, draw_face
+from export.demo_models.domains import CARTOON, PHOTO
 from export.demo_models.files import DIRECTORY, DemoFiles
 from export.demo_models.isf_training import NOISE_SIZE
-from export.demo_models.measure import R_SWAPS, blended, encoded, measure, synthesised
+from export.demo_models.measure import R_SWAPS, blended, encoded, measure, rendered, synthesised
 from export.demo_models.models import Models, load_models
+from export.demo_models.sibling_training import SPLIT
 from export.demo_models.traits import attributes_of, random_codes
 from export.measures.subjects import measured_generator
 from export.networks.generator import generator_from_weights
@@ -63,16 +64,15 @@ def write_tables() -> None:
 
 def tables(figures: Figures) -> str:
     """All tables, in Markdown."""
-    reconstruction = figures["reconstruction"]
     edits = figures["edits"]
     shown = {"accuracy": "%", "kept": "%", "encoded_accuracy": "%", "encoded_kept": "%"}
     shown |= {"likeness": ".3f", "diversity": ".3f", "path_length": ".2f", "path_range": ".2f"}
     mean = {"attribute": "mean", **{name: np.mean([edit[name] for edit in edits]) for name in shown}}
     classifier = ", ".join(f"{name} {100 * share:.1f} %" for name, share in figures["classifier_accuracy"].items())
     return "\n".join([
-        f"\nReconstruction of {figures['faces']} held-out drawings by encoder and base generator: PSNR "
-        f"{reconstruction['psnr']:.1f} dB (5th percentile {reconstruction['psnr_p5']:.1f}), SSIM "
-        f"{reconstruction['ssim']:.3f} ({reconstruction['ssim_p5']:.3f}).\n",
+        f"\n{figures['faces']} characters that are in no training set:\n",
+        *_fidelity_table(figures),
+        "",
         *_blend_table(figures),
         "",
         "| edit | accuracy (mAcc) | others kept | accuracy from photographs | others kept | likeness | diversity | PPL "
@@ -83,7 +83,7 @@ def tables(figures: Figures) -> str:
             for edit in (*edits, mean)
         ),
         "",
-        f"The classifier is right about {classifier} of the drawings.",
+        f"The classifier is right about {classifier} of the renderings.",
         "",
     ])  # fmt: skip
 
@@ -92,45 +92,55 @@ def _figure(value: float, form: str) -> str:
     return f"{100 * value:.1f} %" if form == "%" else format(value, form)
 
 
+def _fidelity_table(figures: Figures) -> list[str]:
+    lines = [
+        "| pictures | renderings | PSNR, dB | 5th percentile | SSIM | sharpness | distance |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for row in figures["fidelity"]:
+        lines.append(
+            f"| {row['pictures']} | {row['renderings']} | {row['psnr']:.1f} | {row['psnr_p5']:.1f} "
+            f"| {row['ssim']:.3f} | {100 * row['sharpness']:.0f} % | {row['distance']:.3f} |"
+        )
+    return lines
+
+
 def _blend_table(figures: Figures) -> list[str]:
     drawn = figures["drawn"]
     by_direction = {
         reverse: {b["r_swap"]: b for b in figures["blends"] if b["reverse"] is reverse} for reverse in (False, True)
     }
     lines = [
-        "| r_swap | eye height | chin width | outlines | eye height, `--reverse` | chin width | outlines |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| r_swap | eye height | chin width | jaw width | outlines "
+        "| eye height, `--reverse` | chin width | jaw width | outlines |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for r_swap in R_SWAPS:
-        cells = [
-            text
-            for reverse in (False, True)
-            for text in _cells(
-                *(by_direction[reverse][r_swap][k] for k in ("eye_height", "chin_width", "outline_strength"))
-            )
-        ]
+        cells = [text for reverse in (False, True) for text in _cells(by_direction[reverse][r_swap])]
         lines.append(f"| {r_swap} | {' | '.join(cells)} |")
     for name, values in drawn.items():
-        lines.append(f"| drawn {name} | {' | '.join(_cells(*values.values()))} | | | |")
+        cells = _cells({measure.replace(" ", "_"): value for measure, value in values.items()})
+        lines.append(f"| rendered {name} | {' | '.join(cells)} | | | | |")
     return lines
 
 
-def _cells(eye: float, chin: float, outline: float) -> tuple[str, str, str]:
-    return f"{eye:.1f}", f"{chin:.1f}", f"{outline:.2f}"
+def _cells(measures: Mapping[str, float]) -> list[str]:
+    widths = [f"{measures[name]:.1f}" for name in ("eye_height", "chin_width", "jaw_width")]
+    return [*widths, f"{measures['outline_strength']:.2f}"]
 
 
 def grids(models: Models) -> dict[str, Picture]:
-    """The pictures by name: drawings through encoder and base, blends by r_swap, edits, and random faces."""
+    """The pictures by name: renderings through encoder and base, blends by r_swap, edits, and random faces."""
     codes = random_codes(6, SHOWN_SEED)
-    photos = np.stack([draw_face(code) for code in codes])
+    photos = rendered(codes, PHOTO)
     base = generator_from_weights(models.base)
     w = encoded(models.encoder, photos)
     reconstructed = synthesised(base, w)
     return {
-        "reconstruction": labelled({"drawn": photos, "encoder + base": reconstructed}),
-        "blends": labelled({"drawn": photos, "base": reconstructed} | _blends(models, w) | {
-            "drawn cartoon": np.stack([draw_face(code, CARTOON) for code in codes])}),
-        "edits": labelled({"drawn": photos, "base": reconstructed} | _edits(models, w, attributes_of(codes))),
+        "reconstruction": labelled({"rendered": photos, "encoder + base": reconstructed}),
+        "blends": labelled({"rendered": photos, "base": reconstructed} | _blends(models, w) | {
+            "rendered cartoon": rendered(codes, CARTOON)}),
+        "edits": labelled({"rendered": photos, "base": reconstructed} | _edits(models, w, attributes_of(codes))),
         "random_faces": labelled(_random_faces(models)),
     }  # fmt: skip
 
@@ -158,7 +168,7 @@ def _edits(models: Models, w: torch.Tensor, source: NDArray[np.float32]) -> dict
 
 def _random_faces(models: Models) -> dict[str, Picture]:
     """The faces of the first seeds, uncurated: by the base, a blend and the transferred generator."""
-    networks = {f"r_swap {r_swap}": blended(models, r_swap, reverse=False) for r_swap in (32, R_SWAPS[-1])}
+    networks = {f"r_swap {r_swap}": blended(models, r_swap, reverse=False) for r_swap in (SPLIT, R_SWAPS[-1])}
     rows = {}
     for name, network in {"base": generator_from_weights(models.base), **networks}.items():
         generator = measured_generator(name, network)

@@ -51,7 +51,7 @@ from serving.video.session import ToonSession
 from serving.video.writing import VideoWriter
 
 R_SWAPS = (16, 32, 64)
-EDITED_MODEL = "blend_r64"
+EDITED_MODEL = "blend_r16"
 CLIP_SECONDS, CLIP_RATE = 2, 12
 TIMED_REQUESTS = 20
 TILE = 192
@@ -103,7 +103,7 @@ def demo(output: Annotated[Path, typer.Option(help="Folder for the results.")] =
     output.mkdir(parents=True)
     watch = Stopwatch()
     console.print(f"The demo models are {DESCRIPTION}.")
-    with watch.stage("Draw a photograph and a clip, and cut the face out"):
+    with watch.stage("Render a photograph and a clip, and cut the face out"):
         photograph, points = demo_photograph()
         face, placement = align(photograph, points)
         write_picture(output / "photograph.png", photograph)

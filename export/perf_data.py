@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engines.contract.arrays import Picture
 from engines.contract.atomic import atomic_directory
-from export.demo_models.faces import draw_face
+from export.demo_models.characters.render import draw_character
 from export.demo_models.traits import random_codes
 from serving.faces.jpeg import jpeg_from_picture
 
@@ -22,12 +22,12 @@ _SEED = 1
 def write_perf_data(folder: Path, *, force: bool = False) -> None:
     """Write ``faces.json`` for ensembles that take arrays and ``faces_jpeg.json`` for those that take JPEG files.
 
-    Both hold the same drawn faces, without the optional inputs, which perf_analyzer then leaves out.
+    Both hold the same rendered faces, without the optional inputs, which perf_analyzer then leaves out.
 
     Raises:
         ExportError: the folder is there and ``force`` is not given, or it cannot be written.
     """
-    faces = [draw_face(code) for code in random_codes(FACES, _SEED)]
+    faces = [draw_character(code) for code in random_codes(FACES, _SEED)]
     with atomic_directory(folder, force=force) as staging:
         _write(staging / "faces.json", ({"face": _encoded(face.tobytes())} for face in faces))
         _write(staging / "faces_jpeg.json", ({"jpeg": _encoded(_element(face))} for face in faces))

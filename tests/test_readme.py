@@ -21,7 +21,7 @@ from engines import engine_from_directory
 from engines.contract.tensors import ISF_ATTRIBUTES
 from export.demo import draw_clip
 from export.demo_face import demo_face
-from export.demo_models.faces import draw_face
+from export.demo_models.characters.render import draw_character
 from export.demo_models.traits import attributes_of, random_codes
 from serving import Pipeline, ToonifyClient
 from serving.faces.images import read_picture, write_picture
@@ -139,7 +139,7 @@ def test_the_edit_of_the_image_command_keeps_a_mans_glasses(new_user: NewUser, s
     codes = random_codes(100, seed=1)
     shown = dict(zip(ISF_ATTRIBUTES, attributes_of(codes).T, strict=True))
     young_man = (shown["gender"] == 1) & (shown["glasses"] == 1) & (shown["age"] == 0)
-    write_picture(new_user.folder / "man.png", draw_face(codes[young_man.argmax()]))
+    write_picture(new_user.folder / "man.png", draw_character(codes[young_man.argmax()]))
     command = block("image").splitlines()[0].replace("build/demo/face.png", "man.png").replace("toon.png", "old.png")
     subprocess.run(shlex.split(command), cwd=new_user.folder, env=new_user.environment, check=True)
     with ToonifyClient("127.0.0.1:8001") as client:

@@ -1,1 +1,1 @@
-"""The package's small models of drawn faces, the code that draws the faces, and the training; see README.md here."""
+"""The package's small models, the characters that they are trained on, and the training; see README.md here."""

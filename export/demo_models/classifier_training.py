@@ -1,4 +1,4 @@
-"""Training of the demo's classifier: a drawn photograph -> which of the four attributes it shows.
+"""Training of the demo's classifier: a rendered photograph -> which of the four attributes it shows.
 
 It has the form of the classifier in an ISF checkpoint's discriminator, far narrower. Pictures are shifted, scaled and
 rotated a little, blurred and made noisy, since it will see real crops and a generator's pictures.
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from export.demo_models.augmentation import jittered
 from export.demo_models.dataset import Faces
-from export.demo_models.encoder_training import jittered
 from export.demo_models.judge import degraded
 from export.demo_models.training import Schedule, device, mixed_precision, optimise
 from export.demo_models.traits import ATTRIBUTES, attributes_of
@@ -25,15 +25,15 @@ from export.networks.encoder import input_from_face
 WIDTHS = (4, 8, 16, 32, 48, 48, 48)
 HIDDEN = 48
 FACES = 6144
-"""The number of drawings, the first ones of the encoder's, that it is trained on."""
+"""The number of photographs, the first ones of the encoder's, that it is trained on."""
 BATCH = 16
-SCHEDULE = Schedule(steps=2400, rate=3e-3)
+SCHEDULE = Schedule(steps=1000, rate=3e-3, matrix_rate=1.5e-3)
 
 Batch = tuple[Tensor, Tensor]
 
 
 def train_classifier(faces: Faces, schedule: Schedule, state: Path, *, seed: int) -> Classifier:
-    """Train a classifier on drawings."""
+    """Train a classifier on rendered photographs."""
     torch.manual_seed(seed)
     classifier = Classifier(WIDTHS, HIDDEN, len(ATTRIBUTES))
     place = device()

@@ -1,4 +1,4 @@
-"""Short clips of a drawn person who blinks, turns and speaks in a room, with exact landmarks."""
+"""Short clips of a rendered character who blinks, turns and speaks in a room, with exact landmarks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract.arrays import Picture
-from export.demo_models.faces import draw_into
+from export.demo_models.characters.render import draw_character_into
 from export.demo_models.traits import INDEX
 
 BLINK_SECONDS = 0.22
@@ -57,7 +57,7 @@ def talking_head(
         frame_code[INDEX["mouth_opening"]] = np.clip(0.3 + 0.8 * speech, -0.5, 2.4)
         frame_code[INDEX["yaw"]] = 1.3 * np.sin(0.8 * t + phase[4]) * motion
         frame_code[INDEX["pitch"]] = 0.8 * np.sin(0.6 * t + phase[5]) * motion
-        picture, points = draw_into(background, frame_code, _crop_placement(t, size, motion))
+        picture, points = draw_character_into(background, frame_code, _crop_placement(t, size, motion))
         yield ClipFrame(picture, t, points)
 
 

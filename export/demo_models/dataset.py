@@ -14,7 +14,9 @@ from rich.progress import track
 
 from engines.contract.atomic import atomic_file
 from engines.contract.tensors import FACE_SIZE
-from export.demo_models.faces import DRAWINGS, MEASURES, Artist, Domain
+from export.demo_models.characters.measures import measures_of_character
+from export.demo_models.characters.render import draw_character
+from export.demo_models.domains import MEASURES, Domain
 from export.demo_models.traits import TraitCodes, random_codes
 
 _CHUNK = 64
@@ -23,14 +25,14 @@ _CHUNK = 64
 
 @dataclass(frozen=True)
 class Faces:
-    """Codes float32 [N, traits], their pictures uint8 RGB [N, 256, 256, 3], and their measures float32 [N, 3]."""
+    """Codes float32 [N, traits], their pictures uint8 RGB [N, 256, 256, 3], and their measures float32 [N, 4]."""
 
     codes: TraitCodes
     pictures: NDArray[np.uint8]
     measures: NDArray[np.float32]
 
 
-def drawn_faces(file: Path, count: int, seed: int, domain: Domain | None, artist: Artist = DRAWINGS) -> Faces:
+def drawn_faces(file: Path, count: int, seed: int, domain: Domain | None) -> Faces:
     """Return the faces of ``random_codes(count, seed)``, mapped from ``file``, which is drawn if it is missing.
 
     A file of another number of faces is drawn again, and an interrupted drawing is resumed. If ``domain`` is None, each
@@ -39,7 +41,7 @@ def drawn_faces(file: Path, count: int, seed: int, domain: Domain | None, artist
     codes = random_codes(count, seed)
     if not (_holds(file, count) and len(_measures(file)) == count):
         rng = np.random.default_rng(seed)
-        _draw_all(file, codes, [domain or Domain(*rng.random(2)) for _ in range(count)], artist)
+        _draw_all(file, codes, [domain or Domain(*rng.random(2)) for _ in range(count)])
     return Faces(codes, np.load(file, mmap_mode="r"), _measures(file))
 
 
@@ -58,13 +60,13 @@ def _holds(file: Path, count: int) -> bool:
 
 
 def _measures(file: Path) -> NDArray[np.float32]:
-    """Return the measures of the faces that are drawn, [N, 3]."""
+    """Return the measures of the faces that are drawn, [N, 4]."""
     path = measures_file_of(file)
     measures: NDArray[np.float32] = np.load(path) if path.exists() else np.zeros((0, len(MEASURES)), np.float32)
     return measures
 
 
-def _draw_all(file: Path, codes: TraitCodes, domains: list[Domain], artist: Artist) -> None:
+def _draw_all(file: Path, codes: TraitCodes, domains: list[Domain]) -> None:
     """Draw pictures into the partial file, which becomes ``file`` when all are there, and store their measures."""
     partial, measured = partial_of(file), _measures(file)
     if not (len(measured) and _holds(partial, len(codes))):
@@ -79,7 +81,7 @@ def _draw_all(file: Path, codes: TraitCodes, domains: list[Domain], artist: Arti
     starts = range(len(measured), len(codes), _CHUNK)
     # A forked process would wait forever for OpenCV's and PyTorch's threads, which exist only in its parent.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        parts = ((codes[s : s + _CHUNK], domains[s : s + _CHUNK], artist) for s in starts)
+        parts = ((codes[s : s + _CHUNK], domains[s : s + _CHUNK]) for s in starts)
         chunks = pool.map(_draw, *zip(*parts, strict=True))
         for start, (chunk, measures) in zip(starts, track(chunks, f"Drawing {file.stem}", len(starts)), strict=True):
             pictures[start : start + len(chunk)] = chunk
@@ -94,7 +96,10 @@ def _save_measures(file: Path, measures: NDArray[np.float32]) -> None:
         np.save(stream, measures)
 
 
-def _draw(codes: TraitCodes, domains: list[Domain], artist: Artist) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def _draw(codes: TraitCodes, domains: list[Domain]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     cv2.setNumThreads(1)  # there is already a process per core
     pairs = list(zip(codes, domains, strict=True))
-    return np.stack([artist.draw(*pair) for pair in pairs]), np.stack([artist.measures(*pair) for pair in pairs])
+    return (
+        np.stack([draw_character(*pair) for pair in pairs]),
+        np.stack([measures_of_character(*pair) for pair in pairs]),
+    )

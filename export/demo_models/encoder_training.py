@@ -1,27 +1,27 @@
-"""Training of the demo's encoder: a drawn photograph -> the code from which the base generator draws it.
+"""Training of the demo's encoder: a rendered photograph -> the code from which the base generator draws it.
 
-The code of a training picture is known, so the encoder is trained by regression. Two measures keep training short. The
-rows' offsets stay 0, as in the first stage of e4e's progressive training, so that every code lies in W. Most residual
-units keep their initial residual of 0: they are identities and are skipped in training. All units of the two largest
-stages are among them, so that the stem is computed at every fourth pixel only. Pictures are shifted, scaled and rotated
-a little, since landmarks of real photographs are never exact.
+The code of a training picture is known, so the encoder first regresses codes, then it is trained to give codes whose
+pictures are right: what no picture shows, such as the frames of a person without glasses, no longer matters then. Two
+measures keep training short. The rows' offsets stay 0, as in the first stage of e4e's progressive training, so that
+every code lies in W. Most residual units keep their initial residual of 0: they are identities and are skipped in
+training. All units of the two largest stages are among them, so that the stem is computed at every fourth pixel only.
+Pictures are changed as photographs differ from renderings (``augmentation.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engines.contract.tensors import rows_of
+from export.demo_models.augmentation import augmented
 from export.demo_models.dataset import Faces
+from export.demo_models.generator_training import skip_pictures, target_from_pictures
 from export.demo_models.training import Schedule, device, mixed_precision, optimise
 from export.networks.encoder import HeadsEncoder, input_from_face
 from export.networks.generator import Generator
@@ -34,11 +34,15 @@ WIDENING_UNIT = 3
 TRAINED_UNITS = (7, 8, 9, 21, 22, 23)
 """The trained residual units after it; those that change the number of channels must be among them."""
 BATCH = 16
-SCHEDULE = Schedule(steps=16_000, rate=4e-3)
-LENGTH_WEIGHT = 0.1
-"""Weight of the error of a code's length, relative to that of its direction."""
-JITTER = (0.012, 0.02, 1.5)
-"""Standard deviations of the crop's shift (a fraction of its side), of its scale, and of its angle in degrees."""
+CODE_SCHEDULE = Schedule(steps=8000, rate=2e-3, matrix_rate=1e-3)
+PICTURE_SCHEDULE = Schedule(steps=1400, rate=1e-3, matrix_rate=5e-4)
+PICTURE_SIDE = 64
+"""The side of the pictures that are compared, in pixels; the generator's layers above it are not computed."""
+PICTURE_WEIGHT = 30.0
+"""Weight of the pictures' squared error in -1..1, relative to that of codes."""
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Pictures uint8 [N, 256, 256, 3], their codes, and pictures without changes, float32 [N, 3, 64, 64] in -1..1."""
 
 
 def new_encoder(w_avg: Tensor, rows: int, seed: int) -> HeadsEncoder:
@@ -64,29 +68,55 @@ def new_encoder(w_avg: Tensor, rows: int, seed: int) -> HeadsEncoder:
 
 
 def train_encoder(
-    generator: Generator, faces: Faces, schedule: Schedule, state: Path, *, seed: int, compiled: bool = True
-) -> HeadsEncoder:
-    """Train an encoder for a frozen generator."""
-    encoder = new_encoder(generator.mapping.w_avg, rows_of(faces.pictures.shape[1]), seed)
-    trained = TrainedLayers(encoder)
+    encoder: HeadsEncoder,
+    generator: Generator,
+    faces: Faces,
+    schedules: tuple[Schedule, Schedule],
+    state: Path,
+    *,
+    seed: int,
+    compiled: bool = True,
+) -> None:
+    """Train an encoder in place for a frozen generator, on codes, then on pictures, too.
+
+    ``state`` names the files to resume from.
+    """
+    trained = TrainedLayers(encoder.train())
     place = device()
     trained.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors only
-    generator.mapping.to(place)
+    generator.to(place).requires_grad_(False)
     code_of = torch.compile(trained) if compiled else trained
+    pictures_at = torch.compile(skip_pictures) if compiled else skip_pictures
 
-    def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-        pictures, codes = (tensor.to(place, non_blocking=True) for tensor in batch)
-        with torch.no_grad():
-            w = generator.mapping(codes) - generator.mapping.w_avg
+    def code_loss(batch: Batch) -> Tensor:
+        predicted, w, _ = _predicted(code_of, generator, batch)
+        return (predicted - w).square().mean()
+
+    def picture_loss(batch: Batch) -> Tensor:
+        predicted, w, shown = _predicted(code_of, generator, batch)
+        rows = (generator.mapping.w_avg + predicted)[:, None].expand(-1, generator.rows, -1)
         with mixed_precision(place):
-            predicted = code_of(input_from_face(pictures))
-        return code_loss(predicted.float(), w)
+            made = pictures_at(generator, rows, PICTURE_SIDE)[-1]
+        return (predicted - w).square().mean() + PICTURE_WEIGHT * (made.float() - shown).square().mean()
 
-    optimise(trained, loss, _batches(faces, seed), schedule, state, "encoder")
-    generator.mapping.cpu()
+    for schedule, loss, name in zip(schedules, (code_loss, picture_loss), ("codes", "pictures"), strict=True):
+        file = state.with_name(f"{state.stem}-{name}{state.suffix}")
+        optimise(trained, loss, _batches(faces, seed), schedule, file, f"encoder, {name}")
+    generator.cpu().requires_grad_(True)
     encoder.cpu().eval()
     scale_convolutions(trained)
-    return encoder
+
+
+def _predicted(
+    code_of: Callable[[Tensor], Tensor], generator: Generator, batch: Batch
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return estimated and true codes, both without the average [N, D], and the pictures to compare."""
+    place = generator.mapping.w_avg.device
+    pictures, codes, shown = (tensor.to(place, non_blocking=True) for tensor in batch)
+    w = generator.mapping(codes) - generator.mapping.w_avg
+    with mixed_precision(place):
+        predicted = code_of(input_from_face(pictures))
+    return predicted.float(), w, shown
 
 
 def scale_convolutions(trained: TrainedLayers) -> None:
@@ -104,18 +134,6 @@ def scale_convolutions(trained: TrainedLayers) -> None:
                 convolution.weight *= scale[:, None, None, None]
                 norm.running_mean *= scale
                 norm.running_var.fill_(1 - norm.eps)
-
-
-def code_loss(predicted: Tensor, true: Tensor) -> Tensor:
-    """Return the squared error of codes [N, D] rescaled to the true length, plus a small term for the length.
-
-    Plain regression gives short codes where it is uncertain. Their pictures are pale, and an ISF head, which depends
-    only on a code's direction, would lengthen them.
-    """
-    length, goal = predicted.norm(dim=1, keepdim=True), true.norm(dim=1, keepdim=True)
-    direction = (predicted * goal / (length + 1e-6) - true).square().mean()
-    error: Tensor = direction + LENGTH_WEIGHT * (length / goal - 1).square().mean()
-    return error
 
 
 class TrainedLayers(nn.Module):
@@ -146,20 +164,11 @@ def _with_stride(stride: int, layers: nn.Module, x: Tensor) -> Tensor:
     return out
 
 
-def _batches(faces: Faces, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(faces: Faces, seed: int) -> Iterator[Batch]:
     rng = np.random.default_rng(seed)
     while True:
         chosen = np.sort(rng.choice(len(faces.pictures), BATCH, replace=False))
-        pictures = np.stack([jittered(picture, rng) for picture in faces.pictures[chosen]])
-        yield torch.from_numpy(pictures), torch.from_numpy(faces.codes[chosen])
-
-
-def jittered(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Shift, scale and rotate a picture [H, H, 3] a little, as an imprecise alignment does."""
-    side = picture.shape[0]
-    shift = JITTER[0] * side * rng.standard_normal(2)
-    size, angle = 1 + JITTER[1] * rng.standard_normal(), JITTER[2] * rng.standard_normal()
-    matrix = cv2.getRotationMatrix2D((side / 2, side / 2), angle, size)
-    matrix = np.column_stack([matrix[:, :2], matrix[:, 2] + shift])
-    warped = cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return warped.astype(np.uint8, copy=False)
+        shown = faces.pictures[chosen]
+        pictures = np.stack([augmented(picture, rng) for picture in shown])
+        small = target_from_pictures(shown, PICTURE_SIDE)
+        yield torch.from_numpy(pictures), torch.from_numpy(faces.codes[chosen]), small

@@ -8,7 +8,7 @@ from pathlib import Path
 DIRECTORY = Path(__file__).parent / "weights"
 ISF_IS_RESIDUAL = True
 """The demo's ISF head was trained with ``use_residual``, which its file cannot record."""
-DESCRIPTION = "small networks trained on drawn faces"
+DESCRIPTION = "small networks trained on rendered characters"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class DemoFiles:
 
     @property
     def transfer(self) -> Path:
-        """The generator of cartoons, fine-tuned from the base."""
+        """The generator of cartoons, a sibling of the base."""
         return self.directory / "transfer.pt"
 
     @property

@@ -1,12 +1,8 @@
-"""Training of the demo's two generators: z -> the drawn photograph of z, then, from its weights, z -> the cartoon.
+"""Training of the demo's generators by regression: z -> the picture of z.
 
 The code from which a face is drawn is the generator's z, so regression replaces StyleGAN2's adversarial training. The
-loss compares pictures at every resolution: the sum of the toRGB layers up to r must equal the drawing at r x r pixels,
-so that structure is formed in the low resolutions, as in progressively grown networks. The cartoon network starts from
-the photograph network's weights and keeps its mapping network, as in transfer learning for layer swapping. It is
-trained in two steps, in each of which the rest of the network is frozen: the low resolutions learn a cartoon's
-proportions with a photograph's surface, then the high ones learn a cartoon's surface. Trained in one step, a network
-this small draws outlines with the layers that place the eyes.
+loss compares pictures at every resolution: the sum of the toRGB layers up to r must equal the picture at r x r pixels,
+so that structure is formed in the low resolutions, as in progressively grown networks.
 """
 
 from __future__ import annotations
@@ -30,7 +26,7 @@ from export.demo_models.traits import TRAITS
 from export.networks.generator import ACTIVATION_GAIN, LEAKY_SLOPE, MAPPING_RATE, Generator, estimated_w_avg
 from export.weights import row_of
 
-CHANNELS = {4: 80, 8: 80, 16: 80, 32: 80, 64: 48, 128: 32, 256: 16}
+CHANNELS = {4: 160, 8: 160, 16: 160, 32: 80, 64: 48, 128: 32, 256: 16}
 W_DIM = len(TRAITS)
 """Width of z and of w, which are equal in rosinality's networks."""
 MAPPING_DEPTH = 2
@@ -52,31 +48,17 @@ class Stage:
         schedule: number of steps and learning rate.
         mouth_weight: loss weight of pixels around the mouth, where others have 1. A smile is few pixels, and without
             extra weight absolute differences lead to the median mouth, which is shut.
-        trained: the lowest and the highest resolution whose layers are trained; the others are frozen.
     """
 
     resolution: int
     batch: int
     schedule: Schedule
     mouth_weight: float = 1
-    trained: tuple[int, int] = (4, 256)
 
 
 PHOTO_STAGES = (
-    Stage(32, 16, Schedule(steps=3000, rate=1.5e-2)),
-    Stage(64, 16, Schedule(steps=4000, rate=1.2e-2)),
-    Stage(128, 12, Schedule(steps=1800, rate=1e-2)),
-    Stage(256, 8, Schedule(steps=2200, rate=8e-3)),
-    Stage(64, 16, Schedule(steps=1800, rate=1.2e-2), mouth_weight=12),
-    Stage(256, 8, Schedule(steps=700, rate=8e-3), mouth_weight=8),
-)
-PROPORTION_STAGES = (
-    Stage(64, 16, Schedule(steps=1500, rate=1e-2), mouth_weight=4, trained=(4, 32)),
-    Stage(256, 8, Schedule(steps=600, rate=6e-3), mouth_weight=4, trained=(4, 32)),
-)
-SURFACE_STAGES = (
-    Stage(128, 12, Schedule(steps=800, rate=1e-2), mouth_weight=4, trained=(64, 256)),
-    Stage(256, 8, Schedule(steps=1200, rate=8e-3), mouth_weight=8, trained=(64, 256)),
+    Stage(32, 16, Schedule(steps=1300, rate=1.5e-2, matrix_rate=1e-2), mouth_weight=3),
+    Stage(64, 16, Schedule(steps=1500, rate=1.2e-2, matrix_rate=8e-3), mouth_weight=3),
 )
 
 MOUTH = (0.34, 0.66, 0.64, 0.84)
@@ -116,9 +98,6 @@ def train_generator(
     network.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors only
     network.mapping.requires_grad_(False)
     for index, stage in enumerate(stages):
-        lowest, highest = stage.trained
-        for resolution, block in network.blocks:
-            block.requires_grad_(lowest <= resolution <= highest)
         batches = face_batches(faces, stage, seed + index)
         file = state.with_name(f"{state.stem}-{index}{state.suffix}")
         loss = loss_of(network, stage, compiled=compiled and stage.resolution > 32)

@@ -1,6 +1,6 @@
-"""A small network, the judge, that estimates a drawn face's traits and attributes, and how cartoon-like it is.
+"""A small network, the judge, that estimates a rendered face's traits and attributes, and how cartoon-like it is.
 
-It is trained on drawings only, never on a generator's pictures, and can therefore measure those: the accuracy of
+It is trained on renderings only, never on a generator's pictures, and can therefore measure those: the accuracy of
 attributes, the preserved identity, the perceptual distance of two pictures, and the effect of blending on eyes, chin
 and outlines.
 """
@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from engines.contract.atomic import atomic_file
 from export.demo_models.dataset import Faces
-from export.demo_models.faces import MEASURES
+from export.demo_models.domains import MEASURES
 from export.demo_models.training import Schedule, device, mixed_precision, optimise
 from export.demo_models.traits import ATTRIBUTES, TRAITS, attributes_of
 
@@ -30,7 +30,7 @@ WIDTHS = (16, 32, 48, 64, 80)
 HIDDEN = 80
 OUTPUTS = [len(TRAITS), len(ATTRIBUTES), len(MEASURES)]
 BATCH = 64
-SCHEDULE = Schedule(steps=2500, rate=3e-3)
+SCHEDULE = Schedule(steps=1200, rate=3e-3, matrix_rate=1.5e-3)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class FaceEstimates:
     Args:
         traits: estimates of the normalised codes, [N, traits].
         attributes: probabilities in 0..1, [N, attributes].
-        measures: eye height and chin width in pixels at 256, outline strength in 0..1, [N, 3].
+        measures: the ``MEASURES``: heights and widths in pixels at 256, outline strength in 0..1, [N, 4].
         features: normalised activations of every level, for perceptual distances, [N, C, H, W] each.
     """
 
@@ -120,7 +120,7 @@ def input_from_pictures(pictures: NDArray[np.uint8]) -> Tensor:
 
 
 def train_judge(faces: list[Faces], schedule: Schedule, state: Path, *, seed: int) -> Judge:
-    """Train a judge on drawings of all domains."""
+    """Train a judge on renderings of all domains."""
     torch.manual_seed(seed)
     judge = Judge()
     small = torch.cat([input_from_pictures(each.pictures).to(torch.bfloat16) for each in faces])
@@ -156,7 +156,7 @@ def _batch_indices(count: int, seed: int) -> Iterator[Tensor]:
 
 
 def degraded(x: Tensor) -> Tensor:
-    """Blur pictures and add noise, since generated pictures are softer and noisier than drawings."""
+    """Blur pictures and add noise, since generated pictures are softer and noisier than renderings."""
     blurred = functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
     x = torch.lerp(x, blurred, torch.rand(len(x), 1, 1, 1, device=x.device))
     return x + 0.04 * torch.rand(len(x), 1, 1, 1, device=x.device) * torch.randn_like(x)

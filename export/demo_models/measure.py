@@ -1,14 +1,16 @@
-"""Measurements of the demo models on faces outside their training sets: reconstruction, blending, and the ISF head.
+"""Measurements of the demo models on faces outside their training sets: fidelity, blending, and the ISF head.
 
 The definitions are the papers': layer swapping by resolution (Pinkney & Adler), and for the ISF head the accuracy of
 attributes (mAcc), the likeness of the person, the diversity over z, and the smoothness of the path from w to w' (PPL,
-PIR; Liu et al.). The judge, a network trained on drawings only, replaces the papers' classifiers and LPIPS.
+PIR; Liu et al.). The judge, a network trained on renderings only, replaces the papers' classifiers and LPIPS.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,10 +18,13 @@ from numpy.typing import NDArray
 from engines.contract.arrays import AnyArray, Pictures
 from engines.contract.tensors import ISF_ATTRIBUTES
 from export.blending import blend, schedule_from_options
-from export.demo_models.faces import CARTOON, MEASURES, PHOTO, Domain, draw_face, measures_of
+from export.demo_models.characters.measures import measures_of_character
+from export.demo_models.characters.render import draw_character
+from export.demo_models.domains import CARTOON, MEASURES, PHOTO, PHOTO_TOON, TOON_PHOTO, Domain
 from export.demo_models.isf_training import NOISE_SIZE
 from export.demo_models.judge import Judge, JudgePerception, estimate_faces
 from export.demo_models.models import Models
+from export.demo_models.sibling_training import SPLIT
 from export.demo_models.traits import ATTRIBUTE_MODES, IDENTITY, INDEX, TraitCodes, attributes_of, random_codes
 from export.measures.measuring import FacesToEdit, Figure, Instruments, Sample, edit_figures, similarity
 from export.measures.subjects import MeasuredHead, measured_generator, network_on_faces
@@ -34,13 +39,25 @@ EDIT_SEED = 0
 
 
 @dataclass(frozen=True)
-class Reconstruction:
-    """Mean and 5th percentile of PSNR in dB and SSIM, for held-out drawings through encoder and base generator."""
+class Fidelity:
+    """Generated pictures beside renderings of the same faces.
 
+    Args:
+        pictures: which generator made them, and from which codes.
+        renderings: the renderings that they are compared with.
+        psnr, psnr_p5: mean and 5th percentile of the PSNR in dB.
+        ssim: mean structural similarity.
+        sharpness: variance of the Laplacian, as a share of the renderings'.
+        distance: mean perceptual distance, on the judge's features.
+    """
+
+    pictures: str
+    renderings: str
     psnr: float
     psnr_p5: float
     ssim: float
-    ssim_p5: float
+    sharpness: float
+    distance: float
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,7 @@ class BlendMeasures:
     reverse: bool
     eye_height: float
     chin_width: float
+    jaw_width: float
     outline_strength: float
 
 
@@ -83,14 +101,14 @@ class EditMeasures:
 
 @dataclass(frozen=True)
 class Measurement:
-    """All measurements of the demo models, and the accuracy and errors of judge and classifier on drawings."""
+    """All measurements of the demo models, and the accuracy and errors of judge and classifier on renderings."""
 
     faces: int
     judge_accuracy: dict[str, float]
     classifier_accuracy: dict[str, float]
     judge_errors: dict[str, float]
     drawn: dict[str, dict[str, float]]
-    reconstruction: Reconstruction
+    fidelity: tuple[Fidelity, ...]
     blends: tuple[BlendMeasures, ...]
     edits: tuple[EditMeasures, ...]
 
@@ -99,10 +117,9 @@ class Measurement:
 
 
 def measure(models: Models, faces: int, seed: int = HELD_OUT_SEED) -> Measurement:
-    """Measure on ``faces`` drawings that are in no training set."""
+    """Measure on ``faces`` characters that are in no training set."""
     codes = random_codes(faces, seed)
-    photos = np.stack([draw_face(code) for code in codes])
-    toons = np.stack([draw_face(code, CARTOON) for code in codes])
+    photos, toons = rendered(codes, PHOTO), rendered(codes, CARTOON)
     base = generator_from_weights(models.base)
     w = rows_of_codes(base, codes)
     exact = FacesToEdit(w.numpy(), synthesised(base, w), attributes_of(codes))
@@ -119,12 +136,53 @@ def measure(models: Models, faces: int, seed: int = HELD_OUT_SEED) -> Measuremen
         ),
         judge_errors=_judge_errors(models.judge, codes, photos, toons),
         drawn={"photograph": _drawn_means(codes, PHOTO), "cartoon": _drawn_means(codes, CARTOON)},
-        reconstruction=reconstruction(photos, reconstructed),
+        fidelity=tuple(_fidelities(models, codes, photos, toons, encodings)),
         blends=tuple(
             blend_measures(models, w, r_swap, reverse=reverse) for reverse in (False, True) for r_swap in R_SWAPS
         ),
         edits=tuple(edit_measures(models, exact, from_photos, index) for index in range(len(ISF_ATTRIBUTES))),
     )
+
+
+def rendered(codes: TraitCodes, domain: Domain) -> Pictures:
+    """Render characters in a domain, [N, traits] -> uint8 RGB [N, 256, 256, 3]."""
+    return np.stack([draw_character(code, domain) for code in codes])
+
+
+def _fidelities(
+    models: Models, codes: TraitCodes, photos: Pictures, toons: Pictures, encodings: torch.Tensor
+) -> Iterator[Fidelity]:
+    """Compare every trained combination with its renderings, from exact codes and from the encoder's."""
+    base = generator_from_weights(models.base)
+    exact = rows_of_codes(base, codes)
+    blend, reverse = (blended(models, SPLIT, reverse=swapped) for swapped in (False, True))
+    transfer = blended(models, R_SWAPS[-1], reverse=False)
+    toon_photos, photo_toons = rendered(codes, TOON_PHOTO), rendered(codes, PHOTO_TOON)
+    for pictures, generator, w, renderings, targets in (
+        ("base", base, exact, "photographs", photos),
+        ("encoder + base", base, encodings, "photographs", photos),
+        (f"r_swap {SPLIT}", blend, exact, "cartoon's geometry, photograph's surface", toon_photos),
+        (f"encoder + r_swap {SPLIT}", blend, encodings, "cartoon's geometry, photograph's surface", toon_photos),
+        (f"r_swap {SPLIT} `--reverse`", reverse, exact, "photograph's geometry, cartoon's surface", photo_toons),
+        ("transfer", transfer, exact, "cartoons", toons),
+        ("encoder + transfer", transfer, encodings, "cartoons", toons),
+    ):
+        yield fidelity(models.judge, pictures, synthesised(generator, w), renderings, targets)
+
+
+def fidelity(judge: Judge, name: str, pictures: Pictures, renderings: str, targets: Pictures) -> Fidelity:
+    """Compare pictures with renderings of the same faces, both uint8 [N, 256, 256, 3]."""
+    psnr, psnr_p5, ssim, _ = map(_value, similarity(name, targets, pictures))
+    perception = JudgePerception(judge)
+    distance = float(perception.distance(perception.features(pictures), perception.features(targets)).mean())
+    sharpness = laplacian_variance(pictures) / laplacian_variance(targets)
+    return Fidelity(name, renderings, psnr, psnr_p5, ssim, sharpness, distance)
+
+
+def laplacian_variance(pictures: Pictures) -> float:
+    """Return the mean variance of the Laplacian of grey pictures, uint8 [N, R, R, 3], in squared grey levels."""
+    greys = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]
+    return float(np.mean([cv2.Laplacian(grey, cv2.CV_64F).var() for grey in greys]))
 
 
 def rows_of_codes(generator: Generator, codes: TraitCodes) -> torch.Tensor:
@@ -143,11 +201,6 @@ def encoded(encoder: Encoder, pictures: Pictures) -> torch.Tensor:
 def synthesised(generator: Generator, w: torch.Tensor) -> Pictures:
     """Synthesise pictures, W+ codes [N, L, D] -> uint8 [N, R, R, 3]."""
     return measured_generator("a network", generator).draw(w.numpy(), 1.0)
-
-
-def reconstruction(photos: Pictures, reconstructed: Pictures) -> Reconstruction:
-    """Compare pictures with their reconstructions, both uint8 [N, R, R, 3]."""
-    return Reconstruction(*map(_value, similarity("reconstruction:", photos, reconstructed)))
 
 
 def _value(figure: Figure) -> float:
@@ -220,10 +273,10 @@ def _accuracy(probabilities: NDArray[np.float32], codes: TraitCodes) -> dict[str
 
 def _judge_errors(judge: Judge, codes: TraitCodes, photos: Pictures, toons: Pictures) -> dict[str, float]:
     seen = np.concatenate([estimate_faces(judge, photos).measures, estimate_faces(judge, toons).measures])
-    true = np.stack([measures_of(code, domain) for domain in (PHOTO, CARTOON) for code in codes])
+    true = np.stack([measures_of_character(code, domain) for domain in (PHOTO, CARTOON) for code in codes])
     return {name: float(value) for name, value in zip(MEASURES, np.abs(seen - true).mean(0), strict=True)}
 
 
 def _drawn_means(codes: TraitCodes, domain: Domain) -> dict[str, float]:
-    means = np.mean([measures_of(code, domain) for code in codes], axis=0)
+    means = np.mean([measures_of_character(code, domain) for code in codes], axis=0)
     return {name: float(value) for name, value in zip(MEASURES, means, strict=True)}

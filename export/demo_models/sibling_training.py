@@ -1,9 +1,9 @@
 """Training of two generators together with their blends, so that each half of one fits both halves of the other.
 
 A generator is divided at a resolution: the layers up to it draw geometry, those above it the surface. First the base's
-two halves and a cartoon's lower half are trained together, so that the base's upper half gives either geometry the
-photograph's surface. Then a cartoon's upper half is trained upon both lower halves. The blend at that resolution, and
-its reverse, therefore have drawings of their own as targets.
+two halves and a cartoon's lower half are trained together, so that one upper half gives either geometry the
+photograph's surface. Then both surfaces are trained, each upon both lower halves. The blend at that resolution, and
+its reverse, therefore have renderings of their own as targets.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ from export.networks.generator import Generator
 
 Batch = tuple[Tensor, Tensor]
 
-LOWER_STAGES = (
-    Stage(64, 12, Schedule(steps=2500, rate=1e-2), mouth_weight=4),
-    Stage(256, 6, Schedule(steps=1200, rate=6e-3), mouth_weight=4),
+SPLIT = 16
+"""The resolution at which the generators are divided into geometry and surface."""
+
+GEOMETRY_STAGES = (
+    Stage(64, 12, Schedule(steps=2400, rate=1e-2, matrix_rate=7e-3), mouth_weight=3),
+    Stage(128, 8, Schedule(steps=1500, rate=8e-3, matrix_rate=6e-3), mouth_weight=3),
+    Stage(256, 6, Schedule(steps=800, rate=6e-3, matrix_rate=5e-3), mouth_weight=3),
 )
-UPPER_STAGES = (
-    Stage(128, 8, Schedule(steps=1000, rate=1e-2), mouth_weight=4),
-    Stage(256, 6, Schedule(steps=1800, rate=8e-3), mouth_weight=6),
+SURFACE_STAGES = (
+    Stage(128, 8, Schedule(steps=400, rate=1e-2, matrix_rate=6e-3), mouth_weight=3),
+    Stage(256, 6, Schedule(steps=800, rate=8e-3, matrix_rate=5e-3), mouth_weight=3),
 )
 
 
@@ -53,20 +57,20 @@ class Siblings(nn.Module):
 
 def train_siblings(
     base: Generator,
+    transfer: Generator | None,
     faces: Combinations,
-    split: int,
     stages: Callable[[tuple[Stage, ...]], tuple[Stage, ...]],
     work: Path,
     *,
     seed: int,
     compiled: bool = True,
 ) -> Generator:
-    """Train the base further in place, and a cartoon generator from it.
+    """Train the base further in place, and a cartoon generator.
 
     Args:
         base: a generator of photographs.
-        faces: drawings of all combinations.
-        split: the highest resolution of the lower halves.
+        transfer: a cartoon generator to go on with; without one, it begins as the base.
+        faces: renderings of all combinations.
         stages: scales stages to the effort of this training.
         work: the folder for what is needed to resume.
         seed: the seed of the order of faces.
@@ -75,20 +79,22 @@ def train_siblings(
     Returns:
         The cartoon generator.
     """
-
-    def is_upper(resolution: int) -> bool:
-        return resolution > split
-
-    transfer = with_blocks(deepcopy(base), base, is_upper)
+    lower = with_blocks(deepcopy(transfer or base), base, _is_upper)
     pictures = (faces.photo_photo, faces.toon_photo)
-    _train_pair(Siblings(base, transfer), pictures, stages(LOWER_STAGES), work / "lower.state", seed, compiled)
-    transfer = deepcopy(transfer)  # its upper half is its own from here on
-    reverse = with_blocks(deepcopy(base), transfer, is_upper)
-    for resolution, block in (*transfer.blocks, *reverse.blocks):
-        block.requires_grad_(is_upper(resolution))
-    pair, pictures = Siblings(transfer, reverse), (faces.toon_toon, faces.photo_toon)
-    _train_pair(pair, pictures, stages(UPPER_STAGES), work / "upper.state", seed + 100, compiled)
-    return transfer
+    photo_surface = Siblings(base, lower)
+    _train_pair(photo_surface, pictures, stages(GEOMETRY_STAGES), work / "geometry.state", seed, compiled)
+    toon = with_blocks(deepcopy(lower), deepcopy(transfer or base), _is_upper)  # an upper half of its own
+    toon_surface = Siblings(toon, with_blocks(deepcopy(base), toon, _is_upper))
+    others = (faces.toon_toon, faces.photo_toon)
+    for pair, shown, name in ((photo_surface, pictures, "photo"), (toon_surface, others, "toon")):
+        for resolution, block in (*pair.first.blocks, *pair.second.blocks):
+            block.requires_grad_(_is_upper(resolution))
+        _train_pair(pair, shown, stages(SURFACE_STAGES), work / f"{name}-surface.state", seed + 100, compiled)
+    return toon
+
+
+def _is_upper(resolution: int) -> bool:
+    return resolution > SPLIT
 
 
 def with_blocks(generator: Generator, other: Generator, chosen: Callable[[int], bool]) -> Generator:

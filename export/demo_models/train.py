@@ -19,18 +19,14 @@ from rich.console import Console
 
 from engines.contract.tensors import ISF_ATTRIBUTES
 from export.checkpoints import write_encoder, write_isf, write_rosinality
-from export.demo_models.characters.measures import CHARACTERS
 from export.demo_models.classifier_training import SCHEDULE as CLASSIFIER_SCHEDULE
 from export.demo_models.classifier_training import train_classifier
 from export.demo_models.dataset import Faces, drawn_faces
-from export.demo_models.encoder_training import SCHEDULE as ENCODER_SCHEDULE
-from export.demo_models.encoder_training import train_encoder
-from export.demo_models.faces import CARTOON, DRAWINGS, PHOTO, Artist, Domain
+from export.demo_models.domains import CARTOON, PHOTO, PHOTO_TOON, TOON_PHOTO, Domain
+from export.demo_models.encoder_training import CODE_SCHEDULE, PICTURE_SCHEDULE, new_encoder, train_encoder
 from export.demo_models.files import DIRECTORY, DemoFiles
 from export.demo_models.generator_training import (
     PHOTO_STAGES,
-    PROPORTION_STAGES,
-    SURFACE_STAGES,
     Stage,
     new_generator,
     parameters_of,
@@ -40,19 +36,17 @@ from export.demo_models.isf_training import SCHEDULE as ISF_SCHEDULE
 from export.demo_models.isf_training import train_isf
 from export.demo_models.judge import SCHEDULE as JUDGE_SCHEDULE
 from export.demo_models.judge import train_judge, write_judge
-from export.demo_models.models import Models
+from export.demo_models.models import Models, load_models
 from export.demo_models.sibling_training import Combinations, train_siblings
 from export.demo_models.training import Schedule, device
 from export.networks.classifier import Classifier
-from export.networks.encoder import Encoder
-from export.networks.generator import Generator
+from export.networks.encoder import Encoder, HeadsEncoder
+from export.networks.generator import Generator, generator_from_weights
 from export.networks.isf import Isf
 from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights, Source
 from serving.command_line import run
 
 SEED = 1
-SPLIT = 16
-"""The resolution at which the characters' generators are divided into geometry and surface."""
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -61,16 +55,16 @@ console = Console(highlight=False, soft_wrap=True)
 class Effort:
     """Number of faces drawn in each domain, and the fraction of each training schedule that is run.
 
-    ``proportions`` faces have a cartoon's proportions and a photograph's surface, ``reverse`` ones the opposite;
+    ``proportions`` faces have a cartoon's geometry and a photograph's surface, ``reverse`` ones the opposite;
     ``mixed`` faces have random domains. ``batch_factor`` multiplies the generators' batches, since small ones leave a
     GPU idle; fewer steps are needed then.
     """
 
-    photos: int = 16384
-    proportions: int = 6144
-    cartoons: int = 8192
-    reverse: int = 6144
-    mixed: int = 4096
+    photos: int = 8192
+    proportions: int = 3072
+    cartoons: int = 3072
+    reverse: int = 2048
+    mixed: int = 1024
     schedule_fraction: float = 1
     batch_factor: int = 1
 
@@ -94,40 +88,32 @@ class Effort:
 FULL = Effort()
 QUICK = Effort(photos=64, proportions=64, cartoons=64, reverse=64, mixed=64, schedule_fraction=0.001)
 """For a check that every step runs."""
-FAST = Effort(
-    photos=12288,
-    proportions=4096,
-    cartoons=6144,
-    reverse=4096,
-    mixed=3072,
-    schedule_fraction=0.4,
-    batch_factor=4,
-)
-"""For a GPU, which trains faster than its machine draws: fewer faces, each seen twice as often."""
+FAST = Effort(schedule_fraction=0.4, batch_factor=4)
+"""For a GPU, where larger batches cost little: each face is seen up to twice as often in fewer steps."""
 
 
 def train(
     work: Annotated[Path | None, typer.Option(help="Folder for drawings and for what is needed to resume.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the checkpoints.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Folder of checkpoints to train on, not from nothing.")] = None,
     quick: Annotated[bool, typer.Option(help="Train for a few steps only, to check that everything runs.")] = False,
-    characters: Annotated[bool, typer.Option(help="Train on three-dimensional characters, not on drawings.")] = False,
 ) -> None:
     """Draw the faces, train every network of the demo, write the checkpoints.
 
-    By default, checkpoints that are trained on drawings replace the package's own; those that are trained on characters
-    or for a check go to the folder "weights" in the work folder.
+    By default, the checkpoints replace the package's own; those of a quick check go to the folder "weights" in the work
+    folder.
     """
-    work = work or default_work(quick=quick, characters=characters)
-    output = output or (work / "weights" if characters or quick else DIRECTORY)
+    work = work or default_work(quick=quick)
+    output = output or (work / "weights" if quick else DIRECTORY)
     effort = QUICK if quick else FAST if device().type == "cuda" else FULL
-    train_all(work, output, effort, CHARACTERS if characters else DRAWINGS)
-    advice = "" if characters or quick else " Now measure them: python -m benchmarks.demo_models"
+    train_all(work, output, effort, DemoFiles(start) if start else None)
+    advice = "" if quick else " Now measure them: python -m benchmarks.demo_models"
     console.print(f"Done: {output}.{advice}")
 
 
-def default_work(*, quick: bool, characters: bool) -> Path:
+def default_work(*, quick: bool) -> Path:
     """Return a folder for each kind of training: a whole one shall not go on from the few steps of a quick one."""
-    return Path("build") / f"{'character' if characters else 'demo'}-training{'-quick' * quick}"
+    return Path("build") / f"demo-training{'-quick' * quick}"
 
 
 @dataclass(frozen=True)
@@ -136,7 +122,6 @@ class Drawings:
 
     work: Path
     effort: Effort
-    artist: Artist
 
     @cached_property
     def photos(self) -> Faces:
@@ -152,49 +137,49 @@ class Drawings:
 
     @cached_property
     def proportions(self) -> Faces:
-        return self._drawn("between", self.effort.proportions, SEED + 2, Domain(structure=1, texture=0))
+        return self._drawn("between", self.effort.proportions, SEED + 2, TOON_PHOTO)
 
     @cached_property
     def reverse(self) -> Faces:
-        return self._drawn("reverse", self.effort.reverse, SEED + 3, Domain(structure=0, texture=1))
+        return self._drawn("reverse", self.effort.reverse, SEED + 3, PHOTO_TOON)
 
     def _drawn(self, name: str, count: int, seed: int, domain: Domain | None) -> Faces:
-        return drawn_faces(self.work / f"{name}.npy", count, seed, domain, self.artist)
+        return drawn_faces(self.work / f"{name}.npy", count, seed, domain)
 
 
-def train_all(work: Path, output: Path, effort: Effort, artist: Artist = DRAWINGS) -> DemoFiles:
-    """Draw the faces, train every network and write the checkpoints; ``work`` keeps what is needed to resume."""
-    faces, base, compiled = Drawings(work, effort, artist), new_generator(SEED), effort.compiled
+def train_all(work: Path, output: Path, effort: Effort, start: DemoFiles | None = None) -> DemoFiles:
+    """Draw the faces, train every network and write the checkpoints; ``work`` keeps what is needed to resume.
+
+    Generators and encoder begin as those of ``start``, if there is one, and the others from nothing.
+    """
+    faces, compiled = Drawings(work, effort), effort.compiled
+    base, transfer, encoder = _begun(start) if start else (new_generator(SEED), None, None)
     photos = faces.photos
-    train_generator(base, photos, effort.stages(PHOTO_STAGES), work / "base.state", seed=SEED, compiled=compiled)
-    schedule = effort.scaled(ENCODER_SCHEDULE)
-    encoder = train_encoder(base, photos, schedule, work / "encoder.state", seed=SEED, compiled=compiled)
+    if not start:
+        train_generator(base, photos, effort.stages(PHOTO_STAGES), work / "base.state", seed=SEED, compiled=compiled)
+    encoder = encoder or new_encoder(base.mapping.w_avg, base.rows, SEED)
+    schedules = effort.scaled(CODE_SCHEDULE), effort.scaled(PICTURE_SCHEDULE)
+    train_encoder(encoder, base, photos, schedules, work / "encoder.state", seed=SEED, compiled=compiled)
     isf = train_isf(base.mapping, len(encoder.styles), effort.scaled(ISF_SCHEDULE), work / "isf.state", seed=SEED)
     classifier = train_classifier(photos, effort.scaled(CLASSIFIER_SCHEDULE), work / "classifier.state", seed=SEED)
-    seen = [photos, faces.cartoons, faces.mixed]
+    seen = [photos, faces.cartoons, faces.mixed, faces.proportions, faces.reverse]
     judge = train_judge(seen, effort.scaled(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
-    generators = (_fine_tuned if artist is DRAWINGS else _siblings)(base, faces)
+    combinations = Combinations(photos, faces.proportions, faces.cartoons, faces.reverse)
+    transfer = train_siblings(base, transfer, combinations, effort.stages, work, seed=SEED + 1, compiled=compiled)
+    generators = _generator_weights(base, "base"), _generator_weights(transfer, "transfer")
     files = DemoFiles(output)
     _write(Models(*generators, encoder, isf, classifier, judge), files)
     return files
 
 
-def _fine_tuned(base: Generator, faces: Drawings) -> tuple[GeneratorWeights, GeneratorWeights]:
-    """Train the cartoon network from the photograph network in place; return the weights of both."""
-    photo_weights = _generator_weights(base, "base")
-    steps = ((faces.proportions, PROPORTION_STAGES, "proportions"), (faces.cartoons, SURFACE_STAGES, "surface"))
-    for chosen, stages, name in steps:
-        state, compiled = faces.work / f"{name}.state", faces.effort.compiled
-        train_generator(base, chosen, faces.effort.stages(stages), state, seed=SEED + 1, compiled=compiled)
-    return photo_weights, _generator_weights(base, "transfer")
-
-
-def _siblings(base: Generator, faces: Drawings) -> tuple[GeneratorWeights, GeneratorWeights]:
-    """Train both networks so that their blends at ``SPLIT`` are trained too; return the weights of both."""
-    combinations = Combinations(faces.photos, faces.proportions, faces.cartoons, faces.reverse)
-    stages, compiled = faces.effort.stages, faces.effort.compiled
-    transfer = train_siblings(base, combinations, SPLIT, stages, faces.work, seed=SEED + 1, compiled=compiled)
-    return _generator_weights(base, "base"), _generator_weights(transfer, "transfer")
+def _begun(files: DemoFiles) -> tuple[Generator, Generator, HeadsEncoder]:
+    """Return the generators and the encoder of a training to go on with."""
+    models = load_models(files)
+    assert isinstance(models.encoder, HeadsEncoder)
+    networks = generator_from_weights(models.base), generator_from_weights(models.transfer), models.encoder
+    for network in networks:
+        network.requires_grad_(True)
+    return networks
 
 
 def _write(models: Models, files: DemoFiles) -> None:

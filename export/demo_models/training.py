@@ -1,9 +1,9 @@
-"""The training loop of all demo networks: Adam, a learning-rate schedule, averaged weights, and resumption."""
+"""The training loop of all demo networks: Muon and Adam, a learning-rate schedule, averaged weights, and resumption."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,16 +19,27 @@ from engines.contract.atomic import atomic_file
 Batch = TypeVar("Batch")
 
 AVERAGE_DECAY = 0.99
+MUON_MOMENTUM = 0.95
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the quintic iteration that Muon's author gives; five steps bring all singular values near 1."""
 SAVE_EVERY = 100
 SHOW_EVERY = 5
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Number of steps, and the peak learning rate, reached after 2 % of them and decayed to a thirtieth by a cosine."""
+    """Number of steps and peak learning rates, reached after 2 % of them and decayed to a thirtieth by a cosine.
+
+    Attributes:
+        steps: number of steps.
+        rate: Adam's peak learning rate.
+        matrix_rate: the root mean square of Muon's change of a matrix in a step, at the peak; with 0, Adam trains
+            matrices and convolutions, too.
+    """
 
     steps: int
     rate: float
+    matrix_rate: float = 0
 
     def factor(self, step: int) -> float:
         """Return the factor of the peak learning rate at a step."""
@@ -55,16 +66,18 @@ def optimise(
         title: the title of the progress bar.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.Adam(trained, schedule.rate, betas=(0.9, 0.99))
-    rates = torch.optim.lr_scheduler.LambdaLR(optimiser, schedule.factor)
+    optimisers = optimisers_of(trained, schedule)
+    rates = [torch.optim.lr_scheduler.LambdaLR(optimiser, schedule.factor) for optimiser in optimisers]
     average = deepcopy(network.state_dict())
     start = 0
     if state.exists():
         saved = torch.load(state, weights_only=True, map_location=device_of(network))
         start, average = saved["step"], saved["average"]
         network.load_state_dict(saved["network"])
-        optimiser.load_state_dict(saved["optimiser"])
-        rates.load_state_dict(saved["rates"])
+        for optimiser, stored in zip(optimisers, saved["optimisers"], strict=True):
+            optimiser.load_state_dict(stored)
+        for rate, stored in zip(rates, saved["rates"], strict=True):
+            rate.load_state_dict(stored)
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                   TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.4f}")) as progress:  # fmt: skip
         task = progress.add_task(title, total=schedule.steps, completed=start, loss=math.nan)
@@ -72,18 +85,69 @@ def optimise(
         ready = prefetched(batches)
         for step in range(start, schedule.steps):
             value = loss(next(ready))
-            optimiser.zero_grad(set_to_none=True)
+            network.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(trained, 1.0)
-            optimiser.step()
-            rates.step()
+            for optimiser, rate in zip(optimisers, rates, strict=True):
+                optimiser.step()
+                rate.step()
             _average(average, network)
             if step % SHOW_EVERY == 0:  # a GPU would wait at each step for the loss to be read
                 recent = value.item() if math.isnan(recent) else 0.9 * recent + 0.1 * value.item()
             progress.update(task, completed=step + 1, loss=recent)
             if (step + 1) % SAVE_EVERY == 0 or step + 1 == schedule.steps:
-                _save(state, step + 1, network, optimiser, rates, average)
+                _save(state, step + 1, network, optimisers, rates, average)
     network.load_state_dict(average)
+
+
+def optimisers_of(parameters: Sequence[nn.Parameter], schedule: Schedule) -> list[torch.optim.Optimizer]:
+    """Return Muon for matrices and convolutions, if the schedule has a rate for them, and Adam for the others."""
+    matrices = [each for each in parameters if each.ndim in {2, 4} and schedule.matrix_rate]
+    ids = {id(each) for each in matrices}
+    others = [each for each in parameters if id(each) not in ids]
+    optimisers: list[torch.optim.Optimizer] = [Muon(matrices, schedule.matrix_rate)] if matrices else []
+    return [*optimisers, torch.optim.Adam(others, schedule.rate, betas=(0.9, 0.99))]
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon (Jordan et al. 2024): the momentum of a matrix's gradient, with all its singular values set to 1.
+
+    A convolution [O, I, k, k] counts as the matrix [O, I k k]; ``torch.optim.Muon`` takes no convolutions. A change
+    is scaled to the root mean square ``rate``. The base generator at 32x32 reaches the loss of 300 steps of Adam in
+    about 150 steps.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], rate: float) -> None:
+        super().__init__(parameters, {"lr": rate})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]  # no closure is ever given
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:  # a layer above the resolution of this stage
+                    continue
+                momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+                momentum.lerp_(parameter.grad, 1 - MUON_MOMENTUM)
+                ahead = parameter.grad.lerp(momentum, MUON_MOMENTUM)  # Nesterov's form
+                change = orthogonalised(ahead.flatten(1)).view_as(ahead)
+                parameter.sub_(change, alpha=group["lr"] / float(change.square().mean().sqrt() + 1e-12))
+
+
+def orthogonalised(matrix: Tensor) -> Tensor:
+    """Return the matrix [M, K] with singular values near 1, between 0.7 and 1.2, by Newton-Schulz iterations.
+
+    They are iterated on the Gram matrix [M, M], whose products are cheaper where K is far larger than M.
+    """
+    if len(matrix) > matrix.shape[1]:
+        return orthogonalised(matrix.T).T
+    a, b, c = NEWTON_SCHULZ
+    x: Tensor = matrix / (matrix.norm() + 1e-7)
+    gram, identity = x @ x.T, torch.eye(len(x), device=x.device)
+    total = identity
+    for _ in range(5):
+        step = a * identity + b * gram + c * gram @ gram
+        gram, total = step @ gram @ step, step @ total
+    return total @ x
 
 
 def prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -125,10 +189,11 @@ def _save(
     state: Path,
     step: int,
     network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    rates: torch.optim.lr_scheduler.LambdaLR,
+    optimisers: Sequence[torch.optim.Optimizer],
+    rates: Sequence[torch.optim.lr_scheduler.LambdaLR],
     average: dict[str, Tensor],
 ) -> None:
     with atomic_file(state, force=True) as partial:
-        torch.save({"step": step, "network": network.state_dict(), "optimiser": optimiser.state_dict(),
-                    "rates": rates.state_dict(), "average": average}, partial)  # fmt: skip
+        torch.save({"step": step, "network": network.state_dict(), "average": average,
+                    "optimisers": [each.state_dict() for each in optimisers],
+                    "rates": [each.state_dict() for each in rates]}, partial)  # fmt: skip

@@ -1,7 +1,7 @@
-"""The 46 traits that define a drawn face; they are the coordinates of a generator's z.
+"""The 46 traits that define a rendered face; they are the coordinates of a generator's z.
 
 A code is a normally distributed z divided by its root mean square, as in StyleGAN's mapping network. Every z therefore
-has a known face, and generators, encoders, edits and blends can be measured against its drawing. The signs of four
+has a known face, and generators, encoders, edits and blends can be measured against its rendering. The signs of four
 coordinates state whether the face has an attribute.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from engines.contract.tensors import ISF_ATTRIBUTES
 
 TraitCodes = NDArray[np.float32]
-"""Codes of drawings, [..., traits]."""
+"""Codes of faces, [..., traits]."""
 
 ATTRIBUTE_MODES: dict[str, tuple[str, ...]] = {
     "gender": ("beard",),

@@ -11,12 +11,12 @@ import typer
 from engines.contract.arrays import Picture
 from engines.contract.atomic import check_output
 from export.demo_models.characters.render import draw_character
-from export.demo_models.faces import CARTOON, PHOTO, Domain
+from export.demo_models.domains import CARTOON, PHOTO, PHOTO_TOON, TOON_PHOTO
 from export.demo_models.traits import random_codes
 from serving.command_line import run
 from serving.faces.images import check_suffix, write_picture
 
-COMBINATIONS = (PHOTO, Domain(structure=1, texture=0), Domain(structure=0, texture=1), CARTOON)
+COMBINATIONS = (PHOTO, TOON_PHOTO, PHOTO_TOON, CARTOON)
 """The rows of a sheet: photographs, cartoons' geometry with a photograph's surface, the reverse, cartoons."""
 
 

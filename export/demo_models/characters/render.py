@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from engines.contract.arrays import Picture
 from engines.contract.tensors import FACE_SIZE
-from export.demo_models.canvas import Points
 from export.demo_models.characters.photo_surface import photo_picture
 from export.demo_models.characters.rasteriser import Values
 from export.demo_models.characters.scene import landmarks, scene_of
 from export.demo_models.characters.surface import SAMPLES, Surface, surface_of
 from export.demo_models.characters.toon_surface import toon_picture
-from export.demo_models.faces import PHOTO, Domain
+from export.demo_models.domains import PHOTO, Domain
+from serving.faces.alignment import Points
 
 
 def draw_character(code: NDArray[np.float32], domain: Domain = PHOTO, size: int = FACE_SIZE) -> Picture:
@@ -26,7 +26,7 @@ def draw_character(code: NDArray[np.float32], domain: Domain = PHOTO, size: int 
 def draw_character_into(
     background: Picture, code: NDArray[np.float32], placement: NDArray[np.float64], domain: Domain = PHOTO
 ) -> tuple[Picture, Points]:
-    """Draw a character in front of a background, as ``export.demo_models.faces.draw_into`` does a drawing.
+    """Draw a character in front of a background.
 
     Args:
         background: uint8 RGB [H, W, 3].

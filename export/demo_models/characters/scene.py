@@ -16,7 +16,7 @@ from export.demo_models.characters.parts import Part, vertex_normals
 from export.demo_models.characters.person import Person
 from export.demo_models.characters.rasteriser import Visible, rasterise
 from export.demo_models.characters.shape import Figure, posed
-from export.demo_models.faces import crop_of_landmarks
+from serving.faces.alignment import Points, square_of_any_size
 
 WORN = 0.02
 """How far glasses must be present to be built; their frames grow from nothing."""
@@ -87,6 +87,13 @@ def landmarks(points: Vectors, figure: Figure) -> NDArray[np.float64]:
     nose, left, right = figure.head.landmarks
     eyes = posed(np.stack([eye.centre + eye.radii * (0, 0, 0.8) for eye in figure.eyes[::-1]]), figure.person)
     return projected(np.concatenate([eyes, points[[nose, left, right]]]))
+
+
+def crop_of_landmarks(points: Points) -> NDArray[np.float64]:
+    """Return the map from the plane of a face's five points [5, 2] to its FFHQ crop with the side 1, [2, 3]."""
+    own = square_of_any_size(points)
+    inverse = np.linalg.inv(own[:, :2])
+    return np.column_stack([inverse, -inverse @ own[:, 2]])
 
 
 def _triangles(parts: list[Part], points: Vectors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -22,7 +22,7 @@ from export.demo_models.characters.render import draw_character, draw_character_
 from export.demo_models.characters.scene import landmarks, scene_of
 from export.demo_models.characters.surface import surface_of
 from export.demo_models.clips import room
-from export.demo_models.faces import CARTOON, PHOTO, Domain
+from export.demo_models.domains import CARTOON, PHOTO, Domain
 from export.demo_models.traits import INDEX, TRAITS, random_codes
 from serving.faces.alignment import align, placement_of_face
 

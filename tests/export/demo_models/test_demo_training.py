@@ -13,23 +13,22 @@ from torch import Tensor, nn
 
 from export.checkpoints import read_encoder, read_generator, read_isf
 from export.demo_models.dataset import Faces, drawn_faces, measures_file_of, partial_of
-from export.demo_models.encoder_training import LENGTH_WEIGHT, TrainedLayers, code_loss, new_encoder, scale_convolutions
-from export.demo_models.faces import PHOTO
+from export.demo_models.domains import MEASURES, PHOTO
+from export.demo_models.encoder_training import TrainedLayers, new_encoder, scale_convolutions
 from export.demo_models.files import DIRECTORY, DemoFiles
 from export.demo_models.generator_training import (
     Stage,
     new_generator,
     skip_pictures,
     target_from_pictures,
-    train_generator,
 )
 from export.demo_models.sibling_training import Combinations, train_siblings
 from export.demo_models.train import QUICK, Effort, train, train_all
-from export.demo_models.training import Schedule, optimise
+from export.demo_models.training import Muon, Schedule, optimise, optimisers_of, orthogonalised
 from export.demo_models.traits import TRAITS, random_codes
 from export.networks.generator import generator_from_weights
 
-MINIMAL = Effort(photos=24, proportions=24, cartoons=24, mixed=24, schedule_fraction=0.0001)
+MINIMAL = Effort(photos=16, proportions=16, cartoons=16, reverse=16, mixed=16, schedule_fraction=0.0001)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +59,18 @@ def test_a_finished_training_is_not_repeated(trained: tuple[Path, DemoFiles]) ->
     assert {name: (folder / "weights" / name).read_bytes() for name in before} == before
 
 
+def test_a_training_can_go_on_from_checkpoints(trained: tuple[Path, DemoFiles]) -> None:
+    folder, files = trained
+    later = train_all(folder / "more work", folder / "more weights", MINIMAL, files)
+    for kind in ("base", "transfer"):
+        before, after = (read_generator(getattr(each, kind)).tensors for each in (files, later))
+        name = "synthesis.64.conv.weight"
+        assert 0 < np.abs(after[name] - before[name]).mean() < 0.1  # of weights that began with a deviation of 1
+    before, after = (read_encoder(each.encoder).tensors for each in (files, later))
+    assert 0 < np.abs(after["body.7.res_layer.1.weight"] - before["body.7.res_layer.1.weight"]).mean() < 0.1
+    assert not (folder / "more work" / "base-0.state").exists()
+
+
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
     def trained_for(state: Path, broken_off_at: int | None = None) -> dict[str, Tensor]:
         torch.manual_seed(0)
@@ -71,7 +82,8 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path) ->
             error: Tensor = (network(x) - 3).square().mean()
             return error
 
-        optimise(network, loss, repeat(torch.tensor([[1.0, 2.0]])), Schedule(300, 0.1), state, "line")
+        schedule = Schedule(300, 0.1, matrix_rate=0.1)
+        optimise(network, loss, repeat(torch.tensor([[1.0, 2.0]])), schedule, state, "line")
         return network.state_dict()
 
     whole = trained_for(tmp_path / "whole.state")
@@ -127,20 +139,31 @@ def test_an_encoder_s_convolutions_can_be_scaled_to_unit_variance_without_a_chan
     assert all(value.max() < 1 for value in variances)
 
 
-def test_a_code_of_the_right_direction_costs_only_its_length() -> None:
-    true = torch.randn(5, 46)
-    assert code_loss(true, true) < 1e-10
-    torch.testing.assert_close(code_loss(0.5 * true, true), torch.tensor(0.25 * LENGTH_WEIGHT), rtol=1e-4, atol=1e-6)
-    assert code_loss(-true, true) > 1
+def test_muon_makes_all_directions_of_a_gradient_equally_strong() -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(6, 4) @ torch.diag(torch.tensor([8.0, 4.0, 2.0, 1.0])) @ torch.randn(4, 20)
+    values = torch.linalg.svdvals(orthogonalised(matrix))
+    assert (values[:4] > 0.6).all()
+    assert (values < 1.3).all()
+    torch.testing.assert_close(orthogonalised(matrix.T), orthogonalised(matrix).T)
 
 
-def test_a_stage_trains_its_own_resolutions_only(tmp_path: Path) -> None:
-    network = new_generator(0)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    faces = drawn_faces(tmp_path / "faces.npy", 8, 0, PHOTO)
-    stage = Stage(64, 8, Schedule(2, 1e-2), trained=(16, 32))
-    train_generator(network, faces, [stage], tmp_path / "base.state", seed=0, compiled=False)
-    assert changed_resolutions(before, network.state_dict()) == {"16", "32"}
+def test_a_change_by_muon_has_the_root_mean_square_of_its_rate() -> None:
+    weight, unused = nn.Parameter(torch.zeros(8, 3, 3, 3)), nn.Parameter(torch.ones(2, 2))
+    weight.grad = 1e-6 * torch.randn(8, 3, 3, 3)
+    Muon([weight, unused], 0.02).step()
+    assert weight.detach().square().mean().sqrt().item() == pytest.approx(0.02, rel=1e-4)
+    assert (unused == 1).all()  # it has no gradient
+
+
+def test_matrices_and_convolutions_are_left_to_muon_where_a_schedule_has_a_rate_for_them() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    parameters = list(network.parameters())
+    muon, adam = optimisers_of(parameters, Schedule(1, 0.1, matrix_rate=0.1))
+    assert [each.ndim for each in muon.param_groups[0]["params"]] == [4, 2]
+    assert [each.ndim for each in adam.param_groups[0]["params"]] == [1, 1, 1, 1]
+    (only,) = optimisers_of(parameters, Schedule(1, 0.1))
+    assert only.param_groups[0]["params"] == parameters
 
 
 def test_siblings_share_the_surface_of_photographs_and_each_has_its_own_geometry(tmp_path: Path) -> None:
@@ -152,17 +175,18 @@ def test_siblings_share_the_surface_of_photographs_and_each_has_its_own_geometry
         return (Stage(64, 4, Schedule(2, 1e-2)),)
 
     others = replace(faces, pictures=255 - faces.pictures)
-    all_faces = Combinations(faces, others, others, faces)
-    transfer = train_siblings(base, all_faces, 16, tiny, tmp_path, seed=0, compiled=False).state_dict()
+    all_faces = Combinations(faces, others, faces, others)
+    transfer = train_siblings(base, None, all_faces, tiny, tmp_path, seed=0, compiled=False).state_dict()
     after = base.state_dict()
     # Layers above 64 had no part in these stages.
     assert changed_resolutions(before, after) == {"4", "8", "16", "32", "64"}
     assert changed_resolutions(after, transfer) == {"4", "8", "16", "32", "64"}
-    lower = torch.load(tmp_path / "lower-0.state", weights_only=True)["average"]
+    lower = torch.load(tmp_path / "geometry-0.state", weights_only=True)["average"]
     shared = "synthesis.32.conv.weight"
     assert torch.equal(lower[f"first.{shared}"], lower[f"second.{shared}"])
-    assert torch.equal(lower[f"first.{shared}"], after[shared])
-    upper = torch.load(tmp_path / "upper-0.state", weights_only=True)["average"]
+    photo_surface = torch.load(tmp_path / "photo-surface-0.state", weights_only=True)["average"]
+    assert torch.equal(photo_surface[f"second.{shared}"], after[shared])
+    upper = torch.load(tmp_path / "toon-surface-0.state", weights_only=True)["average"]
     assert torch.equal(upper[f"second.{shared}"], transfer[shared])
     for name, value in transfer.items():
         if name.startswith(("synthesis.4.", "synthesis.8.", "synthesis.16.")):
@@ -201,7 +225,7 @@ def store(file: Path, pictures: Path, faces: Faces, measured: int) -> None:
 
 def test_drawings_that_are_there_are_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.demo_models.dataset._draw", None)
-    blank = Faces(random_codes(3, 0), np.full((3, 256, 256, 3), 7, np.uint8), np.ones((3, 3), np.float32))
+    blank = Faces(random_codes(3, 0), np.full((3, 256, 256, 3), 7, np.uint8), np.ones((3, len(MEASURES)), np.float32))
     # The second was interrupted between its last drawing and its name, which an earlier file has.
     np.save(tmp_path / "late.npy", blank.pictures[:2])
     for file, pictures in ((named := tmp_path / "named.npy", named), (late := tmp_path / "late.npy", partial_of(late))):
@@ -212,7 +236,7 @@ def test_drawings_that_are_there_are_not_drawn_again(tmp_path: Path, monkeypatch
 
 
 def test_drawings_of_another_number_of_faces_are_drawn_again(tmp_path: Path) -> None:
-    blank = Faces(random_codes(4, 0), np.zeros((4, 256, 256, 3), np.uint8), np.zeros((4, 3), np.float32))
+    blank = Faces(random_codes(4, 0), np.zeros((4, 256, 256, 3), np.uint8), np.zeros((4, len(MEASURES)), np.float32))
     whole, part = tmp_path / "whole.npy", tmp_path / "part.npy"
     store(whole, whole, blank, 4)
     store(part, partial_of(part), blank, 1)
@@ -227,7 +251,7 @@ def test_pictures_that_were_not_drawn_do_not_pass_for_drawn_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "faces.npy"
-    np.save(measures_file_of(file), np.ones((2, 3), np.float32))  # whose pictures were removed
+    np.save(measures_file_of(file), np.ones((2, len(MEASURES)), np.float32))  # whose pictures were removed
     with monkeypatch.context() as broken:
         broken.setattr("export.demo_models.dataset._draw", None)
         with pytest.raises(TypeError):
@@ -236,19 +260,18 @@ def test_pictures_that_were_not_drawn_do_not_pass_for_drawn_ones(
     assert drawn_faces(file, 2, 0, PHOTO).pictures.reshape(2, -1).any(1).all()
 
 
-@pytest.mark.parametrize("characters", [False, True])
 def test_a_quick_training_leaves_the_packages_weights_and_a_whole_trainings_folder_alone(
-    monkeypatch: pytest.MonkeyPatch, characters: bool
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[tuple[Path, Path, Effort]] = []
     monkeypatch.setattr("export.demo_models.train.train_all", lambda *given: calls.append(given[:3]))
     for quick in (True, False):
-        train(quick=quick, characters=characters)
+        train(quick=quick)
     (work, output, effort), (whole, weights, _) = calls
     assert effort == QUICK
     assert output == work / "weights"
     assert work != whole
-    assert weights == (whole / "weights" if characters else DIRECTORY)
+    assert weights == DIRECTORY
 
 
 def test_targets_are_averages_in_minus_one_to_one() -> None:

@@ -45,9 +45,9 @@ def test_the_middle_of_the_face_is_the_picture_and_the_crops_border_the_photogra
 def test_pasting_back_what_was_cut_out_changes_little(size: int) -> None:
     picture = crop(PHOTO, PLACEMENT, size)
     difference = np.abs(paste(PHOTO, picture, PLACEMENT).astype(int) - PHOTO)
-    # Two samplings blur the picture: measured 0.60, 0.11 and 0.093; with an offset of half a pixel of the crop 0.95,
-    # 0.28 and 0.113.
-    assert difference.mean() < {64: 0.75, 256: 0.18, 1000: 0.103}[size]
+    # Two samplings blur the picture: measured 0.84, 0.21 and 0.184; with an offset of half a pixel of the crop 1.22,
+    # 0.37 and 0.204.
+    assert difference.mean() < {64: 1.0, 256: 0.29, 1000: 0.194}[size]
 
 
 def test_a_picture_without_detail_leaves_no_seam() -> None:

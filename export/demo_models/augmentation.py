@@ -1,0 +1,84 @@
+"""Random changes to pictures of faces, so that an encoder trained on renderings bears real photographs.
+
+The alignment of real faces is imprecise, and their light, colours, sharpness and surroundings are those of no
+rendering. What a code says of the face itself must therefore be read from what such changes leave.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.contract.arrays import Picture
+
+JITTER = (0.012, 0.02, 1.5)
+"""Standard deviations of the crop's shift (a fraction of its side), of its scale, and of its angle in degrees."""
+HEAVY_SHARE = 0.4
+"""The share of pictures whose light and surroundings change too; the others keep the encoder exact on renderings."""
+
+_WALL_TOLERANCE = 3
+"""The largest difference between neighbouring pixels of a plain wall, in grey levels of 0..255."""
+
+
+def jittered(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Shift, scale and rotate a picture [H, H, 3] a little, as an imprecise alignment does."""
+    side = picture.shape[0]
+    shift = JITTER[0] * side * rng.standard_normal(2)
+    size, angle = 1 + JITTER[1] * rng.standard_normal(), JITTER[2] * rng.standard_normal()
+    matrix = cv2.getRotationMatrix2D((side / 2, side / 2), angle, size)
+    matrix = np.column_stack([matrix[:, :2], matrix[:, 2] + shift])
+    warped = cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return warped.astype(np.uint8, copy=False)
+
+
+def augmented(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Jitter a rendering [H, H, 3]; change every second one as cameras, lamps and rooms would."""
+    if rng.random() < HEAVY_SHARE:
+        picture = _relit(_with_other_surroundings(picture, rng), rng)
+        return _photographed(jittered(picture, rng), rng)
+    return jittered(picture, rng)
+
+
+def _with_other_surroundings(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Replace the wall behind the head, which is plain and reaches both upper corners, by coloured patches."""
+    side = picture.shape[0]
+    mask = np.zeros((side + 2, side + 2), np.uint8)
+    canvas = picture.copy()  # OpenCV asks for a writable picture, though it fills the mask only
+    for corner in ((0, 0), (side - 1, 0)):
+        flags = 4 | cv2.FLOODFILL_MASK_ONLY | 255 << 8
+        cv2.floodFill(canvas, mask, corner, (0, 0, 0), (_WALL_TOLERANCE,) * 3, (_WALL_TOLERANCE,) * 3, flags)
+    share = cv2.GaussianBlur(mask[1:-1, 1:-1], (0, 0), 1.0)[..., None] / np.float32(255)
+    patches = rng.integers(0, 256, (int(rng.integers(1, 9)), int(rng.integers(1, 9)), 3), np.uint8)
+    sharp = cv2.INTER_NEAREST if rng.random() < 0.3 else cv2.INTER_CUBIC
+    behind = cv2.resize(patches, (side, side), interpolation=sharp)
+    return np.asarray(picture + share * (behind.astype(np.float32) - picture), np.uint8)
+
+
+def _relit(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Change exposure, contrast, colour of the light, saturation, and the light's fall from one side to the other."""
+    side = picture.shape[0]
+    grey_levels = np.linspace(0, 1, 256, dtype=np.float32) ** np.float32(np.exp(0.2 * rng.standard_normal()))
+    curved = grey_levels[picture]
+    direction = rng.standard_normal(2)
+    x, y = np.meshgrid(*[np.linspace(-1, 1, side, dtype=np.float32)] * 2)
+    fall = np.exp(np.float32(0.2 * direction[0]) * x + np.float32(0.2 * direction[1]) * y)[..., None]
+    gains = 255 * np.exp(0.2 * rng.standard_normal() + 0.06 * rng.standard_normal(3))
+    grey = curved.mean(2, keepdims=True)
+    coloured = grey + np.float32(rng.uniform(0.5, 1.3)) * (curved - grey)
+    return np.asarray(np.clip(coloured * fall * gains.astype(np.float32), 0, 255), np.uint8)
+
+
+def _photographed(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Lose detail as small, blurred, noisy or strongly compressed photographs do."""
+    side = picture.shape[0]
+    if rng.random() < 0.5:
+        small = int(rng.integers(side // 5, side))
+        reduced = cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA)
+        picture = cv2.resize(reduced, (side, side), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    noise: NDArray[np.float32] = rng.standard_normal((side, side, 1), np.float32) * np.float32(rng.uniform(0, 10))
+    noisy = np.asarray(np.clip(picture + noise, 0, 255), np.uint8)
+    if rng.random() < 0.5:
+        _, jpeg = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))])
+        noisy = cv2.imdecode(jpeg, cv2.IMREAD_COLOR).astype(np.uint8, copy=False)
+    return noisy

@@ -1,0 +1,45 @@
+"""The changes to pictures on which the demo's encoder is trained."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from drawn_people import difference
+
+from export.demo_face import demo_face
+from export.demo_models import augmentation
+from export.demo_models.augmentation import augmented, jittered
+
+FACE = demo_face()
+HEAD, CORNER = np.s_[96:176, 96:160], np.s_[:24, -24:]
+
+
+def test_a_jitter_moves_a_picture_by_a_few_pixels() -> None:
+    moved = [jittered(FACE, np.random.default_rng(seed)) for seed in range(8)]
+    assert all(picture.shape == FACE.shape and picture.dtype == FACE.dtype for picture in moved)
+    assert all(0.2 < difference(picture, FACE) < 25 for picture in moved)
+
+
+def test_changes_depend_on_the_generators_seed_alone() -> None:
+    first, same, other = (augmented(FACE, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, same)
+    assert difference(first, other) > 0.2
+
+
+def test_every_second_picture_keeps_its_light_and_its_wall() -> None:
+    rng = np.random.default_rng(0)
+    kept = [difference(augmented(FACE, rng)[CORNER], FACE[CORNER]) < 8 for _ in range(60)]
+    assert 0.3 < np.mean(kept) < 0.7
+
+
+def test_heavy_changes_replace_the_wall_and_leave_the_face_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation, "HEAVY_SHARE", 1)
+    before = FACE.copy()
+    rng = np.random.default_rng(1)
+    pictures = [augmented(FACE, rng) for _ in range(20)]
+    np.testing.assert_array_equal(FACE, before)
+    assert all(picture.shape == FACE.shape and picture.dtype == np.uint8 for picture in pictures)
+    corners = np.array([picture[CORNER].mean((0, 1)) for picture in pictures])
+    assert corners.std(0).min() > 25
+    grey = [picture[HEAD].mean(2).ravel() for picture in pictures]
+    assert np.median([np.corrcoef(each, FACE[HEAD].mean(2).ravel())[0, 1] for each in grey]) > 0.4
