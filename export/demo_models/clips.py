@@ -19,7 +19,7 @@ BLINK_SECONDS = 0.22
 
 @dataclass(frozen=True)
 class ClipFrame:
-    """A picture, uint8 RGB [H, W, 3], its time in seconds, and the face's five points, [5, 2] in pixels."""
+    """A picture, uint8 RGB [H, W, 3], its time in seconds, and its face's five points at rest, [5, 2] in pixels."""
 
     picture: Picture
     seconds: float
@@ -51,13 +51,14 @@ def talking_head(
     background = room(*size)
     for index in range(round(seconds * rate)):
         t = index / rate
-        frame_code = code.copy()
+        rest = code.copy()
+        rest[INDEX["yaw"]] = 1.3 * np.sin(0.8 * t + phase[4]) * motion
+        rest[INDEX["pitch"]] = 0.8 * np.sin(0.6 * t + phase[5]) * motion
+        frame_code = rest.copy()
         frame_code[INDEX["eye_opening"]] = -2.5 * _blink_amount(t, blinks) + 0.3 * (1 - _blink_amount(t, blinks))
         speech = np.sin(pitch * t + phase[:3]).sum() * (np.sin(0.9 * t + phase[3]) > -0.5)
         frame_code[INDEX["mouth_opening"]] = np.clip(0.3 + 0.8 * speech, -0.5, 2.4)
-        frame_code[INDEX["yaw"]] = 1.3 * np.sin(0.8 * t + phase[4]) * motion
-        frame_code[INDEX["pitch"]] = 0.8 * np.sin(0.6 * t + phase[5]) * motion
-        picture, points = draw_character_into(background, frame_code, _crop_placement(t, size, motion))
+        picture, points = draw_character_into(background, frame_code, _crop_placement(t, size, motion), rest=rest)
         yield ClipFrame(picture, t, points)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +26,12 @@ def draw_character(code: NDArray[np.float32], domain: Domain = PHOTO, size: int 
 
 
 def draw_character_into(
-    background: Picture, code: NDArray[np.float32], placement: NDArray[np.float64], domain: Domain = PHOTO
+    background: Picture,
+    code: NDArray[np.float32],
+    placement: NDArray[np.float64],
+    domain: Domain = PHOTO,
+    *,
+    rest: NDArray[np.float32] | None = None,
 ) -> tuple[Picture, Points]:
     """Draw a character in front of a background.
 
@@ -33,6 +40,7 @@ def draw_character_into(
         code: the face's traits, float32 [traits].
         placement: placement of the face's FFHQ crop, as defined in ``serving.faces.alignment``, [2, 3].
         domain: geometry and surface.
+        rest: the same face at rest, whose points are aligned and returned, so that speaking does not move the head.
 
     Returns:
         The picture, uint8 RGB [H, W, 3], and the face's five points, [5, 2] in pixels.
@@ -43,10 +51,12 @@ def draw_character_into(
     behind = np.zeros((size, size, 3), np.float32)
     behind[:height, :width] = background.astype(np.float32) / 255
     scene = scene_of(code, domain.structure)
+    aligned = scene if rest is None else scene_of(rest, domain.structure)
+    scene = replace(scene, placement=aligned.placement)
     # A placement counts pixels from the first one's centre, samples are counted from its corner.
     matrix = SAMPLES * (placement + np.array([[0, 0, 0.5], [0, 0, 0.5]]))
     picture = _rounded(_coloured(surface_of(scene, matrix, size), domain.texture, behind)[:height, :width])
-    crop = landmarks(scene.points, scene.figure) @ scene.placement[:, :2].T + scene.placement[:, 2]
+    crop = landmarks(aligned.points, aligned.figure) @ aligned.placement[:, :2].T + aligned.placement[:, 2]
     return picture, crop @ placement[:, :2].T + placement[:, 2]
 
 
