@@ -1,7 +1,8 @@
 """The program ``python -m export.demo_models.train``: it draws the faces, trains six networks, writes checkpoints.
 
-README.md says how long that takes, and what differs on a GPU. An interrupted run resumes where it stopped; ``--quick``
-runs every step with minimal effort in a folder of its own, to check that it works.
+README.md says how long that takes, and what differs on a GPU. An interrupted run resumes where it stopped; ``--start``
+goes on with trained checkpoints; ``--quick`` runs every step with minimal effort in a folder of its own, to check that
+it works.
 """
 
 from __future__ import annotations
@@ -16,31 +17,28 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
+from torch import nn
 
+from engines.contract.errors import ExportError
 from engines.contract.tensors import ISF_ATTRIBUTES
-from export.checkpoints import write_encoder, write_isf, write_rosinality
+from engines.hashed_files import sha256_of
+from export.checkpoints import read_encoder, read_generator, write_encoder, write_isf, write_rosinality
 from export.demo_models.classifier_training import SCHEDULE as CLASSIFIER_SCHEDULE
 from export.demo_models.classifier_training import train_classifier
 from export.demo_models.dataset import Faces, drawn_faces
 from export.demo_models.domains import CARTOON, PHOTO, PHOTO_TOON, TOON_PHOTO, Domain
 from export.demo_models.encoder_training import CODE_SCHEDULE, PICTURE_SCHEDULE, new_encoder, train_encoder
 from export.demo_models.files import DIRECTORY, DemoFiles
-from export.demo_models.generator_training import (
-    PHOTO_STAGES,
-    Stage,
-    new_generator,
-    parameters_of,
-    train_generator,
-)
+from export.demo_models.generator_training import PHOTO_STAGES, Stage, new_generator, parameters_of, train_generator
 from export.demo_models.isf_training import SCHEDULE as ISF_SCHEDULE
 from export.demo_models.isf_training import train_isf
 from export.demo_models.judge import SCHEDULE as JUDGE_SCHEDULE
 from export.demo_models.judge import train_judge, write_judge
-from export.demo_models.models import Models, load_models
+from export.demo_models.models import Models
 from export.demo_models.sibling_training import Combinations, train_siblings
 from export.demo_models.training import Schedule, device
 from export.networks.classifier import Classifier
-from export.networks.encoder import Encoder, HeadsEncoder
+from export.networks.encoder import Encoder, HeadsEncoder, encoder_from_weights
 from export.networks.generator import Generator, generator_from_weights
 from export.networks.isf import Isf
 from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights, Source
@@ -95,7 +93,7 @@ FAST = Effort(schedule_fraction=0.4, batch_factor=4)
 def train(
     work: Annotated[Path | None, typer.Option(help="Folder for drawings and for what is needed to resume.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the checkpoints.")] = None,
-    start: Annotated[Path | None, typer.Option(help="Folder of checkpoints to train on, not from nothing.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Folder of checkpoints to go on with.")] = None,
     quick: Annotated[bool, typer.Option(help="Train for a few steps only, to check that everything runs.")] = False,
 ) -> None:
     """Draw the faces, train every network of the demo, write the checkpoints.
@@ -151,21 +149,27 @@ def train_all(work: Path, output: Path, effort: Effort, start: DemoFiles | None 
     """Draw the faces, train every network and write the checkpoints; ``work`` keeps what is needed to resume.
 
     Generators and encoder begin as those of ``start``, if there is one, and the others from nothing.
+
+    Raises:
+        ExportError: a checkpoint of ``start`` is missing, or has other sizes than those of this training.
     """
     faces, compiled = Drawings(work, effort), effort.compiled
     base, transfer, encoder = _begun(start) if start else (new_generator(SEED), None, None)
+    # What was trained from other weights, or from nothing, is not to be taken for a part of this training.
+    states = work / f"after-{sha256_of(start.base)[:12]}" if start else work
+    states.mkdir(parents=True, exist_ok=True)
     photos = faces.photos
     if not start:
-        train_generator(base, photos, effort.stages(PHOTO_STAGES), work / "base.state", seed=SEED, compiled=compiled)
+        train_generator(base, photos, effort.stages(PHOTO_STAGES), states / "base.state", seed=SEED, compiled=compiled)
     encoder = encoder or new_encoder(base.mapping.w_avg, base.rows, SEED)
     schedules = effort.scaled(CODE_SCHEDULE), effort.scaled(PICTURE_SCHEDULE)
-    train_encoder(encoder, base, photos, schedules, work / "encoder.state", seed=SEED, compiled=compiled)
+    train_encoder(encoder, base, photos, schedules, states / "encoder.state", seed=SEED, compiled=compiled)
     isf = train_isf(base.mapping, len(encoder.styles), effort.scaled(ISF_SCHEDULE), work / "isf.state", seed=SEED)
     classifier = train_classifier(photos, effort.scaled(CLASSIFIER_SCHEDULE), work / "classifier.state", seed=SEED)
     seen = [photos, faces.cartoons, faces.mixed, faces.proportions, faces.reverse]
     judge = train_judge(seen, effort.scaled(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
     combinations = Combinations(photos, faces.proportions, faces.cartoons, faces.reverse)
-    transfer = train_siblings(base, transfer, combinations, effort.stages, work, seed=SEED + 1, compiled=compiled)
+    transfer = train_siblings(base, transfer, combinations, effort.stages, states, seed=SEED + 1, compiled=compiled)
     generators = _generator_weights(base, "base"), _generator_weights(transfer, "transfer")
     files = DemoFiles(output)
     _write(Models(*generators, encoder, isf, classifier, judge), files)
@@ -174,12 +178,28 @@ def train_all(work: Path, output: Path, effort: Effort, start: DemoFiles | None 
 
 def _begun(files: DemoFiles) -> tuple[Generator, Generator, HeadsEncoder]:
     """Return the generators and the encoder of a training to go on with."""
-    models = load_models(files)
-    assert isinstance(models.encoder, HeadsEncoder)
-    networks = generator_from_weights(models.base), generator_from_weights(models.transfer), models.encoder
-    for network in networks:
+    base, transfer = (generator_from_weights(read_generator(file)) for file in (files.base, files.transfer))
+    encoder = encoder_from_weights(read_encoder(files.encoder))
+    untrained = new_generator(SEED)
+    for network, like, file in (
+        (base, untrained, files.base),
+        (transfer, untrained, files.transfer),
+        (encoder, new_encoder(untrained.mapping.w_avg, untrained.rows, SEED), files.encoder),
+    ):
+        if _sizes(network) != _sizes(like):
+            raise ExportError(
+                str(file),
+                got="a network of other sizes",
+                expected="the sizes that this program trains",
+                remedy="give a folder that it has written",
+            )
         network.requires_grad_(True)
-    return networks
+    assert isinstance(encoder, HeadsEncoder)  # no other one has parameters of its names
+    return base, transfer, encoder
+
+
+def _sizes(network: nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in network.state_dict().items()}
 
 
 def _write(models: Models, files: DemoFiles) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from generators import random_generator
 from torch import Tensor, nn
 
-from export.checkpoints import read_encoder, read_generator, read_isf
+from engines.contract.errors import ExportError, ToonifyError
+from export.checkpoints import read_encoder, read_generator, read_isf, write_rosinality
 from export.demo_models.dataset import Faces, drawn_faces, measures_file_of, partial_of
 from export.demo_models.domains import MEASURES, PHOTO
 from export.demo_models.encoder_training import TrainedLayers, new_encoder, scale_convolutions
@@ -69,6 +71,23 @@ def test_a_training_can_go_on_from_checkpoints(trained: tuple[Path, DemoFiles]) 
     before, after = (read_encoder(each.encoder).tensors for each in (files, later))
     assert 0 < np.abs(after["body.7.res_layer.1.weight"] - before["body.7.res_layer.1.weight"]).mean() < 0.1
     assert not (folder / "more work" / "base-0.state").exists()
+    last = train_all(folder / "more work", folder / "last weights", MINIMAL, later)  # not finished already
+    assert not np.array_equal(read_generator(last.base).tensors[name], read_generator(later.base).tensors[name])
+
+
+def test_a_training_goes_on_from_networks_of_its_own_sizes_only(
+    trained: tuple[Path, DemoFiles], tmp_path: Path
+) -> None:
+    others = DemoFiles(tmp_path)
+    with pytest.raises(ToonifyError, match=r"base\.pt"):
+        train_all(tmp_path / "work", tmp_path / "weights", MINIMAL, others)
+    for file in (trained[1].base, trained[1].transfer, trained[1].encoder):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    narrow = random_generator(16, w_dim=8)
+    write_rosinality(narrow, others.transfer, force=True)
+    with pytest.raises(ExportError, match=r"transfer\.pt: got a network of other sizes, expected"):
+        train_all(tmp_path / "work", tmp_path / "weights", MINIMAL, others)
+    assert not (tmp_path / "work").exists()
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
