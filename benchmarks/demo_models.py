@@ -126,7 +126,7 @@ def _blend_table(figures: Figures) -> list[str]:
 
 def _cells(measures: Mapping[str, float]) -> list[str]:
     widths = [f"{measures[name]:.1f}" for name in ("eye_height", "chin_width", "jaw_width")]
-    return [*widths, f"{measures['outline_strength']:.2f}"]
+    return [*widths, f"{measures['outline_strength']:z.2f}"]
 
 
 def grids(models: Models) -> dict[str, Picture]:

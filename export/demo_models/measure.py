@@ -7,7 +7,7 @@ PIR; Liu et al.). The judge, a network trained on renderings only, replaces the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import cv2
@@ -119,7 +119,8 @@ class Measurement:
 def measure(models: Models, faces: int, seed: int = HELD_OUT_SEED) -> Measurement:
     """Measure on ``faces`` characters that are in no training set."""
     codes = random_codes(faces, seed)
-    photos, toons = rendered(codes, PHOTO), rendered(codes, CARTOON)
+    renderings = {domain: rendered(codes, domain) for domain in (PHOTO, TOON_PHOTO, PHOTO_TOON, CARTOON)}
+    photos = renderings[PHOTO]
     base = generator_from_weights(models.base)
     w = rows_of_codes(base, codes)
     exact = FacesToEdit(w.numpy(), synthesised(base, w), attributes_of(codes))
@@ -134,9 +135,9 @@ def measure(models: Models, faces: int, seed: int = HELD_OUT_SEED) -> Measuremen
         classifier_accuracy=_accuracy(
             torch.from_numpy(network_on_faces(models.classifier)(photos)).sigmoid().numpy(), codes
         ),
-        judge_errors=_judge_errors(models.judge, codes, photos, toons),
+        judge_errors=_judge_errors(models.judge, codes, photos, renderings[CARTOON]),
         drawn={"photograph": _drawn_means(codes, PHOTO), "cartoon": _drawn_means(codes, CARTOON)},
-        fidelity=tuple(_fidelities(models, codes, photos, toons, encodings)),
+        fidelity=tuple(_fidelities(models, renderings, exact, from_photos)),
         blends=tuple(
             blend_measures(models, w, r_swap, reverse=reverse) for reverse in (False, True) for r_swap in R_SWAPS
         ),
@@ -150,24 +151,21 @@ def rendered(codes: TraitCodes, domain: Domain) -> Pictures:
 
 
 def _fidelities(
-    models: Models, codes: TraitCodes, photos: Pictures, toons: Pictures, encodings: torch.Tensor
+    models: Models, renderings: Mapping[Domain, Pictures], exact: FacesToEdit, from_photos: FacesToEdit
 ) -> Iterator[Fidelity]:
     """Compare every trained combination with its renderings, from exact codes and from the encoder's."""
-    base = generator_from_weights(models.base)
-    exact = rows_of_codes(base, codes)
-    blend, reverse = (blended(models, SPLIT, reverse=swapped) for swapped in (False, True))
-    transfer = blended(models, R_SWAPS[-1], reverse=False)
-    toon_photos, photo_toons = rendered(codes, TOON_PHOTO), rendered(codes, PHOTO_TOON)
-    for pictures, generator, w, renderings, targets in (
-        ("base", base, exact, "photographs", photos),
-        ("encoder + base", base, encodings, "photographs", photos),
-        (f"r_swap {SPLIT}", blend, exact, "cartoon's geometry, photograph's surface", toon_photos),
-        (f"encoder + r_swap {SPLIT}", blend, encodings, "cartoon's geometry, photograph's surface", toon_photos),
-        (f"r_swap {SPLIT} `--reverse`", reverse, exact, "photograph's geometry, cartoon's surface", photo_toons),
-        ("transfer", transfer, exact, "cartoons", toons),
-        ("encoder + transfer", transfer, encodings, "cartoons", toons),
+    yield fidelity(models.judge, "base", exact.pictures, "photographs", renderings[PHOTO])
+    yield fidelity(models.judge, "encoder + base", from_photos.pictures, "photographs", renderings[PHOTO])
+    for name, r_swap, reverse, shown, domain, coded in (
+        (f"r_swap {SPLIT}", SPLIT, False, "cartoon's geometry, photograph's surface", TOON_PHOTO, (exact, from_photos)),
+        (f"r_swap {SPLIT} `--reverse`", SPLIT, True, "photograph's geometry, cartoon's surface", PHOTO_TOON, (exact,)),
+        ("transfer", R_SWAPS[-1], False, "cartoons", CARTOON, (exact, from_photos)),
     ):
-        yield fidelity(models.judge, pictures, synthesised(generator, w), renderings, targets)
+        generator = blended(models, r_swap, reverse=reverse)
+        for faces in coded:
+            label = name if faces is exact else f"encoder + {name}"
+            pictures = synthesised(generator, torch.from_numpy(faces.w))
+            yield fidelity(models.judge, label, pictures, shown, renderings[domain])
 
 
 def fidelity(judge: Judge, name: str, pictures: Pictures, renderings: str, targets: Pictures) -> Fidelity:
