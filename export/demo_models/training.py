@@ -102,7 +102,7 @@ def optimise(
 
 def optimisers_of(parameters: Sequence[nn.Parameter], schedule: Schedule) -> list[torch.optim.Optimizer]:
     """Return Muon for matrices and convolutions, if the schedule has a rate for them, and Adam for the others."""
-    matrices = [each for each in parameters if each.ndim in {2, 4} and schedule.matrix_rate]
+    matrices = [each for each in parameters if schedule.matrix_rate and each.ndim in {2, 4}]
     ids = {id(each) for each in matrices}
     others = [each for each in parameters if id(each) not in ids]
     optimisers: list[torch.optim.Optimizer] = [Muon(matrices, schedule.matrix_rate)] if matrices else []
@@ -130,7 +130,8 @@ class Muon(torch.optim.Optimizer):
                 momentum.lerp_(parameter.grad, 1 - MUON_MOMENTUM)
                 ahead = parameter.grad.lerp(momentum, MUON_MOMENTUM)  # Nesterov's form
                 change = orthogonalised(ahead.flatten(1)).view_as(ahead)
-                parameter.sub_(change, alpha=group["lr"] / float(change.square().mean().sqrt() + 1e-12))
+                size = change.square().mean().sqrt() + 1e-12  # a tensor: a GPU would wait for a number to be read
+                parameter.sub_(group["lr"] / size * change)
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
