@@ -1,7 +1,7 @@
-"""Random changes to pictures of faces, so that an encoder trained on renderings bears real photographs.
+"""Random changes to renderings of faces, so that an encoder trained on them works on real photographs too.
 
 The alignment of real faces is imprecise, and their light, colours, sharpness and surroundings are those of no
-rendering. What a code says of the face itself must therefore be read from what such changes leave.
+rendering. The code of a face stays the same under these changes, so the encoder learns to see through them.
 """
 
 from __future__ import annotations

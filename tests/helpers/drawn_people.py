@@ -1,4 +1,4 @@
-"""Codes and pictures of drawn people, for tests of drawings and of characters."""
+"""Codes and pictures of drawn people, for tests of characters and of what is made of them."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ NOSE_TIP, MOUTH_CORNER = 297, 7182
 LIP_EDGE, LID_EDGE = (474, 7229), (6805, 6802)
 """Two neighbouring vertices each of the ring where the lips meet, and of the image-right lids' outer margin."""
 CHEST = (1.8, 2.6)
-"""The distances below the eyes, in decimetres, between which a body becomes a dress form without a sex or an age."""
+"""The distances below the eyes, in decimetres, between which a body becomes the smoothed mean."""
 CHEST_WIDTH = (1.1, 1.5)
 """The distances from the middle, in decimetres, between which the chest ends."""
 CHEST_STEPS = 2500

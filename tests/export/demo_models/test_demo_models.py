@@ -142,7 +142,7 @@ def test_the_isf_head_edits_the_requested_attribute(models: Models, w: torch.Ten
     z = torch.randn(len(w), 64, generator=torch.Generator().manual_seed(attribute))
     pictures = synthesised(generator_from_weights(models.base), models.isf.edit(w, z, target))
     seen = estimate_faces(models.judge, pictures).attributes[:, attribute] > 0.5
-    assert np.mean(seen == (target[:, attribute].numpy() > 0.5)) >= 7 / 8  # of 200: 91.5 % or more of each
+    assert np.mean(seen == (target[:, attribute].numpy() > 0.5)) >= 7 / 8  # of 200: 93.5 % or more of each
 
 
 def test_the_judge_reads_attributes_off_renderings(models: Models) -> None:
