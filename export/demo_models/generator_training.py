@@ -48,12 +48,14 @@ class Stage:
         schedule: number of steps and learning rate.
         mouth_weight: loss weight of pixels around the mouth, where others have 1. A smile is few pixels, and without
             extra weight absolute differences lead to the median mouth, which is shut.
+        adversarial_weight: weight of the adversarial loss; 0 stands for regression alone.
     """
 
     resolution: int
     batch: int
     schedule: Schedule
     mouth_weight: float = 1
+    adversarial_weight: float = 0
 
 
 PHOTO_STAGES = (
@@ -109,17 +111,26 @@ def train_generator(
 
 def loss_of(network: Generator, stage: Stage, *, compiled: bool) -> Callable[[tuple[Tensor, Tensor]], Tensor]:
     """Return the loss of a batch of codes and pictures, uint8 [N, r, r, 3]."""
+    drawn, place = pictures_of(network, stage, compiled=compiled), device_of(network)
+
+    def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
+        z, target = batch
+        return picture_loss(drawn(z), scaled(target.to(place, non_blocking=True)), stage.mouth_weight)
+
+    return loss
+
+
+def pictures_of(network: Generator, stage: Stage, *, compiled: bool) -> Callable[[Tensor], list[Tensor]]:
+    """Return the function from z [N, D] to the network's pictures up to a stage's resolution, see ``skip_pictures``."""
     pictures_at = torch.compile(skip_pictures) if compiled else skip_pictures
     rows, place = network.rows, device_of(network)
 
-    def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-        z, target = (tensor.to(place, non_blocking=True) for tensor in batch)
+    def pictures(z: Tensor) -> list[Tensor]:
         with mixed_precision(place):
-            w_plus = network.mapping(z)[:, None].expand(-1, rows, -1)
-            pictures = pictures_at(network, w_plus, stage.resolution)
-        return picture_loss(pictures, scaled(target), stage.mouth_weight)
+            w_plus = network.mapping(z.to(place, non_blocking=True))[:, None].expand(-1, rows, -1)
+            return pictures_at(network, w_plus, stage.resolution)
 
-    return loss
+    return pictures
 
 
 def skip_pictures(network: Generator, w: Tensor, resolution: int) -> list[Tensor]:

@@ -90,7 +90,14 @@ def test_photographs_are_reconstructed(models: Models) -> None:
     pictures = synthesised(generator_from_weights(models.base), encoded(models.encoder, PHOTOS))
     quality = fidelity(models.judge, "encoder + base", pictures, "photographs", PHOTOS)
     assert quality.psnr > 22
-    assert quality.ssim > 0.82
+    assert quality.ssim > 0.8
+    assert quality.sharpness > 0.5
+
+
+def test_generators_draw_sharp_pictures_of_their_codes(models: Models, w: torch.Tensor) -> None:
+    for generator, targets in ((models.base, PHOTOS), (models.transfer, rendered(CODES, CARTOON))):
+        made = synthesised(generator_from_weights(generator), w)
+        assert 0.6 < laplacian_variance(made) / laplacian_variance(targets) < 1.2
 
 
 def test_the_transferred_network_draws_the_cartoon_of_the_same_person(models: Models, w: torch.Tensor) -> None:
@@ -142,7 +149,7 @@ def test_the_isf_head_edits_the_requested_attribute(models: Models, w: torch.Ten
     z = torch.randn(len(w), 64, generator=torch.Generator().manual_seed(attribute))
     pictures = synthesised(generator_from_weights(models.base), models.isf.edit(w, z, target))
     seen = estimate_faces(models.judge, pictures).attributes[:, attribute] > 0.5
-    assert np.mean(seen == (target[:, attribute].numpy() > 0.5)) >= 7 / 8  # of 200: 93.5 % or more of each
+    assert np.mean(seen == (target[:, attribute].numpy() > 0.5)) >= 7 / 8  # of 200: 97 % or more of each
 
 
 def test_the_judge_reads_attributes_off_renderings(models: Models) -> None:
