@@ -26,11 +26,12 @@ def test_each_adversarial_loss_trains_its_own_network_only() -> None:
     torch.manual_seed(0)
     discriminator, made = Discriminator(), torch.randn(3, 3, 32, 32, requires_grad=True)
     generators, discriminators = adversarial_losses(discriminator, made, torch.randn(3, 3, 32, 32))
-    generators.backward()
-    assert made.grad is not None and made.grad.abs().max() > 0
+    generators.backward()  # type: ignore[no-untyped-call]
+    assert made.grad is not None
+    assert made.grad.abs().max() > 0
     assert all(parameter.grad is None for parameter in discriminator.parameters())
     made.grad = None
-    discriminators.backward()
+    discriminators.backward()  # type: ignore[no-untyped-call]
     assert made.grad is None
     assert all(parameter.grad is not None for parameter in discriminator.parameters())
 
@@ -42,7 +43,7 @@ def test_a_discriminator_learns_that_renderings_have_no_blurred_contours() -> No
     for seed in range(30):
         _, loss = adversarial_losses(discriminator, blurred(discs(4, seed)), discs(4, seed))
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     sharp = discs(4, 1000)
     with torch.no_grad():
