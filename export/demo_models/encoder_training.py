@@ -36,6 +36,8 @@ TRAINED_UNITS = (7, 8, 9, 21, 22, 23)
 BATCH = 16
 CODE_SCHEDULE = Schedule(steps=8000, rate=2e-3, matrix_rate=1e-3)
 PICTURE_SCHEDULE = Schedule(steps=1400, rate=1e-3, matrix_rate=5e-4)
+TRAINED_SIZE = 0.33
+"""The root mean square to which Muon lets weights grow that nothing rescales."""
 PICTURE_SIDE = 64
 """The side of the pictures that are compared, in pixels; the generator's layers above it are not computed."""
 PICTURE_WEIGHT = 30.0
@@ -104,7 +106,7 @@ def train_encoder(
         optimise(trained, loss, _batches(faces, seed), schedule, file, f"encoder, {name}")
     generator.cpu().requires_grad_(True)
     encoder.cpu().eval()
-    scale_convolutions(trained)
+    scale_convolutions(trained, for_storage)
 
 
 def _predicted(
@@ -119,21 +121,32 @@ def _predicted(
     return predicted.float(), w, shown
 
 
-def scale_convolutions(trained: TrainedLayers) -> None:
-    """Rescale each convolution before a normalisation to an output variance of 1, within float16's range.
-
-    The network's output does not change.
-    """
+def scale_convolutions(trained: TrainedLayers, scale_of: Callable[[nn.Conv2d, nn.BatchNorm2d], Tensor]) -> None:
+    """Rescale each convolution before a normalisation by its scale, [O] or []; the network's output does not change."""
     layers = [trained.stem, trained.widening, *(branch for unit in trained.units for branch in unit.children())]
     for convolution, norm in (pair for layer in layers for pair in pairwise(layer.children())):
         if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             assert norm.running_mean is not None
             assert norm.running_var is not None
-            scale = torch.rsqrt(norm.running_var + norm.eps)
             with torch.no_grad():
+                scale = scale_of(convolution, norm).expand(len(convolution.weight))
                 convolution.weight *= scale[:, None, None, None]
                 norm.running_mean *= scale
-                norm.running_var.fill_(1 - norm.eps)
+                norm.running_var.copy_((norm.running_var + norm.eps) * scale.square() - norm.eps)
+
+
+def for_storage(_: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+    """Return the scales that give a convolution's output a variance of 1, within float16's range."""
+    assert norm.running_var is not None
+    return torch.rsqrt(norm.running_var + norm.eps)
+
+
+def for_training(convolution: nn.Conv2d, _: nn.BatchNorm2d) -> Tensor:
+    """Return the scale that gives a convolution's weights the size that they had in training.
+
+    Muon changes weights by an absolute amount, which would overwrite those that were made small for storage.
+    """
+    return TRAINED_SIZE / convolution.weight.square().mean().sqrt()
 
 
 class TrainedLayers(nn.Module):

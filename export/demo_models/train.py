@@ -27,7 +27,15 @@ from export.demo_models.classifier_training import SCHEDULE as CLASSIFIER_SCHEDU
 from export.demo_models.classifier_training import train_classifier
 from export.demo_models.dataset import Faces, drawn_faces
 from export.demo_models.domains import CARTOON, PHOTO, PHOTO_TOON, TOON_PHOTO, Domain
-from export.demo_models.encoder_training import CODE_SCHEDULE, PICTURE_SCHEDULE, new_encoder, train_encoder
+from export.demo_models.encoder_training import (
+    CODE_SCHEDULE,
+    PICTURE_SCHEDULE,
+    TrainedLayers,
+    for_training,
+    new_encoder,
+    scale_convolutions,
+    train_encoder,
+)
 from export.demo_models.files import DIRECTORY, DemoFiles
 from export.demo_models.generator_training import PHOTO_STAGES, Stage, new_generator, parameters_of, train_generator
 from export.demo_models.isf_training import SCHEDULE as ISF_SCHEDULE
@@ -195,6 +203,7 @@ def _begun(files: DemoFiles) -> tuple[Generator, Generator, HeadsEncoder]:
             )
         network.requires_grad_(True)
     assert isinstance(encoder, HeadsEncoder)  # no other one has parameters of its names
+    scale_convolutions(TrainedLayers(encoder), for_training)
     return base, transfer, encoder
 
 

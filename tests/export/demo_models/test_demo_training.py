@@ -16,7 +16,14 @@ from engines.contract.errors import ExportError, ToonifyError
 from export.checkpoints import read_encoder, read_generator, read_isf, write_rosinality
 from export.demo_models.dataset import Faces, drawn_faces, measures_file_of, partial_of
 from export.demo_models.domains import MEASURES, PHOTO
-from export.demo_models.encoder_training import TrainedLayers, new_encoder, scale_convolutions
+from export.demo_models.encoder_training import (
+    TRAINED_SIZE,
+    TrainedLayers,
+    for_storage,
+    for_training,
+    new_encoder,
+    scale_convolutions,
+)
 from export.demo_models.files import DIRECTORY, DemoFiles
 from export.demo_models.generator_training import (
     Stage,
@@ -141,7 +148,7 @@ def test_the_part_of_an_encoder_that_is_trained_gives_the_whole_encoders_row() -
         torch.testing.assert_close(encoder(pictures), (trained_layers(pictures) + 1)[:, None].expand(-1, 14, -1))
 
 
-def test_an_encoder_s_convolutions_can_be_scaled_to_unit_variance_without_a_change() -> None:
+def test_an_encoder_s_convolutions_can_be_scaled_for_storage_and_for_training_without_a_change() -> None:
     trained_layers = TrainedLayers(new_encoder(torch.ones(len(TRAITS)), 14, 0)).eval()
     for name, value in trained_layers.named_buffers():
         if "running" in name:
@@ -149,13 +156,19 @@ def test_an_encoder_s_convolutions_can_be_scaled_to_unit_variance_without_a_chan
     pictures = torch.randn(2, 3, 256, 256)
     with torch.no_grad():
         before = trained_layers(pictures)
-        scale_convolutions(trained_layers)
+        scale_convolutions(trained_layers, for_storage)
         torch.testing.assert_close(trained_layers(pictures), before, atol=1e-4, rtol=1e-4)
     variances = [
         value for name, value in trained_layers.named_buffers() if name.endswith(("4.running_var", "1.running_var"))
     ]
     assert variances
     assert all(value.max() < 1 for value in variances)
+    weights = dict(trained_layers.named_parameters())["units.0.res_layer.3.weight"].detach()
+    assert weights.square().mean().sqrt().item() < 0.001  # a change by Muon would be larger
+    with torch.no_grad():
+        scale_convolutions(trained_layers, for_training)
+        torch.testing.assert_close(trained_layers(pictures), before, atol=1e-4, rtol=1e-4)
+    assert weights.square().mean().sqrt().item() == pytest.approx(TRAINED_SIZE)
 
 
 def test_muon_makes_all_directions_of_a_gradient_equally_strong() -> None:
