@@ -14,7 +14,7 @@ from engines.contract.arrays import Picture
 
 JITTER = (0.012, 0.02, 1.5)
 """Standard deviations of the crop's shift (a fraction of its side), of its scale, and of its angle in degrees."""
-HEAVY_SHARE = 0.4
+HEAVY_SHARE = 0.5
 """The share of pictures whose light and surroundings change too; the others keep the encoder exact on renderings."""
 
 _WALL_TOLERANCE = 3
@@ -33,7 +33,7 @@ def jittered(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def augmented(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Jitter a rendering [H, H, 3]; change two of five as cameras, lamps and rooms would."""
+    """Jitter a rendering [H, H, 3]; change every second one as cameras, lamps and rooms would."""
     if rng.random() < HEAVY_SHARE:
         picture = _relit(_with_other_surroundings(picture, rng), rng)
         return _photographed(jittered(picture, rng), rng)
@@ -56,17 +56,29 @@ def _with_other_surroundings(picture: Picture, rng: np.random.Generator) -> Pict
 
 
 def _relit(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Change exposure, contrast, colour of the light, saturation, and the light's fall from one side to the other."""
+    """Change exposure, contrast, colour and fall of the light, saturation and texture."""
     side = picture.shape[0]
-    grey_levels = np.linspace(0, 1, 256, dtype=np.float32) ** np.float32(np.exp(0.2 * rng.standard_normal()))
+    grey_levels = np.linspace(0, 1, 256, dtype=np.float32) ** np.float32(np.exp(0.3 * rng.standard_normal()))
     curved = grey_levels[picture]
-    direction = rng.standard_normal(2)
-    x, y = np.meshgrid(*[np.linspace(-1, 1, side, dtype=np.float32)] * 2)
-    fall = np.exp(np.float32(0.2 * direction[0]) * x + np.float32(0.2 * direction[1]) * y)[..., None]
-    gains = 255 * np.exp(0.2 * rng.standard_normal() + 0.06 * rng.standard_normal(3))
+    gains = 255 * np.exp(0.35 * rng.standard_normal() + 0.1 * rng.standard_normal(3)).astype(np.float32)
     grey = curved.mean(2, keepdims=True)
     coloured = grey + np.float32(rng.uniform(0.5, 1.3)) * (curved - grey)
-    return np.asarray(np.clip(coloured * fall * gains.astype(np.float32), 0, 255), np.uint8)
+    light = np.exp(_fall(side, rng) + _texture(side, rng))[..., None]
+    return np.asarray(np.clip(coloured * light * gains, 0, 255), np.uint8)
+
+
+def _fall(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return the logarithm of a light that falls from one side to the other, [H, H]."""
+    across, down = 0.4 * rng.standard_normal(2).astype(np.float32)
+    x, y = np.meshgrid(*[np.linspace(-1, 1, side, dtype=np.float32)] * 2)
+    return np.asarray(across * x + down * y, np.float32)
+
+
+def _texture(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return the logarithm of a random texture, [H, H]: curls, strands, make-up and shadows, which no rendering has."""
+    coarse = rng.standard_normal((int(rng.integers(3, 60)), int(rng.integers(3, 60))), np.float32)
+    fine = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.float32(rng.uniform(0, 0.25)) * fine, np.float32)
 
 
 def _photographed(picture: Picture, rng: np.random.Generator) -> Picture:
