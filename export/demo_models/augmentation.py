@@ -33,7 +33,7 @@ def jittered(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def augmented(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Jitter a rendering [H, H, 3]; change every second one as cameras, lamps and rooms would."""
+    """Jitter a rendering [H, H, 3]; change half of them as cameras, lamps and rooms would."""
     if rng.random() < HEAVY_SHARE:
         picture = _relit(_with_other_surroundings(picture, rng), rng)
         return _photographed(jittered(picture, rng), rng)

@@ -1,6 +1,6 @@
 """The adversarial loss of a generator's last stage, which sharpens what regression alone leaves blurred.
 
-Where a contour may lie a pixel off, the absolute error is least for a blurred one. A discriminator of patches learns
+Where a contour may lie a pixel off, the absolute error is least for a blurred one. A patch discriminator learns
 that renderings have no such contours. Its features, compared between a picture and its rendering, keep the generator
 near that rendering (feature matching: Wang et al., arXiv 1711.11585).
 """
@@ -78,13 +78,13 @@ def adversarial_losses(discriminator: Discriminator, made: Tensor, rendered: Ten
     # Half of the renderings suffice for the penalty, which would otherwise be a third of the discriminator's work.
     noisy = rendered[: (count + 1) // 2]
     noisy = noisy + PERTURBATION * torch.randn_like(noisy)
-    *seen, out = discriminator(torch.cat([rendered, made.detach(), noisy]))
-    for_rendered, for_made, for_noisy = out.split([count, count, len(noisy)])
+    *seen, logits = discriminator(torch.cat([rendered, made.detach(), noisy]))
+    for_rendered, for_made, for_noisy = logits.split([count, count, len(noisy)])
     hinge = functional.relu(1 - for_rendered).mean() + functional.relu(1 + for_made).mean()
     penalty = (for_rendered[: len(noisy)] - for_noisy).square().mean()
 
     fixed = {name: value.detach() for name, value in discriminator.named_parameters()}
-    *activations, verdict = functional_call(discriminator, fixed, (made,))
+    *activations, logits = functional_call(discriminator, fixed, (made,))
     targets = [level[:count].detach() for level in seen]
     matching = torch.stack([functional.l1_loss(*pair) for pair in zip(activations, targets, strict=True)]).mean()
-    return MATCHING_WEIGHT * matching - verdict.mean(), hinge + PENALTY_WEIGHT * penalty
+    return MATCHING_WEIGHT * matching - logits.mean(), hinge + PENALTY_WEIGHT * penalty

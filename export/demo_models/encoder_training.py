@@ -37,7 +37,7 @@ BATCH = 16
 CODE_SCHEDULE = Schedule(steps=8000, rate=2e-3, matrix_rate=1e-3)
 PICTURE_SCHEDULE = Schedule(steps=1400, rate=1e-3, matrix_rate=5e-4)
 TRAINED_SIZE = 0.33
-"""The root mean square to which Muon lets weights grow that nothing rescales."""
+"""Root mean square of the weights of convolutions that are not rescaled for storage, after training with Muon."""
 PICTURE_SIDE = 64
 """The side of the pictures that are compared, in pixels; the generator's layers above it are not computed."""
 PICTURE_WEIGHT = 30.0
@@ -146,7 +146,7 @@ def for_training(convolution: nn.Conv2d, _: nn.BatchNorm2d) -> Tensor:
 
     Muon changes weights by an absolute amount, which would overwrite those that were made small for storage.
     """
-    return TRAINED_SIZE / convolution.weight.square().mean().sqrt()
+    return TRAINED_SIZE / convolution.weight.square().mean().sqrt().clamp_min(1e-6)  # all may be 0
 
 
 class TrainedLayers(nn.Module):

@@ -90,7 +90,7 @@ def test_photographs_are_reconstructed(models: Models) -> None:
     pictures = synthesised(generator_from_weights(models.base), encoded(models.encoder, PHOTOS))
     quality = fidelity(models.judge, "encoder + base", pictures, "photographs", PHOTOS)
     assert quality.psnr > 22
-    assert quality.ssim > 0.8
+    assert quality.ssim > 0.82
     assert quality.sharpness > 0.5
 
 

@@ -171,6 +171,15 @@ def test_an_encoder_s_convolutions_can_be_scaled_for_storage_and_for_training_wi
     assert weights.square().mean().sqrt().item() == pytest.approx(TRAINED_SIZE)
 
 
+def test_a_convolution_of_zeros_stays_one_when_it_is_scaled() -> None:
+    trained_layers = TrainedLayers(new_encoder(torch.ones(len(TRAITS)), 14, 0)).eval()
+    with torch.no_grad():
+        trained_layers.units[0].get_submodule("res_layer.3").get_parameter("weight").zero_()
+        before = trained_layers(torch.ones(1, 3, 256, 256))
+        scale_convolutions(trained_layers, for_training)
+        torch.testing.assert_close(trained_layers(torch.ones(1, 3, 256, 256)), before, atol=1e-4, rtol=1e-4)
+
+
 def test_muon_makes_all_directions_of_a_gradient_equally_strong() -> None:
     torch.manual_seed(0)
     matrix = torch.randn(6, 4) @ torch.diag(torch.tensor([8.0, 4.0, 2.0, 1.0])) @ torch.randn(4, 20)
