@@ -6,11 +6,15 @@ Letters in shapes: S height and width, C, I and O channels, zero-padded to a mul
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from itertools import cycle
+
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract.tensors import FACE_SIZE
 from engines.graph.encoder_weights import (
+    LATERAL_LEVELS,
     ConvWeights,
     ExportedEncoderWeights,
     FeatureLevel,
@@ -22,30 +26,43 @@ from engines.winograd.library import ConvParams, WinogradKernels
 
 
 class WinogradEncoder:
-    """An encoder as a function face -> w."""
+    """An encoder as a function face -> w.
+
+    Residuals and style heads whose weights are 0 are not computed: the first stages of e4e's progressive training leave
+    most heads so, and a small encoder need not use all units of its trunk.
+    """
 
     def __init__(self, weights: ExportedEncoderWeights, kernels: WinogradKernels) -> None:
         self._kernels, self._offsets, self._latent_avg = kernels, weights.offsets, weights.latent_avg
         self._face = padded(np.zeros((FACE_SIZE, FACE_SIZE, 3)), 2, multiple=kernels.channel_multiple)
         inner = (ScratchBuffer(), ScratchBuffer())  # maps within a unit or a head
-        outer = (ScratchBuffer(), ScratchBuffer())  # units alternate: each reads one and writes the other
-        self._stem = ConvolutionLayer(weights.stem, FACE_SIZE, kernels, outer[1])
-        self._units: list[_Unit] = []
-        size = FACE_SIZE
-        for number, unit in enumerate(weights.units):
-            self._units.append(_Unit(unit, size, kernels, inner, outer[number % 2]))
-            size = self._units[-1].size
-        sizes = {"coarse": size, "middle": 2 * size, "fine": 4 * size}
-        self._laterals = {
-            number: ConvolutionLayer(filters, self._units[number].size, kernels, ScratchBuffer())
-            for number, filters in weights.laterals
+        outer = cycle((ScratchBuffer(), ScratchBuffer()))  # layers alternate: each reads one and writes the other
+        self._stem = ConvolutionLayer(weights.stem, FACE_SIZE, kernels, next(outer))
+        self._units: list[Callable[[FloatArray], FloatArray]] = []
+        sizes = [FACE_SIZE]
+        for unit in weights.units:
+            self._units.append(_unit_layer(unit, sizes[-1], kernels, inner, outer))
+            sizes.append(sizes[-1] // unit.stride)
+        level_sizes = {"coarse": sizes[-1], "middle": 2 * sizes[-1], "fine": 4 * sizes[-1]}
+        self._biases = np.stack([head.bias for head in weights.heads])
+        self._heads = {
+            row: _Head(head, level_sizes[head.level], kernels, inner)
+            for row, head in enumerate(weights.heads)
+            if head.weight.any()
         }
-        self._heads = [_Head(head, sizes[head.level], kernels, inner) for head in weights.heads]
+        levels = {head.level for head in self._heads.values()}
+        needed = max((number for number, name in enumerate(LATERAL_LEVELS, 1) if name in levels), default=0)
+        self._laterals = {
+            number: ConvolutionLayer(filters, sizes[number + 1], kernels, ScratchBuffer())
+            for number, filters in weights.laterals[:needed]
+        }
 
     def __call__(self, face: NDArray[np.uint8]) -> FloatArray:  # [S, S, 3] -> [L, D]
         self._face[..., :3] = face / np.float32(127.5) - 1
         levels = self._levels(self._stem(self._face))
-        rows = np.stack([head(levels[head.level]) for head in self._heads])
+        rows: FloatArray = self._biases.copy()
+        for row, head in self._heads.items():
+            rows[row] = head(levels[head.level])
         if self._offsets:
             rows[1:] += rows[0]
         codes: FloatArray = rows + self._latent_avg
@@ -58,19 +75,48 @@ class WinogradEncoder:
             if lateral := self._laterals.get(number):
                 branches.append(lateral(x))
         levels: dict[FeatureLevel, FloatArray] = {"coarse": x}
-        names: tuple[FeatureLevel, ...] = ("middle", "fine")
-        for name, branch in zip(names, reversed(branches), strict=False):
+        for name, branch in zip(LATERAL_LEVELS, reversed(branches), strict=False):
             self._kernels.add_upsampled(x, branch)
             levels[name] = x = branch
         return levels
 
 
-class _Unit:
-    """A residual unit with squeeze and excitation.
+def _unit_layer(
+    unit: ResidualUnitWeights,
+    size: int,
+    kernels: WinogradKernels,
+    inner: tuple[ScratchBuffer, ScratchBuffer],
+    outputs: Iterator[ScratchBuffer],
+) -> Callable[[FloatArray], FloatArray]:
+    """Return a unit, or its shortcut alone if its residual is 0; it takes a buffer if it needs one."""
+    if unit.second.weight.any() or unit.second.bias.any():
+        return _Unit(unit, size, kernels, inner, next(outputs))
+    if unit.shortcut is not None:
+        return ConvolutionLayer(unit.shortcut, size, kernels, next(outputs))
+    if unit.stride == 1:
+        return _unchanged
+    return _Subsampling(unit.stride, next(outputs))
 
-    Attributes:
-        size: height and width of its output.
-    """
+
+def _unchanged(x: FloatArray) -> FloatArray:
+    return x
+
+
+class _Subsampling:
+    """Every ``stride``-th pixel of a map."""
+
+    def __init__(self, stride: int, output: ScratchBuffer) -> None:
+        self._stride, self._output = stride, output
+
+    def __call__(self, x: FloatArray) -> FloatArray:  # [S, S, C] -> [S / stride, S / stride, C]
+        chosen = x[:: self._stride, :: self._stride]
+        y = self._output.array(chosen.shape)
+        y[:] = chosen
+        return y
+
+
+class _Unit:
+    """A residual unit with squeeze and excitation."""
 
     def __init__(
         self,
@@ -87,7 +133,6 @@ class _Unit:
             padded(matrix, 0, 1, multiple=kernels.channel_multiple) for matrix in (unit.squeeze, unit.excite)
         )
         self._shortcut = None if unit.shortcut is None else ConvolutionLayer(unit.shortcut, size, kernels, inner[1])
-        self.size = size // self._stride
 
     def __call__(self, x: FloatArray) -> FloatArray:
         y = self._second(self._first(x))

@@ -34,11 +34,23 @@ PSP = random_encoder((8, 12, 35, 24), 0, latent_avg=np.ones((ROWS, W_DIM), np.fl
 UNBIASED = replace(
     PSP, tensors={name: value * (not name.endswith("linear.bias")) for name, value in PSP.tensors.items()}
 )
+
+
+def without(encoder: EncoderWeights, *zeros: str) -> EncoderWeights:
+    """Return the encoder with 0 in the tensors whose names begin so."""
+    tensors = {name: value * (not name.startswith(zeros)) for name, value in encoder.tensors.items()}
+    return replace(encoder, tensors=tensors)
+
+
 ENCODERS = {
     "pSp": replace(PSP, kind="psp"),
     "e4e": replace(PSP, kind="e4e"),
     "light": light_encoder(PSP),
     "linear maps without bias": UNBIASED,  # the export leaves a bias out that is zero
+    "first stage of e4e's training": without(replace(PSP, kind="e4e"), *(f"styles.{row}." for row in range(1, ROWS))),
+    "only coarse and middle heads": without(PSP, *(f"styles.{row}." for row in (0, 7, 8, 9))),
+    "residuals of 0 everywhere": without(PSP, *(f"body.{unit}.res_layer.4" for unit in range(24))),
+    "some residuals of 0": without(PSP, *(f"body.{unit}.res_layer.4" for unit in (0, 1, 4, 5, 7, 10, 20, 21))),
 }
 FACES = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
 
