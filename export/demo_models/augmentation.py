@@ -14,8 +14,10 @@ from engines.contract.arrays import Picture
 
 JITTER = (0.012, 0.02, 1.5)
 """Standard deviations of the crop's shift (a fraction of its side), of its scale, and of its angle in degrees."""
-HEAVY_SHARE = 0.5
+HEAVY_SHARE = 0.6
 """The share of pictures whose light and surroundings change too; the others keep the encoder exact on renderings."""
+PLAIN_SHARE = 0.25
+"""The share of new surroundings that are black or white, like a night or a window behind a person."""
 
 _WALL_TOLERANCE = 3
 """The largest difference between neighbouring pixels of a plain wall, in grey levels of 0..255."""
@@ -33,15 +35,16 @@ def jittered(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def augmented(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Jitter a rendering [H, H, 3]; change half of them as cameras, lamps and rooms would."""
+    """Jitter a rendering [H, H, 3]; change the heavy share of them as cameras, lamps and rooms would."""
     if rng.random() < HEAVY_SHARE:
-        picture = _relit(_with_other_surroundings(picture, rng), rng)
+        picture = _covered(_with_local_contrast(_with_other_surroundings(picture, rng), rng), rng)
+        picture = _relit(picture, rng)
         return _photographed(jittered(picture, rng), rng)
     return jittered(picture, rng)
 
 
 def _with_other_surroundings(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Replace the wall behind the head, which is plain and reaches both upper corners, by coloured patches."""
+    """Replace the wall behind the head, which is plain and reaches both upper corners, by patches or a plain one."""
     side = picture.shape[0]
     mask = np.zeros((side + 2, side + 2), np.uint8)
     canvas = picture.copy()  # OpenCV asks for a writable picture, though it fills the mask only
@@ -50,9 +53,45 @@ def _with_other_surroundings(picture: Picture, rng: np.random.Generator) -> Pict
         cv2.floodFill(canvas, mask, corner, (0, 0, 0), (_WALL_TOLERANCE,) * 3, (_WALL_TOLERANCE,) * 3, flags)
     share = cv2.GaussianBlur(mask[1:-1, 1:-1], (0, 0), 1.0)[..., None] / np.float32(255)
     patches = rng.integers(0, 256, (int(rng.integers(1, 9)), int(rng.integers(1, 9)), 3), np.uint8)
+    if rng.random() < PLAIN_SHARE:
+        patches = np.full((1, 1, 3), rng.choice([0, 255]), np.uint8)
     sharp = cv2.INTER_NEAREST if rng.random() < 0.3 else cv2.INTER_CUBIC
     behind = cv2.resize(patches, (side, side), interpolation=sharp)
     return np.asarray(picture + share * (behind.astype(np.float32) - picture), np.uint8)
+
+
+def _with_local_contrast(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Strengthen differences from the surroundings: skin and eyes of people have more of them than renderings."""
+    blurred = cv2.GaussianBlur(picture, (0, 0), rng.uniform(1, 10)).astype(np.float32, copy=False)
+    return np.asarray(np.clip(picture + rng.uniform(0, 2) * (picture - blurred), 0, 255), np.uint8)
+
+
+def _covered(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Cover small parts by spots and lines in colours of the picture: hands, strands of hair, lashes, jewellery."""
+    side = picture.shape[0]
+    canvas = picture.copy()
+    for _ in range(int(rng.integers(0, 4))):
+        cv2.fillPoly(canvas, [_ellipse(side, rng, 0.12)], _shade(picture, rng), cv2.LINE_AA)
+    for _ in range(int(rng.integers(0, 9))):
+        corners = _ellipse(side, rng, 0.3)
+        arc = corners[: int(rng.integers(2, len(corners) // 2 + 3))]
+        cv2.polylines(canvas, [arc], False, _shade(picture, rng), int(rng.integers(1, 4)), cv2.LINE_AA)
+    return canvas
+
+
+def _shade(picture: Picture, rng: np.random.Generator) -> list[float]:
+    """Return a lighter or darker shade of the colour of a random pixel."""
+    y, x = rng.integers(0, picture.shape[0], 2)
+    shade: list[float] = np.clip(picture[y, x] * np.exp(0.5 * rng.standard_normal()), 0, 255).tolist()
+    return shade
+
+
+def _ellipse(side: int, rng: np.random.Generator, largest: float) -> NDArray[np.int32]:
+    """Return the corners of an ellipse anywhere in the picture, whose half axes are up to ``largest`` of its side."""
+    centre = rng.integers(0, side, 2)
+    axes = np.maximum(side * largest * rng.random(2), 2)
+    corners = cv2.ellipse2Poly(centre.tolist(), axes.astype(int).tolist(), int(rng.integers(0, 180)), 0, 360, 10)
+    return np.asarray(corners, np.int32)
 
 
 def _relit(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -63,19 +102,28 @@ def _relit(picture: Picture, rng: np.random.Generator) -> Picture:
     gains = 255 * np.exp(0.35 * rng.standard_normal() + 0.1 * rng.standard_normal(3)).astype(np.float32)
     grey = curved.mean(2, keepdims=True)
     coloured = grey + np.float32(rng.uniform(0.5, 1.3)) * (curved - grey)
-    light = np.exp(_fall(side, rng) + _texture(side, rng))[..., None]
+    light = np.exp(_fall(side, rng) + (_texture(side, rng) - _shadow(side, rng))[..., None])
     return np.asarray(np.clip(coloured * light * gains, 0, 255), np.uint8)
 
 
 def _fall(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return the logarithm of a light that falls from one side to the other, [H, H]."""
-    across, down = 0.4 * rng.standard_normal(2).astype(np.float32)
+    """Return the logarithm of a light that falls, and changes its colour, from one side to the other, [H, H, 3]."""
+    across, down = 0.4 * rng.standard_normal((2, 1)) + 0.15 * rng.standard_normal((2, 3))
     x, y = np.meshgrid(*[np.linspace(-1, 1, side, dtype=np.float32)] * 2)
-    return np.asarray(across * x + down * y, np.float32)
+    return np.asarray(across * x[..., None] + down * y[..., None], np.float32)
+
+
+def _shadow(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return the negative logarithm of a shadow with a soft or sharp border, [H, H]; half of all have none."""
+    shade = np.zeros((side, side), np.float32)
+    if rng.random() < 0.5:
+        cv2.fillPoly(shade, [_ellipse(side, rng, 0.6)], (rng.uniform(0, 1.2),))
+        shade = cv2.GaussianBlur(shade, (0, 0), rng.uniform(1, side / 12)).astype(np.float32, copy=False)
+    return shade
 
 
 def _texture(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return the logarithm of a random texture, [H, H]: curls, strands, make-up and shadows, which no rendering has."""
+    """Return the logarithm of a random texture, [H, H]: curls, strands and make-up, which no rendering has."""
     coarse = rng.standard_normal((int(rng.integers(3, 60)), int(rng.integers(3, 60))), np.float32)
     fine = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
     return np.asarray(np.float32(rng.uniform(0, 0.25)) * fine, np.float32)

@@ -4,7 +4,7 @@ The code of a training picture is known, so the encoder first regresses codes, t
 pictures are right: what no picture shows, such as the frames of a person without glasses, no longer matters then. Two
 measures keep training short. The rows' offsets stay 0, as in the first stage of e4e's progressive training, so that
 every code lies in W. Most residual units keep their initial residual of 0: they are identities and are skipped in
-training. All units of the two largest stages are among them, so that the stem is computed at every fourth pixel only.
+training. All units of the first stage are among them, so that the stem is computed at every second pixel only.
 Pictures are changed as photographs differ from renderings (``augmentation.py``).
 """
 
@@ -28,13 +28,11 @@ from export.networks.generator import Generator
 from export.networks.trunk import TrunkWidths
 from export.weights import STAGE_UNITS
 
-STAGES = (16, 24, 32, 48)
-WIDENING_UNIT = 3
-"""The residual unit whose shortcut, a 1x1 convolution, is trained; only the stem is trained before it."""
-TRAINED_UNITS = (7, 8, 9, 21, 22, 23)
-"""The trained residual units after it; those that change the number of channels must be among them."""
+STAGES = (16, 32, 64, 128)
+TRAINED_UNITS = (3, 4, 7, 8, 9, 21, 22, 23)
+"""The trained residual units; those that change the number of channels must be among them."""
 BATCH = 16
-CODE_SCHEDULE = Schedule(steps=8000, rate=2e-3, matrix_rate=1e-3)
+CODE_SCHEDULE = Schedule(steps=6000, rate=2e-3, matrix_rate=1e-3)
 PICTURE_SCHEDULE = Schedule(steps=1400, rate=1e-3, matrix_rate=5e-4)
 TRAINED_SIZE = 0.33
 """Root mean square of the weights of convolutions that are not rescaled for storage, after training with Muon."""
@@ -123,7 +121,7 @@ def _predicted(
 
 def scale_convolutions(trained: TrainedLayers, scale_of: Callable[[nn.Conv2d, nn.BatchNorm2d], Tensor]) -> None:
     """Rescale each convolution before a normalisation by its scale, [O] or []; the network's output does not change."""
-    layers = [trained.stem, trained.widening, *(branch for unit in trained.units for branch in unit.children())]
+    layers = [trained.stem, *(branch for unit in trained.units for branch in unit.children())]
     for convolution, norm in (pair for layer in layers for pair in pairwise(layer.children())):
         if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             assert norm.running_mean is not None
@@ -155,13 +153,11 @@ class TrainedLayers(nn.Module):
     def __init__(self, encoder: HeadsEncoder) -> None:
         super().__init__()
         self.stem = encoder.input_layer
-        self.widening = encoder.body.get_submodule(f"{WIDENING_UNIT}.shortcut_layer")
         self.units = nn.ModuleList(encoder.body.get_submodule(str(index)) for index in TRAINED_UNITS)
         self.head = encoder.styles[0]
 
     def forward(self, x: Tensor) -> Tensor:  # [N, 3, 256, 256] -> [N, D]
-        x = _with_stride(4, self.stem, x)
-        x = _with_stride(1, self.widening, x)
+        x = _with_stride(2, self.stem, x)
         for unit in self.units:
             x = unit(x)
         row: Tensor = self.head(x)

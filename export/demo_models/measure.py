@@ -20,11 +20,20 @@ from engines.contract.tensors import ISF_ATTRIBUTES
 from export.blending import blend, schedule_from_options
 from export.demo_models.characters.measures import measures_of_character
 from export.demo_models.characters.render import draw_character
-from export.demo_models.domains import CARTOON, MEASURES, PHOTO, PHOTO_TOON, TOON_PHOTO, Domain
+from export.demo_models.domains import (
+    CARTOON,
+    MEASURES,
+    PHOTO,
+    PHOTO_HALF,
+    PHOTO_TOON,
+    TOON_HALF,
+    TOON_PHOTO,
+    Domain,
+)
 from export.demo_models.isf_training import NOISE_SIZE
 from export.demo_models.judge import Judge, JudgePerception, estimate_faces
 from export.demo_models.models import Models
-from export.demo_models.sibling_training import SPLIT
+from export.demo_models.sibling_training import SPLIT, SURFACE_SHARES, domain_of_blend
 from export.demo_models.traits import ATTRIBUTE_MODES, IDENTITY, INDEX, TraitCodes, attributes_of, random_codes
 from export.measures.measuring import FacesToEdit, Figure, Instruments, Sample, edit_figures, similarity
 from export.measures.subjects import MeasuredHead, measured_generator, network_on_faces
@@ -34,6 +43,15 @@ from export.networks.isf import Isf
 
 HELD_OUT_SEED = 20_000_003
 R_SWAPS = (4, 8, 16, 32, 64, 128, 256)
+RENDERINGS = {
+    PHOTO: "photographs",
+    CARTOON: "cartoons",
+    TOON_PHOTO: "cartoon's geometry, photograph's surface",
+    PHOTO_TOON: "photograph's geometry, cartoon's surface",
+    TOON_HALF: "cartoon's geometry, surface halfway",
+    PHOTO_HALF: "photograph's geometry, surface halfway",
+}
+"""What the renderings of each domain show."""
 EDIT_SEED = 0
 """The seed of the first face's z."""
 
@@ -119,7 +137,7 @@ class Measurement:
 def measure(models: Models, faces: int, seed: int = HELD_OUT_SEED) -> Measurement:
     """Measure on ``faces`` characters that are in no training set."""
     codes = random_codes(faces, seed)
-    renderings = {domain: rendered(codes, domain) for domain in (PHOTO, TOON_PHOTO, PHOTO_TOON, CARTOON)}
+    renderings = {domain: rendered(codes, domain) for domain in RENDERINGS}
     photos = renderings[PHOTO]
     base = generator_from_weights(models.base)
     w = rows_of_codes(base, codes)
@@ -153,19 +171,23 @@ def rendered(codes: TraitCodes, domain: Domain) -> Pictures:
 def _fidelities(
     models: Models, renderings: Mapping[Domain, Pictures], exact: FacesToEdit, from_photos: FacesToEdit
 ) -> Iterator[Fidelity]:
-    """Compare every trained combination with its renderings, from exact codes and from the encoder's."""
-    yield fidelity(models.judge, "base", exact.pictures, "photographs", renderings[PHOTO])
-    yield fidelity(models.judge, "encoder + base", from_photos.pictures, "photographs", renderings[PHOTO])
-    for name, r_swap, reverse, shown, domain, coded in (
-        (f"r_swap {SPLIT}", SPLIT, False, "cartoon's geometry, photograph's surface", TOON_PHOTO, (exact, from_photos)),
-        (f"r_swap {SPLIT} `--reverse`", SPLIT, True, "photograph's geometry, cartoon's surface", PHOTO_TOON, (exact,)),
-        ("transfer", R_SWAPS[-1], False, "cartoons", CARTOON, (exact, from_photos)),
-    ):
+    """Compare every trained combination with its renderings, from exact codes and, for three, from the encoder's."""
+    blends = {
+        f"r_swap {r_swap}{' `--reverse`' * reverse}": (r_swap, reverse, domain_of_blend(r_swap, reverse=reverse))
+        for r_swap in SURFACE_SHARES
+        for reverse in (False, True)
+    }
+    # By r_swap 256, the reverse blend is the base and the other one the cartoons' generator.
+    whole = R_SWAPS[-1]
+    subjects = {"base": (whole, True, PHOTO), **blends, "transfer": (whole, False, CARTOON)}
+    for name, (r_swap, reverse, domain) in subjects.items():
         generator = blended(models, r_swap, reverse=reverse)
-        for faces in coded:
-            label = name if faces is exact else f"encoder + {name}"
+        codes = {name: exact}
+        if name in {"base", f"r_swap {SPLIT}", "transfer"}:
+            codes[f"encoder + {name}"] = from_photos
+        for label, faces in codes.items():
             pictures = synthesised(generator, torch.from_numpy(faces.w))
-            yield fidelity(models.judge, label, pictures, shown, renderings[domain])
+            yield fidelity(models.judge, label, pictures, RENDERINGS[domain], renderings[domain])
 
 
 def fidelity(judge: Judge, name: str, pictures: Pictures, renderings: str, targets: Pictures) -> Fidelity:

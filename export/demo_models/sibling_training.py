@@ -2,15 +2,16 @@
 
 A generator is divided at a resolution: the layers up to it draw geometry, those above it the surface. First the base's
 two halves and a cartoon's lower half are trained together, so that one upper half gives either geometry the
-photograph's surface. Then both surfaces are trained, each upon both lower halves. The blend at that resolution, and
-its reverse, therefore have renderings of their own as targets. Each surface has a discriminator in its last stage.
+photograph's surface. Then both surfaces are trained upon both geometries, and so are the blends by higher resolutions,
+which show part of a surface. Every blend has renderings of its own as targets, and in the last stage discriminators.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import torch
@@ -18,14 +19,17 @@ from torch import Tensor, nn
 
 from export.demo_models.dataset import Faces
 from export.demo_models.discriminator import Discriminator, adversarial_losses
+from export.demo_models.domains import CARTOON, PHOTO, TOON_PHOTO, Domain
 from export.demo_models.generator_training import Stage, face_batches, picture_loss, pictures_of, scaled
 from export.demo_models.training import Schedule, device, optimise
 from export.networks.generator import Generator
 
-Batch = tuple[Tensor, Tensor]
-
 SPLIT = 16
 """The resolution at which the generators are divided into geometry and surface."""
+SURFACE_SHARES = {SPLIT: 0.0, 32: 0.5, 64: 1.0, 128: 1.0}
+"""The share that a blend's surface has of that of its lower layers' sibling, by r_swap."""
+TEXTURES = (0.0, 0.5, 1.0)
+"""The textures of the domains that blends show; each has a discriminator."""
 
 GEOMETRY_STAGES = (
     Stage(32, 16, Schedule(steps=2000, rate=1e-2, matrix_rate=6e-3), mouth_weight=4),
@@ -33,34 +37,46 @@ GEOMETRY_STAGES = (
 )
 """Small pictures train geometry best: one of 32x32 takes a sixth of the time of one of 256x256."""
 SURFACE_STAGES = (
-    Stage(128, 8, Schedule(steps=800, rate=8e-3, matrix_rate=5e-3), mouth_weight=4),
-    Stage(256, 4, Schedule(steps=1600, rate=7e-3, matrix_rate=4.5e-3), mouth_weight=4, adversarial_weight=0.05),
+    Stage(128, 8, Schedule(steps=1600, rate=8e-3, matrix_rate=5e-3), mouth_weight=4),
+    Stage(256, 4, Schedule(steps=4000, rate=7e-3, matrix_rate=4.5e-3), mouth_weight=4, adversarial_weight=0.05),
+    Stage(256, 4, Schedule(steps=300, rate=2.5e-3, matrix_rate=1.5e-3), mouth_weight=4, adversarial_weight=0.015),
 )
+"""The last stage moves contours to where renderings have them: the base reached 27.1 instead of 26.8 dB."""
 
 
-@dataclass(frozen=True)
-class Combinations:
-    """Faces of the four combinations of geometry and surface; the first word is the geometry's domain."""
+@dataclass(frozen=True, eq=False)
+class Blend:
+    """A generator whose layers are those of two siblings, and what it shall draw.
 
-    photo_photo: Faces
-    toon_photo: Faces
-    toon_toon: Faces
-    photo_toon: Faces
+    Attributes:
+        network: the generator, which shares its layers with the siblings.
+        domain: the domain of its pictures.
+        compared_above: the resolution above which its pictures are compared. Those up to it are pictures of another
+            blend, too, which has targets for them.
+    """
+
+    network: Generator
+    domain: Domain
+    compared_above: int = 0
+
+
+Batch = tuple[Blend, Tensor, Tensor]
+"""A blend, codes [N, D], and pictures of them in its domain, uint8 [N, r, r, 3]."""
 
 
 class Siblings(nn.Module):
-    """Two generators that share some of their blocks, and the discriminator of their common surface."""
+    """Two generators, and a discriminator for each texture of their blends."""
 
-    def __init__(self, first: Generator, second: Generator) -> None:
+    def __init__(self, base: Generator, transfer: Generator) -> None:
         super().__init__()
-        self.first, self.second = first, second
-        self.discriminator = Discriminator()
+        self.base, self.transfer = base, transfer
+        self.discriminators = nn.ModuleList(Discriminator() for _ in TEXTURES)
 
 
 def train_siblings(
     base: Generator,
     transfer: Generator | None,
-    faces: Combinations,
+    faces: Mapping[Domain, Faces],
     stages: Callable[[tuple[Stage, ...]], tuple[Stage, ...]],
     work: Path,
     *,
@@ -72,7 +88,7 @@ def train_siblings(
     Args:
         base: a generator of photographs.
         transfer: a cartoon generator to go on with; without one, it begins as the base.
-        faces: renderings of all combinations.
+        faces: renderings in the domains of all blends.
         stages: scales stages to the effort of this training.
         work: the folder for what is needed to resume.
         seed: the seed of the order of faces and of the discriminators.
@@ -82,62 +98,93 @@ def train_siblings(
         The cartoon generator.
     """
     torch.manual_seed(seed)  # for the discriminators
-    lower = with_blocks(deepcopy(transfer or base), base, _is_upper)
-    pictures = (faces.photo_photo, faces.toon_photo)
-    photo_surface = Siblings(base, lower)
-    _train_pair(photo_surface, pictures, stages(GEOMETRY_STAGES), work / "geometry.state", seed, compiled)
-    toon = with_blocks(deepcopy(lower), deepcopy(transfer or base), _is_upper)  # an upper half of its own
-    toon_surface = Siblings(toon, with_blocks(deepcopy(base), toon, _is_upper))
-    others = (faces.toon_toon, faces.photo_toon)
-    for pair, shown, name in ((photo_surface, pictures, "photo"), (toon_surface, others, "toon")):
-        for resolution, block in (*pair.first.blocks, *pair.second.blocks):
-            block.requires_grad_(_is_upper(resolution))
-        _train_pair(pair, shown, stages(SURFACE_STAGES), work / f"{name}-surface.state", seed + 100, compiled)
-    return toon
-
-
-def _is_upper(resolution: int) -> bool:
-    return resolution > SPLIT
-
-
-def with_blocks(generator: Generator, other: Generator, chosen: Callable[[int], bool]) -> Generator:
-    """Replace a generator's blocks of the chosen resolutions by another's, which both then share."""
-    for resolution, block in other.blocks:
-        if chosen(resolution):
-            generator.synthesis[str(resolution)] = block
-    return generator
-
-
-def _train_pair(
-    pair: Siblings, faces: tuple[Faces, Faces], stages: Sequence[Stage], state: Path, seed: int, compiled: bool
-) -> None:
-    """Train both generators in all stages, each on its own faces; ``state`` names the files to resume from."""
-    for network in (pair.first, pair.second):
+    siblings = Siblings(base, deepcopy(transfer or base))
+    for network in (siblings.base, siblings.transfer):
         network.mapping.requires_grad_(False)
-    pair.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors only
+    siblings.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors only
+    geometry, surface = geometry_blends(siblings), surface_blends(siblings)
+    _train(siblings, geometry, faces, stages(GEOMETRY_STAGES), work / "geometry.state", seed, compiled)
+    for resolution, block in (*siblings.base.blocks, *siblings.transfer.blocks):
+        block.requires_grad_(resolution > SPLIT)
+    _train(siblings, surface, faces, stages(SURFACE_STAGES), work / "surface.state", seed + 100, compiled)
+    siblings.cpu()
+    return siblings.transfer
+
+
+def blended(lower: Generator, upper: Generator, r_swap: int) -> Generator:
+    """Return a generator that shares the layers of one up to a resolution, and those of another above it."""
+    network = deepcopy(lower)
+    for (resolution, below), (_, above) in zip(lower.blocks, upper.blocks, strict=True):
+        network.synthesis[str(resolution)] = below if resolution <= r_swap else above
+    return network
+
+
+def geometry_blends(siblings: Siblings) -> list[Blend]:
+    """Return the base and, under the same upper half, the cartoon's lower half."""
+    proportions = blended(siblings.transfer, siblings.base, SPLIT)
+    return [Blend(siblings.base, PHOTO), Blend(proportions, TOON_PHOTO)]
+
+
+def surface_blends(siblings: Siblings) -> list[Blend]:
+    """Return all blends in the order in which they are trained: every second one has a surface of one sibling alone."""
+    base, transfer = siblings.base, siblings.transfer
+    blends = [
+        Blend(blended(lower, upper, r_swap), domain_of_blend(r_swap, reverse=reverse), r_swap)
+        for r_swap in SURFACE_SHARES
+        for lower, upper, reverse in ((transfer, base, False), (base, transfer, True))
+    ]
+    whole = [Blend(base, PHOTO, SPLIT), Blend(transfer, CARTOON, SPLIT), *blends[:2]]
+    return [blend for pair in zip(whole * 3, blends[2:] * 2, strict=True) for blend in pair]
+
+
+def domain_of_blend(r_swap: int, *, reverse: bool) -> Domain:
+    """Return the domain that a blend is trained to show: the lower layers' geometry, and some of their surface."""
+    share = SURFACE_SHARES[r_swap]
+    return Domain(0, 1 - share) if reverse else Domain(1, share)
+
+
+def _train(
+    siblings: Siblings,
+    blends: Sequence[Blend],
+    faces: Mapping[Domain, Faces],
+    stages: Sequence[Stage],
+    state: Path,
+    seed: int,
+    compiled: bool,
+) -> None:
+    """Train in all stages, two blends in each step; ``state`` names the files to resume from."""
     for index, stage in enumerate(stages):
-        batches = zip(*(face_batches(each, stage, seed + index) for each in faces), strict=True)
         file = state.with_name(f"{state.stem}-{index}{state.suffix}")
-        loss = _pair_loss(pair, stage, compiled=compiled)
-        optimise(pair, loss, iter(batches), stage.schedule, file, f"{state.stem} at {stage.resolution}")
-    pair.cpu()
+        loss = loss_of_blends(siblings, blends, stage, compiled=compiled)
+        batches = blend_batches(blends, faces, stage, seed + index)
+        optimise(siblings, loss, batches, stage.schedule, file, f"{state.stem} at {stage.resolution}")
 
 
-def _pair_loss(pair: Siblings, stage: Stage, *, compiled: bool) -> Callable[[tuple[Batch, Batch]], Tensor]:
-    """Return the loss of a batch for each generator, and of the discriminator if the stage has an adversarial part."""
-    first, second = (pictures_of(network, stage, compiled=compiled) for network in (pair.first, pair.second))
+def blend_batches(
+    blends: Sequence[Blend], faces: Mapping[Domain, Faces], stage: Stage, seed: int
+) -> Iterator[tuple[Batch, Batch]]:
+    """Yield batches for two blends at a time, in their order, again and again."""
+    batches = {blend: face_batches(faces[blend.domain], stage, seed + index) for index, blend in enumerate(blends)}
+    upcoming = ((blend, *next(batches[blend])) for blend in cycle(blends))
+    return zip(upcoming, upcoming, strict=False)
 
-    def loss(both: tuple[Batch, Batch]) -> Tensor:
-        (z, _), (other_z, _) = both
-        drawn = first(z), second(other_z)
-        targets = [scaled(pictures.to(device())) for _, pictures in both]
-        first_loss, second_loss = (
-            picture_loss(pictures, target, stage.mouth_weight) for pictures, target in zip(drawn, targets, strict=True)
-        )
+
+def loss_of_blends(
+    siblings: Siblings, blends: Sequence[Blend], stage: Stage, *, compiled: bool
+) -> Callable[[tuple[Batch, Batch]], Tensor]:
+    """Return the loss of two batches, and of the discriminators if the stage has an adversarial part."""
+    pictures_by = {blend: pictures_of(blend.network, stage, compiled=compiled) for blend in blends}
+
+    def loss_of(blend: Blend, z: Tensor, pictures: Tensor) -> Tensor:
+        target = scaled(pictures.to(device()))
+        drawn = pictures_by[blend](z)
+        compared = [picture for picture in drawn if picture.shape[-1] > blend.compared_above]
+        loss = picture_loss(compared, target, stage.mouth_weight)
         if not stage.adversarial_weight:
-            return first_loss + second_loss
-        made = torch.cat([pictures[-1].float() for pictures in drawn])
-        generators_loss, discriminators_loss = adversarial_losses(pair.discriminator, made, torch.cat(targets))
-        return first_loss + second_loss + stage.adversarial_weight * generators_loss + discriminators_loss
+            return loss
+        discriminator = siblings.discriminators[TEXTURES.index(blend.domain.texture)]
+        assert isinstance(discriminator, Discriminator)
+        generators_loss, discriminators_loss = adversarial_losses(discriminator, drawn[-1].float(), target)
+        return loss + stage.adversarial_weight * generators_loss + discriminators_loss
 
-    return loss
+    return lambda batches: torch.stack([loss_of(*batch) for batch in batches]).sum()

@@ -26,7 +26,7 @@ from export.checkpoints import read_encoder, read_generator, write_encoder, writ
 from export.demo_models.classifier_training import SCHEDULE as CLASSIFIER_SCHEDULE
 from export.demo_models.classifier_training import train_classifier
 from export.demo_models.dataset import Faces, drawn_faces
-from export.demo_models.domains import CARTOON, PHOTO, PHOTO_TOON, TOON_PHOTO, Domain
+from export.demo_models.domains import CARTOON, PHOTO, PHOTO_HALF, PHOTO_TOON, TOON_HALF, TOON_PHOTO, Domain
 from export.demo_models.encoder_training import (
     CODE_SCHEDULE,
     PICTURE_SCHEDULE,
@@ -43,7 +43,7 @@ from export.demo_models.isf_training import train_isf
 from export.demo_models.judge import SCHEDULE as JUDGE_SCHEDULE
 from export.demo_models.judge import train_judge, write_judge
 from export.demo_models.models import Models
-from export.demo_models.sibling_training import Combinations, train_siblings
+from export.demo_models.sibling_training import train_siblings
 from export.demo_models.training import Schedule, device
 from export.networks.classifier import Classifier
 from export.networks.encoder import Encoder, HeadsEncoder, encoder_from_weights
@@ -61,15 +61,16 @@ console = Console(highlight=False, soft_wrap=True)
 class Effort:
     """Number of faces drawn in each domain, and the fraction of each training schedule that is run.
 
-    ``proportions`` faces have a cartoon's geometry and a photograph's surface, ``reverse`` ones the opposite;
-    ``mixed`` faces have random domains. ``batch_factor`` multiplies the generators' batches, since small ones leave a
-    GPU idle; fewer steps are needed then.
+    ``proportions`` faces have a cartoon's geometry and a photograph's surface, ``reverse`` ones the opposite,
+    ``halves`` one of the two geometries and a surface in between, and ``mixed`` ones random domains. ``batch_factor``
+    multiplies the generators' batches, since small ones leave a GPU idle; fewer steps are needed then.
     """
 
     photos: int = 8192
     proportions: int = 3072
     cartoons: int = 3072
     reverse: int = 2048
+    halves: int = 2048
     mixed: int = 1024
     schedule_fraction: float = 1
     batch_factor: int = 1
@@ -92,7 +93,7 @@ class Effort:
 
 
 FULL = Effort()
-QUICK = Effort(photos=64, proportions=64, cartoons=64, reverse=64, mixed=64, schedule_fraction=0.001)
+QUICK = Effort(photos=64, proportions=64, cartoons=64, reverse=64, halves=64, mixed=64, schedule_fraction=0.001)
 """For a check that every step runs."""
 FAST = Effort(schedule_fraction=0.4, batch_factor=4)
 """For a GPU, where larger batches cost little: each face is seen up to twice as often in fewer steps."""
@@ -149,6 +150,18 @@ class Drawings:
     def reverse(self) -> Faces:
         return self._drawn("reverse", self.effort.reverse, SEED + 3, PHOTO_TOON)
 
+    @cached_property
+    def of_blends(self) -> dict[Domain, Faces]:
+        """The faces of each domain that blends show."""
+        return {
+            PHOTO: self.photos,
+            CARTOON: self.cartoons,
+            TOON_PHOTO: self.proportions,
+            PHOTO_TOON: self.reverse,
+            TOON_HALF: self._drawn("toon-half", self.effort.halves, SEED + 4, TOON_HALF),
+            PHOTO_HALF: self._drawn("photo-half", self.effort.halves, SEED + 5, PHOTO_HALF),
+        }
+
     def _drawn(self, name: str, count: int, seed: int, domain: Domain | None) -> Faces:
         return drawn_faces(self.work / f"{name}.npy", count, seed, domain)
 
@@ -176,8 +189,8 @@ def train_all(work: Path, output: Path, effort: Effort, start: DemoFiles | None 
     classifier = train_classifier(photos, effort.scaled(CLASSIFIER_SCHEDULE), work / "classifier.state", seed=SEED)
     seen = [photos, faces.cartoons, faces.mixed, faces.proportions, faces.reverse]
     judge = train_judge(seen, effort.scaled(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
-    combinations = Combinations(photos, faces.proportions, faces.cartoons, faces.reverse)
-    transfer = train_siblings(base, transfer, combinations, effort.stages, states, seed=SEED + 1, compiled=compiled)
+    seed = SEED + 1
+    transfer = train_siblings(base, transfer, faces.of_blends, effort.stages, states, seed=seed, compiled=compiled)
     generators = _generator_weights(base, "base"), _generator_weights(transfer, "transfer")
     files = DemoFiles(output)
     _write(Models(*generators, encoder, isf, classifier, judge), files)

@@ -13,9 +13,19 @@ from generators import random_generator
 from torch import Tensor, nn
 
 from engines.contract.errors import ExportError, ToonifyError
+from export.blending.blend import blend
+from export.blending.schedule import schedule_from_options
 from export.checkpoints import read_encoder, read_generator, read_isf, write_rosinality
 from export.demo_models.dataset import Faces, drawn_faces, measures_file_of, partial_of
-from export.demo_models.domains import MEASURES, PHOTO
+from export.demo_models.domains import (
+    CARTOON,
+    MEASURES,
+    PHOTO,
+    PHOTO_HALF,
+    PHOTO_TOON,
+    TOON_HALF,
+    TOON_PHOTO,
+)
 from export.demo_models.encoder_training import (
     TRAINED_SIZE,
     TrainedLayers,
@@ -31,13 +41,13 @@ from export.demo_models.generator_training import (
     skip_pictures,
     target_from_pictures,
 )
-from export.demo_models.sibling_training import Combinations, train_siblings
+from export.demo_models.sibling_training import SPLIT, Siblings, surface_blends, train_siblings
 from export.demo_models.train import QUICK, Effort, train, train_all
 from export.demo_models.training import Muon, Schedule, optimise, optimisers_of, orthogonalised
 from export.demo_models.traits import TRAITS, random_codes
 from export.networks.generator import generator_from_weights
 
-MINIMAL = Effort(photos=16, proportions=16, cartoons=16, reverse=16, mixed=16, schedule_fraction=0.0001)
+MINIMAL = Effort(photos=16, proportions=16, cartoons=16, reverse=16, halves=16, mixed=16, schedule_fraction=0.0001)
 
 
 @pytest.fixture(scope="module")
@@ -216,23 +226,49 @@ def test_siblings_share_the_surface_of_photographs_and_each_has_its_own_geometry
         return (Stage(64, 4, Schedule(2, 1e-2)),)
 
     others = replace(faces, pictures=255 - faces.pictures)
-    all_faces = Combinations(faces, others, faces, others)
-    transfer = train_siblings(base, None, all_faces, tiny, tmp_path, seed=0, compiled=False).state_dict()
+    of_blends = dict.fromkeys((CARTOON, TOON_PHOTO, PHOTO_TOON, TOON_HALF, PHOTO_HALF), others) | {PHOTO: faces}
+    transfer = train_siblings(base, None, of_blends, tiny, tmp_path, seed=0, compiled=False).state_dict()
     after = base.state_dict()
     # Layers above 64 had no part in these stages.
     assert changed_resolutions(before, after) == {"4", "8", "16", "32", "64"}
     assert changed_resolutions(after, transfer) == {"4", "8", "16", "32", "64"}
-    lower = torch.load(tmp_path / "geometry-0.state", weights_only=True)["average"]
-    shared = "synthesis.32.conv.weight"
-    assert torch.equal(lower[f"first.{shared}"], lower[f"second.{shared}"])
-    photo_surface = torch.load(tmp_path / "photo-surface-0.state", weights_only=True)["average"]
-    assert torch.equal(photo_surface[f"second.{shared}"], after[shared])
-    upper = torch.load(tmp_path / "toon-surface-0.state", weights_only=True)["average"]
-    assert torch.equal(upper[f"second.{shared}"], transfer[shared])
-    for name, value in transfer.items():
-        if name.startswith(("synthesis.4.", "synthesis.8.", "synthesis.16.")):
-            assert torch.equal(value, lower[f"second.{name}"])
-            assert torch.equal(upper[f"second.{name}"], after[name])
+    geometry = torch.load(tmp_path / "geometry-0.state", weights_only=True)["average"]
+    surface = torch.load(tmp_path / "surface-0.state", weights_only=True)["average"]
+    base_then, transfer_then, base_now, transfer_now = (
+        {key.removeprefix(network): value for key, value in state.items() if key.startswith(network)}
+        for state in (geometry, surface)
+        for network in ("base.", "transfer.")
+    )
+    assert changed_resolutions(before, transfer_then) == {"4", "8", "16"}  # under the base's upper half
+    assert changed_resolutions(base_then, base_now) == changed_resolutions(transfer_then, transfer_now) == {"32", "64"}
+
+
+def test_blends_in_training_are_those_of_an_export(trained: tuple[Path, DemoFiles]) -> None:
+    _, files = trained
+    weights = [read_generator(files.base), read_generator(files.transfer)]
+    base, transfer = (generator_from_weights(each) for each in weights)
+    w = torch.randn(1, base.rows, len(TRAITS))
+    for blend_of_two in surface_blends(Siblings(base, transfer)):
+        picture = blend_of_two.network.synthesise(w)
+        lower_is_base = blend_of_two.domain.structure == 0
+        upper_is_base = blend_of_two.network.synthesis["256"] is base.synthesis["256"]
+        if lower_is_base == upper_is_base:
+            expected = (base if lower_is_base else transfer).synthesise(w)
+        else:
+            pair = weights[::-1] if lower_is_base else weights
+            schedule = schedule_from_options(256, r_swap=blend_of_two.compared_above)
+            expected = generator_from_weights(blend(pair, schedule).weights).synthesise(w)
+        torch.testing.assert_close(picture, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_blend_at_32_shows_half_of_the_lower_layers_surface_and_higher_ones_all_of_it() -> None:
+    blends = surface_blends(Siblings(new_generator(0), new_generator(1)))
+    textures = {
+        (blend.domain.structure, blend.compared_above): blend.domain.texture
+        for blend in blends
+        if blend.compared_above > SPLIT
+    }
+    assert textures == {(1, 32): 0.5, (1, 64): 1, (1, 128): 1, (0, 32): 0.5, (0, 64): 0, (0, 128): 0}
 
 
 def changed_resolutions(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
