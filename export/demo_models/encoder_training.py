@@ -48,9 +48,8 @@ Batch = tuple[Tensor, Tensor, Tensor]
 def new_encoder(w_avg: Tensor, rows: int, seed: int) -> HeadsEncoder:
     """Return an untrained e4e encoder of the demo's size that outputs the average face's code."""
     torch.manual_seed(seed)
-    squeezed = tuple(
-        max(width // 8, 2) for width, units in zip(STAGES, STAGE_UNITS["irse50"], strict=True) for _ in range(units)
-    )
+    widths = [width for width, units in zip(STAGES, STAGE_UNITS["irse50"], strict=True) for _ in range(units)]
+    squeezed = tuple(width // 8 if unit in TRAINED_UNITS else 2 for unit, width in enumerate(widths))
     encoder = HeadsEncoder(TrunkWidths(STAGES[0], STAGES, squeezed), rows, len(w_avg), "e4e")
     with torch.no_grad():
         encoder.latent_avg.copy_(w_avg.expand(rows, -1))
