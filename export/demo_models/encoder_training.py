@@ -54,9 +54,11 @@ def new_encoder(w_avg: Tensor, rows: int, seed: int) -> HeadsEncoder:
     with torch.no_grad():
         encoder.latent_avg.copy_(w_avg.expand(rows, -1))
         for name, parameter in encoder.named_parameters():
-            if name.startswith("styles.0.convs.") and parameter.ndim == 4:
-                nn.init.kaiming_normal_(parameter)  # with PyTorch's default the signal would nearly vanish
-            elif name.startswith("styles.") and not name.startswith("styles.0."):
+            if name.startswith("styles.0.convs."):
+                if parameter.ndim == 4:
+                    nn.init.kaiming_normal_(parameter)  # with PyTorch's default the signal would nearly vanish
+            elif name.startswith("styles."):
+                # A random linear map is noise, which training removes by making the units before it inactive for good.
                 parameter.zero_()
         for index, unit in enumerate(encoder.body):
             if index not in TRAINED_UNITS:

@@ -13,19 +13,10 @@ from generators import random_generator
 from torch import Tensor, nn
 
 from engines.contract.errors import ExportError, ToonifyError
-from export.blending.blend import blend
-from export.blending.schedule import schedule_from_options
+from export.blending import blend, schedule_from_options
 from export.checkpoints import read_encoder, read_generator, read_isf, write_rosinality
 from export.demo_models.dataset import Faces, drawn_faces, measures_file_of, partial_of
-from export.demo_models.domains import (
-    CARTOON,
-    MEASURES,
-    PHOTO,
-    PHOTO_HALF,
-    PHOTO_TOON,
-    TOON_HALF,
-    TOON_PHOTO,
-)
+from export.demo_models.domains import CARTOON, MEASURES, PHOTO
 from export.demo_models.encoder_training import (
     TRAINED_SIZE,
     TrainedLayers,
@@ -41,10 +32,20 @@ from export.demo_models.generator_training import (
     skip_pictures,
     target_from_pictures,
 )
-from export.demo_models.sibling_training import SPLIT, Siblings, surface_blends, train_siblings
+from export.demo_models.measure import RENDERINGS
+from export.demo_models.sibling_training import (
+    SPLIT,
+    SURFACE_SHARES,
+    Siblings,
+    domain_of_blend,
+    geometry_blends,
+    surface_blends,
+    train_siblings,
+)
 from export.demo_models.train import QUICK, Effort, train, train_all
 from export.demo_models.training import Muon, Schedule, optimise, optimisers_of, orthogonalised
 from export.demo_models.traits import TRAITS, random_codes
+from export.networks.encoder import HeadsEncoder
 from export.networks.generator import generator_from_weights
 
 MINIMAL = Effort(photos=16, proportions=16, cartoons=16, reverse=16, halves=16, mixed=16, schedule_fraction=0.0001)
@@ -147,8 +148,24 @@ def test_the_last_of_the_pictures_trained_on_is_the_generators() -> None:
     assert [picture.shape[-1] for picture in pictures] == [4, 8, 16, 32, 64, 128, 256]
 
 
-def test_the_part_of_an_encoder_that_is_trained_gives_the_whole_encoders_row() -> None:
+def encoder_with_random_codes() -> HeadsEncoder:
+    """Return an encoder of the demo's size whose codes depend on the picture, as those of a trained one do."""
     encoder = new_encoder(torch.ones(len(TRAITS)), 14, 0)
+    with torch.no_grad():
+        encoder.get_parameter("styles.0.linear.weight").normal_()
+    return encoder
+
+
+def test_an_untrained_encoder_gives_the_average_face() -> None:
+    # A random linear map once kept training from its start: the error stayed that of the average face for 500 steps.
+    average = torch.randn(len(TRAITS))
+    with torch.no_grad():
+        codes = new_encoder(average, 14, 0).eval()(torch.randn(2, 3, 256, 256))
+    torch.testing.assert_close(codes, average.expand(2, 14, -1))
+
+
+def test_the_part_of_an_encoder_that_is_trained_gives_the_whole_encoders_row() -> None:
+    encoder = encoder_with_random_codes()
     for name, value in encoder.named_buffers():
         if "running" in name:
             nn.init.uniform_(value, 0.5, 1.5)
@@ -159,7 +176,7 @@ def test_the_part_of_an_encoder_that_is_trained_gives_the_whole_encoders_row() -
 
 
 def test_an_encoder_s_convolutions_can_be_scaled_for_storage_and_for_training_without_a_change() -> None:
-    trained_layers = TrainedLayers(new_encoder(torch.ones(len(TRAITS)), 14, 0)).eval()
+    trained_layers = TrainedLayers(encoder_with_random_codes()).eval()
     for name, value in trained_layers.named_buffers():
         if "running" in name:
             nn.init.uniform_(value, 0.5, 1e5)
@@ -182,7 +199,7 @@ def test_an_encoder_s_convolutions_can_be_scaled_for_storage_and_for_training_wi
 
 
 def test_a_convolution_of_zeros_stays_one_when_it_is_scaled() -> None:
-    trained_layers = TrainedLayers(new_encoder(torch.ones(len(TRAITS)), 14, 0)).eval()
+    trained_layers = TrainedLayers(encoder_with_random_codes()).eval()
     with torch.no_grad():
         trained_layers.units[0].get_submodule("res_layer.3").get_parameter("weight").zero_()
         before = trained_layers(torch.ones(1, 3, 256, 256))
@@ -226,7 +243,7 @@ def test_siblings_share_the_surface_of_photographs_and_each_has_its_own_geometry
         return (Stage(64, 4, Schedule(2, 1e-2)),)
 
     others = replace(faces, pictures=255 - faces.pictures)
-    of_blends = dict.fromkeys((CARTOON, TOON_PHOTO, PHOTO_TOON, TOON_HALF, PHOTO_HALF), others) | {PHOTO: faces}
+    of_blends = dict.fromkeys(RENDERINGS, others) | {PHOTO: faces}
     transfer = train_siblings(base, None, of_blends, tiny, tmp_path, seed=0, compiled=False).state_dict()
     after = base.state_dict()
     # Layers above 64 had no part in these stages.
@@ -243,22 +260,29 @@ def test_siblings_share_the_surface_of_photographs_and_each_has_its_own_geometry
     assert changed_resolutions(base_then, base_now) == changed_resolutions(transfer_then, transfer_now) == {"32", "64"}
 
 
+def test_both_geometries_are_trained_under_the_bases_upper_half() -> None:
+    siblings = Siblings(new_generator(0), new_generator(1))
+    base, proportions = (blend.network for blend in geometry_blends(siblings))
+    assert base is siblings.base
+    for resolution, block in proportions.blocks:
+        assert block is (siblings.base if resolution > SPLIT else siblings.transfer).synthesis[str(resolution)]
+
+
 def test_blends_in_training_are_those_of_an_export(trained: tuple[Path, DemoFiles]) -> None:
     _, files = trained
     weights = [read_generator(files.base), read_generator(files.transfer)]
-    base, transfer = (generator_from_weights(each) for each in weights)
-    w = torch.randn(1, base.rows, len(TRAITS))
-    for blend_of_two in surface_blends(Siblings(base, transfer)):
-        picture = blend_of_two.network.synthesise(w)
-        lower_is_base = blend_of_two.domain.structure == 0
-        upper_is_base = blend_of_two.network.synthesis["256"] is base.synthesis["256"]
-        if lower_is_base == upper_is_base:
-            expected = (base if lower_is_base else transfer).synthesise(w)
-        else:
-            pair = weights[::-1] if lower_is_base else weights
-            schedule = schedule_from_options(256, r_swap=blend_of_two.compared_above)
-            expected = generator_from_weights(blend(pair, schedule).weights).synthesise(w)
-        torch.testing.assert_close(picture, expected, atol=1e-5, rtol=1e-5)
+    siblings = Siblings(*(generator_from_weights(each) for each in weights))
+    networks = {(each.domain, each.compared_above): each.network for each in surface_blends(siblings)}
+    assert networks.pop((PHOTO, SPLIT)) is siblings.base
+    assert networks.pop((CARTOON, SPLIT)) is siblings.transfer
+    w = torch.randn(1, siblings.base.rows, len(TRAITS))
+    for r_swap in SURFACE_SHARES:
+        for reverse in (False, True):
+            picture = networks.pop((domain_of_blend(r_swap, reverse=reverse), r_swap)).synthesise(w)
+            schedule = schedule_from_options(256, r_swap, reverse=reverse)
+            expected = generator_from_weights(blend(weights, schedule).weights).synthesise(w)
+            torch.testing.assert_close(picture, expected, atol=1e-5, rtol=1e-5)
+    assert not networks
 
 
 def test_a_blend_at_32_shows_half_of_the_lower_layers_surface_and_higher_ones_all_of_it() -> None:
