@@ -172,20 +172,19 @@ def _fidelities(
     models: Models, renderings: Mapping[Domain, Pictures], exact: FacesToEdit, from_photos: FacesToEdit
 ) -> Iterator[Fidelity]:
     """Compare every trained combination with its renderings, from exact codes and, for three, from the encoder's."""
+    for name, faces in {"base": exact, "encoder + base": from_photos}.items():  # drawn already
+        yield fidelity(models.judge, name, faces.pictures, RENDERINGS[PHOTO], renderings[PHOTO])
     blends = {
         f"r_swap {r_swap}{' `--reverse`' * reverse}": (r_swap, reverse, domain_of_blend(r_swap, reverse=reverse))
         for r_swap in SURFACE_SHARES
         for reverse in (False, True)
     }
-    # By r_swap 256, the reverse blend is the base and the other one the cartoons' generator.
-    whole = R_SWAPS[-1]
-    subjects = {"base": (whole, True, PHOTO), **blends, "transfer": (whole, False, CARTOON)}
-    for name, (r_swap, reverse, domain) in subjects.items():
+    for name, (r_swap, reverse, domain) in (blends | {"transfer": (R_SWAPS[-1], False, CARTOON)}).items():
         generator = blended(models, r_swap, reverse=reverse)
-        codes = {name: exact}
-        if name in {"base", f"r_swap {SPLIT}", "transfer"}:
-            codes[f"encoder + {name}"] = from_photos
-        for label, faces in codes.items():
+        subjects = {name: exact}
+        if name in {f"r_swap {SPLIT}", "transfer"}:
+            subjects[f"encoder + {name}"] = from_photos
+        for label, faces in subjects.items():
             pictures = synthesised(generator, torch.from_numpy(faces.w))
             yield fidelity(models.judge, label, pictures, RENDERINGS[domain], renderings[domain])
 

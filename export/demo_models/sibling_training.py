@@ -45,7 +45,7 @@ SURFACE_STAGES = (
 
 
 @dataclass(frozen=True, eq=False)
-class Blend:
+class TrainedBlend:
     """A generator whose layers are those of two siblings, and what it shall draw.
 
     Attributes:
@@ -60,7 +60,7 @@ class Blend:
     compared_above: int = 0
 
 
-Batch = tuple[Blend, Tensor, Tensor]
+Batch = tuple[TrainedBlend, Tensor, Tensor]
 """A blend, codes [N, D], and pictures of them in its domain, uint8 [N, r, r, 3]."""
 
 
@@ -111,7 +111,7 @@ def train_siblings(
     return siblings.transfer
 
 
-def blended(lower: Generator, upper: Generator, r_swap: int) -> Generator:
+def with_shared_layers(lower: Generator, upper: Generator, r_swap: int) -> Generator:
     """Return a generator that shares the layers of one up to a resolution, and those of another above it."""
     network = deepcopy(lower)
     for (resolution, below), (_, above) in zip(lower.blocks, upper.blocks, strict=True):
@@ -119,21 +119,22 @@ def blended(lower: Generator, upper: Generator, r_swap: int) -> Generator:
     return network
 
 
-def geometry_blends(siblings: Siblings) -> list[Blend]:
+def geometry_blends(siblings: Siblings) -> list[TrainedBlend]:
     """Return the base and, under the same upper half, the cartoon's lower half."""
-    proportions = blended(siblings.transfer, siblings.base, SPLIT)
-    return [Blend(siblings.base, PHOTO), Blend(proportions, TOON_PHOTO)]
+    proportions = with_shared_layers(siblings.transfer, siblings.base, SPLIT)
+    return [TrainedBlend(siblings.base, PHOTO), TrainedBlend(proportions, TOON_PHOTO)]
 
 
-def surface_blends(siblings: Siblings) -> list[Blend]:
+def surface_blends(siblings: Siblings) -> list[TrainedBlend]:
     """Return all blends in the order in which they are trained: every second one has a surface of one sibling alone."""
     base, transfer = siblings.base, siblings.transfer
     blends = [
-        Blend(blended(lower, upper, r_swap), domain_of_blend(r_swap, reverse=reverse), r_swap)
+        TrainedBlend(with_shared_layers(lower, upper, r_swap), domain_of_blend(r_swap, reverse=reverse), r_swap)
         for r_swap in SURFACE_SHARES
         for lower, upper, reverse in ((transfer, base, False), (base, transfer, True))
     ]
-    whole = [Blend(base, PHOTO, SPLIT), Blend(transfer, CARTOON, SPLIT), *blends[:2]]
+    # The four whole surfaces, three times, beside the six other blends, twice.
+    whole = [TrainedBlend(base, PHOTO, SPLIT), TrainedBlend(transfer, CARTOON, SPLIT), *blends[:2]]
     return [blend for pair in zip(whole * 3, blends[2:] * 2, strict=True) for blend in pair]
 
 
@@ -145,7 +146,7 @@ def domain_of_blend(r_swap: int, *, reverse: bool) -> Domain:
 
 def _train(
     siblings: Siblings,
-    blends: Sequence[Blend],
+    blends: Sequence[TrainedBlend],
     faces: Mapping[Domain, Faces],
     stages: Sequence[Stage],
     state: Path,
@@ -161,21 +162,24 @@ def _train(
 
 
 def blend_batches(
-    blends: Sequence[Blend], faces: Mapping[Domain, Faces], stage: Stage, seed: int
+    blends: Sequence[TrainedBlend], faces: Mapping[Domain, Faces], stage: Stage, seed: int
 ) -> Iterator[tuple[Batch, Batch]]:
     """Yield batches for two blends at a time, in their order, again and again."""
-    batches = {blend: face_batches(faces[blend.domain], stage, seed + index) for index, blend in enumerate(blends)}
+    batches = {
+        blend: face_batches(faces[blend.domain], stage, seed + index)
+        for index, blend in enumerate(dict.fromkeys(blends))
+    }
     upcoming = ((blend, *next(batches[blend])) for blend in cycle(blends))
     return zip(upcoming, upcoming, strict=False)
 
 
 def loss_of_blends(
-    siblings: Siblings, blends: Sequence[Blend], stage: Stage, *, compiled: bool
+    siblings: Siblings, blends: Sequence[TrainedBlend], stage: Stage, *, compiled: bool
 ) -> Callable[[tuple[Batch, Batch]], Tensor]:
     """Return the loss of two batches, and of the discriminators if the stage has an adversarial part."""
     pictures_by = {blend: pictures_of(blend.network, stage, compiled=compiled) for blend in blends}
 
-    def loss_of(blend: Blend, z: Tensor, pictures: Tensor) -> Tensor:
+    def loss_of(blend: TrainedBlend, z: Tensor, pictures: Tensor) -> Tensor:
         target = scaled(pictures.to(device()))
         drawn = pictures_by[blend](z)
         compared = [picture for picture in drawn if picture.shape[-1] > blend.compared_above]

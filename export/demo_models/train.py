@@ -189,8 +189,7 @@ def train_all(work: Path, output: Path, effort: Effort, start: DemoFiles | None 
     classifier = train_classifier(photos, effort.scaled(CLASSIFIER_SCHEDULE), work / "classifier.state", seed=SEED)
     seen = [photos, faces.cartoons, faces.mixed, faces.proportions, faces.reverse]
     judge = train_judge(seen, effort.scaled(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
-    seed = SEED + 1
-    transfer = train_siblings(base, transfer, faces.of_blends, effort.stages, states, seed=seed, compiled=compiled)
+    transfer = train_siblings(base, transfer, faces.of_blends, effort.stages, states, seed=SEED + 1, compiled=compiled)
     generators = _generator_weights(base, "base"), _generator_weights(transfer, "transfer")
     files = DemoFiles(output)
     _write(Models(*generators, encoder, isf, classifier, judge), files)
