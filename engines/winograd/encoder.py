@@ -88,7 +88,7 @@ def _unit_layer(
     inner: tuple[ScratchBuffer, ScratchBuffer],
     outputs: Iterator[ScratchBuffer],
 ) -> Callable[[FloatArray], FloatArray]:
-    """Return a unit, or its shortcut alone if its residual is 0; what writes a map takes the next buffer."""
+    """Return a unit, or its shortcut alone if its residual is 0; a layer that writes a map takes an output."""
     if unit.second.weight.any() or unit.second.bias.any():
         return _Unit(unit, size, kernels, inner, next(outputs))
     if unit.shortcut is not None:

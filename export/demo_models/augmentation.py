@@ -35,7 +35,7 @@ def jittered(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def augmented(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Jitter a rendering [H, H, 3]; change the heavy share of them as cameras, lamps and rooms would."""
+    """Jitter a rendering [H, H, 3]; change the share ``HEAVY_SHARE`` as cameras, lamps and rooms would."""
     if rng.random() < HEAVY_SHARE:
         picture = _covered(_with_local_contrast(_with_other_surroundings(picture, rng), rng), rng)
         picture = _relit(picture, rng)
@@ -44,7 +44,7 @@ def augmented(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def _with_other_surroundings(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Replace the wall behind the head, which is plain and reaches both upper corners, by patches or a plain one."""
+    """Replace the wall behind the head, which is plain and reaches both upper corners, by coloured patches or one shade."""
     side = picture.shape[0]
     mask = np.zeros((side + 2, side + 2), np.uint8)
     canvas = picture.copy()  # OpenCV asks for a writable picture, though it fills the mask only

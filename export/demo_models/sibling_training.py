@@ -27,7 +27,7 @@ from export.networks.generator import Generator
 SPLIT = 16
 """The resolution at which the generators are divided into geometry and surface."""
 SURFACE_SHARES = {SPLIT: 0.0, 32: 0.5, 64: 1.0, 128: 1.0}
-"""The share that a blend's surface has of that of its lower layers' sibling, by r_swap."""
+"""How much of its surface a blend has from the sibling of its lower layers, by r_swap: 0 is nothing, 1 everything."""
 TEXTURES = (0.0, 0.5, 1.0)
 """The textures of the domains that blends show; each has a discriminator."""
 
@@ -51,8 +51,8 @@ class TrainedBlend:
     Attributes:
         network: the generator, which shares its layers with the siblings.
         domain: the domain of its pictures.
-        compared_above: the resolution above which its pictures are compared. Those up to it are pictures of another
-            blend, too, which has targets for them.
+        compared_above: the resolution above which its pictures are compared. Up to it, they are those of another blend,
+            which has targets for them.
     """
 
     network: Generator
