@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,6 +24,7 @@ from export.demo_models.augmentation import augmented
 from export.demo_models.dataset import Faces
 from export.demo_models.generator_training import skip_pictures, target_from_pictures
 from export.demo_models.training import Schedule, device, mixed_precision, optimise
+from export.demo_models.traits import INDEX, TraitCodes
 from export.networks.encoder import HeadsEncoder, input_from_face
 from export.networks.generator import Generator
 from export.networks.trunk import TrunkWidths
@@ -33,13 +35,22 @@ TRAINED_UNITS = (3, 4, 7, 8, 9, 21, 22, 23)
 """The trained residual units; those that change the number of channels must be among them."""
 BATCH = 16
 CODE_SCHEDULE = Schedule(steps=6000, rate=2e-3, matrix_rate=1e-3)
-PICTURE_SCHEDULE = Schedule(steps=1400, rate=1e-3, matrix_rate=5e-4)
+PICTURE_SCHEDULE = Schedule(steps=3000, rate=1e-3, matrix_rate=5e-4)
 TRAINED_SIZE = 0.33
 """Root mean square of the weights of convolutions that are not rescaled for storage, after training with Muon."""
 PICTURE_SIDE = 64
 """The side of the pictures that are compared, in pixels; the generator's layers above it are not computed."""
 PICTURE_WEIGHT = 30.0
 """Weight of the pictures' squared error in -1..1, relative to that of codes."""
+
+SELDOM = {"glasses": 0.4, "age": 0.25}
+"""How often faces with these attributes are shown, relative to others.
+
+Half of the characters have glasses, and half have grey hair; few people in photographs do. An encoder that is unsure
+gives what is frequent.
+"""
+DARK_HAIR = 0.6
+"""How far the mean of the trait "hair_light" is moved: most people's hair is darker than most characters'."""
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Pictures uint8 [N, 256, 256, 3], their codes, and pictures without changes, float32 [N, 3, 64, 64] in -1..1."""
@@ -174,10 +185,19 @@ def _with_stride(stride: int, layers: nn.Module, x: Tensor) -> Tensor:
     return out
 
 
+def frequencies_of(codes: TraitCodes) -> NDArray[np.float64]:
+    """Return how often each face is shown, float64 [N] with a sum of 1: about as often as people look like it."""
+    frequencies = np.exp(-DARK_HAIR * codes[:, INDEX["hair_light"]].astype(np.float64))
+    for attribute, share in SELDOM.items():
+        frequencies[codes[:, INDEX[attribute]] > 0] *= share
+    return np.asarray(frequencies / frequencies.sum(), np.float64)
+
+
 def _batches(faces: Faces, seed: int) -> Iterator[Batch]:
     rng = np.random.default_rng(seed)
+    frequencies = frequencies_of(faces.codes)
     while True:
-        chosen = np.sort(rng.choice(len(faces.pictures), BATCH, replace=False))
+        chosen = np.sort(rng.choice(len(faces.pictures), BATCH, replace=False, p=frequencies))
         shown = faces.pictures[chosen]
         pictures = np.stack([augmented(picture, rng) for picture in shown])
         small = target_from_pictures(shown, PICTURE_SIDE)

@@ -28,7 +28,7 @@ def test_changes_depend_on_the_generators_seed_alone() -> None:
 
 def test_all_but_the_heavy_share_of_pictures_keep_their_light_and_their_wall() -> None:
     rng = np.random.default_rng(0)
-    kept = [difference(augmented(FACE, rng)[CORNER], FACE[CORNER]) < 8 for _ in range(60)]
+    kept = [difference(augmented(FACE, rng)[CORNER], FACE[CORNER]) < 8 for _ in range(120)]
     assert np.mean(kept) == pytest.approx(1 - augmentation.HEAVY_SHARE, abs=0.15)
 
 
@@ -43,3 +43,19 @@ def test_heavy_changes_replace_the_wall_and_leave_the_face_in_its_place(monkeypa
     assert corners.std(0).min() > 25
     grey = [picture[HEAD].mean(2).ravel() for picture in pictures]
     assert np.median([np.corrcoef(each, FACE[HEAD].mean(2).ravel())[0, 1] for each in grey]) > 0.4
+
+
+def test_wide_hair_covers_the_wall_beside_the_head_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation, "PLAIN_SHARE", 1)
+    white_or_black = {}
+    for share in (0, 1):
+        monkeypatch.setattr(augmentation, "WIDE_HAIR_SHARE", share)
+        rng = np.random.default_rng(5)
+        pictures = np.stack([augmentation.with_other_surroundings(FACE, rng) for _ in range(20)])
+        assert max(difference(picture[HEAD], FACE[HEAD]) for picture in pictures) < 0.1
+        plain = (pictures < 3).all(3) | (pictures > 252).all(3)
+        white_or_black[share] = plain.mean(0)
+    beside_the_head, corner = np.s_[60:90, 40:220], np.s_[:6, :6]
+    for region, least, most in ((beside_the_head, 0.1, 0.9), (corner, 0.7, 1.01)):
+        kept = white_or_black[1][region].sum() / white_or_black[0][region].sum()
+        assert least < kept < most

@@ -18,10 +18,12 @@ from export.checkpoints import read_encoder, read_generator, read_isf, write_ros
 from export.demo_models.dataset import Faces, drawn_faces, measures_file_of, partial_of
 from export.demo_models.domains import CARTOON, MEASURES, PHOTO
 from export.demo_models.encoder_training import (
+    SELDOM,
     TRAINED_SIZE,
     TrainedLayers,
     for_storage,
     for_training,
+    frequencies_of,
     new_encoder,
     scale_convolutions,
 )
@@ -44,7 +46,7 @@ from export.demo_models.sibling_training import (
 )
 from export.demo_models.train import QUICK, Effort, train, train_all
 from export.demo_models.training import Muon, Schedule, optimise, optimisers_of, orthogonalised
-from export.demo_models.traits import TRAITS, random_codes
+from export.demo_models.traits import INDEX, TRAITS, random_codes
 from export.networks.encoder import HeadsEncoder
 from export.networks.generator import generator_from_weights
 
@@ -162,6 +164,16 @@ def test_an_untrained_encoder_gives_the_average_face() -> None:
     with torch.no_grad():
         codes = new_encoder(average, 14, 0).eval()(torch.randn(2, 3, 256, 256))
     torch.testing.assert_close(codes, average.expand(2, 14, -1))
+
+
+def test_faces_with_glasses_grey_or_light_hair_are_shown_more_seldom() -> None:
+    codes = random_codes(4000, seed=1)
+    frequencies = frequencies_of(codes)
+    assert frequencies.sum() == pytest.approx(1)
+    for attribute, share in SELDOM.items():
+        assert frequencies[codes[:, INDEX[attribute]] > 0].sum() == pytest.approx(share / (1 + share), abs=0.03)
+    assert frequencies @ codes[:, INDEX["hair_light"]] == pytest.approx(-0.6, abs=0.1)
+    assert frequencies[codes[:, INDEX["gender"]] > 0].sum() == pytest.approx(0.5, abs=0.03)
 
 
 def test_the_part_of_an_encoder_that_is_trained_gives_the_whole_encoders_row() -> None:
