@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.demo_models import MODEL_CARD
+from benchmarks.generated import with_section
 from benchmarks.photographed_faces import (
     LABELS,
     MEASURED,
+    MODULE,
+    RESULTS,
     LabelledFace,
     TraitRow,
     table,
@@ -66,3 +70,8 @@ def test_the_tables_tell_what_is_shared_in_the_last_run() -> None:
     assert "3 photographed faces" in text
     assert f"| {MEASURED[0]} | 1.00 |" in text
     assert "| glasses | 67% | 1 of 1 | 1 of 2 |" in text
+
+
+def test_the_model_card_shows_the_last_run() -> None:
+    page = MODEL_CARD.read_text()
+    assert page == with_section(page, MODULE, table(read_records(RESULTS, TraitRow)))
