@@ -355,13 +355,11 @@ def test_requests_in_flight_are_told_by_the_time_of_steps_and_not_by_that_of_que
             answer.result(TIMEOUT)
     asked, directly = growth(before, after), growth(after, counters(triton_server))
 
-    # How many requests are in flight depends on how fast the models are, and on how fast this process sends.
-    in_steps, in_ensembles = (time_of_requests(asked, ensembles=each) for each in (False, True))
-    assert in_steps / 1e6 / seconds <= requests
-    assert in_ensembles / 2 < in_steps < 1.1 * in_ensembles, "the steps of a request follow one another"
-    waiting = total(asked, "nv_inference_queue_duration_us")
-    assert waiting < in_steps
-    assert total(asked, "nv_inference_queue_duration_us", 'model="toonify"') < waiting / 2
+    in_flight = time_of_requests(asked, ensembles=False) / 1e6 / seconds
+    assert 2 < in_flight <= 1.1 * requests, "fewer than were sent, since this process sends and decodes meanwhile"
+    assert in_flight == pytest.approx(time_of_requests(asked, ensembles=True) / 1e6 / seconds, rel=0.1)
+    waiting = total(asked, "nv_inference_queue_duration_us", 'model="toonify"')
+    assert waiting < 0.01 * time_of_requests(asked, ensembles=True)
     assert time_of_requests(directly, ensembles=False) > 0
     assert time_of_requests(directly, ensembles=True) == 0
 
