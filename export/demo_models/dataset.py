@@ -15,10 +15,14 @@ from rich.progress import track
 from engines.contract.atomic import atomic_file
 from engines.contract.tensors import FACE_SIZE
 from export.demo_models.characters.measures import measures_of_character
+from export.demo_models.characters.person import CHARACTER, Variation
 from export.demo_models.characters.render import draw_character
-from export.demo_models.domains import MEASURES, Domain
+from export.demo_models.domains import MEASURES, PHOTO, Domain
+from export.demo_models.people import people_like
 from export.demo_models.traits import TraitCodes, random_codes
 
+Drawing = tuple[TraitCodes, Domain, Variation]
+"""What is drawn: a face's traits [traits], where between photograph and cartoon, and what no trait describes."""
 _CHUNK = 64
 """Number of faces that a process draws at a time."""
 
@@ -41,7 +45,16 @@ def drawn_faces(file: Path, count: int, seed: int, domain: Domain | None) -> Fac
     codes = random_codes(count, seed)
     if not (_holds(file, count) and len(_measures(file)) == count):
         rng = np.random.default_rng(seed)
-        _draw_all(file, codes, [domain or Domain(*rng.random(2)) for _ in range(count)])
+        _draw_all(file, [(code, domain or Domain(*rng.random(2)), CHARACTER) for code in codes])
+    return Faces(codes, np.load(file, mmap_mode="r"), _measures(file))
+
+
+def drawn_people(file: Path, count: int, seed: int) -> Faces:
+    """Return the faces of ``drawn_faces(file, count, seed, PHOTO)``, but drawn as people look (``people.py``)."""
+    codes = random_codes(count, seed)
+    if not (_holds(file, count) and len(_measures(file)) == count):
+        looks = people_like(codes, np.random.default_rng(seed))
+        _draw_all(file, [(code, PHOTO, variation) for code, variation in looks])
     return Faces(codes, np.load(file, mmap_mode="r"), _measures(file))
 
 
@@ -66,23 +79,22 @@ def _measures(file: Path) -> NDArray[np.float32]:
     return measures
 
 
-def _draw_all(file: Path, codes: TraitCodes, domains: list[Domain]) -> None:
+def _draw_all(file: Path, drawings: list[Drawing]) -> None:
     """Draw pictures into the partial file, which becomes ``file`` when all are there, and store their measures."""
     partial, measured = partial_of(file), _measures(file)
-    if not (len(measured) and _holds(partial, len(codes))):
+    if not (len(measured) and _holds(partial, len(drawings))):
         measured = measured[:0]
         _save_measures(file, measured)  # first, since an interruption would leave empty pictures that count as drawn
     pictures: NDArray[np.uint8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
         partial,
         mode="r+" if len(measured) else "w+",
         dtype=np.uint8,
-        shape=(len(codes), FACE_SIZE, FACE_SIZE, 3),
+        shape=(len(drawings), FACE_SIZE, FACE_SIZE, 3),
     )
-    starts = range(len(measured), len(codes), _CHUNK)
+    starts = range(len(measured), len(drawings), _CHUNK)
     # A forked process would wait forever for OpenCV's and PyTorch's threads, which exist only in its parent.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        parts = ((codes[s : s + _CHUNK], domains[s : s + _CHUNK]) for s in starts)
-        chunks = pool.map(_draw, *zip(*parts, strict=True))
+        chunks = pool.map(_draw, (drawings[start : start + _CHUNK] for start in starts))
         for start, (chunk, measures) in zip(starts, track(chunks, f"Drawing {file.stem}", len(starts)), strict=True):
             pictures[start : start + len(chunk)] = chunk
             measured = np.concatenate([measured, measures])
@@ -96,10 +108,9 @@ def _save_measures(file: Path, measures: NDArray[np.float32]) -> None:
         np.save(stream, measures)
 
 
-def _draw(codes: TraitCodes, domains: list[Domain]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def _draw(drawings: list[Drawing]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     cv2.setNumThreads(1)  # there is already a process per core
-    pairs = list(zip(codes, domains, strict=True))
     return (
-        np.stack([draw_character(*pair) for pair in pairs]),
-        np.stack([measures_of_character(*pair) for pair in pairs]),
+        np.stack([draw_character(code, domain, variation=variation) for code, domain, variation in drawings]),
+        np.stack([measures_of_character(code, domain) for code, domain, _ in drawings]),
     )

@@ -10,7 +10,7 @@ Pictures are changed as photographs differ from renderings (``augmentation.py``)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.demo_models.augmentation import augmented
+from engines.contract.arrays import Picture
+from engines.contract.tensors import ISF_ATTRIBUTES
+from export.demo_models.augmentation import augmented, jittered
 from export.demo_models.dataset import Faces
 from export.demo_models.generator_training import skip_pictures, target_from_pictures
 from export.demo_models.training import Schedule, device, mixed_precision, optimise
-from export.demo_models.traits import INDEX, TraitCodes
+from export.demo_models.traits import INDEX, TRAITS, TraitCodes
 from export.networks.encoder import HeadsEncoder, input_from_face
 from export.networks.generator import Generator
 from export.networks.trunk import TrunkWidths
@@ -42,14 +44,29 @@ PICTURE_SIDE = 64
 """The side of the pictures that are compared, in pixels; the generator's layers above it are not computed."""
 PICTURE_WEIGHT = 30.0
 """Weight of the pictures' squared error in -1..1, relative to that of codes."""
+DECIDED = (
+    *ISF_ATTRIBUTES, "beard", "hair_length", "teeth", "hair_light", "hair_red", "skin_light", "yaw", "mouth_opening",
+)  # fmt: skip
+"""The traits whose estimates shall differ as much as the traits themselves.
 
+An encoder that is unsure gives an average: a little beard, hair between light and dark. These traits are what one looks
+for in a person's character. For those that no picture tells, such as the frames of a face without glasses, the average
+is best.
+"""
+SPREAD_WEIGHT = 2.0
+"""Weight of the squared difference of these spreads, relative to that of codes."""
+
+CHANGED_SHARE = 0.6
+"""The share of pictures that are changed like photographs; the others keep the encoder exact on renderings."""
+PEOPLE_SHARE = 0.6
+"""The share of the changed pictures that show a person instead of a character, if the face was drawn as one."""
 SELDOM = {"glasses": 0.4, "age": 0.25}
 """How often faces with these attributes are shown, relative to others.
 
 Half of the characters have glasses, and half have grey hair; few people in photographs do. An encoder that is unsure
 gives what is frequent.
 """
-DARK_HAIR = 0.6
+DARK_HAIR = 0.3
 """How far the mean of the trait "hair_light" is moved: most people's hair is darker than most characters'."""
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -83,6 +100,7 @@ def train_encoder(
     encoder: HeadsEncoder,
     generator: Generator,
     faces: Faces,
+    people: Faces,
     schedules: tuple[Schedule, Schedule],
     state: Path,
     *,
@@ -91,12 +109,13 @@ def train_encoder(
 ) -> None:
     """Train an encoder in place for a frozen generator, on codes, then on pictures, too.
 
-    ``state`` names the files to resume from.
+    ``people`` are the first of the faces, drawn as people look; ``state`` names the files to resume from.
     """
     trained = TrainedLayers(encoder.train())
     place = device()
     trained.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors only
     generator.to(place).requires_grad_(False)
+    directions = directions_of_traits(generator, DECIDED)
     code_of = torch.compile(trained) if compiled else trained
     pictures_at = torch.compile(skip_pictures) if compiled else skip_pictures
 
@@ -109,11 +128,12 @@ def train_encoder(
         rows = (generator.mapping.w_avg + predicted)[:, None].expand(-1, generator.rows, -1)
         with mixed_precision(place):
             made = pictures_at(generator, rows, PICTURE_SIDE)[-1]
-        return (predicted - w).square().mean() + PICTURE_WEIGHT * (made.float() - shown).square().mean()
+        error = (predicted - w).square().mean() + PICTURE_WEIGHT * (made.float() - shown).square().mean()
+        return error + SPREAD_WEIGHT * missing_spread(predicted, w, directions)
 
     for schedule, loss, name in zip(schedules, (code_loss, picture_loss), ("codes", "pictures"), strict=True):
         file = state.with_name(f"{state.stem}-{name}{state.suffix}")
-        optimise(trained, loss, _batches(faces, seed), schedule, file, f"encoder, {name}")
+        optimise(trained, loss, _batches(faces, people, seed), schedule, file, f"encoder, {name}")
     generator.cpu().requires_grad_(True)
     encoder.cpu().eval()
     scale_convolutions(trained, for_storage)
@@ -129,6 +149,21 @@ def _predicted(
     with mixed_precision(place):
         predicted = code_of(input_from_face(pictures))
     return predicted.float(), w, shown
+
+
+def directions_of_traits(generator: Generator, traits: Sequence[str]) -> Tensor:
+    """Return the unit vectors in W along which traits vary, [traits, D]; the mapping network is a reflection."""
+    units = torch.eye(len(TRAITS), device=generator.mapping.w_avg.device)
+    return functional.normalize(generator.mapping(units[[INDEX[trait] for trait in traits]]))
+
+
+def missing_spread(predicted: Tensor, w: Tensor, directions: Tensor) -> Tensor:
+    """Return the squared difference of the standard deviations of estimated and true codes [N, D] in a batch, [].
+
+    It is summed over the directions [traits, D] and divided by D, as the mean squared error of codes is.
+    """
+    estimated, true = ((codes @ directions.T).std(0) for codes in (predicted, w))
+    return (estimated - true).square().sum() / w.shape[1]
 
 
 def scale_convolutions(trained: TrainedLayers, scale_of: Callable[[nn.Conv2d, nn.BatchNorm2d], Tensor]) -> None:
@@ -193,12 +228,19 @@ def frequencies_of(codes: TraitCodes) -> NDArray[np.float64]:
     return np.asarray(frequencies / frequencies.sum(), np.float64)
 
 
-def _batches(faces: Faces, seed: int) -> Iterator[Batch]:
+def _batches(faces: Faces, people: Faces, seed: int) -> Iterator[Batch]:
     rng = np.random.default_rng(seed)
     frequencies = frequencies_of(faces.codes)
     while True:
         chosen = np.sort(rng.choice(len(faces.pictures), BATCH, replace=False, p=frequencies))
-        shown = faces.pictures[chosen]
-        pictures = np.stack([augmented(picture, rng) for picture in shown])
-        small = target_from_pictures(shown, PICTURE_SIDE)
+        pictures = np.stack([training_picture(faces, people, index, rng) for index in chosen])
+        small = target_from_pictures(faces.pictures[chosen], PICTURE_SIDE)
         yield torch.from_numpy(pictures), torch.from_numpy(faces.codes[chosen]), small
+
+
+def training_picture(faces: Faces, people: Faces, index: int, rng: np.random.Generator) -> Picture:
+    """Return a picture of a face as it is shown to the encoder, uint8 RGB [256, 256, 3]: as rendered, or changed."""
+    if rng.random() >= CHANGED_SHARE:
+        return jittered(faces.pictures[index], rng)
+    as_person = index < len(people.pictures) and rng.random() < PEOPLE_SHARE
+    return augmented((people if as_person else faces).pictures[index], rng)

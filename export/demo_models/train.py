@@ -25,7 +25,7 @@ from engines.hashed_files import sha256_of
 from export.checkpoints import read_encoder, read_generator, write_encoder, write_isf, write_rosinality
 from export.demo_models.classifier_training import SCHEDULE as CLASSIFIER_SCHEDULE
 from export.demo_models.classifier_training import train_classifier
-from export.demo_models.dataset import Faces, drawn_faces
+from export.demo_models.dataset import Faces, drawn_faces, drawn_people
 from export.demo_models.domains import CARTOON, PHOTO, PHOTO_HALF, PHOTO_TOON, TOON_HALF, TOON_PHOTO, Domain
 from export.demo_models.encoder_training import (
     CODE_SCHEDULE,
@@ -61,12 +61,14 @@ console = Console(highlight=False, soft_wrap=True)
 class Effort:
     """Number of faces drawn in each domain, and the fraction of each training schedule that is run.
 
-    ``proportions`` faces have a cartoon's geometry and a photograph's surface, ``reverse`` ones the opposite,
-    ``halves`` one of the two geometries and a surface in between, and ``mixed`` ones random domains. ``batch_factor``
-    multiplies the generators' batches, since small ones leave a GPU idle; fewer steps are needed then.
+    The first ``people`` of the photographs' faces are drawn a second time, as people look. ``proportions`` faces have a
+    cartoon's geometry and a photograph's surface, ``reverse`` ones the opposite, ``halves`` one of the two geometries
+    and a surface in between, and ``mixed`` ones random domains. ``batch_factor`` multiplies the generators' batches,
+    since small ones leave a GPU idle; fewer steps are needed then.
     """
 
     photos: int = 8192
+    people: int = 4096
     proportions: int = 3072
     cartoons: int = 3072
     reverse: int = 2048
@@ -93,7 +95,9 @@ class Effort:
 
 
 FULL = Effort()
-QUICK = Effort(photos=64, proportions=64, cartoons=64, reverse=64, halves=64, mixed=64, schedule_fraction=0.001)
+QUICK = Effort(
+    photos=64, people=64, proportions=64, cartoons=64, reverse=64, halves=64, mixed=64, schedule_fraction=0.001
+)
 """For a check that every step runs."""
 FAST = Effort(schedule_fraction=0.4, batch_factor=4)
 """For a GPU, where larger batches cost little: each face is seen up to twice as often in fewer steps."""
@@ -133,6 +137,10 @@ class Drawings:
     @cached_property
     def photos(self) -> Faces:
         return self._drawn("photo", self.effort.photos, SEED, PHOTO)
+
+    @cached_property
+    def people(self) -> Faces:
+        return drawn_people(self.work / "people.npy", self.effort.people, SEED)
 
     @cached_property
     def cartoons(self) -> Faces:
@@ -184,7 +192,9 @@ def train_all(work: Path, output: Path, effort: Effort, start: DemoFiles | None 
         train_generator(base, photos, effort.stages(PHOTO_STAGES), states / "base.state", seed=SEED, compiled=compiled)
     encoder = encoder or new_encoder(base.mapping.w_avg, base.rows, SEED)
     schedules = effort.scaled(CODE_SCHEDULE), effort.scaled(PICTURE_SCHEDULE)
-    train_encoder(encoder, base, photos, schedules, states / "encoder.state", seed=SEED, compiled=compiled)
+    train_encoder(
+        encoder, base, photos, faces.people, schedules, states / "encoder.state", seed=SEED, compiled=compiled
+    )
     isf = train_isf(base.mapping, len(encoder.styles), effort.scaled(ISF_SCHEDULE), work / "isf.state", seed=SEED)
     classifier = train_classifier(photos, effort.scaled(CLASSIFIER_SCHEDULE), work / "classifier.state", seed=SEED)
     seen = [photos, faces.cartoons, faces.mixed, faces.proportions, faces.reverse]

@@ -1,6 +1,6 @@
 """Characters: smooth three-dimensional heads, and their cartoons.
 
-person.py             traits as smooth functions of a code
+person.py             traits as smooth functions of a code, and what varies beside them
 head.py               the mesh and the directions in which it changes, from head.npz (written by make_head.py)
 shape.py              the mesh of one person; direction_weights.py says how far each direction is used
 body.py, features.py, hair.py, glasses.py    the parts of a scene (parts.py)

@@ -27,7 +27,8 @@ def body_part(figure: Figure) -> Part:
     points = figure.vertices.copy()
     channels = _fixed_channels().copy()
     channels[:, BEARD] *= person.growth
-    points += vertex_normals(points, head.quads[kept]) * _swelling(channels, person.growth)[:, None]
+    thickness = person.growth * (1 - person.variation.stubble)
+    points += vertex_normals(points, head.quads[kept]) * _swelling(channels, thickness)[:, None]
     ears = smoothstep(np.abs(head.vertices[:, 0]), 0.6, 0.8) * smoothstep(
         -np.abs(head.vertices[:, 1] + 0.2), -0.5, -0.3
     )
@@ -63,9 +64,9 @@ def _fixed_channels() -> Vectors:
     return channels
 
 
-def _swelling(channels: Vectors, growth: float) -> NDArray[np.float32]:
+def _swelling(channels: Vectors, beard: float) -> NDArray[np.float32]:
     """Return how far clothes and beard lie above the skin, [V]."""
     below = channels[:, CLOTH]
     collar = np.exp(-(((below - 0.12) / 0.14) ** 2))
     cloth = 0.05 * smoothstep(below, -0.14, 0.08) + 0.03 * collar
-    return np.asarray(cloth + 0.06 * growth * smoothstep(channels[:, BEARD], 0.1, 0.9), np.float32)
+    return np.asarray(cloth + 0.06 * beard * smoothstep(channels[:, BEARD], 0.1, 0.9), np.float32)

@@ -26,6 +26,8 @@ SMOOTHING = 0.13
 """The width, in radians, over which the skull's vertices are averaged."""
 HAIRLINE = {0: 80, 25: 83, 48: 92, 62: 104, 76: 114, 92: 112, 120: 122, 150: 134, 180: 138}
 """The hairline's angle from the crown by the angle from the front, both in degrees."""
+LEAST_HAIRLINE = 58
+"""The least angle of a hairline that a variation raises, in degrees: a head has no skin above it."""
 DROP = 86
 """The angle from the crown, in degrees, from which long hair hangs."""
 LOCKS = 26
@@ -71,7 +73,9 @@ def _hairline(person: Person, around: Vectors) -> Vectors:
     front = np.exp(-((degrees / 44) ** 4))
     fringe = 26 * person.fringe * front
     notch = (1 - person.fringe) * 7 * np.exp(-(((np.degrees(around) - 26 * np.tanh(person.trait("parting"))) / 9) ** 2))
-    return np.asarray(np.radians(line - receding + fringe - notch), np.float32)
+    line = line - receding + fringe - notch
+    bare = np.maximum(np.minimum(line, LEAST_HAIRLINE), line - person.variation.bare * front)
+    return np.asarray(np.radians(bare), np.float32)
 
 
 def _lying(skull: Vectors, person: Person, around: Vectors, along: Vectors) -> tuple[Vectors, Vectors]:
@@ -162,7 +166,8 @@ def _thickness(person: Person, structure: float, around: Vectors, along: Vectors
     groove = (1 - person.fringe) * np.exp(-(((around - line) / 0.10) ** 2)) * smoothstep(along, 0.12, 0.4)
     locks = 0.010 * np.cos(LOCKS * around + 1.5 * along) * smoothstep(along, 0.15, 0.5)
     edge = np.sqrt(np.maximum(1 - (np.clip((along - 0.80) / 0.20, 0, 1)) ** 2, 0))
-    return np.asarray(((body + top + sides) * sweep * (1 - 0.5 * groove) + locks) * edge + 0.004, np.float32)
+    thickness = person.variation.thickness * (body + top + sides) * sweep * (1 - 0.5 * groove)
+    return np.asarray((thickness + locks) * edge + 0.004, np.float32)
 
 
 def _waves(person: Person, around: Vectors, along: Vectors) -> Vectors:

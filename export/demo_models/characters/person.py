@@ -14,14 +14,36 @@ STEEPNESS = 7.0
 
 
 @dataclass(frozen=True)
+class Variation:
+    """How a person looks in ways that no trait describes; by default like every character.
+
+    Attributes:
+        bare: the angle by which the hairline above the forehead is raised, in degrees.
+        thickness: the hair's thickness relative to characters'.
+        exchanged: how far men have women's hair and women have men's, 0..1.
+        stubble: how far a beard is short and thin, 0..1.
+    """
+
+    bare: float = 0.0
+    thickness: float = 1.0
+    exchanged: float = 0.0
+    stubble: float = 0.0
+
+
+CHARACTER = Variation()
+
+
+@dataclass(frozen=True)
 class Person:
     """A code's traits.
 
     Args:
         code: normalised traits, float32 [traits].
+        variation: what no trait describes.
     """
 
     code: NDArray[np.float32]
+    variation: Variation = CHARACTER
 
     def trait(self, name: str) -> float:
         """Return a trait, smoothly limited to -2.5..2.5."""
@@ -39,7 +61,12 @@ class Person:
     @property
     def length(self) -> float:
         """The length of hanging hair in decimetres below the temples; 0 for short hair."""
-        return float(softplus(0.85 + 0.55 * self.trait("hair_length"), 0.25)) * (1 - self.has("gender"))
+        return float(softplus(0.85 + 0.55 * self.trait("hair_length"), 0.25)) * (1 - self.short)
+
+    @property
+    def short(self) -> float:
+        """How far the hair is short like men's, 0..1."""
+        return self.has("gender") + self.variation.exchanged * (1 - 2 * self.has("gender"))
 
     @property
     def hanging(self) -> float:

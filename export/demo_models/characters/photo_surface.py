@@ -78,7 +78,8 @@ def _skin(surface: Surface, chosen: NDArray[np.int64]) -> Values:
     channels, palette = surface.channels[chosen], surface.palette
     lips, mouth = surface.lips(chosen)[:, None], surface.mouth(chosen)[:, None]
     albedo = _complexion(surface, channels)
-    beard = smoothstep(surface.beard(chosen), 0.08, 0.62)[:, None] * min(1.0, 0.25 + 1.2 * surface.person.growth)
+    density = min(1.0, 0.25 + 1.2 * surface.person.growth) * (1 - 0.7 * surface.person.variation.stubble)
+    beard = smoothstep(surface.beard(chosen), 0.08, 0.62)[:, None] * np.float32(density)
     albedo += beard * (palette.brow * np.float32(0.92) - albedo)
     albedo += lips * (palette.lips - albedo)
     _tint(albedo, SEAM, 0.8 * _bump(channels[:, LIPS] / 0.8))

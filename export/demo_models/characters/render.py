@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from engines.contract.arrays import Picture
 from engines.contract.tensors import FACE_SIZE
+from export.demo_models.characters.person import CHARACTER, Variation
 from export.demo_models.characters.photo_surface import photo_picture
 from export.demo_models.characters.rasteriser import Values
 from export.demo_models.characters.scene import landmarks, scene_of
@@ -18,9 +19,11 @@ from export.demo_models.domains import PHOTO, Domain
 from serving.faces.alignment import Points
 
 
-def draw_character(code: NDArray[np.float32], domain: Domain = PHOTO, size: int = FACE_SIZE) -> Picture:
+def draw_character(
+    code: NDArray[np.float32], domain: Domain = PHOTO, size: int = FACE_SIZE, *, variation: Variation = CHARACTER
+) -> Picture:
     """Draw a character as the FFHQ crop of its own landmarks, uint8 RGB [size, size, 3]."""
-    scene = scene_of(code, domain.structure)
+    scene = scene_of(code, domain.structure, variation)
     surface = surface_of(scene, SAMPLES * np.array([[size, 0, 0], [0, size, 0]], np.float64), size)
     return _rounded(_coloured(surface, domain.texture, None))
 

@@ -13,7 +13,7 @@ from export.demo_models.characters.glasses import glasses_parts, rim
 from export.demo_models.characters.hair import hair_part
 from export.demo_models.characters.head import Vectors
 from export.demo_models.characters.parts import Part, vertex_normals
-from export.demo_models.characters.person import Person
+from export.demo_models.characters.person import CHARACTER, Person, Variation
 from export.demo_models.characters.rasteriser import Visible, rasterise
 from export.demo_models.characters.shape import Figure, posed
 from serving.faces.alignment import Points, square_of_any_size
@@ -60,9 +60,9 @@ class Scene:
         return [self.screen(matrix, posed(rim(self.figure, side), self.figure.person)) for side in (1, -1)]
 
 
-def scene_of(code: NDArray[np.float32], structure: float) -> Scene:
+def scene_of(code: NDArray[np.float32], structure: float, variation: Variation = CHARACTER) -> Scene:
     """Build a character from its traits."""
-    person = Person(code)
+    person = Person(code, variation)
     figure = Figure(person, structure)
     parts = [body_part(figure), *(eye_part(eye) for eye in figure.eyes), teeth_part(figure), *brow_parts(figure)]
     parts.append(hair_part(figure))

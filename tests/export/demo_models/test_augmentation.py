@@ -26,14 +26,7 @@ def test_changes_depend_on_the_generators_seed_alone() -> None:
     assert difference(first, other) > 0.2
 
 
-def test_all_but_the_heavy_share_of_pictures_keep_their_light_and_their_wall() -> None:
-    rng = np.random.default_rng(0)
-    kept = [difference(augmented(FACE, rng)[CORNER], FACE[CORNER]) < 8 for _ in range(120)]
-    assert np.mean(kept) == pytest.approx(1 - augmentation.HEAVY_SHARE, abs=0.15)
-
-
-def test_heavy_changes_replace_the_wall_and_leave_the_face_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(augmentation, "HEAVY_SHARE", 1)
+def test_changes_replace_the_wall_and_leave_the_face_in_its_place() -> None:
     before = FACE.copy()
     rng = np.random.default_rng(1)
     pictures = [augmented(FACE, rng) for _ in range(20)]
@@ -43,6 +36,20 @@ def test_heavy_changes_replace_the_wall_and_leave_the_face_in_its_place(monkeypa
     assert corners.std(0).min() > 25
     grey = [picture[HEAD].mean(2).ravel() for picture in pictures]
     assert np.median([np.corrcoef(each, FACE[HEAD].mean(2).ravel())[0, 1] for each in grey]) > 0.4
+
+
+def test_unusual_light_is_dim_or_coloured_and_some_of_its_pictures_are_black_and_white(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    levels, colours = {}, {}
+    for share in (0, 1):
+        monkeypatch.setattr(augmentation, "UNUSUAL_SHARE", share)
+        rng = np.random.default_rng(2)
+        heads = np.stack([augmented(FACE, rng)[HEAD].mean((0, 1)) for _ in range(60)])
+        levels[share], colours[share] = np.log(heads.mean(1)), np.log(heads[:, 0] / heads[:, 2])
+    assert levels[1].min() < levels[0].min() - 0.5
+    assert levels[1].std() > 2 * levels[0].std()
+    assert colours[1].std() > 1.5 * colours[0].std()
 
 
 def test_wide_hair_covers_the_wall_beside_the_head_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

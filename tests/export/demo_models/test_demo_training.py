@@ -18,12 +18,15 @@ from export.checkpoints import read_encoder, read_generator, read_isf, write_ros
 from export.demo_models.dataset import Faces, drawn_faces, measures_file_of, partial_of
 from export.demo_models.domains import CARTOON, MEASURES, PHOTO
 from export.demo_models.encoder_training import (
+    DARK_HAIR,
     SELDOM,
     TRAINED_SIZE,
     TrainedLayers,
+    directions_of_traits,
     for_storage,
     for_training,
     frequencies_of,
+    missing_spread,
     new_encoder,
     scale_convolutions,
 )
@@ -50,7 +53,8 @@ from export.demo_models.traits import INDEX, TRAITS, random_codes
 from export.networks.encoder import HeadsEncoder
 from export.networks.generator import generator_from_weights
 
-MINIMAL = Effort(photos=16, proportions=16, cartoons=16, reverse=16, halves=16, mixed=16, schedule_fraction=0.0001)
+FEW_FACES = dict.fromkeys(("photos", "people", "proportions", "cartoons", "reverse", "halves", "mixed"), 16)
+MINIMAL = replace(QUICK, **FEW_FACES, schedule_fraction=0.0001)
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +176,21 @@ def test_faces_with_glasses_grey_or_light_hair_are_shown_more_seldom() -> None:
     assert frequencies.sum() == pytest.approx(1)
     for attribute, share in SELDOM.items():
         assert frequencies[codes[:, INDEX[attribute]] > 0].sum() == pytest.approx(share / (1 + share), abs=0.03)
-    assert frequencies @ codes[:, INDEX["hair_light"]] == pytest.approx(-0.6, abs=0.1)
+    assert frequencies @ codes[:, INDEX["hair_light"]] == pytest.approx(-DARK_HAIR, abs=0.1)
     assert frequencies[codes[:, INDEX["gender"]] > 0].sum() == pytest.approx(0.5, abs=0.03)
+
+
+def test_estimates_that_are_nearer_to_the_average_than_the_traits_miss_their_spread() -> None:
+    generator, codes = new_generator(0), torch.from_numpy(random_codes(50, 4))
+    with torch.no_grad():
+        w = generator.mapping(codes)
+        directions = directions_of_traits(generator, ("beard", "yaw"))
+    found = w @ directions.T
+    torch.testing.assert_close(found, codes[:, [INDEX["beard"], INDEX["yaw"]]], atol=1e-4, rtol=1e-4)
+    assert missing_spread(w.flip(0), w, directions).item() == pytest.approx(0, abs=1e-9)
+    half = w - 0.5 * found[:, :1] * directions[:1]
+    expected = (found[:, 0].std() / 2).square() / len(TRAITS)
+    torch.testing.assert_close(missing_spread(half, w, directions), expected)
 
 
 def test_the_part_of_an_encoder_that_is_trained_gives_the_whole_encoders_row() -> None:
