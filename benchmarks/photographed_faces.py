@@ -24,6 +24,7 @@ from benchmarks.demo_models import MODEL_CARD
 from benchmarks.generated import line, with_section
 from benchmarks.records import RESULTS_FOLDER, append_records, last_run, read_records
 from engines.contract.arrays import Picture
+from export.demo_models.augmentation import above_forehead
 from export.demo_models.characters.person import Person
 from export.demo_models.files import DemoFiles
 from export.demo_models.judge import estimate_faces
@@ -41,17 +42,25 @@ RESULTS = RESULTS_FOLDER / "photographed_faces.csv"
 MODULE = "benchmarks.photographed_faces"
 
 TURN, CHEEK_LIGHT, HAIR_LIGHT = "turn of the head", "lightness of the cheeks", "lightness of the hair"
-MEASURED = (TURN, CHEEK_LIGHT, HAIR_LIGHT)
-"""The traits that are measured; the others are seen or not."""
+SKIN_SEEN, HAIR_SEEN = "skin, by eye", "hair, by eye"
+GRADUAL = (TURN, CHEEK_LIGHT, SKIN_SEEN, HAIR_LIGHT, HAIR_SEEN)
+"""The traits that have degrees; a face has each of the others or not."""
 
 CHEEKS = np.s_[140:170, np.r_[80:105, 150:175]]
-ABOVE_FOREHEAD = np.s_[20:40, 100:156]
 """Rows and columns of an aligned face, 256x256."""
 
 
 @dataclass(frozen=True)
 class LabelledFace:
-    """A face of a photograph, and what was seen in it; ``x`` and ``y``: its nose, as fractions of width and height."""
+    """A face of a photograph, and what was seen in it.
+
+    Attributes:
+        photograph: the file.
+        x: the place of the nose, as a fraction of the width.
+        y: the same, of the height.
+        skin: from -1, dark, to 1, light.
+        hair: from -2, black, to 2, blond; that of grey hair is not used.
+    """
 
     photograph: str
     x: float
@@ -60,6 +69,8 @@ class LabelledFace:
     grey_hair: bool
     beard: bool
     smile: bool
+    skin: float
+    hair: float
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,8 @@ class TraitRow:
     """A trait of a face: ``person`` in the photograph, ``character`` in the base generator's picture.
 
     Lightness is a mean grey level, 0..255. The head's turn is the nose's offset from the middle of the eyes, as a
-    fraction of their distance; for the character, it is the trait "yaw". All others are 1 for yes and 0 for no.
+    fraction of their distance; for the character, it is the trait "yaw". Skin and hair by eye are labels; for the
+    character, they are the traits "skin_light" and "hair_light". All others are 1 for yes and 0 for no.
     """
 
     run: str
@@ -128,6 +140,8 @@ def traits_of_person(label: LabelledFace, points: Points, face: Picture) -> dict
     return {
         TURN: float((nose - (left + right) / 2) @ across),
         **lightnesses(face),
+        SKIN_SEEN: label.skin,
+        **({} if label.grey_hair else {HAIR_SEEN: label.hair}),
         **flags(glasses=label.glasses, grey_hair=label.grey_hair, beard=label.beard, smile=label.smile),
     }
 
@@ -140,6 +154,8 @@ def traits_of_characters(models: Models, faces: NDArray[np.uint8]) -> list[dict[
         {
             TURN: person.trait("yaw"),
             **lightnesses(picture),
+            SKIN_SEEN: person.trait("skin_light"),
+            HAIR_SEEN: person.trait("hair_light"),
             **flags(
                 glasses=person.has("glasses") > 0.5,
                 grey_hair=person.has("age") > 0.5,
@@ -155,7 +171,7 @@ def lightnesses(face: Picture) -> dict[str, float]:
     """Return mean grey levels of an aligned face [256, 256, 3]."""
     return {
         CHEEK_LIGHT: float(face[CHEEKS].mean()),
-        HAIR_LIGHT: float(face[ABOVE_FOREHEAD].mean()),
+        HAIR_LIGHT: float(above_forehead(face).mean()),
     }
 
 
@@ -169,11 +185,11 @@ def table(records: Sequence[TraitRow]) -> str:
     rows = last_run(records)
     traits = {trait: [row for row in rows if row.trait == trait] for trait in dict.fromkeys(row.trait for row in rows)}
     lines = ["", f"{len(traits[TURN])} photographed faces:", "", "| trait | correlation |", "|---|--:|"]
-    for trait in MEASURED:
+    for trait in GRADUAL:
         correlation = np.corrcoef([(row.person, row.character) for row in traits[trait]], rowvar=False)[0, 1]
         lines.append(line(trait, f"{correlation:.2f}"))
     lines += ["", "| trait | right | of those who have it | of the others, wrongly |", "|---|--:|--:|--:|"]
-    lines += [line(trait, *counts(group)) for trait, group in traits.items() if trait not in MEASURED]
+    lines += [line(trait, *counts(group)) for trait, group in traits.items() if trait not in GRADUAL]
     return "\n".join([*lines, "", f"Run {rows[0].run}, commit {rows[0].commit}.", ""])
 
 
@@ -182,7 +198,7 @@ def counts(group: Sequence[TraitRow]) -> tuple[str, str, str]:
     having = [row.character for row in group if row.person]
     others = [row.character for row in group if not row.person]
     right = sum(row.person == row.character for row in group) / len(group)
-    return f"{right:.0%}", f"{sum(having):.0f} of {len(having)}", f"{sum(others):.0f} of {len(others)}"
+    return f"{100 * right:.0f} %", f"{sum(having):.0f} of {len(having)}", f"{sum(others):.0f} of {len(others)}"
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ GENERATED = {
     ("engines/kernels/README.md", "benchmarks.gpu.network_launches"),
     ("export/demo_models/README.md", "benchmarks.demo_models"),
     ("export/demo_models/README.md", "benchmarks.photographed_faces"),
+    ("export/demo_models/README.md", "benchmarks.changed_faces"),
     ("serving/deploy/README.md", "benchmarks.chaos.fleet_report"),
     ("serving/deploy/README.md", "benchmarks.edge"),
     ("serving/deploy/kubernetes/README.md", "tests.chart_values"),
