@@ -47,7 +47,7 @@ In 95 photographed faces they are 0.17 and 0.09. With changes twice as large, th
 face skin of the average colour.
 """
 UNUSUAL = Spread(exposure=(-0.6, 0.6), cast=0.2, contrast=0.3, saturation=(-0.5, 1.3))
-"""Dim and coloured light, and pictures in black-and-white: what is below 0 counts as 0."""
+"""Dim and coloured light, and pictures in black-and-white: a saturation below 0 counts as 0."""
 UNUSUAL_SHARE = 0.2
 """The share of unusual light."""
 HIGHEST_HAIRLINE = 0.1

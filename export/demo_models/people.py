@@ -22,10 +22,11 @@ SHIFTS = {
     "eye_distance": -0.4,
     "eye_opening": -0.4,
 }
-"""Mean traits of 95 photographed faces in the eyes of an encoder that was trained on characters only."""
+"""Mean traits of 95 photographed faces, as an encoder estimated them that had been trained on characters only."""
 SPREAD = 0.3
 """Standard deviation of the shifted traits' further differences."""
-BAREST, SMALLEST_THICKNESS, LARGEST_THICKNESS = 24.0, 0.4, 1.8
+BAREST, THINNEST, THICKEST = 24.0, 0.4, 1.8
+"""The largest angle by which a hairline is raised, in degrees, and the range of the hair's thickness."""
 EXCHANGED_SHARE = 0.4
 """The share of people whose hair is, to some degree, that of the other gender."""
 
@@ -46,7 +47,7 @@ def _shifted(code: TraitCodes, rng: np.random.Generator) -> TraitCodes:
 def _variation(rng: np.random.Generator) -> Variation:
     return Variation(
         bare=rng.uniform(0, BAREST),
-        thickness=rng.uniform(SMALLEST_THICKNESS, LARGEST_THICKNESS),
+        thickness=rng.uniform(THINNEST, THICKEST),
         exchanged=rng.random() if rng.random() < EXCHANGED_SHARE else 0.0,
         stubble=rng.random(),
     )
