@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
 from benchmarks import machine
 from benchmarks.demo_models import MODEL_CARD
+from benchmarks.far_codes import reduced
 from benchmarks.generated import line, with_section
 from benchmarks.photographed_faces import LabelledFace, labelled_faces
 from benchmarks.records import RESULTS_FOLDER, append_records, last_run, read_records
@@ -97,13 +97,8 @@ def changes(face: Picture) -> dict[str, Picture]:
         **{change: _rounded(face * np.array(gains)) for change, gains in GAINS.items()},
         "light from the side": _rounded(face * across),
         "black-and-white": _rounded(grey),
-        **{f"reduced to {side} pixels": _reduced(face, side) for side in SIDES},
+        **{f"reduced to {side} pixels": reduced(face, side) for side in SIDES},
     }
-
-
-def _reduced(face: Picture, side: int) -> Picture:
-    small = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
-    return _rounded(cv2.resize(small, face.shape[:2]))
 
 
 def _rounded(pixels: NDArray[Any]) -> Picture:

@@ -95,9 +95,13 @@ def variants(face: Picture) -> Iterator[tuple[str, Picture]]:
     for kind, light in LIGHTS.items():
         yield f"the same {kind}", (face * light).astype(np.uint8)
     for size in SIZES:
-        reduced = cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA)
-        yield f"the same, reduced to {size} pixels", _face_sized(reduced.astype(np.uint8))
+        yield f"the same, reduced to {size} pixels", reduced(face, size)
     yield "the same, upside down", np.ascontiguousarray(face[::-1])
+
+
+def reduced(face: Picture, side: int) -> Picture:
+    """Return a face as if it were ``side`` pixels wide in the photograph."""
+    return _face_sized(cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8))
 
 
 def _any_square(photo: Picture, rng: np.random.Generator) -> Picture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -42,19 +43,20 @@ def drawn_faces(file: Path, count: int, seed: int, domain: Domain | None) -> Fac
     A file of another number of faces is drawn again, and an interrupted drawing is resumed. If ``domain`` is None, each
     face has a random one: proportions and surface between photograph and cartoon.
     """
-    codes = random_codes(count, seed)
-    if not (_holds(file, count) and len(_measures(file)) == count):
-        rng = np.random.default_rng(seed)
-        _draw_all(file, [(code, domain or Domain(*rng.random(2)), CHARACTER) for code in codes])
-    return Faces(codes, np.load(file, mmap_mode="r"), _measures(file))
+    codes, rng = random_codes(count, seed), np.random.default_rng(seed)
+    return _stored(file, codes, ((code, domain or Domain(*rng.random(2)), CHARACTER) for code in codes))
 
 
 def drawn_people(file: Path, count: int, seed: int) -> Faces:
     """Return the faces of ``drawn_faces(file, count, seed, PHOTO)``, but drawn as people look (``people.py``)."""
-    codes = random_codes(count, seed)
-    if not (_holds(file, count) and len(_measures(file)) == count):
-        looks = people_like(codes, np.random.default_rng(seed))
-        _draw_all(file, [(code, PHOTO, variation) for code, variation in looks])
+    codes, rng = random_codes(count, seed), np.random.default_rng(seed)
+    return _stored(file, codes, ((code, PHOTO, variation) for code, variation in people_like(codes, rng)))
+
+
+def _stored(file: Path, codes: TraitCodes, drawings: Iterable[Drawing]) -> Faces:
+    """Return the faces of codes, of which ``drawings`` are made if the file does not hold them all."""
+    if not (_holds(file, len(codes)) and len(_measures(file)) == len(codes)):
+        _draw_all(file, list(drawings))
     return Faces(codes, np.load(file, mmap_mode="r"), _measures(file))
 
 

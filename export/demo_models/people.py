@@ -1,4 +1,4 @@
-"""Characters drawn as people look, so that the encoder finds a person's traits in a photograph.
+"""Characters drawn as people look (domain randomisation), so that the encoder finds people's traits in photographs.
 
 People differ from all characters: their brows lie lower, their foreheads are bare, men have long hair and women short
 hair, and a beard may be stubble. An encoder that has only seen characters takes such differences for traits, as if
@@ -7,6 +7,8 @@ the same: the character of a person with the usual brows of people has the usual
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -31,9 +33,9 @@ EXCHANGED_SHARE = 0.4
 """The share of people whose hair is, to some degree, that of the other gender."""
 
 
-def people_like(codes: TraitCodes, rng: np.random.Generator) -> list[tuple[TraitCodes, Variation]]:
-    """Return, for each code [N, traits], the traits [traits] and the variation with which it is drawn."""
-    return [(_shifted(code, rng), _variation(rng)) for code in codes]
+def people_like(codes: TraitCodes, rng: np.random.Generator) -> Iterator[tuple[TraitCodes, Variation]]:
+    """Yield, for each code [N, traits], the traits [traits] and the variation with which it is drawn."""
+    return ((_shifted(code, rng), _variation(rng)) for code in codes)
 
 
 def _shifted(code: TraitCodes, rng: np.random.Generator) -> TraitCodes:

@@ -10,6 +10,7 @@ import pytest
 from drawn_people import difference, with_traits
 from numpy.typing import NDArray
 
+from export.demo_face import demo_face
 from export.demo_models.characters.person import CHARACTER
 from export.demo_models.characters.render import draw_character
 from export.demo_models.dataset import Faces, drawn_faces, drawn_people
@@ -58,7 +59,7 @@ def test_hair_is_as_thick_as_its_variation_says() -> None:
 def test_people_differ_from_characters_in_the_shifted_traits_only() -> None:
     codes = random_codes(400, 1)
     before = codes.copy()
-    people = people_like(codes, np.random.default_rng(0))
+    people = list(people_like(codes, np.random.default_rng(0)))
     np.testing.assert_array_equal(codes, before)
     moved = np.stack([code for code, _ in people]) - codes
     shifts = np.zeros(codes.shape[1])
@@ -75,6 +76,14 @@ def test_people_are_drawn_for_the_codes_of_characters(tmp_path: Path) -> None:
     np.testing.assert_array_equal(people.codes, characters.codes[:2])
     assert all(difference(*pair) > 1 for pair in zip(people.pictures, characters.pictures[:2], strict=True))
     np.testing.assert_array_equal(drawn_people(tmp_path / "again.npy", 2, 1).pictures, people.pictures)
+
+
+def test_all_but_the_changed_share_of_pictures_keep_their_light_and_their_wall() -> None:
+    face, corner, rng = demo_face(), np.s_[:24, -24:], np.random.default_rng(0)
+    faces = Faces(random_codes(1, 0), face[None], np.zeros((1, 4), np.float32))
+    shown = [training_picture(faces, faces, 0, rng) for _ in range(120)]
+    kept = [difference(picture[corner], face[corner]) < 8 for picture in shown]
+    assert np.mean(kept) == pytest.approx(1 - CHANGED_SHARE, abs=0.15)
 
 
 def test_an_encoder_is_shown_renderings_changed_characters_and_people(monkeypatch: pytest.MonkeyPatch) -> None:
