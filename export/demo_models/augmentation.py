@@ -48,7 +48,7 @@ face skin of the average colour.
 """
 UNUSUAL = Spread(exposure=(-0.6, 0.6), cast=0.2, contrast=0.3, saturation=(-0.5, 1.3))
 """Dim and coloured light, and pictures in black-and-white: a saturation below 0 counts as 0."""
-UNUSUAL_SHARE = 0.2
+UNUSUAL_SHARE = 0.1
 """The share of unusual light."""
 HIGHEST_HAIRLINE = 0.1
 """By how much the hairline is raised at most, as a fraction of the side.

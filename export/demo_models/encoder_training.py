@@ -33,11 +33,11 @@ from export.networks.trunk import TrunkWidths
 from export.weights import STAGE_UNITS
 
 STAGES = (16, 32, 64, 128)
-TRAINED_UNITS = (3, 4, 7, 8, 9, 21, 22, 23)
+TRAINED_UNITS = (3, 4, 7, 8, 9, 10, 11, 21, 22, 23)
 """The trained residual units; those that change the number of channels must be among them."""
 BATCH = 16
-CODE_SCHEDULE = Schedule(steps=6000, rate=2e-3, matrix_rate=1e-3)
-PICTURE_SCHEDULE = Schedule(steps=3000, rate=1e-3, matrix_rate=5e-4)
+CODE_SCHEDULE = Schedule(steps=4000, rate=2e-3, matrix_rate=1e-3)
+PICTURE_SCHEDULE = Schedule(steps=6000, rate=1e-3, matrix_rate=5e-4)
 TRAINED_SIZE = 0.33
 """Root mean square of the weights of convolutions that are not rescaled for storage, after training with Muon."""
 PICTURE_SIDE = 64
@@ -60,7 +60,7 @@ CHANGED_SHARE = 0.6
 """The share of pictures that are changed like photographs; the others keep the encoder exact on renderings."""
 PEOPLE_SHARE = 0.6
 """The share of the changed pictures that show a person instead of a character, if the face was drawn as one."""
-SELDOM = {"glasses": 0.4, "age": 0.25}
+SELDOM = {"glasses": 0.25, "age": 0.15}
 """How often faces with these attributes are shown, relative to others.
 
 Half of the characters have glasses, and half have grey hair; few people in photographs do. An encoder that is unsure

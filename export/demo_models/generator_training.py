@@ -60,8 +60,8 @@ class Stage:
 
 
 PHOTO_STAGES = (
-    Stage(32, 16, Schedule(steps=1300, rate=1.5e-2, matrix_rate=1e-2), mouth_weight=3),
-    Stage(64, 16, Schedule(steps=1500, rate=1.2e-2, matrix_rate=8e-3), mouth_weight=3),
+    Stage(32, 16, Schedule(steps=3000, rate=1.5e-2, matrix_rate=1e-2), mouth_weight=3),
+    Stage(64, 16, Schedule(steps=2500, rate=1.2e-2, matrix_rate=8e-3), mouth_weight=3),
 )
 
 MOUTH = (0.34, 0.66, 0.64, 0.84)

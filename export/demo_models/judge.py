@@ -123,7 +123,8 @@ def train_judge(faces: list[Faces], schedule: Schedule, state: Path, *, seed: in
     """Train a judge on renderings of all domains."""
     torch.manual_seed(seed)
     judge = Judge()
-    small = torch.cat([input_from_pictures(each.pictures).to(torch.bfloat16) for each in faces])
+    parts = (part for each in faces for part in np.array_split(each.pictures, 16))  # so that few are float32 at a time
+    small = torch.cat([input_from_pictures(part).to(torch.bfloat16) for part in parts])
     codes = torch.from_numpy(np.concatenate([each.codes for each in faces]))
     measures = torch.from_numpy(np.concatenate([each.measures for each in faces]))
     judge.measure_mean.copy_(measures.mean(0))

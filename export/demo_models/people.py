@@ -31,6 +31,8 @@ BAREST, THINNEST, THICKEST = 24.0, 0.4, 1.8
 """The largest angle by which a hairline is raised, in degrees, and the range of the hair's thickness."""
 EXCHANGED_SHARE = 0.4
 """The share of people whose hair is, to some degree, that of the other gender."""
+MOST_STUBBLE = 0.6
+"""The greatest degree to which a beard is stubble. Up to 1, an encoder took the shadow of shaved beards for beards."""
 
 
 def people_like(codes: TraitCodes, rng: np.random.Generator) -> Iterator[tuple[TraitCodes, Variation]]:
@@ -51,5 +53,5 @@ def _variation(rng: np.random.Generator) -> Variation:
         bare=rng.uniform(0, BAREST),
         thickness=rng.uniform(THINNEST, THICKEST),
         exchanged=rng.random() if rng.random() < EXCHANGED_SHARE else 0.0,
-        stubble=rng.random(),
+        stubble=rng.uniform(0, MOST_STUBBLE),
     )

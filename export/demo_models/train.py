@@ -67,11 +67,11 @@ class Effort:
     since small ones leave a GPU idle; fewer steps are needed then.
     """
 
-    photos: int = 8192
-    people: int = 4096
-    proportions: int = 3072
-    cartoons: int = 3072
-    reverse: int = 2048
+    photos: int = 16384
+    people: int = 8192
+    proportions: int = 6144
+    cartoons: int = 6144
+    reverse: int = 3072
     halves: int = 2048
     mixed: int = 1024
     schedule_fraction: float = 1
@@ -190,6 +190,7 @@ def train_all(work: Path, output: Path, effort: Effort, start: DemoFiles | None 
     photos = faces.photos
     if not start:
         train_generator(base, photos, effort.stages(PHOTO_STAGES), states / "base.state", seed=SEED, compiled=compiled)
+    transfer = train_siblings(base, transfer, faces.of_blends, effort.stages, states, seed=SEED + 1, compiled=compiled)
     encoder = encoder or new_encoder(base.mapping.w_avg, base.rows, SEED)
     schedules = effort.scaled(CODE_SCHEDULE), effort.scaled(PICTURE_SCHEDULE)
     train_encoder(
@@ -199,7 +200,6 @@ def train_all(work: Path, output: Path, effort: Effort, start: DemoFiles | None 
     classifier = train_classifier(photos, effort.scaled(CLASSIFIER_SCHEDULE), work / "classifier.state", seed=SEED)
     seen = [photos, faces.cartoons, faces.mixed, faces.proportions, faces.reverse]
     judge = train_judge(seen, effort.scaled(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
-    transfer = train_siblings(base, transfer, faces.of_blends, effort.stages, states, seed=SEED + 1, compiled=compiled)
     generators = _generator_weights(base, "base"), _generator_weights(transfer, "transfer")
     files = DemoFiles(output)
     _write(Models(*generators, encoder, isf, classifier, judge), files)

@@ -16,7 +16,7 @@ from export.demo_models.characters.render import draw_character
 from export.demo_models.dataset import Faces, drawn_faces, drawn_people
 from export.demo_models.domains import PHOTO
 from export.demo_models.encoder_training import CHANGED_SHARE, PEOPLE_SHARE, training_picture
-from export.demo_models.people import SHIFTS, people_like
+from export.demo_models.people import MOST_STUBBLE, SHIFTS, people_like
 from export.demo_models.traits import INDEX, random_codes
 
 SIDE = 64
@@ -50,6 +50,11 @@ def test_stubble_lets_the_skin_shine_through() -> None:
     assert lightness(bearded, CHIN) + 10 < lightness(stubble, CHIN) < lightness(shaved, CHIN) - 3
 
 
+def test_the_shortest_beard_of_people_differs_from_a_shave() -> None:
+    shortest, shaved = drawn(MAN, stubble=MOST_STUBBLE), drawn(with_traits(MAN, beard=-2))
+    assert lightness(shortest, CHIN) < lightness(shaved, CHIN) - 40
+
+
 def test_hair_is_as_thick_as_its_variation_says() -> None:
     above_the_head = [(difference(drawn(WOMAN, thickness=t), drawn(WOMAN, thickness=0.4))) for t in (0.4, 1, 1.8)]
     assert above_the_head == sorted(above_the_head)
@@ -68,6 +73,7 @@ def test_people_differ_from_characters_in_the_shifted_traits_only() -> None:
     np.testing.assert_array_equal(moved.any(0), shifts != 0)
     exchanged = [variation.exchanged > 0 for _, variation in people]
     assert 0.3 < np.mean(exchanged) < 0.5
+    assert 0.9 * MOST_STUBBLE < max(variation.stubble for _, variation in people) <= MOST_STUBBLE
 
 
 def test_people_are_drawn_for_the_codes_of_characters(tmp_path: Path) -> None:
