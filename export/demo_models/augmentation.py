@@ -42,9 +42,9 @@ class Spread:
 USUAL = Spread(exposure=(0.0, 0.12), cast=0.03, contrast=0.15, saturation=(0.75, 1.15))
 """The light of most pictures.
 
-With all changes, the logarithm of the cheeks' light has a standard deviation of 0.18, and that of red over green 0.10.
-In 95 photographed faces they are 0.17 and 0.09. With changes twice as large, the encoder gave nearly every photographed
-face skin of the average colour.
+With all changes but unusual light, the logarithm of the cheeks' light has a standard deviation of 0.18, and that of red
+over green 0.10. In 95 photographed faces they are 0.17 and 0.09. With changes twice as large, the encoder gave nearly
+every photographed face skin of the average colour.
 """
 UNUSUAL = Spread(exposure=(-0.6, 0.6), cast=0.2, contrast=0.3, saturation=(-0.5, 1.3))
 """Dim and coloured light, and pictures in black-and-white: a saturation below 0 counts as 0."""

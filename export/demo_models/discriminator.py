@@ -1,4 +1,4 @@
-"""The adversarial loss of a generator's last stage, which sharpens what regression alone leaves blurred.
+"""The adversarial loss of the generators' last stages, which sharpens what regression alone leaves blurred.
 
 Where a contour may lie a pixel off, the absolute error is least for a blurred one. A patch discriminator learns
 that renderings have no such contours. Its features, compared between a picture and its rendering, keep the generator

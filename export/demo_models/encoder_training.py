@@ -131,9 +131,10 @@ def train_encoder(
         error = (predicted - w).square().mean() + PICTURE_WEIGHT * (made.float() - shown).square().mean()
         return error + SPREAD_WEIGHT * missing_spread(predicted, w, directions)
 
-    for schedule, loss, name in zip(schedules, (code_loss, picture_loss), ("codes", "pictures"), strict=True):
+    stages = zip(schedules, (code_loss, picture_loss), ("codes", "pictures"), strict=True)
+    for index, (schedule, loss, name) in enumerate(stages):
         file = state.with_name(f"{state.stem}-{name}{state.suffix}")
-        optimise(trained, loss, _batches(faces, people, seed), schedule, file, f"encoder, {name}")
+        optimise(trained, loss, _batches(faces, people, seed + index), schedule, file, f"encoder, {name}")
     generator.cpu().requires_grad_(True)
     encoder.cpu().eval()
     scale_convolutions(trained, for_storage)

@@ -1,9 +1,9 @@
 """Training of the demo's generators by regression: z -> the picture of z.
 
 The code from which a face is drawn is the generator's z, so regression replaces StyleGAN2's adversarial training, but
-for a last stage with a discriminator (``sibling_training.py``). The loss compares pictures at every resolution: the sum
-of the toRGB layers up to r must equal the picture at r x r pixels, so that structure is formed in the low resolutions,
-as in progressively grown networks.
+for the last stages, which have discriminators (``sibling_training.py``). The loss compares pictures at every
+resolution: the sum of the toRGB layers up to r must equal the picture at r x r pixels, so that structure is formed in
+the low resolutions, as in progressively grown networks.
 """
 
 from __future__ import annotations

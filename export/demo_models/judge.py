@@ -120,11 +120,12 @@ def input_from_pictures(pictures: NDArray[np.uint8]) -> Tensor:
 
 
 def train_judge(faces: list[Faces], schedule: Schedule, state: Path, *, seed: int) -> Judge:
-    """Train a judge on renderings of all domains."""
+    """Train a judge on renderings."""
     torch.manual_seed(seed)
     judge = Judge()
-    parts = (part for each in faces for part in np.array_split(each.pictures, 16))  # so that few are float32 at a time
-    small = torch.cat([input_from_pictures(part).to(torch.bfloat16) for part in parts])
+    # In small parts, since float32 takes twice as much memory as what is kept.
+    starts = ((each.pictures, start) for each in faces for start in range(0, len(each.pictures), BATCH))
+    small = torch.cat([input_from_pictures(pictures[i : i + BATCH]).to(torch.bfloat16) for pictures, i in starts])
     codes = torch.from_numpy(np.concatenate([each.codes for each in faces]))
     measures = torch.from_numpy(np.concatenate([each.measures for each in faces]))
     judge.measure_mean.copy_(measures.mean(0))

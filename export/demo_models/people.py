@@ -32,7 +32,10 @@ BAREST, THINNEST, THICKEST = 24.0, 0.4, 1.8
 EXCHANGED_SHARE = 0.4
 """The share of people whose hair is, to some degree, that of the other gender."""
 MOST_STUBBLE = 0.6
-"""The greatest degree to which a beard is stubble. Up to 1, an encoder took the shadow of shaved beards for beards."""
+"""The greatest degree to which a beard is stubble.
+
+An encoder that was trained with degrees up to 1 took the shadow of a shaved beard for a beard.
+"""
 
 
 def people_like(codes: TraitCodes, rng: np.random.Generator) -> Iterator[tuple[TraitCodes, Variation]]:

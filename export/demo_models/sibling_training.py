@@ -2,8 +2,9 @@
 
 A generator is divided at a resolution: the layers up to it draw geometry, those above it the surface. First the base's
 two halves and a cartoon's lower half are trained together, so that one upper half gives either geometry the
-photograph's surface. Then both surfaces are trained upon both geometries, and so are the blends by higher resolutions,
-which show part of a surface. Every blend has renderings of its own as targets, and in the last stage discriminators.
+photograph's surface. Then both surfaces are trained upon both geometries, and so are the blends by higher resolutions:
+that at 32 shows a surface halfway, those above the whole surface of the lower layers. Every blend has renderings of its
+own as targets, and at 256x256 discriminators.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ SURFACE_STAGES = (
     Stage(256, 4, Schedule(steps=4000, rate=7e-3, matrix_rate=4.5e-3), mouth_weight=4, adversarial_weight=0.05),
     Stage(256, 4, Schedule(steps=3000, rate=3.5e-3, matrix_rate=2.2e-3), mouth_weight=4, adversarial_weight=0.01),
 )
-"""The last stage moves contours to where renderings have them: the base reached 27.1 instead of 26.8 dB."""
+"""The last stage moves contours to where renderings have them.
+
+With an adversarial weight of 0.015 instead of 0.05, an earlier base reached 27.1 instead of 26.8 dB.
+"""
 
 
 @dataclass(frozen=True, eq=False)

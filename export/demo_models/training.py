@@ -62,7 +62,7 @@ def optimise(
         loss: the function of a batch to minimise.
         batches: an iterator over at least as many batches as the schedule has steps.
         schedule: number of steps and learning rate.
-        state: the file for resuming an interrupted training; a finished training is not repeated.
+        state: the file for resuming an interrupted training, which takes new batches; a finished one is not repeated.
         title: the title of the progress bar.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]

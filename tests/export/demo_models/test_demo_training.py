@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from itertools import count, repeat
 from pathlib import Path
@@ -96,6 +97,18 @@ def test_a_training_can_go_on_from_checkpoints(trained: tuple[Path, DemoFiles]) 
     assert not (folder / "more work" / "base-0.state").exists()
     last = train_all(folder / "more work", folder / "last weights", MINIMAL, later)  # not finished already
     assert not np.array_equal(read_generator(last.base).tensors[name], read_generator(later.base).tensors[name])
+
+
+def test_a_training_of_the_same_generators_and_another_encoder_is_not_finished_already(
+    trained: tuple[Path, DemoFiles],
+) -> None:
+    folder, files = trained
+    once = train_all(folder / "work", folder / "once", MINIMAL, files)
+    mixed = DemoFiles(Path(shutil.copytree(files.base.parent, folder / "mixed")))
+    shutil.copy(once.encoder, mixed.encoder)
+    twice = train_all(folder / "work", folder / "twice", MINIMAL, mixed)
+    name = "body.7.res_layer.1.weight"
+    assert not np.array_equal(read_encoder(twice.encoder).tensors[name], read_encoder(once.encoder).tensors[name])
 
 
 def test_a_training_goes_on_from_networks_of_its_own_sizes_only(
