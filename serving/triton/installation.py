@@ -6,6 +6,7 @@ vulnerabilities, so it listens on loopback only.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,9 @@ from serving.triton.ports import is_loopback
 from serving.triton.runtime import Runtime
 
 SHARED_MEMORY = Path("/dev/shm")
+
+BUSY_SECONDS = 10.0
+"""How long a program that was just written may be held open by other children of this process."""
 
 EMBEDDED_SERVER_REMEDY = (
     "pip install 'toonify-serve[server]'"
@@ -223,7 +228,7 @@ def _lay_out_backends(wheel: Path, backends: Path) -> Path:
 
 def _check_stub(stub: Path, environment: Mapping[str, str]) -> None:
     # Without arguments the stub reports so and exits; if the loader does not find a library, it exits with 127.
-    run = subprocess.run([stub], env=environment, capture_output=True, text=True, check=False)
+    run = run_copied_program(stub, environment)
     if run.returncode == 127:
         raise ServerError(
             "embedded Triton server",
@@ -231,3 +236,19 @@ def _check_stub(stub: Path, environment: Mapping[str, str]) -> None:
             expected="the shared libraries of Python and of the wheel",
             remedy="install this Python's shared library (Debian and Ubuntu: the package libpython3.x)",
         )
+
+
+def run_copied_program(program: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a program that this process has just written.
+
+    A child that another thread forked meanwhile holds the file open until it executes its own program. Until then, for
+    some milliseconds, the system refuses to execute the file.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return subprocess.run([program], env=environment, capture_output=True, text=True, check=False)
+        except OSError as error:
+            if error.errno != errno.ETXTBSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)

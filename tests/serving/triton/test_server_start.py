@@ -7,8 +7,10 @@ import json
 import os
 import re
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +22,7 @@ from engines.model_directory import MANIFEST
 from serving.triton import installation as installation_module
 from serving.triton import server, supervision
 from serving.triton.doors import largest_file
-from serving.triton.installation import Installation, best_runtime, check_shared_memory
+from serving.triton.installation import Installation, best_runtime, check_shared_memory, run_copied_program
 from serving.triton.log import locked, reason_of_failure, rotate, size_of, text_since
 from serving.triton.ports import free_ports, is_listening, is_loopback, url_of
 from serving.triton.served_models import ServedModels
@@ -335,3 +337,17 @@ def test_missing_shared_memory_is_said_before_a_process_starts(
         monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=17 << 20))
     with pytest.raises(ServerError, match=sentence):
         check_shared_memory(9)
+
+
+def test_a_copied_program_that_another_child_still_holds_open_is_waited_for(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    held = program.open("r+b")
+    closing = Timer(0.3, held.close)
+    closing.start()
+    with pytest.raises(OSError, match="Text file busy"):
+        subprocess.run([program], check=False)
+    assert run_copied_program(program, os.environ).returncode == 1
+    assert held.closed
+    closing.join()
