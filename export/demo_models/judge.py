@@ -124,8 +124,8 @@ def train_judge(faces: list[Faces], schedule: Schedule, state: Path, *, seed: in
     torch.manual_seed(seed)
     judge = Judge()
     # In small parts, since float32 takes twice as much memory as what is kept.
-    starts = ((each.pictures, start) for each in faces for start in range(0, len(each.pictures), BATCH))
-    small = torch.cat([input_from_pictures(pictures[i : i + BATCH]).to(torch.bfloat16) for pictures, i in starts])
+    parts = (each.pictures[i : i + BATCH] for each in faces for i in range(0, len(each.pictures), BATCH))
+    small = torch.cat([input_from_pictures(part).to(torch.bfloat16) for part in parts])
     codes = torch.from_numpy(np.concatenate([each.codes for each in faces]))
     measures = torch.from_numpy(np.concatenate([each.measures for each in faces]))
     judge.measure_mean.copy_(measures.mean(0))
