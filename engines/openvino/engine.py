@@ -21,6 +21,7 @@ from engines.engine import BaseEngine, EngineOptions
 from engines.graph.onnx_graph import parse_model
 from engines.library_errors import check_model_tensors, library_errors
 from engines.model_directory import Precision
+from engines.openvino.core import shared_core
 
 _HINT = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
 
@@ -57,7 +58,7 @@ class OpenVinoEngine(BaseEngine):
             properties["CACHE_DIR"] = str(cache)
         with _errors(model.name):
             graph, self._per_sample = _read_model(model, opened)
-            self._compiled = openvino.Core().compile_model(graph, "CPU", properties)
+            self._compiled = shared_core().compile_model(graph, "CPU", properties)
             self._request = self._compiled.create_infer_request()
             inputs, outputs = (_tensors(ports, signature) for ports in (self._compiled.inputs, self._compiled.outputs))
         check_model_tensors(model.name, signature, inputs, outputs)
@@ -106,9 +107,9 @@ def _read_model(path: Path, opened: Path | None) -> tuple[openvino.Model, bool]:
     _check_nodes(model)
     # OpenVINO reads external weights itself: onnx refuses hard-linked files, which a Triton repository has.
     if not model.functions:
-        return openvino.Core().read_model(opened or path), False
+        return shared_core().read_model(opened or path), False
     onnx.load_external_data_for_model(model, str(path.parent))
-    graph = openvino.Core().read_model(_inlined(model).SerializeToString())
+    graph = shared_core().read_model(_inlined(model).SerializeToString())
     graph.reshape({value.any_name: [1, *list(value.partial_shape)[1:]] for value in graph.inputs})
     if not any(value.any_name == BLEND for value in graph.inputs):  # a live generator's biases are no constants
         _prevent_noise_bias_folding(graph)
@@ -168,7 +169,7 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def supports_bf16() -> bool:
     """Whether this processor has bfloat16 arithmetic; without it OpenVINO silently computes in float32."""
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def available_precisions() -> tuple[Precision, ...]:

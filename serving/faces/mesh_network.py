@@ -58,7 +58,9 @@ def mesh_network(task: Path) -> Network:
 def _by_openvino(model: bytes) -> Network:
     import openvino  # loaded late: clients need no learning library
 
-    core = openvino.Core()
+    from engines.openvino.core import shared_core
+
+    core = shared_core()
     with tempfile.TemporaryDirectory() as folder:  # OpenVINO reads this format from files only
         file = Path(folder) / _FILE
         file.write_bytes(model)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 from generators import random_generator
 from onnx import numpy_helper
 
+import engines
 from engines import engine_from_onnx, loading
 from engines.contract.errors import EngineError
 from engines.contract.tensors import DType, Geometry, Signature, TensorSpec, generator_signature
@@ -25,6 +29,22 @@ from export.graphs.generator import onnx_from_generator
 from export.networks.generator import generator_from_weights
 
 ENGINES = ("onnxruntime", "openvino")
+SIGNALLED = """
+import pickle, signal, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from engines import engine_from_onnx
+model, signature, engine = Path(sys.argv[1]), pickle.loads(bytes.fromhex(sys.argv[2])), sys.argv[3]
+first, second = (engine_from_onnx(model, signature, engine) for _ in range(2))
+first.close()
+with ThreadPoolExecutor() as threads:
+    third = threads.submit(engine_from_onnx, model, signature, engine).result()
+    threads.submit(second.close).result()
+del first, second
+third.close()
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGINT)
+"""
 SIGNATURE = Signature(
     (TensorSpec("a", DType.FLOAT32, (4,)), TensorSpec("b", DType.FLOAT32, (4,))),
     (TensorSpec("sum", DType.FLOAT32, (4,)),),
@@ -88,6 +108,21 @@ def test_inputs_need_not_be_contiguous(model: Path) -> None:
     with engine_from_onnx(model, SIGNATURE, "openvino") as loaded:
         turned = np.asfortranarray(A)
         assert np.array_equal(loaded.run({"a": turned, "b": turned})["sum"], 2 * A + 0.5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_signals_are_handled_after_engines_were_closed_in_any_order_and_on_any_thread(
+    model: Path, engine: EngineName
+) -> None:
+    arguments = [sys.executable, "-c", SIGNALLED, str(model), pickle.dumps(SIGNATURE).hex(), engine]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "handled\n", "")
+
+
+def test_openvino_has_one_core_in_a_process() -> None:
+    root, packages = Path(engines.__file__).parents[1], ("engines", "serving", "export", "benchmarks")
+    modules = [path for package in packages for path in (root / package).rglob("*.py")]
+    assert [path.name for path in modules if "openvino.Core()" in path.read_text()] == ["core.py"]
 
 
 def test_onnx_runtime_leaves_the_cores_alone_after_a_run(model: Path) -> None:
