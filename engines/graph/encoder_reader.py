@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
 from engines.contract.arrays import AnyArray
-from engines.contract.tensors import Signature
+from engines.contract.tensors import FACE_SIZE, Signature
 from engines.graph.encoder_weights import (
     LATERAL_LEVELS,
     ConvWeights,
     ExportedEncoderWeights,
     FeatureLevel,
+    PooledHead,
     ResidualUnitWeights,
+    StyleHeads,
     StyleHeadWeights,
 )
 from engines.graph.expectations import check_weights
@@ -28,7 +31,7 @@ def encoder_weights_from_graph(graph: OnnxGraph, signature: Signature | None = N
     Raises:
         EngineError: the graph is not an encoder as this package exports it, or not one of this signature.
     """
-    lookup = GraphLookup(graph, "an encoder", "a pSp or e4e encoder, as toonify-export writes it")
+    lookup = GraphLookup(graph, "an encoder", "an encoder, as toonify-export writes it")
     weights = _EncoderReader(lookup).weights()
     check_weights(lookup.subject, weights, signature, lookup.stored_numbers)
     return weights
@@ -46,27 +49,72 @@ class _EncoderReader:
         stems = [node for node in self._nodes if node.operator == "Conv"]
         if not sums or not stems:
             raise self._lookup.error("a stem and residual units")
+        last, units = self._nodes[-1], tuple(self._unit(node) for node in sums)
+        return ExportedEncoderWeights(
+            stem=self._convolution(stems[0]),
+            units=units,
+            head=self._head_before(last, sums, max(FACE_SIZE // prod(unit.stride for unit in units), 1)),
+            latent_avg=self._lookup.constant(last, 1, None, None),
+        )
+
+    def _head_before(self, last: Node, sums: list[Node], size: int) -> StyleHeads | PooledHead:
+        """Return what gives the codes that the last node adds the average to; the last map has this size."""
+        coarse = self._lookup.output(sums[-1])
+        match self._lookup.before(last, 0, "Concat", "Unsqueeze", "Reshape"):
+            case Node(operator="Concat") as stacked:
+                return self._style_heads(stacked, sums)
+            case Node(operator="Unsqueeze") as code:
+                return self._one_code(code, coarse, size)
+            case rows:
+                return self._all_rows(rows, coarse)
+
+    def _style_heads(self, stacked: Node, sums: list[Node]) -> StyleHeads:
         self._unit_numbers = {self._lookup.output(node): number for number, node in enumerate(sums)}
         upsampled = [node for node in self._nodes if self._is_sum_with(node, "Resize")]
         self._levels = {self._lookup.output(sums[-1]): "coarse"}
         self._levels.update(zip(map(self._lookup.output, upsampled), LATERAL_LEVELS, strict=False))
-        last = self._nodes[-1]
-        rows = self._rows(last)
-        return ExportedEncoderWeights(
-            stem=self._convolution(stems[0]),
-            units=tuple(self._unit(node) for node in sums),
+        rows = self._rows(stacked)
+        return StyleHeads(
             laterals=tuple(self._lateral(node) for node in upsampled),
             heads=tuple(self._head(row) for row in rows),
             offsets=any(row.operator == "Add" for row in rows),
-            latent_avg=self._lookup.constant(last, 1, None, None),
         )
+
+    def _one_code(self, code: Node, coarse: str, size: int) -> PooledHead:
+        linear = self._lookup.before(code, 0, "Gemm")
+        self._require_input(self._lookup.before(linear, 0, "ReduceMean"), 0, coarse)
+        weight, bias = self._lookup.linear(linear)
+        return PooledHead(np.full((1, size), 1 / size, np.float32), weight[:, :, None, None], bias, None)
+
+    def _all_rows(self, rows: Node, coarse: str) -> PooledHead:
+        rows_linear = self._lookup.before(rows, 0, "Gemm")
+        code_linear = self._lookup.before(rows_linear, 0, "Gemm")
+        down = self._lookup.before(self._lookup.before(code_linear, 0, "Reshape"), 0, "MatMul")
+        across = self._lookup.before(down, 1, "MatMul")
+        norm = self._lookup.before(across, 0, "BatchNormalization")
+        self._require_input(norm, 0, coarse)
+        means = self._lookup.constant(down, 0, None, None)
+        if not np.array_equal(self._lookup.constant(across, 1, None, None), means.T):
+            raise self._lookup.error("the same windows along both axes")
+        scale, shift = self._normalisation(norm)
+        weight, bias = self._lookup.linear(code_linear)
+        windows = len(means)
+        if weight.shape[1] != len(scale) * windows**2:
+            raise self._lookup.error(f"a weight of {len(scale) * windows**2} means")
+        weight = weight.reshape(-1, len(scale), windows, windows)
+        sums = means.sum(1)
+        bias = bias + np.einsum("ocij,c,i,j->o", weight, shift, sums, sums, optimize=True)
+        return PooledHead(means, weight * scale[:, None, None], bias, self._lookup.linear(rows_linear))
+
+    def _require_input(self, node: Node, index: int, name: str) -> None:
+        if self._lookup.input(node, index) != name:
+            raise self._lookup.error(f"a {node.operator} that reads the last unit's output")
 
     def _is_sum_with(self, node: Node, operator: str) -> bool:
         return node.operator == "Add" and any(before.operator == operator for before in self._lookup.all_before(node))
 
-    def _rows(self, last: Node) -> list[Node]:
+    def _rows(self, stacked: Node) -> list[Node]:
         """Return the node that gives each row: a head's Gemm, or an Add of the first row and a Gemm."""
-        stacked = self._lookup.any_before(last, "Concat")
         unsqueezed = (self._lookup.before(stacked, index, "Unsqueeze") for index in range(len(stacked.inputs)))
         return [self._lookup.before(node, 0, "Gemm", "Add") for node in unsqueezed]
 
@@ -126,13 +174,18 @@ class _EncoderReader:
         """Return the convolution with the node before it, if that is a batch normalisation, as its scale and shift."""
         if before.operator != "BatchNormalization":
             return convolution
-        channels = len(convolution.scale)
-        gain, bias, mean, variance = (self._lookup.constant(before, index, channels) for index in range(1, 5))
-        spread = variance + np.float32(self._lookup.number(before, "epsilon"))
+        scale, shift = self._normalisation(before, len(convolution.scale))
+        return replace(convolution, scale=scale, shift=shift)
+
+    def _normalisation(self, node: Node, channels: int | None = None) -> tuple[AnyArray, AnyArray]:
+        """Return the scale and the shift of a batch normalisation, [C] each."""
+        channels = channels or len(self._lookup.constant(node, 1, None))
+        gain, bias, mean, variance = (self._lookup.constant(node, index, channels) for index in range(1, 5))
+        spread = variance + np.float32(self._lookup.number(node, "epsilon"))
         if not (spread > 0).all():
             raise self._lookup.error("a positive variance in every batch normalisation")
         scale = gain / np.sqrt(spread)
-        return replace(convolution, scale=scale, shift=bias - mean * scale)
+        return scale, bias - mean * scale
 
     def _stride(self, node: Node) -> int:
         strides = node.attributes.get("strides", (1, 1))

@@ -5,7 +5,7 @@ Letters in shapes: I and O input and output channels, S squeezed channels, D wid
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -116,24 +116,82 @@ class StyleHeadWeights:
 
 
 @dataclass(frozen=True)
-class ExportedEncoderWeights:
-    """A pSp or e4e encoder.
+class StyleHeads:
+    """The style heads of a pSp or e4e encoder and the feature pyramid that they read.
 
     Attributes:
-        stem: the first convolution.
-        units: the body's residual units, the last of which gives the coarse level.
         laterals: the 1x1 convolutions of the middle level and, except in a light encoder, of the fine level; each with
             the number of the unit whose output it reads.
         heads: one style head for each row of W+.
         offsets: whether all rows but the first are offsets from the first.
-        latent_avg: the average code that is added to the heads' outputs, [L, D].
+    """
+
+    laterals: tuple[tuple[int, ConvWeights], ...]
+    heads: tuple[StyleHeadWeights, ...]
+    offsets: bool
+
+    def expectations(self, outputs: Sequence[tuple[int, int]], rows: int, w_dim: int) -> Iterator[Expectation]:
+        """List what must hold for heads on units whose outputs have these numbers of channels and sizes."""
+        channels, size = outputs[-1]
+        yield between("the number of laterals", len(self.laterals), 0, len(LATERAL_LEVELS))
+        sizes: dict[FeatureLevel, int] = {"coarse": size}
+        for name, (number, lateral) in zip(LATERAL_LEVELS, self.laterals, strict=False):
+            sizes[name] = size << len(sizes)
+            yield equal(f"the size of the {name} level", outputs[number][1], sizes[name])
+            yield from lateral.expectations(f"the {name} level", *outputs[number], taps=1, stride=1)
+            yield equal(f"the channels of the {name} level", lateral.channels, channels)
+        yield equal("the number of style heads", len(self.heads), rows)
+        for row, head in enumerate(self.heads):
+            yield from head.expectations(f"the style head of row {row}", channels, sizes[head.level], w_dim)
+
+
+@dataclass(frozen=True)
+class PooledHead:
+    """Linear layers from means over windows of the last map to a code, and from it to all rows of W+.
+
+    Attributes:
+        means: the windows along each axis, float32 [P, S]: window i of x [S] has the mean means[i] @ x.
+        weight: the layer from the means to the code, float32 [D, O, P, P].
+        bias: float32 [D].
+        rows: weight [L D, D] and bias [L D] of the layer from the code to all rows; None = every row is the code.
+    """
+
+    means: AnyArray
+    weight: AnyArray
+    bias: AnyArray
+    rows: tuple[AnyArray, AnyArray] | None
+
+    def expectations(self, outputs: Sequence[tuple[int, int]], rows: int, w_dim: int) -> Iterator[Expectation]:
+        """List what must hold for a head on units whose outputs have these numbers of channels and sizes."""
+        channels, size = outputs[-1]
+        windows, code = len(self.means), len(self.weight)
+        yield array_of("the windows of the pooled map", self.means, windows, size)
+        yield between("the number of windows along an axis", windows, 1, size)
+        yield map_of("the code as a map", 1, code)
+        yield array_of("the weight of the code", self.weight, code, channels, windows, windows)
+        yield array_of("the bias of the code", self.bias, code)
+        if self.rows is None:
+            yield equal("the width of the code", code, w_dim)
+        else:
+            weight, bias = self.rows
+            yield array_of("the weight of the rows", weight, rows * w_dim, code)
+            yield array_of("the bias of the rows", bias, rows * w_dim)
+
+
+@dataclass(frozen=True)
+class ExportedEncoderWeights:
+    """An encoder.
+
+    Attributes:
+        stem: the first convolution.
+        units: the body's residual units, the last of which gives the coarse level.
+        head: what gives the codes.
+        latent_avg: the average code that is added to those of the head, [L, D].
     """
 
     stem: ConvWeights
     units: tuple[ResidualUnitWeights, ...]
-    laterals: tuple[tuple[int, ConvWeights], ...]
-    heads: tuple[StyleHeadWeights, ...]
-    offsets: bool
+    head: StyleHeads | PooledHead
     latent_avg: AnyArray
 
     def expectations(self) -> Iterator[Expectation]:
@@ -145,19 +203,10 @@ class ExportedEncoderWeights:
             yield from unit.expectations(f"unit {number}", channels, size)
             channels, size = unit.second.channels, size // unit.stride
             outputs.append((channels, size))
-        yield between("the number of laterals", len(self.laterals), 0, len(LATERAL_LEVELS))
-        sizes: dict[FeatureLevel, int] = {"coarse": size}
-        for name, (number, lateral) in zip(LATERAL_LEVELS, self.laterals, strict=False):
-            sizes[name] = size << len(sizes)
-            yield equal(f"the size of the {name} level", outputs[number][1], sizes[name])
-            yield from lateral.expectations(f"the {name} level", *outputs[number], taps=1, stride=1)
-            yield equal(f"the channels of the {name} level", lateral.channels, channels)
         rows, w_dim = self.latent_avg.shape
-        yield equal("the number of style heads", len(self.heads), rows)
         yield map_of("a row of W+ as a map", 1, w_dim)
         yield array_of("the average code", self.latent_avg, rows, w_dim)
-        for row, head in enumerate(self.heads):
-            yield from head.expectations(f"the style head of row {row}", channels, sizes[head.level], w_dim)
+        yield from self.head.expectations(outputs, rows, w_dim)
 
     def signature_expectations(self, signature: Signature) -> Iterator[Expectation]:
         """List what must hold for an encoder of this signature."""

@@ -1,4 +1,4 @@
-"""A pSp or e4e encoder in the compiled kernels: one face at a time.
+"""An encoder in the compiled kernels: one face at a time.
 
 Letters in shapes: S height and width, C, I and O channels, zero-padded to a multiple of the kernels'
 ``channel_multiple``, L rows of W+, D width of w. Feature maps are float32 [S, S, C].
@@ -6,7 +6,7 @@ Letters in shapes: S height and width, C, I and O channels, zero-padded to a mul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
@@ -18,7 +18,9 @@ from engines.graph.encoder_weights import (
     ConvWeights,
     ExportedEncoderWeights,
     FeatureLevel,
+    PooledHead,
     ResidualUnitWeights,
+    StyleHeads,
     StyleHeadWeights,
 )
 from engines.winograd.arrays import FloatArray, ScratchBuffer, address, padded
@@ -33,7 +35,7 @@ class WinogradEncoder:
     """
 
     def __init__(self, weights: ExportedEncoderWeights, kernels: WinogradKernels) -> None:
-        self._kernels, self._offsets, self._latent_avg = kernels, weights.offsets, weights.latent_avg
+        self._latent_avg = weights.latent_avg
         self._face = padded(np.zeros((FACE_SIZE, FACE_SIZE, 3)), 2, multiple=kernels.channel_multiple)
         inner = (ScratchBuffer(), ScratchBuffer())  # maps within a unit or a head
         outer = cycle((ScratchBuffer(), ScratchBuffer()))  # layers alternate: each reads one and writes the other
@@ -43,42 +45,23 @@ class WinogradEncoder:
         for unit in weights.units:
             self._units.append(_unit_layer(unit, sizes[-1], kernels, inner, outer))
             sizes.append(sizes[-1] // unit.stride)
-        level_sizes = {"coarse": sizes[-1], "middle": 2 * sizes[-1], "fine": 4 * sizes[-1]}
-        self._biases = np.stack([head.bias for head in weights.heads])
-        self._heads = {
-            row: _Head(head, level_sizes[head.level], kernels, inner)
-            for row, head in enumerate(weights.heads)
-            if head.weight.any()
-        }
-        levels = {head.level for head in self._heads.values()}
-        needed = max((number for number, name in enumerate(LATERAL_LEVELS, 1) if name in levels), default=0)
-        self._laterals = {
-            number: ConvolutionLayer(filters, sizes[number + 1], kernels, ScratchBuffer())
-            for number, filters in weights.laterals[:needed]
-        }
+        self._head: _StyleHeads | _PooledHead
+        match weights.head:
+            case StyleHeads() as heads:
+                self._head = _StyleHeads(heads, sizes[1:], kernels, inner)
+            case head:
+                self._head = _PooledHead(head, self._latent_avg.shape[1], kernels)
 
     def __call__(self, face: NDArray[np.uint8]) -> FloatArray:  # [S, S, 3] -> [L, D]
         self._face[..., :3] = face / np.float32(127.5) - 1
-        levels = self._levels(self._stem(self._face))
-        rows: FloatArray = self._biases.copy()
-        for row, head in self._heads.items():
-            rows[row] = head(levels[head.level])
-        if self._offsets:
-            rows[1:] += rows[0]
-        codes: FloatArray = rows + self._latent_avg
-        return codes
-
-    def _levels(self, x: FloatArray) -> dict[FeatureLevel, FloatArray]:
+        x = self._stem(self._face)
         branches = []
         for number, unit in enumerate(self._units):
             x = unit(x)
-            if lateral := self._laterals.get(number):
+            if lateral := self._head.laterals.get(number):
                 branches.append(lateral(x))
-        levels: dict[FeatureLevel, FloatArray] = {"coarse": x}
-        for name, branch in zip(LATERAL_LEVELS, reversed(branches), strict=False):
-            self._kernels.add_upsampled(x, branch)
-            levels[name] = x = branch
-        return levels
+        codes: FloatArray = self._head.codes(x, branches) + self._latent_avg
+        return codes
 
 
 def _unit_layer(
@@ -141,6 +124,67 @@ class _Unit:
         shortcut, stride = (x, self._stride) if self._shortcut is None else (self._shortcut(x), 1)
         self._kernels.gate_and_add(y, padded(gates), shortcut, stride)
         return y
+
+
+class _StyleHeads:
+    """The style heads, each for one row of W+, and the pyramid that they read."""
+
+    def __init__(
+        self,
+        weights: StyleHeads,
+        sizes: Sequence[int],
+        kernels: WinogradKernels,
+        inner: tuple[ScratchBuffer, ScratchBuffer],
+    ) -> None:
+        self._kernels, self._offsets = kernels, weights.offsets
+        level_sizes = {"coarse": sizes[-1], "middle": 2 * sizes[-1], "fine": 4 * sizes[-1]}
+        self._biases = np.stack([head.bias for head in weights.heads])
+        self._heads = {
+            row: _Head(head, level_sizes[head.level], kernels, inner)
+            for row, head in enumerate(weights.heads)
+            if head.weight.any()
+        }
+        levels = {head.level for head in self._heads.values()}
+        needed = max((number for number, name in enumerate(LATERAL_LEVELS, 1) if name in levels), default=0)
+        self.laterals = {
+            number: ConvolutionLayer(filters, sizes[number], kernels, ScratchBuffer())
+            for number, filters in weights.laterals[:needed]
+        }
+
+    def codes(self, x: FloatArray, branches: Sequence[FloatArray]) -> FloatArray:  # [S, S, C] -> [L, D]
+        levels: dict[FeatureLevel, FloatArray] = {"coarse": x}
+        for name, branch in zip(LATERAL_LEVELS, reversed(branches), strict=False):
+            self._kernels.add_upsampled(x, branch)
+            levels[name] = x = branch
+        rows: FloatArray = self._biases.copy()
+        for row, head in self._heads.items():
+            rows[row] = head(levels[head.level])
+        if self._offsets:
+            rows[1:] += rows[0]
+        return rows
+
+
+class _PooledHead:
+    """The linear layers that give all rows of W+ from means of the last map."""
+
+    def __init__(self, head: PooledHead, w_dim: int, kernels: WinogradKernels) -> None:
+        self.laterals: Mapping[int, ConvolutionLayer] = {}
+        self._means, self._w_dim, self._kernels = head.means, w_dim, kernels
+        weight = padded(head.weight.transpose(0, 2, 3, 1), 3, multiple=kernels.channel_multiple)
+        self._weight, self._bias = weight.reshape(len(weight), -1), head.bias
+        self._rows = None
+        if head.rows is not None:
+            rows, bias = head.rows
+            self._rows = padded(rows, 1, multiple=kernels.channel_multiple), bias
+
+    def codes(self, x: FloatArray, _: Sequence[FloatArray]) -> FloatArray:  # [S, S, C] -> [1, D] or [L, D]
+        pooled = np.tensordot(self._means, self._means @ x, 1)
+        code: FloatArray = self._kernels.gemv(self._weight, padded(pooled.reshape(-1))) + self._bias
+        if self._rows is None:
+            return code[None]
+        weight, bias = self._rows
+        rows: FloatArray = self._kernels.gemv(weight, padded(code, 0, multiple=self._kernels.channel_multiple)) + bias
+        return rows.reshape(-1, self._w_dim)
 
 
 class _Head:

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx_encoders import ROWS, W_DIM, small_encoder
+from pooled_encoders import all_rows_encoder, one_code_encoder
 from tiny_models import TinyModels, write_isf
 from winograd_instruction_sets import NONE_HERE
 
@@ -26,10 +27,16 @@ from engines.graph.generator_weights import generator_weights_from_graph
 from engines.graph.onnx_graph import read_graph
 from engines.torch.engine import TorchEngine
 from engines.winograd.library import instruction_sets_here
+from export.graphs.encoder import onnx_from_encoder
+from export.networks.encoder import encoder_from_weights
+from export.random_weights import random_encoder
+from export.weights import EncoderWeights
 
 GENERATOR = generator_signature(Geometry(32, 16))
 ENCODER = encoder_signature(Geometry(32, W_DIM, rows=ROWS))
 ENGINES = ["onnxruntime", "openvino", "torch", "winograd" if instruction_sets_here() else NONE_HERE]
+
+HEADS = random_encoder((4, 4, 4, 8), 0, latent_avg=np.ones((ROWS, W_DIM), np.float32))
 
 Change = Callable[[ModelProto], None]
 
@@ -38,6 +45,22 @@ Change = Callable[[ModelProto], None]
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("encoder") / "encoder.onnx"
     onnx.save(small_encoder(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def all_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(all_rows_encoder(HEADS), tmp_path_factory.mktemp("all_rows"))
+
+
+@pytest.fixture(scope="module")
+def one_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(one_code_encoder(HEADS), tmp_path_factory.mktemp("one_code"))
+
+
+def exported(encoder: EncoderWeights, folder: Path) -> Path:
+    path = folder / "encoder.onnx"
+    onnx.save(onnx_from_encoder(encoder_from_weights(encoder), ENCODER), path)
     return path
 
 
@@ -140,6 +163,33 @@ def test_an_encoder_whose_weights_do_not_fit_each_other_is_refused(
 ) -> None:
     with pytest.raises(EngineError, match=rf"encoder\.onnx as an encoder: got .*({sentence}).*export the model"):
         encoder_weights_from_graph(read_graph(altered(encoder, tmp_path, change)), ENCODER)
+
+
+ALL_ROWS_CHANGES = {
+    "other windows down than across": (changed("MatMul", -1, 0, lambda a: 2 * a), "same windows along both axes"),
+    "no windows": (changed("MatMul", -1, 0, lambda a: a[:0]), "any"),
+    "weight of the code narrower": (changed("Gemm", 0, 1, lambda a: a[:, 1:]), r"a weight of \d+ means"),
+    "bias of the code shorter": (changed("Gemm", 0, 2, lambda a: a[1:]), r"float32 \[\d+\] at"),
+    "rows of a wider code": (changed("Gemm", 1, 1, lambda a: np.concatenate([a] * 9, 1)), "weight of the rows"),
+    "normalisation narrower": (changed("BatchNormalization", -1, 4, lambda a: a[1:]), r"float32 \[\d+\] at"),
+    "negative variance": (changed("BatchNormalization", -1, 4, lambda a: -a), "positive variance"),
+    "other rows": (changed("Add", -1, 1, lambda a: a[:3]), "weight of the rows"),
+    "windows of a larger map": (strided("Conv", -3, 2), "windows of the pooled map"),
+}
+
+
+@pytest.mark.parametrize(("change", "sentence"), ALL_ROWS_CHANGES.values(), ids=ALL_ROWS_CHANGES.keys())
+def test_an_encoder_without_style_heads_whose_weights_do_not_fit_is_refused(
+    all_rows: Path, tmp_path: Path, change: Change, sentence: str
+) -> None:
+    with pytest.raises(EngineError, match=rf"encoder\.onnx as an encoder: got .*({sentence}).*export the model"):
+        encoder_weights_from_graph(read_graph(altered(all_rows, tmp_path, change)), ENCODER)
+
+
+def test_one_code_of_another_width_than_the_average_is_refused(one_code: Path, tmp_path: Path) -> None:
+    change = changed("Add", -1, 1, lambda a: a[:, :3])
+    with pytest.raises(EngineError, match=r"encoder\.onnx as an encoder: got the width of the code: \d+, expected 3"):
+        encoder_weights_from_graph(read_graph(altered(one_code, tmp_path, change)), ENCODER)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
+from pooled_encoders import all_rows_encoder, one_code_encoder
 from torch.nn import functional
 from winograd_instruction_sets import EVERY_INSTRUCTION_SET
 
@@ -50,6 +51,8 @@ ENCODERS = {
     "first stage of e4e's training": without(replace(PSP, kind="e4e"), *(f"styles.{row}." for row in range(1, ROWS))),
     "only coarse and middle heads": without(PSP, *(f"styles.{row}." for row in (0, 7, 8, 9))),
     "residuals of 0 everywhere": without(PSP, *(f"body.{unit}.res_layer.4" for unit in range(24))),
+    "one code for all rows": one_code_encoder(PSP),
+    "all rows by one layer": all_rows_encoder(PSP),
     "some residuals of 0": without(PSP, *(f"body.{unit}.res_layer.4" for unit in (0, 1, 4, 5, 7, 10, 20, 21))),
 }
 FACES = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
