@@ -31,7 +31,7 @@ def encoder_weights_from_graph(graph: OnnxGraph, signature: Signature | None = N
     Raises:
         EngineError: the graph is not an encoder as this package exports it, or not one of this signature.
     """
-    lookup = GraphLookup(graph, "an encoder", "an encoder, as toonify-export writes it")
+    lookup = GraphLookup(graph, "an encoder", "an encoder of one step on IR-SE-50, as toonify-export writes it")
     weights = _EncoderReader(lookup).weights()
     check_weights(lookup.subject, weights, signature, lookup.stored_numbers)
     return weights

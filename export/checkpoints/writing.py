@@ -16,12 +16,25 @@ from engines.contract.tensors import resolution_of
 from export.checkpoints.layout import FIR
 from export.checkpoints.rosinality import filter_names, official_array, official_names
 from export.checkpoints.safetensors_files import metadata_of
-from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights, Tensors
+from export.weights import (
+    ClassifierWeights,
+    EncoderKind,
+    EncoderWeights,
+    GeneratorWeights,
+    Heads,
+    IsfWeights,
+    Tensors,
+)
 
 if TYPE_CHECKING:
     import torch
 
-_ENCODER_TYPES = {"psp": "GradualStyleEncoder", "e4e": "Encoder4Editing"}
+_ENCODER_TYPES: Mapping[tuple[EncoderKind, Heads], str] = {
+    ("psp", "pyramid"): "GradualStyleEncoder",
+    ("e4e", "pyramid"): "Encoder4Editing",
+    ("psp", "one"): "BackboneEncoderUsingLastLayerIntoW",
+    ("psp", "all"): "BackboneEncoderUsingLastLayerIntoWPlus",
+}
 
 
 def write_rosinality(
@@ -73,7 +86,7 @@ def write_generator_safetensors(
 
 
 def write_encoder(weights: EncoderWeights, path: Path, *, half: bool = False, force: bool = False) -> None:
-    """Write a pSp or e4e encoder as ``{"state_dict": {"encoder.*"}, "opts": ..., "latent_avg": ...}``.
+    """Write an encoder of one step on IR-SE-50 as ``{"state_dict": {"encoder.*"}, "opts": ..., "latent_avg": ...}``.
 
     ``half`` stores float16.
 
@@ -83,19 +96,23 @@ def write_encoder(weights: EncoderWeights, path: Path, *, half: bool = False, fo
     """
     import torch
 
-    if weights.heads != "pyramid" or weights.trunk != "irse50" or weights.decoder:
+    encoder_type = _ENCODER_TYPES.get((weights.kind, weights.heads))
+    if encoder_type is None or weights.trunk != "irse50" or weights.decoder:
         raise CheckpointError(
-            str(path), got=weights.architecture, expected="pSp or e4e on IR-SE-50", remedy="keep its own checkpoint"
+            str(path),
+            got=weights.architecture,
+            expected="an encoder of one step on IR-SE-50",
+            remedy="keep its own checkpoint",
         )
     state = _torch_tensors(path, {f"encoder.{name}": array for name, array in weights.tensors.items()}, half=half)
     # The official classes expect BatchNorm's counters, which inference does not use.
     means = [name for name in state if name.endswith("running_mean")]
     state |= {name.replace("running_mean", "num_batches_tracked"): torch.tensor(0) for name in means}
     opts = {
-        "encoder_type": _ENCODER_TYPES[weights.kind],
+        "encoder_type": encoder_type,
         "output_size": resolution_of(weights.rows),
         "start_from_latent_avg": True,
-        "learn_in_w": False,
+        "learn_in_w": weights.heads == "one",
         "input_nc": 3,
     }
     content = {"state_dict": state, "opts": opts, **_torch_tensors(path, {"latent_avg": weights.latent_avg}, half=half)}

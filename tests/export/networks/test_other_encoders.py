@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from checkpoint_files import saved
+from checkpoint_files import assert_same, saved
 from official_encoders import CHANNELS, OTHER_ENCODERS, ROWS, official_checkpoint, official_encoder
 from onnx_operators import FORBIDDEN
 from torch import Tensor
@@ -71,8 +71,19 @@ def test_an_encoder_and_its_graph_equal_the_official_formula(tmp_path: Path, nam
     with engine_from_onnx(tmp_path / "encoder.onnx", SIGNATURE, "onnxruntime") as engine:
         assert_codes(engine.run({"face": faces})["w"], expected)
         assert_codes(engine.run({"face": faces[1:]})["w"], expected[1:])
-    with pytest.raises(EngineError, match=r"as an encoder: got a graph without .*, expected a pSp or e4e encoder"):
-        engine_from_onnx(tmp_path / "encoder.onnx", SIGNATURE, "winograd")
+
+
+@pytest.mark.x86
+@pytest.mark.parametrize("name", OTHER_ENCODERS)
+def test_winograd_runs_those_of_one_step_and_refuses_the_others(tmp_path: Path, name: str, faces: Pictures) -> None:
+    path = saved(tmp_path / "encoder.pt", OTHER_ENCODERS[name].checkpoint())
+    onnx.save(graph_of(face_encoder_from_weights(read_encoder(path))), tmp_path / "encoder.onnx")
+    if OTHER_ENCODERS[name].steps:
+        with pytest.raises(EngineError, match=r"got a graph without .*, expected an encoder of one step on IR-SE-50"):
+            engine_from_onnx(tmp_path / "encoder.onnx", SIGNATURE, "winograd")
+    else:
+        with engine_from_onnx(tmp_path / "encoder.onnx", SIGNATURE, "winograd") as engine:
+            assert_codes(engine.run({"face": faces})["w"], OTHER_ENCODERS[name].codes(path, faces))
 
 
 @pytest.mark.parametrize("name", ["into W+, pSp", "ReStyle-e4e on ResNet"])
@@ -187,8 +198,26 @@ def test_what_only_pyramids_have_is_refused_for_others(tmp_path: Path) -> None:
     one = read_encoder(saved(tmp_path / "one.pt", OTHER_ENCODERS["into W, pSp"].checkpoint()))
     with pytest.raises(ExportError, match="--light: got an encoder of the architecture pSp, IR-SE-50, one code"):
         light_encoder(one)
-    with pytest.raises(CheckpointError, match=r"expected pSp or e4e on IR-SE-50"):
-        write_encoder(one, tmp_path / "out.pt")
+
+
+@pytest.mark.parametrize("form", ["into W, pSp", "into W+, pSp"])
+def test_an_encoder_without_style_heads_that_is_written_reads_back(tmp_path: Path, form: str) -> None:
+    original = read_encoder(saved(tmp_path / "in.pt", OTHER_ENCODERS[form].checkpoint()))
+    write_encoder(original, tmp_path / "out.pt")
+    written = read_encoder(tmp_path / "out.pt")
+    assert (written.kind, written.heads) == (original.kind, original.heads)
+    assert_same(written.tensors, original.tensors)
+    np.testing.assert_array_equal(written.latent_avg, original.latent_avg)
+    assert (
+        torch.load(tmp_path / "out.pt", weights_only=True)["opts"]["encoder_type"] == OTHER_ENCODERS[form].encoder_type
+    )
+
+
+@pytest.mark.parametrize("form", ["ReStyle-pSp on ResNet", "ReStyle-e4e"])
+def test_an_encoder_of_several_steps_or_on_another_trunk_is_not_written(tmp_path: Path, form: str) -> None:
+    restyle = read_encoder(saved(tmp_path / "in.pt", OTHER_ENCODERS[form].checkpoint()))
+    with pytest.raises(CheckpointError, match=r"expected an encoder of one step on IR-SE-50"):
+        write_encoder(restyle, tmp_path / "out.pt")
     assert not (tmp_path / "out.pt").exists()
 
 
