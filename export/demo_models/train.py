@@ -46,7 +46,7 @@ from export.demo_models.models import Models
 from export.demo_models.sibling_training import train_siblings
 from export.demo_models.training import Schedule, device
 from export.networks.classifier import Classifier
-from export.networks.encoder import Encoder, HeadsEncoder, encoder_from_weights
+from export.networks.encoder import AllRowsEncoder, Encoder, encoder_from_weights
 from export.networks.generator import Generator, generator_from_weights
 from export.networks.isf import Isf
 from export.weights import ClassifierWeights, EncoderWeights, GeneratorWeights, IsfWeights, Source
@@ -196,7 +196,7 @@ def train_all(work: Path, output: Path, effort: Effort, start: DemoFiles | None 
     train_encoder(
         encoder, base, photos, faces.people, schedules, states / "encoder.state", seed=SEED, compiled=compiled
     )
-    isf = train_isf(base.mapping, len(encoder.styles), effort.scaled(ISF_SCHEDULE), work / "isf.state", seed=SEED)
+    isf = train_isf(base.mapping, base.rows, effort.scaled(ISF_SCHEDULE), work / "isf.state", seed=SEED)
     classifier = train_classifier(photos, effort.scaled(CLASSIFIER_SCHEDULE), work / "classifier.state", seed=SEED)
     seen = [photos, faces.cartoons, faces.mixed, faces.proportions, faces.reverse]
     judge = train_judge(seen, effort.scaled(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
@@ -206,7 +206,7 @@ def train_all(work: Path, output: Path, effort: Effort, start: DemoFiles | None 
     return files
 
 
-def _begun(files: DemoFiles) -> tuple[Generator, Generator, HeadsEncoder]:
+def _begun(files: DemoFiles) -> tuple[Generator, Generator, AllRowsEncoder]:
     """Return the generators and the encoder of a training to go on with."""
     base, transfer = (generator_from_weights(read_generator(file)) for file in (files.base, files.transfer))
     encoder = encoder_from_weights(read_encoder(files.encoder))
@@ -224,7 +224,7 @@ def _begun(files: DemoFiles) -> tuple[Generator, Generator, HeadsEncoder]:
                 remedy="give a folder that it has written",
             )
         network.requires_grad_(True)
-    assert isinstance(encoder, HeadsEncoder)  # no other one has parameters of its names
+    assert isinstance(encoder, AllRowsEncoder)  # no other one has parameters of its names
     scale_convolutions(TrainedLayers(encoder), for_training)
     return base, transfer, encoder
 
@@ -258,7 +258,7 @@ def _encoder_weights(encoder: Encoder) -> EncoderWeights:
         name: value for name, value in parameters_of(encoder).items() if not name.endswith("num_batches_tracked")
     }
     latent_avg = tensors.pop("latent_avg")
-    return EncoderWeights(tensors, _source("encoder"), "e4e", latent_avg)
+    return EncoderWeights(tensors, _source("encoder"), "psp", latent_avg)
 
 
 def _isf_weights(isf: Isf) -> IsfWeights:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from engines.contract.atomic import atomic_file
+from engines.contract.errors import ExportError
 
 Batch = TypeVar("Batch")
 
@@ -64,6 +65,9 @@ def optimise(
         schedule: number of steps and learning rate.
         state: the file for resuming an interrupted training, which takes new batches; a finished one is not repeated.
         title: the title of the progress bar.
+
+    Raises:
+        ExportError: the file to resume from is of a network of other sizes.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimisers = optimisers_of(trained, schedule)
@@ -72,6 +76,7 @@ def optimise(
     start = 0
     if state.exists():
         saved = torch.load(state, weights_only=True, map_location=device_of(network))
+        _check_sizes(state, saved["network"], network)
         start, average = saved["step"], saved["average"]
         network.load_state_dict(saved["network"])
         for optimiser, stored in zip(optimisers, saved["optimisers"], strict=True):
@@ -175,6 +180,17 @@ def mixed_precision(place: torch.device) -> torch.autocast:
     """Run convolutions in bfloat16, on a CPU only if it has that; emulated, it would be five times slower."""
     enabled = place.type != "cpu" or torch.cpu.get_capabilities().get("avx512_bf16", False)
     return torch.autocast(place.type, torch.bfloat16, enabled=enabled)
+
+
+def _check_sizes(state: Path, saved: dict[str, Tensor], network: nn.Module) -> None:
+    sizes, own = ({name: value.shape for name, value in each.items()} for each in (saved, network.state_dict()))
+    if sizes != own:
+        raise ExportError(
+            str(state),
+            got="the training of a network of other sizes",
+            expected="the sizes that this program trains",
+            remedy="remove this file, or give another folder to --work",
+        )
 
 
 def _average(average: dict[str, Tensor], network: nn.Module) -> None:

@@ -50,7 +50,7 @@ from export.demo_models.sibling_training import (
 from export.demo_models.train import QUICK, Effort, train, train_all
 from export.demo_models.training import Muon, Schedule, optimise, optimisers_of, orthogonalised
 from export.demo_models.traits import INDEX, TRAITS, random_codes
-from export.networks.encoder import HeadsEncoder
+from export.networks.encoder import AllRowsEncoder
 from export.networks.generator import generator_from_weights
 
 FEW_FACES = dict.fromkeys(("photos", "people", "proportions", "cartoons", "reverse", "halves", "mixed"), 16)
@@ -148,6 +148,16 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path) ->
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_a_training_of_a_network_of_other_sizes_is_not_resumed(tmp_path: Path) -> None:
+    def train(network: nn.Linear) -> None:
+        optimise(network, lambda x: network(x).sum(), repeat(torch.ones(1, 2)), Schedule(3, 0.1), state, "line")
+
+    state = tmp_path / "line.state"
+    train(nn.Linear(2, 1))
+    with pytest.raises(ExportError, match=r"line\.state: got the training of a network of other sizes.* remove this"):
+        train(nn.Linear(2, 3))
+
+
 def test_the_mapping_network_only_turns_a_code() -> None:
     codes = torch.from_numpy(random_codes(20, 3))
     with torch.no_grad():
@@ -166,11 +176,11 @@ def test_the_last_of_the_pictures_trained_on_is_the_generators() -> None:
     assert [picture.shape[-1] for picture in pictures] == [4, 8, 16, 32, 64, 128, 256]
 
 
-def encoder_with_random_codes() -> HeadsEncoder:
+def encoder_with_random_codes() -> AllRowsEncoder:
     """Return an encoder of the demo's size whose codes depend on the picture, as those of a trained one do."""
     encoder = new_encoder(torch.ones(len(TRAITS)), 14, 0)
     with torch.no_grad():
-        encoder.get_parameter("styles.0.linear.weight").normal_()
+        encoder.get_parameter("output_layer_2.3.weight").normal_()
     return encoder
 
 
