@@ -87,24 +87,30 @@ class _EncoderReader:
         return PooledHead(np.full((1, size), 1 / size, np.float32), weight[:, :, None, None], bias, None)
 
     def _all_rows(self, rows: Node, coarse: str) -> PooledHead:
-        rows_linear = self._lookup.before(rows, 0, "Gemm")
-        code_linear = self._lookup.before(rows_linear, 0, "Gemm")
-        down = self._lookup.before(self._lookup.before(code_linear, 0, "Reshape"), 0, "MatMul")
-        across = self._lookup.before(down, 1, "MatMul")
-        norm = self._lookup.before(across, 0, "BatchNormalization")
+        rows_layer = self._lookup.before(rows, 0, "Gemm")
+        code_layer = self._lookup.before(rows_layer, 0, "Gemm")
+        means, norm = self._pooling(self._lookup.before(code_layer, 0, "Reshape"))
         self._require_input(norm, 0, coarse)
+        return PooledHead(means, *self._code_layer(code_layer, norm, means), self._lookup.linear(rows_layer))
+
+    def _pooling(self, flattened: Node) -> tuple[AnyArray, Node]:
+        """Return the windows along each axis, [P, S], and the batch normalisation before them."""
+        down = self._lookup.before(flattened, 0, "MatMul")
+        across = self._lookup.before(down, 1, "MatMul")
         means = self._lookup.constant(down, 0, None, None)
         if not np.array_equal(self._lookup.constant(across, 1, None, None), means.T):
             raise self._lookup.error("the same windows along both axes")
-        scale, shift = self._normalisation(norm)
-        weight, bias = self._lookup.linear(code_linear)
-        windows = len(means)
-        if weight.shape[1] != len(scale) * windows**2:
-            raise self._lookup.error(f"a weight of {len(scale) * windows**2} means")
-        weight = weight.reshape(-1, len(scale), windows, windows)
-        sums = means.sum(1)
+        return means, self._lookup.before(across, 0, "BatchNormalization")
+
+    def _code_layer(self, linear: Node, norm: Node, means: AnyArray) -> tuple[AnyArray, AnyArray]:
+        """Return weight [D, C, P, P] and bias [D] of a layer together with the normalisation before its means."""
+        (scale, shift), (weight, bias) = self._normalisation(norm), self._lookup.linear(linear)
+        shape = (len(scale), len(means), len(means))
+        if weight.shape[1] != prod(shape):
+            raise self._lookup.error(f"a weight of {prod(shape)} means")
+        weight, sums = weight.reshape(-1, *shape), means.sum(1)
         bias = bias + np.einsum("ocij,c,i,j->o", weight, shift, sums, sums, optimize=True)
-        return PooledHead(means, weight * scale[:, None, None], bias, self._lookup.linear(rows_linear))
+        return weight * scale[:, None, None], bias
 
     def _require_input(self, node: Node, index: int, name: str) -> None:
         if self._lookup.input(node, index) != name:
