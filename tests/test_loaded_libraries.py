@@ -35,6 +35,18 @@ def test_models_in_this_process_need_no_grpc(module: str) -> None:
     assert not loaded_by(f"import {module}") & {"grpc", "tritonclient"}
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import engines.openvino.engine",
+        "from serving.faces.mesh_network import _by_openvino\ntry: _by_openvino(b'')\nexcept RuntimeError: pass",
+    ],
+)
+def test_openvino_reports_no_use(statement: str) -> None:
+    loaded = loaded_by(statement + "\nimport sys\nassert sys.modules.pop('openvino_telemetry') is None")
+    assert "openvino" in loaded
+
+
 def test_an_edge_needs_no_grpc() -> None:
     modules = "serving.deploy.configuration, serving.deploy.edge, serving.deploy.supervision"
     assert not loaded_by(f"import {modules}") & {"grpc", "tritonclient"}

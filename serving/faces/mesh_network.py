@@ -56,9 +56,7 @@ def mesh_network(task: Path) -> Network:
 
 
 def _by_openvino(model: bytes) -> Network:
-    import openvino  # loaded late: clients need no learning library
-
-    from engines.openvino.core import shared_core
+    from engines.openvino.core import shared_core  # loaded late: clients need no learning library
 
     core = shared_core()
     with tempfile.TemporaryDirectory() as folder:  # OpenVINO reads this format from files only
@@ -70,7 +68,7 @@ def _by_openvino(model: bytes) -> Network:
     # thread is faster than two: 22 ms instead of 37 on two busy cores, 7 ms of processor time instead of 11.
     properties = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": openvino.Type.f32,
+        "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": 1,
     }
     request = core.compile_model(graph, "CPU", properties).create_infer_request()
