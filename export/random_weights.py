@@ -6,16 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from torch import nn
 
 from engines.contract.tensors import ISF_ATTRIBUTES
-from export.networks.encoder import HeadsEncoder
+from export.networks.encoder import AllRowsEncoder, Encoder, HeadsEncoder, OneCodeEncoder
 from export.networks.generator import Generator
 from export.networks.isf import Isf
 from export.networks.trunk import TrunkWidths
-from export.weights import STAGE_UNITS, Array, EncoderWeights, GeneratorWeights, IsfWeights, Source
+from export.weights import STAGE_UNITS, Array, EncoderKind, EncoderWeights, GeneratorWeights, IsfWeights, Source
 
 Distribution = tuple[float, float]
 """Mean and standard deviation."""
@@ -51,26 +52,40 @@ def random_sibling(base: GeneratorWeights, seed: int, strength: float) -> Genera
     return replace(base, tensors=tensors, source=_source(f"{base.source.path.stem}-sibling-{seed}"))
 
 
-def random_encoder(stages: tuple[int, int, int, int], seed: int, *, latent_avg: Array) -> EncoderWeights:
-    """Draw an e4e encoder whose activations keep their size, so that different pictures get different codes.
+def random_encoder(
+    stages: tuple[int, int, int, int],
+    seed: int,
+    *,
+    latent_avg: Array,
+    heads: Literal["pyramid", "one", "all"] = "pyramid",
+) -> EncoderWeights:
+    """Draw an encoder whose activations keep their size, so that different pictures get different codes.
 
     Args:
         stages: widths of the four stages; the stem is as wide as the first.
         seed: the seed of all tensors.
         latent_avg: the average latent, float32 [L, D].
+        heads: see ``EncoderWeights``; with a pyramid, the encoder is e4e's.
     """
     squeezed = [
         max(width // 16, 1) for width, units in zip(stages, STAGE_UNITS["irse50"], strict=True) for _ in range(units)
     ]
-    rows, w_dim = latent_avg.shape
-    network = HeadsEncoder(TrunkWidths(stages[0], stages, tuple(squeezed)), rows, w_dim, "e4e")
+    widths, (rows, w_dim) = TrunkWidths(stages[0], stages, tuple(squeezed)), latent_avg.shape
+    kind: EncoderKind = "e4e" if heads == "pyramid" else "psp"
+    match heads:
+        case "pyramid":
+            network: Encoder = HeadsEncoder(widths, rows, w_dim, kind)
+        case "one":
+            network = OneCodeEncoder(widths, rows, w_dim)
+        case "all":
+            network = AllRowsEncoder(widths, rows, w_dim)
     tensors = _sampled(network, seed, _encoder_distribution)
     del tensors["latent_avg"]
     for name, value in tensors.items():
         if value.ndim > 1:
             # Rectified inputs have a positive mean, whose contribution would be the same for all pictures.
             tensors[name] = value - value.mean(tuple(range(1, value.ndim)), keepdims=True)
-    return EncoderWeights(tensors, _source(f"encoder-{seed}"), "e4e", latent_avg)
+    return EncoderWeights(tensors, _source(f"encoder-{seed}"), kind, latent_avg)
 
 
 def random_isf(rows: int, seed: int, *, w_dim: int, noise_size: int = 64) -> IsfWeights:
@@ -106,8 +121,8 @@ def _encoder_distribution(name: str, shape: tuple[int, ...]) -> Distribution:
     if len(shape) == 4:
         # The heads' rectifiers halve the mean square; in residual units the sum with the shortcut compensates for it.
         return 0, float((2 if name.startswith("styles.") else 1) / np.prod(shape[1:])) ** 0.5
-    if name.endswith("linear.weight"):
-        return 0, 1
+    if len(shape) == 2:
+        return 0, 1 if name.endswith("linear.weight") else shape[1] ** -0.5  # the former's gain is in the layer
     slope = ".res_layer.2." in name or name == "input_layer.2.weight"
     return (0.25, 0.05) if slope else (1, 0.1)
 

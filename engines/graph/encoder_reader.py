@@ -82,7 +82,7 @@ class _EncoderReader:
 
     def _one_code(self, code: Node, coarse: str, size: int) -> PooledHead:
         linear = self._lookup.before(code, 0, "Gemm")
-        self._require_input(self._lookup.before(linear, 0, "ReduceMean"), 0, coarse)
+        self._require_reads(self._lookup.before(linear, 0, "ReduceMean"), coarse)
         weight, bias = self._lookup.linear(linear)
         return PooledHead(np.full((1, size), 1 / size, np.float32), weight[:, :, None, None], bias, None)
 
@@ -90,7 +90,7 @@ class _EncoderReader:
         rows_layer = self._lookup.before(rows, 0, "Gemm")
         code_layer = self._lookup.before(rows_layer, 0, "Gemm")
         means, norm = self._pooling(self._lookup.before(code_layer, 0, "Reshape"))
-        self._require_input(norm, 0, coarse)
+        self._require_reads(norm, coarse)
         return PooledHead(means, *self._code_layer(code_layer, norm, means), self._lookup.linear(rows_layer))
 
     def _pooling(self, flattened: Node) -> tuple[AnyArray, Node]:
@@ -112,8 +112,8 @@ class _EncoderReader:
         bias = bias + np.einsum("ocij,c,i,j->o", weight, shift, sums, sums, optimize=True)
         return weight * scale[:, None, None], bias
 
-    def _require_input(self, node: Node, index: int, name: str) -> None:
-        if self._lookup.input(node, index) != name:
+    def _require_reads(self, node: Node, coarse: str) -> None:
+        if self._lookup.input(node, 0) != coarse:
             raise self._lookup.error(f"a {node.operator} that reads the last unit's output")
 
     def _is_sum_with(self, node: Node, operator: str) -> bool:
@@ -180,12 +180,12 @@ class _EncoderReader:
         """Return the convolution with the node before it, if that is a batch normalisation, as its scale and shift."""
         if before.operator != "BatchNormalization":
             return convolution
-        scale, shift = self._normalisation(before, len(convolution.scale))
+        scale, shift = self._normalisation(before)
         return replace(convolution, scale=scale, shift=shift)
 
-    def _normalisation(self, node: Node, channels: int | None = None) -> tuple[AnyArray, AnyArray]:
+    def _normalisation(self, node: Node) -> tuple[AnyArray, AnyArray]:
         """Return the scale and the shift of a batch normalisation, [C] each."""
-        channels = channels or len(self._lookup.constant(node, 1, None))
+        channels = len(self._lookup.constant(node, 1, None))
         gain, bias, mean, variance = (self._lookup.constant(node, index, channels) for index in range(1, 5))
         spread = variance + np.float32(self._lookup.number(node, "epsilon"))
         if not (spread > 0).all():

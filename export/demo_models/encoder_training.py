@@ -4,7 +4,7 @@ The code of a training picture is known, so the encoder first regresses codes, t
 pictures are right: what no picture shows, such as the frames of a person without glasses, no longer matters then. The
 network is pSp's ``BackboneEncoderUsingLastLayerIntoWPlus``: one linear layer reads the last map, and another gives all
 rows. The latter is fixed to repeat the code in every row, so that every code lies in W. Style heads, as those of e4e,
-have as many channels as w has, all of them rectified: at this width half of them were inactive for good, and the codes
+are as wide as w, and rectified: at a width of 46 half of their channels were inactive for good, and the codes
 explained 47 % of the variance of z, where ridge regression on their input explained 64 % (96 unseen characters).
 
 Most residual units keep their initial residual of 0: they are identities and are skipped in training. All units of the

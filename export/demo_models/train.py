@@ -17,9 +17,7 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
-from torch import nn
 
-from engines.contract.errors import ExportError
 from engines.contract.tensors import ISF_ATTRIBUTES
 from engines.hashed_files import sha256_of
 from export.checkpoints import read_encoder, read_generator, write_encoder, write_isf, write_rosinality
@@ -44,7 +42,7 @@ from export.demo_models.judge import SCHEDULE as JUDGE_SCHEDULE
 from export.demo_models.judge import train_judge, write_judge
 from export.demo_models.models import Models
 from export.demo_models.sibling_training import train_siblings
-from export.demo_models.training import Schedule, device
+from export.demo_models.training import Schedule, check_sizes, device
 from export.networks.classifier import Classifier
 from export.networks.encoder import AllRowsEncoder, Encoder, encoder_from_weights
 from export.networks.generator import Generator, generator_from_weights
@@ -216,13 +214,13 @@ def _begun(files: DemoFiles) -> tuple[Generator, Generator, AllRowsEncoder]:
         (transfer, untrained, files.transfer),
         (encoder, new_encoder(untrained.mapping.w_avg, untrained.rows, SEED), files.encoder),
     ):
-        if _sizes(network) != _sizes(like):
-            raise ExportError(
-                str(file),
-                got="a network of other sizes",
-                expected="the sizes that this program trains",
-                remedy="give a folder that it has written",
-            )
+        check_sizes(
+            file,
+            network.state_dict(),
+            like,
+            got="a network of other sizes",
+            remedy="give a folder that it has written",
+        )
         network.requires_grad_(True)
     assert isinstance(encoder, AllRowsEncoder)  # no other one has parameters of its names
     scale_convolutions(TrainedLayers(encoder), for_training)
@@ -233,10 +231,6 @@ def _begun_with(files: DemoFiles) -> str:
     """Return a name for the checkpoints that a training goes on with."""
     hashes = "".join(sha256_of(file) for file in (files.base, files.transfer, files.encoder))
     return hashlib.sha256(hashes.encode()).hexdigest()[:12]
-
-
-def _sizes(network: nn.Module) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in network.state_dict().items()}
 
 
 def _write(models: Models, files: DemoFiles) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
@@ -76,7 +76,13 @@ def optimise(
     start = 0
     if state.exists():
         saved = torch.load(state, weights_only=True, map_location=device_of(network))
-        _check_sizes(state, saved["network"], network)
+        check_sizes(
+            state,
+            saved["network"],
+            network,
+            got="the training of a network of other sizes",
+            remedy="remove this file, or give another folder to --work",
+        )
         start, average = saved["step"], saved["average"]
         network.load_state_dict(saved["network"])
         for optimiser, stored in zip(optimisers, saved["optimisers"], strict=True):
@@ -182,15 +188,11 @@ def mixed_precision(place: torch.device) -> torch.autocast:
     return torch.autocast(place.type, torch.bfloat16, enabled=enabled)
 
 
-def _check_sizes(state: Path, saved: dict[str, Tensor], network: nn.Module) -> None:
-    sizes, own = ({name: value.shape for name, value in each.items()} for each in (saved, network.state_dict()))
-    if sizes != own:
-        raise ExportError(
-            str(state),
-            got="the training of a network of other sizes",
-            expected="the sizes that this program trains",
-            remedy="remove this file, or give another folder to --work",
-        )
+def check_sizes(file: Path, tensors: Mapping[str, Tensor], network: nn.Module, *, got: str, remedy: str) -> None:
+    """Raise an ExportError unless a file's tensors have the names and shapes of a network's."""
+    stored, own = ({name: value.shape for name, value in each.items()} for each in (tensors, network.state_dict()))
+    if stored != own:
+        raise ExportError(str(file), got=got, expected="the sizes that this program trains", remedy=remedy)
 
 
 def _average(average: dict[str, Tensor], network: nn.Module) -> None:

@@ -6,13 +6,13 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx_encoders import ROWS, W_DIM, small_encoder
-from pooled_encoders import all_rows_encoder, one_code_encoder
 from tiny_models import TinyModels, write_isf
 from winograd_instruction_sets import NONE_HERE
 
@@ -30,13 +30,10 @@ from engines.winograd.library import instruction_sets_here
 from export.graphs.encoder import onnx_from_encoder
 from export.networks.encoder import encoder_from_weights
 from export.random_weights import random_encoder
-from export.weights import EncoderWeights
 
 GENERATOR = generator_signature(Geometry(32, 16))
 ENCODER = encoder_signature(Geometry(32, W_DIM, rows=ROWS))
 ENGINES = ["onnxruntime", "openvino", "torch", "winograd" if instruction_sets_here() else NONE_HERE]
-
-HEADS = random_encoder((4, 4, 4, 8), 0, latent_avg=np.ones((ROWS, W_DIM), np.float32))
 
 Change = Callable[[ModelProto], None]
 
@@ -50,15 +47,16 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def all_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(all_rows_encoder(HEADS), tmp_path_factory.mktemp("all_rows"))
+    return without_style_heads("all", tmp_path_factory.mktemp("all_rows"))
 
 
 @pytest.fixture(scope="module")
 def one_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(one_code_encoder(HEADS), tmp_path_factory.mktemp("one_code"))
+    return without_style_heads("one", tmp_path_factory.mktemp("one_code"))
 
 
-def exported(encoder: EncoderWeights, folder: Path) -> Path:
+def without_style_heads(heads: Literal["one", "all"], folder: Path) -> Path:
+    encoder = random_encoder((4, 4, 4, 8), 0, latent_avg=np.ones((ROWS, W_DIM), np.float32), heads=heads)
     path = folder / "encoder.onnx"
     onnx.save(onnx_from_encoder(encoder_from_weights(encoder), ENCODER), path)
     return path

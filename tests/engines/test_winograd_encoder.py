@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from pooled_encoders import all_rows_encoder, one_code_encoder
 from torch.nn import functional
 from winograd_instruction_sets import EVERY_INSTRUCTION_SET
 
@@ -31,7 +31,8 @@ from export.random_weights import random_encoder
 from export.weights import EncoderWeights
 
 ROWS, W_DIM = 10, 16
-PSP = random_encoder((8, 12, 35, 24), 0, latent_avg=np.ones((ROWS, W_DIM), np.float32))
+drawn = partial(random_encoder, (8, 12, 35, 24), 0, latent_avg=np.ones((ROWS, W_DIM), np.float32))
+PSP = drawn()
 UNBIASED = replace(
     PSP, tensors={name: value * (not name.endswith("linear.bias")) for name, value in PSP.tensors.items()}
 )
@@ -51,8 +52,8 @@ ENCODERS = {
     "first stage of e4e's training": without(replace(PSP, kind="e4e"), *(f"styles.{row}." for row in range(1, ROWS))),
     "only coarse and middle heads": without(PSP, *(f"styles.{row}." for row in (0, 7, 8, 9))),
     "residuals of 0 everywhere": without(PSP, *(f"body.{unit}.res_layer.4" for unit in range(24))),
-    "one code for all rows": one_code_encoder(PSP),
-    "all rows by one layer": all_rows_encoder(PSP),
+    "one code for all rows": drawn(heads="one"),
+    "all rows by one layer": drawn(heads="all"),
     "some residuals of 0": without(PSP, *(f"body.{unit}.res_layer.4" for unit in (0, 1, 4, 5, 7, 10, 20, 21))),
 }
 FACES = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
