@@ -146,8 +146,9 @@ def _warped(picture: Picture, rng: np.random.Generator) -> Picture:
 
 def _with_local_contrast(picture: Picture, rng: np.random.Generator) -> Picture:
     """Strengthen differences from the surroundings: skin and eyes of people have more of them than renderings."""
-    blurred = cv2.GaussianBlur(picture, (0, 0), rng.uniform(1, 10)).astype(np.float32, copy=False)
-    return np.asarray(np.clip(picture + rng.uniform(0, 1.5) * (picture - blurred), 0, 255), np.uint8)
+    blurred = cv2.GaussianBlur(picture, (0, 0), rng.uniform(1, 10))
+    more = rng.uniform(0, 1.5)
+    return np.asarray(cv2.addWeighted(picture, 1 + more, blurred, -more, 0), np.uint8)
 
 
 def _covered(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -182,19 +183,20 @@ def _relit(picture: Picture, rng: np.random.Generator) -> Picture:
     """Change exposure, contrast, colour and fall of the light, saturation and texture."""
     side, spread = picture.shape[0], UNUSUAL if rng.random() < UNUSUAL_SHARE else USUAL
     gamma = np.exp(spread.contrast * rng.standard_normal())
-    curved = (np.linspace(0, 1, 256, dtype=np.float32) ** np.float32(gamma))[picture]
+    curved = cv2.LUT(picture, np.linspace(0, 1, 256, dtype=np.float32) ** np.float32(gamma))
     gains = np.exp(rng.normal(*spread.exposure) + spread.cast * rng.standard_normal(3))
-    grey, saturation = curved.mean(2, keepdims=True), max(rng.uniform(*spread.saturation), 0)
-    coloured = grey + np.float32(saturation) * (curved - grey)
+    saturation = max(rng.uniform(*spread.saturation), 0)
+    to_grey = np.full((3, 3), 1 / 3)
+    colours = 255 * gains[:, None] * (to_grey + saturation * (np.eye(3) - to_grey))
     light = np.exp(_fall(side, rng) + (_texture(side, rng) - _shadow(side, rng))[..., None])
-    return np.asarray(np.clip(coloured * light * (255 * gains).astype(np.float32), 0, 255), np.uint8)
+    return np.asarray(np.clip(cv2.transform(curved, colours) * light, 0, 255), np.uint8)
 
 
 def _fall(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return the logarithm of a light that falls, and changes its colour, from one side to the other, [H, H, 3]."""
     across, down = 0.2 * rng.standard_normal((2, 1)) + 0.04 * rng.standard_normal((2, 3))
-    x, y = np.meshgrid(*[np.linspace(-1, 1, side, dtype=np.float32)] * 2)
-    return np.asarray(across * x[..., None] + down * y[..., None], np.float32)
+    ramp = np.linspace(-1, 1, side)[:, None]
+    return np.asarray((across * ramp).astype(np.float32) + (down * ramp).astype(np.float32)[:, None])
 
 
 def _shadow(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
