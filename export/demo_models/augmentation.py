@@ -91,7 +91,8 @@ def with_other_surroundings(picture: Picture, rng: np.random.Generator) -> Pictu
     behind = cv2.resize(patches, (side, side), interpolation=sharp).astype(np.float32)
     if rng.random() < WIDE_HAIR_SHARE:
         hair = _softened(_near_the_head(wall, rng))
-        behind += hair * (above_forehead(picture).mean((0, 1)) * np.exp(_texture(side, rng))[..., None] - behind)
+        colour = above_forehead(picture).mean((0, 1), np.float32)
+        behind += hair * (colour * np.exp(_texture(side, rng))[..., None] - behind)
     return np.asarray(np.clip(picture + _softened(wall) * (behind - picture), 0, 255), np.uint8)
 
 
@@ -194,9 +195,9 @@ def _relit(picture: Picture, rng: np.random.Generator) -> Picture:
 
 def _fall(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return the logarithm of a light that falls, and changes its colour, from one side to the other, [H, H, 3]."""
-    across, down = 0.2 * rng.standard_normal((2, 1)) + 0.04 * rng.standard_normal((2, 3))
-    ramp = np.linspace(-1, 1, side)[:, None]
-    return np.asarray((across * ramp).astype(np.float32) + (down * ramp).astype(np.float32)[:, None])
+    across, down = (0.2 * rng.standard_normal((2, 1)) + 0.04 * rng.standard_normal((2, 3))).astype(np.float32)
+    ramp = np.linspace(-1, 1, side, dtype=np.float32)[:, None]
+    return np.asarray(across * ramp + (down * ramp)[:, None], np.float32)
 
 
 def _shadow(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
