@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
@@ -28,7 +30,8 @@ pytestmark = [pytest.mark.triton, needs_namespaces]
 FACE = np.random.default_rng(4).integers(0, 256, (1, 256, 256, 3), np.uint8)
 ENSEMBLES = {"toonify", "toonify_jpeg", "toonify_plain", "toonify_plain_jpeg"}
 STEPS = {"encoder", "condition", "generator_plain"}
-TRACE, CLIENTS_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACES = tuple(f"0af7651916cd43dd8448eb211c80319{number}" for number in range(3))
+CLIENTS_SPAN = "b7ad6b7169203331"
 CANARY = 0.3
 """Seconds between two requests of the canary."""
 
@@ -117,17 +120,31 @@ def test_quantiles_of_times_are_told(served: Container) -> None:
             assert f'nv_inference_request_summary_us{{model="{model}",version="1",quantile="{quantile}"}}' in text
 
 
-def test_a_clients_trace_goes_on_in_the_server(served: Container, collector: Collector) -> None:
-    with ToonifyClient(served.url, traceparent=f"00-{TRACE}-{CLIENTS_SPAN}-01") as client:
+def spans_of_a_request(served: Container, collector: Collector, trace: str) -> list[dict[str, Any]]:
+    """The spans that arrive of a request in a client's trace; the first span in the server ends last."""
+
+    def arrived() -> list[dict[str, Any]]:
+        return [span for span in collector.spans if span["traceId"] == trace]
+
+    with ToonifyClient(served.url, traceparent=f"00-{trace}-{CLIENTS_SPAN}-01") as client:
         assert np.array_equal(client.toonify(FACE), expected_pictures(FACE))
-    wait_until(lambda: [span for span in collector.spans if span["name"] == "InferRequest"], "spans")
+    with suppress(TimeoutError):
+        wait_until(lambda: "InferRequest" in {span["name"] for span in arrived()}, "spans", seconds=20)
+    return arrived()
+
+
+def test_a_clients_trace_goes_on_in_the_server(served: Container, collector: Collector) -> None:
+    # The server sends a span once: one that is lost on the way, as has happened, is not sent again.
+    requests = (spans_of_a_request(served, collector, trace) for trace in TRACES)
+    spans = next((spans for spans in requests if len(spans) == 2 + 2 * len(STEPS)), [])
+    assert spans, collector.spans
     assert collector.services == {"toonify"}
-    names = {span["spanId"]: span["name"] for span in collector.spans} | {CLIENTS_SPAN: "the client"}
-    parents = {span["name"]: names[span["parentSpanId"]] for span in collector.spans if span["name"] != "compute"}
+    names = {span["spanId"]: span["name"] for span in spans} | {CLIENTS_SPAN: "the client"}
+    parents = {span["name"]: names[span["parentSpanId"]] for span in spans if span["name"] != "compute"}
     assert parents == {"InferRequest": "the client", "toonify": "InferRequest"} | dict.fromkeys(STEPS, "toonify")
-    assert sum(span["name"] == "compute" for span in collector.spans) == len(STEPS)
+    assert sum(span["name"] == "compute" for span in spans) == len(STEPS)
     # Neither the canary nor a client without a trace of its own is traced at the rate 0.
-    assert {span["traceId"] for span in collector.spans} == {TRACE}
+    assert {span["traceId"] for span in collector.spans} <= {*TRACES}
 
 
 def test_a_model_that_dies_is_served_again_and_leaves_no_process(served: Container, client: ToonifyClient) -> None:
