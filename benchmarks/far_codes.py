@@ -22,7 +22,7 @@ from benchmarks.generated import FACES_README, line, with_section
 from benchmarks.records import RESULTS_FOLDER, append_records, last_run, read_records
 from engines.contract.arrays import Codes, Picture
 from engines.contract.tensors import FACE_SIZE
-from export.checkpoints import read_encoder, read_generator
+from export.checkpoints import read_generator
 from export.code_spread import codes_of_random_faces, encoder_of, measured_code_spread
 from export.demo_models.files import DemoFiles
 from export.networks.restyle import face_encoder_from_weights
@@ -59,7 +59,7 @@ class FarCodeRow:
 def main(folder: Annotated[Path, typer.Argument(help="Photographs and both models.")]) -> None:
     """Measure all inputs, append the rows and write the table."""
     demo = DemoFiles()
-    encode, base = encoder_of(face_encoder_from_weights(read_encoder(demo.encoder))), read_generator(demo.base)
+    encode, base = encoder_of(face_encoder_from_weights(demo.read_encoder())), read_generator(demo.base)
     spread, run_name, commit = measured_code_spread(encode, base), machine.now(), machine.commit()
     good = codes_of_random_faces(encode, base, SEEDS)
     codes = [("random faces of other seeds", str(seed), code[None]) for seed, code in zip(SEEDS, good, strict=True)]

@@ -200,7 +200,7 @@ def build_encoder(
     light: bool = False,
     generator: GeneratorWeights | None = None,
 ) -> Manifest:
-    """Export an encoder with its average latent and, if it is ReStyle's, its decoder and all steps, as one network.
+    """Export an encoder with its average latent and, if it is ReStyle's, all that its steps need, as one network.
 
     ``light`` exports the first rows of W+ only. With the ``generator`` that the encoder was trained for, the directory
     tells how far out the codes of good faces lie.
@@ -238,8 +238,18 @@ def build_encoder(
         check_generator_of(weights, generator)
         source = {"file": readable_name(generator.source.path), "sha256": generator.source.sha256}
         details["code_spread"] = {"faces": FACES, "margin": MARGIN, "generator": source}
-    job = Job("encoder", sizes, signature, [("encoder", weights.source)], details, "seeded pictures")
+    job = Job("encoder", sizes, signature, sources_of_encoder(weights), details, "seeded pictures")
     return build_directory(job, reference, graph, options, report, add_files=add_spread)
+
+
+def sources_of_encoder(weights: EncoderWeights) -> list[tuple[str, Source]]:
+    """Return the files of which an encoder is made, each once, with its role."""
+    sources = [("encoder", weights.source)]
+    if weights.decoder:
+        sources.append(("decoder", weights.decoder.source))
+    if weights.first:
+        sources += [("first encoder", weights.first.encoder.source), ("first decoder", weights.first.decoder.source)]
+    return [*{source.path: (role, source) for role, source in reversed(sources)}.values()][::-1]
 
 
 def build_classifier(weights: ClassifierWeights, options: ExportOptions, report: ProgressCallback) -> Manifest:

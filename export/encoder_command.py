@@ -9,13 +9,13 @@ import typer
 
 from engines.contract.errors import ExportError, ToonifyError
 from export.checkpoints import read_encoder, read_generator
-from export.demo_models.files import DemoFiles
 from export.options import (
     AsJson,
     Checkpoint,
     DirectoryOption,
     EncoderKind,
     Engine,
+    FirstEncoder,
     Label,
     Licences,
     Name,
@@ -44,12 +44,13 @@ def encoder_command(
         typer.Option("--light", help="For toonify video --light-encoder: pose and expression only, half the work."),
     ] = False,
     steps: Steps = None,
+    first: FirstEncoder = None,
     trained_for: Annotated[
         Path | None,
         typer.Option(
             "--generator",
             help="Checkpoint of the generator that the encoder was trained for, if it is not in the encoder's own: its "
-            "random faces show how far out codes of good faces lie.",
+            "random faces show how far out codes of good faces lie, and it is ReStyle's decoder.",
         ),
     ] = None,
     label: Label = None,
@@ -72,18 +73,40 @@ def encoder_command(
     )
     check_export("encoder", options)
     _check_generator(trained_for, label, light=light)
-    path = checkpoint or demo_files().encoder
+    _check_first(first, checkpoint)
     with stages() as report:
-        report(f"reading {path.name}")
-        weights = with_steps(read_encoder(path, kind=kind), steps)
+        report("reading the encoder")
+        generator = read_generator(trained_for, label) if trained_for else None
+        weights, generator = _read(checkpoint, kind, first, generator)
+        weights = with_steps(weights, steps)
         from export.build import build_encoder
 
-        demo = checkpoint is None
-        faces, refusal = (None, None) if light else _generator_of(weights, trained_for, label, demo=demo)
+        faces, refusal = (generator, None) if generator or light else _generator_of(weights)
         manifest = build_encoder(weights, options, report, light=light, generator=faces)
     print_result(options.directory, manifest, as_json=as_json)
     if refusal:
         notes.print(f"note: far codes are not guarded: {refusal}", markup=False)
+
+
+def _read(
+    checkpoint: Path | None, kind: EncoderKind, first: Path | None, generator: GeneratorWeights | None
+) -> tuple[EncoderWeights, GeneratorWeights | None]:
+    """Read the encoder, or without a checkpoint the demo's, and with it its generator if no other one is given."""
+    if checkpoint:
+        return read_encoder(checkpoint, kind, first=first, generator=generator), generator
+    demo = demo_files()
+    return demo.read_encoder(), generator or read_generator(demo.base)
+
+
+def _check_first(first: Path | None, checkpoint: Path | None) -> None:
+    """Raise ExportError if an encoder is given whose code no other one would correct."""
+    if first and checkpoint is None:
+        raise ExportError(
+            "--first-encoder",
+            got="no --checkpoint",
+            expected="the ReStyle encoder that corrects its code",
+            remedy="give --checkpoint, or leave --first-encoder out",
+        )
 
 
 def _check_generator(given: Path | None, label: int | None, *, light: bool) -> None:
@@ -104,19 +127,11 @@ def _check_generator(given: Path | None, label: int | None, *, light: bool) -> N
         )
 
 
-def _generator_of(
-    weights: EncoderWeights, given: Path | None, label: int | None, *, demo: bool
-) -> tuple[GeneratorWeights | None, ToonifyError | None]:
-    """Read the generator that an encoder was trained for, or tell why there is none.
-
-    Raises:
-        ToonifyError: the file that was given for it cannot be read.
-    """
-    if given:
-        return read_generator(given, label), None
+def _generator_of(weights: EncoderWeights) -> tuple[GeneratorWeights | None, ToonifyError | None]:
+    """Read the generator in an encoder's own file, or tell why there is none."""
     from export.code_spread import generator_of_encoder
 
     try:
-        return read_generator(DemoFiles().base) if demo else generator_of_encoder(weights), None
+        return generator_of_encoder(weights), None
     except ToonifyError as error:
         return None, error

@@ -17,6 +17,7 @@ from export.measures.inputs import Inputs, Unrecorded
 from export.options import (
     AttributeNames,
     EncoderKind,
+    FirstEncoder,
     Label,
     LpipsFiles,
     attribute_names,
@@ -33,6 +34,7 @@ def measure_command(
         typer.Option(help="Checkpoint or model directory; repeat it to compare engines or blends side by side."),
     ] = None,
     encoder: Annotated[Path | None, typer.Option(help="Checkpoint or model directory of the encoder.")] = None,
+    first_encoder: FirstEncoder = None,
     isf: Annotated[Path | None, typer.Option(help="Checkpoint or model directory of the ISF head.")] = None,
     classifier: Annotated[
         Path | None, typer.Option(help="Model directory of the classifier; an ISF checkpoint's own is found in it.")
@@ -61,13 +63,16 @@ def measure_command(
 
     Measures whose networks are not given are left out, and named with what to give.
     """
-    inputs = Inputs(tuple(generator or ()), encoder, isf, classifier, faces, real, lpips, face_recognition, inception)
+    models = (tuple(generator or ()), encoder, first_encoder, isf, classifier)
+    inputs = Inputs(*models, faces, real, lpips, face_recognition, inception)
     inputs.check()
     check_finite("--psi", psi)
     _check_report(output, force=force)
     if not inputs.generator:
         files, residual = demo_files(), ISF_IS_RESIDUAL
-        inputs = replace(inputs, generator=(files.base,), encoder=files.encoder, isf=files.isf)
+        inputs = replace(
+            inputs, generator=(files.base,), encoder=files.restyle, first_encoder=files.encoder, isf=files.isf
+        )
     unrecorded = Unrecorded(label, kind, attribute_names(attributes), residual)
     unrecorded.check(inputs)
     from export.measures.measuring import Sample

@@ -66,6 +66,14 @@ Steps = Annotated[
     int | None,
     typer.Option(min=1, max=MAX_STEPS, help="Steps of a ReStyle encoder; without it, as many as in its training."),
 ]
+FirstEncoder = Annotated[
+    Path | None,
+    typer.Option(
+        "--first-encoder",
+        help="Checkpoint of the encoder whose code a ReStyle encoder corrects (encoder bootstrapping); without it, the "
+        "average is corrected.",
+    ),
+]
 AttributeNames = Annotated[
     str | None, typer.Option(help="An ISF head's attributes in its own order, such as gender,glasses,age,expression.")
 ]

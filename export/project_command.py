@@ -59,14 +59,16 @@ def project_command(
     progress = output.with_name(f"{output.name}.progress")
     _check(output, progress, resume=resume, force=force)
     face = aligned_face(read_picture(photo), align, photo.name)
+    first = None
     if generator is None:
         demo = demo_files()
-        generator, encoder = demo.base, encoder or demo.encoder
+        generator = demo.base
+        encoder, first = (encoder, None) if encoder else (demo.restyle, demo.encoder)
     _check_encoder(encoder, kind, start)
     with stages() as report:
         report(f"reading {generator.name}")
         weights = read_generator(generator, label)
-        encoder_weights = read_encoder(encoder, kind) if encoder else None
+        encoder_weights = read_encoder(encoder, kind, first=first, generator=weights) if encoder else None
         from export.measures.lpips import read_lpips
         from export.projection.run import Request, project
 

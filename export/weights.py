@@ -156,7 +156,8 @@ class EncoderWeights:
     """An encoder with its average latent, float32 [L, D]; zeros if the encoder was trained without one.
 
     ``kind`` states whether rows are independent (pSp) or offsets from the first (e4e). A ReStyle encoder has a
-    ``decoder``, whose picture of the last step's code is part of the next step's input, and the number of ``steps``.
+    ``decoder``, whose picture of the last step's code is part of the next step's input, and the number of ``steps``;
+    with ``first``, they correct the code of another encoder instead of the average latent.
     """
 
     tensors: Tensors
@@ -166,6 +167,7 @@ class EncoderWeights:
     notes: tuple[str, ...] = ()
     decoder: GeneratorWeights | None = None
     steps: int = 1
+    first: FirstStep | None = None
 
     @property
     def rows(self) -> int:
@@ -174,6 +176,11 @@ class EncoderWeights:
     @property
     def w_dim(self) -> int:
         return int(self.latent_avg.shape[1])
+
+    @property
+    def corrects(self) -> bool:
+        """Whether it is ReStyle's, which reads a picture beside the face, in 6 channels."""
+        return self.tensors["input_layer.0.weight"].shape[1] == 6
 
     @property
     def trunk(self) -> Trunk:
@@ -197,7 +204,19 @@ class EncoderWeights:
             "all": ", all rows by one layer",
         }
         trunk = {"irse50": "IR-SE-50", "resnet34": "ResNet-34"}[self.trunk]
-        return f"{'ReStyle-' if self.decoder else ''}{name}, {trunk}{heads[self.heads]}"
+        first = f", after {self.first.encoder.architecture}" if self.first else ""
+        return f"{'ReStyle-' if self.corrects else ''}{name}, {trunk}{heads[self.heads]}{first}"
+
+
+@dataclass(frozen=True)
+class FirstStep:
+    """The encoder whose code a ReStyle encoder corrects, and its decoder, without a mapping network.
+
+    The paper calls it encoder bootstrapping. A ReStyle encoder in this place takes one step.
+    """
+
+    encoder: EncoderWeights
+    decoder: GeneratorWeights
 
 
 @dataclass(frozen=True)

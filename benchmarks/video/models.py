@@ -7,7 +7,7 @@ from pathlib import Path
 
 from export.blending import blend, schedule_from_options
 from export.build import build_encoder, build_generator
-from export.checkpoints import read_encoder, read_generator
+from export.checkpoints import read_generator
 from export.demo_models.files import DemoFiles
 from export.targets import ExportOptions
 from serving.toonifier import EngineToonifier
@@ -22,7 +22,7 @@ def demo_toonifier(folder: Path, report: Callable[[str], None]) -> EngineToonifi
     blended = blend(pair, schedule_from_options(pair[0].resolution, r_swap=R_SWAP))
     sources = [(role, weights.source) for role, weights in zip(("base", "transfer"), pair, strict=True)]
     build_generator(blended.weights, sources, _output(folder, "generator"), report)
-    build_encoder(read_encoder(demo.encoder), _output(folder, "encoder"), report)
+    build_encoder(demo.read_encoder(), _output(folder, "encoder"), report)
     return EngineToonifier(folder / "encoder", [folder / "generator"])
 
 

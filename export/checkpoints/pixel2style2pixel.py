@@ -7,6 +7,7 @@ summed, which pSp and e4e do differently: only ``opts`` records that.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -73,8 +74,20 @@ def has_whole_decoder(checkpoint: Checkpoint) -> bool:
     return any(name.startswith("decoder.style.") for name in _state(checkpoint.content))
 
 
-def encoder_from_pixel2style2pixel(checkpoint: Checkpoint, kind: EncoderKind | None = None) -> EncoderWeights:
-    """Read the encoder; ``kind`` is needed only if the file does not record it.
+def encoder_from_pixel2style2pixel(
+    checkpoint: Checkpoint,
+    kind: EncoderKind | None = None,
+    generator: GeneratorWeights | None = None,
+    *,
+    needs_decoder: bool = True,
+) -> EncoderWeights:
+    """Read the encoder.
+
+    Args:
+        checkpoint: the content of its file.
+        kind: is needed only if the file does not record it.
+        generator: the decoder of a ReStyle encoder whose file holds none.
+        needs_decoder: whether a ReStyle encoder without a decoder is refused.
 
     Raises:
         CheckpointError: the file holds another encoder (Z+, a sketch's), is damaged, or its kind is unknown.
@@ -92,7 +105,8 @@ def encoder_from_pixel2style2pixel(checkpoint: Checkpoint, kind: EncoderKind | N
     check_finite(context, tensors)
     rows, w_dim, size_notes = _codes(state, content, opts, heads)
     latent_avg, notes = _latent_avg(context, content, opts, rows, w_dim, needed=iterates)
-    decoder = _restyle_decoder(checkpoint, rows, w_dim) if iterates else None
+    has_decoder = needs_decoder or any(name.startswith("decoder.") for name in _state(content))
+    decoder = picture_decoder(checkpoint, rows, w_dim, generator) if iterates and has_decoder else None
     steps = _steps(context, opts) if iterates else 1
     source = checkpoint.source("ReStyle" if iterates else "pSp/e4e")
     notes += size_notes + (decoder.notes if decoder else ())
@@ -122,25 +136,42 @@ def _checked_architecture(
     )
 
 
-def _restyle_decoder(checkpoint: Checkpoint, rows: int, w_dim: int) -> GeneratorWeights:
-    """Read the decoder, whose pictures a ReStyle encoder takes, without its mapping network, which is not needed."""
+def picture_decoder(
+    checkpoint: Checkpoint, rows: int, w_dim: int, generator: GeneratorWeights | None = None
+) -> GeneratorWeights:
+    """Read the decoder whose pictures a ReStyle encoder takes, without its mapping network, which is not needed.
+
+    ``generator`` takes its place where the encoder's file holds none.
+
+    Raises:
+        CheckpointError: there is no decoder, it is not a StyleGAN2, or its codes are not those of the encoder.
+    """
     context = checkpoint.context
     decoder = strip_prefix(_state(checkpoint.content), "decoder.")
-    if not decoder:
+    if decoder:
+        synthesis = {name: tensor for name, tensor in decoder.items() if not name.startswith("style.")}
+        weights = generator_from_state(checkpoint, tensors_of(context, synthesis, "a decoder"), None, "ReStyle decoder")
+    elif generator:
+        weights = without_mapping(generator)
+    else:
         raise context.error(
-            "a ReStyle encoder without its decoder",
-            expected="one with its decoder, whose pictures are part of the encoder's input",
-            remedy="give the checkpoint as its training wrote it",
+            "an encoder without its decoder",
+            expected="one with its decoder, whose pictures ReStyle compares with the face",
+            remedy="give the checkpoint as its training wrote it, or --generator",
         )
-    synthesis = {name: tensor for name, tensor in decoder.items() if not name.startswith("style.")}
-    weights = generator_from_state(checkpoint, tensors_of(context, synthesis, "a decoder"), None, "ReStyle decoder")
-    if (weights.rows, weights.w_dim) != (rows, w_dim):
+    if (weights.architecture, weights.rows, weights.w_dim) != ("StyleGAN2", rows, w_dim):
         raise context.error(
-            f"a decoder of {weights.rows} rows of {weights.w_dim}",
-            expected=f"{rows} rows of {w_dim}, as the encoder gives",
-            remedy="give the checkpoint as its training wrote it",
+            f"a {weights.architecture} decoder of {weights.rows} rows of {weights.w_dim}",
+            expected=f"a StyleGAN2 of {rows} rows of {w_dim}, as the encoder gives",
+            remedy="give the decoder of its training",
         )
     return weights
+
+
+def without_mapping(weights: GeneratorWeights) -> GeneratorWeights:
+    """Return a generator's synthesis network alone."""
+    tensors = {name: value for name, value in weights.tensors.items() if name.startswith("synthesis.")}
+    return replace(weights, tensors=tensors)
 
 
 def _steps(context: ReadContext, opts: Mapping[object, object]) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from engines.contract.errors import ExportError
 from export.checkpoints import nvlabs, stylegan1, tensorflow
 from export.checkpoints.checkpoint import Checkpoint, entry_names
 from export.checkpoints.classifier import classifier_from_discriminator
@@ -16,11 +18,12 @@ from export.checkpoints.pixel2style2pixel import (
     encoder_from_pixel2style2pixel,
     has_whole_decoder,
     is_pixel2style2pixel,
+    picture_decoder,
 )
 from export.checkpoints.relatives import check_not_a_relative
 from export.checkpoints.rosinality import generator_from_rosinality
 from export.checkpoints.safetensors_files import SafetensorsFile, generator_from_safetensors
-from export.weights import ClassifierWeights, EncoderKind, EncoderWeights, GeneratorWeights, IsfWeights
+from export.weights import ClassifierWeights, EncoderKind, EncoderWeights, FirstStep, GeneratorWeights, IsfWeights
 
 Network = Literal["generator", "encoder", "isf"]
 
@@ -39,13 +42,51 @@ def read_generator(path: Path, label: int | None = None) -> GeneratorWeights:
     return _generator(_opened(path), label)
 
 
-def read_encoder(path: Path, kind: EncoderKind | None = None) -> EncoderWeights:
-    """Read an encoder of pSp, e4e or ReStyle; ``kind`` is needed only if the file does not record it.
+def read_encoder(
+    path: Path,
+    kind: EncoderKind | None = None,
+    *,
+    first: Path | None = None,
+    generator: GeneratorWeights | None = None,
+) -> EncoderWeights:
+    """Read an encoder of pSp, e4e or ReStyle.
+
+    Args:
+        path: a checkpoint file.
+        kind: is needed only if the file does not record it.
+        first: the checkpoint of the encoder whose code a ReStyle encoder corrects (encoder bootstrapping); without it,
+            ReStyle begins at the average latent.
+        generator: the decoder for ReStyle's encoder, or for the first one, where its file holds none.
 
     Raises:
-        CheckpointError: the file is damaged, unsafe, or holds another network; or the encoder's kind is unknown.
+        CheckpointError: a file is damaged, unsafe, or holds another network; an encoder's kind is unknown; or a decoder
+            is missing.
+        ExportError: the first encoder's codes have another form, or it stands before another encoder than ReStyle's.
     """
-    return _encoder(_opened(path), kind)
+    weights = _encoder(_opened(path), kind, generator)
+    return replace(weights, first=_first_step(first, weights, generator)) if first else weights
+
+
+def _first_step(path: Path, corrected_by: EncoderWeights, generator: GeneratorWeights | None) -> FirstStep:
+    """Read an encoder with its decoder whose code another one corrects."""
+    if corrected_by.decoder is None:
+        raise ExportError(
+            str(corrected_by.source.path),
+            got=f"an encoder of the architecture {corrected_by.architecture}",
+            expected="ReStyle, which corrects the first encoder's code",
+            remedy="give ReStyle's checkpoint, or leave the first encoder out",
+        )
+    checkpoint = _opened(path)
+    encoder = replace(_encoder(checkpoint, None, generator), steps=1)
+    rows, w_dim = corrected_by.rows, corrected_by.w_dim
+    if (encoder.rows, encoder.w_dim) != (rows, w_dim):
+        raise ExportError(
+            str(path),
+            got=f"codes of {encoder.rows} rows of {encoder.w_dim}",
+            expected=f"{rows} rows of {w_dim}, as {corrected_by.source.path.name} corrects",
+            remedy="give the encoder that it was trained after",
+        )
+    return FirstStep(encoder, encoder.decoder or picture_decoder(checkpoint, rows, w_dim, generator))
 
 
 def read_decoder(path: Path) -> GeneratorWeights | None:
@@ -106,7 +147,9 @@ def read_checkpoint(
     if network == "generator":
         return _generator(checkpoint, label)
     check_unconditional(checkpoint.context, label)
-    return _encoder(checkpoint, kind) if network == "encoder" else _isf(checkpoint, attributes, residual=residual)
+    if network == "encoder":
+        return encoder_from_pixel2style2pixel(checkpoint, kind, needs_decoder=False)
+    return _isf(checkpoint, attributes, residual=residual)
 
 
 def _opened(path: Path) -> Checkpoint:
@@ -162,9 +205,11 @@ def _generator(checkpoint: Checkpoint, label: int | None) -> GeneratorWeights:
     return generator_from_rosinality(checkpoint)
 
 
-def _encoder(checkpoint: Checkpoint, kind: EncoderKind | None) -> EncoderWeights:
+def _encoder(
+    checkpoint: Checkpoint, kind: EncoderKind | None, generator: GeneratorWeights | None = None
+) -> EncoderWeights:
     _require(checkpoint, "encoder")
-    return encoder_from_pixel2style2pixel(checkpoint, kind)
+    return encoder_from_pixel2style2pixel(checkpoint, kind, generator)
 
 
 def _isf(checkpoint: Checkpoint, attributes: tuple[str, ...] | None, *, residual: bool) -> IsfWeights:

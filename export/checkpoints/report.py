@@ -99,7 +99,7 @@ def _encoder_report(weights: EncoderWeights) -> CheckpointReport:
         w_dim=weights.w_dim,
         resolution=resolution_of(weights.rows),
         w_avg=NO_LATENT_AVG not in weights.notes,
-        steps=weights.steps if weights.decoder else None,
+        steps=weights.steps if weights.corrects else None,
         notes=weights.notes,
         left_out=weights.source.left_out,
     )

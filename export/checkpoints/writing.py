@@ -34,6 +34,8 @@ _ENCODER_TYPES: Mapping[tuple[EncoderKind, Heads], str] = {
     ("e4e", "pyramid"): "Encoder4Editing",
     ("psp", "one"): "BackboneEncoderUsingLastLayerIntoW",
     ("psp", "all"): "BackboneEncoderUsingLastLayerIntoWPlus",
+    ("psp", "last"): "BackboneEncoder",
+    ("e4e", "last"): "ProgressiveBackboneEncoder",
 }
 
 
@@ -86,9 +88,10 @@ def write_generator_safetensors(
 
 
 def write_encoder(weights: EncoderWeights, path: Path, *, half: bool = False, force: bool = False) -> None:
-    """Write an encoder of one step on IR-SE-50 as ``{"state_dict": {"encoder.*"}, "opts": ..., "latent_avg": ...}``.
+    """Write an encoder on IR-SE-50 as ``{"state_dict": {"encoder.*"}, "opts": ..., "latent_avg": ...}``.
 
-    ``half`` stores float16.
+    ReStyle's is written without its decoder, which ``read_encoder`` then takes from a generator's checkpoint, and
+    without the encoder of its first step. ``half`` stores float16.
 
     Raises:
         CheckpointError: the encoder has another architecture, or a weight is too large for float16.
@@ -97,11 +100,11 @@ def write_encoder(weights: EncoderWeights, path: Path, *, half: bool = False, fo
     import torch
 
     encoder_type = _ENCODER_TYPES.get((weights.kind, weights.heads))
-    if encoder_type is None or weights.trunk != "irse50" or weights.decoder:
+    if encoder_type is None or weights.trunk != "irse50":
         raise CheckpointError(
             str(path),
             got=weights.architecture,
-            expected="an encoder of one step on IR-SE-50",
+            expected="an encoder on IR-SE-50",
             remedy="keep its own checkpoint",
         )
     state = _torch_tensors(path, {f"encoder.{name}": array for name, array in weights.tensors.items()}, half=half)
@@ -113,8 +116,9 @@ def write_encoder(weights: EncoderWeights, path: Path, *, half: bool = False, fo
         "output_size": resolution_of(weights.rows),
         "start_from_latent_avg": True,
         "learn_in_w": weights.heads == "one",
-        "input_nc": 3,
+        "input_nc": 6 if weights.decoder else 3,
     }
+    opts |= {"n_iters_per_batch": weights.steps} if weights.decoder else {}
     content = {"state_dict": state, "opts": opts, **_torch_tensors(path, {"latent_avg": weights.latent_avg}, half=half)}
     _save(content, path, force=force)
 

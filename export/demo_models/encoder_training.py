@@ -84,15 +84,17 @@ Batch = tuple[Tensor, Tensor, Tensor]
 """Pictures uint8 [N, 256, 256, 3], their codes, and pictures without changes, float32 [N, 3, 64, 64] in -1..1."""
 
 
-def new_encoder(w_avg: Tensor, rows: int, seed: int) -> AllRowsEncoder:
+def new_encoder(
+    w_avg: Tensor, rows: int, seed: int, *, stages: tuple[int, int, int, int] = STAGES, inputs: int = 3
+) -> AllRowsEncoder:
     """Return an untrained encoder of the demo's size that outputs the average face's code.
 
-    Its rows are the code layer's output times ``CODE_GAIN``.
+    Its rows are the code layer's output times ``CODE_GAIN``; ``inputs`` is the number of channels of what it reads.
     """
     torch.manual_seed(seed)
-    widths = [width for width, units in zip(STAGES, STAGE_UNITS["irse50"], strict=True) for _ in range(units)]
+    widths = [width for width, units in zip(stages, STAGE_UNITS["irse50"], strict=True) for _ in range(units)]
     squeezed = tuple(width // 8 if unit in TRAINED_UNITS else 2 for unit, width in enumerate(widths))
-    encoder = AllRowsEncoder(TrunkWidths(STAGES[0], STAGES, squeezed), rows, len(w_avg))
+    encoder = AllRowsEncoder(TrunkWidths(stages[0], stages, squeezed, inputs), rows, len(w_avg))
     code_layer = code_layer_of(encoder)
     with torch.no_grad():
         encoder.latent_avg.copy_(w_avg.expand(rows, -1))
@@ -134,29 +136,45 @@ def train_encoder(
     place = device()
     trained.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors only
     generator.to(place).requires_grad_(False)
-    directions = directions_of_traits(generator, DECIDED)
     code_of = torch.compile(trained) if compiled else trained
-    pictures_at = torch.compile(skip_pictures) if compiled else skip_pictures
+    error_of = PictureError(generator, PICTURE_WEIGHT, compiled=compiled)
 
     def code_loss(batch: Batch) -> Tensor:
         predicted, w, _ = _predicted(code_of, generator, batch)
         return (predicted - w).square().mean()
 
     def picture_loss(batch: Batch) -> Tensor:
-        predicted, w, shown = _predicted(code_of, generator, batch)
-        rows = (generator.mapping.w_avg + predicted)[:, None].expand(-1, generator.rows, -1)
-        with mixed_precision(place):
-            made = pictures_at(generator, rows, PICTURE_SIDE)[-1]
-        error = (predicted - w).square().mean() + PICTURE_WEIGHT * (made.float() - shown).square().mean()
-        return error + SPREAD_WEIGHT * missing_spread(predicted, w, directions)
+        return error_of(*_predicted(code_of, generator, batch))
 
     stages = zip(schedules, (code_loss, picture_loss), ("codes", "pictures"), strict=True)
     for index, (schedule, loss, name) in enumerate(stages):
         file = state.with_name(f"{state.stem}-{name}{state.suffix}")
-        optimise(trained, loss, _batches(faces, people, seed + index), schedule, file, f"encoder, {name}")
+        optimise(trained, loss, batches_of(faces, people, seed + index), schedule, file, f"encoder, {name}")
     generator.cpu().requires_grad_(True)
     encoder.cpu().eval()
     scale_convolutions(trained, for_storage)
+
+
+class PictureError:
+    """The loss of estimated codes: their error, that of their pictures, and the spread that they miss."""
+
+    def __init__(self, generator: Generator, picture_weight: float, *, compiled: bool) -> None:
+        self._generator, self._picture_weight = generator, picture_weight
+        self._directions = directions_of_traits(generator, DECIDED)
+        self._draw = torch.compile(skip_pictures) if compiled else skip_pictures
+
+    def __call__(self, predicted: Tensor, w: Tensor, shown: Tensor) -> Tensor:
+        """Return the loss, []; codes [N, D] are without the average, and the pictures shall be ``shown``."""
+        rows = rows_from_code(self._generator, predicted)
+        with mixed_precision(predicted.device):
+            made = self._draw(self._generator, rows, PICTURE_SIDE)[-1]
+        error = (predicted - w).square().mean() + self._picture_weight * (made.float() - shown).square().mean()
+        return error + SPREAD_WEIGHT * missing_spread(predicted, w, self._directions)
+
+
+def rows_from_code(generator: Generator, code: Tensor) -> Tensor:
+    """Return codes without the average [N, D] as rows of W+ [N, L, D]."""
+    return (generator.mapping.w_avg + code)[:, None].expand(-1, generator.rows, -1)
 
 
 def _predicted(
@@ -248,19 +266,28 @@ def frequencies_of(codes: TraitCodes) -> NDArray[np.float64]:
     return np.asarray(frequencies / frequencies.sum(), np.float64)
 
 
-def _batches(faces: Faces, people: Faces, seed: int) -> Iterator[Batch]:
+def batches_of(faces: Faces, people: Faces, seed: int, *, exact_share: float = 0) -> Iterator[Batch]:
+    """Yield batches of faces without end, see ``frequencies_of`` and ``training_picture``."""
     rng = np.random.default_rng(seed)
     frequencies = frequencies_of(faces.codes)
     while True:
         chosen = np.sort(rng.choice(len(faces.pictures), BATCH, replace=False, p=frequencies))
-        pictures = np.stack([training_picture(faces, people, index, rng) for index in chosen])
+        pictures = np.stack([training_picture(faces, people, index, rng, exact_share) for index in chosen])
         small = target_from_pictures(faces.pictures[chosen], PICTURE_SIDE)
         yield torch.from_numpy(pictures), torch.from_numpy(faces.codes[chosen]), small
 
 
-def training_picture(faces: Faces, people: Faces, index: int, rng: np.random.Generator) -> Picture:
-    """Return a picture of a face as it is shown to the encoder, uint8 RGB [256, 256, 3]: as rendered, or changed."""
-    if rng.random() >= CHANGED_SHARE:
+def training_picture(
+    faces: Faces, people: Faces, index: int, rng: np.random.Generator, exact_share: float = 0
+) -> Picture:
+    """Return a picture of a face as it is shown to an encoder, uint8 RGB [256, 256, 3].
+
+    ``CHANGED_SHARE`` of the pictures are changed, ``exact_share`` are as rendered, and the others are jittered.
+    """
+    chosen = rng.random()
+    if chosen < exact_share:
+        return np.asarray(faces.pictures[index])
+    if chosen < 1 - CHANGED_SHARE:
         return jittered(faces.pictures[index], rng)
     as_person = index < len(people.pictures) and rng.random() < PEOPLE_SHARE
     return augmented((people if as_person else faces).pictures[index], rng)

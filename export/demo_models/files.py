@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from export.checkpoints import read_encoder, read_generator
+from export.weights import EncoderWeights
+
 DIRECTORY = Path(__file__).parent / "weights"
 ISF_IS_RESIDUAL = True
 """The demo's ISF head was trained with ``use_residual``, which its file cannot record."""
@@ -13,7 +16,7 @@ DESCRIPTION = "small networks trained on rendered characters"
 
 @dataclass(frozen=True)
 class DemoFiles:
-    """The demo's five checkpoints in half precision, in one folder; four of them have official formats."""
+    """The demo's six checkpoints in half precision, in one folder; five of them have official formats."""
 
     directory: Path = DIRECTORY
 
@@ -32,6 +35,11 @@ class DemoFiles:
         return self.directory / "encoder.pt"
 
     @property
+    def restyle(self) -> Path:
+        """The ReStyle encoder that corrects the encoder's code; its decoder is the base."""
+        return self.directory / "restyle.pt"
+
+    @property
     def isf(self) -> Path:
         return self.directory / "isf.ckpt"
 
@@ -39,3 +47,11 @@ class DemoFiles:
     def judge(self) -> Path:
         """The network that measures the others."""
         return self.directory / "judge.safetensors"
+
+    def read_encoder(self) -> EncoderWeights:
+        """Read both encoders as one, which gives the encoder's code corrected in one step.
+
+        Raises:
+            CheckpointError: a file is damaged or missing.
+        """
+        return read_encoder(self.restyle, first=self.encoder, generator=read_generator(self.base))

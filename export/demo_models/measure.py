@@ -40,6 +40,7 @@ from export.measures.subjects import MeasuredHead, measured_generator, network_o
 from export.networks.encoder import Encoder
 from export.networks.generator import Generator, generator_from_weights
 from export.networks.isf import Isf
+from export.networks.restyle import Restyle
 
 HELD_OUT_SEED = 20_000_003
 R_SWAPS = (4, 8, 16, 32, 64, 128, 256)
@@ -212,7 +213,7 @@ def rows_of_codes(generator: Generator, codes: TraitCodes) -> torch.Tensor:
     return rows
 
 
-def encoded(encoder: Encoder, pictures: Pictures) -> torch.Tensor:
+def encoded(encoder: Encoder | Restyle, pictures: Pictures) -> torch.Tensor:
     """Encode pictures, uint8 [N, 256, 256, 3] -> W+ codes [N, L, D]."""
     return torch.from_numpy(network_on_faces(encoder)(pictures))
 

@@ -1,4 +1,4 @@
-"""The program ``python -m export.demo_models.train``: it draws the faces, trains six networks, writes checkpoints.
+"""The program ``python -m export.demo_models.train``: it draws the faces, trains seven networks, writes checkpoints.
 
 README.md says how long that takes, and what differs on a GPU. An interrupted run resumes where it stopped; ``--start``
 goes on with trained checkpoints; ``--quick`` runs every step with minimal effort in a folder of its own, to check that
@@ -41,6 +41,14 @@ from export.demo_models.isf_training import train_isf
 from export.demo_models.judge import SCHEDULE as JUDGE_SCHEDULE
 from export.demo_models.judge import train_judge, write_judge
 from export.demo_models.models import Models
+from export.demo_models.restyle_training import SCHEDULE as RESTYLE_SCHEDULE
+from export.demo_models.restyle_training import (
+    encoders_of,
+    new_corrector,
+    restyle_of,
+    train_restyle,
+    untrained_corrector,
+)
 from export.demo_models.sibling_training import train_siblings
 from export.demo_models.training import Schedule, check_sizes, device
 from export.networks.classifier import Classifier
@@ -175,13 +183,13 @@ class Drawings:
 def train_all(work: Path, output: Path, effort: Effort, start: DemoFiles | None = None) -> DemoFiles:
     """Draw the faces, train every network and write the checkpoints; ``work`` keeps what is needed to resume.
 
-    Generators and encoder begin as those of ``start``, if there is one, and the others from nothing.
+    Generators and encoders begin as those of ``start``, if there is one, and the others from nothing.
 
     Raises:
         ExportError: a checkpoint of ``start`` is missing, or has other sizes than those of this training.
     """
     faces, compiled = Drawings(work, effort), effort.compiled
-    base, transfer, encoder = _begun(start) if start else (new_generator(SEED), None, None)
+    base, transfer, encoder, corrector = _begun(start) if start else (new_generator(SEED), None, None, None)
     # What was trained from other weights, or from nothing, is not to be taken for a part of this training.
     states = work / f"after-{_begun_with(start)}" if start else work
     states.mkdir(parents=True, exist_ok=True)
@@ -194,25 +202,36 @@ def train_all(work: Path, output: Path, effort: Effort, start: DemoFiles | None 
     train_encoder(
         encoder, base, photos, faces.people, schedules, states / "encoder.state", seed=SEED, compiled=compiled
     )
+    restyle = restyle_of(encoder, corrector or new_corrector(encoder, SEED), base)
+    train_restyle(
+        restyle,
+        *(photos, faces.people, effort.scaled(RESTYLE_SCHEDULE), states / "restyle.state"),
+        seed=SEED,
+        compiled=compiled,
+    )
     isf = train_isf(base.mapping, base.rows, effort.scaled(ISF_SCHEDULE), work / "isf.state", seed=SEED)
     classifier = train_classifier(photos, effort.scaled(CLASSIFIER_SCHEDULE), work / "classifier.state", seed=SEED)
     seen = [photos, faces.cartoons, faces.mixed, faces.proportions, faces.reverse]
     judge = train_judge(seen, effort.scaled(JUDGE_SCHEDULE), work / "judge.state", seed=SEED)
     generators = _generator_weights(base, "base"), _generator_weights(transfer, "transfer")
     files = DemoFiles(output)
-    _write(Models(*generators, encoder, isf, classifier, judge), files)
+    _write(Models(*generators, restyle, isf, classifier, judge), files)
     return files
 
 
-def _begun(files: DemoFiles) -> tuple[Generator, Generator, AllRowsEncoder]:
-    """Return the generators and the encoder of a training to go on with."""
-    base, transfer = (generator_from_weights(read_generator(file)) for file in (files.base, files.transfer))
+def _begun(files: DemoFiles) -> tuple[Generator, Generator, AllRowsEncoder, AllRowsEncoder]:
+    """Return the generators and the encoders of a training to go on with."""
+    weights = read_generator(files.base)
+    base, transfer = map(generator_from_weights, (weights, read_generator(files.transfer)))
     encoder = encoder_from_weights(read_encoder(files.encoder))
+    corrector = encoder_from_weights(read_encoder(files.restyle, generator=weights))
     untrained = new_generator(SEED)
+    average = untrained.mapping.w_avg.expand(untrained.rows, -1)
     for network, like, file in (
         (base, untrained, files.base),
         (transfer, untrained, files.transfer),
-        (encoder, new_encoder(untrained.mapping.w_avg, untrained.rows, SEED), files.encoder),
+        (encoder, new_encoder(average[0], len(average), SEED), files.encoder),
+        (corrector, untrained_corrector(average, SEED), files.restyle),
     ):
         check_sizes(
             file,
@@ -222,14 +241,16 @@ def _begun(files: DemoFiles) -> tuple[Generator, Generator, AllRowsEncoder]:
             remedy="give a folder that it has written",
         )
         network.requires_grad_(True)
-    assert isinstance(encoder, AllRowsEncoder)  # no other one has parameters of its names
-    scale_convolutions(TrainedLayers(encoder), for_training)
-    return base, transfer, encoder
+    for each in (encoder, corrector):
+        assert isinstance(each, AllRowsEncoder)  # no other one has parameters of its names
+        scale_convolutions(TrainedLayers(each), for_training)
+    return base, transfer, encoder, corrector  # type: ignore[return-value]  # see the assertion
 
 
 def _begun_with(files: DemoFiles) -> str:
     """Return a name for the checkpoints that a training goes on with."""
-    hashes = "".join(sha256_of(file) for file in (files.base, files.transfer, files.encoder))
+    begun = (files.base, files.transfer, files.encoder, files.restyle)
+    hashes = "".join(sha256_of(file) for file in begun)
     return hashlib.sha256(hashes.encode()).hexdigest()[:12]
 
 
@@ -237,7 +258,9 @@ def _write(models: Models, files: DemoFiles) -> None:
     """Write the checkpoints, and replace those that are there."""
     write_rosinality(models.base, files.base, half=True, force=True)
     write_rosinality(models.transfer, files.transfer, half=True, force=True)
-    write_encoder(_encoder_weights(models.encoder), files.encoder, half=True, force=True)
+    encoder, corrector = map(_encoder_weights, encoders_of(models.encoder))
+    write_encoder(encoder, files.encoder, half=True, force=True)
+    write_encoder(replace(corrector, decoder=models.base), files.restyle, half=True, force=True)
     classifier = _classifier_weights(models.classifier)
     write_isf(_isf_weights(models.isf), files.isf, classifier=classifier, half=True, force=True)
     write_judge(models.judge, files.judge)

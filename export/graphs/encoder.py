@@ -95,10 +95,20 @@ def _write_trunk(graph: GraphWriter, encoder: Encoder, x: str) -> list[str]:
     taps = []
     for number, block in enumerate(encoder.body):
         with graph.scope(f"body.{number}"):
-            x = _write_bottleneck(graph, block, x) if isinstance(block, Bottleneck) else _write_block(graph, block, x)
+            x = _write_unit(graph, block, x)
         if number in encoder.taps:
             taps.append(x)
     return taps
+
+
+def _write_unit(graph: GraphWriter, unit: nn.Module, x: str) -> str:
+    match unit:
+        case Bottleneck():
+            return _write_bottleneck(graph, unit, x)
+        case BasicBlock():
+            return _write_block(graph, unit, x)
+        case shortcut:
+            return write_layer(graph, x, shortcut)
 
 
 def _write_levels(graph: GraphWriter, encoder: HeadsEncoder, taps: list[str], finest: int) -> dict[int, str]:
@@ -123,8 +133,7 @@ def _write_bottleneck(graph: GraphWriter, block: Bottleneck, x: str) -> str:
     return graph.node("Add", y, shortcut)
 
 
-def _write_block(graph: GraphWriter, block: nn.Module, x: str) -> str:
-    assert isinstance(block, BasicBlock)
+def _write_block(graph: GraphWriter, block: BasicBlock, x: str) -> str:
     layers = {"conv1": (block.conv1, block.bn1), "conv2": (block.conv2, block.bn2)}
     y = x
     for name, pair in layers.items():

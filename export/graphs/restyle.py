@@ -1,5 +1,7 @@
 """The graph of a ReStyle encoder: encoder and decoder, once for each step, which share their weights.
 
+Before them, the encoder whose code they correct, if there is one, with its decoder.
+
 All nodes are standard operators, so that every engine runs it like any other encoder.
 """
 
@@ -18,33 +20,57 @@ from export.graphs.encoder import write_codes
 from export.graphs.generator import write_demodulation, write_synthesis
 from export.graphs.layers import array, write_input_from_face
 from export.graphs.operands import ConstantOperands, ConvolutionOperands
+from export.networks.encoder import Encoder
 from export.networks.generator import LEAKY_SLOPE, Generator, SynthesisLayer
-from export.networks.restyle import Restyle
+from export.networks.restyle import Restyle, picture_of
 
 
 def onnx_from_restyle(network: Restyle, signature: Signature) -> onnx.ModelProto:
     """Write the graph of ``network(input_from_face(face))``."""
     graph = GraphWriter("encoder", f"ReStyle encoder of {network.steps} steps: aligned RGB faces -> W+ codes w")
-    encoder, decoder = network.encoder, network.decoder
     face = write_input_from_face(graph)
-    w = graph.constant(array(encoder.latent_avg), "latent_avg")
-    average = graph.constant(array(network.picture(encoder.latent_avg[None])), "average_picture")
-    # The sum has the face's batch, without an operator whose shape depends on data.
-    picture = graph.node("Add", graph.node("Mul", face, 0.0), average)
+    codes, w = _write_steps(graph, network, face)
+    graph.node("Add", codes, w, named="w")
+    return graph.model(signature)
+
+
+def _write_steps(graph: GraphWriter, network: Restyle, face: str) -> tuple[str, str]:
+    """Add all steps but the last sum; return the names of its operands, the last correction and what it corrects."""
+    w, picture = _write_start(graph, network, face)
     encode = _recorded(
-        graph, picture, lambda picture: write_codes(graph, encoder, graph.node("Concat", face, picture, axis=1))
+        graph, picture, lambda picture: write_codes(graph, network.encoder, graph.node("Concat", face, picture, axis=1))
     )
     codes, decode = encode.output, None
     for step in range(1, network.steps):
         w = graph.node("Add", codes, w)
         if decode is None:
-            decode = _recorded(graph, w, lambda w: _write_picture(graph, decoder, w))
+            decode = _recorded(graph, w, lambda w: _write_picture(graph, network.decoder, w))
             picture = decode.output
         else:
             picture = decode.again(w, f"step.{step}")
         codes = encode.again(picture, f"step.{step}")
-    graph.node("Add", codes, w, named="w")
-    return graph.model(signature)
+    return codes, w
+
+
+def _write_start(graph: GraphWriter, network: Restyle, face: str) -> tuple[str, str]:
+    """Add the code that is corrected first, and the picture of it; see ``Restyle.start``."""
+    if network.first:
+        with graph.scope("first"):
+            w = _write_code(graph, network.first.encoder, face)
+            return w, _write_picture(graph, network.first.decoder, w)
+    average = network.encoder.latent_avg
+    w = graph.constant(array(average), "latent_avg")
+    picture = graph.constant(array(picture_of(network.decoder, average[None])), "average_picture")
+    # The sum has the face's batch, without an operator whose shape depends on data.
+    return w, graph.node("Add", graph.node("Mul", face, 0.0), picture)
+
+
+def _write_code(graph: GraphWriter, encoder: Encoder | Restyle, face: str) -> str:
+    """Add an encoder with its last sum; return the name of the code."""
+    if isinstance(encoder, Restyle):
+        return graph.node("Add", *_write_steps(graph, encoder, face))
+    average = graph.constant(array(encoder.latent_avg), "latent_avg")
+    return graph.node("Add", write_codes(graph, encoder, face), average)
 
 
 @dataclass(frozen=True)
@@ -68,7 +94,7 @@ def _recorded(graph: GraphWriter, value: str, write: Callable[[str], str]) -> _P
 
 
 def _write_picture(graph: GraphWriter, decoder: Generator, w: str) -> str:
-    """Add the nodes of ``Restyle.picture``; return the picture's name."""
+    """Add the nodes of ``picture_of``; return the picture's name."""
     blocks = dict(decoder.blocks)
     with graph.scope("decoder"):
         slices = [graph.node("Slice", w, [row], [row + 1], [1]) for row in range(2 * len(blocks))]

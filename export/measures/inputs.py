@@ -18,6 +18,7 @@ class Inputs:
 
     generator: tuple[Path, ...] = ()
     encoder: Path | None = None
+    first_encoder: Path | None = None
     isf: Path | None = None
     classifier: Path | None = None
     faces: Path | None = None
@@ -46,6 +47,9 @@ class Inputs:
             raise RequestError("--generator", got="none", expected="one or more", remedy="give what draws the pictures")
         if self.faces and not self.encoder and self.generator:
             raise RequestError("--faces", got="no --encoder", expected="the encoder of the faces", remedy="give it")
+        if self.first_encoder and (self.encoder is None or self.encoder.is_dir()):
+            got = "a model directory as --encoder" if self.encoder else "no --encoder"
+            raise RequestError("--first-encoder", got=got, expected="ReStyle's checkpoint", remedy="leave it out")
         if self.classifier and not self.isf:
             raise RequestError("--classifier", got="no --isf", expected="the head of the edits", remedy="give it")
 

@@ -11,6 +11,7 @@ import numpy as np
 from engines.contract.arrays import AnyArray, Picture, Pictures
 from engines.contract.errors import CheckpointError, RequestError
 from engines.contract.tensors import FACE_SIZE
+from export.checkpoints import read_generator
 from export.measures.inception import Inception, read_inception
 from export.measures.inputs import Inputs, Unrecorded
 from export.measures.lpips import read_lpips
@@ -21,6 +22,7 @@ from export.measures.recognition import FaceRecognition
 from export.measures.report import Measurements
 from export.measures.subjects import (
     ClassifyFaces,
+    EncodeFaces,
     MeasuredGenerator,
     open_classifier,
     open_encoder,
@@ -89,7 +91,7 @@ def _instruments(inputs: Inputs, unrecorded: Unrecorded, stack: ExitStack) -> tu
     inception = read_inception(inputs.inception) if inputs.inception else None
     lpips = read_lpips(*inputs.lpips) if inputs.lpips else None
     tools = Instruments(
-        encoder=open_encoder(inputs.encoder, stack, unrecorded.kind) if inputs.encoder else None,
+        encoder=_encoder(inputs, unrecorded, stack),
         head=head,
         classifier=_classifier(inputs, head.attributes, stack, left_out) if head else None,
         lpips=lpips,
@@ -100,6 +102,15 @@ def _instruments(inputs: Inputs, unrecorded: Unrecorded, stack: ExitStack) -> tu
         real=_features_in(inputs.real, inception) if inputs.real and inception else None,
     )
     return tools, left_out
+
+
+def _encoder(inputs: Inputs, unrecorded: Unrecorded, stack: ExitStack) -> EncodeFaces | None:
+    """Open the encoder; a decoder that its file does not hold is the first generator of which there is a checkpoint."""
+    if inputs.encoder is None:
+        return None
+    checkpoint = next((path for path in inputs.generator if path.is_file()), None)
+    generator = read_generator(checkpoint, unrecorded.label) if checkpoint else None
+    return open_encoder(inputs.encoder, stack, unrecorded.kind, first=inputs.first_encoder, generator=generator)
 
 
 def _without_networks(inputs: Inputs) -> LeftOut:

@@ -28,7 +28,7 @@ from export.networks.encoder import input_from_face
 from export.networks.generator import StyleGenerator, picture_from_output
 from export.networks.isf import isf_from_weights
 from export.networks.restyle import face_encoder_from_weights
-from export.weights import EncoderKind
+from export.weights import EncoderKind, GeneratorWeights
 from serving.condition import filled_generator_controls
 from serving.sampler import mapping_engine
 
@@ -141,12 +141,19 @@ def torch_batch(resolution: int) -> int:
     return max(BATCH * FACE_SIZE**2 // resolution**2, 1) if resolution > FACE_SIZE else BATCH
 
 
-def open_encoder(path: Path, stack: ExitStack, kind: EncoderKind | None = None) -> EncodeFaces:
+def open_encoder(
+    path: Path,
+    stack: ExitStack,
+    kind: EncoderKind | None = None,
+    *,
+    first: Path | None = None,
+    generator: GeneratorWeights | None = None,
+) -> EncodeFaces:
     """Open an encoder's checkpoint or model directory; see ``open_generator`` and ``read_encoder``."""
     if path.is_dir():
         engine = _engine(path, "encoder", stack)
         return lambda faces: _in_batches(lambda part: engine.run({"face": part})["w"], faces)
-    return network_on_faces(face_encoder_from_weights(read_encoder(path, kind)))
+    return network_on_faces(face_encoder_from_weights(read_encoder(path, kind, first=first, generator=generator)))
 
 
 def open_head(path: Path, attributes: tuple[str, ...] | None, stack: ExitStack, *, residual: bool) -> MeasuredHead:

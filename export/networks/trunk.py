@@ -74,6 +74,13 @@ class Bottleneck(nn.Module):
         out: Tensor = self.res_layer(x) + self.shortcut_layer(x)
         return out
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the residual is 0 for every input, since the last batch normalisation gives nothing else."""
+        last = self.res_layer[-2]
+        assert isinstance(last, nn.BatchNorm2d)
+        return not (last.weight.any() or last.bias.any())
+
 
 class BasicBlock(nn.Module):
     """A residual unit of ResNet-34."""
@@ -114,6 +121,13 @@ class TrunkNetwork(nn.Module):
             if index in self.taps:
                 taps.append(x)
         return taps
+
+
+def leave_idle_residuals_out(network: TrunkNetwork) -> None:
+    """Replace residual units whose residual is always 0 by their shortcuts; the network's output does not change."""
+    for name, unit in network.body.named_children():
+        if isinstance(unit, Bottleneck) and unit.is_idle:
+            network.body.add_module(name, unit.shortcut_layer)
 
 
 def stem_of(widths: TrunkWidths) -> nn.Sequential:

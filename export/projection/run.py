@@ -64,9 +64,14 @@ class Request:
         """A hash of all on which the steps depend; the exploration from the average has its share of their number."""
         parts: list[object] = [sha256(self.face.tobytes()).hexdigest(), self.generator.source.sha256, self.begins_at]
         parts.append(self.generator.notes)  # the class of a conditional generator is one
-        parts += [self.encoder and self.encoder.source.sha256, self.lpips and self.lpips[1]]
+        parts += [self.encoder and _key_of_encoder(self.encoder), self.lpips and self.lpips[1]]
         parts += [self.steps, self.seed] if self.begins_at == "average" else []
         return sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _key_of_encoder(encoder: EncoderWeights) -> object:
+    first = encoder.first and encoder.first.encoder.source.sha256
+    return [encoder.source.sha256, first] if first else encoder.source.sha256
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,7 @@ def _prepared(request: Request) -> tuple[Projector, float]:
     network = _encoder(request)
     face = input_from_face(torch.from_numpy(request.face[None])).to(request.device)
     lpips = request.lpips[0].to(request.device) if request.lpips else None
-    # A ReStyle encoder's features are of two pictures, not of one.
-    objective = Objective(face, lpips=lpips, encoder=network if isinstance(network, Encoder) else None)
+    objective = Objective(face, lpips=lpips, encoder=_reader_of_one_picture(network))
     search = _search(request, generator, network, face)
     return Projector(generator, objective, search), objective.psnr(generator.synthesise(search.start))
 
@@ -135,6 +139,13 @@ def _encoder(request: Request) -> Encoder | Restyle | None:
             remedy="give the encoder that was trained for this generator",
         )
     network: Encoder | Restyle = face_encoder_from_weights(encoder).to(request.device)
+    return network
+
+
+def _reader_of_one_picture(network: Encoder | Restyle | None) -> Encoder | None:
+    """Return the encoder whose features are compared: those of ReStyle's are of two pictures, not of one."""
+    while isinstance(network, Restyle):
+        network = network.first.encoder if network.first else None
     return network
 
 

@@ -166,7 +166,7 @@ def test_a_damaged_generator_does_not_pass_for_none(checkpoint: Path) -> None:
 
 def test_good_faces_of_the_demo_keep_their_codes_bit_for_bit() -> None:
     demo = DemoFiles()
-    encode, base = encoder_of(face_encoder_from_weights(read_encoder(demo.encoder))), read_generator(demo.base)
+    encode, base = encoder_of(face_encoder_from_weights(demo.read_encoder())), read_generator(demo.base)
     spread = spread_of(codes_of_random_faces(encode, base, range(12)))
     w = codes_of_random_faces(encode, base, range(1000, 1012))
     guarded, distances = spread.guarded(w)

@@ -29,6 +29,7 @@ def test_inspect_describes_every_kind_of_checkpoint(command: Command, demo: Demo
     expected = {
         demo.base: {"kind": "generator", "resolution": 256, "rows": 14, "w_dim": 46},
         demo.encoder: {"kind": "encoder", "rows": 14, "w_dim": 46},
+        demo.restyle: {"kind": "encoder", "rows": 14, "steps": 1},
         demo.isf: {"kind": "isf", "rows": 14, "attributes": ["gender", "glasses", "age", "expression"]},
     }
     for path, fields in expected.items():

@@ -20,7 +20,7 @@ from checkpoint_files import (
 from deterministic_weights import discriminator_value, isf_value, state_dict
 from encoder_formula import official_encoding
 from isf_formula import official_edit
-from official_encoders import OTHER_ENCODERS, EncoderForm
+from official_encoders import OTHER_ENCODERS, EncoderForm, official_bootstrapping
 
 from export.checkpoints import read_classifier, read_encoder, read_isf
 from export.networks.classifier import classifier_from_weights
@@ -92,6 +92,14 @@ def _other_encoder(form: EncoderForm) -> Compare:
     return compare
 
 
+def _bootstrapped(folder: Path) -> Difference:
+    first, corrector = OTHER_ENCODERS["into W+, pSp"], OTHER_ENCODERS["ReStyle-pSp"]
+    paths = saved(folder / "first.pt", first.checkpoint()), saved(folder / "corrector.pt", corrector.checkpoint())
+    network = face_encoder_from_weights(read_encoder(paths[1], first=paths[0]))
+    codes = network(input_from_face(torch.from_numpy(FACES)))
+    return of_codes(codes, official_bootstrapping(first, corrector, paths, FACES))
+
+
 ROWS = (
     Row("ISF head", "as published", RECORDED, _recorded_isf),
     *(
@@ -111,5 +119,6 @@ ROWS = (
         Row(name.split(" on ")[0].split(",")[-1].strip(), f"`{form.encoder_type}`", FORMULA, _other_encoder(form))
         for name, form in OTHER_ENCODERS.items()
     ),
+    Row("pSp and ReStyle-pSp", "encoder bootstrapping", FORMULA, _bootstrapped),
 )
 """Formats of ISF heads, classifiers and encoders."""

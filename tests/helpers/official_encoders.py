@@ -8,7 +8,7 @@ restyle-encoder.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -75,16 +75,18 @@ class EncoderForm:
         opts |= {"n_iters_per_batch": self.steps} if self.steps else {}
         return official_checkpoint(self._encoder(), **{"opts": opts, **changes})
 
-    def codes(self, path: Path, faces: Pictures) -> Tensor:
-        """The codes of faces by the official formula; ``path`` is the checkpoint, which holds ReStyle's decoder."""
+    def codes(self, path: Path, faces: Pictures, first: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """The codes of faces by the official formula; ``path`` is the checkpoint, which holds ReStyle's decoder.
+
+        ReStyle begins at the average, or at the codes and pictures of a ``first`` encoder.
+        """
         state, x = torch_tensors(self._encoder()), input_from_face(torch.from_numpy(faces))
         latent_avg = self.checkpoint()["latent_avg"]
         if not self.steps:
             codes = official_codes(state, x)
             return (codes[:, None] if codes.ndim == 2 else codes) + latent_avg
-        decoder = generator_from_weights(read_generator(path)).synthesise
-        progressive = "Progressive" in self.encoder_type
-        return official_restyle(state, x, latent_avg, decoder, self.steps, progressive=progressive)
+        progressive, decoder = "Progressive" in self.encoder_type, official_decoder(path)
+        return official_restyle(state, x, latent_avg, decoder, self.steps, first, progressive=progressive)
 
     def _encoder(self) -> Mapping[str, Array]:
         return official_encoder(self.trunk, self.head, 6 if self.steps else 3)
@@ -100,6 +102,21 @@ OTHER_ENCODERS = {
     "ReStyle-e4e on ResNet": EncoderForm("ResNetProgressiveBackboneEncoder", "resnet34", "last", steps=3),
 }
 """ReStyle's encoders, and those without style heads."""
+
+
+def official_decoder(path: Path) -> Callable[[Tensor], Tensor]:
+    """The function from codes to images of the decoder in an encoder's checkpoint."""
+    return generator_from_weights(read_generator(path)).synthesise
+
+
+def official_bootstrapping(
+    first: EncoderForm, corrector: EncoderForm, paths: tuple[Path, Path], faces: Pictures
+) -> Tensor:
+    """The codes that ``corrector`` makes of those of ``first``, which takes one step, by ReStyle's encoder
+    bootstrapping: its first input is the picture of the first encoder's own decoder."""
+    path, corrector_path = paths
+    codes = replace(first, steps=min(first.steps, 1)).codes(path, faces)
+    return corrector.codes(corrector_path, faces, (codes, official_decoder(path)(codes)))
 
 
 def official_codes(state: State, x: Tensor, *, progressive: bool = False) -> Tensor:
@@ -121,12 +138,18 @@ def official_codes(state: State, x: Tensor, *, progressive: bool = False) -> Ten
 
 
 def official_restyle(
-    state: State, x: Tensor, latent_avg: Tensor, decoder: Callable[[Tensor], Tensor], steps: int, **options: bool
+    state: State,
+    x: Tensor,
+    latent_avg: Tensor,
+    decoder: Callable[[Tensor], Tensor],
+    steps: int,
+    first: tuple[Tensor, Tensor] | None = None,
+    **options: bool,
 ) -> Tensor:
-    """The code after all iterations; ``decoder`` maps codes to images."""
+    """The code after all iterations, from the ``first`` code and its image; ``decoder`` maps codes to images."""
     pool = torch.nn.AdaptiveAvgPool2d((256, 256))
-    y_hat = pool(decoder(latent_avg.unsqueeze(0))).repeat(len(x), 1, 1, 1)
-    latent = None
+    latent, y_hat = first or (None, decoder(latent_avg.unsqueeze(0)).repeat(len(x), 1, 1, 1))
+    y_hat = pool(y_hat)
     for _ in range(steps):
         codes = official_codes(state, torch.cat([x, y_hat], dim=1), **options)
         latent = codes + (latent_avg.repeat(len(x), 1, 1) if latent is None else latent)

@@ -38,6 +38,7 @@ from export.demo_models.generator_training import (
     target_from_pictures,
 )
 from export.demo_models.measure import RENDERINGS
+from export.demo_models.restyle_training import new_corrector, restyle_of, train_restyle
 from export.demo_models.sibling_training import (
     SPLIT,
     SURFACE_SHARES,
@@ -52,6 +53,7 @@ from export.demo_models.training import Muon, Schedule, optimise, optimisers_of,
 from export.demo_models.traits import INDEX, TRAITS, random_codes
 from export.networks.encoder import AllRowsEncoder
 from export.networks.generator import generator_from_weights
+from export.weights import EncoderWeights
 
 FEW_FACES = dict.fromkeys(("photos", "people", "proportions", "cartoons", "reverse", "halves", "mixed"), 16)
 MINIMAL = Effort(**FEW_FACES, schedule_fraction=0.0001)
@@ -66,8 +68,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DemoFiles]:
 def test_training_writes_checkpoints_that_fit_each_other(trained: tuple[Path, DemoFiles]) -> None:
     _, files = trained
     base, transfer = read_generator(files.base), read_generator(files.transfer)
-    encoder, isf = read_encoder(files.encoder), read_isf(files.isf)
-    assert base.rows == transfer.rows == encoder.rows == isf.rows == 14
+    encoder, isf = files.read_encoder(), read_isf(files.isf)
+    assert encoder.first is not None
+    assert base.rows == transfer.rows == encoder.rows == encoder.first.encoder.rows == isf.rows == 14
     assert base.w_dim == encoder.w_dim == isf.w_dim == len(TRAITS)
     for name in ("mapping.0.weight", "mapping.1.weight"):
         np.testing.assert_array_equal(base.tensors[name], transfer.tensors[name])
@@ -76,13 +79,19 @@ def test_training_writes_checkpoints_that_fit_each_other(trained: tuple[Path, De
 
 def test_a_finished_training_is_not_repeated(trained: tuple[Path, DemoFiles]) -> None:
     folder, files = trained
-    before = {
-        path.name: path.read_bytes() for path in (files.base, files.transfer, files.encoder, files.isf, files.judge)
-    }
+    before = {path.name: path.read_bytes() for path in files.directory.iterdir()}
+    assert len(before) == 6
     states = {path: path.stat().st_mtime_ns for path in (folder / "work").iterdir()}
     train_all(folder / "work", folder / "weights", MINIMAL)
     assert {path: path.stat().st_mtime_ns for path in (folder / "work").iterdir()} == states
     assert {name: (folder / "weights" / name).read_bytes() for name in before} == before
+
+
+def encoders_in(files: DemoFiles) -> tuple[EncoderWeights, EncoderWeights]:
+    """The encoder, and the one that corrects its codes."""
+    corrector = files.read_encoder()
+    assert corrector.first is not None
+    return corrector.first.encoder, corrector
 
 
 def test_a_training_can_go_on_from_checkpoints(trained: tuple[Path, DemoFiles]) -> None:
@@ -92,8 +101,9 @@ def test_a_training_can_go_on_from_checkpoints(trained: tuple[Path, DemoFiles]) 
         before, after = (read_generator(getattr(each, kind)).tensors for each in (files, later))
         name = "synthesis.64.conv.weight"
         assert 0 < np.abs(after[name] - before[name]).mean() < 0.1  # of weights that began with a deviation of 1
-    before, after = (read_encoder(each.encoder).tensors for each in (files, later))
-    assert 0 < np.abs(after["body.7.res_layer.1.weight"] - before["body.7.res_layer.1.weight"]).mean() < 0.1
+    for encoders in zip(*(encoders_in(each) for each in (files, later)), strict=True):
+        before, after = (encoder.tensors["body.7.res_layer.1.weight"] for encoder in encoders)
+        assert 0 < np.abs(after - before).mean() < 0.1
     assert not (folder / "more work" / "base-0.state").exists()
     last = train_all(folder / "more work", folder / "last weights", MINIMAL, later)  # not finished already
     assert not np.array_equal(read_generator(last.base).tensors[name], read_generator(later.base).tensors[name])
@@ -121,6 +131,9 @@ def test_a_training_goes_on_from_networks_of_its_own_sizes_only(
         (tmp_path / file.name).write_bytes(file.read_bytes())
     narrow = random_generator(16, w_dim=8)
     write_rosinality(narrow, others.transfer, force=True)
+    with pytest.raises(ToonifyError, match=r"restyle\.pt"):
+        train_all(tmp_path / "work", tmp_path / "weights", MINIMAL, others)
+    others.restyle.write_bytes(trained[1].restyle.read_bytes())
     with pytest.raises(ExportError, match=r"transfer\.pt: got a network of other sizes, expected"):
         train_all(tmp_path / "work", tmp_path / "weights", MINIMAL, others)
     assert not (tmp_path / "work").exists()
@@ -224,6 +237,41 @@ def test_the_part_of_an_encoder_that_is_trained_gives_the_whole_encoders_row() -
     trained_layers = TrainedLayers(encoder.eval())
     with torch.no_grad():
         torch.testing.assert_close(encoder(pictures), (trained_layers(pictures) + 1)[:, None].expand(-1, 14, -1))
+
+
+def test_a_corrector_begins_as_the_encoder_and_changes_no_code() -> None:
+    encoder = encoder_with_random_codes()
+    corrector = new_corrector(encoder.eval(), 0).eval()
+    face, other = torch.randn(2, 2, 3, 256, 256)
+    layers, own = TrainedLayers(encoder), TrainedLayers(corrector)
+    scale_convolutions(layers, for_training)
+    with torch.no_grad():
+        codes = encoder(face)
+        assert torch.equal(restyle_of(encoder, corrector, new_generator(0))(face), codes)
+        # One half of the stem reads the face alone, and the other nothing where both pictures are equal.
+        stem, expected = (each.stem.get_submodule("0") for each in (own, layers))
+        with_other, with_itself = (stem(torch.cat([face, picture], 1)) for picture in (other, face))
+        torch.testing.assert_close(with_other[:, :16], expected(face), atol=1e-5, rtol=1e-5)
+        assert with_itself[:, 16:].abs().max() < 1e-4
+        assert with_other[:, 16:].abs().max() > 1
+    before, after = (dict(each.named_parameters())["units.3.res_layer.1.weight"] for each in (layers, own))
+    assert torch.equal(before, after)
+
+
+def test_only_the_corrector_is_trained(tmp_path: Path) -> None:
+    faces = drawn_faces(tmp_path / "faces.npy", 16, 0, PHOTO)
+    encoder, generator = encoder_with_random_codes(), new_generator(0)
+    restyle = restyle_of(encoder, new_corrector(encoder.eval(), 0), generator)
+    before = {name: value.clone() for name, value in restyle.state_dict().items()}
+    train_restyle(restyle, faces, faces, Schedule(2, 1e-3), tmp_path / "restyle.state", seed=0, compiled=False)
+    changed = {name for name, value in restyle.state_dict().items() if not torch.equal(value, before[name])}
+    assert all(name.startswith("encoder.") for name in changed)
+    assert "encoder.output_layer_2.3.weight" in changed
+    with torch.no_grad():
+        face = torch.randn(4, 3, 256, 256)
+        correction = (restyle(face) - encoder(face))[:, 0] @ directions_of_traits(generator, ("age", "yaw")).T
+    assert correction[:, 0].abs().max() < 1e-5
+    assert correction[:, 1].abs().max() > 1e-4
 
 
 def test_an_encoder_s_convolutions_can_be_scaled_for_storage_and_for_training_without_a_change() -> None:

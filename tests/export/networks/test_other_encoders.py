@@ -23,7 +23,7 @@ from engines.contract.errors import CheckpointError, EngineError, ExportError
 from engines.contract.tensors import Geometry, encoder_signature
 from engines.torch.engine import network_from_onnx
 from export.build import build_encoder
-from export.checkpoints import describe, read_encoder, write_encoder
+from export.checkpoints import describe, read_encoder, read_generator, write_encoder
 from export.cutting import light_encoder
 from export.demo_face import demo_face
 from export.graphs.encoder import onnx_from_encoder
@@ -160,7 +160,7 @@ def without_decoder(checkpoint: dict[str, Any]) -> dict[str, Any]:
     [
         (
             lambda: without_decoder(RESTYLE.checkpoint()),
-            "a ReStyle encoder without its decoder, expected one",
+            "an encoder without its decoder, expected one",
         ),
         (lambda: RESTYLE.checkpoint(latent_avg=None), "a latent_avg of another form"),
         (lambda: RESTYLE.checkpoint(opts={}), "does not say whether it is pSp or e4e"),
@@ -213,10 +213,23 @@ def test_an_encoder_without_style_heads_that_is_written_reads_back(tmp_path: Pat
     )
 
 
-@pytest.mark.parametrize("form", ["ReStyle-pSp on ResNet", "ReStyle-e4e"])
-def test_an_encoder_of_several_steps_or_on_another_trunk_is_not_written(tmp_path: Path, form: str) -> None:
-    restyle = read_encoder(saved(tmp_path / "in.pt", OTHER_ENCODERS[form].checkpoint()))
-    with pytest.raises(CheckpointError, match=r"expected an encoder of one step on IR-SE-50"):
+@pytest.mark.parametrize("form", ["ReStyle-pSp", "ReStyle-e4e"])
+def test_a_restyle_encoder_that_is_written_reads_back_with_its_decoder(tmp_path: Path, form: str) -> None:
+    original = read_encoder(saved(tmp_path / "in.pt", OTHER_ENCODERS[form].checkpoint()))
+    write_encoder(original, tmp_path / "out.pt")
+    with pytest.raises(CheckpointError, match=r"out\.pt: got an encoder without its decoder, .* or --generator"):
+        read_encoder(tmp_path / "out.pt")
+    written = read_encoder(tmp_path / "out.pt", generator=read_generator(tmp_path / "in.pt"))
+    assert (written.kind, written.heads, written.steps) == (original.kind, original.heads, 2)
+    assert_same(written.tensors, original.tensors)
+    assert written.decoder is not None
+    assert original.decoder is not None
+    assert_same(written.decoder.tensors, original.decoder.tensors)
+
+
+def test_an_encoder_on_another_trunk_is_not_written(tmp_path: Path) -> None:
+    restyle = read_encoder(saved(tmp_path / "in.pt", OTHER_ENCODERS["ReStyle-pSp on ResNet"].checkpoint()))
+    with pytest.raises(CheckpointError, match=r"expected an encoder on IR-SE-50"):
         write_encoder(restyle, tmp_path / "out.pt")
     assert not (tmp_path / "out.pt").exists()
 
