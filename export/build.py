@@ -238,18 +238,21 @@ def build_encoder(
         check_generator_of(weights, generator)
         source = {"file": readable_name(generator.source.path), "sha256": generator.source.sha256}
         details["code_spread"] = {"faces": FACES, "margin": MARGIN, "generator": source}
-    job = Job("encoder", sizes, signature, sources_of_encoder(weights), details, "seeded pictures")
+    job = Job("encoder", sizes, signature, _sources_of_encoder(weights), details, "seeded pictures")
     return build_directory(job, reference, graph, options, report, add_files=add_spread)
 
 
-def sources_of_encoder(weights: EncoderWeights) -> list[tuple[str, Source]]:
+def _sources_of_encoder(weights: EncoderWeights) -> list[tuple[str, Source]]:
     """Return the files of which an encoder is made, each once, with its role."""
-    sources = [("encoder", weights.source)]
-    if weights.decoder:
-        sources.append(("decoder", weights.decoder.source))
+    parts: list[tuple[str, EncoderWeights | GeneratorWeights | None]]
+    parts = [("encoder", weights), ("decoder", weights.decoder)]
     if weights.first:
-        sources += [("first encoder", weights.first.encoder.source), ("first decoder", weights.first.decoder.source)]
-    return [*{source.path: (role, source) for role, source in reversed(sources)}.values()][::-1]
+        parts += [("first encoder", weights.first.encoder), ("first decoder", weights.first.decoder)]
+    sources: dict[Path, tuple[str, Source]] = {}
+    for role, part in parts:
+        if part:
+            sources.setdefault(part.source.path, (role, part.source))
+    return [*sources.values()]
 
 
 def build_classifier(weights: ClassifierWeights, options: ExportOptions, report: ProgressCallback) -> Manifest:

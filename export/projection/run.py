@@ -122,7 +122,7 @@ def _prepared(request: Request) -> tuple[Projector, float]:
     network = _encoder(request)
     face = input_from_face(torch.from_numpy(request.face[None])).to(request.device)
     lpips = request.lpips[0].to(request.device) if request.lpips else None
-    objective = Objective(face, lpips=lpips, encoder=_reader_of_one_picture(network))
+    objective = Objective(face, lpips=lpips, encoder=reader_of_one_picture(network))
     search = _search(request, generator, network, face)
     return Projector(generator, objective, search), objective.psnr(generator.synthesise(search.start))
 
@@ -142,7 +142,7 @@ def _encoder(request: Request) -> Encoder | Restyle | None:
     return network
 
 
-def _reader_of_one_picture(network: Encoder | Restyle | None) -> Encoder | None:
+def reader_of_one_picture(network: Encoder | Restyle | None) -> Encoder | None:
     """Return the encoder whose features are compared: those of ReStyle's are of two pictures, not of one."""
     while isinstance(network, Restyle):
         network = network.first.encoder if network.first else None

@@ -94,6 +94,11 @@ def test_a_generators_checkpoint_alone_has_its_ppl(command: Command, tmp_path: P
         (["--inception", "a.pth"], "--inception and --real: got one of them"),
         (["--encoder", "a.pt"], "--generator: got none, expected one or more"),
         (["--generator", "a.pt", "--faces", "f"], "--faces: got no --encoder"),
+        (["--generator", "a.pt", "--first-encoder", "b.pt"], "--first-encoder: got no --encoder, expected ReStyle's"),
+        (
+            ["--generator", "a.pt", "--encoder", "ENCODER", "--first-encoder", "b.pt"],
+            "--first-encoder: got a model directory as --encoder",
+        ),
         (["--generator", "a.pt", "--classifier", "c"], "--classifier: got no --isf"),
         (["-o", "report.txt"], "report.txt: got the suffix '.txt', expected .md or .json"),
         (["--generator", "a.pt"], "a.pt: got No such file or directory"),

@@ -22,11 +22,12 @@ from export.demo_models.files import DemoFiles
 from export.measures.lpips import read_lpips
 from export.networks.encoder import encoder_from_weights, input_from_face
 from export.networks.generator import generator_from_weights, picture_from_output
+from export.networks.restyle import Restyle, face_encoder_from_weights
 from export.parity import parity
 from export.projection import run
 from export.projection.objective import Objective
 from export.projection.projector import HALVINGS, PATIENCE, Projector, Search
-from export.projection.run import Projection, Request, project
+from export.projection.run import Projection, Request, project, reader_of_one_picture
 from export.random_weights import random_encoder
 
 FACE = demo_face()
@@ -62,6 +63,20 @@ def test_a_drawn_face_is_met_by_3_db_more_than_by_the_encoder() -> None:
     assert psnr_at_face_size(projected) > psnr_at_face_size(encoded) + 3
     assert projection.psnr == pytest.approx(psnr_at_face_size(projected), abs=0.1)
     assert projection.start_psnr == pytest.approx(psnr_at_face_size(encoded), abs=0.1)
+
+
+def test_a_search_begins_at_a_corrected_code_and_compares_the_first_encoders_features() -> None:
+    files = DemoFiles()
+    both, first = files.read_encoder(), read_encoder(files.encoder)
+    requests = [Request(FACE, read_generator(files.base), encoder, steps=2) for encoder in (first, both)]
+    assert requests[0].key != requests[1].key
+    alone, corrected = (project(request, ignored) for request in requests)
+    assert corrected.start_psnr > alone.start_psnr + 0.5  # measured: 23.8 and 25.4 dB
+    network = face_encoder_from_weights(both)
+    assert isinstance(network, Restyle)
+    assert network.first is not None
+    assert reader_of_one_picture(network) is network.first.encoder
+    assert reader_of_one_picture(Restyle(network.encoder, network.decoder, 2)) is None
 
 
 def interrupted_at(step: int, request: Request, progress: Path) -> None:
