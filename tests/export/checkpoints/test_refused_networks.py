@@ -201,7 +201,7 @@ def encoder_with(name: str, shape: tuple[int, ...] | None) -> dict[str, Any]:
     [
         (
             lambda: encoder_with("input_layer.0.weight", (4, 6, 3, 3)),
-            "a decoder of 8 rows of 8, expected 18 rows of 10, as the encoder gives",
+            "a StyleGAN2 decoder of 8 rows of 8, expected a StyleGAN2 of 18 rows of 10, as the encoder gives",
         ),
         (lambda: encoder_with("input_layer.0.weight", (4, 1, 3, 3)), "an encoder of 1-channel pictures"),
         (lambda: encoder_with("latlayer1.weight", None), r"the tensor 'latlayer1\.bias', expected only those of the"),
