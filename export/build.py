@@ -226,7 +226,7 @@ def build_encoder(
         return onnx_from_encoder(network, signature)
 
     details: dict[str, Any] = {"kind": weights.kind, "architecture": weights.architecture, "notes": list(weights.notes)}
-    details |= {"steps": weights.steps} if weights.decoder else {}
+    details |= {"steps": weights.steps} if weights.corrects else {}
 
     def add_spread(directory: Path) -> None:
         if generator:

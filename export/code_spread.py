@@ -51,7 +51,7 @@ def generator_of_encoder(encoder: EncoderWeights) -> GeneratorWeights:
         CheckpointError: it cannot be read.
     """
     if encoder.decoder:
-        raise _no_generator(encoder, f"ReStyle, whose {encoder.steps} steps take minutes for {FACES} faces")
+        raise _no_generator(encoder, f"ReStyle, which would take minutes for {FACES} faces")
     generator = read_decoder(encoder.source.path)
     if generator is None:
         raise _no_generator(encoder, "an encoder without its generator and mapping network")

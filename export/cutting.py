@@ -52,7 +52,7 @@ def light_encoder(weights: EncoderWeights) -> EncoderWeights:
     Raises:
         ExportError: the encoder's heads read no pyramid, so that this would save no work, or all rows are needed.
     """
-    if weights.heads != "pyramid" or weights.decoder:
+    if weights.heads != "pyramid" or weights.corrects:
         raise ExportError(
             "--light",
             got=f"an encoder of the architecture {weights.architecture}",

@@ -64,7 +64,7 @@ def encoder_command(
     retry: Retry = False,
     as_json: AsJson = False,
 ) -> None:
-    """Export an encoder of pSp, e4e or ReStyle; the latter with its decoder, in as many steps as it is run."""
+    """Export an encoder of pSp, e4e or ReStyle; ReStyle's with its decoder and all its steps, as one network."""
     options = export_options(
         name or joined_name("encoder", "light" * light),
         *(output, target, engine, precision, licences),

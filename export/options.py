@@ -154,7 +154,7 @@ def with_steps(weights: EncoderWeights, steps: int | None) -> EncoderWeights:
     """
     if steps is None:
         return weights
-    if weights.decoder is None:
+    if not weights.corrects:
         raise ExportError(
             f"--steps {steps}",
             got=f"an encoder of the architecture {weights.architecture}",

@@ -12,6 +12,7 @@ from typing import cast
 
 import numpy as np
 
+from engines.contract.errors import CheckpointError
 from engines.contract.tensors import rows_of
 from export.checkpoints.checkpoint import Checkpoint, state_dict, strip_prefix, tensors_of
 from export.checkpoints.encoder_shapes import count_heads, encoder_shapes, heads_of, with_canonical_stem
@@ -160,8 +161,9 @@ def picture_decoder(
             remedy="give the checkpoint as its training wrote it, or --generator",
         )
     if (weights.architecture, weights.rows, weights.w_dim) != ("StyleGAN2", rows, w_dim):
-        raise context.error(
-            f"a {weights.architecture} decoder of {weights.rows} rows of {weights.w_dim}",
+        raise CheckpointError(
+            str(weights.source.path),
+            got=f"a {weights.architecture} decoder of {weights.rows} rows of {weights.w_dim}",
             expected=f"a StyleGAN2 of {rows} rows of {w_dim}, as the encoder gives",
             remedy="give the decoder of its training",
         )

@@ -61,15 +61,15 @@ def read_encoder(
     Raises:
         CheckpointError: a file is damaged, unsafe, or holds another network; an encoder's kind is unknown; or a decoder
             is missing.
-        ExportError: the first encoder's codes have another form, or it stands before another encoder than ReStyle's.
+        ExportError: the first encoder's codes have another form, or the encoder after it is not ReStyle's.
     """
     weights = _encoder(_opened(path), kind, generator)
     return replace(weights, first=_first_step(first, weights, generator)) if first else weights
 
 
 def _first_step(path: Path, corrected_by: EncoderWeights, generator: GeneratorWeights | None) -> FirstStep:
-    """Read an encoder with its decoder whose code another one corrects."""
-    if corrected_by.decoder is None:
+    """Read the first encoder, whose code ``corrected_by`` corrects, and its decoder."""
+    if not corrected_by.corrects:
         raise ExportError(
             str(corrected_by.source.path),
             got=f"an encoder of the architecture {corrected_by.architecture}",

@@ -116,9 +116,9 @@ def write_encoder(weights: EncoderWeights, path: Path, *, half: bool = False, fo
         "output_size": resolution_of(weights.rows),
         "start_from_latent_avg": True,
         "learn_in_w": weights.heads == "one",
-        "input_nc": 6 if weights.decoder else 3,
+        "input_nc": 6 if weights.corrects else 3,
     }
-    opts |= {"n_iters_per_batch": weights.steps} if weights.decoder else {}
+    opts |= {"n_iters_per_batch": weights.steps} if weights.corrects else {}
     content = {"state_dict": state, "opts": opts, **_torch_tensors(path, {"latent_avg": weights.latent_avg}, half=half)}
     _save(content, path, force=force)
 

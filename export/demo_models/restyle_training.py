@@ -1,9 +1,9 @@
 """Training of the demo's ReStyle encoder: a face beside the picture of its code -> what the code lacks.
 
 The demo's encoder is trained first; this one corrects its codes, once, as in ReStyle's encoder bootstrapping (Alaluf et
-al., arXiv 2104.02699), and sees what they draw. The encoder is left as it is. How two pictures differ is far easier to
-see than all that a face is: after 1,315 steps from the encoder's weights, 96 unseen characters had 26.5 dB instead of
-25.9, where 12,141 further steps of the encoder alone had brought 26.4.
+al., arXiv 2104.02699), and sees what they draw. The encoder is left as it is. It is easier to see how two pictures
+differ than to estimate a whole face: after 1,315 steps from the encoder's weights, 96 unseen characters had 26.5 dB
+instead of 25.9, where 12,141 further steps of the encoder alone had brought 26.4.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ SCHEDULE = Schedule(steps=7500, rate=1e-3, matrix_rate=7e-4)
 PICTURE_WEIGHT = 100.0
 """Weight of the pictures' squared error in -1..1, relative to that of codes."""
 EXACT_SHARE = 0.35
-"""The share of pictures that are shown as rendered: only where both pictures could be equal is every difference one of
-codes."""
+"""The share of pictures that are shown as rendered.
+
+Only for these could both pictures be equal, so that every difference is an error of the code.
+"""
 LEFT_ALONE = ("age",)
 """The traits that are not corrected.
 
@@ -80,7 +82,7 @@ def encoders_of(restyle: Restyle) -> tuple[AllRowsEncoder, AllRowsEncoder]:
 
 
 def _begin_as(encoder: AllRowsEncoder, corrector: AllRowsEncoder) -> None:
-    """Give the corrector the encoder's trained layers, all but the one that gives the code.
+    """Give the corrector the encoder's trained units; the first of them, which has more inputs, only in part.
 
     Half of its stem reads the face as the encoder does, and the other half the difference of the two pictures.
     """

@@ -186,7 +186,8 @@ def train_all(work: Path, output: Path, effort: Effort, start: DemoFiles | None 
     Generators and encoders begin as those of ``start``, if there is one, and the others from nothing.
 
     Raises:
-        ExportError: a checkpoint of ``start`` is missing, or has other sizes than those of this training.
+        CheckpointError: a checkpoint of ``start`` is missing.
+        ExportError: one has other sizes than those of this training.
     """
     faces, compiled = Drawings(work, effort), effort.compiled
     base, transfer, encoder, corrector = _begun(start) if start else (new_generator(SEED), None, None, None)
@@ -260,7 +261,7 @@ def _write(models: Models, files: DemoFiles) -> None:
     write_rosinality(models.transfer, files.transfer, half=True, force=True)
     encoder, corrector = map(_encoder_weights, encoders_of(models.encoder))
     write_encoder(encoder, files.encoder, half=True, force=True)
-    write_encoder(replace(corrector, decoder=models.base), files.restyle, half=True, force=True)
+    write_encoder(corrector, files.restyle, half=True, force=True)
     classifier = _classifier_weights(models.classifier)
     write_isf(_isf_weights(models.isf), files.isf, classifier=classifier, half=True, force=True)
     write_judge(models.judge, files.judge)

@@ -1,6 +1,6 @@
 """The graph of a ReStyle encoder: encoder and decoder, once for each step, which share their weights.
 
-Before them, the encoder whose code they correct, if there is one, with its decoder.
+The encoder whose code they correct, if there is one, comes first, with its decoder.
 
 All nodes are standard operators, so that every engine runs it like any other encoder.
 """

@@ -153,7 +153,7 @@ def test_an_encoder_in_steps_is_measured_only_on_request(command: Command, tmp_p
     assert read_encoder(tmp_path / "restyle.pt").decoder
     code, _, err = command("encoder", "--checkpoint", tmp_path / "restyle.pt", "--output", "encoder", *FAST)
     assert code == 0
-    assert "got ReStyle, whose 2 steps take minutes for" in err
+    assert "got ReStyle, which would take minutes for" in err
 
 
 def test_a_damaged_generator_does_not_pass_for_none(checkpoint: Path) -> None:
