@@ -155,9 +155,9 @@ class GeneratorWeights:
 class EncoderWeights:
     """An encoder with its average latent, float32 [L, D]; zeros if the encoder was trained without one.
 
-    ``kind`` states whether rows are independent (pSp) or offsets from the first (e4e). A ReStyle encoder has a
-    ``decoder``, whose picture of the last step's code is part of the next step's input, and the number of ``steps``;
-    with ``first``, they correct the code of another encoder instead of the average latent.
+    ``kind`` states whether rows are independent (pSp) or offsets from the first (e4e). ReStyle's runs with a
+    ``decoder``, whose picture of the last step's code is part of the next step's input, and takes ``steps``; with
+    ``first``, they correct the code of another encoder instead of the average latent.
     """
 
     tensors: Tensors

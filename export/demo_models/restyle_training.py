@@ -116,7 +116,7 @@ def train_restyle(
     restyle.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors only
     encoder, corrector = encoders_of(restyle)
     trained, first = TrainedLayers(corrector.train().requires_grad_(True)), TrainedLayers(encoder)
-    kept = directions_of_traits(generator, LEFT_ALONE)
+    left_alone = directions_of_traits(generator, LEFT_ALONE)
     error_of = PictureError(generator, PICTURE_WEIGHT, compiled=compiled)
     code_of, correction_of = (torch.compile(layers) if compiled else layers for layers in (first, trained))
     draw = torch.compile(skip_pictures) if compiled else skip_pictures
@@ -129,7 +129,7 @@ def train_restyle(
             picture = draw(generator, rows_from_code(generator, code), FACE_SIZE)[-1].to(face.dtype)
         both = torch.cat([face, picture], 1).contiguous(memory_format=torch.channels_last)
         with mixed_precision(place):
-            correction = without_directions(correction_of(both).float(), kept)
+            correction = without_directions(correction_of(both).float(), left_alone)
         w = generator.mapping(codes) - generator.mapping.w_avg
         return error_of(code + correction, w, shown)
 
@@ -138,8 +138,8 @@ def train_restyle(
     restyle.cpu().eval()
     layer = code_layer_of(corrector)
     with torch.no_grad():
-        layer.weight.copy_(without_directions(layer.weight.T, kept.cpu()).T)
-        layer.bias.copy_(without_directions(layer.bias, kept.cpu()))
+        layer.weight.copy_(without_directions(layer.weight.T, left_alone.cpu()).T)
+        layer.bias.copy_(without_directions(layer.bias, left_alone.cpu()))
     restyle.requires_grad_(True)
     scale_convolutions(trained, for_storage)
 

@@ -204,12 +204,8 @@ def train_all(work: Path, output: Path, effort: Effort, start: DemoFiles | None 
         encoder, base, photos, faces.people, schedules, states / "encoder.state", seed=SEED, compiled=compiled
     )
     restyle = restyle_of(encoder, corrector or new_corrector(encoder, SEED), base)
-    train_restyle(
-        restyle,
-        *(photos, faces.people, effort.scaled(RESTYLE_SCHEDULE), states / "restyle.state"),
-        seed=SEED,
-        compiled=compiled,
-    )
+    schedule, state = effort.scaled(RESTYLE_SCHEDULE), states / "restyle.state"
+    train_restyle(restyle, photos, faces.people, schedule, state, seed=SEED, compiled=compiled)
     isf = train_isf(base.mapping, base.rows, effort.scaled(ISF_SCHEDULE), work / "isf.state", seed=SEED)
     classifier = train_classifier(photos, effort.scaled(CLASSIFIER_SCHEDULE), work / "classifier.state", seed=SEED)
     seen = [photos, faces.cartoons, faces.mixed, faces.proportions, faces.reverse]
@@ -242,10 +238,11 @@ def _begun(files: DemoFiles) -> tuple[Generator, Generator, AllRowsEncoder, AllR
             remedy="give a folder that it has written",
         )
         network.requires_grad_(True)
+    assert isinstance(encoder, AllRowsEncoder)  # no other one has parameters of its names
+    assert isinstance(corrector, AllRowsEncoder)
     for each in (encoder, corrector):
-        assert isinstance(each, AllRowsEncoder)  # no other one has parameters of its names
         scale_convolutions(TrainedLayers(each), for_training)
-    return base, transfer, encoder, corrector  # type: ignore[return-value]  # see the assertion
+    return base, transfer, encoder, corrector
 
 
 def _begun_with(files: DemoFiles) -> str:
